@@ -1,0 +1,43 @@
+//! Exit codes: a table, shown by `--help` and by the tests.
+
+/// How a run ended, as a process exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Something that should not happen.
+    Unexpected = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The inventory, a plan file or another input is invalid.
+    InvalidInput = 3,
+    /// Changes are pending (`plan --exit-code`) or a node drifted.
+    Pending = 4,
+    /// A control failed or could not be judged.
+    Findings = 5,
+    /// A node failed or was unreachable; what was begun there is rolled back.
+    NodeFailed = 6,
+    /// A rollback is incomplete; a node needs hands.
+    RollbackIncomplete = 7,
+}
+
+impl Exit {
+    /// Every code with its meaning.
+    pub const ALL: [(Exit, &'static str); 8] = [
+        (Exit::Done, "done"),
+        (Exit::Unexpected, "unexpected error"),
+        (Exit::Usage, "wrong command line"),
+        (Exit::InvalidInput, "invalid inventory, plan or other input"),
+        (Exit::Pending, "changes are pending or a node drifted"),
+        (Exit::Findings, "a control failed or could not be judged"),
+        (Exit::NodeFailed, "a node failed or was unreachable; what was begun there is rolled back"),
+        (Exit::RollbackIncomplete, "a rollback is incomplete; a node needs hands"),
+    ];
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(e: Exit) -> Self {
+        Self::from(e as u8)
+    }
+}

@@ -1,0 +1,7 @@
+//! Above all stages: the command line (`args`), one file per verb, and the exit codes.
+
+pub mod args;
+pub mod exit;
+mod run;
+
+pub use run::{Stop, main};

@@ -1,0 +1,49 @@
+//! From a command line to an exit code.
+
+use clap::Parser;
+
+use super::args::{Cli, Global, Verb};
+use super::exit::Exit;
+use crate::error::Problem;
+
+/// Why a verb ended early: every problem it met, and the exit code they amount to.
+#[derive(Debug)]
+pub struct Stop {
+    /// The exit code.
+    pub exit: Exit,
+    /// All problems, in the order of the nodes or lines they concern.
+    pub problems: Vec<Problem>,
+}
+
+impl Stop {
+    /// A stop with one problem.
+    pub fn one(exit: Exit, problem: Problem) -> Self {
+        Self { exit, problems: vec![problem] }
+    }
+}
+
+/// Parses the command line, runs the verb and prints what went wrong to standard error.
+pub fn main() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let exit = if e.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nothing can be done about a closed terminal.
+            let _ = e.print();
+            return exit.into();
+        }
+    };
+    match dispatch(&cli.global, cli.verb) {
+        Ok(exit) => exit.into(),
+        Err(stop) => {
+            for problem in &stop.problems {
+                eprintln!("{problem}");
+            }
+            stop.exit.into()
+        }
+    }
+}
+
+fn dispatch(_global: &Global, verb: Verb) -> Result<Exit, Stop> {
+    match verb {}
+}

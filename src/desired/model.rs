@@ -1,0 +1,212 @@
+//! What a node should hold, as typed data.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::inventory::NodeName;
+use crate::secret::Secret;
+
+/// What all nodes should hold.
+pub struct DesiredState {
+    /// By node, sorted.
+    pub nodes: BTreeMap<NodeName, NodeDesired>,
+}
+
+/// What one node should hold.
+pub struct NodeDesired {
+    /// In the order in which they are brought about.
+    pub items: Vec<Item>,
+    /// Things the operator should know before applying; never a reason to stop.
+    pub notes: Vec<String>,
+}
+
+/// One thing that should be so.
+pub struct Item {
+    /// When it is brought about.
+    pub phase: Phase,
+    /// Ids of the controls that want it; empty for plumbing.
+    pub controls: Vec<&'static str>,
+    /// What should be so.
+    pub kind: ItemKind,
+}
+
+/// Order of the work on a node. A later phase starts after the earlier ones are done on the node.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Distribution packages. Not undone by rollback.
+    Packages,
+    /// Users, directories, kernel settings, firewall, sshd, time, runtime, staged Kubernetes files.
+    Host,
+    /// The etcd service.
+    Etcd,
+}
+
+/// Kinds of things that should be so. A table in `plan::diff` has one row for each.
+pub enum ItemKind {
+    /// A distribution package is installed, in any version.
+    Package {
+        /// Name in the node's distribution.
+        name: String,
+    },
+    /// A system user and group of the same name exist.
+    User {
+        /// User and group name.
+        name: String,
+        /// Home directory, not created.
+        home: String,
+    },
+    /// A directory exists with owner and mode.
+    Directory {
+        /// Absolute path.
+        path: String,
+        /// Owner, group and mode.
+        access: Access,
+    },
+    /// A file exists with this content, owner and mode.
+    File {
+        /// Absolute path.
+        path: String,
+        /// What it holds.
+        content: Content,
+        /// Owner, group and mode.
+        access: Access,
+        /// How the node tests it before it is switched in.
+        check: FileCheck,
+    },
+    /// If the path exists, it has this owner and mode.
+    Permissions {
+        /// Absolute path.
+        path: String,
+        /// Owner, group and mode.
+        access: Access,
+    },
+    /// The path does not exist.
+    Absent {
+        /// Absolute path.
+        path: String,
+    },
+    /// A running kernel's setting. The file that keeps it over a reboot is an item of its own.
+    Sysctl {
+        /// Dotted key.
+        key: String,
+        /// Value as /proc/sys shows it.
+        value: String,
+    },
+    /// A kernel module is loaded, or built in.
+    Module {
+        /// Module name.
+        name: String,
+    },
+    /// No swap is active. Entries in /etc/fstab are commented out.
+    SwapOff,
+    /// Our nftables table is loaded from this file.
+    Firewall {
+        /// Absolute path of the rules file, itself a [`ItemKind::File`].
+        path: String,
+    },
+    /// A systemd unit is in this state.
+    Unit {
+        /// Unit name with its suffix.
+        name: String,
+        /// Enabled at boot.
+        enabled: bool,
+        /// Running now.
+        active: bool,
+        /// What happens when a watched file changes.
+        on_change: OnChange,
+        /// Files whose change matters to the running unit.
+        watches: Vec<String>,
+        /// Do not wait for the start to finish: a new etcd member starts only once its peers do.
+        start: Start,
+    },
+}
+
+/// Owner, group and mode of a path.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Access {
+    /// Owner's name.
+    pub owner: String,
+    /// Group's name.
+    pub group: String,
+    /// Permission bits, as in 0o600.
+    pub mode: u32,
+}
+
+impl Access {
+    /// `root:root` with a mode.
+    pub fn root(mode: u32) -> Self {
+        Self { owner: "root".into(), group: "root".into(), mode }
+    }
+}
+
+/// What a file holds.
+#[derive(Clone)]
+pub enum Content {
+    /// May be shown in a diff.
+    Text(String),
+    /// Never shown: only its size and digest leave this type.
+    Secret(Secret<Vec<u8>>),
+}
+
+impl Content {
+    /// The bytes for the node.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Content::Text(t) => t.as_bytes(),
+            Content::Secret(s) => s.expose(),
+        }
+    }
+
+    /// Lower-case hexadecimal SHA-256 of the bytes. Secrets here are random keys of 128 bits or
+    /// more, so that the digest tells nothing about them.
+    pub fn sha256(&self) -> String {
+        hex(&Sha256::digest(self.bytes()))
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// How the node tests a file before it is switched in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileCheck {
+    /// Not at all.
+    None,
+    /// `sshd -t` with the new drop-in in place of the old one.
+    Sshd,
+    /// `nft -c -f`.
+    Nft,
+}
+
+/// What happens to a running unit when a file it watches changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnChange {
+    /// Nothing.
+    Nothing,
+    /// `systemctl reload`.
+    Reload,
+    /// `systemctl restart`.
+    Restart,
+}
+
+/// Whether starting a unit waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Until systemd calls it started.
+    Wait,
+    /// Not at all; a gate looks at its health later.
+    NoWait,
+}

@@ -1,0 +1,239 @@
+//! Facts about one node, as typed data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::NodeName;
+
+/// What to look at on a node. Collection never looks at anything else.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WatchList {
+    /// Absolute paths: type, owner, mode, size and, for regular files, SHA-256.
+    pub files: BTreeSet<String>,
+    /// systemd units.
+    pub units: BTreeSet<String>,
+    /// sysctl keys in dotted form.
+    pub sysctls: BTreeSet<String>,
+    /// Kernel modules or built-in features.
+    pub modules: BTreeSet<String>,
+    /// Distribution packages.
+    pub packages: BTreeSet<String>,
+    /// Local users.
+    pub users: BTreeSet<String>,
+}
+
+/// Everything that was read from one node in one batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Name in the inventory.
+    pub node: NodeName,
+    /// Host name as the kernel has it.
+    pub hostname: String,
+    /// Operating system, from /etc/os-release.
+    pub os: Os,
+    /// Machine architecture, `uname -m`.
+    pub arch: String,
+    /// Kernel release, `uname -r`.
+    pub kernel: String,
+    /// Changes at every boot.
+    pub boot_id: String,
+    /// The node's clock, seconds since 1970-01-01 UTC.
+    pub clock_epoch_s: i64,
+    /// Whether PID 1 is systemd.
+    pub systemd: bool,
+    /// Container technology the node runs in (`systemd-nspawn`, ...), if any.
+    pub container: Option<String>,
+    /// cgroup hierarchy at /sys/fs/cgroup: 1 or 2.
+    pub cgroup_version: u8,
+    /// Whether the kernel's audit subsystem can be used from this node.
+    pub audit_usable: bool,
+    /// Free bytes on the file system of /var/lib.
+    pub var_free_bytes: u64,
+    /// Total memory in bytes.
+    pub memory_bytes: u64,
+    /// Commands found in PATH, of those that later stages ask for.
+    pub commands: BTreeSet<String>,
+    /// Installed versions of the watched packages; absent means not installed.
+    pub packages: BTreeMap<String, String>,
+    /// State of the watched units.
+    pub units: BTreeMap<String, UnitFacts>,
+    /// Values of the watched sysctls; absent means that the kernel has no such key.
+    pub sysctls: BTreeMap<String, String>,
+    /// Watched modules that are loaded or built in.
+    pub modules: BTreeSet<String>,
+    /// Active swap areas.
+    pub swaps: Vec<String>,
+    /// State of every watched path.
+    pub files: BTreeMap<String, FileFacts>,
+    /// The watched users that exist, with uid and gid.
+    pub users: BTreeMap<String, UserFacts>,
+    /// Listening sockets.
+    pub listeners: Vec<Listener>,
+    /// Effective sshd settings (`sshd -T`): lower-case key to values in order.
+    pub sshd: BTreeMap<String, Vec<String>>,
+    /// Our nftables table, and a digest of all others.
+    pub nft: NftFacts,
+    /// Digest of the configuration each managed unit was last (re)started with.
+    pub unit_marks: BTreeMap<String, String>,
+    /// Full command lines of the watched daemons, by process name.
+    pub processes: BTreeMap<String, Vec<ProcessFacts>>,
+    /// Transactions on the node that are not finished.
+    pub open_transactions: Vec<OpenTransaction>,
+}
+
+/// Operating system, from os-release(5).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Os {
+    /// `ID`.
+    pub id: String,
+    /// `ID_LIKE`, split at spaces.
+    pub like: Vec<String>,
+    /// `VERSION_ID`.
+    pub version: String,
+    /// `PRETTY_NAME`.
+    pub pretty: String,
+}
+
+/// Package and path conventions that a distribution follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OsFamily {
+    /// Debian, Ubuntu and derivatives: apt.
+    Debian,
+    /// RHEL, Rocky, Alma, Fedora and derivatives: dnf.
+    RedHat,
+}
+
+impl Os {
+    /// The family, or `None` for a system that is not supported.
+    pub fn family(&self) -> Option<OsFamily> {
+        let ids = || std::iter::once(self.id.as_str()).chain(self.like.iter().map(String::as_str));
+        if ids().any(|i| matches!(i, "debian" | "ubuntu")) {
+            Some(OsFamily::Debian)
+        } else if ids().any(|i| matches!(i, "rhel" | "fedora" | "centos" | "rocky" | "almalinux")) {
+            Some(OsFamily::RedHat)
+        } else {
+            None
+        }
+    }
+}
+
+/// State of a systemd unit, in systemd's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UnitFacts {
+    /// `LoadState`: loaded, not-found, masked ...
+    pub load: String,
+    /// `ActiveState`: active, inactive, failed ...
+    pub active: String,
+    /// `SubState`: running, exited, dead ...
+    pub sub: String,
+    /// `UnitFileState`: enabled, disabled, static ...; empty if there is no unit file.
+    pub file: String,
+}
+
+/// State of one path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum FileFacts {
+    /// Nothing is there.
+    Absent,
+    /// A regular file.
+    File {
+        /// Permission bits, as in 0o600.
+        mode: u32,
+        /// Owner's name, or uid where it has none.
+        owner: String,
+        /// Group's name, or gid where it has none.
+        group: String,
+        /// Size in bytes.
+        size: u64,
+        /// Lower-case hexadecimal SHA-256.
+        sha256: String,
+    },
+    /// A directory.
+    Directory {
+        /// Permission bits.
+        mode: u32,
+        /// Owner's name.
+        owner: String,
+        /// Group's name.
+        group: String,
+    },
+    /// A symbolic link. It is not followed.
+    Symlink {
+        /// Where it points.
+        target: String,
+    },
+    /// A socket, device or pipe.
+    Other {
+        /// Permission bits.
+        mode: u32,
+        /// Owner's name.
+        owner: String,
+        /// Group's name.
+        group: String,
+    },
+}
+
+/// A local user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserFacts {
+    /// Numeric user id.
+    pub uid: u32,
+    /// Numeric group id.
+    pub gid: u32,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Listener {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Local address; `0.0.0.0` and `::` mean any.
+    pub address: String,
+    /// Local port.
+    pub port: u16,
+}
+
+/// nftables as seen on the node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NftFacts {
+    /// Whether `nft list ruleset` worked.
+    pub usable: bool,
+    /// SHA-256 of `nft -s list table inet kubastion`, if the table exists.
+    pub own_listing_sha256: Option<String>,
+    /// The listing digest recorded when a table was last loaded, and the digest of the file it came from.
+    pub recorded: Option<NftRecord>,
+    /// Names of the tables that are not ours, `family name`.
+    pub foreign_tables: Vec<String>,
+}
+
+/// What was recorded when our table was last loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NftRecord {
+    /// SHA-256 of the rules file.
+    pub file_sha256: String,
+    /// SHA-256 of the listing right after loading it.
+    pub listing_sha256: String,
+}
+
+/// A running process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessFacts {
+    /// Process id.
+    pub pid: u32,
+    /// User name of the real uid.
+    pub user: String,
+    /// Argument vector.
+    pub argv: Vec<String>,
+}
+
+/// A transaction that was begun on the node and neither confirmed nor reverted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenTransaction {
+    /// Its id.
+    pub id: String,
+    /// Its state as the node has it.
+    pub state: String,
+}

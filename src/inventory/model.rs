@@ -1,0 +1,667 @@
+//! The inventory as typed data: what the operator may write, with its defaults.
+//!
+//! Every struct refuses unknown keys. The JSON schema of `kubastion inventory schema`
+//! is derived from these types, so a field's doc comment is its reference text.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::names::{
+    ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, KubernetesVersion, NodeName,
+    UserName,
+};
+
+/// A whole inventory file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    /// Format of this file; the only value is `kubastion/v1`.
+    pub version: FormatVersion,
+    /// The cluster that the nodes form.
+    pub cluster: Cluster,
+    /// Which controls are wanted.
+    #[serde(default)]
+    pub hardening: Hardening,
+    /// How nodes are reached, unless a node says otherwise.
+    #[serde(default)]
+    pub ssh: SshDefaults,
+    /// The machines. Sorted by name after loading.
+    pub nodes: Vec<Node>,
+    /// Host firewall.
+    #[serde(default)]
+    pub firewall: Firewall,
+    /// Where etcd runs.
+    #[serde(default)]
+    pub etcd: Etcd,
+    /// API server audit log.
+    #[serde(default)]
+    pub audit: Audit,
+    /// Encryption of Secrets at rest.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// Keys and certificates.
+    #[serde(default)]
+    pub pki: Pki,
+    /// Container runtime and CNI.
+    #[serde(default)]
+    pub runtime: Runtime,
+    /// Host settings beside Kubernetes.
+    #[serde(default)]
+    pub host: HostSettings,
+}
+
+/// Format of the inventory file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FormatVersion {
+    /// The first format.
+    #[serde(rename = "kubastion/v1")]
+    V1,
+}
+
+/// The cluster that the nodes form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Name of the cluster; part of certificate subjects and kubeconfig contexts.
+    pub name: ClusterName,
+    /// Kubernetes release, 1.34 to 1.37.
+    pub kubernetes: KubernetesVersion,
+    /// Address under which every client reaches the API servers.
+    pub endpoint: Endpoint,
+    /// Further names and addresses for the API server certificate.
+    #[serde(default)]
+    pub extra_sans: Vec<Host>,
+    /// Pod networks; one, or one IPv4 and one IPv6.
+    #[serde(default = "default_pod_networks")]
+    pub pod_networks: Vec<IpNetText>,
+    /// Service networks, of the same families in the same order as `pod_networks`.
+    #[serde(default = "default_service_networks")]
+    pub service_networks: Vec<IpNetText>,
+    /// DNS domain of Services.
+    #[serde(default = "default_domain")]
+    pub domain: DnsDomain,
+}
+
+/// A network in CIDR notation, host bits zero.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct IpNetText(#[schemars(with = "String")] pub IpNet);
+
+/// Which controls are wanted, and which exceptions are granted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hardening {
+    /// Set of controls and values to start from.
+    pub profile: Profile,
+    /// Switches single controls on or off, by control id.
+    pub controls: BTreeMap<String, Switch>,
+    /// Controls that some nodes may fail for now, with a reason and an end.
+    pub exceptions: Vec<Exception>,
+}
+
+/// A set of controls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// NSA/CISA Kubernetes Hardening Guidance 1.2, which also passes CIS 1.12.
+    #[default]
+    Nsa,
+    /// CIS Kubernetes Benchmark 1.12.
+    Cis,
+    /// DISA STIG for Kubernetes.
+    Stig,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// Enforced and verified.
+    On,
+    /// Neither enforced nor verified; reported as not applicable.
+    Off,
+}
+
+/// A control that some nodes may fail until a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exception {
+    /// Control id.
+    pub control: String,
+    /// Nodes it holds for; empty means all.
+    #[serde(default)]
+    pub nodes: Vec<NodeName>,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Last day on which it holds, `YYYY-MM-DD` in UTC.
+    pub expires: String,
+}
+
+/// How nodes are reached, unless a node says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SshDefaults {
+    /// Login user.
+    pub user: UserName,
+    /// TCP port of sshd.
+    pub port: u16,
+    /// Private key file of the operator. Relative paths start at the inventory's directory.
+    pub key_file: Option<PathBuf>,
+    /// Use the keys of the running ssh-agent.
+    pub agent: bool,
+    /// How root is reached from the login user.
+    pub sudo: Sudo,
+    /// Hosts to go through, the first one reached directly.
+    pub jump: Vec<JumpHost>,
+    /// OpenSSH known_hosts file with the nodes' keys. Relative paths start at the inventory's directory.
+    pub known_hosts: Option<PathBuf>,
+    /// Deadline for connecting and logging in, in seconds.
+    pub connect_timeout_s: u32,
+}
+
+impl Default for SshDefaults {
+    fn default() -> Self {
+        Self {
+            user: UserName::try_from("root".to_owned()).expect("`root` is a user name"),
+            port: 22,
+            key_file: None,
+            agent: false,
+            sudo: Sudo::None,
+            jump: Vec::new(),
+            known_hosts: None,
+            connect_timeout_s: 10,
+        }
+    }
+}
+
+/// How root is reached from the login user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sudo {
+    /// The login user is root.
+    #[default]
+    None,
+    /// `sudo -n`.
+    Passwordless,
+    /// `sudo -S`; the password is asked for once per run and sent on standard input.
+    Password,
+}
+
+/// A host on the way to the nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JumpHost {
+    /// Name or address.
+    pub host: Host,
+    /// TCP port of its sshd.
+    #[serde(default = "default_ssh_port")]
+    pub port: u16,
+    /// Login user; the node's user if absent.
+    #[serde(default)]
+    pub user: Option<UserName>,
+    /// Private key file; the node's key if absent.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+    /// Accepted host-key fingerprints; the known_hosts file if empty.
+    #[serde(default)]
+    pub host_keys: Vec<HostKeyFingerprint>,
+}
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Host name and Kubernetes node name.
+    pub name: NodeName,
+    /// Addresses inside the cluster; the first is the node's internal IP. One, or one per family.
+    pub addresses: Vec<IpAddr>,
+    /// What the machine does.
+    pub roles: Vec<Role>,
+    /// Kubernetes labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Kubernetes taints, `key=value:Effect`.
+    #[serde(default)]
+    pub taints: Vec<String>,
+    /// Overrides of the top-level `ssh`.
+    #[serde(default)]
+    pub ssh: NodeSsh,
+}
+
+impl Node {
+    /// Whether the node has a role.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// The node's internal IP.
+    ///
+    /// # Panics
+    /// Never after validation, which refuses a node without an address.
+    pub fn internal_ip(&self) -> IpAddr {
+        *self.addresses.first().expect("validation refuses a node without an address")
+    }
+}
+
+/// What a machine does.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// API server, controller manager, scheduler.
+    ControlPlane,
+    /// A member of the etcd cluster.
+    Etcd,
+    /// Runs workloads.
+    Worker,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Role::ControlPlane => "control-plane",
+            Role::Etcd => "etcd",
+            Role::Worker => "worker",
+        })
+    }
+}
+
+/// Per-node overrides of [`SshDefaults`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeSsh {
+    /// Address to connect to; the first of the node's `addresses` if absent.
+    pub host: Option<Host>,
+    /// Login user.
+    pub user: Option<UserName>,
+    /// TCP port of sshd.
+    pub port: Option<u16>,
+    /// Private key file.
+    pub key_file: Option<PathBuf>,
+    /// Use the running ssh-agent.
+    pub agent: Option<bool>,
+    /// How root is reached.
+    pub sudo: Option<Sudo>,
+    /// Hosts to go through; an empty list means none.
+    pub jump: Option<Vec<JumpHost>>,
+    /// Accepted host-key fingerprints; the known_hosts file if empty.
+    pub host_keys: Vec<HostKeyFingerprint>,
+    /// OpenSSH known_hosts file.
+    pub known_hosts: Option<PathBuf>,
+}
+
+/// Host firewall: one nftables table of our own per node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Firewall {
+    /// Whether the table drops, only logs, or is absent.
+    pub mode: FirewallMode,
+    /// Networks that may reach sshd and the API server. Empty: any, which `check` warns about.
+    pub admin_networks: Vec<IpNetText>,
+    /// Rules beside those that follow from the roles.
+    pub extra_rules: Vec<FirewallRule>,
+}
+
+/// What the firewall does with traffic that no rule allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirewallMode {
+    /// Drops it.
+    #[default]
+    Enforce,
+    /// Logs and counts it, and lets it through.
+    LogOnly,
+    /// No table.
+    Off,
+}
+
+/// A rule that allows new connections to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FirewallRule {
+    /// A name for comments and reports.
+    pub name: String,
+    /// Roles whose nodes get the rule; empty means all nodes.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// Transport protocol.
+    pub protocol: FirewallProtocol,
+    /// Destination ports.
+    pub ports: Vec<u16>,
+    /// Source networks; empty means any.
+    #[serde(default)]
+    pub from: Vec<IpNetText>,
+}
+
+/// Transport protocol of a firewall rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FirewallProtocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Where etcd runs. It is always a systemd service of user `etcd`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Etcd {
+    /// Which nodes are members.
+    pub placement: EtcdPlacement,
+}
+
+/// Which nodes are etcd members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EtcdPlacement {
+    /// The control-plane nodes.
+    #[default]
+    ControlPlane,
+    /// The nodes with role `etcd`, which may not be control-plane nodes.
+    Dedicated,
+}
+
+/// API server audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Which policy is loaded.
+    pub policy: AuditPolicy,
+    /// The policy file for `policy: custom`. Relative paths start at the inventory's directory.
+    pub file: Option<PathBuf>,
+    /// Days a rotated file is kept (`--audit-log-maxage`); CIS 1.2.17 wants 30 or more.
+    pub max_age_days: u32,
+    /// Rotated files kept (`--audit-log-maxbackup`); CIS 1.2.18 wants 10 or more.
+    pub max_backups: u32,
+    /// Size in MB at which the log is rotated (`--audit-log-maxsize`); CIS 1.2.19 wants 100 or more.
+    pub max_size_mb: u32,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            policy: AuditPolicy::Profile,
+            file: None,
+            max_age_days: 30,
+            max_backups: 10,
+            max_size_mb: 100,
+        }
+    }
+}
+
+/// Which audit policy is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditPolicy {
+    /// `stig` under the `stig` profile, `balanced` under the others.
+    #[default]
+    Profile,
+    /// Metadata for everything, bodies for changes to workloads and RBAC, never bodies of Secrets.
+    Balanced,
+    /// One RequestResponse rule. Writes Secret contents to the log.
+    Stig,
+    /// The file named by `file`.
+    Custom,
+}
+
+/// Encryption of API objects at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Encryption {
+    /// Provider that writes.
+    pub provider: EncryptionProvider,
+    /// Resources that are encrypted.
+    pub resources: Vec<String>,
+    /// Socket of the KMS plugin, `unix:///path`, for `provider: kms`.
+    pub kms_endpoint: Option<String>,
+}
+
+impl Default for Encryption {
+    fn default() -> Self {
+        Self {
+            provider: EncryptionProvider::Secretbox,
+            resources: vec!["secrets".into(), "configmaps".into()],
+            kms_endpoint: None,
+        }
+    }
+}
+
+/// Encryption provider of the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EncryptionProvider {
+    /// XSalsa20-Poly1305 with a 32-byte key.
+    #[default]
+    Secretbox,
+    /// AES-CBC with a 32-byte key, where FIPS wording matters.
+    Aescbc,
+    /// A KMS v2 plugin.
+    Kms,
+}
+
+/// Keys and certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pki {
+    /// Directory of the key store. Relative paths start at the inventory's directory.
+    pub dir: PathBuf,
+    /// Key algorithm.
+    pub algorithm: KeyAlgorithm,
+    /// Lifetime of a CA certificate, in days.
+    pub ca_days: u32,
+    /// Lifetime of a leaf certificate, in days.
+    pub leaf_days: u32,
+    /// A leaf with fewer days left is issued anew.
+    pub renew_before_days: u32,
+    /// Where the Kubernetes CA key lives. The etcd and front-proxy CA keys never reach a node.
+    pub ca_custody: CaCustody,
+    /// How the store is encrypted on the operator's disk.
+    pub store: PkiStore,
+}
+
+impl Default for Pki {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("pki"),
+            algorithm: KeyAlgorithm::EcdsaP256,
+            ca_days: 3650,
+            leaf_days: 365,
+            renew_before_days: 60,
+            ca_custody: CaCustody::ControlPlane,
+            store: PkiStore::default(),
+        }
+    }
+}
+
+/// Key algorithm of every key pair in the PKI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyAlgorithm {
+    /// ECDSA on P-256.
+    #[default]
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// RSA with 3072 bits.
+    Rsa3072,
+    /// RSA with 4096 bits.
+    Rsa4096,
+}
+
+/// Where the Kubernetes CA key lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaCustody {
+    /// On the control-plane nodes, which CSR signing needs.
+    #[default]
+    ControlPlane,
+    /// With the operator only; kubelet certificates are then renewed by this tool.
+    Operator,
+}
+
+/// How the key store is encrypted on the operator's disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PkiStore {
+    /// Encryption of private keys at rest.
+    pub encryption: StoreEncryption,
+    /// age recipients (`age1...`) for `encryption: age-recipients`.
+    pub recipients: Vec<String>,
+    /// age identity file that opens the store. Relative paths start at the inventory's directory.
+    pub identity_file: Option<PathBuf>,
+    /// File that holds the passphrase, mode 0600, for use without a terminal.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// Encryption of private keys at rest on the operator's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreEncryption {
+    /// File modes only (0700 and 0600).
+    #[default]
+    None,
+    /// age with recipients.
+    AgeRecipients,
+    /// age with a passphrase.
+    AgePassphrase,
+}
+
+/// Container runtime and CNI.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// Registry mirrors by registry name, as URLs.
+    pub registry_mirrors: BTreeMap<String, Vec<String>>,
+    /// CNI configuration.
+    pub cni: Cni,
+}
+
+/// CNI configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cni {
+    /// A bridge per node with host-local addresses; routes between nodes are added for labs.
+    #[default]
+    Bridge,
+    /// Somebody else installs one.
+    None,
+}
+
+/// Host settings beside Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostSettings {
+    /// Install missing packages with the distribution's package manager.
+    pub packages: Switch,
+    /// NTP servers; the distribution's default if empty.
+    pub ntp_servers: Vec<Host>,
+    /// Install security updates automatically.
+    pub security_updates: Switch,
+    /// The nodes are disposable containers of `kubastion lab`: settings that only such nodes need.
+    pub lab: bool,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            packages: Switch::On,
+            ntp_servers: Vec::new(),
+            security_updates: Switch::On,
+            lab: false,
+        }
+    }
+}
+
+fn default_ssh_port() -> u16 {
+    22
+}
+
+fn default_domain() -> DnsDomain {
+    "cluster.local".parse().expect("`cluster.local` is a domain")
+}
+
+fn default_pod_networks() -> Vec<IpNetText> {
+    vec![IpNetText("10.244.0.0/16".parse().expect("a constant network"))]
+}
+
+fn default_service_networks() -> Vec<IpNetText> {
+    vec![IpNetText("10.96.0.0/12".parse().expect("a constant network"))]
+}
+
+impl Inventory {
+    /// The nodes with a role, sorted by name.
+    pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |n| n.has_role(role))
+    }
+
+    /// The etcd members, sorted by name: by placement the control-plane nodes or those with role `etcd`.
+    pub fn etcd_members(&self) -> impl Iterator<Item = &Node> {
+        let role = match self.etcd.placement {
+            EtcdPlacement::ControlPlane => Role::ControlPlane,
+            EtcdPlacement::Dedicated => Role::Etcd,
+        };
+        self.with_role(role)
+    }
+
+    /// Whether a node is an etcd member.
+    pub fn is_etcd_member(&self, node: &Node) -> bool {
+        self.etcd_members().any(|m| m.name == node.name)
+    }
+}
+
+impl SshDefaults {
+    /// What holds for one node: its overrides over these defaults.
+    pub fn for_node(&self, node: &Node) -> SshTarget {
+        let o = &node.ssh;
+        SshTarget {
+            host: o.host.clone().unwrap_or_else(|| {
+                node.internal_ip().to_string().parse().expect("an IP address is a host")
+            }),
+            user: o.user.clone().unwrap_or_else(|| self.user.clone()),
+            port: o.port.unwrap_or(self.port),
+            key_file: o.key_file.clone().or_else(|| self.key_file.clone()),
+            agent: o.agent.unwrap_or(self.agent),
+            sudo: o.sudo.unwrap_or(self.sudo),
+            jump: o.jump.clone().unwrap_or_else(|| self.jump.clone()),
+            host_keys: o.host_keys.clone(),
+            known_hosts: o.known_hosts.clone().or_else(|| self.known_hosts.clone()),
+            connect_timeout_s: self.connect_timeout_s,
+        }
+    }
+}
+
+/// How one node is reached: defaults and overrides merged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SshTarget {
+    /// Name or address to connect to.
+    pub host: Host,
+    /// Login user.
+    pub user: UserName,
+    /// TCP port.
+    pub port: u16,
+    /// Private key file.
+    pub key_file: Option<PathBuf>,
+    /// Use the running ssh-agent.
+    pub agent: bool,
+    /// How root is reached.
+    pub sudo: Sudo,
+    /// Hosts to go through.
+    pub jump: Vec<JumpHost>,
+    /// Accepted host-key fingerprints.
+    pub host_keys: Vec<HostKeyFingerprint>,
+    /// OpenSSH known_hosts file.
+    pub known_hosts: Option<PathBuf>,
+    /// Deadline for connecting and logging in, in seconds.
+    pub connect_timeout_s: u32,
+}

@@ -1,0 +1,21 @@
+//! kubastion hardens Kubernetes nodes over SSH and proves that they are hardened.
+//!
+//! One line of stages; each folder is a stage and imports only earlier ones:
+//!
+//! ```text
+//! inventory/*.yaml --Inventory--> collect --ClusterFacts--> resolve+render --DesiredState-->
+//!   diff --Plan--> execute --RunRecord--> observe+judge --Vec<Finding>--> report
+//! ```
+//!
+//! The middle (desired, render, plan) is pure: no clock, network or disk. Only `transport`,
+//! `pki::store`, `apply`, `lab`, `report` and `cli` touch the world; time and randomness come
+//! from [`clock`].
+
+pub mod cli;
+pub mod clock;
+pub mod desired;
+pub mod error;
+pub mod facts;
+pub mod inventory;
+pub mod secret;
+pub mod transport;
