@@ -1,5 +1,11 @@
 //! Second stage: what a node is and holds now, read in one batch per node.
+//!
+//! [`collect`] runs one program on the node (`collect.sh`); [`parse`] turns its answer into
+//! [`NodeFacts`]. What a node did not answer is an error, never a default.
 
+mod batch;
 pub mod model;
+pub mod parse;
 
+pub use batch::{COMMANDS, FactsError, PROCESSES, SCRIPT, collect};
 pub use model::*;

@@ -1,0 +1,47 @@
+# Receives a transaction: its id on the first line of standard input, then a tar stream.
+# Everything is checked before it gets its final name; what does not arrive whole leaves no trace.
+set -u
+umask 077
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+export PATH
+base=/var/lib/kubastion
+
+IFS= read -r id
+case $id in '' | *[!0-9a-z-]*)
+    echo '@refused the transaction id is malformed'
+    exit 4
+    ;;
+esac
+T=$base/txn/$id
+
+fail() {
+    rm -rf "$T.new"
+    echo "@refused $1"
+    exit 4
+}
+
+mkdir -p "$base/txn" "$base/units" && chmod 0700 "$base" "$base/txn" ||
+    fail "cannot write below $base"
+for command in tar sha256sum flock stat; do
+    command -v "$command" >/dev/null || fail "the node has no $command"
+done
+[ ! -e "$T" ] || fail "transaction $id is here already"
+rm -rf "$T.new"
+mkdir "$T.new" || fail "cannot write below $base"
+tar -xpf - -C "$T.new" || fail "the files did not arrive whole (disk full?)"
+cd "$T.new" || fail "cannot enter the staging directory"
+# Nothing but what the manifest lists, and all of that.
+listed=$(wc -l <MANIFEST) || fail "the manifest is missing"
+found=$(find . -type f ! -name MANIFEST | wc -l)
+[ "$listed" -eq "$found" ] && [ -z "$(find . ! -type f ! -type d)" ] ||
+    fail "the files are not those of the manifest"
+sha256sum -c MANIFEST >/dev/null 2>&1 || fail "a file differs from the manifest"
+cd / && mv -T "$T.new" "$T" || fail "cannot name the staging directory"
+
+# The images of the last runs are kept for rollback; older ones go.
+ls -1t "$base/txn" | sed 1,12d | while IFS= read -r old; do
+    case $(cat "$base/txn/$old/state" 2>/dev/null) in
+    committed | reverted) rm -rf "$base/txn/${old:?}" ;;
+    esac
+done
+exec /bin/sh "$T/txn.sh" prepare

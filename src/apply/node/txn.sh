@@ -1,0 +1,543 @@
+# One transaction on a node: prepare, switch, confirm or revert.
+#
+# Usage: sh txn.sh prepare | switch | confirm | revert REASON | undo | state
+#
+# Lives in /var/lib/kubastion/txn/ID, beside what it needs:
+#   steps       what to do, one step a line, fields separated by `|`
+#   expect      what must still be so before anything is done
+#   final       sha256sum lines of the files after the switch
+#   files/N/    new files for one directory, with their final names, owners and modes
+# and what it writes:
+#   before.tar, before   images of all that the steps touch
+#   journal     begin and end of every step
+#   state       staged, prepared, switching, switched, committed, reverting, reverted, incomplete
+#   decision/   made once, by whoever decides first: confirm or revert
+#
+# POSIX sh with coreutils, tar and flock; systemd where the node has it. Output for the caller
+# starts with `@`; everything else is for people.
+
+set -u
+umask 077
+LC_ALL=C
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+export LC_ALL PATH
+
+T=$(cd "$(dirname "$0")" && pwd) || exit 1
+id=${T##*/}
+base=${T%/txn/*}
+tab='	'
+
+say() { printf '@%s\n' "$*"; }
+
+# A state is replaced by rename, so that a crash leaves the old or the new one.
+set_state() {
+    printf '%s\n' "$1" >"$T/state.new" && mv -f "$T/state.new" "$T/state"
+}
+
+state() { cat "$T/state" 2>/dev/null || echo staged; }
+
+have_systemd() { [ -d /run/systemd/system ]; }
+
+lock() {
+    exec 9>>"$base/lock" || exit 1
+    flock -n 9 || {
+        say "busy another run holds $base/lock"
+        exit 75
+    }
+}
+
+# --- prepare: nothing of the node is changed yet ----------------------------------------------
+
+still_as_planned() {
+    moved=
+    while IFS='|' read -r sum path; do
+        case $sum in
+        absent) [ ! -e "$path" ] && [ ! -L "$path" ] || moved="$moved $path" ;;
+        esac
+    done <"$T/expect"
+    grep -v '^absent|' "$T/expect" | sed 's/|/  /' >"$T/expect.sums"
+    if [ -s "$T/expect.sums" ]; then
+        bad=$(sha256sum -c "$T/expect.sums" 2>/dev/null | grep -v ': OK$' | sed 's/: .*//')
+        moved="$moved $(echo $bad)"
+    fi
+    moved=$(echo $moved)
+    [ -z "$moved" ] || {
+        say "moved $moved"
+        return 1
+    }
+}
+
+image_path() {
+    if [ -L "$1" ]; then
+        printf 'link|%s|%s\n' "$1" "$(readlink "$1")" >>"$T/before"
+    elif [ -d "$1" ]; then
+        printf 'dir|%s|%s\n' "$1" "$(stat -c '%a|%u|%g' "$1")" >>"$T/before"
+    elif [ -e "$1" ]; then
+        printf '%s\n' "${1#/}" >>"$T/before.list"
+        printf 'file|%s\n' "$1" >>"$T/before"
+    else
+        printf 'absent|%s\n' "$1" >>"$T/before"
+    fi
+}
+
+image_unit() {
+    enabled=$(systemctl is-enabled "$1" 2>/dev/null)
+    active=$(systemctl is-active "$1" 2>/dev/null)
+    printf 'unit|%s|%s|%s\n' "$1" "${enabled:-none}" "${active:-inactive}" >>"$T/before"
+}
+
+take_images() {
+    : >"$T/before"
+    : >"$T/before.list"
+    while IFS='|' read -r kind a b c d e; do
+        case $kind in
+        dir | mode | remove) image_path "$a" ;;
+        files)
+            for f in "$T/files/$a"/*; do image_path "${b%/}/${f##*/}"; done
+            ;;
+        sysctl)
+            p=/proc/sys/$(printf %s "$a" | tr . /)
+            [ ! -r "$p" ] || printf 'sysctl|%s|%s\n' "$p" "$(cat "$p")" >>"$T/before"
+            ;;
+        swapoff)
+            image_path /etc/fstab
+            [ -z "$(sed 1d /proc/swaps)" ] || echo 'swap|on' >>"$T/before"
+            ;;
+        user) id "$a" >/dev/null 2>&1 || printf 'user|%s\n' "$a" >>"$T/before" ;;
+        firewall | firewall-absent)
+            if nft list table inet kubastion >"$T/before.nft" 2>/dev/null; then
+                echo 'firewall|loaded' >>"$T/before"
+            else
+                rm -f "$T/before.nft"
+                echo 'firewall|absent' >>"$T/before"
+            fi
+            image_path "$base/firewall.loaded"
+            ;;
+        unit)
+            image_unit "$a"
+            image_path "$base/units/$a"
+            ;;
+        esac
+    done <"$T/steps"
+    if [ -s "$T/before.list" ]; then
+        tar -C / -cf "$T/before.tar" -T "$T/before.list" || return 1
+    fi
+    # The way back must outlive a power cut before anything else is done.
+    sync "$T"/before* 2>/dev/null || sync
+}
+
+prepare() {
+    lock
+    [ "$(state)" = staged ] || {
+        say "state $(state)"
+        exit 1
+    }
+    still_as_planned || exit 3
+    if grep -q '^check-nft|' "$T/steps"; then
+        f=$(sed -n 's/^check-nft|//p' "$T/steps")
+        nft -c -f "$T/$f" || {
+            say "refused nft does not accept the rules"
+            exit 4
+        }
+    fi
+    take_images || {
+        say "refused no image of the present state could be taken"
+        exit 4
+    }
+    set_state prepared
+    say prepared
+}
+
+# --- switch -----------------------------------------------------------------------------------
+
+journal() { printf '%s\n' "$*" >>"$T/journal"; }
+
+place_files() { # group directory
+    from=$T/files/$1
+    to=${2%/}
+    if [ -f "$T/owners.$1" ]; then
+        while IFS='|' read -r name owner group mode; do
+            chown "$owner:$group" "$from/$name" && chmod "$mode" "$from/$name" || return 1
+        done <"$T/owners.$1"
+    fi
+    # rename(2) replaces each file at once, if the staged one is on the same file system.
+    if [ "$(stat -c %d "$from")" = "$(stat -c %d "$to/.")" ]; then
+        sync "$from"/* 2>/dev/null
+        mv -f "$from"/* "$to/"
+    else
+        for f in "$from"/*; do
+            n=${f##*/}
+            cp -p "$f" "$to/.$n.kubastion" && sync "$to/.$n.kubastion" 2>/dev/null
+            mv -f "$to/.$n.kubastion" "$to/$n" || {
+                rm -f "$to/.$n.kubastion"
+                return 1
+            }
+        done
+    fi
+}
+
+set_access() { # path owner group mode
+    chown "$2:$3" "$1" && chmod "$4" "$1"
+}
+
+load_firewall() { # rules file
+    nft -f "$1" || return 1
+    record_firewall "$1"
+}
+
+record_firewall() {
+    file=$(sha256sum <"$1") && listing=$(nft -s list table inet kubastion | sha256sum) || return 1
+    printf '%s %s\n' "${file%% *}" "${listing%% *}" >"$base/firewall.loaded.new" &&
+        mv -f "$base/firewall.loaded.new" "$base/firewall.loaded"
+}
+
+mark_unit() { # unit digest
+    mkdir -p "$base/units" && printf '%s\n' "$2" >"$base/units/$1"
+}
+
+run_unit() { # unit enabled active change digest wait
+    case $2 in
+    yes) systemctl enable "$1" 2>&1 || return 1 ;;
+    no) systemctl disable "$1" 2>&1 || return 1 ;;
+    esac
+    block=
+    [ "$6" = wait ] || block=--no-block
+    case $3 in
+    yes)
+        if [ "$4" = restart ] || ! systemctl -q is-active "$1"; then
+            systemctl reset-failed "$1" 2>/dev/null
+            systemctl $block restart "$1" || return 1
+        elif [ "$4" = reload ]; then
+            systemctl reload "$1" || return 1
+        fi
+        ;;
+    no) systemctl stop "$1" || return 1 ;;
+    esac
+    [ "$5" = - ] || mark_unit "$1" "$5"
+}
+
+run_step() {
+    IFS='|' read -r kind a b c d e f <<STEP
+$1
+STEP
+    case $kind in
+    check-nft) ;;
+    dir)
+        [ -d "$a" ] || mkdir "$a" || return 1
+        set_access "$a" "$b" "$c" "$d"
+        ;;
+    mode) set_access "$a" "$b" "$c" "$d" ;;
+    files) place_files "$a" "$b" ;;
+    remove) rm -f "$a" ;;
+    package-apt)
+        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
+            -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends $a </dev/null
+        ;;
+    package-dnf) dnf -y -q install $a </dev/null ;;
+    user)
+        id "$a" >/dev/null 2>&1 ||
+            useradd --system --user-group --no-create-home --home-dir "$b" --shell /usr/sbin/nologin "$a"
+        ;;
+    sysctl) printf '%s\n' "$b" >"/proc/sys/$(printf %s "$a" | tr . /)" ;;
+    module) modprobe "$a" ;;
+    swapoff)
+        swapoff -a && sed 's/^\([^#].*[[:space:]]swap[[:space:]].*\)$/#kubastion# \1/' /etc/fstab \
+            >"$T/fstab" && cat "$T/fstab" >/etc/fstab
+        ;;
+    arm) arm "$a" ;;
+    check-sshd) sshd -t ;;
+    firewall) load_firewall "$a" ;;
+    firewall-absent)
+        nft list table inet kubastion >/dev/null 2>&1 && nft delete table inet kubastion
+        rm -f "$base/firewall.loaded"
+        ;;
+    daemon-reload) systemctl daemon-reload ;;
+    unit) run_unit "$a" "$b" "$c" "$d" "$e" "$f" ;;
+    verify) sha256sum -c "$T/final" >"$T/final.out" 2>&1 || {
+        grep -v ': OK$' "$T/final.out"
+        return 1
+    } ;;
+    *)
+        echo "unknown step: $kind"
+        return 1
+        ;;
+    esac
+}
+
+# From here on the node goes back by itself unless somebody confirms: also when this shell, the
+# network or the controller dies (timer), and when the node reboots (boot guard).
+arm() {
+    printf '%s\n' "$id" >"$base/armed" && sync "$base/armed" 2>/dev/null
+    if have_systemd; then
+        systemctl -q is-enabled kubastion-guard.service || return 1
+        systemd-run -q --collect --on-active="${1}s" --timer-property=AccuracySec=100ms \
+            --unit="kubastion-revert-$id" /bin/sh "$T/txn.sh" revert timeout || return 1
+    else
+        # The deadline is of the monotonic clock: a wall clock that jumps must not matter.
+        (
+            exec >/dev/null 2>&1 9>&-
+            trap '' HUP
+            exec setsid /bin/sh -c '
+                end=$(($(cut -d. -f1 /proc/uptime) + $2))
+                while [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ]; do sleep 1; done
+                exec /bin/sh "$1" revert timeout' sh "$T/txn.sh" "$1"
+        ) &
+    fi
+    : >"$T/armed"
+    say "armed $id $1"
+}
+
+disarm() {
+    rm -f "$base/armed"
+    if have_systemd && [ -e "$T/armed" ]; then
+        systemctl stop "kubastion-revert-$id.timer" 2>/dev/null
+    fi
+    return 0
+}
+
+switch() {
+    lock
+    [ "$(state)" = prepared ] || {
+        say "state $(state)"
+        exit 1
+    }
+    # The caller may go away; what was begun is brought to an end.
+    trap '' HUP PIPE
+    echo $$ >"$T/pid"
+    set_state switching
+    n=0
+    while IFS= read -r step; do
+        n=$((n + 1))
+        journal "$n begin $step"
+        say "step $n begin"
+        if run_step "$step" >"$T/step.out" 2>&1 </dev/null; then
+            grep '^@' "$T/step.out"
+            journal "$n done"
+            say "step $n done"
+        else
+            journal "$n failed"
+            say "step $n failed"
+            sed 's/^/@said /' "$T/step.out" | tail -n 20
+            revert "step $n failed"
+        fi
+    done <"$T/steps"
+    set_state switched
+    if [ -e "$T/armed" ]; then
+        say "state switched"
+    else
+        confirm
+    fi
+}
+
+# --- decide -----------------------------------------------------------------------------------
+
+# rename(2) onto a directory that is not empty fails: one decision can be made, and whoever finds
+# it also finds what it says.
+decide() {
+    mkdir "$T/decision.$$" && printf '%s\n' "$1" >"$T/decision.$$/what" || return 1
+    mv -T "$T/decision.$$" "$T/decision" 2>/dev/null && return 0
+    rm -rf "$T/decision.$$"
+    return 1
+}
+
+decided() { cat "$T/decision/what" 2>/dev/null; }
+
+confirm() {
+    case $(state) in
+    switched) ;;
+    *)
+        say "state $(state)"
+        exit 6
+        ;;
+    esac
+    if decide confirm || [ "$(decided)" = confirm ]; then
+        set_state committed
+        disarm
+        rm -rf "$T/files"
+        say "state committed"
+        exit 0
+    fi
+    say "state $(state)"
+    exit 6
+}
+
+stop_switching() {
+    [ -e "$T/pid" ] || return 0
+    pid=$(cat "$T/pid")
+    [ "$pid" != $$ ] || return 0
+    # Only if that process still is this transaction's shell.
+    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$T/txn.sh switch"; then
+        # With what it started, if it leads a process group; sshd makes it so.
+        kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null
+    fi
+    return 0
+}
+
+restore_path() { # kind path rest
+    dir=${2%/*}
+    case $1 in
+    absent)
+        if [ -d "$2" ] && [ ! -L "$2" ]; then
+            rmdir "$2" 2>/dev/null || {
+                # Data that a service made meanwhile (etcd's) is never deleted.
+                echo "kept $2: it is not empty"
+                return 0
+            }
+        else
+            rm -f "$2"
+        fi
+        ;;
+    file)
+        [ -e "$T/restore/${2#/}" ] && mkdir -p "$dir" &&
+            cp -p "$T/restore/${2#/}" "$dir/.kubastion.restore" &&
+            mv -f "$dir/.kubastion.restore" "$2"
+        ;;
+    dir)
+        IFS='|' read -r mode uid gid <<META
+$3
+META
+        mkdir -p "$2" && chown "$uid:$gid" "$2" && chmod "$mode" "$2"
+        ;;
+    link)
+        ln -sfn "$3" "$dir/.kubastion.restore" && mv -fT "$dir/.kubastion.restore" "$2"
+        ;;
+    esac
+}
+
+# Undoes everything, in reverse order, and goes on past failures. Can be repeated.
+restore() {
+    failed=0
+    [ -s "$T/before" ] || return 0
+    rm -rf "$T/restore"
+    mkdir "$T/restore" || return 1
+    if [ -s "$T/before.tar" ]; then
+        tar -C "$T/restore" -xpf "$T/before.tar" || failed=1
+    fi
+    sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse"
+    if [ "$1" != boot ] && have_systemd; then
+        while IFS='|' read -r kind name enabled active; do
+            [ "$kind" = unit ] || continue
+            case $active in active | activating | reloading) ;; *) systemctl stop "$name" 2>/dev/null ;; esac
+        done <"$T/before.reverse"
+    fi
+    if have_systemd; then
+        while IFS='|' read -r kind name enabled active; do
+            [ "$kind" = unit ] || continue
+            case $enabled in enabled | static | indirect | alias | generated) ;; *) systemctl disable "$name" 2>/dev/null ;; esac
+        done <"$T/before.reverse"
+    fi
+    while IFS='|' read -r kind a rest; do
+        case $kind in
+        absent | file | dir | link)
+            restore_path "$kind" "$a" "$rest" || {
+                echo "could not restore $a"
+                failed=1
+            }
+            ;;
+        esac
+    done <"$T/before.reverse"
+    ! have_systemd || systemctl daemon-reload || failed=1
+    while IFS='|' read -r kind a b c; do
+        case $kind in
+        sysctl) [ "$1" = boot ] || printf '%s\n' "$b" >"$a" || failed=1 ;;
+        swap) [ "$1" = boot ] || swapon -a || failed=1 ;;
+        user) userdel "$a" || failed=1 ;;
+        firewall)
+            [ "$1" = boot ] || {
+                {
+                    echo 'table inet kubastion'
+                    echo 'delete table inet kubastion'
+                    [ ! -s "$T/before.nft" ] || cat "$T/before.nft"
+                } | nft -f - || failed=1
+            }
+            ;;
+        unit)
+            case $b in enabled) systemctl enable "$a" >/dev/null 2>&1 || failed=1 ;; esac
+            case $c in
+            active | activating | reloading)
+                [ "$1" = boot ] || systemctl restart "$a" || failed=1
+                ;;
+            esac
+            ;;
+        esac
+    done <"$T/before"
+    rm -rf "$T/restore" "$T/before.reverse"
+    return $failed
+}
+
+finish_revert() { # reason
+    set_state reverting
+    printf '%s\n' "$1" >"$T/reason"
+    if restore "$1" >"$T/restore.out" 2>&1; then
+        set_state reverted
+        disarm
+        rm -rf "$T/files"
+        say "state reverted"
+        return 0
+    fi
+    sed 's/^/@said /' "$T/restore.out" | tail -n 20
+    set_state incomplete
+    disarm
+    say "state incomplete"
+    return 7
+}
+
+revert() { # reason
+    case $(state) in
+    staged | prepared)
+        # Nothing was changed.
+        decide revert
+        set_state reverted
+        disarm
+        rm -rf "$T/files"
+        say "state reverted"
+        exit 0
+        ;;
+    committed | reverted)
+        disarm
+        say "state $(state)"
+        exit 0
+        ;;
+    esac
+    # A revert that was cut off (by a reboot, say) is taken up again.
+    if decide revert || [ "$(decided)" = revert ]; then
+        stop_switching
+        # Two reverts at once (timer and caller) must not run into each other.
+        exec 8>>"$T/revert.lock"
+        flock -w 300 8 || exit 7
+        case $(state) in reverted)
+            say "state reverted"
+            exit 0
+            ;;
+        esac
+        finish_revert "$1"
+        exit $?
+    fi
+    say "state $(state)"
+    exit 0
+}
+
+# Rollback of a committed transaction, on the operator's wish.
+undo() {
+    lock
+    case $(state) in
+    committed | incomplete)
+        finish_revert rollback
+        exit $?
+        ;;
+    *) revert rollback ;;
+    esac
+}
+
+case ${1-} in
+prepare) prepare ;;
+switch) switch ;;
+confirm) confirm ;;
+revert) revert "${2-asked}" ;;
+undo) undo ;;
+state) say "state $(state)" ;;
+*)
+    echo "usage: sh txn.sh prepare|switch|confirm|revert REASON|undo|state" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,115 @@
+//! The one exec that reads a node.
+
+use std::time::Duration;
+
+use super::model::{NodeFacts, WatchList};
+use super::parse::{self, ParseError};
+use crate::inventory::NodeName;
+use crate::transport::{Request, Transport, TransportError};
+
+/// The program that reads facts. It writes nothing anywhere.
+pub const SCRIPT: &str = include_str!("collect.sh");
+
+/// Commands whose presence matters to later stages.
+pub const COMMANDS: [&str; 14] = [
+    "apt-get",
+    "auditctl",
+    "bash",
+    "containerd",
+    "dnf",
+    "etcd",
+    "flock",
+    "kubeadm",
+    "kubelet",
+    "nft",
+    "sha256sum",
+    "systemctl",
+    "systemd-run",
+    "tar",
+];
+
+/// Daemons whose command lines are read.
+pub const PROCESSES: [&str; 7] = [
+    "containerd",
+    "etcd",
+    "kube-apiserver",
+    "kube-controller",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+];
+
+/// How long a node may take to answer.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// More than any honest answer: 10,000 watched paths take about 2 MB.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why facts could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The program could not be run.
+    #[error("facts could not be read")]
+    Transport(#[source] TransportError),
+    /// The program ended with an error.
+    #[error("reading facts ended with status {status}: {stderr}")]
+    Failed {
+        /// Exit status.
+        status: i32,
+        /// End of standard error.
+        stderr: String,
+    },
+    /// The answer is not of the expected shape.
+    #[error("the node's answer makes no sense")]
+    Parse(#[source] ParseError),
+}
+
+/// Reads what the watch list names, in one exec.
+///
+/// # Errors
+/// If the node cannot be asked, or answers with anything but a whole answer.
+pub fn collect(
+    transport: &mut dyn Transport,
+    node: &NodeName,
+    watch: &WatchList,
+) -> Result<NodeFacts, FactsError> {
+    let input = request_lines(watch);
+    let output = transport
+        .run(
+            Request {
+                script: SCRIPT,
+                input: &mut input.as_bytes(),
+                deadline: DEADLINE,
+                max_output: MAX_BYTES,
+            },
+            &mut |_| {},
+        )
+        .map_err(FactsError::Transport)?;
+    if output.status != 0 {
+        return Err(FactsError::Failed { status: output.status, stderr: output.stderr_tail() });
+    }
+    parse::facts(node, watch, &output.stdout).map_err(FactsError::Parse)
+}
+
+fn request_lines(watch: &WatchList) -> String {
+    let mut lines = String::new();
+    let sections = [
+        ('F', &watch.files),
+        ('U', &watch.units),
+        ('S', &watch.sysctls),
+        ('M', &watch.modules),
+        ('P', &watch.packages),
+    ];
+    for (letter, items) in sections {
+        for item in items {
+            lines.extend([&letter.to_string(), " ", item, "\n"]);
+        }
+    }
+    for command in COMMANDS {
+        lines.extend(["C ", command, "\n"]);
+    }
+    for process in PROCESSES {
+        lines.extend(["N ", process, "\n"]);
+    }
+    lines
+}

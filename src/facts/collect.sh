@@ -1,0 +1,152 @@
+# Reads facts; changes nothing. The watch list comes on standard input, one item a line:
+# `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`.
+# Answers in sections `@name`; the last line is `@end`.
+set -u
+set -f
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+export PATH
+base=/var/lib/kubastion
+nl='
+'
+files= units= sysctls= modules= packages= commands= processes=
+while IFS= read -r line; do
+    item=${line#? }
+    case $line in
+    'F '*) files=$files$item$nl ;;
+    'U '*) units="$units $item" ;;
+    'S '*) sysctls="$sysctls $item" ;;
+    'M '*) modules="$modules $item" ;;
+    'P '*) packages="$packages $item" ;;
+    'C '*) commands="$commands $item" ;;
+    'N '*) processes="$processes $item" ;;
+    esac
+done
+have() { command -v "$1" >/dev/null 2>&1; }
+
+echo @os
+cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release
+echo @node
+echo "arch=$(uname -m)"
+echo "clock=$(date +%s)"
+IFS= read -r v </proc/1/comm && echo "init=$v"
+[ ! -r /run/systemd/container ] || { IFS= read -r v </run/systemd/container; echo "container=$v"; }
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo cgroup=2; else echo cgroup=1; fi
+if have auditctl; then
+    if auditctl -s >/dev/null 2>&1; then echo audit=yes; else echo audit=no; fi
+else
+    echo audit=unknown
+fi
+while read -r k v unit; do
+    case $k in MemTotal:) echo "memory_kib=$v" ;; esac
+done </proc/meminfo
+echo "var_free=$(stat -f -c '%a %S' /var/lib)"
+
+echo @commands
+for c in $commands; do ! have "$c" || echo "$c"; done
+
+echo @swaps
+while read -r name rest; do
+    case $name in /*) echo "$name" ;; esac
+done </proc/swaps
+
+echo @filesystems
+cat /proc/filesystems
+echo @modules
+for m in $modules; do
+    [ ! -d "/sys/module/$m" ] || echo "$m"
+    case $m in br_netfilter) [ ! -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || echo "$m" ;; esac
+done
+
+# One grep for all: files below /proc/sys give nothing to readers that take one byte at a time, as
+# the shell's own `read` does.
+echo @sysctls
+paths=
+IFS=' '
+for k in kernel.hostname kernel.osrelease kernel.random.boot_id $sysctls; do
+    p=/proc/sys
+    rest=$k.
+    while [ -n "$rest" ]; do
+        p=$p/${rest%%.*}
+        rest=${rest#*.}
+    done
+    paths="$paths $p"
+done
+grep -s '' /dev/null $paths
+
+echo @packages
+if have dpkg-query; then
+    echo manager=dpkg
+    # shellcheck disable=SC2086
+    [ -z "$packages" ] || dpkg-query -W -f '${Package} ${db:Status-Status} ${Version}\n' $packages 2>/dev/null
+elif have rpm; then
+    echo manager=rpm
+    [ -z "$packages" ] || rpm -q --qf '%{NAME} installed %{VERSION}-%{RELEASE}\n' $packages | grep ' installed '
+fi
+
+echo @units
+[ -z "$units" ] || systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -- $units 2>/dev/null
+
+echo @users
+cat /etc/passwd
+
+echo @listeners
+if have ss; then ss -Hlntu && echo ok; fi
+
+echo @sshd
+if have sshd; then sshd -T 2>/dev/null && echo ok; fi
+
+echo @nft
+if have nft && tables=$(nft list tables 2>/dev/null); then
+    echo usable
+    printf '%s\n' "$tables"
+    case $nl$tables$nl in
+    *"${nl}table inet kubastion$nl"*)
+        sum=$(nft -s list table inet kubastion | sha256sum) && echo "listing ${sum%% *}"
+        ;;
+    esac
+fi
+[ ! -r "$base/firewall.loaded" ] || { IFS= read -r v <"$base/firewall.loaded"; echo "recorded $v"; }
+
+echo @marks
+set +f
+for f in "$base"/units/*; do
+    [ -f "$f" ] && IFS= read -r v <"$f" && echo "${f##*/} $v"
+done
+echo @transactions
+for d in "$base"/txn/*/; do
+    [ -f "${d}state" ] && IFS= read -r v <"${d}state" || continue
+    case $v in committed | reverted) ;; *) d=${d%/} && echo "${d##*/} $v" ;; esac
+done
+echo @processes
+if [ -n "$processes" ]; then
+    for p in /proc/[0-9]*; do
+        IFS= read -r v <"$p/comm" 2>/dev/null || continue
+        case "$processes " in *" $v "*) ;; *) continue ;; esac
+        [ -r "$p/cmdline" ] || continue
+        printf '%s\t%s\t%s\t' "${p#/proc/}" "$v" "$(stat -c %U "$p")"
+        tr '\0\n' '\t ' <"$p/cmdline"
+        echo
+    done 2>/dev/null
+fi
+set -f
+
+echo @stat
+IFS=$nl
+if [ -n "$files" ]; then
+    # The type and mode in hexadecimal, owner, group, size, path.
+    # shellcheck disable=SC2086
+    stat -c '%f %U %G %s %n' $files 2>&1
+    echo @links
+    regular=
+    for f in $files; do
+        if [ -L "$f" ]; then
+            printf '%s\t%s\n' "$f" "$(readlink "$f")"
+        elif [ -f "$f" ]; then
+            regular=$regular$f$nl
+        fi
+    done
+    echo @sha256
+    # shellcheck disable=SC2086
+    [ -z "$regular" ] || sha256sum $regular 2>&1
+fi
+echo @end

@@ -1,0 +1,532 @@
+//! The answer of `collect.sh` as typed facts. Input is hostile: a node may send anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{
+    FileFacts, Listener, NftFacts, NftRecord, NodeFacts, OpenTransaction, Os, ProcessFacts,
+    UnitFacts, UserFacts, WatchList,
+};
+use crate::inventory::NodeName;
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// The end mark is missing: the answer was cut off.
+    #[error("the answer was cut off")]
+    CutOff,
+    /// A section is missing or twice there.
+    #[error("section {0} is missing or twice there")]
+    Section(&'static str),
+    /// A value that every node has is missing or malformed.
+    #[error("{what} is missing or malformed: {found:?}")]
+    Value {
+        /// Which value.
+        what: &'static str,
+        /// What was found, shortened.
+        found: String,
+    },
+    /// A watched path was not answered for.
+    #[error("nothing was said about {path}{detail}")]
+    Path {
+        /// The path.
+        path: String,
+        /// What was said instead, if anything.
+        detail: String,
+    },
+}
+
+fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseError {
+    ParseError::Value { what, found: found.as_ref().chars().take(80).collect() }
+}
+
+type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
+
+const SECTIONS: [&str; 18] = [
+    "os",
+    "node",
+    "commands",
+    "swaps",
+    "filesystems",
+    "modules",
+    "sysctls",
+    "packages",
+    "units",
+    "users",
+    "listeners",
+    "sshd",
+    "nft",
+    "marks",
+    "transactions",
+    "processes",
+    "stat",
+    "end",
+];
+
+/// Parses a whole answer.
+///
+/// # Errors
+/// A [`ParseError`] for the first thing that is not as `collect.sh` writes it.
+pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFacts, ParseError> {
+    let text = String::from_utf8_lossy(answer);
+    let sections = split(&text)?;
+    let lines = |name| sections.get(name).map(Vec::as_slice).unwrap_or_default();
+    let about: BTreeMap<&str, &str> =
+        lines("node").iter().filter_map(|l| l.split_once('=')).collect();
+    let about = |key: &'static str| about.get(key).copied();
+    let needed = |key: &'static str| {
+        about(key).filter(|v| !v.is_empty()).ok_or_else(|| value_error(key, ""))
+    };
+    let mut sysctls = sysctls(lines("sysctls"));
+    let mut kernel = |key: &'static str| sysctls.remove(key).ok_or_else(|| value_error(key, ""));
+    let hostname = kernel("kernel.hostname")?;
+    let release = kernel("kernel.osrelease")?;
+    let boot_id = kernel("kernel.random.boot_id")?;
+    let container = about("container").map(str::to_owned);
+    let number = |what, text: &str| text.trim().parse::<u64>().map_err(|_| value_error(what, text));
+
+    Ok(NodeFacts {
+        node: node.clone(),
+        hostname,
+        os: os(lines("os"))?,
+        arch: needed("arch")?.to_owned(),
+        kernel: release,
+        boot_id,
+        clock_epoch_s: i64::try_from(number("clock", needed("clock")?)?)
+            .map_err(|_| value_error("clock", ""))?,
+        systemd: needed("init")? == "systemd",
+        cgroup_version: if needed("cgroup")? == "2" { 2 } else { 1 },
+        audit_usable: match needed("audit")? {
+            "yes" => true,
+            "no" => false,
+            // Without auditctl nothing can be asked; a container shares its host's one subsystem.
+            _ => container.is_none(),
+        },
+        container,
+        var_free_bytes: {
+            let text = needed("var_free")?;
+            let (blocks, size) =
+                text.split_once(' ').ok_or_else(|| value_error("var_free", text))?;
+            number("var_free", blocks)?.saturating_mul(number("var_free", size)?)
+        },
+        memory_bytes: number("memory_kib", needed("memory_kib")?)?.saturating_mul(1024),
+        commands: lines("commands").iter().map(|l| (*l).to_owned()).collect(),
+        packages: packages(lines("packages"))?,
+        units: units(watch, lines("units"))?,
+        modules: modules(watch, lines("modules"), lines("filesystems")),
+        sysctls,
+        swaps: lines("swaps").iter().map(|l| (*l).to_owned()).collect(),
+        files: files(watch, &sections)?,
+        users: users(watch, lines("users")),
+        listeners: listeners(lines("listeners"))?,
+        sshd: sshd(lines("sshd")),
+        nft: nft(lines("nft")),
+        unit_marks: pairs(lines("marks")),
+        processes: processes(lines("processes")),
+        open_transactions: pairs(lines("transactions"))
+            .into_iter()
+            .map(|(id, state)| OpenTransaction { id, state })
+            .collect(),
+    })
+}
+
+fn split(text: &str) -> Result<Sections<'_>, ParseError> {
+    let mut sections: Sections<'_> = BTreeMap::new();
+    let mut current: Option<&str> = None;
+    for line in text.split('\n') {
+        if let Some(name) = line.strip_prefix('@') {
+            if sections.insert(name, Vec::new()).is_some() {
+                return Err(ParseError::Section("(repeated)"));
+            }
+            current = Some(name);
+        } else if let Some(lines) = current.and_then(|name| sections.get_mut(name)) {
+            lines.push(line);
+        }
+    }
+    match sections.get("end") {
+        Some(rest) if rest.iter().all(|l| l.is_empty()) => {}
+        _ => return Err(ParseError::CutOff),
+    }
+    for name in SECTIONS {
+        if !sections.contains_key(name) {
+            return Err(ParseError::Section(name));
+        }
+    }
+    for lines in sections.values_mut() {
+        lines.retain(|l| !l.is_empty() || current.is_none());
+    }
+    Ok(sections)
+}
+
+/// os-release(5): `NAME=value`, quoted as in sh.
+fn os(lines: &[&str]) -> Result<Os, ParseError> {
+    let fields: BTreeMap<&str, String> = lines
+        .iter()
+        .filter_map(|l| l.split_once('='))
+        .map(|(k, v)| (k, v.trim().trim_matches(['"', '\'']).to_owned()))
+        .collect();
+    let field = |key: &str| fields.get(key).cloned().unwrap_or_default();
+    let os = Os {
+        id: field("ID"),
+        like: field("ID_LIKE").split_whitespace().map(str::to_owned).collect(),
+        version: field("VERSION_ID"),
+        pretty: field("PRETTY_NAME"),
+    };
+    if os.id.is_empty() { Err(value_error("ID of os-release", "")) } else { Ok(os) }
+}
+
+fn sysctls(lines: &[&str]) -> BTreeMap<String, String> {
+    lines
+        .iter()
+        .filter_map(|l| l.strip_prefix("/proc/sys/")?.split_once(':'))
+        .map(|(path, v)| {
+            (path.replace('/', "."), v.split_whitespace().collect::<Vec<_>>().join(" "))
+        })
+        .collect()
+}
+
+fn packages(lines: &[&str]) -> Result<BTreeMap<String, String>, ParseError> {
+    let Some((manager, rest)) = lines.split_first() else {
+        return Err(value_error("package manager", "neither dpkg-query nor rpm"));
+    };
+    if !manager.starts_with("manager=") {
+        return Err(value_error("package manager", manager));
+    }
+    Ok(rest
+        .iter()
+        .filter_map(|l| {
+            let mut words = l.split(' ');
+            match (words.next(), words.next(), words.next()) {
+                (Some(name), Some("installed"), Some(version)) => {
+                    Some((name.to_owned(), version.to_owned()))
+                }
+                _ => None,
+            }
+        })
+        .collect())
+}
+
+/// `systemctl show` answers in the order it was asked, four properties a unit.
+fn units(watch: &WatchList, lines: &[&str]) -> Result<BTreeMap<String, UnitFacts>, ParseError> {
+    let mut blocks: Vec<UnitFacts> = Vec::new();
+    let mut seen = 0;
+    for line in lines {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        if seen % 4 == 0 {
+            blocks.push(UnitFacts::default());
+        }
+        seen += 1;
+        let Some(unit) = blocks.last_mut() else { continue };
+        let value = value.to_owned();
+        match key {
+            "LoadState" => unit.load = value,
+            "ActiveState" => unit.active = value,
+            "SubState" => unit.sub = value,
+            "UnitFileState" => unit.file = value,
+            _ => return Err(value_error("unit property", line)),
+        }
+    }
+    if blocks.len() != watch.units.len() || seen != blocks.len() * 4 {
+        // Without systemd nothing is answered; preflight says that in better words.
+        if blocks.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        return Err(value_error(
+            "unit states",
+            format!("{} of {}", blocks.len(), watch.units.len()),
+        ));
+    }
+    Ok(watch.units.iter().cloned().zip(blocks).collect())
+}
+
+fn modules(watch: &WatchList, loaded: &[&str], filesystems: &[&str]) -> BTreeSet<String> {
+    let filesystems: BTreeSet<&str> =
+        filesystems.iter().filter_map(|l| l.split_whitespace().last()).collect();
+    watch
+        .modules
+        .iter()
+        .filter(|m| loaded.contains(&m.as_str()) || filesystems.contains(m.as_str()))
+        .cloned()
+        .collect()
+}
+
+fn users(watch: &WatchList, lines: &[&str]) -> BTreeMap<String, UserFacts> {
+    lines
+        .iter()
+        .filter_map(|l| {
+            let mut f = l.split(':');
+            let (name, _, uid, gid) = (f.next()?, f.next()?, f.next()?, f.next()?);
+            let facts = UserFacts { uid: uid.parse().ok()?, gid: gid.parse().ok()? };
+            watch.users.contains(name).then(|| (name.to_owned(), facts))
+        })
+        .collect()
+}
+
+fn listeners(lines: &[&str]) -> Result<Vec<Listener>, ParseError> {
+    let Some(("ok", lines)) = lines.split_last().map(|(l, rest)| (*l, rest)) else {
+        return Err(value_error("listening sockets", "ss did not run"));
+    };
+    let mut found = BTreeSet::new();
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (Some(protocol), Some(local)) = (words.first(), words.get(4)) else {
+            return Err(value_error("listening socket", line));
+        };
+        let (address, port) =
+            local.rsplit_once(':').ok_or_else(|| value_error("listening socket", line))?;
+        // `127.0.0.1%lo` and `[::1]`
+        let address = address.split('%').next().unwrap_or_default().trim_matches(['[', ']']);
+        found.insert(Listener {
+            protocol: (*protocol).to_owned(),
+            address: if address == "*" { "::".to_owned() } else { address.to_owned() },
+            port: port.parse().map_err(|_| value_error("listening socket", line))?,
+        });
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// `sshd -T`: `key value`, some keys several times. Empty if it did not run to its end.
+fn sshd(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let mut settings: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    if lines.last() != Some(&"ok") {
+        return settings;
+    }
+    for line in &lines[..lines.len() - 1] {
+        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        settings.entry(key.to_owned()).or_default().push(value.to_owned());
+    }
+    settings
+}
+
+fn nft(lines: &[&str]) -> NftFacts {
+    let mut facts = NftFacts::default();
+    for line in lines {
+        match line.split_once(' ') {
+            None if *line == "usable" => facts.usable = true,
+            Some(("table", name)) if name != "inet kubastion" => {
+                facts.foreign_tables.push(name.to_owned());
+            }
+            Some(("listing", sum)) => facts.own_listing_sha256 = Some(sum.to_owned()),
+            Some(("recorded", sums)) => {
+                facts.recorded = sums.split_once(' ').map(|(file, listing)| NftRecord {
+                    file_sha256: file.to_owned(),
+                    listing_sha256: listing.to_owned(),
+                });
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+fn pairs(lines: &[&str]) -> BTreeMap<String, String> {
+    lines
+        .iter()
+        .filter_map(|l| l.split_once(' '))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
+}
+
+fn processes(lines: &[&str]) -> BTreeMap<String, Vec<ProcessFacts>> {
+    let mut found: BTreeMap<String, Vec<ProcessFacts>> = BTreeMap::new();
+    for line in lines {
+        let mut fields = line.split('\t');
+        let (Some(pid), Some(name), Some(user)) = (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        let Ok(pid) = pid.parse() else { continue };
+        let mut argv: Vec<String> = fields.map(str::to_owned).collect();
+        // The argument vector ends with a NUL of its own.
+        if argv.last().is_some_and(String::is_empty) {
+            argv.pop();
+        }
+        if argv.is_empty() {
+            continue;
+        }
+        let process = ProcessFacts { pid, user: user.to_owned(), argv };
+        found.entry(name.to_owned()).or_default().push(process);
+    }
+    found
+}
+
+fn files(
+    watch: &WatchList,
+    sections: &Sections<'_>,
+) -> Result<BTreeMap<String, FileFacts>, ParseError> {
+    let lines = |name| sections.get(name).map(Vec::as_slice).unwrap_or_default();
+    let mut stats: BTreeMap<&str, (&str, &str, &str, &str)> = BTreeMap::new();
+    let mut complaints: Vec<&str> = Vec::new();
+    for line in lines("stat") {
+        let mut f = line.splitn(5, ' ');
+        match (f.next(), f.next(), f.next(), f.next(), f.next()) {
+            (Some(mode), Some(owner), Some(group), Some(size), Some(path))
+                if !mode.ends_with(':') =>
+            {
+                stats.insert(path, (mode, owner, group, size));
+            }
+            _ => complaints.push(line),
+        }
+    }
+    let links: BTreeMap<&str, &str> =
+        lines("links").iter().filter_map(|l| l.split_once('\t')).collect();
+    let sums: BTreeMap<&str, &str> =
+        lines("sha256").iter().filter_map(|l| l.split_once("  ")).map(|(s, p)| (p, s)).collect();
+
+    let mut found = BTreeMap::new();
+    for path in &watch.files {
+        let facts = match stats.get(path.as_str()) {
+            None => absent(path, &complaints)?,
+            Some((mode, owner, group, size)) => {
+                let raw = u32::from_str_radix(mode, 16).map_err(|_| value_error("mode", mode))?;
+                let (owner, group) = ((*owner).to_owned(), (*group).to_owned());
+                let mode = raw & 0o7777;
+                match raw & 0o170_000 {
+                    0o040_000 => FileFacts::Directory { mode, owner, group },
+                    0o120_000 => FileFacts::Symlink {
+                        target: links.get(path.as_str()).copied().unwrap_or_default().to_owned(),
+                    },
+                    0o100_000 => {
+                        let sha256 = sums
+                            .get(path.as_str())
+                            .filter(|s| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit()))
+                            .ok_or_else(|| ParseError::Path {
+                                path: path.clone(),
+                                detail: " but its type: its content could not be read".into(),
+                            })?;
+                        FileFacts::File {
+                            mode,
+                            owner,
+                            group,
+                            size: size.parse().map_err(|_| value_error("size", size))?,
+                            sha256: (*sha256).to_owned(),
+                        }
+                    }
+                    _ => FileFacts::Other { mode, owner, group },
+                }
+            }
+        };
+        found.insert(path.clone(), facts);
+    }
+    Ok(found)
+}
+
+/// Only a plain "no such file" means absent; anything else is not known.
+fn absent(path: &str, complaints: &[&str]) -> Result<FileFacts, ParseError> {
+    let said = complaints.iter().find(|l| {
+        l.starts_with("stat: ") && l.split(['\'', '"', '\u{2018}', '\u{2019}']).any(|w| w == path)
+    });
+    match said {
+        Some(l) if l.ends_with("No such file or directory") || l.ends_with("Not a directory") => {
+            Ok(FileFacts::Absent)
+        }
+        other => Err(ParseError::Path {
+            path: path.to_owned(),
+            detail: other
+                .map(|l| format!(", but: {}", l.chars().take(120).collect::<String>()))
+                .unwrap_or_default(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(items: &[(&str, &str)]) -> WatchList {
+        let mut w = WatchList::default();
+        for (kind, item) in items {
+            match *kind {
+                "F" => w.files.insert((*item).to_owned()),
+                "U" => w.units.insert((*item).to_owned()),
+                "S" => w.sysctls.insert((*item).to_owned()),
+                _ => w.packages.insert((*item).to_owned()),
+            };
+        }
+        w
+    }
+
+    fn this_machine(w: &WatchList) -> Vec<u8> {
+        use std::io::Write;
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", super::super::SCRIPT])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        for f in &w.files {
+            writeln!(stdin, "F {f}").unwrap();
+        }
+        for s in &w.sysctls {
+            writeln!(stdin, "S {s}").unwrap();
+        }
+        drop(stdin);
+        child.wait_with_output().unwrap().stdout
+    }
+
+    fn name() -> NodeName {
+        "n1".parse().unwrap()
+    }
+
+    #[test]
+    fn the_real_program_on_this_machine_parses() {
+        let w = watch(&[
+            ("F", "/etc/passwd"),
+            ("F", "/etc"),
+            ("F", "/no/such"),
+            ("F", "/proc/self"),
+            ("F", "/dev/null"),
+            ("S", "net.ipv4.ip_forward"),
+        ]);
+        let f = facts(&name(), &w, &this_machine(&w)).unwrap();
+        assert!(matches!(f.files["/etc/passwd"], FileFacts::File { mode: 0o644, .. }));
+        assert!(matches!(f.files["/etc"], FileFacts::Directory { mode: 0o755, .. }));
+        assert_eq!(f.files["/no/such"], FileFacts::Absent);
+        assert!(matches!(f.files["/proc/self"], FileFacts::Symlink { .. }));
+        assert!(matches!(f.files["/dev/null"], FileFacts::Other { .. }));
+        assert!(["0", "1"].contains(&f.sysctls["net.ipv4.ip_forward"].as_str()));
+        assert!(f.memory_bytes > 0 && f.var_free_bytes > 0 && !f.os.id.is_empty());
+    }
+
+    #[test]
+    fn an_answer_cut_off_anywhere_is_an_error() {
+        let w = watch(&[("F", "/etc/passwd"), ("F", "/etc/group")]);
+        let whole = this_machine(&w);
+        assert!(facts(&name(), &w, &whole).is_ok());
+        for cut in (0..whole.len() - 5).step_by(7) {
+            assert!(facts(&name(), &w, &whole[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_read_is_not_absent() {
+        let w = watch(&[("F", "/a"), ("F", "/b")]);
+        let answer = |said: &str| {
+            let text = String::from_utf8(this_machine(&WatchList::default())).unwrap();
+            text.replace("@stat\n", &format!("@stat\nstat: cannot statx '/a': No such file or directory\n{said}@links\n@sha256\n"))
+        };
+        let io = answer("stat: cannot statx '/b': Input/output error\n");
+        let e = facts(&name(), &w, io.as_bytes()).unwrap_err();
+        assert!(e.to_string().contains("/b") && e.to_string().contains("Input/output"), "{e}");
+        let unread = answer("81a4 root root 5 /b\n");
+        assert!(matches!(facts(&name(), &w, unread.as_bytes()), Err(ParseError::Path { .. })));
+        let silent = answer("");
+        assert!(matches!(facts(&name(), &w, silent.as_bytes()), Err(ParseError::Path { .. })));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2000)) {
+            let _ = facts(&name(), &watch(&[("F", "/a"), ("U", "x.service")]), &bytes);
+        }
+
+        #[test]
+        fn no_mangled_answer_panics(at in 0usize..4000, byte in proptest::num::u8::ANY) {
+            let w = watch(&[("F", "/etc/passwd")]);
+            let mut answer = this_machine(&w);
+            let at = at % answer.len();
+            answer[at] = byte;
+            let _ = facts(&name(), &w, &answer);
+        }
+    }
+}

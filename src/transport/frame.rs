@@ -1,0 +1,108 @@
+//! Command framing: how a program reaches `/bin/sh` on a node.
+//!
+//! The remote command is one constant line. It prints a marker, reads one line that holds the
+//! escaped program, and evaluates it; what follows on standard input is the program's own data.
+//! `read` takes exactly one line and no byte more (POSIX sh, `read`), so that a binary stream may
+//! follow. So neither argv nor sudo's log ever holds more than this line, and text that a start-up
+//! file prints before the marker is told apart from the program's output.
+
+use crate::inventory::Sudo;
+
+/// Starts the line that holds the program.
+const PROGRAM: &str = "kubastion-program:";
+
+/// The remote command for a marker.
+pub fn command(marker: &str, sudo: Sudo) -> String {
+    let shell = format!(
+        "printf %s\\\\n {marker}; while IFS= read -r p; do case $p in {PROGRAM}*) \
+         eval \"$(printf %b \"${{p#{PROGRAM}}}\")\"; exit;; esac; done; exit 97"
+    );
+    // The program runs with the C locale and no inherited umask.
+    let shell = format!("export LC_ALL=C; umask 077; {shell}");
+    let quoted = quote(&shell);
+    match sudo {
+        Sudo::None => format!("exec sh -c {quoted}"),
+        Sudo::Passwordless => format!("exec sudo -n -- sh -c {quoted}"),
+        // -k: ask even where a password was given a moment ago, so that the line we send is taken
+        // as the password and never as something else.
+        Sudo::Password => format!("exec sudo -k -S -p '' -- sh -c {quoted}"),
+    }
+}
+
+/// The line that carries a program.
+pub fn program_line(script: &str) -> Vec<u8> {
+    let mut line = Vec::with_capacity(script.len() * 2);
+    line.extend_from_slice(PROGRAM.as_bytes());
+    for b in script.bytes() {
+        match b {
+            b'\\' => line.extend_from_slice(b"\\\\"),
+            b'\n' => line.extend_from_slice(b"\\n"),
+            b => line.push(b),
+        }
+    }
+    line.push(b'\n');
+    line
+}
+
+/// A word as POSIX sh takes it literally.
+pub fn quote(word: &str) -> String {
+    if !word.is_empty()
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b))
+    {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// A marker that no start-up file prints by chance.
+pub fn marker() -> String {
+    format!("kubastion-{}", crate::desired::hex(&crate::clock::random_bytes::<12>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    fn run_with(shell: &str, script: &str, data: &[u8]) -> (String, i32) {
+        let marker = marker();
+        let mut child = Command::new(shell)
+            .arg("-c")
+            .arg(command(&marker, Sudo::None))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"a line that is not a program\n").unwrap();
+        stdin.write_all(&program_line(script)).unwrap();
+        stdin.write_all(data).unwrap();
+        drop(stdin);
+        let out = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let text = text.strip_prefix(&format!("{marker}\n")).unwrap().to_owned();
+        (text, out.status.code().unwrap())
+    }
+
+    #[test]
+    fn program_and_data_arrive_byte_by_byte() {
+        let script = "x='a\\tb \\\\n %s $HOME'\nprintf '%s\\n' \"$x\"\nwc -c\nexit 7\n";
+        let data = [0u8, 10, 13, 92, 255, 0, 10];
+        for shell in ["dash", "bash"] {
+            let (text, status) = run_with(shell, script, &data);
+            assert_eq!(text, "a\\tb \\\\n %s $HOME\n7\n", "{shell}");
+            assert_eq!(status, 7, "{shell}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+        #[test]
+        fn quoting_round_trips(word in "[^\0]{0,40}") {
+            let out = Command::new("sh").arg("-c").arg(format!("printf %s {}", quote(&word))).output().unwrap();
+            proptest::prop_assert_eq!(out.stdout, word.as_bytes());
+        }
+    }
+}
