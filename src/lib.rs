@@ -17,5 +17,6 @@ pub mod desired;
 pub mod error;
 pub mod facts;
 pub mod inventory;
+pub mod plan;
 pub mod secret;
 pub mod transport;

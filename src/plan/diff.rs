@@ -1,0 +1,478 @@
+//! Facts against desired items: what has to be done on one node, in which order.
+//!
+//! [`node_plan`] has one arm for each [`ItemKind`]; the order of a transaction is the order of the
+//! fields of `Pending`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction};
+use crate::desired::{
+    Access, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, hex,
+};
+use crate::facts::{FileFacts, NodeFacts, OsFamily, WatchList};
+
+/// Seconds a node waits for a confirmation after a change that can cut access.
+pub const CONFIRM_HOST_S: u32 = 60;
+/// Seconds an etcd member waits: its peers have to start, elect a leader and answer.
+pub const CONFIRM_ETCD_S: u32 = 240;
+
+/// Unit that undoes an unconfirmed transaction when the node boots.
+pub const GUARD_UNIT: &str = "kubastion-guard.service";
+
+/// Something that should be done and cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// The package manager is not known.
+    #[error("{0} is neither of the Debian nor of the Red Hat family: packages cannot be installed")]
+    Distribution(String),
+    /// Something else is where a file or directory should be.
+    #[error("{path} is {found}, and should be a {wanted}")]
+    InTheWay {
+        /// The path.
+        path: String,
+        /// What is there.
+        found: &'static str,
+        /// What should be there.
+        wanted: &'static str,
+    },
+}
+
+/// What has to be looked at on a node so that [`node_plan`] can decide about every item.
+pub fn watch_list(items: &[Item]) -> WatchList {
+    let mut watch = WatchList::default();
+    for item in items {
+        match &item.kind {
+            ItemKind::Package { name } => {
+                watch.packages.insert(name.clone());
+            }
+            ItemKind::User { name, .. } => {
+                watch.users.insert(name.clone());
+            }
+            ItemKind::Directory { path, .. }
+            | ItemKind::File { path, .. }
+            | ItemKind::Permissions { path, .. }
+            | ItemKind::Absent { path } => {
+                watch.files.insert(path.clone());
+                watch.files.extend(ancestors(path).map(str::to_owned));
+            }
+            ItemKind::Sysctl { key, .. } => {
+                watch.sysctls.insert(key.clone());
+            }
+            ItemKind::Module { name } => {
+                watch.modules.insert(name.clone());
+            }
+            ItemKind::Unit { name, .. } => {
+                watch.units.insert(name.clone());
+            }
+            ItemKind::SwapOff | ItemKind::Firewall { .. } => {}
+        }
+    }
+    watch
+}
+
+/// `/a/b/c` has `/a` and `/a/b`.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').skip(1).map(|(i, _)| &path[..i])
+}
+
+/// Work of one transaction by kind; the order of the fields is the order of the steps.
+#[derive(Default)]
+struct Pending {
+    packages: Vec<Action>,
+    users: Vec<Action>,
+    directories: BTreeMap<String, Action>,
+    guard_files: BTreeMap<String, FileGroup>,
+    permissions: Vec<Action>,
+    files: BTreeMap<String, FileGroup>,
+    removals: Vec<Action>,
+    modules: Vec<Action>,
+    sysctls: Vec<Action>,
+    swap: Vec<Action>,
+    firewall: Vec<Action>,
+    sshd_check: bool,
+    guard_unit: Option<Action>,
+    units: Vec<Action>,
+    expect: BTreeMap<String, Option<String>>,
+    cuts_access: bool,
+}
+
+#[derive(Default)]
+struct FileGroup {
+    files: BTreeMap<String, NewFile>,
+    controls: BTreeSet<String>,
+    why: Vec<String>,
+}
+
+/// Plans one node.
+///
+/// # Errors
+/// Everything that stands in the way, not only the first.
+pub fn node_plan(
+    desired: &NodeDesired,
+    facts: &NodeFacts,
+    host_key: &str,
+) -> Result<NodePlan, Vec<Missing>> {
+    let mut problems = Vec::new();
+    let mut phases: BTreeMap<Phase, Pending> = BTreeMap::new();
+    let contents: BTreeMap<&str, String> = desired
+        .items
+        .iter()
+        .filter_map(|i| match &i.kind {
+            ItemKind::File { path, content, .. } => Some((path.as_str(), content.sha256())),
+            _ => None,
+        })
+        .collect();
+    for item in &desired.items {
+        let pending = phases.entry(item.phase).or_default();
+        if let Err(problem) = add(pending, item, facts, &contents) {
+            problems.push(problem);
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(NodePlan {
+        host_key: host_key.to_owned(),
+        transactions: phases.into_iter().filter_map(|(phase, p)| p.finish(phase)).collect(),
+        notes: desired.notes.clone(),
+    })
+}
+
+fn add(
+    pending: &mut Pending,
+    item: &Item,
+    facts: &NodeFacts,
+    contents: &BTreeMap<&str, String>,
+) -> Result<(), Missing> {
+    let controls: BTreeSet<String> = item.controls.iter().map(|c| (*c).to_owned()).collect();
+    let action = |step, why: String| Action { step, controls: controls.clone(), why };
+    match &item.kind {
+        ItemKind::Package { name } => {
+            if !facts.packages.contains_key(name) {
+                let manager = match facts.os.family() {
+                    Some(OsFamily::Debian) => PackageManager::Apt,
+                    Some(OsFamily::RedHat) => PackageManager::Dnf,
+                    None => return Err(Missing::Distribution(facts.os.pretty.clone())),
+                };
+                let step = Step::Packages { manager, names: vec![name.clone()] };
+                pending.packages.push(action(step, "is not installed".into()));
+            }
+        }
+        ItemKind::User { name, home } => {
+            if !facts.users.contains_key(name) {
+                let step = Step::User { name: name.clone(), home: home.clone() };
+                pending.users.push(action(step, "does not exist".into()));
+            }
+        }
+        ItemKind::Directory { path, access } => {
+            let why = match facts.files.get(path) {
+                None | Some(FileFacts::Absent) => Some("does not exist".to_owned()),
+                Some(FileFacts::Directory { mode, owner, group }) => {
+                    access_differs(access, *mode, owner, group)
+                }
+                Some(other) => return Err(in_the_way(path, other, "directory")),
+            };
+            if let Some(why) = why {
+                parents(pending, path, facts);
+                let step = Step::Directory { path: path.clone(), access: access.clone() };
+                pending.directories.insert(path.clone(), action(step, why));
+            }
+        }
+        ItemKind::File { path, content, access, check } => {
+            add_file(pending, path, content, access, *check, facts, &controls)?;
+        }
+        ItemKind::Permissions { path, access } => {
+            let why = match facts.files.get(path) {
+                Some(
+                    FileFacts::File { mode, owner, group, .. }
+                    | FileFacts::Directory { mode, owner, group }
+                    | FileFacts::Other { mode, owner, group },
+                ) => access_differs(access, *mode, owner, group),
+                _ => None,
+            };
+            if let Some(why) = why {
+                let step = Step::Permissions { path: path.clone(), access: access.clone() };
+                pending.permissions.push(action(step, why));
+            }
+        }
+        ItemKind::Absent { path } => match facts.files.get(path) {
+            None | Some(FileFacts::Absent) => {}
+            Some(FileFacts::Directory { .. }) => {
+                return Err(Missing::InTheWay {
+                    path: path.clone(),
+                    found: "a directory",
+                    wanted: "path that does not exist",
+                });
+            }
+            Some(_) => {
+                pending.removals.push(action(Step::Remove { path: path.clone() }, "exists".into()));
+            }
+        },
+        ItemKind::Sysctl { key, value } => match facts.sysctls.get(key) {
+            Some(found) if found == value => {}
+            // A key that the kernel does not have (yet) is verified later and never guessed at.
+            None => {}
+            Some(found) => {
+                let step = Step::Sysctl { key: key.clone(), value: value.clone() };
+                pending.cuts_access |= key.starts_with("net.");
+                pending.sysctls.push(action(step, format!("is {found}")));
+            }
+        },
+        ItemKind::Module { name } => {
+            if !facts.modules.contains(name) {
+                let step = Step::Module { name: name.clone() };
+                pending.modules.push(action(step, "is not loaded".into()));
+            }
+        }
+        ItemKind::SwapOff => {
+            if !facts.swaps.is_empty() {
+                let why = format!("active: {}", facts.swaps.join(" "));
+                pending.swap.push(action(Step::SwapOff, why));
+            }
+        }
+        ItemKind::Firewall { path } => {
+            let wanted = contents.get(path.as_str()).map(String::as_str).unwrap_or_default();
+            let nft = &facts.nft;
+            let why = match (&nft.own_listing_sha256, &nft.recorded) {
+                (None, _) => Some("is not loaded"),
+                (Some(_), None) => Some("was loaded by somebody else"),
+                (Some(listing), Some(r)) if *listing != r.listing_sha256 => {
+                    Some("was changed since it was loaded")
+                }
+                (Some(_), Some(r)) if r.file_sha256 != wanted => Some("is an older one"),
+                _ => None,
+            };
+            if let Some(why) = why {
+                pending.cuts_access = true;
+                let step = Step::Firewall { path: path.clone() };
+                pending.firewall.push(action(step, why.into()));
+            }
+        }
+        ItemKind::Unit { name, enabled, active, on_change, watches, start } => {
+            let mark = (*active && *on_change != OnChange::Nothing)
+                .then(|| config_digest(watches, contents));
+            if let Some(step) = unit_step(name, *enabled, *active, *on_change, mark, *start, facts)
+            {
+                let ssh = name.starts_with("ssh");
+                pending.cuts_access |= ssh;
+                pending.sshd_check |= ssh;
+                let act = action(step.0, step.1);
+                if name == GUARD_UNIT {
+                    pending.guard_unit = Some(act);
+                } else {
+                    pending.units.push(act);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_file(
+    pending: &mut Pending,
+    path: &str,
+    content: &Content,
+    access: &Access,
+    check: FileCheck,
+    facts: &NodeFacts,
+    controls: &BTreeSet<String>,
+) -> Result<(), Missing> {
+    let wanted = content.sha256();
+    let found = facts.files.get(path).unwrap_or(&FileFacts::Absent);
+    let (why, replaces) = match found {
+        FileFacts::Absent => ("does not exist".to_owned(), false),
+        FileFacts::File { sha256, .. } if *sha256 != wanted => ("differs".to_owned(), true),
+        FileFacts::File { mode, owner, group, .. } => {
+            if let Some(why) = access_differs(access, *mode, owner, group) {
+                let step = Step::Permissions { path: path.to_owned(), access: access.clone() };
+                pending.permissions.push(Action { step, controls: controls.clone(), why });
+            }
+            return Ok(());
+        }
+        // A link is replaced, not followed: what it points to is not ours.
+        FileFacts::Symlink { target } => (format!("is a link to {target}"), true),
+        other => return Err(in_the_way(path, other, "file")),
+    };
+    if check == FileCheck::Sshd {
+        pending.cuts_access = true;
+        pending.sshd_check = true;
+    }
+    parents(pending, path, facts);
+    let (directory, name) = path.rsplit_once('/').expect("every path is absolute");
+    let directory = if directory.is_empty() { "/" } else { directory };
+    let groups = if path.contains("kubastion-guard") || path.ends_with("/guard.sh") {
+        &mut pending.guard_files
+    } else {
+        &mut pending.files
+    };
+    let group = groups.entry(directory.to_owned()).or_default();
+    group.controls.extend(controls.iter().cloned());
+    group.why.push(format!("{name} {why}"));
+    group.files.insert(
+        name.to_owned(),
+        NewFile {
+            sha256: wanted,
+            size: content.bytes().len() as u64,
+            access: access.clone(),
+            secret: matches!(content, Content::Secret(_)),
+            replaces,
+        },
+    );
+    let expected = match found {
+        FileFacts::Absent => Some(None),
+        FileFacts::File { sha256, .. } => Some(Some(sha256.clone())),
+        _ => None,
+    };
+    if let Some(expected) = expected {
+        pending.expect.insert(path.to_owned(), expected);
+    }
+    Ok(())
+}
+
+/// Missing ancestors of a path are made as `root:root 0755`.
+fn parents(pending: &mut Pending, path: &str, facts: &NodeFacts) {
+    for parent in ancestors(path) {
+        if matches!(facts.files.get(parent), Some(FileFacts::Absent)) {
+            pending.directories.entry(parent.to_owned()).or_insert_with(|| Action {
+                step: Step::Directory { path: parent.to_owned(), access: Access::root(0o755) },
+                controls: BTreeSet::new(),
+                why: "does not exist".into(),
+            });
+        }
+    }
+}
+
+fn access_differs(wanted: &Access, mode: u32, owner: &str, group: &str) -> Option<String> {
+    (wanted.mode != mode || wanted.owner != owner || wanted.group != group)
+        .then(|| format!("is {mode:04o} {owner}:{group}"))
+}
+
+fn in_the_way(path: &str, found: &FileFacts, wanted: &'static str) -> Missing {
+    let found = match found {
+        FileFacts::Absent => "absent",
+        FileFacts::File { .. } => "a file",
+        FileFacts::Directory { .. } => "a directory",
+        FileFacts::Symlink { .. } => "a symbolic link",
+        FileFacts::Other { .. } => "a socket, device or pipe",
+    };
+    Missing::InTheWay { path: path.to_owned(), found, wanted }
+}
+
+/// Digest of all files whose change matters to a unit.
+fn config_digest(watches: &[String], contents: &BTreeMap<&str, String>) -> String {
+    let mut hash = Sha256::new();
+    for path in watches {
+        hash.update(path.as_bytes());
+        hash.update([0]);
+        hash.update(contents.get(path.as_str()).map(String::as_bytes).unwrap_or_default());
+        hash.update([0]);
+    }
+    hex(&hash.finalize())
+}
+
+fn unit_step(
+    name: &str,
+    enabled: bool,
+    active: bool,
+    on_change: OnChange,
+    mark: Option<String>,
+    start: Start,
+    facts: &NodeFacts,
+) -> Option<(Step, String)> {
+    let found = facts.units.get(name).cloned().unwrap_or_default();
+    let is_enabled = matches!(found.file.as_str(), "enabled" | "static" | "alias" | "indirect");
+    let is_active = matches!(found.active.as_str(), "active" | "reloading");
+    let stale = mark.is_some() && facts.unit_marks.get(name) != mark.as_ref();
+    let enable = (enabled != is_enabled).then_some(enabled);
+    let run = (active != is_active || (active && stale)).then_some(active);
+    if enable.is_none() && run.is_none() {
+        return None;
+    }
+    let mut why = Vec::new();
+    if enable.is_some() {
+        why.push(if is_enabled { "is enabled".to_owned() } else { "is not enabled".to_owned() });
+    }
+    if active != is_active {
+        why.push(format!("is {}", if found.active.is_empty() { "unknown" } else { &found.active }));
+    } else if run.is_some() {
+        why.push("runs with an older configuration".into());
+    }
+    let change = if run == Some(true) { on_change } else { OnChange::Nothing };
+    let mark = if run == Some(true) { mark } else { None };
+    let step = Step::Unit { name: name.to_owned(), enable, run, change, mark, start };
+    Some((step, why.join(", ")))
+}
+
+impl Pending {
+    fn finish(self, phase: Phase) -> Option<Transaction> {
+        let plain = |step| Action { step, controls: BTreeSet::new(), why: String::new() };
+        let group = |(directory, g): (String, FileGroup)| Action {
+            step: Step::Files { directory, files: g.files },
+            controls: g.controls,
+            why: g.why.join(", "),
+        };
+        let guarded = self.cuts_access || (phase == Phase::Etcd && !self.units.is_empty());
+        let confirm_within_s = guarded.then_some(match phase {
+            Phase::Etcd => CONFIRM_ETCD_S,
+            Phase::Packages | Phase::Host => CONFIRM_HOST_S,
+        });
+        let new_units = self.files.keys().any(|d| d.starts_with("/etc/systemd/system"));
+        let new_guard = !self.guard_files.is_empty();
+        let has_files = !self.files.is_empty() || new_guard;
+
+        let mut steps = merge_packages(self.packages);
+        steps.extend(self.users);
+        steps.extend(self.directories.into_values());
+        // The guard is in place before anything that it guards.
+        steps.extend(self.guard_files.into_iter().map(group));
+        if new_guard {
+            steps.push(plain(Step::DaemonReload));
+        }
+        steps.extend(self.guard_unit);
+        if let Some(within_s) = confirm_within_s {
+            steps.push(plain(Step::Arm { within_s }));
+        }
+        steps.extend(self.permissions);
+        steps.extend(self.files.into_iter().map(group));
+        steps.extend(self.removals);
+        if new_units {
+            steps.push(plain(Step::DaemonReload));
+        }
+        steps.extend(self.modules);
+        steps.extend(self.sysctls);
+        steps.extend(self.swap);
+        steps.extend(self.firewall);
+        if self.sshd_check {
+            steps.push(plain(Step::CheckSshd));
+        }
+        steps.extend(self.units);
+        if has_files {
+            steps.push(plain(Step::Verify));
+        }
+        let works = steps.iter().any(|a| !matches!(a.step, Step::Arm { .. } | Step::CheckSshd));
+        works.then_some(Transaction { phase, confirm_within_s, steps, expect: self.expect })
+    }
+}
+
+/// One call of the package manager for all packages.
+fn merge_packages(packages: Vec<Action>) -> Vec<Action> {
+    let mut merged: Option<Action> = None;
+    for package in packages {
+        match (&mut merged, package.step) {
+            (
+                Some(Action { step: Step::Packages { names, .. }, controls, .. }),
+                Step::Packages { names: more, .. },
+            ) => {
+                names.extend(more);
+                controls.extend(package.controls);
+            }
+            (_, step) => {
+                merged =
+                    Some(Action { step, controls: package.controls, why: "not installed".into() })
+            }
+        }
+    }
+    merged.into_iter().collect()
+}

@@ -1,0 +1,14 @@
+//! Fourth stage: the difference between what a node holds and what it should hold, as an ordered
+//! list of steps.
+//!
+//! Pure and deterministic: the same inventory, facts and key material give the same [`Plan`] to the
+//! byte, and so the same id. A saved plan is therefore bound to what it saw: apply plans again and
+//! refuses if the id has changed.
+
+pub mod diff;
+pub mod model;
+pub mod order;
+pub mod text;
+
+pub use diff::{Missing, node_plan};
+pub use model::*;

@@ -1,0 +1,406 @@
+//! A plan as data: versioned, canonical, without secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::desired::{Access, OnChange, Phase, Start, hex};
+use crate::inventory::NodeName;
+
+/// The format that this version writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+
+/// What apply will do, node by node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Format of this value.
+    pub format: u32,
+    /// Lower-case hexadecimal SHA-256 of the canonical JSON of everything else.
+    pub id: String,
+    /// Version of the program that made it.
+    pub made_by: String,
+    /// Cluster name.
+    pub cluster: String,
+    /// SHA-256 of the inventory file.
+    pub inventory_sha256: String,
+    /// Every node that was looked at, also those with nothing to do.
+    pub nodes: BTreeMap<NodeName, NodePlan>,
+    /// Order of the work: stages one after another, each with its nodes.
+    pub stages: Vec<Stage>,
+}
+
+/// What is to be done on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodePlan {
+    /// Fingerprint of the host key that the node was verified by.
+    pub host_key: String,
+    /// At most one transaction for each phase, in the order of the phases.
+    pub transactions: Vec<Transaction>,
+    /// Things to know that are not changes.
+    pub notes: Vec<String>,
+}
+
+/// Steps that succeed or are undone together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transaction {
+    /// When it runs.
+    pub phase: Phase,
+    /// Seconds after which the node goes back by itself unless a new connection confirms; absent
+    /// where nothing in it can cut access.
+    pub confirm_within_s: Option<u32>,
+    /// The steps in order.
+    pub steps: Vec<Action>,
+    /// Digests that the node's files must still have when the transaction begins; `None` for a path
+    /// that must not exist.
+    pub expect: BTreeMap<String, Option<String>>,
+}
+
+/// One step, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    /// What is done.
+    pub step: Step,
+    /// Controls that want it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub controls: BTreeSet<String>,
+    /// What is different now, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// What a node can be told to do. `apply/node/txn.sh` has one branch for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Step {
+    /// Install packages.
+    Packages {
+        /// `apt` or `dnf`.
+        manager: PackageManager,
+        /// Package names.
+        names: Vec<String>,
+    },
+    /// Make a system user and group.
+    User {
+        /// Its name.
+        name: String,
+        /// Its home directory.
+        home: String,
+    },
+    /// Make a directory, or set its owner and mode.
+    Directory {
+        /// Absolute path.
+        path: String,
+        /// Owner, group and mode.
+        access: Access,
+    },
+    /// Set owner and mode of something that exists.
+    Permissions {
+        /// Absolute path.
+        path: String,
+        /// Owner, group and mode.
+        access: Access,
+    },
+    /// Put files into one directory, each at once.
+    Files {
+        /// The directory.
+        directory: String,
+        /// By file name.
+        files: BTreeMap<String, NewFile>,
+    },
+    /// Delete a file.
+    Remove {
+        /// Absolute path.
+        path: String,
+    },
+    /// From here on the node goes back by itself.
+    Arm {
+        /// Seconds until it does.
+        within_s: u32,
+    },
+    /// `systemctl daemon-reload`.
+    DaemonReload,
+    /// Set a running kernel's value.
+    Sysctl {
+        /// Dotted key.
+        key: String,
+        /// Value.
+        value: String,
+    },
+    /// Load a kernel module.
+    Module {
+        /// Its name.
+        name: String,
+    },
+    /// Switch swap off, also in /etc/fstab.
+    SwapOff,
+    /// Load our nftables table in one nft transaction.
+    Firewall {
+        /// Rules file on the node.
+        path: String,
+    },
+    /// Remove our nftables table.
+    FirewallAbsent,
+    /// `sshd -t`.
+    CheckSshd,
+    /// Bring a systemd unit into a state.
+    Unit {
+        /// Unit name.
+        name: String,
+        /// Enable or disable; absent leaves it.
+        enable: Option<bool>,
+        /// Start or stop; absent leaves it.
+        run: Option<bool>,
+        /// What to do to it if it runs already.
+        change: OnChange,
+        /// Digest of its configuration, recorded when it was started with it.
+        mark: Option<String>,
+        /// Whether to wait for it.
+        start: Start,
+    },
+    /// Read back the digests of all files that were put in place.
+    Verify,
+}
+
+/// Package manager of a distribution family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageManager {
+    /// Debian and Ubuntu.
+    Apt,
+    /// RHEL and Fedora.
+    Dnf,
+}
+
+/// A file to be put in place. Its content is not part of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewFile {
+    /// Lower-case hexadecimal SHA-256 of the content.
+    pub sha256: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Owner, group and mode.
+    pub access: Access,
+    /// The content must never be shown.
+    pub secret: bool,
+    /// Whether a file is there already.
+    pub replaces: bool,
+}
+
+/// A part of the work that all its nodes finish before the next begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Which transactions run.
+    pub phase: Phase,
+    /// Groups one after another; the nodes of a group at the same time.
+    pub groups: Vec<Vec<NodeName>>,
+    /// What must hold before a group begins and after it ends.
+    pub gate: Gate,
+}
+
+/// What must hold around a group of nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gate {
+    /// A new connection to each node.
+    Reachable,
+    /// All members of a new etcd cluster are healthy afterwards.
+    EtcdForms,
+    /// Before: every other member is healthy, so that quorum outlives the one that stops.
+    /// Afterwards: the member is healthy again.
+    EtcdQuorum,
+}
+
+impl Plan {
+    /// Puts a plan together and gives it its id.
+    pub fn new(
+        cluster: String,
+        inventory_sha256: String,
+        nodes: BTreeMap<NodeName, NodePlan>,
+        stages: Vec<Stage>,
+    ) -> Self {
+        let mut plan = Self {
+            format: FORMAT,
+            id: String::new(),
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster,
+            inventory_sha256,
+            nodes,
+            stages,
+        };
+        plan.id = plan.digest();
+        plan
+    }
+
+    /// The id that the rest of the value amounts to.
+    pub fn digest(&self) -> String {
+        let bare = Self { id: String::new(), ..self.clone() };
+        let bytes = serde_json::to_vec(&bare).expect("a plan has only strings, numbers and maps");
+        hex(&Sha256::digest(&bytes))
+    }
+
+    /// Whether anything is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.values().all(|n| n.transactions.is_empty())
+    }
+
+    /// Number of steps on all nodes.
+    pub fn step_count(&self) -> usize {
+        self.nodes.values().flat_map(|n| &n.transactions).map(|t| t.steps.len()).sum()
+    }
+}
+
+/// A field that cannot be written as part of a step line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} cannot be part of a step: it is empty or holds `|`, a line end or another control character"
+)]
+pub struct UnfitField(String);
+
+fn field(text: &str) -> Result<&str, UnfitField> {
+    if text.is_empty() || text.contains('|') || text.chars().any(char::is_control) {
+        Err(UnfitField(text.to_owned()))
+    } else {
+        Ok(text)
+    }
+}
+
+/// Letters, digits and a few signs, not starting with `-`: for words that a command takes as arguments.
+fn word(text: &str) -> Result<&str, UnfitField> {
+    let fit = !text.is_empty()
+        && !text.starts_with('-')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:@+~".contains(&b));
+    if fit { Ok(text) } else { Err(UnfitField(text.to_owned())) }
+}
+
+fn path(text: &str) -> Result<&str, UnfitField> {
+    let plain = text.starts_with('/')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:@+~/,=".contains(&b))
+        && !text.split('/').any(|c| c == ".." || c == ".");
+    if plain { Ok(text) } else { Err(UnfitField(text.to_owned())) }
+}
+
+impl Step {
+    /// The line that `txn.sh` reads. `group` numbers the staged directory of a [`Step::Files`].
+    ///
+    /// # Errors
+    /// If a name or path holds anything that has a meaning of its own on the way.
+    pub fn line(&self, group: usize) -> Result<String, UnfitField> {
+        let access = |a: &Access| -> Result<String, UnfitField> {
+            Ok(format!("{}|{}|{:04o}", word(&a.owner)?, word(&a.group)?, a.mode))
+        };
+        Ok(match self {
+            Step::Packages { manager, names } => {
+                let names: Result<Vec<&str>, _> = names.iter().map(|n| word(n)).collect();
+                format!("package-{manager}|{}", names?.join(" "))
+            }
+            Step::User { name, home } => format!("user|{}|{}", word(name)?, path(home)?),
+            Step::Directory { path: p, access: a } => format!("dir|{}|{}", path(p)?, access(a)?),
+            Step::Permissions { path: p, access: a } => format!("mode|{}|{}", path(p)?, access(a)?),
+            Step::Files { directory, .. } => format!("files|{group}|{}", path(directory)?),
+            Step::Remove { path: p } => format!("remove|{}", path(p)?),
+            Step::Arm { within_s } => format!("arm|{within_s}"),
+            Step::DaemonReload => "daemon-reload".into(),
+            Step::Sysctl { key, value } => format!("sysctl|{}|{}", word(key)?, field(value)?),
+            Step::Module { name } => format!("module|{}", word(name)?),
+            Step::SwapOff => "swapoff".into(),
+            Step::Firewall { path: p } => format!("firewall|{}", path(p)?),
+            Step::FirewallAbsent => "firewall-absent".into(),
+            Step::CheckSshd => "check-sshd".into(),
+            Step::Unit { name, enable, run, change, mark, start } => {
+                let flag = |f: &Option<bool>| match f {
+                    None => "-",
+                    Some(true) => "yes",
+                    Some(false) => "no",
+                };
+                format!(
+                    "unit|{}|{}|{}|{}|{}|{}",
+                    word(name)?,
+                    flag(enable),
+                    flag(run),
+                    match change {
+                        OnChange::Nothing => "-",
+                        OnChange::Reload => "reload",
+                        OnChange::Restart => "restart",
+                    },
+                    mark.as_deref().map_or(Ok("-"), word)?,
+                    match start {
+                        Start::Wait => "wait",
+                        Start::NoWait => "nowait",
+                    }
+                )
+            }
+            Step::Verify => "verify".into(),
+        })
+    }
+}
+
+impl fmt::Display for PackageManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PackageManager::Apt => "apt",
+            PackageManager::Dnf => "dnf",
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Packages { names, .. } => write!(f, "install {}", names.join(", ")),
+            Step::User { name, .. } => write!(f, "make system user {name}"),
+            Step::Directory { path, access } => write!(f, "directory {path} {access}"),
+            Step::Permissions { path, access } => write!(f, "set {path} to {access}"),
+            Step::Files { directory, files } if files.len() == 1 => {
+                let (name, file) = files.iter().next().expect("the guard says there is one");
+                let verb = if file.replaces { "replace" } else { "write" };
+                write!(f, "{verb} {}/{name} {}", directory.trim_end_matches('/'), file.access)
+            }
+            Step::Files { directory, files } => {
+                let names: Vec<&str> = files.keys().map(String::as_str).collect();
+                write!(f, "write {} files in {directory}: {}", files.len(), names.join(" "))
+            }
+            Step::Remove { path } => write!(f, "remove {path}"),
+            Step::Arm { within_s } => {
+                write!(f, "arm: goes back by itself unless confirmed within {within_s} s")
+            }
+            Step::DaemonReload => f.write_str("reload systemd's unit files"),
+            Step::Sysctl { key, value } => write!(f, "sysctl {key} = {value}"),
+            Step::Module { name } => write!(f, "load module {name}"),
+            Step::SwapOff => f.write_str("switch swap off"),
+            Step::Firewall { path } => write!(f, "load nftables table inet kubastion from {path}"),
+            Step::FirewallAbsent => f.write_str("remove nftables table inet kubastion"),
+            Step::CheckSshd => f.write_str("test sshd's configuration"),
+            Step::Unit { name, enable, run, change, .. } => {
+                let mut words = Vec::new();
+                match enable {
+                    Some(true) => words.push("enable"),
+                    Some(false) => words.push("disable"),
+                    None => {}
+                }
+                match (run, change) {
+                    (Some(true), OnChange::Restart) => words.push("(re)start"),
+                    (Some(true), OnChange::Reload) => words.push("reload"),
+                    (Some(true), OnChange::Nothing) => words.push("start"),
+                    (Some(false), _) => words.push("stop"),
+                    (None, _) => {}
+                }
+                write!(f, "{} {name}", words.join(" and "))
+            }
+            Step::Verify => f.write_str("read back all digests"),
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o} {}:{}", self.mode, self.owner, self.group)
+    }
+}

@@ -1,0 +1,143 @@
+//! A plan for people: one screen by default, every step with `--verbose`.
+
+use std::fmt::Write;
+
+use super::model::{Plan, Step, Transaction};
+use crate::desired::OnChange;
+
+/// How much of a plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// A line or two for each node.
+    Summary,
+    /// Every step with its reason and controls.
+    Steps,
+}
+
+/// The plan as text.
+pub fn render(plan: &Plan, detail: Detail) -> String {
+    let mut out = String::new();
+    let busy = plan.nodes.values().filter(|n| !n.transactions.is_empty()).count();
+    let _ = writeln!(
+        out,
+        "Plan {} for cluster {}: {} of {} nodes change, {} steps",
+        &plan.id[..12],
+        plan.cluster,
+        busy,
+        plan.nodes.len(),
+        plan.step_count()
+    );
+    for (name, node) in &plan.nodes {
+        if node.transactions.is_empty() {
+            if detail == Detail::Steps {
+                let _ = writeln!(out, "\n{name}: nothing to do");
+            }
+            continue;
+        }
+        let _ = writeln!(out, "\n{name}");
+        for t in &node.transactions {
+            let _ = writeln!(out, "  {}", heading(t));
+            match detail {
+                Detail::Summary => {
+                    for line in summary(t) {
+                        let _ = writeln!(out, "    {line}");
+                    }
+                }
+                Detail::Steps => {
+                    for a in &t.steps {
+                        let _ = write!(out, "    {}", a.step);
+                        if !a.why.is_empty() {
+                            let _ = write!(out, "\n        now: {}", a.why);
+                        }
+                        if !a.controls.is_empty() {
+                            let ids: Vec<&str> = a.controls.iter().map(String::as_str).collect();
+                            let _ = write!(out, "\n        for: {}", ids.join(" "));
+                        }
+                        out.push('\n');
+                    }
+                }
+            }
+        }
+        for note in &node.notes {
+            let _ = writeln!(out, "  note: {note}");
+        }
+    }
+    if !plan.is_empty() {
+        let _ = writeln!(out, "\nOrder");
+        for (i, stage) in plan.stages.iter().enumerate() {
+            let groups: Vec<String> = stage
+                .groups
+                .iter()
+                .map(|g| g.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + "))
+                .collect();
+            let _ = writeln!(
+                out,
+                "  {}. {}: {}",
+                i + 1,
+                phase_name(stage.phase),
+                groups.join(", then ")
+            );
+        }
+    }
+    out
+}
+
+fn phase_name(phase: crate::desired::Phase) -> &'static str {
+    use crate::desired::Phase;
+    match phase {
+        Phase::Packages => "packages",
+        Phase::Host => "host",
+        Phase::Etcd => "etcd",
+    }
+}
+
+fn heading(t: &Transaction) -> String {
+    match t.confirm_within_s {
+        Some(s) => format!(
+            "{} ({} steps; goes back by itself unless a new connection confirms within {s} s)",
+            phase_name(t.phase),
+            t.steps.len()
+        ),
+        None => format!("{} ({} steps)", phase_name(t.phase), t.steps.len()),
+    }
+}
+
+/// Counts by kind, and by name what people ask about first: restarts, packages, firewall.
+fn summary(t: &Transaction) -> Vec<String> {
+    let (mut files, mut new, mut directories, mut modes, mut sysctls) = (0, 0, 0, 0, 0);
+    let mut lines = Vec::new();
+    let mut restarts = Vec::new();
+    for a in &t.steps {
+        match &a.step {
+            Step::Files { files: f, .. } => {
+                files += f.len();
+                new += f.values().filter(|n| !n.replaces).count();
+            }
+            Step::Directory { .. } => directories += 1,
+            Step::Permissions { .. } => modes += 1,
+            Step::Sysctl { .. } => sysctls += 1,
+            Step::Unit { name, run: Some(true), change: OnChange::Restart, .. } => {
+                restarts.push(name.as_str());
+            }
+            Step::Arm { .. } | Step::DaemonReload | Step::CheckSshd | Step::Verify => {}
+            other => lines.push(other.to_string()),
+        }
+    }
+    let mut counts = Vec::new();
+    let mut count = |n: usize, text: String| {
+        if n > 0 {
+            counts.push(text);
+        }
+    };
+    count(files, format!("{files} files ({new} new)"));
+    count(directories, format!("{directories} directories"));
+    count(modes, format!("{modes} owners or modes"));
+    count(sysctls, format!("{sysctls} kernel settings"));
+    if !counts.is_empty() {
+        lines.insert(0, counts.join(", "));
+    }
+    if !restarts.is_empty() {
+        lines.push(format!("restarts {}", restarts.join(", ")));
+    }
+    lines
+}
