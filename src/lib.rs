@@ -11,10 +11,12 @@
 //! `pki::store`, `apply`, `lab`, `report` and `cli` touch the world; time and randomness come
 //! from [`clock`].
 
+pub mod apply;
 pub mod cli;
 pub mod clock;
 pub mod desired;
 pub mod error;
+pub mod event;
 pub mod facts;
 pub mod inventory;
 pub mod plan;

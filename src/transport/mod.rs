@@ -8,6 +8,7 @@
 pub mod fleet;
 pub mod frame;
 pub mod host_key;
+pub mod https;
 pub mod known_hosts;
 mod relay;
 

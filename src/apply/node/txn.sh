@@ -4,6 +4,7 @@
 #
 # Lives in /var/lib/kubastion/txn/ID, beside what it needs:
 #   steps       what to do, one step a line, fields separated by `|`
+#   checks      files to test before anything is done
 #   expect      what must still be so before anything is done
 #   final       sha256sum lines of the files after the switch
 #   files/N/    new files for one directory, with their final names, owners and modes
@@ -133,13 +134,16 @@ prepare() {
         exit 1
     }
     still_as_planned || exit 3
-    if grep -q '^check-nft|' "$T/steps"; then
-        f=$(sed -n 's/^check-nft|//p' "$T/steps")
-        nft -c -f "$T/$f" || {
-            say "refused nft does not accept the rules"
-            exit 4
-        }
-    fi
+    while IFS='|' read -r kind file; do
+        case $kind in
+        nft)
+            nft -c -f "$T/$file" || {
+                say "refused nft does not accept the rules"
+                exit 4
+            }
+            ;;
+        esac
+    done <"$T/checks"
     take_images || {
         say "refused no image of the present state could be taken"
         exit 4
@@ -221,7 +225,6 @@ run_step() {
 $1
 STEP
     case $kind in
-    check-nft) ;;
     dir)
         [ -d "$a" ] || mkdir "$a" || return 1
         set_access "$a" "$b" "$c" "$d"

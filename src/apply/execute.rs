@@ -1,0 +1,539 @@
+//! The executor: the only code that changes nodes. It takes a plan and no options.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::gate::{self, EtcdAccess, chain};
+use super::payload;
+use super::protocol::{self, Answer, TxnState, Verb};
+use super::record::{Journal, Line, Outcome, Outcomes, RecordError};
+use crate::clock::Clock;
+use crate::desired::{DesiredState, Phase};
+use crate::event::{Event, Sink};
+use crate::facts::NodeFacts;
+use crate::inventory::{Inventory, Node, NodeName};
+use crate::plan::{Gate, Plan, Stage, Transaction};
+use crate::transport::{Dialer, Transport, TransportError, fleet};
+
+/// Seconds beyond a node's own deadline until which its final state is asked for. A reboot fits in.
+const GRACE: Duration = Duration::from_secs(90);
+/// How long a new connection is tried before the node is asked over the old one to go back.
+const RECONNECT: Duration = Duration::from_secs(15);
+/// Pause between two attempts to connect.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Open connections, by node. A node whose connection broke has none.
+pub type Sessions = BTreeMap<NodeName, Box<dyn Transport>>;
+
+/// What the executor works with.
+pub struct Controls<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What it was made from; the source of file contents.
+    pub desired: &'a DesiredState,
+    /// The inventory.
+    pub inventory: &'a Inventory,
+    /// Opens new connections.
+    pub dialer: &'a dyn Dialer,
+    /// How etcd members are asked, where there are any.
+    pub etcd: Option<&'a EtcdAccess>,
+    /// Where progress goes.
+    pub sink: &'a dyn Sink,
+    /// The record of the run.
+    pub journal: &'a Journal,
+    /// For the modification time of new files.
+    pub clock: Clock,
+}
+
+/// A transaction that has been carried out on its node and waits for a decision.
+struct Switched {
+    id: String,
+    guarded: bool,
+    /// When the node goes back by itself.
+    deadline: Instant,
+}
+
+/// Carries a plan out.
+///
+/// A failing node is undone and left alone; the others go on, except where the order protects
+/// something: after a failed canary nothing else of the stage begins, and after a failed member of a
+/// serial group no further serial group does.
+///
+/// # Errors
+/// If the run's record cannot be written. What was begun then goes back by itself or is named in
+/// the record.
+pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordError> {
+    let sessions = Mutex::new(sessions);
+    let mut outcomes = Outcomes::new();
+    let mut out: BTreeMap<NodeName, String> = BTreeMap::new();
+    for stage in &c.plan.stages {
+        // After a failed canary nothing else begins; after a failed serial group no further one.
+        let mut stop_all: Option<String> = None;
+        let mut stop_serial: Option<String> = None;
+        for (number, group) in stage.groups.iter().enumerate() {
+            let serial = group.len() == 1;
+            let stopped = stop_all.clone().or_else(|| stop_serial.clone().filter(|_| serial));
+            let (run, skip): (Vec<&NodeName>, Vec<&NodeName>) =
+                group.iter().partition(|n| !out.contains_key(*n) && stopped.is_none());
+            for name in skip {
+                let why = out.get(name).or(stopped.as_ref()).cloned().unwrap_or_default();
+                let outcome = Outcome::Skipped { why };
+                finish(c, &mut outcomes, name, stage.phase, &outcome)?;
+                out.entry(name.clone()).or_insert_with(|| "an earlier stage was left out".into());
+            }
+            for (name, outcome) in run_group(c, stage, &run, &sessions)? {
+                finish(c, &mut outcomes, &name, stage.phase, &outcome)?;
+                if outcome.is_good() {
+                    continue;
+                }
+                let why = format!("{} failed on {name}", word(stage.phase));
+                // A canary that cannot be reached says nothing about the change.
+                let unreachable = matches!(outcome, Outcome::Unreachable { .. });
+                if serial && number == 0 && stage.groups.len() > 1 && !unreachable {
+                    stop_all = Some(why.clone());
+                } else if serial && (!unreachable || stage.gate == Gate::EtcdQuorum) {
+                    stop_serial = Some(why.clone());
+                }
+                out.insert(name, why);
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Packages => "packages",
+        Phase::Host => "host",
+        Phase::Etcd => "etcd",
+    }
+}
+
+fn finish(
+    c: &Controls<'_>,
+    outcomes: &mut Outcomes,
+    node: &NodeName,
+    phase: Phase,
+    outcome: &Outcome,
+) -> Result<(), RecordError> {
+    c.journal.write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })?;
+    let how = match outcome {
+        Outcome::Committed => format!("{} done", word(phase)),
+        Outcome::Reverted { why } => format!("{} undone: {why}", word(phase)),
+        Outcome::Refused { why } => format!("{} refused: {why}", word(phase)),
+        Outcome::Unreachable { why } => format!("unreachable: {why}"),
+        Outcome::Skipped { why } => format!("{} left out: {why}", word(phase)),
+        Outcome::Incomplete { why } => format!("{} INCOMPLETE: {why}", word(phase)),
+    };
+    c.sink.send(Event::End { node: node.clone(), how, good: outcome.is_good() });
+    outcomes.entry(node.clone()).or_default().insert(phase, outcome.clone());
+    Ok(())
+}
+
+fn run_group(
+    c: &Controls<'_>,
+    stage: &Stage,
+    names: &[&NodeName],
+    sessions: &Mutex<Sessions>,
+) -> Result<Vec<(NodeName, Outcome)>, RecordError> {
+    let work: Vec<(&Node, &Transaction)> = names
+        .iter()
+        .filter_map(|name| {
+            let node = c.inventory.nodes.iter().find(|n| n.name == **name)?;
+            let plan = c.plan.nodes.get(*name)?;
+            Some((node, plan.transactions.iter().find(|t| t.phase == stage.phase)?))
+        })
+        .collect();
+    if stage.gate == Gate::EtcdQuorum
+        && let Some(problem) = others_healthy(c, &work, sessions)
+    {
+        let refused = |node: &Node| (node.name.clone(), Outcome::Refused { why: problem.clone() });
+        return Ok(work.iter().map(|(node, _)| refused(node)).collect());
+    }
+    // All nodes of the group switch; only then does the gate look; only then is anything confirmed.
+    let switched = fleet::each(work.clone(), fleet::WINDOW, |(node, transaction)| {
+        switch_node(c, node, transaction, sessions)
+    });
+    let mut verdicts: BTreeMap<&NodeName, Result<(), String>> = BTreeMap::new();
+    if matches!(stage.gate, Gate::EtcdForms | Gate::EtcdQuorum) {
+        let alive: Vec<&Node> = work
+            .iter()
+            .zip(&switched)
+            .filter(|(_, s)| matches!(s, Ok(Ok(_))))
+            .map(|((n, _), _)| *n)
+            .collect();
+        for (node, verdict) in etcd_verdicts(c, &alive, sessions) {
+            verdicts.insert(node, verdict);
+        }
+    }
+    let pairs: Vec<_> = work.into_iter().zip(switched).collect();
+    let results = fleet::each(pairs, fleet::WINDOW, |((node, transaction), switched)| {
+        let outcome = match switched {
+            Err(e) => return Err(e),
+            Ok(Err(outcome)) => outcome,
+            Ok(Ok(None)) => Outcome::Committed,
+            Ok(Ok(Some(s))) => match verdicts.get(&node.name) {
+                Some(Err(why)) => take_back(c, node, transaction, &s, sessions, why),
+                _ => confirm_node(c, node, transaction, &s, sessions),
+            },
+        };
+        Ok((node.name.clone(), outcome))
+    });
+    results.into_iter().collect()
+}
+
+/// Connects anew, until `deadline`.
+fn reconnect(
+    c: &Controls<'_>,
+    node: &Node,
+    deadline: Instant,
+) -> Result<Box<dyn Transport>, TransportError> {
+    let target = c.inventory.ssh.for_node(node);
+    loop {
+        match c.dialer.connect(&target) {
+            Ok(t) => return Ok(t),
+            // Another key is another machine: trying again would not make it the right one.
+            Err(e @ (TransportError::HostKey { .. } | TransportError::LocalFile { .. })) => {
+                return Err(e);
+            }
+            Err(e) if Instant::now() + RETRY >= deadline => return Err(e),
+            Err(_) => std::thread::sleep(RETRY),
+        }
+    }
+}
+
+type SwitchResult = Result<Result<Option<Switched>, Outcome>, RecordError>;
+
+/// Stages and switches. `Ok(Ok(None))` if the node committed by itself, since nothing in the
+/// transaction could cut access.
+fn switch_node(
+    c: &Controls<'_>,
+    node: &Node,
+    transaction: &Transaction,
+    sessions: &Mutex<Sessions>,
+) -> SwitchResult {
+    let phase = transaction.phase;
+    let id = format!("{}-{}", c.journal.run, word(phase));
+    c.sink.send(Event::Begin {
+        node: node.name.clone(),
+        what: word(phase).to_owned(),
+        steps: transaction.steps.len(),
+    });
+    let existing = sessions.lock().expect("no thread panics while holding it").remove(&node.name);
+    let mut session = match existing {
+        Some(s) => s,
+        None => match c.dialer.connect(&c.inventory.ssh.for_node(node)) {
+            Ok(s) => s,
+            Err(e) => return Ok(Err(Outcome::Unreachable { why: chain(&e) })),
+        },
+    };
+    let Some(desired) = c.desired.nodes.get(&node.name) else {
+        return Ok(Err(Outcome::Refused {
+            why: "the node is not part of the desired state".into(),
+        }));
+    };
+    let now = u64::try_from(c.clock.now().unix_timestamp()).unwrap_or_default();
+    let payload = match payload::build(&id, transaction, desired, now) {
+        Ok(p) => p,
+        Err(e) => return Ok(Err(Outcome::Refused { why: chain(&e) })),
+    };
+    // Before the node is sent anything: a killed run must still say where it was.
+    c.journal.write(&Line::Transaction { node: node.name.clone(), phase, id: id.clone() })?;
+    let staged = match protocol::stage(session.as_mut(), &payload) {
+        Ok(a) => a,
+        // Nothing was switched: whatever arrived is thrown away by the next run.
+        Err(e) => return Ok(Err(Outcome::Unreachable { why: chain(&e) })),
+    };
+    if staged.state != Some(TxnState::Prepared) {
+        discard(session.as_mut(), &id);
+        keep(sessions, node, session);
+        return Ok(Err(Outcome::Refused { why: refusal(&staged) }));
+    }
+    let confirm_within = transaction.confirm_within_s.map(|s| Duration::from_secs(u64::from(s)));
+    let deadline = Instant::now() + confirm_within.unwrap_or_default();
+    let answer = protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |number| {
+        let step = number
+            .checked_sub(1)
+            .and_then(|i| transaction.steps.get(i))
+            .map(|a| a.step.to_string())
+            .unwrap_or_default();
+        c.sink.send(Event::Step { node: node.name.clone(), number, what: step });
+    });
+    let guarded = confirm_within.is_some();
+    match answer {
+        Ok(a) => match a.state {
+            Some(TxnState::Committed) if !guarded => {
+                keep(sessions, node, session);
+                Ok(Ok(None))
+            }
+            Some(TxnState::Switched) if guarded && a.armed => {
+                keep(sessions, node, session);
+                Ok(Ok(Some(Switched { id, guarded, deadline })))
+            }
+            Some(TxnState::Reverted) => {
+                keep(sessions, node, session);
+                Ok(Err(Outcome::Reverted { why: failure(&a, transaction) }))
+            }
+            Some(TxnState::Incomplete) => {
+                Ok(Err(Outcome::Incomplete { why: failure(&a, transaction) }))
+            }
+            // No final state: ask again over a new connection.
+            _ => Ok(learn(c, node, &Switched { id, guarded, deadline }, &failure(&a, transaction))),
+        },
+        Err(e) => {
+            drop(session);
+            Ok(learn(c, node, &Switched { id, guarded, deadline }, &chain(&e)))
+        }
+    }
+}
+
+/// What came of a transaction whose connection broke while it was carried out. The node brings it
+/// to an end by itself; this waits for that and believes only what the node says.
+fn learn(
+    c: &Controls<'_>,
+    node: &Node,
+    s: &Switched,
+    why: &str,
+) -> Result<Option<Switched>, Outcome> {
+    let until = s.deadline.max(Instant::now()) + GRACE;
+    c.sink.send(Event::Waiting {
+        node: node.name.clone(),
+        what: "the node's own word on its state".into(),
+    });
+    match final_state(c, node, s, until, why) {
+        Outcome::Committed => Ok(None),
+        other => Err(other),
+    }
+}
+
+/// Asks for the state until it is final.
+fn final_state(c: &Controls<'_>, node: &Node, s: &Switched, until: Instant, why: &str) -> Outcome {
+    let mut last = String::from("it could not be reached");
+    while Instant::now() < until {
+        let Ok(mut session) = reconnect(c, node, until) else { break };
+        // An unguarded transaction that was cut off does not go back by itself: ask it to. A guarded
+        // one is asked too, which is faster than its timer.
+        let asked = protocol::call(session.as_mut(), &s.id, Verb::State, "-", &mut |_| {});
+        match asked {
+            Ok(Answer { state: Some(state), .. }) => match state {
+                TxnState::Committed => return Outcome::Committed,
+                TxnState::Reverted => return Outcome::Reverted { why: why.to_owned() },
+                TxnState::Incomplete => {
+                    return Outcome::Incomplete {
+                        why: format!("{why}; the node could not undo all of it"),
+                    };
+                }
+                TxnState::Absent => {
+                    return Outcome::Reverted { why: format!("{why}; nothing was begun") };
+                }
+                TxnState::Staged
+                | TxnState::Prepared
+                | TxnState::Switching
+                | TxnState::Switched => {
+                    let _ = protocol::call(
+                        session.as_mut(),
+                        &s.id,
+                        Verb::Revert,
+                        "connection-lost",
+                        &mut |_| {},
+                    );
+                }
+                TxnState::Reverting => last = "it is still going back".into(),
+            },
+            Ok(a) => last = a.rest,
+            Err(e) => last = chain(&e),
+        }
+        std::thread::sleep(RETRY);
+    }
+    let back = if s.guarded {
+        "it goes back by itself, but has not said so"
+    } else {
+        "it may be half done"
+    };
+    Outcome::Incomplete { why: format!("{why}; {back} ({last})") }
+}
+
+/// Confirms over a new connection, the proof that the node can still be reached.
+fn confirm_node(
+    c: &Controls<'_>,
+    node: &Node,
+    transaction: &Transaction,
+    s: &Switched,
+    sessions: &Mutex<Sessions>,
+) -> Outcome {
+    c.sink.send(Event::Waiting { node: node.name.clone(), what: "a new connection".into() });
+    let until = s.deadline.min(Instant::now() + RECONNECT);
+    match reconnect(c, node, until) {
+        Ok(mut session) => {
+            let asked = protocol::call(session.as_mut(), &s.id, Verb::Confirm, "-", &mut |_| {});
+            match asked {
+                Ok(Answer { state: Some(TxnState::Committed), .. }) => {
+                    keep(sessions, node, session);
+                    Outcome::Committed
+                }
+                Ok(a) => {
+                    let why = format!("it would not confirm ({})", a.rest);
+                    take_back(c, node, transaction, s, sessions, &why)
+                }
+                Err(e) => {
+                    let why = format!("it could not be asked to confirm: {}", chain(&e));
+                    take_back(c, node, transaction, s, sessions, &why)
+                }
+            }
+        }
+        Err(e) => {
+            let why = format!("no new connection after the change: {}", chain(&e));
+            take_back(c, node, transaction, s, sessions, &why)
+        }
+    }
+}
+
+/// Has a node go back now: over the connection that is still open, else by waiting for its timer.
+fn take_back(
+    c: &Controls<'_>,
+    node: &Node,
+    _transaction: &Transaction,
+    s: &Switched,
+    sessions: &Mutex<Sessions>,
+    why: &str,
+) -> Outcome {
+    c.sink.send(Event::Waiting { node: node.name.clone(), what: "the node to go back".into() });
+    let open = sessions.lock().expect("no thread panics while holding it").remove(&node.name);
+    if let Some(mut session) = open {
+        let asked =
+            protocol::call(session.as_mut(), &s.id, Verb::Revert, "not-confirmed", &mut |_| {});
+        match asked.ok().and_then(|a| a.state) {
+            Some(TxnState::Reverted) => return Outcome::Reverted { why: why.to_owned() },
+            Some(TxnState::Committed) => return Outcome::Committed,
+            Some(TxnState::Incomplete) => {
+                return Outcome::Incomplete {
+                    why: format!("{why}; the node could not undo all of it"),
+                };
+            }
+            _ => {}
+        }
+    }
+    final_state(c, node, s, s.deadline.max(Instant::now()) + GRACE, why)
+}
+
+fn keep(sessions: &Mutex<Sessions>, node: &Node, session: Box<dyn Transport>) {
+    sessions.lock().expect("no thread panics while holding it").insert(node.name.clone(), session);
+}
+
+/// A transaction that was refused has changed nothing; it is marked so that it is not open any more.
+fn discard(session: &mut dyn Transport, id: &str) {
+    // If that fails, the next run finds it open and does the same.
+    let _ = protocol::call(session, id, Verb::Revert, "refused", &mut |_| {});
+}
+
+fn refusal(a: &Answer) -> String {
+    if a.busy {
+        "another run is at work on the node".into()
+    } else if let Some(moved) = &a.moved {
+        format!("changed since the plan was made: {moved}")
+    } else if let Some(refused) = &a.refused {
+        refused.clone()
+    } else {
+        a.rest.clone()
+    }
+}
+
+fn failure(a: &Answer, transaction: &Transaction) -> String {
+    let step = a.failed_step.map(|n| {
+        let what =
+            n.checked_sub(1).and_then(|i| transaction.steps.get(i)).map(|s| s.step.to_string());
+        format!("step {n} ({}) failed", what.unwrap_or_default())
+    });
+    let mut text = step.unwrap_or_else(|| a.rest.clone());
+    if !a.said.is_empty() {
+        text = format!("{text}: {}", a.said.join("; "));
+    }
+    text
+}
+
+/// `Some(problem)` if a member other than those about to change is not healthy.
+fn others_healthy(
+    c: &Controls<'_>,
+    work: &[(&Node, &Transaction)],
+    sessions: &Mutex<Sessions>,
+) -> Option<String> {
+    let access = c.etcd?;
+    let changing: BTreeSet<&NodeName> = work.iter().map(|(n, _)| &n.name).collect();
+    let mut problems = Vec::new();
+    for (name, ip) in access.members.iter().filter(|(n, _)| !changing.contains(n)) {
+        let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
+        if let Err(why) = with_session(c, node, sessions, |s| gate::member_health(s, *ip, access)) {
+            problems.push(format!("{name}: {why}"));
+        }
+    }
+    (!problems.is_empty()).then(|| {
+        format!("stopping a member now could cost the quorum, since {}", problems.join("; "))
+    })
+}
+
+fn etcd_verdicts<'n>(
+    c: &Controls<'_>,
+    nodes: &[&'n Node],
+    sessions: &Mutex<Sessions>,
+) -> Vec<(&'n NodeName, Result<(), String>)> {
+    let Some(access) = c.etcd else { return Vec::new() };
+    let within = Duration::from_secs(u64::from(crate::plan::diff::CONFIRM_ETCD_S) - 120);
+    fleet::each(nodes.to_vec(), fleet::WINDOW, |node| {
+        c.sink.send(Event::Waiting { node: node.name.clone(), what: "etcd to be healthy".into() });
+        let verdict = with_session(c, node, sessions, |s| {
+            gate::wait_for_member(s, node.internal_ip(), access, within)
+        });
+        (&node.name, verdict.map_err(|why| format!("etcd on {}: {why}", node.name)))
+    })
+}
+
+/// Lends the node's open connection, or a new one.
+fn with_session<R>(
+    c: &Controls<'_>,
+    node: &Node,
+    sessions: &Mutex<Sessions>,
+    work: impl FnOnce(&mut dyn Transport) -> Result<R, String>,
+) -> Result<R, String> {
+    let open = sessions.lock().expect("no thread panics while holding it").remove(&node.name);
+    let mut session = match open {
+        Some(s) => s,
+        None => c.dialer.connect(&c.inventory.ssh.for_node(node)).map_err(|e| chain(&e))?,
+    };
+    let result = work(session.as_mut());
+    keep(sessions, node, session);
+    result
+}
+
+/// Brings the transactions that an earlier run left open to an end: they go back. Returns what was
+/// done, by transaction id.
+///
+/// # Errors
+/// If the node cannot be asked, or could not undo everything.
+pub fn settle(
+    session: &mut dyn Transport,
+    facts: &NodeFacts,
+) -> Result<Vec<(String, TxnState)>, String> {
+    let mut done = Vec::new();
+    for open in &facts.open_transactions {
+        if open.state == "incomplete" {
+            continue;
+        }
+        let answer = protocol::call(session, &open.id, Verb::Revert, "left-open", &mut |_| {})
+            .map_err(|e| chain(&e))?;
+        match answer.state {
+            Some(state @ (TxnState::Reverted | TxnState::Committed)) => {
+                done.push((open.id.clone(), state))
+            }
+            other => {
+                return Err(format!(
+                    "transaction {} was left {} by an earlier run and could not be undone: {other:?} {}",
+                    open.id,
+                    open.state,
+                    answer.said.join("; ")
+                ));
+            }
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,24 @@
+//! Fifth stage: a plan is carried out, node by node, in transactions that succeed or are undone.
+//!
+//! The protocol is in `node/txn.sh`, which runs on the node: images of all that will be touched are
+//! taken first; a transaction that can cut access is armed before its first change, so that the node
+//! goes back by itself unless a *new* connection confirms; confirm and revert race for one atomic
+//! decision; and the controller believes only the state that the node itself reports.
+
+pub mod execute;
+pub mod gate;
+pub mod payload;
+pub mod protocol;
+pub mod record;
+
+pub use execute::{Controls, execute, settle};
+pub use record::{Outcome, RunRecord};
+
+/// The transaction program, as it runs on a node.
+pub const TXN_SCRIPT: &str = include_str!("node/txn.sh");
+/// Receives a transaction on a node.
+pub const STAGE_SCRIPT: &str = include_str!("node/stage.sh");
+/// Calls a transaction that is on a node.
+pub const CALL_SCRIPT: &str = include_str!("node/call.sh");
+/// Undoes unconfirmed transactions when a node boots.
+pub const GUARD_SCRIPT: &str = include_str!("node/guard.sh");

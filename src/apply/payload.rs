@@ -1,0 +1,118 @@
+//! What is sent to a node for one transaction: a tar stream with the program, the steps and the
+//! files. The only place where file contents leave the controller.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::TXN_SCRIPT;
+use crate::desired::{FileCheck, ItemKind, NodeDesired, hex};
+use crate::plan::{Step, Transaction, UnfitField};
+
+/// Why a payload could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// The plan names a file that the desired state does not have, or has with other content.
+    #[error("{0} is not what the plan was made for")]
+    Content(String),
+    /// A path or name cannot be written as a step.
+    #[error("a step cannot be written")]
+    Unfit(#[source] UnfitField),
+    /// The tar stream could not be put together.
+    #[error("the tar stream could not be put together")]
+    Tar(#[source] std::io::Error),
+}
+
+/// The bytes for a node's standard input: the transaction id on a line, then a tar stream.
+///
+/// `now_epoch_s` becomes the modification time of the files.
+///
+/// # Errors
+/// If the desired state does not hold what the plan promises, or a path is not fit for a step line.
+pub fn build(
+    id: &str,
+    transaction: &Transaction,
+    desired: &NodeDesired,
+    now_epoch_s: u64,
+) -> Result<Zeroizing<Vec<u8>>, PayloadError> {
+    let contents: BTreeMap<&str, (&crate::desired::Content, FileCheck)> = desired
+        .items
+        .iter()
+        .filter_map(|i| match &i.kind {
+            ItemKind::File { path, content, check, .. } => Some((path.as_str(), (content, *check))),
+            _ => None,
+        })
+        .collect();
+
+    let mut steps = String::new();
+    let mut checks = String::new();
+    let mut finals = String::new();
+    // Name in the archive, content, mode.
+    let mut members: Vec<(String, Zeroizing<Vec<u8>>, u32)> = Vec::new();
+    for (group, action) in transaction.steps.iter().enumerate() {
+        let line = action.step.line(group).map_err(PayloadError::Unfit)?;
+        let _ = writeln!(steps, "{line}");
+        let Step::Files { directory, files } = &action.step else { continue };
+        let mut owners = String::new();
+        for (name, file) in files {
+            let path = format!("{}/{name}", directory.trim_end_matches('/'));
+            let (content, check) =
+                contents.get(path.as_str()).ok_or_else(|| PayloadError::Content(path.clone()))?;
+            if content.sha256() != file.sha256 || name.starts_with('.') {
+                return Err(PayloadError::Content(path));
+            }
+            let member = format!("files/{group}/{name}");
+            if *check == FileCheck::Nft {
+                let _ = writeln!(checks, "nft|{member}");
+            }
+            let _ = writeln!(finals, "{}  {path}", file.sha256);
+            if file.access.owner != "root" || file.access.group != "root" {
+                let a = &file.access;
+                let _ = writeln!(owners, "{name}|{}|{}|{:04o}", a.owner, a.group, a.mode);
+            }
+            members.push((member, Zeroizing::new(content.bytes().to_vec()), file.access.mode));
+        }
+        if !owners.is_empty() {
+            members.push((format!("owners.{group}"), text(owners), 0o600));
+        }
+    }
+    let expect: String = transaction
+        .expect
+        .iter()
+        .map(|(path, sum)| format!("{}|{path}\n", sum.as_deref().unwrap_or("absent")))
+        .collect();
+    members.push(("steps".into(), text(steps), 0o600));
+    members.push(("checks".into(), text(checks), 0o600));
+    members.push(("expect".into(), text(expect), 0o600));
+    members.push(("final".into(), text(finals), 0o600));
+    members.push(("state".into(), text("staged\n".into()), 0o600));
+    members.push(("txn.sh".into(), text(TXN_SCRIPT.to_owned()), 0o600));
+    let manifest: String = members
+        .iter()
+        .map(|(name, bytes, _)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))))
+        .collect();
+    members.push(("MANIFEST".into(), text(manifest), 0o600));
+
+    let size: usize = members.iter().map(|(_, b, _)| b.len() + 1024).sum();
+    let mut archive = Vec::with_capacity(size + 4096);
+    archive.extend_from_slice(id.as_bytes());
+    archive.push(b'\n');
+    let mut tar = tar::Builder::new(archive);
+    for (name, bytes, mode) in &members {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(*mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(now_epoch_s);
+        header.set_entry_type(tar::EntryType::Regular);
+        tar.append_data(&mut header, name, bytes.as_slice()).map_err(PayloadError::Tar)?;
+    }
+    Ok(Zeroizing::new(tar.into_inner().map_err(PayloadError::Tar)?))
+}
+
+fn text(s: String) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(s.into_bytes())
+}

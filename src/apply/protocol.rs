@@ -1,0 +1,178 @@
+//! Talking to `txn.sh` on a node: one exec a call, answers as lines that start with `@`.
+
+use std::time::Duration;
+
+use super::{CALL_SCRIPT, STAGE_SCRIPT};
+use crate::transport::{Request, Transport, TransportError, tail};
+
+/// State of a transaction, as the node reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TxnState {
+    /// The node knows no such transaction.
+    Absent,
+    /// Received; nothing changed.
+    Staged,
+    /// Images taken; nothing changed.
+    Prepared,
+    /// Steps are running, or were cut off.
+    Switching,
+    /// All steps done; waits for confirm.
+    Switched,
+    /// Confirmed.
+    Committed,
+    /// Being undone.
+    Reverting,
+    /// Undone.
+    Reverted,
+    /// Undone in part: needs hands.
+    Incomplete,
+}
+
+impl TxnState {
+    fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "absent" => Self::Absent,
+            "staged" => Self::Staged,
+            "prepared" => Self::Prepared,
+            "switching" => Self::Switching,
+            "switched" => Self::Switched,
+            "committed" => Self::Committed,
+            "reverting" => Self::Reverting,
+            "reverted" => Self::Reverted,
+            "incomplete" => Self::Incomplete,
+            _ => return None,
+        })
+    }
+}
+
+/// What a call was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// The last state that was reported.
+    pub state: Option<TxnState>,
+    /// The step that failed, counted from 1.
+    pub failed_step: Option<usize>,
+    /// What the failed step or the revert said.
+    pub said: Vec<String>,
+    /// Why the node refused, if it did.
+    pub refused: Option<String>,
+    /// Paths that are not as they were planned.
+    pub moved: Option<String>,
+    /// Whether another run is at work on the node.
+    pub busy: bool,
+    /// Whether the node was armed.
+    pub armed: bool,
+    /// Exit status and standard error of the call, for what none of the above explains.
+    pub rest: String,
+}
+
+/// A verb of `txn.sh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Carry the steps out.
+    Switch,
+    /// Make them final.
+    Confirm,
+    /// Undo an unconfirmed transaction.
+    Revert,
+    /// Undo a confirmed one.
+    Undo,
+    /// Say how it stands.
+    State,
+}
+
+impl Verb {
+    fn word(self) -> &'static str {
+        match self {
+            Verb::Switch => "switch",
+            Verb::Confirm => "confirm",
+            Verb::Revert => "revert",
+            Verb::Undo => "undo",
+            Verb::State => "state",
+        }
+    }
+
+    fn deadline(self) -> Duration {
+        Duration::from_secs(match self {
+            Verb::Switch => 900,
+            Verb::Revert | Verb::Undo => 400,
+            Verb::Confirm | Verb::State => 20,
+        })
+    }
+}
+
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Sends a transaction and has the node check and prepare it. Changes nothing that is in use.
+///
+/// # Errors
+/// If the node could not be asked; a refusal is an [`Answer`].
+pub fn stage(transport: &mut dyn Transport, payload: &[u8]) -> Result<Answer, TransportError> {
+    let mut input = payload;
+    exchange(transport, STAGE_SCRIPT, &mut input, Duration::from_secs(300), &mut |_| {})
+}
+
+/// Calls a verb of a transaction that is on the node. `on_step` sees the number of each step that
+/// begins.
+///
+/// # Errors
+/// If the node could not be asked, or the connection broke meanwhile.
+pub fn call(
+    transport: &mut dyn Transport,
+    id: &str,
+    verb: Verb,
+    reason: &str,
+    on_step: &mut dyn FnMut(usize),
+) -> Result<Answer, TransportError> {
+    let line = format!("{id} {} {reason}\n", verb.word());
+    exchange(transport, CALL_SCRIPT, &mut line.as_bytes(), verb.deadline(), on_step)
+}
+
+fn exchange(
+    transport: &mut dyn Transport,
+    script: &str,
+    input: &mut dyn std::io::Read,
+    deadline: Duration,
+    on_step: &mut dyn FnMut(usize),
+) -> Result<Answer, TransportError> {
+    let mut answer = Answer::default();
+    let output =
+        transport.run(Request { script, input, deadline, max_output: MAX_BYTES }, &mut |line| {
+            read_line(&mut answer, line, on_step);
+        })?;
+    answer.rest = match tail(&output.stderr) {
+        said if said.is_empty() => format!("status {}", output.status),
+        said => format!("status {}: {said}", output.status),
+    };
+    Ok(answer)
+}
+
+fn read_line(answer: &mut Answer, line: &str, on_step: &mut dyn FnMut(usize)) {
+    let Some(line) = line.strip_prefix('@') else { return };
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    match word {
+        "state" => answer.state = TxnState::parse(rest).or(answer.state),
+        "prepared" => answer.state = Some(TxnState::Prepared),
+        "armed" => answer.armed = true,
+        "busy" => answer.busy = true,
+        "moved" => answer.moved = Some(printable(rest)),
+        "refused" => answer.refused = Some(printable(rest)),
+        "said" if answer.said.len() < 40 => answer.said.push(printable(rest)),
+        "step" => {
+            let mut words = rest.split(' ');
+            let number = words.next().and_then(|n| n.parse().ok());
+            match (number, words.next()) {
+                (Some(n), Some("begin")) => on_step(n),
+                (Some(n), Some("failed")) => answer.failed_step = Some(n),
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A node's words without anything that could steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

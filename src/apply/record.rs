@@ -1,0 +1,334 @@
+//! The record of a run on the operator's side: one JSON line an event, so that a run that was killed
+//! can still be read. Lives in `.kubastion/runs` beside the inventory. Holds no secrets.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::desired::Phase;
+use crate::inventory::NodeName;
+
+/// The format that this version writes.
+pub const FORMAT: u32 = 1;
+
+/// How a transaction ended on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The change is final.
+    Committed,
+    /// The node is as it was before.
+    Reverted {
+        /// Why.
+        why: String,
+    },
+    /// Nothing was begun.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// The node could not be reached; nothing was begun.
+    Unreachable {
+        /// Why.
+        why: String,
+    },
+    /// Left out because something before it failed.
+    Skipped {
+        /// What.
+        why: String,
+    },
+    /// The node is neither as before nor as planned, or its state could not be learnt.
+    Incomplete {
+        /// What is known.
+        why: String,
+    },
+}
+
+impl Outcome {
+    /// Whether this is what was wanted.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Outcome::Committed)
+    }
+}
+
+/// A line of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "kebab-case")]
+pub enum Line {
+    /// The first line.
+    Begin {
+        /// Format of the record.
+        format: u32,
+        /// Run id.
+        run: String,
+        /// When, RFC 3339.
+        at: String,
+        /// What kind of run: apply or rollback.
+        kind: String,
+        /// The plan's id, if there is one.
+        plan: Option<String>,
+        /// Cluster name.
+        cluster: String,
+    },
+    /// A transaction begins on a node. Written before the node is sent anything.
+    Transaction {
+        /// The node.
+        node: NodeName,
+        /// The phase.
+        phase: Phase,
+        /// Transaction id on the node.
+        id: String,
+    },
+    /// It ended.
+    Result {
+        /// The node.
+        node: NodeName,
+        /// The phase.
+        phase: Phase,
+        /// How.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// The last line.
+    End {
+        /// When, RFC 3339.
+        at: String,
+        /// Exit code of the run.
+        exit: u8,
+    },
+}
+
+/// A run as read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunRecord {
+    /// Run id.
+    pub run: String,
+    /// When it began.
+    pub began: String,
+    /// When it ended; absent if it was cut off.
+    pub ended: Option<String>,
+    /// apply or rollback.
+    pub kind: String,
+    /// Exit code, if it ended.
+    pub exit: Option<u8>,
+    /// The plan's id.
+    pub plan: Option<String>,
+    /// Cluster name.
+    pub cluster: String,
+    /// Transactions in the order in which they began, with their outcome if there is one.
+    pub transactions: Vec<TransactionRecord>,
+}
+
+/// A transaction of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TransactionRecord {
+    /// The node.
+    pub node: NodeName,
+    /// The phase.
+    pub phase: Phase,
+    /// Transaction id on the node.
+    pub id: String,
+    /// How it ended, if it did while somebody was looking.
+    pub outcome: Option<Outcome>,
+}
+
+/// Why a record could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: cannot {action} the record of a run")]
+pub struct RecordError {
+    path: String,
+    action: &'static str,
+    #[source]
+    source: io::Error,
+}
+
+/// A record that is being written.
+pub struct Journal {
+    file: Mutex<File>,
+    path: PathBuf,
+    clock: Clock,
+    /// Run id: sorts by time, and is part of the transaction ids on the nodes.
+    pub run: String,
+    // Held as long as the run lives: a second run on the same inventory is refused.
+    _lock: File,
+}
+
+/// Where records live.
+pub fn directory(base: &Path) -> PathBuf {
+    base.join(".kubastion").join("runs")
+}
+
+impl Journal {
+    /// Begins a record.
+    ///
+    /// # Errors
+    /// If the directory cannot be written, or another run holds the lock.
+    pub fn begin(
+        base: &Path,
+        kind: &str,
+        plan: Option<&str>,
+        cluster: &str,
+        clock: Clock,
+    ) -> Result<Self, RecordError> {
+        let dir = directory(base);
+        let fail = |path: &Path, action| {
+            let path = path.display().to_string();
+            move |source| RecordError { path, action, source }
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(fail(&dir, "create"))?;
+        let lock_path = base.join(".kubastion").join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(fail(&lock_path, "lock"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|e| fail(&lock_path, "lock (another run is at work) for")(e.into()))?;
+        let now = clock.now();
+        let stamp = time::macros::format_description!("[year][month][day]t[hour][minute][second]z");
+        let run = format!(
+            "{}-{}",
+            now.format(&stamp).map_err(|e| fail(&dir, "name")(io::Error::other(e)))?,
+            crate::desired::hex(&crate::clock::random_bytes::<3>())
+        );
+        let path = dir.join(format!("{run}.jsonl"));
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(fail(&path, "create"))?;
+        let journal = Self { file: Mutex::new(file), path, clock, run: run.clone(), _lock: lock };
+        journal.write(&Line::Begin {
+            format: FORMAT,
+            run,
+            at: journal.now(),
+            kind: kind.to_owned(),
+            plan: plan.map(str::to_owned),
+            cluster: cluster.to_owned(),
+        })?;
+        Ok(journal)
+    }
+
+    fn now(&self) -> String {
+        let format = time::format_description::well_known::Rfc3339;
+        self.clock
+            .now()
+            .replace_nanosecond(0)
+            .ok()
+            .and_then(|t| t.format(&format).ok())
+            .unwrap_or_default()
+    }
+
+    /// Adds a line and makes it durable.
+    ///
+    /// # Errors
+    /// If the line cannot be written; nothing may then be begun on a node.
+    pub fn write(&self, line: &Line) -> Result<(), RecordError> {
+        let mut bytes = serde_json::to_vec(line).expect("a line has only strings and numbers");
+        bytes.push(b'\n');
+        let mut file = self.file.lock().expect("no thread panics while holding it");
+        file.write_all(&bytes).and_then(|()| file.sync_data()).map_err(|source| RecordError {
+            path: self.path.display().to_string(),
+            action: "write",
+            source,
+        })
+    }
+
+    /// Writes the last line.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn end(&self, exit: u8) -> Result<(), RecordError> {
+        self.write(&Line::End { at: self.now(), exit })
+    }
+}
+
+/// Reads all records, oldest first. A last line that was cut off is left out.
+///
+/// # Errors
+/// If a file cannot be read or holds a line that is not of the format.
+pub fn read_all(base: &Path) -> Result<Vec<RunRecord>, RecordError> {
+    let dir = directory(base);
+    let fail = |path: &Path, source| RecordError {
+        path: path.display().to_string(),
+        action: "read",
+        source,
+    };
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(fail(&dir, e)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| fail(&dir, e))?.path();
+        if path.extension().is_some_and(|e| e == "jsonl") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut runs = Vec::new();
+    for path in paths {
+        let file = File::open(&path).map_err(|e| fail(&path, e))?;
+        runs.extend(read(BufReader::new(file)).map_err(|e| fail(&path, e))?);
+    }
+    Ok(runs)
+}
+
+fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
+    let mut record: Option<RunRecord> = None;
+    let lines: Vec<String> = reader.lines().collect::<io::Result<_>>()?;
+    let last = lines.len().saturating_sub(1);
+    for (i, text) in lines.iter().enumerate() {
+        let line: Line = match serde_json::from_str(text) {
+            Ok(line) => line,
+            Err(_) if i == last => break,
+            Err(e) => return Err(io::Error::new(io::ErrorKind::InvalidData, e)),
+        };
+        match (line, &mut record) {
+            (Line::Begin { format, run, at, kind, plan, cluster }, None) if format == FORMAT => {
+                record = Some(RunRecord {
+                    run,
+                    began: at,
+                    ended: None,
+                    kind,
+                    exit: None,
+                    plan,
+                    cluster,
+                    transactions: Vec::new(),
+                });
+            }
+            (Line::Transaction { node, phase, id }, Some(r)) => {
+                r.transactions.push(TransactionRecord { node, phase, id, outcome: None });
+            }
+            (Line::Result { node, phase, outcome }, Some(r)) => {
+                if let Some(t) =
+                    r.transactions.iter_mut().rev().find(|t| t.node == node && t.phase == phase)
+                {
+                    t.outcome = Some(outcome);
+                }
+            }
+            (Line::End { at, exit }, Some(r)) => {
+                r.ended = Some(at);
+                r.exit = Some(exit);
+            }
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "lines in a wrong order")),
+        }
+    }
+    Ok(record)
+}
+
+/// The outcomes of a run, by node and phase.
+pub type Outcomes = BTreeMap<NodeName, BTreeMap<Phase, Outcome>>;

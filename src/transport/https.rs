@@ -1,0 +1,203 @@
+//! One HTTPS request over a stream: for health gates and probes, over a connection that a node
+//! opens, so that the question comes from inside the cluster's firewall.
+
+use std::io::{Read, Write};
+
+use openssl::pkey::PKey;
+use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+
+use super::Stream;
+use crate::secret::Secret;
+
+/// The certificate a client presents.
+pub struct ClientIdentity<'a> {
+    /// Certificate, PEM.
+    pub certificate_pem: &'a str,
+    /// Private key, PEM (PKCS#8).
+    pub key_pem: &'a Secret<Vec<u8>>,
+}
+
+/// Whom to expect and how to appear.
+pub struct TlsClient<'a> {
+    /// CA certificate that the server's must chain to, PEM. `None` accepts any: only for probes that
+    /// want to see a refusal.
+    pub ca_pem: Option<&'a str>,
+    /// Name or address that the server's certificate must hold.
+    pub server: &'a str,
+    /// The client's certificate, if one is presented.
+    pub identity: Option<ClientIdentity<'a>>,
+    /// Highest TLS version to offer; `None` offers all that are current.
+    pub max_version: Option<SslVersion>,
+    /// OpenSSL cipher list for TLS 1.2 and below; `None` offers the defaults.
+    pub ciphers: Option<&'a str>,
+}
+
+/// How a TLS exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpsError {
+    /// The client's own material cannot be used.
+    #[error("the client side cannot be set up")]
+    Setup(#[source] openssl::error::ErrorStack),
+    /// The handshake was refused, or the server's certificate is not the expected one.
+    #[error("TLS handshake failed: {0}")]
+    Handshake(String),
+    /// The connection ended after the handshake. With TLS 1.3 a missing client certificate shows
+    /// only here.
+    #[error("the connection ended before an answer")]
+    Closed(#[source] std::io::Error),
+    /// What came back is not HTTP.
+    #[error("the answer is not HTTP: {0}")]
+    NotHttp(String),
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpAnswer {
+    /// Status code.
+    pub status: u16,
+    /// Body, 1 MiB at most.
+    pub body: Vec<u8>,
+    /// The server's certificate, DER.
+    pub server_certificate: Vec<u8>,
+}
+
+/// Connects TLS over a stream and hands back the TLS stream.
+///
+/// # Errors
+/// See [`HttpsError`].
+pub fn connect<'s>(
+    stream: Box<dyn Stream + 's>,
+    client: &TlsClient<'_>,
+) -> Result<openssl::ssl::SslStream<Box<dyn Stream + 's>>, HttpsError> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(HttpsError::Setup)?;
+    let setup =
+        |b: &mut openssl::ssl::SslConnectorBuilder| -> Result<(), openssl::error::ErrorStack> {
+            match client.ca_pem {
+                Some(pem) => {
+                    let mut store = X509StoreBuilder::new()?;
+                    store.add_cert(X509::from_pem(pem.as_bytes())?)?;
+                    b.set_verify_cert_store(store.build())?;
+                    b.set_verify(SslVerifyMode::PEER);
+                }
+                None => b.set_verify(SslVerifyMode::NONE),
+            }
+            if let Some(identity) = &client.identity {
+                b.set_certificate(&*X509::from_pem(identity.certificate_pem.as_bytes())?)?;
+                b.set_private_key(&*PKey::private_key_from_pem(identity.key_pem.expose())?)?;
+            }
+            if let Some(version) = client.max_version {
+                // Old versions and ciphers are offered only to see them refused.
+                b.set_security_level(0);
+                b.set_min_proto_version(None)?;
+                b.set_max_proto_version(Some(version))?;
+            }
+            if let Some(ciphers) = client.ciphers {
+                b.set_security_level(0);
+                b.set_cipher_list(ciphers)?;
+            }
+            Ok(())
+        };
+    setup(&mut builder).map_err(HttpsError::Setup)?;
+    let mut configuration = builder.build().configure().map_err(HttpsError::Setup)?;
+    if client.ca_pem.is_none() {
+        configuration.set_verify_hostname(false);
+    }
+    configuration.connect(client.server, stream).map_err(|e| match e {
+        HandshakeError::SetupFailure(e) => HttpsError::Setup(e),
+        HandshakeError::Failure(s) | HandshakeError::WouldBlock(s) => {
+            HttpsError::Handshake(s.error().to_string())
+        }
+    })
+}
+
+/// Sends one request with an optional JSON body and reads the answer.
+///
+/// # Errors
+/// See [`HttpsError`].
+pub fn request(
+    stream: Box<dyn Stream + '_>,
+    client: &TlsClient<'_>,
+    method: &str,
+    path: &str,
+    json: Option<&str>,
+) -> Result<HttpAnswer, HttpsError> {
+    let mut tls = connect(stream, client)?;
+    let server_certificate =
+        tls.ssl().peer_certificate().and_then(|c| c.to_der().ok()).unwrap_or_default();
+    let body = json.unwrap_or("");
+    let host = super::address(client.server, 443);
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        host.trim_end_matches(":443"),
+        body.len()
+    );
+    tls.write_all(text.as_bytes()).and_then(|()| tls.flush()).map_err(HttpsError::Closed)?;
+    let mut raw = Vec::new();
+    match tls.take(1024 * 1024).read_to_end(&mut raw) {
+        Ok(_) => {}
+        // Some servers close without a close_notify; what came is judged by itself.
+        Err(e) if raw.is_empty() => return Err(HttpsError::Closed(e)),
+        Err(_) => {}
+    }
+    parse(&raw, server_certificate)
+}
+
+fn parse(raw: &[u8], server_certificate: Vec<u8>) -> Result<HttpAnswer, HttpsError> {
+    if raw.is_empty() {
+        return Err(HttpsError::Closed(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    let not_http = || HttpsError::NotHttp(super::tail(&raw[..raw.len().min(200)]));
+    let end = raw.windows(4).position(|w| w == b"\r\n\r\n").ok_or_else(not_http)?;
+    let head = std::str::from_utf8(&raw[..end]).map_err(|_| not_http())?;
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .filter(|l| l.starts_with("HTTP/1."))
+        .and_then(|l| l.split(' ').nth(1)?.parse().ok())
+        .ok_or_else(not_http)?;
+    let chunked =
+        lines.any(|l| l.to_ascii_lowercase().replace(' ', "") == "transfer-encoding:chunked");
+    let body = &raw[end + 4..];
+    let body = if chunked { dechunk(body).ok_or_else(not_http)? } else { body.to_vec() };
+    Ok(HttpAnswer { status, body, server_certificate })
+}
+
+/// RFC 9112 section 7.1.
+fn dechunk(mut body: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    loop {
+        let end = body.windows(2).position(|w| w == b"\r\n")?;
+        let size = std::str::from_utf8(&body[..end]).ok()?.split(';').next()?.trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        body = &body[end + 2..];
+        if size == 0 {
+            return Some(out);
+        }
+        out.extend_from_slice(body.get(..size)?);
+        body = body.get(size + 2..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_with_length_and_in_chunks() {
+        let plain = parse(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nbody", Vec::new()).unwrap();
+        assert_eq!((plain.status, plain.body.as_slice()), (200, &b"body"[..]));
+        let raw = b"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n";
+        let chunked = parse(raw, Vec::new()).unwrap();
+        assert_eq!((chunked.status, chunked.body.as_slice()), (401, &b"abcde"[..]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_panics(raw in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let _ = parse(&raw, Vec::new());
+            let _ = dechunk(&raw);
+        }
+    }
+}
