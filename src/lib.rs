@@ -19,6 +19,7 @@ pub mod error;
 pub mod event;
 pub mod facts;
 pub mod inventory;
+pub mod lab;
 pub mod plan;
 pub mod secret;
 pub mod transport;

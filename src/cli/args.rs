@@ -38,7 +38,62 @@ pub enum Format {
 
 /// The verbs, in the order of a first hour.
 #[derive(Debug, Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// Disposable nodes on this machine, to try everything out.
+    #[command(subcommand)]
+    Lab(LabVerb),
+}
+
+/// What can be done with a lab.
+#[derive(Debug, Subcommand)]
+pub enum LabVerb {
+    /// Make nodes and an inventory of them (root on Debian 12 or 13).
+    Up(LabUp),
+    /// Show every node.
+    Status(LabDir),
+    /// Run a program in a node, as root; its exit code is passed on.
+    Exec(LabExec),
+    /// Power the nodes off and remove everything that the lab made.
+    Down(LabDir),
+}
+
+/// Which lab.
+#[derive(Debug, clap::Args)]
+pub struct LabDir {
+    /// Directory of the lab.
+    #[arg(long, default_value = "./lab", value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// Arguments of `lab up`.
+#[derive(Debug, clap::Args)]
+pub struct LabUp {
+    /// Which lab.
+    #[command(flatten)]
+    pub dir: LabDir,
+    /// Control-plane nodes, which are also the etcd members.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub control_planes: u8,
+    /// Worker nodes.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub workers: u8,
+    /// Where root filesystems are kept between labs.
+    #[arg(long, default_value = crate::lab::DEFAULT_CACHE, value_name = "DIR")]
+    pub cache: PathBuf,
+}
+
+/// Arguments of `lab exec`.
+#[derive(Debug, clap::Args)]
+pub struct LabExec {
+    /// Which lab.
+    #[command(flatten)]
+    pub dir: LabDir,
+    /// Name of the node.
+    pub node: String,
+    /// Program and arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
+}
 
 fn exit_codes() -> String {
     let mut text = String::from("Exit codes:\n");

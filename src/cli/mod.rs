@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod exit;
+mod lab;
 mod run;
 
 pub use run::{Stop, main};

@@ -44,6 +44,8 @@ pub fn main() -> std::process::ExitCode {
     }
 }
 
-fn dispatch(_global: &Global, verb: Verb) -> Result<Exit, Stop> {
-    match verb {}
+fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
+    match verb {
+        Verb::Lab(verb) => super::lab::run(global, verb),
+    }
 }

@@ -1,0 +1,97 @@
+//! `kubastion lab`: disposable nodes on this machine.
+
+use std::os::unix::process::CommandExt;
+
+use super::args::{Format, Global, LabVerb};
+use super::exit::Exit;
+use super::run::Stop;
+use crate::error::Problem;
+use crate::lab::{Error, Lab, NodeStatus, Spec, Step};
+
+/// Runs one of the lab verbs. `exec` does not return: the program replaces this one, so that its
+/// exit code, signals and terminal are its own.
+pub(super) fn run(global: &Global, verb: LabVerb) -> Result<Exit, Stop> {
+    match verb {
+        LabVerb::Up(args) => {
+            let spec = Spec {
+                dir: args.dir.dir,
+                cache: args.cache,
+                control_planes: args.control_planes,
+                workers: args.workers,
+            };
+            let lab = Lab::up(&spec, &show).map_err(|e| stop_of_up(&spec, &e))?;
+            print(global.format, &lab.status());
+            Ok(Exit::Done)
+        }
+        LabVerb::Status(args) => {
+            let lab = Lab::open(&args.dir).map_err(|e| stop(&e))?;
+            print(global.format, &lab.status());
+            Ok(Exit::Done)
+        }
+        LabVerb::Exec(args) => {
+            let lab = Lab::open(&args.dir.dir).map_err(|e| stop(&e))?;
+            let mut command = lab.command(&args.node, &args.command).map_err(|e| stop(&e))?;
+            let why = command.exec();
+            let problem = Problem::new("cannot enter the node").at(args.node);
+            Err(Stop::one(Exit::Unexpected, problem.because(why.to_string())))
+        }
+        LabVerb::Down(args) => {
+            let lab = Lab::open(&args.dir).map_err(|e| stop(&e))?;
+            lab.down(&show).map_err(|e| stop(&e))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn show(step: &Step) {
+    match &step.node {
+        Some(node) => eprintln!("lab: {node}: {}", step.what),
+        None => eprintln!("lab: {}", step.what),
+    }
+}
+
+fn print(format: Format, nodes: &[NodeStatus]) {
+    match format {
+        Format::Json => {
+            let json = serde_json::to_string_pretty(nodes).expect("plain data becomes JSON");
+            println!("{json}");
+        }
+        Format::Text => {
+            println!(
+                "{:<6} {:<15} {:<8} {:<9} {:<4} SINCE",
+                "NODE", "ADDRESS", "STATE", "SYSTEMD", "SSH"
+            );
+            for n in nodes {
+                println!(
+                    "{:<6} {:<15} {:<8} {:<9} {:<4} {}",
+                    n.name,
+                    n.address.to_string(),
+                    n.state,
+                    n.systemd.as_deref().unwrap_or("-"),
+                    if n.ssh { "yes" } else { "no" },
+                    n.since.as_deref().unwrap_or("-"),
+                );
+            }
+        }
+    }
+}
+
+fn stop(error: &Error) -> Stop {
+    let exit = match error {
+        Error::NotRunning(_) => Exit::NodeFailed,
+        e if e.is_input() => Exit::InvalidInput,
+        _ => Exit::Unexpected,
+    };
+    Stop { exit, problems: error.problems() }
+}
+
+fn stop_of_up(spec: &Spec, error: &Error) -> Stop {
+    let mut stop = stop(error);
+    if stop.exit != Exit::InvalidInput {
+        for problem in &mut stop.problems {
+            problem.state = Some("what was made so far stays for a look".to_owned());
+            problem.hint = Some(format!("`kubastion lab down --dir {}`", spec.dir.display()));
+        }
+    }
+    stop
+}

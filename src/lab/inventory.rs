@@ -1,0 +1,83 @@
+//! The inventory of a lab, as its operator would have written it.
+
+use std::fmt::Write as _;
+
+use super::address;
+use super::state::State;
+use crate::inventory::{HostKeyFingerprint, Role};
+
+/// Name of the inventory in a lab directory.
+pub(super) const INVENTORY_FILE: &str = "inventory.yaml";
+
+/// The text of the inventory; `host_keys` in the order of the nodes.
+///
+/// Written by hand and not by a serializer, which would spell out every default.
+pub(super) fn text(state: &State, host_keys: &[HostKeyFingerprint]) -> String {
+    let network = address::network(state.slot);
+    let endpoint = state.nodes.first().map_or_else(|| state.gateway(), |n| n.address);
+    let mut text = format!(
+        "\
+# Made by `kubastion lab up`; gone with `kubastion lab down`.
+version: kubastion/v1
+cluster:
+  name: lab
+  kubernetes: 1.36.2
+  endpoint: {endpoint}:6443
+ssh:
+  user: root
+  key_file: ssh/id_ed25519
+firewall:
+  admin_networks: [{network}]
+host:
+  lab: true
+nodes:
+"
+    );
+    for (node, host_key) in state.nodes.iter().zip(host_keys) {
+        let roles: Vec<String> = node.roles.iter().map(Role::to_string).collect();
+        let _ = write!(
+            text,
+            "  - name: {}\n    addresses: [{}]\n    roles: [{}]\n    ssh:\n      host_keys: [\"{host_key}\"]\n",
+            node.name,
+            node.address,
+            roles.join(", "),
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::Spec;
+    use super::super::state::{NodeState, Phase, Version};
+    use super::*;
+    use crate::inventory::Inventory;
+
+    #[test]
+    fn the_inventory_of_a_lab_is_an_inventory() {
+        let nodes = Spec::new("/lab", 3, 1).places().into_iter().map(|p| NodeState {
+            address: p.address(7),
+            name: p.name,
+            roles: p.roles,
+        });
+        let state = State {
+            version: Version::V1,
+            id: "0a1b2c".into(),
+            created: "2026-01-02T03:04:05Z".into(),
+            phase: Phase::Making,
+            slot: 7,
+            rootfs: "/rootfs".into(),
+            nodes: nodes.collect(),
+        };
+        let key: HostKeyFingerprint = format!("SHA256:{}", "a".repeat(43)).parse().unwrap();
+        let text = text(&state, &vec![key.clone(); 4]);
+        let inventory: Inventory = serde_yaml::from_str(&text).unwrap();
+        assert!(inventory.host.lab);
+        assert_eq!(inventory.etcd_members().count(), 3);
+        assert_eq!(inventory.with_role(Role::Worker).count(), 1);
+        assert_eq!(inventory.nodes[3].ssh.host_keys, [key]);
+        assert_eq!(inventory.nodes[3].addresses[0].to_string(), "10.213.7.101");
+        assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.11:6443");
+        assert_eq!(inventory.firewall.admin_networks[0].0.to_string(), "10.213.7.0/24");
+    }
+}
