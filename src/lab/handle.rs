@@ -296,8 +296,21 @@ impl Lab {
     /// # Errors
     /// [`Error::NotRunning`] if it has no init.
     pub fn boot_id(&self, node: &str) -> Result<String, Error> {
-        let output = run(&mut self.command(node, &["cat", "/proc/sys/kernel/random/boot_id"])?)?;
-        Ok(String::from_utf8_lossy(&output).trim().to_owned())
+        self.node(node)?.boot_id()
+    }
+
+    /// Waits until a node runs another boot than `old` and its sshd shows its banner.
+    ///
+    /// # Errors
+    /// [`Error::Nodes`] with the end of its console.
+    pub fn wait_for_next_boot(
+        &self,
+        node: &str,
+        old: &str,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        let waited = self.node(node)?.wait_for_next_boot(old, deadline);
+        waited.map_err(|e| Error::Nodes(vec![e]))
     }
 
     /// Ends a node at once, like pulling its plug. It stays off.

@@ -186,6 +186,7 @@ impl<'a> NodeDir<'a> {
             self.state.switch().into(),
             self.netns().into(),
             self.node.name.clone().into(),
+            self.state.mac(self.node).into(),
             format!("{}/24", self.node.address).into(),
             self.state.gateway().to_string().into(),
             "systemd-nspawn".into(),
@@ -288,7 +289,31 @@ impl<'a> NodeDir<'a> {
         Ok(command)
     }
 
-    /// Waits until sshd shows its banner, and returns it.
+    /// The id of the current boot, if the node has an init that can be asked.
+    pub(super) fn boot_id(&self) -> Result<String, Error> {
+        let argv = ["cat", "/proc/sys/kernel/random/boot_id"].map(OsString::from);
+        let output = run(&mut self.command(&argv)?)?;
+        Ok(String::from_utf8_lossy(&output).trim().to_owned())
+    }
+
+    /// Waits until the node runs another boot than `old` and its sshd answers.
+    pub(super) fn wait_for_next_boot(
+        &self,
+        old: &str,
+        deadline: Duration,
+    ) -> Result<(), NodeError> {
+        let end = Instant::now() + deadline;
+        // Between two boots there is no init to ask, which is not an error here.
+        while self.is_alive() && self.boot_id().map_or(true, |id| id == old) {
+            if Instant::now() >= end {
+                return Err(self.no_answer(deadline));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.wait_for_ssh(end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits until sshd shows its banner.
     pub(super) fn wait_for_ssh(&self, deadline: Duration) -> Result<(), NodeError> {
         let end = Instant::now() + deadline;
         while Instant::now() < end {
@@ -303,12 +328,16 @@ impl<'a> NodeDir<'a> {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Err(NodeError::NoAnswer {
+        Err(self.no_answer(deadline))
+    }
+
+    fn no_answer(&self, waited: Duration) -> NodeError {
+        NodeError::NoAnswer {
             node: self.node.name.clone(),
             address: self.node.address,
-            waited_s: deadline.as_secs(),
+            waited_s: waited.as_secs(),
             console: self.console_tail(),
-        })
+        }
     }
 
     /// Whether a TCP connection to port 22 is answered with `SSH-` (RFC 4253, section 4.2).

@@ -75,6 +75,14 @@ impl State {
         format!("kb{}-{node}", self.id)
     }
 
+    /// A node's MAC address: locally administered (IEEE 802, second bit of the first octet), the
+    /// same at every boot.
+    pub(super) fn mac(&self, node: &NodeState) -> String {
+        let [_, _, slot, octet] = node.address.octets();
+        let [_, a, b, c] = u32::from_str_radix(&self.id, 16).unwrap_or_default().to_be_bytes();
+        format!("02:{a:02x}:{b:02x}:{c:02x}:{slot:02x}:{octet:02x}")
+    }
+
     /// The host's address on the lab's network.
     pub(super) fn gateway(&self) -> Ipv4Addr {
         address::gateway(self.slot)
@@ -132,6 +140,7 @@ mod tests {
         assert_eq!(state.switch(), "kb0a1b2c");
         assert_eq!(state.netns("cp1"), "kb0a1b2c-cp1");
         assert_eq!(state.gateway(), Ipv4Addr::new(10, 213, 7, 1));
+        assert_eq!(state.mac(&state.nodes[1]), "02:0a:1b:2c:07:65");
         assert_eq!(state.nodes[1].roles, [Role::Worker]);
         state.write(dir.path()).unwrap();
         assert_eq!(State::read(dir.path()).unwrap(), state);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs one node until it powers off.
 #
-#   supervise.sh NODE_DIR SWITCH NETNS LINK ADDRESS/LEN GATEWAY NSPAWN_ARGV...
+#   supervise.sh NODE_DIR SWITCH NETNS LINK MAC ADDRESS/LEN GATEWAY NSPAWN_ARGV...
 #
 # It is a shell script because it has to outlive the command that started it, and because two
 # things must happen in one process before systemd-nspawn replaces it: entering the node's cgroups
@@ -9,16 +9,17 @@
 #
 # Every boot gets a fresh network namespace of the same name. Otherwise nftables rules, net.*
 # sysctls and CNI interfaces would outlive a reboot, which on a machine they do not, and a test of
-# "it comes back after a reboot" would prove nothing.
+# "it comes back after a reboot" would prove nothing. The MAC stays: neighbours remember it.
 set -u
-dir=$1 switch=$2 netns=$3 link=$4 address=$5 gateway=$6
-shift 6
+dir=$1 switch=$2 netns=$3 link=$4 mac=$5 address=$6 gateway=$7
+shift 7
 
 plug_in() {
     ip -n "$switch" link del "$link" 2>/dev/null
     ip netns del "$netns" 2>/dev/null
     ip netns add "$netns" &&
-        ip -n "$switch" link add "$link" type veth peer name eth0 netns "$netns" &&
+        ip -n "$switch" link add "$link" type veth \
+            peer name eth0 address "$mac" netns "$netns" &&
         ip -n "$switch" link set "$link" master br0 up &&
         ip -n "$netns" link set lo up &&
         ip -n "$netns" address add "$address" dev eth0 &&
