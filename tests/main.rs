@@ -1,1 +1,6 @@
 //! All integration tests in one binary, a module for each capability.
+
+// Everything here is test code, also the functions that clippy cannot tell for it.
+#![allow(clippy::unwrap_used)]
+
+mod lab;
