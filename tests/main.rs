@@ -3,4 +3,6 @@
 // Everything here is test code, also the functions that clippy cannot tell for it.
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod lab;
+mod support;

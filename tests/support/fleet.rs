@@ -1,0 +1,177 @@
+//! A lab shared by all tests of one run, and nodes lent to one test at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use kubastion::apply::record::{Journal, Outcome, Outcomes};
+use kubastion::apply::{Controls, execute};
+use kubastion::clock::Clock;
+use kubastion::desired::{DesiredState, Item, NodeDesired, Phase};
+use kubastion::event::Silent;
+use kubastion::facts::{NodeFacts, WatchList, collect};
+use kubastion::inventory::{Inventory, Node, NodeName};
+use kubastion::lab::{Lab, Spec, preflight, quiet};
+use kubastion::plan::order::{EtcdState, stages};
+use kubastion::plan::{NodePlan, Plan, diff, node_plan};
+use kubastion::transport::ssh::SshDialer;
+use kubastion::transport::{Dialer, Request, Transport};
+
+/// Where the shared lab lives. It stays up after the tests, for the next run; `make clean-lab`
+/// takes it down.
+fn lab_dir() -> PathBuf {
+    std::env::var_os("KUBASTION_TEST_LAB")
+        .map_or_else(|| "/var/tmp/kubastion-test-lab".into(), PathBuf::from)
+}
+
+/// The shared lab: one control plane and two workers.
+///
+/// `None`, after saying why, where this machine cannot carry one. `KUBASTION_REQUIRE_LAB` makes
+/// that a failure.
+pub fn lab(test: &str) -> Option<&'static Lab> {
+    static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
+    let lab = LAB.get_or_init(|| {
+        let missing = preflight();
+        if !missing.is_empty() {
+            return Err(missing
+                .iter()
+                .map(|m| m.problem().to_string())
+                .collect::<Vec<_>>()
+                .join("\n"));
+        }
+        Lab::up(&Spec::new(lab_dir(), 1, 2), &quiet).map_err(|e| {
+            e.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        })
+    });
+    match lab {
+        Ok(lab) => Some(lab),
+        Err(why) => {
+            assert!(std::env::var_os("KUBASTION_REQUIRE_LAB").is_none(), "no lab: {why}");
+            eprintln!("SKIPPED {test}: {why}");
+            None
+        }
+    }
+}
+
+/// A node of the shared lab, for one test.
+pub struct Lent {
+    pub lab: &'static Lab,
+    pub name: NodeName,
+    pub inventory: Inventory,
+    pub dialer: SshDialer,
+    pub state_dir: tempfile::TempDir,
+    _guard: MutexGuard<'static, ()>,
+}
+
+/// Borrows a node; other tests that want it wait.
+pub fn borrow(test: &str, name: &str) -> Option<Lent> {
+    static LOCKS: [Mutex<()>; 3] = [Mutex::new(()), Mutex::new(()), Mutex::new(())];
+    let lab = lab(test)?;
+    let index = lab.node_names().iter().position(|n| *n == name).expect("the lab has this node");
+    // A test that failed while it held the node says so itself.
+    let guard = LOCKS[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Some(Lent {
+        lab,
+        name: name.parse().unwrap(),
+        inventory: read_inventory(&lab.inventory()),
+        dialer: SshDialer::default(),
+        state_dir: tempfile::tempdir().unwrap(),
+        _guard: guard,
+    })
+}
+
+/// The lab's inventory with absolute paths.
+pub fn read_inventory(path: &Path) -> Inventory {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut inventory: Inventory = serde_yaml::from_str(&text).unwrap();
+    let base = path.parent().unwrap();
+    inventory.ssh.key_file = inventory.ssh.key_file.map(|k| base.join(k));
+    inventory
+}
+
+impl Lent {
+    pub fn node(&self) -> &Node {
+        self.inventory.nodes.iter().find(|n| n.name == self.name).unwrap()
+    }
+
+    pub fn connect(&self) -> Box<dyn Transport> {
+        self.dialer.connect(&self.inventory.ssh.for_node(self.node())).unwrap()
+    }
+
+    /// Runs a shell program on the node and returns its standard output.
+    pub fn sh(&self, script: &str) -> String {
+        run(self.connect().as_mut(), script)
+    }
+
+    pub fn facts(&self, watch: &WatchList) -> NodeFacts {
+        collect(self.connect().as_mut(), &self.name, watch).unwrap()
+    }
+
+    /// The plan that brings the node to these items.
+    pub fn plan(&self, items: Vec<Item>) -> (Plan, DesiredState) {
+        let facts = self.facts(&diff::watch_list(&items));
+        let desired = NodeDesired { items, notes: Vec::new() };
+        let plan = node_plan(&desired, &facts, "").unwrap();
+        (self.plan_of(plan), state_of(&self.name, desired))
+    }
+
+    pub fn plan_of(&self, plan: NodePlan) -> Plan {
+        let nodes = [(self.name.clone(), plan)].into();
+        let stages = stages(&self.inventory, &nodes, EtcdState::New);
+        Plan::new("lab".into(), String::new(), nodes, stages)
+    }
+
+    /// Applies a plan and returns how each phase ended.
+    pub fn apply(&self, plan: &Plan, desired: &DesiredState) -> Vec<(Phase, Outcome)> {
+        self.apply_with(plan, desired, &self.dialer)
+    }
+
+    pub fn apply_with(
+        &self,
+        plan: &Plan,
+        desired: &DesiredState,
+        dialer: &dyn Dialer,
+    ) -> Vec<(Phase, Outcome)> {
+        let journal =
+            Journal::begin(self.state_dir.path(), "apply", Some(&plan.id), "lab", Clock::System)
+                .unwrap();
+        let controls = Controls {
+            plan,
+            desired,
+            inventory: &self.inventory,
+            dialer,
+            etcd: None,
+            sink: &Silent,
+            journal: &journal,
+            clock: Clock::System,
+        };
+        let sessions = [(self.name.clone(), self.connect())].into();
+        let mut outcomes: Outcomes = execute(&controls, sessions).unwrap();
+        outcomes.remove(&self.name).unwrap_or_default().into_iter().collect()
+    }
+
+    /// Every path below some directories with type, mode, owner, size, link target and digest.
+    pub fn tree(&self, paths: &str) -> String {
+        self.sh(&format!(
+            "find {paths} \\( -type f -o -type l -o -type d \\) -printf '%y %m %U:%G %p %l\\n' | sort; \
+             find {paths} -type f -print0 | sort -z | xargs -0 -r sha256sum"
+        ))
+    }
+}
+
+pub fn state_of(name: &NodeName, desired: NodeDesired) -> DesiredState {
+    DesiredState { nodes: [(name.clone(), desired)].into() }
+}
+
+pub fn run(transport: &mut dyn Transport, script: &str) -> String {
+    let request = Request {
+        script,
+        input: &mut std::io::empty(),
+        deadline: Duration::from_secs(60),
+        max_output: 64 << 20,
+    };
+    let output = transport.run(request, &mut |_| {}).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status, 0, "{script}\n{text}\n{}", output.stderr_tail());
+    text
+}
