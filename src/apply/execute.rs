@@ -20,6 +20,8 @@ use crate::transport::{Dialer, Transport, TransportError, fleet};
 const GRACE: Duration = Duration::from_secs(90);
 /// How long a new connection is tried before the node is asked over the old one to go back.
 const RECONNECT: Duration = Duration::from_secs(15);
+/// Deadline of one attempt to connect again, in seconds.
+const RECONNECT_TIMEOUT_S: u32 = 5;
 /// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -189,7 +191,9 @@ fn reconnect(
     node: &Node,
     deadline: Instant,
 ) -> Result<Box<dyn Transport>, TransportError> {
-    let target = c.inventory.ssh.for_node(node);
+    let mut target = c.inventory.ssh.for_node(node);
+    // Several short attempts see a node come back sooner than one long one.
+    target.connect_timeout_s = target.connect_timeout_s.min(RECONNECT_TIMEOUT_S);
     loop {
         match c.dialer.connect(&target) {
             Ok(t) => return Ok(t),

@@ -70,15 +70,28 @@ pub fn borrow(test: &str, name: &str) -> Option<Lent> {
     let index = lab.node_names().iter().position(|n| *n == name).expect("the lab has this node");
     // A test that failed while it held the node says so itself.
     let guard = LOCKS[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Some(Lent {
+    let lent = Lent {
         lab,
         name: name.parse().unwrap(),
         inventory: read_inventory(&lab.inventory()),
         dialer: SshDialer::default(),
         state_dir: tempfile::tempdir().unwrap(),
         _guard: guard,
-    })
+    };
+    lent.sh(BARE);
+    Some(lent)
 }
+
+/// Undoes what earlier tests did, newest first.
+const BARE: &str = "
+cd /var/lib/kubastion/txn 2>/dev/null || exit 0
+for t in $(ls -1 | sort -r); do
+    case $(cat $t/state) in reverted) ;; *) sh $t/txn.sh undo >/dev/null ;; esac
+done
+rm -rf /var/lib/kubastion
+nft delete table inet foreign 2>/dev/null
+exit 0
+";
 
 /// The lab's inventory with absolute paths.
 pub fn read_inventory(path: &Path) -> Inventory {
