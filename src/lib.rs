@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod cli;
 pub mod clock;
+pub mod controls;
 pub mod desired;
 pub mod error;
 pub mod event;

@@ -39,6 +39,9 @@ pub enum Format {
 /// The verbs, in the order of a first hour.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Write, check and show the inventory.
+    #[command(subcommand)]
+    Inventory(super::inventory::Command),
     /// Disposable nodes on this machine, to try everything out.
     #[command(subcommand)]
     Lab(LabVerb),

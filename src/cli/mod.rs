@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod exit;
+pub mod inventory;
 mod lab;
 mod run;
 

@@ -47,5 +47,6 @@ pub fn main() -> std::process::ExitCode {
 fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
     match verb {
         Verb::Lab(verb) => super::lab::run(global, verb),
+        Verb::Inventory(command) => super::inventory::run(global, &command),
     }
 }

@@ -3,8 +3,16 @@
 //! Nothing here touches the network. A later stage may rely on every invariant
 //! that [`validate`] checks.
 
+mod check;
+pub mod diagnostic;
+mod load;
 pub mod model;
 pub mod names;
+mod validate;
+mod yaml;
 
+pub use check::schema;
+pub use diagnostic::Diagnostic;
+pub use load::{LoadContext, LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;

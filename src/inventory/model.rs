@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::names::{
-    ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, KubernetesVersion, NodeName,
-    UserName,
+    ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, IpNetText, KubernetesVersion,
+    NodeName, UserName,
 };
 
 /// A whole inventory file.
@@ -86,13 +85,6 @@ pub struct Cluster {
     #[serde(default = "default_domain")]
     pub domain: DnsDomain,
 }
-
-/// A network in CIDR notation, host bits zero.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(transparent)]
-pub struct IpNetText(#[schemars(with = "String")] pub IpNet);
 
 /// Which controls are wanted, and which exceptions are granted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

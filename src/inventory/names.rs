@@ -30,13 +30,29 @@ fn is_dns_name(s: &str) -> bool {
     s.len() <= 253 && s.split('.').all(is_dns_label)
 }
 
+/// A schema of its own name, so that [`TEXT_TYPES`] can be found from it.
+macro_rules! text_schema {
+    ($name:ident, $allowed:expr) => {
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "description": $allowed })
+            }
+        }
+    };
+}
+
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $check:expr, $allowed:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+    ($(#[doc = $doc:literal])* $name:ident, $check:expr, $allowed:literal) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(with = "String")]
         pub struct $name(String);
+
+        text_schema!($name, $allowed);
 
         impl $name {
             /// The text as written in the inventory.
@@ -121,17 +137,17 @@ text_type!(
 );
 
 /// `host:port`; an IPv6 host stands in brackets.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
 pub struct Endpoint {
     /// DNS name or IP address.
     pub host: Host,
     /// TCP port.
     pub port: u16,
 }
+
+text_schema!(Endpoint, ENDPOINT_ALLOWED);
+text_schema!(KubernetesVersion, VERSION_ALLOWED);
 
 const ENDPOINT_ALLOWED: &str =
     "an endpoint is `host:port`, with an IPv6 address in brackets, as in `10.0.0.10:6443`";
@@ -178,17 +194,17 @@ impl fmt::Display for Endpoint {
 }
 
 /// A Kubernetes release, `major.minor.patch`.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
 pub struct KubernetesVersion {
     /// Minor release; major is always 1.
     pub minor: u16,
     /// Patch release.
     pub patch: u16,
 }
+
+const VERSION_ALLOWED: &str =
+    "a Kubernetes version is `1.MINOR.PATCH` with a minor from 34 to 37, as in `1.36.2`";
 
 impl KubernetesVersion {
     /// The oldest and newest minor release that the templates and controls know.
@@ -198,10 +214,7 @@ impl KubernetesVersion {
 impl FromStr for KubernetesVersion {
     type Err = NameError;
     fn from_str(s: &str) -> Result<Self, NameError> {
-        let bad = || NameError {
-            found: s.to_owned(),
-            allowed: "a Kubernetes version is `1.MINOR.PATCH` with a minor from 34 to 37, as in `1.36.2`",
-        };
+        let bad = || NameError { found: s.to_owned(), allowed: VERSION_ALLOWED };
         let mut parts = s.strip_prefix('v').unwrap_or(s).split('.');
         let (Some("1"), Some(minor), Some(patch), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -234,3 +247,57 @@ impl fmt::Display for KubernetesVersion {
         write!(f, "1.{}.{}", self.minor, self.patch)
     }
 }
+
+/// A network in CIDR notation; that its host bits are zero is for validation to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IpNetText(pub ipnet::IpNet);
+
+const NETWORK_ALLOWED: &str =
+    "a network is an address, `/` and a prefix length, as in `10.244.0.0/16` or `fd00:10::/56`";
+
+text_schema!(IpNetText, NETWORK_ALLOWED);
+
+impl FromStr for IpNetText {
+    type Err = NameError;
+    fn from_str(s: &str) -> Result<Self, NameError> {
+        s.parse().map(Self).map_err(|_| NameError { found: s.to_owned(), allowed: NETWORK_ALLOWED })
+    }
+}
+
+impl fmt::Display for IpNetText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A type of text with a syntax of its own, as the check of the file sees it.
+pub(super) struct TextType {
+    /// Name of the type, which is also the name of its schema.
+    pub name: &'static str,
+    /// Says what is allowed, if the text is not.
+    pub check: fn(&str) -> Result<(), NameError>,
+    /// A valid value, to go on with after a bad one.
+    pub example: &'static str,
+}
+
+fn parses<T: FromStr<Err = NameError>>(s: &str) -> Result<(), NameError> {
+    s.parse::<T>().map(|_| ())
+}
+
+/// Every type of text with a syntax of its own.
+pub(super) const TEXT_TYPES: [TextType; 9] = [
+    TextType { name: "NodeName", check: parses::<NodeName>, example: "node" },
+    TextType { name: "ClusterName", check: parses::<ClusterName>, example: "cluster" },
+    TextType { name: "DnsDomain", check: parses::<DnsDomain>, example: "cluster.local" },
+    TextType {
+        name: "HostKeyFingerprint",
+        check: parses::<HostKeyFingerprint>,
+        example: "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    },
+    TextType { name: "UserName", check: parses::<UserName>, example: "root" },
+    TextType { name: "Host", check: parses::<Host>, example: "host" },
+    TextType { name: "Endpoint", check: parses::<Endpoint>, example: "host:6443" },
+    TextType { name: "KubernetesVersion", check: parses::<KubernetesVersion>, example: "1.36.2" },
+    TextType { name: "IpNetText", check: parses::<IpNetText>, example: "10.244.0.0/16" },
+];

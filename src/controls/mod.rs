@@ -1,0 +1,3 @@
+//! The controls: what is enforced and verified, and which benchmark wants it.
+
+pub mod ids;

@@ -1,0 +1,202 @@
+//! What is wrong in an inventory file, and where: line, column and field.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::error::Problem;
+
+/// A position in the file; both numbers start at 1, columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Place {
+    /// The first character of a file.
+    pub const START: Place = Place { line: 1, column: 1 };
+}
+
+/// A step from a value into one of its parts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Segment {
+    /// Into a mapping, by key.
+    Key(String),
+    /// Into a sequence, by position from 0.
+    Index(usize),
+}
+
+impl From<&str> for Segment {
+    fn from(key: &str) -> Self {
+        Segment::Key(key.to_owned())
+    }
+}
+
+impl From<&String> for Segment {
+    fn from(key: &String) -> Self {
+        Segment::Key(key.clone())
+    }
+}
+
+impl From<usize> for Segment {
+    fn from(index: usize) -> Self {
+        Segment::Index(index)
+    }
+}
+
+/// The way from the root of the file to a value; written `nodes[2].ssh.port`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Path(Vec<Segment>);
+
+impl Path {
+    /// The whole file.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// A path one step longer.
+    #[must_use]
+    pub fn then(&self, step: impl Into<Segment>) -> Self {
+        let mut longer = self.clone();
+        longer.0.push(step.into());
+        longer
+    }
+
+    /// The steps, outermost first.
+    pub fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, segment) in self.0.iter().enumerate() {
+            match segment {
+                Segment::Index(n) => write!(f, "[{n}]")?,
+                Segment::Key(k) if !is_plain_key(k) => write!(f, "[{k:?}]")?,
+                Segment::Key(k) if i == 0 => write!(f, "{k}")?,
+                Segment::Key(k) => write!(f, ".{k}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a key can stand in a path without quotes.
+fn is_plain_key(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
+}
+
+/// One thing that is wrong, or in warnings: doubtful.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Diagnostic {
+    /// Line, from 1; absent if the file could not be read.
+    pub line: Option<usize>,
+    /// Column in characters, from 1.
+    pub column: Option<usize>,
+    /// Field path such as `nodes[2].ssh.port`; empty for the file as a whole.
+    pub field: String,
+    /// What stands there, shortened.
+    pub found: Option<String>,
+    /// What may stand there.
+    pub allowed: Option<String>,
+    /// The valid name that comes nearest.
+    pub nearest: Option<String>,
+    /// What is wrong, as a sentence without a full stop.
+    pub message: String,
+}
+
+impl Diagnostic {
+    /// A diagnostic at a place.
+    pub fn new(place: Option<Place>, path: &Path, message: impl Into<String>) -> Self {
+        Self {
+            line: place.map(|p| p.line),
+            column: place.map(|p| p.column),
+            field: path.to_string(),
+            found: None,
+            allowed: None,
+            nearest: None,
+            message: message.into(),
+        }
+    }
+
+    /// Says what stands there; long text is cut.
+    pub fn found(&mut self, found: impl fmt::Display) -> &mut Self {
+        self.found = Some(shorten(&found.to_string()));
+        self
+    }
+
+    /// Says what may stand there.
+    pub fn allowed(&mut self, allowed: impl fmt::Display) -> &mut Self {
+        self.allowed = Some(allowed.to_string());
+        self
+    }
+
+    /// Names the valid name that comes nearest, if one is near at all.
+    pub fn nearest<'a>(
+        &mut self,
+        found: &str,
+        valid: impl IntoIterator<Item = &'a str>,
+    ) -> &mut Self {
+        self.nearest = nearest(found, valid).map(str::to_owned);
+        self
+    }
+
+    /// As the user sees it, at `file:line:column`.
+    pub fn problem(&self, file: &std::path::Path) -> Problem {
+        let mut problem = Problem::new(self.headline()).at(self.place(file));
+        problem.why.extend(self.found.iter().map(|f| format!("found {f}")));
+        problem.why.extend(self.allowed.iter().map(|a| format!("allowed: {a}")));
+        problem.hint = self.nearest.as_ref().map(|n| format!("did you mean `{n}`?"));
+        problem
+    }
+
+    /// As a line of warning, at `file:line:column`.
+    pub fn warning(&self, file: &std::path::Path) -> String {
+        format!("warning: {}: {}", self.place(file), self.headline())
+    }
+
+    fn headline(&self) -> String {
+        if self.field.is_empty() {
+            self.message.clone()
+        } else {
+            format!("{}: {}", self.field, self.message)
+        }
+    }
+
+    fn place(&self, file: &std::path::Path) -> String {
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => format!("{}:{line}:{column}", file.display()),
+            _ => file.display().to_string(),
+        }
+    }
+}
+
+/// Cuts text to what fits a line of a terminal and takes out what would move its cursor.
+fn shorten(text: &str) -> String {
+    const MOST: usize = 80;
+    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let mut short: String = text.chars().take(MOST).map(clean).collect();
+    if text.chars().nth(MOST).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// The valid name that comes nearest to what was written, if it is near enough to be a slip.
+pub fn nearest<'a>(found: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Nobody mistypes a name of this length; and the distance below takes quadratic time.
+    if found.len() > 128 {
+        return None;
+    }
+    let slips = (found.chars().count() / 3).max(2);
+    valid
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(found, name), name))
+        .filter(|(distance, name)| *distance <= slips && *distance < name.chars().count())
+        .min()
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,214 @@
+//! From a file to an [`Inventory`]: read, check the shape, type the values, check the meaning.
+
+use std::io::Read;
+use std::path::{Path as FilePath, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::check::{Checked, check};
+use super::diagnostic::{Diagnostic, Path, Place};
+use super::model::Inventory;
+use super::validate::{Subject, validate};
+use super::yaml;
+use crate::clock::Clock;
+use crate::error::Problem;
+
+/// Largest inventory file in bytes; 5,000 nodes take about two million.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+/// What the check of an inventory depends on beside the file.
+#[derive(Debug, Clone)]
+pub struct LoadContext<'a> {
+    /// Decides which exceptions have expired.
+    pub clock: Clock,
+    /// Ids of all controls.
+    pub known_controls: &'a [&'a str],
+    /// What a leading `~/` in a path stands for; without it, a directory called `~`.
+    pub home: Option<PathBuf>,
+}
+
+/// An inventory that holds every rule of this stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The inventory: nodes sorted by name, every path absolute.
+    pub inventory: Inventory,
+    /// What is allowed but doubtful.
+    pub warnings: Vec<Diagnostic>,
+    /// SHA-256 of the file's bytes, in hex.
+    pub sha256: String,
+    /// Directory from which relative paths in the file start.
+    pub base_dir: PathBuf,
+}
+
+/// Why an inventory cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} has {} problem(s)", file.display(), problems.len())]
+pub struct LoadError {
+    /// The file as named by the user.
+    pub file: PathBuf,
+    /// All problems, in the order of the file.
+    pub problems: Vec<Diagnostic>,
+    /// What is allowed but doubtful.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl LoadError {
+    /// All problems as the user sees them.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.iter().map(|d| d.problem(&self.file)).collect()
+    }
+}
+
+/// Loads and checks an inventory file.
+///
+/// Reads nothing but this file: key files, known_hosts files and policies that it names are not
+/// opened, and no name is resolved.
+///
+/// # Errors
+/// Every problem of the file at once.
+pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadError> {
+    let unreadable = |message: String| LoadError {
+        file: file.to_owned(),
+        problems: vec![Diagnostic::new(None, &Path::root(), message)],
+        warnings: Vec::new(),
+    };
+    let mut bytes = Vec::new();
+    let open = std::fs::File::open(file);
+    open.and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|e| unreadable(format!("the inventory cannot be read: {e}")))?;
+    let base = match file.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => FilePath::new("."),
+    };
+    let base = std::path::absolute(base)
+        .map_err(|e| unreadable(format!("the current directory is unknown: {e}")))?;
+    // `absolute` keeps a trailing `.`, which would show up in every path.
+    let base = base.components().collect::<PathBuf>();
+    load_bytes(&bytes, file, &base, context)
+}
+
+/// Loads and checks an inventory from memory; `file` appears in messages, relative paths start at
+/// `base_dir`.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load_bytes(
+    bytes: &[u8],
+    file: &FilePath,
+    base_dir: &FilePath,
+    context: &LoadContext<'_>,
+) -> Result<Loaded, LoadError> {
+    let mut findings = Findings::default();
+    let inventory = read(bytes, context, &mut findings);
+    findings.problems.sort();
+    findings.problems.dedup();
+    findings.warnings.sort();
+    match inventory {
+        Some(mut inventory) if findings.problems.is_empty() => {
+            inventory.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+            for path in paths(&mut inventory) {
+                *path = absolute(path, base_dir, context.home.as_deref());
+            }
+            Ok(Loaded {
+                inventory,
+                warnings: findings.warnings,
+                sha256: hex(&Sha256::digest(bytes)),
+                base_dir: base_dir.to_owned(),
+            })
+        }
+        _ => Err(LoadError {
+            file: file.to_owned(),
+            problems: findings.problems,
+            warnings: findings.warnings,
+        }),
+    }
+}
+
+#[derive(Default)]
+struct Findings {
+    problems: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+/// Everything but paths and order. `None` only together with a problem.
+fn read(bytes: &[u8], context: &LoadContext<'_>, findings: &mut Findings) -> Option<Inventory> {
+    let mut stop = |place, message: String| {
+        findings.problems.push(Diagnostic::new(Some(place), &Path::root(), message));
+        None
+    };
+    if bytes.len() as u64 > MAX_BYTES {
+        return stop(Place::START, format!("the file is larger than {MAX_BYTES} bytes"));
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => {
+            let before = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+            return stop(Place { line, column }, "the file is not UTF-8".to_owned());
+        }
+    };
+    let (root, mut problems) = yaml::parse(text);
+    findings.problems.append(&mut problems);
+    let root = root?;
+    let Checked { mut diagnostics, rest, nodes, incomplete } = check(&root);
+    let well_formed = diagnostics.is_empty() && findings.problems.is_empty();
+    findings.problems.append(&mut diagnostics);
+
+    // A well-formed file is typed from its text. From one with problems, the well-formed part is
+    // typed, so that problems of meaning are shown in the same run.
+    let typed: Result<Inventory, serde_yaml::Error> =
+        if well_formed { serde_yaml::from_str(text) } else { serde_yaml::from_value(rest?) };
+    match typed {
+        Ok(inventory) => {
+            let subject = Subject { inventory: &inventory, root: &root, nodes: &nodes };
+            let (mut errors, mut warnings) = validate(&subject, context, &incomplete);
+            findings.problems.append(&mut errors);
+            findings.warnings.append(&mut warnings);
+            Some(inventory)
+        }
+        // Only what the schema cannot express could get here, and there is no such thing by
+        // intention; the message is serde's own.
+        Err(e) if well_formed => {
+            let place = e.location().map_or(Place::START, |l| Place {
+                line: l.line().max(1),
+                column: l.column().max(1),
+            });
+            findings.problems.push(Diagnostic::new(Some(place), &Path::root(), e.to_string()));
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Every path that the inventory names.
+fn paths(inventory: &mut Inventory) -> Vec<&mut PathBuf> {
+    let ssh = &mut inventory.ssh;
+    let mut all: Vec<&mut PathBuf> = Vec::new();
+    all.extend(ssh.key_file.as_mut());
+    all.extend(ssh.known_hosts.as_mut());
+    all.extend(ssh.jump.iter_mut().filter_map(|j| j.key_file.as_mut()));
+    for node in &mut inventory.nodes {
+        all.extend(node.ssh.key_file.as_mut());
+        all.extend(node.ssh.known_hosts.as_mut());
+        let jumps = node.ssh.jump.iter_mut().flatten();
+        all.extend(jumps.filter_map(|j| j.key_file.as_mut()));
+    }
+    let pki = &mut inventory.pki;
+    all.push(&mut pki.dir);
+    all.extend(pki.store.identity_file.as_mut());
+    all.extend(pki.store.passphrase_file.as_mut());
+    all.extend(inventory.audit.file.as_mut());
+    all
+}
+
+fn absolute(path: &FilePath, base_dir: &FilePath, home: Option<&FilePath>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => base_dir.join(path).components().collect(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,137 @@
+//! The meaning of the file: what is well-formed but cannot work, or works worse than it looks.
+//!
+//! One table of rules, each of which sees the whole inventory and reports everything it finds.
+//! Every rule takes at most n log n steps for n nodes.
+
+mod cluster;
+mod nodes;
+mod settings;
+mod ssh;
+
+use std::collections::BTreeSet;
+
+use time::Date;
+
+use super::diagnostic::{Diagnostic, Path};
+use super::load::LoadContext;
+use super::model::Inventory;
+use super::yaml;
+
+/// What the rules look at.
+pub(super) struct Subject<'a> {
+    /// The inventory, nodes in the order of the file.
+    pub inventory: &'a Inventory,
+    /// The file, for places.
+    pub root: &'a yaml::Node,
+    /// For each node of the inventory, its position in the file.
+    pub nodes: &'a [usize],
+}
+
+/// A rule about meaning.
+struct Rule {
+    /// Sections of the file without which the rule would report what is not so. A rule that looks
+    /// for clashes needs none: a clash between the well-formed parts is one in any case.
+    needs: &'static [&'static str],
+    check: fn(&Inventory, &mut Review<'_>),
+}
+
+const RULES: [Rule; 25] = [
+    Rule { needs: &["cluster"], check: cluster::network_families },
+    Rule { needs: &["cluster"], check: cluster::network_sizes },
+    Rule { needs: &["cluster"], check: cluster::network_overlaps },
+    Rule { needs: &["cluster"], check: cluster::nodes_in_cluster_networks },
+    Rule { needs: &["cluster", "nodes"], check: cluster::endpoint },
+    Rule { needs: &[], check: cluster::host_bits },
+    Rule { needs: &["nodes"], check: cluster::room_for_nodes },
+    Rule { needs: &[], check: nodes::duplicate_names },
+    Rule { needs: &[], check: nodes::duplicate_addresses },
+    Rule { needs: &[], check: nodes::addresses },
+    Rule { needs: &["cluster"], check: nodes::address_families },
+    Rule { needs: &["etcd"], check: nodes::roles },
+    Rule { needs: &["nodes", "etcd"], check: nodes::member_counts },
+    Rule { needs: &[], check: nodes::labels },
+    Rule { needs: &[], check: nodes::taints },
+    Rule { needs: &["ssh"], check: ssh::targets },
+    Rule { needs: &["ssh"], check: ssh::duplicate_targets },
+    Rule { needs: &["ssh"], check: ssh::defaults },
+    Rule { needs: &[], check: settings::controls },
+    Rule { needs: &[], check: settings::exceptions },
+    Rule { needs: &["firewall"], check: settings::firewall },
+    Rule { needs: &["audit"], check: settings::audit },
+    Rule { needs: &["encryption"], check: settings::encryption },
+    Rule { needs: &["pki"], check: settings::pki },
+    Rule { needs: &["runtime"], check: settings::runtime },
+];
+
+/// Runs every rule that can be judged. Returns errors and warnings.
+pub(super) fn validate(
+    subject: &Subject<'_>,
+    context: &LoadContext<'_>,
+    incomplete: &BTreeSet<String>,
+) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    let mut review = Review {
+        root: subject.root,
+        nodes: subject.nodes,
+        nodes_complete: !incomplete.contains("nodes"),
+        today: context.clock.now().date(),
+        known_controls: context.known_controls,
+        errors: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for rule in &RULES {
+        if !rule.needs.iter().any(|section| incomplete.contains(*section)) {
+            (rule.check)(subject.inventory, &mut review);
+        }
+    }
+    (review.errors, review.warnings)
+}
+
+/// What a rule may know beside the inventory, and where it reports.
+struct Review<'a> {
+    root: &'a yaml::Node,
+    nodes: &'a [usize],
+    /// Whether every node of the file is in the inventory.
+    nodes_complete: bool,
+    today: Date,
+    known_controls: &'a [&'a str],
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Review<'_> {
+    /// The path of a node, by its position in the inventory.
+    fn node(&self, index: usize) -> Path {
+        Path::root().then("nodes").then(self.nodes.get(index).copied().unwrap_or(index))
+    }
+
+    fn error(&mut self, path: &Path, message: impl Into<String>) -> &mut Diagnostic {
+        let diagnostic = Diagnostic::new(Some(self.root.locate(path)), path, message);
+        self.errors.push(diagnostic);
+        self.errors.last_mut().expect("a diagnostic was just pushed")
+    }
+
+    fn warn(&mut self, path: &Path, message: impl Into<String>) -> &mut Diagnostic {
+        let diagnostic = Diagnostic::new(Some(self.root.locate(path)), path, message);
+        self.warnings.push(diagnostic);
+        self.warnings.last_mut().expect("a diagnostic was just pushed")
+    }
+}
+
+/// The path of a top-level section.
+fn section(name: &str) -> Path {
+    Path::root().then(name)
+}
+
+/// Values that stand more than once, in a list of (value, payload): each later one with the first.
+fn duplicates<K: Ord, P: Copy + Ord>(mut all: Vec<(K, P)>) -> Vec<(K, P, P)> {
+    all.sort();
+    let mut found = Vec::new();
+    let mut first: Option<(K, P)> = None;
+    for (key, payload) in all {
+        match &first {
+            Some((k, p)) if *k == key => found.push((key, *p, payload)),
+            _ => first = Some((key, payload)),
+        }
+    }
+    found
+}

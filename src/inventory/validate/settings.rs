@@ -1,0 +1,308 @@
+//! Rules about hardening, firewall, audit, encryption, PKI and runtime.
+
+use std::collections::BTreeSet;
+
+use time::Date;
+use time::macros::format_description;
+
+use super::super::diagnostic::Path;
+use super::super::model::{
+    AuditPolicy, EncryptionProvider, FirewallMode, Inventory, StoreEncryption,
+};
+use super::{Review, duplicates, section};
+
+pub(super) fn controls(inventory: &Inventory, review: &mut Review<'_>) {
+    for id in inventory.hardening.controls.keys() {
+        known_control(id, &section("hardening").then("controls").then(id), review);
+    }
+}
+
+fn known_control(id: &str, path: &Path, review: &mut Review<'_>) {
+    let known = review.known_controls;
+    if !known.contains(&id) {
+        review
+            .error(path, "no such control")
+            .found(format!("{id:?}"))
+            .allowed(format!("one of the {} control ids", known.len()))
+            .nearest(id, known.iter().copied());
+    }
+}
+
+/// An exception names a control, nodes, a reason, an owner and a day that is not over.
+pub(super) fn exceptions(inventory: &Inventory, review: &mut Review<'_>) {
+    let names: BTreeSet<&str> = inventory.nodes.iter().map(|n| n.name.as_str()).collect();
+    for (e, exception) in inventory.hardening.exceptions.iter().enumerate() {
+        let path = section("hardening").then("exceptions").then(e);
+        known_control(&exception.control, &path.then("control"), review);
+        if review.nodes_complete {
+            for (n, node) in exception.nodes.iter().enumerate() {
+                if !names.contains(node.as_str()) {
+                    review
+                        .error(&path.then("nodes").then(n), "no such node")
+                        .found(format!("`{node}`"))
+                        .allowed("the name of a node in this file")
+                        .nearest(node.as_str(), names.iter().copied());
+                }
+            }
+        }
+        for (key, text) in [("reason", &exception.reason), ("owner", &exception.owner)] {
+            if text.trim().is_empty() {
+                review
+                    .error(&path.then(key), "is empty")
+                    .allowed("words that a reviewer can judge");
+            }
+        }
+        let format = format_description!("[year]-[month]-[day]");
+        match Date::parse(&exception.expires, format) {
+            Err(_) => {
+                review
+                    .error(&path.then("expires"), "not a date")
+                    .found(format!("{:?}", exception.expires))
+                    .allowed("YYYY-MM-DD");
+            }
+            Ok(last) if last < review.today => {
+                let today = review.today;
+                review
+                    .error(&path.then("expires"), "the exception has expired")
+                    .found(&exception.expires)
+                    .allowed(format!("{today} or later; or the exception is taken out"));
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+pub(super) fn firewall(inventory: &Inventory, review: &mut Review<'_>) {
+    let firewall = &inventory.firewall;
+    let path = section("firewall");
+    let admins = path.then("admin_networks");
+    if firewall.mode != FirewallMode::Off {
+        if firewall.admin_networks.is_empty() {
+            review.warn(&admins, "no admin networks: sshd and the API server are open to everyone");
+        }
+        for (i, net) in firewall.admin_networks.iter().enumerate() {
+            if net.0.prefix_len() == 0 {
+                review.warn(&admins.then(i), format!("{net} is everyone"));
+            }
+        }
+    }
+    let rules = path.then("extra_rules");
+    for (i, rule) in firewall.extra_rules.iter().enumerate() {
+        let path = rules.then(i);
+        // The name becomes a comment in the rule set, between quotes.
+        let fits = |c: char| c.is_ascii_alphanumeric() || " ._-".contains(c);
+        if rule.name.trim().is_empty() || rule.name.len() > 64 || !rule.name.chars().all(fits) {
+            review
+                .error(&path.then("name"), "malformed rule name")
+                .found(format!("{:?}", rule.name))
+                .allowed("1 to 64 letters, digits, spaces, `.`, `_`, `-`");
+        }
+        if rule.ports.is_empty() {
+            review
+                .error(&path.then("ports"), "a rule without ports")
+                .allowed("1 to 65535, at least one");
+        }
+        for (p, port) in rule.ports.iter().enumerate() {
+            if *port == 0 {
+                review
+                    .error(&path.then("ports").then(p), "no such port")
+                    .found(0)
+                    .allowed("1 to 65535");
+            }
+        }
+    }
+    let names = firewall.extra_rules.iter().enumerate().map(|(i, r)| (&r.name, i)).collect();
+    for (name, first, again) in duplicates(names) {
+        review
+            .error(&rules.then(again).then("name"), format!("{} has this name", rules.then(first)))
+            .found(format!("{name:?}"))
+            .allowed("each rule name once");
+    }
+}
+
+pub(super) fn audit(inventory: &Inventory, review: &mut Review<'_>) {
+    let audit = &inventory.audit;
+    let path = section("audit");
+    match (&audit.file, audit.policy) {
+        (None, AuditPolicy::Custom) => {
+            review
+                .error(&path.then("policy"), "a custom policy needs a file")
+                .found("`policy: custom` without `file`")
+                .allowed("`file` with the path of a policy");
+        }
+        (Some(file), policy) if policy != AuditPolicy::Custom => {
+            review
+                .error(&path.then("file"), "a policy file that would not be used")
+                .found(file.display())
+                .allowed("`file` only with `policy: custom`");
+        }
+        _ => {}
+    }
+    if audit.max_size_mb == 0 {
+        review
+            .error(&path.then("max_size_mb"), "0 turns rotation off and the log fills the disk")
+            .found(0)
+            .allowed("1 or more; CIS 1.2.19 wants 100");
+    }
+    let floors = [
+        ("max_age_days", audit.max_age_days, 30, "1.2.17"),
+        ("max_backups", audit.max_backups, 10, "1.2.18"),
+        ("max_size_mb", audit.max_size_mb, 100, "1.2.19"),
+    ];
+    for (key, value, floor, cis) in floors {
+        if value < floor {
+            review.warn(&path.then(key), format!("{value} is less than CIS {cis} wants ({floor})"));
+        }
+    }
+}
+
+pub(super) fn encryption(inventory: &Inventory, review: &mut Review<'_>) {
+    let encryption = &inventory.encryption;
+    let path = section("encryption");
+    match (&encryption.kms_endpoint, encryption.provider) {
+        (None, EncryptionProvider::Kms) => {
+            review
+                .error(&path.then("provider"), "a KMS provider needs an endpoint")
+                .found("`provider: kms` without `kms_endpoint`")
+                .allowed("`kms_endpoint: unix:///path/to/socket`");
+        }
+        (Some(_), provider) if provider != EncryptionProvider::Kms => {
+            review
+                .error(&path.then("kms_endpoint"), "an endpoint that would not be used")
+                .allowed("`kms_endpoint` only with `provider: kms`");
+        }
+        (Some(endpoint), _) => {
+            let socket = endpoint.strip_prefix("unix://");
+            if !socket.is_some_and(|s| s.starts_with('/') && !s.contains(char::is_whitespace)) {
+                review
+                    .error(&path.then("kms_endpoint"), "malformed endpoint")
+                    .found(format!("{endpoint:?}"))
+                    .allowed("`unix://` and an absolute path");
+            }
+        }
+        _ => {}
+    }
+    let resources = path.then("resources");
+    if !encryption.resources.iter().any(|r| r == "secrets" || r == "*." || r == "*.*") {
+        review
+            .error(&resources, "Secrets would not be encrypted")
+            .found(encryption.resources.join(", "))
+            .allowed("a list with `secrets`");
+    }
+    for (i, resource) in encryption.resources.iter().enumerate() {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-*".contains(c);
+        if resource.is_empty() || !resource.chars().all(plain) {
+            review
+                .error(&resources.then(i), "malformed resource")
+                .found(format!("{resource:?}"))
+                .allowed("a resource such as `secrets` or `deployments.apps`");
+        }
+    }
+    let listed = encryption.resources.iter().enumerate().map(|(i, r)| (r, i)).collect();
+    for (resource, _, again) in duplicates(listed) {
+        review.error(&resources.then(again), "stands here twice").found(format!("`{resource}`"));
+    }
+}
+
+pub(super) fn pki(inventory: &Inventory, review: &mut Review<'_>) {
+    let pki = &inventory.pki;
+    let path = section("pki");
+    for (key, days) in [("ca_days", pki.ca_days), ("leaf_days", pki.leaf_days)] {
+        // Beyond a century the dates leave what X.509 readers agree on.
+        if !(1..=36_500).contains(&days) {
+            review
+                .error(&path.then(key), "lifetime out of range")
+                .found(format!("{days} days"))
+                .allowed("1 to 36500 days");
+        }
+    }
+    if pki.leaf_days > 0 && pki.renew_before_days >= pki.leaf_days {
+        review
+            .error(&path.then("renew_before_days"), "every leaf would be due for renewal at once")
+            .found(format!("{} days of {}", pki.renew_before_days, pki.leaf_days))
+            .allowed("less than `leaf_days`");
+    }
+    if pki.leaf_days > pki.ca_days {
+        review
+            .error(&path.then("leaf_days"), "a leaf would outlive its CA")
+            .found(format!("{} days, with a CA of {}", pki.leaf_days, pki.ca_days))
+            .allowed("`ca_days` or less");
+    }
+    if pki.leaf_days > 398 {
+        review.warn(
+            &path.then("leaf_days"),
+            format!("leaf certificates that live {} days; a year is the custom", pki.leaf_days),
+        );
+    }
+    store(inventory, &path.then("store"), review);
+}
+
+fn store(inventory: &Inventory, path: &Path, review: &mut Review<'_>) {
+    let store = &inventory.pki.store;
+    let with_recipients = store.encryption == StoreEncryption::AgeRecipients;
+    if with_recipients && store.recipients.is_empty() {
+        review
+            .error(&path.then("recipients"), "nobody could open the store")
+            .allowed("one or more `age1...` recipients");
+    }
+    if with_recipients && store.identity_file.is_none() {
+        review
+            .error(&path.then("identity_file"), "the store could be written and not read")
+            .allowed("the file that `age-keygen` wrote");
+    }
+    for (i, recipient) in store.recipients.iter().enumerate() {
+        let bech32 = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+        if with_recipients
+            && !recipient
+                .strip_prefix("age1")
+                .is_some_and(|r| r.len() == 58 && r.bytes().all(bech32))
+        {
+            review
+                .error(&path.then("recipients").then(i), "malformed recipient")
+                .found(format!("{recipient:?}"))
+                .allowed("`age1` and 58 lower-case letters and digits");
+        }
+    }
+    let passphrase = store.encryption == StoreEncryption::AgePassphrase;
+    let unused = [
+        ("recipients", !store.recipients.is_empty() && !with_recipients, "age-recipients"),
+        ("identity_file", store.identity_file.is_some() && !with_recipients, "age-recipients"),
+        ("passphrase_file", store.passphrase_file.is_some() && !passphrase, "age-passphrase"),
+    ];
+    for (key, is_unused, wanted) in unused {
+        if is_unused {
+            review
+                .error(&path.then(key), "would not be used, and the store not be encrypted by it")
+                .allowed(format!("only with `encryption: {wanted}`"));
+        }
+    }
+}
+
+pub(super) fn runtime(inventory: &Inventory, review: &mut Review<'_>) {
+    let mirrors = section("runtime").then("registry_mirrors");
+    for (registry, urls) in &inventory.runtime.registry_mirrors {
+        let path = mirrors.then(registry);
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".-:_".contains(c);
+        if registry.is_empty() || registry.starts_with('.') || !registry.chars().all(plain) {
+            review
+                .error(&path, "malformed registry name")
+                .found(format!("{registry:?}"))
+                .allowed("a host and optional port, as in `registry.k8s.io` or `r.example:5000`");
+        }
+        if urls.is_empty() {
+            review.error(&path, "a registry without a mirror").allowed("one or more URLs");
+        }
+        for (i, url) in urls.iter().enumerate() {
+            let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            let odd = |c: char| c.is_whitespace() || c.is_control() || "\"'\\<>`{}".contains(c);
+            if !rest.is_some_and(|r| !r.is_empty() && !r.starts_with('/') && !r.contains(odd)) {
+                review
+                    .error(&path.then(i), "malformed mirror")
+                    .found(format!("{url:?}"))
+                    .allowed("a URL, as in `https://mirror.example:5000`");
+            } else if url.starts_with("http://") {
+                review.warn(&path.then(i), "images come without TLS from this mirror");
+            }
+        }
+    }
+}
