@@ -58,12 +58,12 @@ fn print(format: Format, nodes: &[NodeStatus]) {
         }
         Format::Text => {
             println!(
-                "{:<6} {:<15} {:<8} {:<9} {:<4} SINCE",
+                "{:<6} {:<15} {:<8} {:<12} {:<4} SINCE",
                 "NODE", "ADDRESS", "STATE", "SYSTEMD", "SSH"
             );
             for n in nodes {
                 println!(
-                    "{:<6} {:<15} {:<8} {:<9} {:<4} {}",
+                    "{:<6} {:<15} {:<8} {:<12} {:<4} {}",
                     n.name,
                     n.address.to_string(),
                     n.state,

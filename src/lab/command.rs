@@ -1,9 +1,13 @@
 //! Runs a program of this machine and turns its failure into an [`Error`].
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::error::Error;
+
+/// Where Debian keeps administrators' programs.
+pub(super) const SBIN: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Runs a program with empty standard input and returns its standard output.
 pub(super) fn run(command: &mut Command) -> Result<Vec<u8>, Error> {
@@ -18,8 +22,11 @@ pub(super) fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Vec<
 fn finish(command: &mut Command, input: Option<&[u8]>) -> Result<Vec<u8>, Error> {
     let shown = shown(command);
     let spawn_error = |source| Error::Spawn { command: shown.clone(), source };
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(spawn_error)?;
+    let mut child = with_sbin(command)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(spawn_error)?;
     if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
         stdin.write_all(input).map_err(spawn_error)?;
     }
@@ -29,6 +36,17 @@ fn finish(command: &mut Command, input: Option<&[u8]>) -> Result<Vec<u8>, Error>
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     Err(Error::Command { command: shown, status: output.status, said: tail(&stderr, 12) })
+}
+
+/// Lets a program be found where Debian keeps administrators' programs: a shell that `su` started
+/// has a PATH without those directories.
+fn with_sbin(command: &mut Command) -> &mut Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from));
+    match std::env::join_paths(dirs) {
+        Ok(path) => command.env("PATH", path),
+        Err(_) => command,
+    }
 }
 
 /// The command line as a reader would type it; for messages only.

@@ -12,7 +12,7 @@ use super::command::run;
 use super::error::{Error, NodeError};
 use super::inventory::{self, INVENTORY_FILE};
 use super::node::{self, HostKey, Identity, NodeDir};
-use super::preflight::preflight;
+use super::preflight::{is_root, preflight};
 use super::rootfs::{self, make_private_dir, write, write_with_mode};
 use super::spec::Spec;
 use super::state::{NodeState, Phase, STATE_FILE, State, Version};
@@ -126,8 +126,10 @@ impl Lab {
     /// The lab in a directory, whether it runs or not.
     ///
     /// # Errors
-    /// [`Error::NoLab`] if there is none.
+    /// [`Error::NoLab`] if there is none; [`Error::Preflight`] for anybody but root, to whom every
+    /// node would look as if it were off.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        is_root().map_err(|m| Error::Preflight(vec![m]))?;
         let dir = absolute(dir.as_ref())?;
         let state = State::read(&dir)?;
         Ok(Self { dir, state })

@@ -74,6 +74,7 @@ pub(super) const PACKAGES: &[Package] = &[
 /// `ConditionVirtualization=!container`: they can be enabled, and are skipped at boot.
 pub(super) const NOT_IN_A_CONTAINER: &[(&str, &str)] = &[
     ("auditd.service", "one audit subsystem per kernel, and it belongs to the host"),
+    ("audit-rules.service", "see auditd.service; a unit of its own since Debian 13"),
     ("systemd-udevd.service", "devices belong to the host, and /sys is writable in a node"),
     ("systemd-udevd-control.socket", "see systemd-udevd.service"),
     ("systemd-udevd-kernel.socket", "see systemd-udevd.service"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::command::run;
+use super::command::{SBIN, run};
 use crate::error::Problem;
 
 /// One thing that is missing.
@@ -72,12 +72,8 @@ pub fn preflight() -> Vec<Missing> {
     for (name, package) in &absent {
         missing.push(Missing::new(format!("no `{name}`"), format!("apt-get install {package}")));
     }
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        missing.push(Missing::new(
-            "a lab makes network namespaces, mounts and containers, which needs root",
-            "run it with sudo, or as root",
-        ));
+    if let Err(m) = is_root() {
+        missing.push(m);
     } else if !has_sys_admin() {
         missing.push(Missing::new(
             "CAP_SYS_ADMIN is missing, so no namespace or mount can be made",
@@ -87,6 +83,17 @@ pub fn preflight() -> Vec<Missing> {
         missing.extend(kernel_features());
     }
     missing
+}
+
+/// Whether this is root, whom everything in a lab belongs to.
+pub(super) fn is_root() -> Result<(), Missing> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Missing::new(
+        "a lab is made of network namespaces, mounts and containers, which needs root",
+        "run it with sudo, or as root",
+    ))
 }
 
 /// The code name of this machine's Debian release.
@@ -119,8 +126,7 @@ fn parse_release(os_release: &str) -> Result<&'static str, Missing> {
 }
 
 fn is_in(dirs: &[PathBuf], program: &str) -> bool {
-    // Administrators' programs are not always in a user's PATH, but Debian keeps them there.
-    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let more = SBIN.map(PathBuf::from);
     dirs.iter().chain(&more).any(|d| d.join(program).is_file())
 }
 
