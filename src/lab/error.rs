@@ -121,6 +121,18 @@ pub enum NodeError {
         /// The last lines of its console.
         console: String,
     },
+    /// sshd answered, but the node's init did not finish starting in time.
+    #[error("node {node} was still starting after {waited_s} s (systemd says `{systemd}`)")]
+    StillStarting {
+        /// Its name.
+        node: String,
+        /// What systemd said last, or nothing.
+        systemd: String,
+        /// How long it was waited for, in seconds.
+        waited_s: u64,
+        /// The last lines of its console.
+        console: String,
+    },
     /// The node ended while it was waited for.
     #[error("node {node} ended before its sshd answered")]
     Ended {
@@ -202,11 +214,11 @@ impl NodeError {
                 }
                 problem
             }
-            NodeError::NoAnswer { node, console, .. } | NodeError::Ended { node, console } => {
-                Problem::new(self.to_string())
-                    .at(node)
-                    .because(format!("the end of its console:\n{console}"))
-            }
+            NodeError::NoAnswer { node, console, .. }
+            | NodeError::StillStarting { node, console, .. }
+            | NodeError::Ended { node, console } => Problem::new(self.to_string())
+                .at(node)
+                .because(format!("the end of its console:\n{console}")),
             NodeError::Unkillable { node, .. } => Problem::new(self.to_string()).at(node),
         }
     }

@@ -21,8 +21,8 @@ use super::{cgroup, network};
 use crate::clock::{Clock, random_bytes};
 use crate::secret::Secret;
 
-/// How long a node may take from its start to its SSH banner.
-const SSH_DEADLINE: Duration = Duration::from_secs(90);
+/// How long a node may take from its start until sshd answers and systemd has started everything.
+const UP_DEADLINE: Duration = Duration::from_secs(90);
 
 /// How long a node may take to power off before it is killed.
 const POWER_OFF_DEADLINE: Duration = Duration::from_secs(15);
@@ -51,7 +51,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes a lab and waits until every node's sshd answers. If `spec.dir` holds the same lab
+    /// Makes a lab and waits until every node's sshd answers and its init is done. If `spec.dir` holds the same lab
     /// already and its nodes run, that one is returned.
     ///
     /// # Errors
@@ -108,9 +108,9 @@ impl Lab {
             node.prepare(&identity).map_err(failed)?;
             say("root filesystem ready");
             node.start().map_err(failed)?;
-            node.wait_for_ssh(SSH_DEADLINE)?;
+            node.wait_until_up(UP_DEADLINE)?;
             say(&format!(
-                "sshd answers at {} after {:.1} s",
+                "up at {} after {:.1} s",
                 node.node.address,
                 begun.elapsed().as_secs_f32()
             ));
@@ -301,7 +301,8 @@ impl Lab {
         self.node(node)?.boot_id()
     }
 
-    /// Waits until a node runs another boot than `old` and its sshd shows its banner.
+    /// Waits until a node runs another boot than `old`, its sshd shows its banner and its init is
+    /// done.
     ///
     /// # Errors
     /// [`Error::Nodes`] with the end of its console.
@@ -323,7 +324,7 @@ impl Lab {
         self.node(node)?.kill()
     }
 
-    /// Starts a node that is off and waits for its sshd, 90 s at most.
+    /// Starts a node that is off and waits until it is up, 90 s at most.
     ///
     /// # Errors
     /// [`Error::Nodes`] with the end of its console.
@@ -332,7 +333,7 @@ impl Lab {
         if !node.is_alive() {
             node.start()?;
         }
-        node.wait_for_ssh(SSH_DEADLINE).map_err(|e| Error::Nodes(vec![e]))
+        node.wait_until_up(UP_DEADLINE).map_err(|e| Error::Nodes(vec![e]))
     }
 
     /// A hard reboot: [`Lab::kill`], then [`Lab::start`].

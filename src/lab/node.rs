@@ -19,6 +19,7 @@ use super::network;
 use super::process::{self, Process};
 use super::rootfs::{self, USERS, make_private_dir, write, write_with_mode};
 use super::state::{NodeState, State};
+use super::status::{self, RunState};
 use crate::clock::random_bytes;
 use crate::inventory::HostKeyFingerprint;
 use crate::secret::Secret;
@@ -296,7 +297,7 @@ impl<'a> NodeDir<'a> {
         Ok(String::from_utf8_lossy(&output).trim().to_owned())
     }
 
-    /// Waits until the node runs another boot than `old` and its sshd answers.
+    /// Waits until the node runs another boot than `old` and is up.
     pub(super) fn wait_for_next_boot(
         &self,
         old: &str,
@@ -310,7 +311,7 @@ impl<'a> NodeDir<'a> {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.wait_for_ssh(end.saturating_duration_since(Instant::now()))
+        self.wait_until_up(end.saturating_duration_since(Instant::now()))
     }
 
     /// Waits until sshd shows its banner.
@@ -329,6 +330,31 @@ impl<'a> NodeDir<'a> {
             std::thread::sleep(Duration::from_millis(100));
         }
         Err(self.no_answer(deadline))
+    }
+
+    /// Waits for sshd and then until systemd has started everything. Until then PAM lets only root
+    /// log in (pam_nologin), and services are found half-started.
+    pub(super) fn wait_until_up(&self, deadline: Duration) -> Result<(), NodeError> {
+        let end = Instant::now() + deadline;
+        self.wait_for_ssh(deadline)?;
+        loop {
+            let now = status::of(self);
+            match now.state {
+                RunState::Running => return Ok(()),
+                RunState::Stopped => {
+                    return Err(NodeError::Ended { node: now.name, console: self.console_tail() });
+                }
+                RunState::Booting if Instant::now() >= end => {
+                    return Err(NodeError::StillStarting {
+                        node: now.name,
+                        systemd: now.systemd.unwrap_or_default(),
+                        waited_s: deadline.as_secs(),
+                        console: self.console_tail(),
+                    });
+                }
+                RunState::Booting => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
     }
 
     fn no_answer(&self, waited: Duration) -> NodeError {
