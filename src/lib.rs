@@ -22,5 +22,6 @@ pub mod facts;
 pub mod inventory;
 pub mod lab;
 pub mod plan;
+pub mod report;
 pub mod secret;
 pub mod transport;

@@ -504,6 +504,7 @@ revert() { # reason
     esac
     # A revert that was cut off (by a reboot, say) is taken up again.
     if decide revert || [ "$(decided)" = revert ]; then
+        trap '' HUP PIPE
         stop_switching
         # Two reverts at once (timer and caller) must not run into each other.
         exec 8>>"$T/revert.lock"
@@ -520,11 +521,31 @@ revert() { # reason
     exit 0
 }
 
+# A later change was made on top of this one: undoing this one alone would mix the two.
+newer_change() {
+    seen=
+    for d in "$base"/txn/*/; do
+        d=${d%/}
+        other=${d##*/}
+        [ "${other%-*}" != "${id%-*}" ] || {
+            seen=yes
+            continue
+        }
+        [ -n "$seen" ] && [ "$(cat "$d/state" 2>/dev/null)" = committed ] && echo "$other" && return 0
+    done
+    return 1
+}
+
 # Rollback of a committed transaction, on the operator's wish.
 undo() {
     lock
+    trap '' HUP PIPE
     case $(state) in
     committed | incomplete)
+        if other=$(newer_change); then
+            say "refused $other was made on top of it: roll that back first"
+            exit 4
+        fi
         finish_revert rollback
         exit $?
         ;;

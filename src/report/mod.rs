@@ -1,0 +1,6 @@
+//! Last stage: results for people and machines.
+
+pub mod progress;
+pub mod runs;
+
+pub use progress::Monitor;
