@@ -21,6 +21,7 @@ pub mod event;
 pub mod facts;
 pub mod inventory;
 pub mod lab;
+pub mod pki;
 pub mod plan;
 pub mod report;
 pub mod secret;

@@ -42,6 +42,9 @@ pub enum Verb {
     /// Write, check and show the inventory.
     #[command(subcommand)]
     Inventory(super::inventory::Command),
+    /// Issue keys and certificates, and show how they stand.
+    #[command(subcommand)]
+    Pki(super::pki::Command),
     /// Disposable nodes on this machine, to try everything out.
     #[command(subcommand)]
     Lab(LabVerb),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::args::{Format, Global};
 use super::exit::Exit;
+use super::output::{pretty, print, to_yaml};
 use super::run::Stop;
 use crate::clock::Clock;
 use crate::error::Problem;
@@ -309,26 +310,4 @@ ssh:
 /// A YAML scalar that can only be read as this text.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-fn pretty(value: &impl Serialize) -> String {
-    let mut text = serde_json::to_string_pretty(value)
-        .expect("these types have text keys and no failing parts");
-    text.push('\n');
-    text
-}
-
-fn to_yaml(value: &impl Serialize) -> String {
-    serde_yaml::to_string(value).expect("these types have text keys and no failing parts")
-}
-
-/// Writes data to standard output. A reader that closed the pipe has seen enough.
-fn print(text: &str) -> Result<Exit, Stop> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            let what = "the result cannot be written to standard output";
-            Err(Stop::one(Exit::Unexpected, Problem::from_error(what, &e)))
-        }
-        _ => Ok(Exit::Done),
-    }
 }

@@ -4,6 +4,8 @@ pub mod args;
 pub mod exit;
 pub mod inventory;
 mod lab;
+mod output;
+pub mod pki;
 mod run;
 
 pub use run::{Stop, main};

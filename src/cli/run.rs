@@ -48,5 +48,6 @@ fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
     match verb {
         Verb::Lab(verb) => super::lab::run(global, verb),
         Verb::Inventory(command) => super::inventory::run(global, &command),
+        Verb::Pki(command) => super::pki::run(global, &command),
     }
 }

@@ -1,0 +1,194 @@
+//! Brings the store to what the inventory wants: issues what is to be issued, and nothing else.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+
+use rcgen::Issuer;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::error::PkiError;
+use super::expiry::{Assessment, Entry, Reason, assess, private_key};
+use super::inspect::inspect;
+use super::issue::{CaKey, NewPair, Signatory, generate_key, issue_ca, issue_leaf, key_pem};
+use super::material::{self, Material};
+use super::profile::{Ca, wanted};
+use super::seal::AskPassphrase;
+use super::store::{Contents, NewFile, Store};
+use crate::clock::Clock;
+use crate::inventory::Inventory;
+use crate::secret::Secret;
+
+/// Something that was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// What.
+    pub entry: Entry,
+    /// Why.
+    pub reasons: Vec<Reason>,
+}
+
+/// Issues what is missing, expiring or no longer what the inventory wants; whatever else the store
+/// holds stays as it is, byte for byte. What is replaced is kept in the store's `retired`.
+///
+/// Everything is signed before the first file is written. A run that is killed between two files
+/// leaves a key beside another certificate, which the next run sees and mends.
+///
+/// # Errors
+/// A CA that is there in part or has expired, a store that cannot be written or is in use.
+pub fn ensure(
+    inventory: &Inventory,
+    store: &mut Store,
+    ask: AskPassphrase<'_>,
+    clock: Clock,
+) -> Result<(Material, Vec<Issued>), PkiError> {
+    let now = clock.now();
+    let lock = store.lock(ask)?;
+    let contents = store.read_all()?;
+    let due: Vec<Assessment> = assess(inventory, &contents, now);
+    refuse_broken(inventory, &contents, &due)?;
+    let due: Vec<Assessment> = due.into_iter().filter(Assessment::is_to_be_issued).collect();
+    let files = make(inventory, &contents, &due, now)?;
+    store.write(&lock, &files, &stamp(now))?;
+    let material = Material::from_contents(inventory, &store.read_all()?)?;
+    let issued = due.into_iter().map(|a| Issued { entry: a.entry, reasons: a.reasons });
+    Ok((material, issued.collect()))
+}
+
+/// Refuses what must not be mended by making a new one.
+fn refuse_broken(
+    inventory: &Inventory,
+    contents: &Contents,
+    all: &[Assessment],
+) -> Result<(), PkiError> {
+    for assessment in all {
+        let damaged = |file: String, why: &Reason| PkiError::Damaged {
+            path: inventory.pki.dir.join(file),
+            why: why.to_string(),
+        };
+        match (&assessment.entry, assessment.reasons.as_slice()) {
+            (_, []) => {}
+            (Entry::Ca(ca), [Reason::Missing]) => {
+                // The CA was there once if something of it still is: a lost file, not a new cluster.
+                let leaf = contents.public.keys().find(|path| signed_by(*ca, path));
+                if let Some(leaf) = leaf {
+                    let why = format!("it is missing, and certificates such as {leaf} are its own");
+                    return Err(PkiError::CaIncomplete { ca: ca.name(), why });
+                }
+            }
+            (Entry::Ca(ca), reasons) => {
+                for reason in reasons {
+                    match reason {
+                        Reason::Expiring { .. } => {}
+                        Reason::Expired => {
+                            let not_after = assessment.not_after.map(|t| t.date().to_string());
+                            let not_after = not_after.unwrap_or_default();
+                            return Err(PkiError::CaExpired { ca: ca.name(), not_after });
+                        }
+                        Reason::KeyMissing | Reason::CertificateMissing => {
+                            let why = reason.to_string();
+                            return Err(PkiError::CaIncomplete { ca: ca.name(), why });
+                        }
+                        other => return Err(damaged(format!("{}.crt", ca.file()), other)),
+                    }
+                }
+            }
+            (Entry::ServiceAccountKey | Entry::EncryptionKeys, [Reason::Missing]) => {}
+            (entry @ (Entry::ServiceAccountKey | Entry::EncryptionKeys), [reason, ..]) => {
+                return Err(damaged(entry.file(), reason));
+            }
+            (Entry::Leaf(_), _) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a certificate of the store is a leaf of a CA, by its place.
+fn signed_by(ca: Ca, path: &str) -> bool {
+    super::profile::PROFILES.iter().filter(|p| p.issuer == ca).any(|p| {
+        let below = path.strip_prefix("operator/").or_else(|| {
+            path.strip_prefix("nodes/").and_then(|p| p.split_once('/')).map(|(_, file)| file)
+        });
+        below.is_some_and(|b| b.strip_suffix(".crt") == Some(p.file))
+    })
+}
+
+/// Makes everything that is due: keys before their certificates, CAs before leaves.
+fn make(
+    inventory: &Inventory,
+    contents: &Contents,
+    due: &[Assessment],
+    now: OffsetDateTime,
+) -> Result<Vec<NewFile>, PkiError> {
+    let mut files = Vec::new();
+    let mut signatories: BTreeMap<Ca, Signatory> = BTreeMap::new();
+    let wanted = wanted(inventory);
+    let wanted: BTreeMap<_, _> = wanted.iter().map(|w| (&w.id, w)).collect();
+    for assessment in due {
+        let file = assessment.entry.file();
+        match &assessment.entry {
+            Entry::Ca(ca) => {
+                let cluster = inventory.cluster.name.as_str();
+                let (pair, signatory) = issue_ca(*ca, cluster, &inventory.pki, now)?;
+                signatories.insert(*ca, signatory);
+                files.extend(pair_files(&file, pair));
+            }
+            Entry::ServiceAccountKey => {
+                let failed = |source| PkiError::Key { name: "service accounts".to_owned(), source };
+                let key = generate_key(inventory.pki.algorithm).map_err(failed)?;
+                let public = key.public_key_to_pem().map_err(failed)?;
+                let secret = key_pem(&key).map_err(failed)?;
+                files.push(NewFile::Secret { path: format!("{file}.key"), bytes: secret });
+                files.push(NewFile::Public { path: format!("{file}.pub"), bytes: public });
+            }
+            Entry::EncryptionKeys => {
+                let bytes: Secret<Vec<u8>> = material::new_key_ring();
+                files.push(NewFile::Secret { path: format!("{file}.json"), bytes });
+            }
+            Entry::Leaf(id) => {
+                let ca = id.kind.profile().issuer;
+                let signatory = match signatories.entry(ca) {
+                    Slot::Occupied(known) => known.into_mut(),
+                    Slot::Vacant(slot) => slot.insert(signatory(ca, contents)?),
+                };
+                let wanted = wanted.get(id).expect("what is assessed is wanted");
+                let pair = issue_leaf(wanted, signatory, &inventory.pki, now)?;
+                files.extend(pair_files(&file, pair));
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// The key first: a certificate that can be seen has its key.
+fn pair_files(file: &str, pair: NewPair) -> [NewFile; 2] {
+    [
+        NewFile::Secret { path: format!("{file}.key"), bytes: pair.key_pem },
+        NewFile::Public { path: format!("{file}.crt"), bytes: pair.cert_pem.into_bytes() },
+    ]
+}
+
+/// A CA of the store, ready to sign.
+fn signatory(ca: Ca, contents: &Contents) -> Result<Signatory, PkiError> {
+    let name = || format!("the {} CA", ca.name());
+    let (cert, key) = (format!("{}.crt", ca.file()), format!("{}.key", ca.file()));
+    let cert_pem = contents.public.get(&cert).ok_or(PkiError::Missing(cert))?;
+    let key = contents.secret.get(&key).ok_or(PkiError::Missing(key))?;
+    let damaged = |why| PkiError::Damaged { path: ca.file().into(), why };
+    let inspected = inspect(cert_pem).map_err(damaged)?;
+    let key = private_key(key.expose()).map_err(|source| PkiError::Key { name: name(), source })?;
+    let sign = |source| PkiError::Sign { name: name(), source };
+    let key = CaKey::new(key).map_err(sign)?;
+    let not_after = inspected.not_after;
+    let issuer = Issuer::from_ca_cert_der(&inspected.der.into(), key).map_err(sign)?;
+    Ok(Signatory { issuer, not_after })
+}
+
+/// A name for a directory of retired pairs, different for each run.
+fn stamp(now: OffsetDateTime) -> String {
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    let time = now.format(format).expect("these parts of a date can always be written");
+    let tail: String =
+        crate::clock::random_bytes::<3>().iter().map(|b| format!("{b:02x}")).collect();
+    format!("{time}-{tail}")
+}

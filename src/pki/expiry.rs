@@ -1,0 +1,488 @@
+//! What is in the store, against what the inventory wants: what is to be issued, and why.
+//!
+//! Pure: looks at contents that were read before, and at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use openssl::pkey::{Id, PKey, Private, Public};
+use openssl::x509::X509;
+use serde::{Serialize, Serializer};
+use time::{Duration, OffsetDateTime};
+
+use super::inspect::{Inspected, San, ext_names, inspect, usage_bits};
+use super::issue::leaf_end;
+use super::material;
+use super::profile::{CA_USAGES, Ca, CertId, Wanted, leaf_usages, wanted};
+use super::store::Contents;
+use crate::inventory::{EncryptionProvider, Inventory, KeyAlgorithm, Pki};
+
+/// Something that the store should hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// A certificate authority.
+    Ca(Ca),
+    /// The key pair that signs service-account tokens.
+    ServiceAccountKey,
+    /// The keys of the API server's encryption at rest.
+    EncryptionKeys,
+    /// A leaf certificate.
+    Leaf(CertId),
+}
+
+impl Entry {
+    /// Path in the store without its extension.
+    pub fn file(&self) -> String {
+        match self {
+            Entry::Ca(ca) => ca.file().to_owned(),
+            Entry::ServiceAccountKey => material::SERVICE_ACCOUNT.to_owned(),
+            Entry::EncryptionKeys => material::ENCRYPTION_KEYS.to_owned(),
+            Entry::Leaf(id) => id.file(),
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Entry::Ca(ca) => write!(f, "{} CA", ca.name()),
+            Entry::ServiceAccountKey => f.write_str("service-account key"),
+            Entry::EncryptionKeys => f.write_str("encryption keys"),
+            Entry::Leaf(id) => id.fmt(f),
+        }
+    }
+}
+
+/// Why something is to be issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Neither certificate nor key is there.
+    Missing,
+    /// The certificate is there and its key is not.
+    KeyMissing,
+    /// The key is there and its certificate is not.
+    CertificateMissing,
+    /// Its time is over.
+    Expired,
+    /// Its time is nearly over.
+    Expiring {
+        /// Whole days left.
+        days: i64,
+        /// From how many on it is renewed.
+        renew_before: u32,
+    },
+    /// Its time has not begun: this machine's clock is behind the one that issued it.
+    NotYetValid,
+    /// It lives longer than `pki.leaf_days`.
+    LivesTooLong {
+        /// Its whole life in days.
+        days: i64,
+        /// What the inventory allows.
+        allowed: u32,
+    },
+    /// The subject is another.
+    Subject {
+        /// As in the certificate.
+        found: String,
+        /// As in the profile.
+        wanted: String,
+    },
+    /// Names or addresses differ.
+    Names {
+        /// Wanted and not there.
+        missing: Vec<San>,
+        /// There and not wanted.
+        surplus: Vec<San>,
+    },
+    /// Key usage, extended key usage or basic constraints differ.
+    Usages,
+    /// It is signed by another key than that of the CA in the store.
+    Issuer(Ca),
+    /// Another key algorithm than the inventory's.
+    Algorithm {
+        /// That of the key.
+        found: String,
+        /// That of the inventory.
+        wanted: String,
+    },
+    /// Key and certificate do not belong together.
+    KeyDiffers,
+    /// The file cannot be read as what it should be.
+    Damaged(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |sans: &[San]| sans.iter().map(San::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Reason::Missing => f.write_str("it is missing"),
+            Reason::KeyMissing => f.write_str("its key is missing"),
+            Reason::CertificateMissing => f.write_str("its certificate is missing"),
+            Reason::Expired => f.write_str("it has expired"),
+            Reason::Expiring { days, renew_before } => {
+                write!(f, "{days} days are left, and it is renewed from {renew_before} on")
+            }
+            Reason::NotYetValid => f.write_str("it is not valid yet"),
+            Reason::LivesTooLong { days, allowed } => {
+                write!(f, "it lives {days} days, and {allowed} are allowed")
+            }
+            Reason::Subject { found, wanted } => {
+                write!(f, "its subject is {found}, not {wanted}")
+            }
+            Reason::Names { missing, surplus } if surplus.is_empty() => {
+                write!(f, "it lacks the names {}", list(missing))
+            }
+            Reason::Names { missing, surplus } if missing.is_empty() => {
+                write!(f, "it has the names {} too many", list(surplus))
+            }
+            Reason::Names { missing, surplus } => {
+                write!(f, "it lacks the names {} and has {} too many", list(missing), list(surplus))
+            }
+            Reason::Usages => f.write_str("its key usages are not those of its profile"),
+            Reason::Issuer(ca) => write!(f, "the {} CA of this store did not sign it", ca.name()),
+            Reason::Algorithm { found, wanted } => write!(f, "its key is {found}, not {wanted}"),
+            Reason::KeyDiffers => f.write_str("its key belongs to another certificate"),
+            Reason::Damaged(why) => write!(f, "it is damaged: {why}"),
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// How something stands; the worst of its reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// As wanted.
+    Ok,
+    /// To be renewed.
+    Expiring,
+    /// Not what the inventory wants.
+    Mismatch,
+    /// Not there, or in part.
+    Missing,
+    /// Its time is over.
+    Expired,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Ok => "ok",
+            State::Expiring => "expiring",
+            State::Mismatch => "mismatch",
+            State::Missing => "missing",
+            State::Expired => "expired",
+        })
+    }
+}
+
+/// How one entry of the store stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessment {
+    /// What it is.
+    pub entry: Entry,
+    /// Names and addresses in the certificate, or those it will get.
+    pub names: Vec<San>,
+    /// First moment of the certificate that is there.
+    pub not_before: Option<OffsetDateTime>,
+    /// Last moment of the certificate that is there.
+    pub not_after: Option<OffsetDateTime>,
+    /// Whole days until then, negative if it is over.
+    pub days_left: Option<i64>,
+    /// How it stands.
+    pub state: State,
+    /// Why it does not stand well; empty if it does.
+    pub reasons: Vec<Reason>,
+}
+
+impl Assessment {
+    /// Whether [`super::ensure()`] will issue it anew. A CA is only ever issued when nothing of it
+    /// is there; what else is wrong with one is for a rotation to mend.
+    pub fn is_to_be_issued(&self) -> bool {
+        match self.entry {
+            Entry::Ca(_) | Entry::ServiceAccountKey | Entry::EncryptionKeys => {
+                self.reasons == [Reason::Missing]
+            }
+            Entry::Leaf(_) => !self.reasons.is_empty(),
+        }
+    }
+}
+
+/// A CA as it stands in the store.
+struct CaState {
+    inspected: Inspected,
+    public: PKey<Public>,
+    subject: Vec<u8>,
+}
+
+/// Judges everything that the inventory wants, in a fixed order: CAs, keys, leaves by node.
+///
+/// Reads and writes nothing. Whatever else the store holds is not looked at.
+pub fn assess(inventory: &Inventory, contents: &Contents, now: OffsetDateTime) -> Vec<Assessment> {
+    let mut all = Vec::new();
+    let mut cas = BTreeMap::new();
+    for ca in Ca::ALL {
+        let (assessment, state) = assess_ca(ca, &inventory.pki, contents, now);
+        all.push(assessment);
+        cas.insert(ca, state);
+    }
+    all.push(assess_service_account(contents));
+    if inventory.encryption.provider != EncryptionProvider::Kms {
+        all.push(assess_encryption_keys(contents));
+    }
+    for wanted in wanted(inventory) {
+        let ca = cas.get(&wanted.id.kind.profile().issuer).and_then(Option::as_ref);
+        all.push(assess_leaf(&wanted, ca, &inventory.pki, contents, now));
+    }
+    all
+}
+
+fn assessment(entry: Entry, reasons: Vec<Reason>) -> Assessment {
+    let state = reasons.iter().map(state_of).max().unwrap_or(State::Ok);
+    Assessment {
+        entry,
+        names: Vec::new(),
+        not_before: None,
+        not_after: None,
+        days_left: None,
+        state,
+        reasons,
+    }
+}
+
+fn state_of(reason: &Reason) -> State {
+    match reason {
+        Reason::Missing | Reason::KeyMissing | Reason::CertificateMissing => State::Missing,
+        Reason::Expired => State::Expired,
+        Reason::Expiring { .. } => State::Expiring,
+        _ => State::Mismatch,
+    }
+}
+
+fn dated(mut assessment: Assessment, inspected: &Inspected, now: OffsetDateTime) -> Assessment {
+    assessment.not_before = Some(inspected.not_before);
+    assessment.not_after = Some(inspected.not_after);
+    assessment.days_left = Some(days_left(inspected, now));
+    assessment.names = inspected.sans.iter().cloned().collect();
+    assessment
+}
+
+fn days_left(inspected: &Inspected, now: OffsetDateTime) -> i64 {
+    // Rounded down also when it is over: an hour ago is -1.
+    (inspected.not_after - now).whole_seconds().div_euclid(86_400)
+}
+
+fn assess_ca(
+    ca: Ca,
+    pki: &Pki,
+    contents: &Contents,
+    now: OffsetDateTime,
+) -> (Assessment, Option<CaState>) {
+    let entry = Entry::Ca(ca);
+    let file = ca.file();
+    let cert = contents.public.get(&format!("{file}.crt"));
+    let key = contents.secret.get(&format!("{file}.key"));
+    let Some(cert) = cert else {
+        let reason = if key.is_some() { Reason::CertificateMissing } else { Reason::Missing };
+        return (assessment(entry, vec![reason]), None);
+    };
+    let read = inspect(cert).and_then(|inspected| {
+        let x509 = X509::from_der(&inspected.der).map_err(|e| e.to_string())?;
+        let public = x509.public_key().map_err(|e| e.to_string())?;
+        let subject = x509.subject_name().to_der().map_err(|e| e.to_string())?;
+        Ok(CaState { inspected, public, subject })
+    });
+    let state = match read {
+        Ok(state) => state,
+        Err(why) => return (assessment(entry, vec![Reason::Damaged(why)]), None),
+    };
+    let mut reasons = times(&state.inspected, pki, None, now);
+    let inspected = &state.inspected;
+    // With a leaf in mind: a CA that may not sign, or whose path may go on, is none of ours.
+    if inspected.ca != Some(Some(0)) || inspected.key_usage != Some(usage_bits(CA_USAGES)) {
+        reasons.push(Reason::Usages);
+    }
+    match key {
+        None => reasons.push(Reason::KeyMissing),
+        Some(key) => reasons.extend(key_reason(key.expose(), &state.public)),
+    }
+    let judged = dated(assessment(entry, reasons), inspected, now);
+    (judged, Some(state))
+}
+
+fn assess_leaf(
+    wanted: &Wanted,
+    ca: Option<&CaState>,
+    pki: &Pki,
+    contents: &Contents,
+    now: OffsetDateTime,
+) -> Assessment {
+    let entry = Entry::Leaf(wanted.id.clone());
+    let file = wanted.id.file();
+    let key = contents.secret.get(&format!("{file}.key"));
+    let planned = |mut a: Assessment| {
+        a.names = wanted.sans.iter().cloned().collect();
+        a
+    };
+    let Some(cert) = contents.public.get(&format!("{file}.crt")) else {
+        let reason = if key.is_some() { Reason::CertificateMissing } else { Reason::Missing };
+        return planned(assessment(entry, vec![reason]));
+    };
+    let x509 = |der: &[u8]| X509::from_der(der).map_err(|e| e.to_string());
+    let read = inspect(cert).and_then(|i| x509(&i.der).map(|x| (i, x)));
+    let (inspected, x509) = match read {
+        Ok(both) => both,
+        Err(why) => return planned(assessment(entry, vec![Reason::Damaged(why)])),
+    };
+    let mut reasons = times(&inspected, pki, ca, now);
+    reasons.extend(subject_reason(&inspected, wanted));
+    reasons.extend(names_reason(&inspected.sans, &wanted.sans));
+    let profile = wanted.id.kind.profile();
+    if inspected.key_usage != Some(usage_bits(leaf_usages(pki.algorithm)))
+        || !inspected.key_usage_critical
+        || inspected.ext_key_usages != ext_names(profile.ext_key_usages)
+        || inspected.ca.is_some()
+    {
+        reasons.push(Reason::Usages);
+    }
+    let signed = ca.is_some_and(|ca| {
+        let issuer = x509.issuer_name().to_der().unwrap_or_default();
+        issuer == ca.subject
+            && inspected.authority_key_id.is_some()
+            && inspected.authority_key_id == ca.inspected.subject_key_id
+            && x509.verify(&ca.public).unwrap_or(false)
+    });
+    if !signed {
+        reasons.push(Reason::Issuer(profile.issuer));
+    }
+    match x509.public_key() {
+        Err(e) => reasons.push(Reason::Damaged(e.to_string())),
+        Ok(public) => {
+            let (found, wanted) = (algorithm_of(&public), word(pki.algorithm));
+            if found != wanted {
+                reasons.push(Reason::Algorithm { found, wanted: wanted.to_owned() });
+            }
+            match key {
+                None => reasons.push(Reason::KeyMissing),
+                Some(key) => reasons.extend(key_reason(key.expose(), &public)),
+            }
+        }
+    }
+    dated(assessment(entry, reasons), &inspected, now)
+}
+
+/// What is wrong with the dates. `ca` is given for a leaf.
+fn times(
+    inspected: &Inspected,
+    pki: &Pki,
+    ca: Option<&CaState>,
+    now: OffsetDateTime,
+) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let left = inspected.not_after - now;
+    let renew_before = pki.renew_before_days;
+    if left < Duration::ZERO {
+        reasons.push(Reason::Expired);
+    } else if left < Duration::days(renew_before.into()) {
+        // Near the end of its CA a leaf is short and a new one would be no longer: then it is the
+        // CA that is expiring, and every run would issue the leaf again for nothing.
+        let gains = ca.is_none_or(|ca| {
+            let end = leaf_end(pki, now, ca.inspected.not_after);
+            end - inspected.not_after > Duration::days(1)
+        });
+        if gains {
+            reasons.push(Reason::Expiring { days: left.whole_days(), renew_before });
+        }
+    }
+    if inspected.not_before > now {
+        reasons.push(Reason::NotYetValid);
+    }
+    let life = inspected.not_after - inspected.not_before;
+    if ca.is_some() && life > Duration::days(i64::from(pki.leaf_days) + 1) {
+        let (days, allowed) = (life.whole_days(), pki.leaf_days);
+        reasons.push(Reason::LivesTooLong { days, allowed });
+    }
+    reasons
+}
+
+fn subject_reason(inspected: &Inspected, wanted: &Wanted) -> Option<Reason> {
+    let text = |names: &[String], groups: &[String], others: usize| {
+        let names = names.iter().map(|n| format!("CN={n}"));
+        let groups = groups.iter().map(|g| format!("O={g}"));
+        let others = (others > 0).then(|| format!("and {others} more"));
+        names.chain(groups).chain(others).collect::<Vec<_>>().join(" ")
+    };
+    let organizations: Vec<String> = wanted.organization.iter().cloned().collect();
+    let found = text(&inspected.common_name, &inspected.organizations, inspected.other_subject);
+    let wanted = text(std::slice::from_ref(&wanted.common_name), &organizations, 0);
+    (found != wanted).then_some(Reason::Subject { found, wanted })
+}
+
+fn names_reason(found: &BTreeSet<San>, wanted: &BTreeSet<San>) -> Option<Reason> {
+    let less = |a: &BTreeSet<San>, b: &BTreeSet<San>| a.difference(b).cloned().collect();
+    (found != wanted)
+        .then(|| Reason::Names { missing: less(wanted, found), surplus: less(found, wanted) })
+}
+
+fn key_reason(pem: &[u8], public: &PKey<Public>) -> Option<Reason> {
+    match PKey::private_key_from_pem(pem) {
+        // The parser's message could quote the file; its kind is enough.
+        Err(_) => Some(Reason::Damaged("its key is not a PEM private key".to_owned())),
+        Ok(key) => (!key.public_eq(public)).then_some(Reason::KeyDiffers),
+    }
+}
+
+fn word(algorithm: KeyAlgorithm) -> &'static str {
+    match algorithm {
+        KeyAlgorithm::EcdsaP256 => "ECDSA P-256",
+        KeyAlgorithm::EcdsaP384 => "ECDSA P-384",
+        KeyAlgorithm::Rsa3072 => "RSA 3072",
+        KeyAlgorithm::Rsa4096 => "RSA 4096",
+    }
+}
+
+fn algorithm_of(key: &PKey<Public>) -> String {
+    match key.id() {
+        Id::EC => format!("ECDSA P-{}", key.bits()),
+        Id::RSA => format!("RSA {}", key.bits()),
+        _ => "of an unknown kind".to_owned(),
+    }
+}
+
+fn assess_service_account(contents: &Contents) -> Assessment {
+    let entry = Entry::ServiceAccountKey;
+    let key = contents.secret.get(&format!("{}.key", material::SERVICE_ACCOUNT));
+    let public = contents.public.get(&format!("{}.pub", material::SERVICE_ACCOUNT));
+    let reasons = match (key, public) {
+        (None, None) => vec![Reason::Missing],
+        (None, Some(_)) => vec![Reason::KeyMissing],
+        (Some(_), None) => vec![Reason::CertificateMissing],
+        (Some(key), Some(public)) => match PKey::public_key_from_pem(public) {
+            Err(_) => vec![Reason::Damaged("sa.pub is not a PEM public key".to_owned())],
+            Ok(public) => key_reason(key.expose(), &public).into_iter().collect(),
+        },
+    };
+    assessment(entry, reasons)
+}
+
+fn assess_encryption_keys(contents: &Contents) -> Assessment {
+    let file = format!("{}.json", material::ENCRYPTION_KEYS);
+    let reasons = match contents.secret.get(&file) {
+        None => vec![Reason::Missing],
+        Some(ring) => match material::parse_key_ring(ring.expose()) {
+            Ok(_) => Vec::new(),
+            Err(why) => vec![Reason::Damaged(why)],
+        },
+    };
+    assessment(Entry::EncryptionKeys, reasons)
+}
+
+/// The private key in a PEM file.
+pub(super) fn private_key(pem: &[u8]) -> Result<PKey<Private>, openssl::error::ErrorStack> {
+    PKey::private_key_from_pem(pem)
+}

@@ -1,0 +1,27 @@
+//! Keys and certificates: the operator's store, and what every node gets from it.
+//!
+//! `profile` is the one table of certificates. `expiry` compares the store with the table and says
+//! what is to be issued and why; `issue` signs it; `store` keeps it on disk. What a certificate
+//! holds is read by `inspect`. Where the files go on a node is for a later stage to say.
+//!
+//! A CA is made once and never replaced here: that is a rotation, with steps in between.
+
+mod ensure;
+mod error;
+mod expiry;
+mod inspect;
+mod issue;
+pub mod kubeconfig;
+mod material;
+mod profile;
+mod seal;
+mod store;
+
+pub use ensure::{Issued, ensure};
+pub use error::{Offender, PkiError};
+pub use expiry::{Assessment, Entry, Reason, State, assess};
+pub use inspect::San;
+pub use material::{EncryptionKey, Material, Pair};
+pub use profile::{Ca, CertId, Holder, Kind, PROFILES, Profile};
+pub use seal::{Ask, AskPassphrase};
+pub use store::{Contents, Store};
