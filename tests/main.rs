@@ -6,4 +6,5 @@
 mod apply;
 mod inventory;
 mod lab;
+mod pki;
 mod support;

@@ -79,7 +79,7 @@ fn refuse_broken(
             (Entry::Ca(ca), reasons) => {
                 for reason in reasons {
                     match reason {
-                        Reason::Expiring { .. } => {}
+                        Reason::RotationDue { .. } => {}
                         Reason::Expired => {
                             let not_after = assessment.not_after.map(|t| t.date().to_string());
                             let not_after = not_after.unwrap_or_default();

@@ -71,6 +71,11 @@ pub enum Reason {
         /// From how many on it is renewed.
         renew_before: u32,
     },
+    /// The time of a CA is nearly over; that is for a rotation to mend.
+    RotationDue {
+        /// Whole days left.
+        days: i64,
+    },
     /// Its time has not begun: this machine's clock is behind the one that issued it.
     NotYetValid,
     /// It lives longer than `pki.leaf_days`.
@@ -121,6 +126,9 @@ impl fmt::Display for Reason {
             Reason::Expired => f.write_str("it has expired"),
             Reason::Expiring { days, renew_before } => {
                 write!(f, "{days} days are left, and it is renewed from {renew_before} on")
+            }
+            Reason::RotationDue { days } => {
+                write!(f, "{days} days are left, and a CA is replaced by a rotation only")
             }
             Reason::NotYetValid => f.write_str("it is not valid yet"),
             Reason::LivesTooLong { days, allowed } => {
@@ -259,7 +267,7 @@ fn state_of(reason: &Reason) -> State {
     match reason {
         Reason::Missing | Reason::KeyMissing | Reason::CertificateMissing => State::Missing,
         Reason::Expired => State::Expired,
-        Reason::Expiring { .. } => State::Expiring,
+        Reason::Expiring { .. } | Reason::RotationDue { .. } => State::Expiring,
         _ => State::Mismatch,
     }
 }
@@ -301,7 +309,7 @@ fn assess_ca(
         Ok(state) => state,
         Err(why) => return (assessment(entry, vec![Reason::Damaged(why)]), None),
     };
-    let mut reasons = times(&state.inspected, pki, None, now);
+    let mut reasons = times(&state.inspected, pki, Dates::Ca, now);
     let inspected = &state.inspected;
     // With a leaf in mind: a CA that may not sign, or whose path may go on, is none of ours.
     if inspected.ca != Some(Some(0)) || inspected.key_usage != Some(usage_bits(CA_USAGES)) {
@@ -339,7 +347,7 @@ fn assess_leaf(
         Ok(both) => both,
         Err(why) => return planned(assessment(entry, vec![Reason::Damaged(why)])),
     };
-    let mut reasons = times(&inspected, pki, ca, now);
+    let mut reasons = times(&inspected, pki, Dates::Leaf(ca), now);
     reasons.extend(subject_reason(&inspected, wanted));
     reasons.extend(names_reason(&inspected.sans, &wanted.sans));
     let profile = wanted.id.kind.profile();
@@ -376,34 +384,42 @@ fn assess_leaf(
     dated(assessment(entry, reasons), &inspected, now)
 }
 
-/// What is wrong with the dates. `ca` is given for a leaf.
-fn times(
-    inspected: &Inspected,
-    pki: &Pki,
-    ca: Option<&CaState>,
-    now: OffsetDateTime,
-) -> Vec<Reason> {
+/// Whose dates are judged.
+#[derive(Clone, Copy)]
+enum Dates<'a> {
+    Ca,
+    /// Of a leaf, with its CA if the store has one that can be read.
+    Leaf(Option<&'a CaState>),
+}
+
+/// What is wrong with the dates.
+fn times(inspected: &Inspected, pki: &Pki, whose: Dates<'_>, now: OffsetDateTime) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let left = inspected.not_after - now;
     let renew_before = pki.renew_before_days;
     if left < Duration::ZERO {
         reasons.push(Reason::Expired);
     } else if left < Duration::days(renew_before.into()) {
+        let days = left.whole_days();
         // Near the end of its CA a leaf is short and a new one would be no longer: then it is the
         // CA that is expiring, and every run would issue the leaf again for nothing.
-        let gains = ca.is_none_or(|ca| {
-            let end = leaf_end(pki, now, ca.inspected.not_after);
-            end - inspected.not_after > Duration::days(1)
-        });
-        if gains {
-            reasons.push(Reason::Expiring { days: left.whole_days(), renew_before });
+        let gains = |ca: &CaState| {
+            leaf_end(pki, now, ca.inspected.not_after) - inspected.not_after > Duration::days(1)
+        };
+        match whose {
+            Dates::Ca => reasons.push(Reason::RotationDue { days }),
+            Dates::Leaf(ca) if ca.is_none_or(gains) => {
+                reasons.push(Reason::Expiring { days, renew_before });
+            }
+            Dates::Leaf(_) => {}
         }
     }
     if inspected.not_before > now {
         reasons.push(Reason::NotYetValid);
     }
     let life = inspected.not_after - inspected.not_before;
-    if ca.is_some() && life > Duration::days(i64::from(pki.leaf_days) + 1) {
+    let is_leaf = matches!(whose, Dates::Leaf(_));
+    if is_leaf && life > Duration::days(i64::from(pki.leaf_days) + 1) {
         let (days, allowed) = (life.whole_days(), pki.leaf_days);
         reasons.push(Reason::LivesTooLong { days, allowed });
     }
