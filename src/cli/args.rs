@@ -45,6 +45,16 @@ pub enum Verb {
     /// Issue keys and certificates, and show how they stand.
     #[command(subcommand)]
     Pki(super::pki::Command),
+    /// Show the nodes' host keys, for a first contact.
+    Trust(super::trust::Args),
+    /// Show what apply would do. Changes nothing.
+    Plan(super::plan::Args),
+    /// Carry a plan out.
+    Apply(super::apply::Args),
+    /// List the runs.
+    Runs,
+    /// Undo a run.
+    Rollback(super::runs::Rollback),
     /// Disposable nodes on this machine, to try everything out.
     #[command(subcommand)]
     Lab(LabVerb),

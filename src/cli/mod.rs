@@ -1,11 +1,16 @@
 //! Above all stages: the command line (`args`), one file per verb, and the exit codes.
 
+pub mod apply;
 pub mod args;
 pub mod exit;
 pub mod inventory;
 mod lab;
 mod output;
+pub mod pipeline;
 pub mod pki;
+pub mod plan;
 mod run;
+pub mod runs;
+pub mod trust;
 
 pub use run::{Stop, main};

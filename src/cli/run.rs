@@ -46,6 +46,11 @@ pub fn main() -> std::process::ExitCode {
 
 fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
     match verb {
+        Verb::Trust(args) => super::trust::run(global, &args),
+        Verb::Plan(args) => super::plan::run(global, &args),
+        Verb::Apply(args) => super::apply::run(global, &args),
+        Verb::Runs => super::runs::list(global),
+        Verb::Rollback(args) => super::runs::rollback(global, &args),
         Verb::Lab(verb) => super::lab::run(global, verb),
         Verb::Inventory(command) => super::inventory::run(global, &command),
         Verb::Pki(command) => super::pki::run(global, &command),

@@ -8,6 +8,7 @@
 pub mod diff;
 pub mod model;
 pub mod order;
+pub mod preflight;
 pub mod text;
 
 pub use diff::{Missing, node_plan};

@@ -1,0 +1,222 @@
+//! `kubastion apply`: carries a plan out.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use super::args::{Format, Global};
+use super::exit::Exit;
+use super::output::{pretty, print};
+use super::pipeline::{self, Fleet, PkiUse, Reach};
+use super::run::Stop;
+use crate::apply::record::{Journal, Outcome, Outcomes, RecordError};
+use crate::apply::{Controls, execute};
+use crate::clock::Clock;
+use crate::desired::Phase;
+use crate::error::Problem;
+use crate::plan::Plan;
+use crate::plan::text::{Detail, render};
+use crate::report::{Monitor, runs};
+
+/// Arguments of `apply`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct Args {
+    /// A plan saved by `kubastion plan --out`; without it, a plan is made, shown and asked about.
+    #[arg(value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
+    /// Which nodes, and how they are reached.
+    #[command(flatten)]
+    pub reach: Reach,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+const HELP: &str =
+    "Every change that can cut access is armed before it is made: the node goes back by itself
+unless a new connection confirms it, also when this program is killed or the node reboots.
+Key material that is due is issued first.
+
+Examples:
+  kubastion apply
+  kubastion plan --out change.plan && kubastion apply change.plan
+  kubastion apply --yes --nodes w1,w2";
+
+/// Runs `kubastion apply`.
+///
+/// # Errors
+/// Every problem of the inventory, the key store, the plan and the nodes.
+pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+    let saved = args.plan.as_deref().map(super::plan::read).transpose()?;
+    let loaded = super::inventory::load(global)?;
+    let inventory = &loaded.inventory;
+    let mut reach = args.reach.clone();
+    if let Some(plan) = &saved {
+        if !reach.nodes.is_empty() {
+            let problem = Problem::new("a saved plan says itself which nodes it is for");
+            return Err(Stop::one(Exit::Usage, problem.at("--nodes")));
+        }
+        reach.nodes = plan.nodes.keys().cloned().collect();
+    }
+    let nodes = pipeline::chosen(inventory, &reach)?;
+    // A saved plan was made with the keys as they were: it gets exactly those.
+    let pki_use = if saved.is_some() { PkiUse::ReadOnly } else { PkiUse::Ensure };
+    let material = pipeline::material(&loaded, pki_use)?;
+    let dialer = pipeline::dialer(inventory, &nodes, &reach)?;
+    let mut fleet = pipeline::look(inventory, &nodes, &dialer);
+    for line in fleet.settle(inventory) {
+        eprintln!("{line}");
+    }
+    let (plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
+    if let Some(saved) = &saved {
+        same(saved, &plan, &fleet)?;
+    }
+    let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
+    if plan.is_empty() {
+        for problem in &problems {
+            eprintln!("{problem}");
+        }
+        eprintln!("nothing to do on {} nodes", plan.nodes.len());
+        return Ok(if problems.is_empty() { Exit::Done } else { Exit::NodeFailed });
+    }
+    if saved.is_none() {
+        eprint!("{}", render(&plan, Detail::Summary));
+        for problem in &problems {
+            eprintln!("{problem}");
+        }
+        if !args.yes {
+            ask()?;
+        }
+    }
+
+    let base = &loaded.base_dir;
+    let journal = Journal::begin(base, "apply", Some(&plan.id), &plan.cluster, Clock::System)
+        .map_err(record_stop)?;
+    let monitor = match global.format {
+        Format::Text => Monitor::for_people(),
+        Format::Json => Monitor::for_machines(),
+    };
+    let etcd = pipeline::etcd_access(inventory, &material);
+    let mut controls = Controls {
+        plan: &plan,
+        desired: &desired,
+        inventory,
+        dialer: &dialer,
+        etcd: etcd.as_ref(),
+        sink: &monitor,
+        journal: &journal,
+        clock: Clock::System,
+    };
+    let installs = plan.stages.iter().any(|s| s.phase == Phase::Packages);
+    let outcomes = if installs {
+        // What packages bring along (users, units, default files) is seen only once they are there:
+        // they are a run of their own, and the rest is planned from what it finds then.
+        let first = only_packages(&plan);
+        let mut outcomes = execute(&Controls { plan: &first, ..controls }, fleet.into_sessions())
+            .map_err(record_stop)?;
+        let good: Vec<_> = nodes
+            .iter()
+            .copied()
+            .filter(|n| outcomes.get(&n.name).is_none_or(|p| p.values().all(Outcome::is_good)))
+            .filter(|n| plan.nodes.contains_key(&n.name))
+            .collect();
+        let mut again = pipeline::look(inventory, &good, &dialer);
+        let (rest, desired) = pipeline::plan(&loaded, &mut again, &material);
+        problems.extend(again.lost.values().cloned());
+        controls.plan = &rest;
+        controls.desired = &desired;
+        let later = execute(&controls, again.into_sessions()).map_err(record_stop)?;
+        for (node, phases) in later {
+            outcomes.entry(node).or_default().extend(phases);
+        }
+        outcomes
+    } else {
+        execute(&controls, fleet.into_sessions()).map_err(record_stop)?
+    };
+    finish(global, &journal, &outcomes, problems)
+}
+
+/// Reports the outcomes and ends the record.
+pub(super) fn finish(
+    global: &Global,
+    journal: &Journal,
+    outcomes: &Outcomes,
+    problems: Vec<Problem>,
+) -> Result<Exit, Stop> {
+    let all = || outcomes.values().flat_map(|p| p.values());
+    let exit = if all().any(|o| matches!(o, Outcome::Incomplete { .. })) {
+        Exit::RollbackIncomplete
+    } else if all().any(|o| !o.is_good()) || !problems.is_empty() {
+        Exit::NodeFailed
+    } else {
+        Exit::Done
+    };
+    journal.end(exit as u8).map_err(record_stop)?;
+    match global.format {
+        Format::Json => print(&pretty(&serde_json::json!({
+            "run": journal.run, "exit": exit as u8, "outcomes": outcomes, "problems": problems,
+        })))?,
+        Format::Text => print(&format!("run {}\n{}", journal.run, runs::outcome(outcomes)))?,
+    };
+    if problems.is_empty() { Ok(exit) } else { Err(Stop { exit, problems }) }
+}
+
+pub(super) fn record_stop(e: RecordError) -> Stop {
+    Stop::one(Exit::Unexpected, Problem::from_error("the run cannot be recorded", &e))
+}
+
+fn only_packages(plan: &Plan) -> Plan {
+    let mut nodes = plan.nodes.clone();
+    for node in nodes.values_mut() {
+        node.transactions.retain(|t| t.phase == Phase::Packages);
+    }
+    let stages = plan.stages.iter().filter(|s| s.phase == Phase::Packages).cloned().collect();
+    Plan::new(plan.cluster.clone(), plan.inventory_sha256.clone(), nodes, stages)
+}
+
+/// Refuses if anything that the saved plan was made from has moved.
+fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), Stop> {
+    if saved.id == now.id {
+        return Ok(());
+    }
+    let mut problem = Problem::new("the plan does not fit any more; nothing was begun")
+        .hint("make a new one with `kubastion plan --out`, and look at it");
+    if saved.inventory_sha256 != now.inventory_sha256 {
+        problem = problem.because("the inventory was changed since");
+    }
+    for (name, node) in &saved.nodes {
+        match now.nodes.get(name) {
+            Some(n) if n == node => {}
+            Some(_) => {
+                problem = problem.because(format!("{name}: what it holds has changed since"))
+            }
+            None => {
+                let why = fleet.lost.get(name).map(|p| p.what.clone()).unwrap_or_default();
+                problem = problem.because(format!("{name}: {why}"));
+            }
+        }
+    }
+    let exit = if fleet.lost.is_empty() { Exit::InvalidInput } else { Exit::NodeFailed };
+    let mut problems = vec![problem];
+    problems.extend(fleet.lost.values().cloned());
+    Err(Stop { exit, problems })
+}
+
+/// Asks on the terminal; without one, `--yes` or a saved plan is the answer.
+pub(super) fn ask() -> Result<(), Stop> {
+    let refuse = |what: &str| {
+        let problem = Problem::new(what.to_owned())
+            .left("nothing was changed")
+            .hint("apply a saved plan, or say --yes");
+        Err(Stop::one(Exit::Usage, problem))
+    };
+    if !std::io::stdin().is_terminal() {
+        return refuse("there is no terminal to ask on");
+    }
+    eprint!("\nCarry this out? Type yes: ");
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) if answer.trim() == "yes" => Ok(()),
+        _ => refuse("the answer was not yes"),
+    }
+}

@@ -1,0 +1,327 @@
+//! The stages up to a plan, as every verb that looks at nodes runs them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::exit::Exit;
+use super::run::Stop;
+use crate::apply::execute::Sessions;
+use crate::apply::gate::EtcdAccess;
+use crate::apply::settle;
+use crate::clock::Clock;
+use crate::desired::{self, DesiredState};
+use crate::error::Problem;
+use crate::facts::{FactsError, NodeFacts, collect};
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Sudo};
+use crate::pki::{self, Ca, Kind, Material, Store};
+use crate::plan::order::{EtcdState, stages};
+use crate::plan::{NodePlan, Plan, node_plan, preflight};
+use crate::secret::Secret;
+use crate::transport::ssh::SshDialer;
+use crate::transport::{Credentials, Dialer, Rounds, Transport, fleet};
+
+/// What of a whole etcd data directory is looked at to tell a new member from an old one.
+const ETCD_DATA: &str = "/var/lib/etcd/member";
+
+/// How nodes are chosen and reached.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Reach {
+    /// Only these nodes; all if absent.
+    #[arg(long, value_delimiter = ',', value_name = "NODE,...")]
+    pub nodes: Vec<NodeName>,
+    /// File with the sudo password, mode 0600, for use without a terminal.
+    #[arg(long, value_name = "FILE")]
+    pub sudo_password_file: Option<std::path::PathBuf>,
+}
+
+/// A node that answered.
+pub struct Seen {
+    /// The open connection.
+    pub session: Box<dyn Transport>,
+    /// What it answered.
+    pub facts: NodeFacts,
+}
+
+/// All nodes after the facts were read.
+pub struct Fleet {
+    /// Those that answered.
+    pub seen: BTreeMap<NodeName, Seen>,
+    /// Those that did not, and why.
+    pub lost: BTreeMap<NodeName, Problem>,
+}
+
+/// The chosen nodes.
+///
+/// # Errors
+/// If a name is not in the inventory.
+pub fn chosen<'i>(inventory: &'i Inventory, reach: &Reach) -> Result<Vec<&'i Node>, Stop> {
+    let unknown: Vec<Problem> = reach
+        .nodes
+        .iter()
+        .filter(|name| !inventory.nodes.iter().any(|n| n.name == **name))
+        .map(|name| Problem::new(format!("the inventory has no node `{name}`")).at("--nodes"))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(Stop { exit: Exit::Usage, problems: unknown });
+    }
+    let all = reach.nodes.is_empty();
+    Ok(inventory.nodes.iter().filter(|n| all || reach.nodes.contains(&n.name)).collect())
+}
+
+/// What opens connections, with the sudo password if one is needed.
+///
+/// # Errors
+/// If a password is needed and can neither be read nor asked for.
+pub fn dialer(inventory: &Inventory, nodes: &[&Node], reach: &Reach) -> Result<SshDialer, Stop> {
+    let needed = nodes.iter().any(|n| inventory.ssh.for_node(n).sudo == Sudo::Password);
+    let sudo_password = match (&reach.sudo_password_file, needed) {
+        (_, false) => None,
+        (Some(file), true) => Some(
+            Store::read_passphrase_file(file)
+                .map_err(|e| Stop { exit: Exit::InvalidInput, problems: e.problems() })?,
+        ),
+        (None, true) => {
+            let typed =
+                rpassword::prompt_password("sudo password on the nodes: ").map_err(|e| {
+                    let problem = Problem::from_error("the sudo password cannot be asked for", &e)
+                        .hint("without a terminal, name a file with --sudo-password-file");
+                    Stop::one(Exit::InvalidInput, problem)
+                })?;
+            Some(Secret::new(typed))
+        }
+    };
+    Ok(SshDialer { credentials: Credentials { sudo_password } })
+}
+
+/// Nodes worked on at once. Through a jump host fewer: sshd refuses logins beyond MaxStartups
+/// (10:30:100 by default).
+fn window(inventory: &Inventory, nodes: &[&Node]) -> usize {
+    let jumps = nodes.iter().any(|n| !inventory.ssh.for_node(n).jump.is_empty());
+    if jumps { 8 } else { fleet::WINDOW }
+}
+
+/// Connects to the nodes and reads their facts; one connection and one exec a node.
+pub fn look(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> Fleet {
+    let results = fleet::each(nodes.to_vec(), window(inventory, nodes), |node| {
+        let target = inventory.ssh.for_node(node);
+        let mut session = dialer.connect(&target).map_err(|e| {
+            let mut problem = Problem::from_error("the node cannot be reached", &e)
+                .at(node.name.to_string())
+                .left("nothing was changed on it");
+            problem.hint = e.hint();
+            problem
+        })?;
+        let facts = read(session.as_mut(), inventory, node)?;
+        Ok(Seen { session, facts })
+    });
+    let mut fleet = Fleet { seen: BTreeMap::new(), lost: BTreeMap::new() };
+    for (node, result) in nodes.iter().zip(results) {
+        match result {
+            Ok(seen) => {
+                fleet.seen.insert(node.name.clone(), seen);
+            }
+            Err(problem) => {
+                fleet.lost.insert(node.name.clone(), problem);
+            }
+        }
+    }
+    fleet
+}
+
+fn read(
+    session: &mut dyn Transport,
+    inventory: &Inventory,
+    node: &Node,
+) -> Result<NodeFacts, Problem> {
+    let mut watch = desired::watch(inventory, node);
+    watch.files.insert(ETCD_DATA.to_owned());
+    collect(session, &node.name, &watch).map_err(|e| {
+        let mut problem = Problem::from_error("its facts cannot be read", &e)
+            .at(node.name.to_string())
+            .left("nothing was changed on it");
+        if let FactsError::Transport(t) = &e {
+            problem.hint = t.hint();
+        }
+        problem
+    })
+}
+
+impl Fleet {
+    /// Undoes what earlier runs left open, and reads the facts of those nodes again. Returns what
+    /// was done, for the user.
+    pub fn settle(&mut self, inventory: &Inventory) -> Vec<String> {
+        let said = Mutex::new(Vec::new());
+        let open: Vec<(NodeName, Seen)> = self
+            .seen
+            .extract_if(.., |_, s| {
+                s.facts.open_transactions.iter().any(|t| t.state != "incomplete")
+            })
+            .collect();
+        let results = fleet::each(open, fleet::WINDOW, |(name, mut seen)| {
+            let node = inventory.nodes.iter().find(|n| n.name == name);
+            let node = node.expect("only nodes of the inventory are looked at");
+            let result = settle(seen.session.as_mut(), &seen.facts)
+                .map_err(|why| {
+                    Problem::new("what an earlier run left open cannot be undone")
+                        .at(name.to_string())
+                        .because(why)
+                })
+                .and_then(|done| {
+                    for (id, state) in done {
+                        let line = format!("{name}: transaction {id} was left open by an earlier run; it is {state:?} now");
+                        said.lock().expect("no thread panics while holding it").push(line);
+                    }
+                    read(seen.session.as_mut(), inventory, node)
+                });
+            (name, result.map(|facts| Seen { facts, ..seen }))
+        });
+        for (name, result) in results {
+            match result {
+                Ok(seen) => {
+                    self.seen.insert(name, seen);
+                }
+                Err(problem) => {
+                    self.lost.insert(name, problem);
+                }
+            }
+        }
+        let mut said = said.into_inner().expect("all threads have ended");
+        said.sort();
+        said
+    }
+
+    /// The open connections.
+    pub fn into_sessions(self) -> Sessions {
+        self.seen.into_iter().map(|(name, s)| (name, s.session)).collect()
+    }
+
+    /// What all connections have cost.
+    pub fn rounds(&self) -> Rounds {
+        self.seen.values().fold(Rounds::default(), |sum, s| {
+            let r = s.session.rounds();
+            Rounds {
+                execs: sum.execs + r.execs,
+                sent_bytes: sum.sent_bytes + r.sent_bytes,
+                received_bytes: sum.received_bytes + r.received_bytes,
+            }
+        })
+    }
+}
+
+/// Whether the key store may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PkiUse {
+    /// Issue what is due.
+    Ensure,
+    /// Only read; what is due is a problem.
+    ReadOnly,
+}
+
+/// Opens the key store and takes out what the nodes need.
+///
+/// # Errors
+/// A store that cannot be used; with [`PkiUse::ReadOnly`], anything that is missing or expired.
+pub fn material(loaded: &Loaded, pki_use: PkiUse) -> Result<Material, Stop> {
+    let inventory = &loaded.inventory;
+    let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
+    let stop = |e: pki::PkiError| super::pki::stop(&e);
+    let mut store = Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(stop)?;
+    if pki_use == PkiUse::Ensure {
+        let (material, issued) =
+            pki::ensure(inventory, &mut store, &ask, Clock::System).map_err(stop)?;
+        if !issued.is_empty() {
+            eprintln!("pki: {} certificates and keys issued", issued.len());
+        }
+        return Ok(material);
+    }
+    let contents = store.contents().map_err(stop)?;
+    let due = pki::assess(inventory, &contents, Clock::System.now())
+        .iter()
+        .filter(|a| a.is_to_be_issued())
+        .count();
+    if due > 0 {
+        let problem = Problem::new(format!("{due} certificates or keys are to be issued first"))
+            .at(inventory.pki.dir.display().to_string())
+            .hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
+        return Err(Stop::one(Exit::Pending, problem));
+    }
+    Material::from_contents(inventory, &contents).map_err(stop)
+}
+
+/// What the nodes should hold, and the plan that leads there. Nodes with problems are taken out of
+/// the fleet and reported.
+pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, DesiredState) {
+    let inventory = &loaded.inventory;
+    let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
+    let mut desired = DesiredState { nodes: BTreeMap::new() };
+    let mut plans: BTreeMap<NodeName, NodePlan> = BTreeMap::new();
+    let mut etcd = EtcdState::New;
+    let mut failed: BTreeMap<NodeName, Problem> = BTreeMap::new();
+    for node in &inventory.nodes {
+        let Some(seen) = fleet.seen.get(&node.name) else { continue };
+        let facts = &seen.facts;
+        let has_data =
+            !matches!(facts.files.get(ETCD_DATA), None | Some(crate::facts::FileFacts::Absent));
+        if inventory.is_etcd_member(node) && has_data {
+            etcd = EtcdState::Running;
+        }
+        let problems = preflight::check(inventory, node, facts, reference);
+        if !problems.is_empty() {
+            failed.insert(node.name.clone(), join(&node.name, "the node is not ready", problems));
+            continue;
+        }
+        let wanted = match desired::resolve(inventory, node, facts, material) {
+            Ok(wanted) => wanted,
+            Err(errors) => {
+                let problems = errors.iter().map(|e| Problem::from_error("", e)).collect();
+                let what = "what it should hold cannot be worked out";
+                failed.insert(node.name.clone(), join(&node.name, what, problems));
+                continue;
+            }
+        };
+        match node_plan(&wanted, facts, seen.session.host_key()) {
+            Ok(plan) => {
+                plans.insert(node.name.clone(), plan);
+                desired.nodes.insert(node.name.clone(), wanted);
+            }
+            Err(missing) => {
+                let problems = missing.iter().map(|m| Problem::from_error("", m)).collect();
+                let what = "the way to what it should hold is blocked";
+                failed.insert(node.name.clone(), join(&node.name, what, problems));
+            }
+        }
+    }
+    for (name, problem) in failed {
+        fleet.seen.remove(&name);
+        fleet.lost.insert(name, problem);
+    }
+    let stages = stages(inventory, &plans, etcd);
+    let cluster = inventory.cluster.name.to_string();
+    (Plan::new(cluster, loaded.sha256.clone(), plans, stages), desired)
+}
+
+/// Several problems of one node as one.
+fn join(node: &NodeName, what: &str, problems: Vec<Problem>) -> Problem {
+    let hints: Vec<String> = problems.iter().filter_map(|p| p.hint.clone()).collect();
+    let mut whole = Problem::new(what).at(node.to_string()).left("nothing was changed on it");
+    for p in problems {
+        let text = if p.what.is_empty() { p.why.join(": ") } else { p.what };
+        whole = whole.because(text);
+    }
+    whole.hint = (!hints.is_empty()).then(|| hints.join("; "));
+    whole
+}
+
+/// How etcd members are asked for their health.
+pub fn etcd_access(inventory: &Inventory, material: &Material) -> Option<EtcdAccess> {
+    let members: Vec<_> =
+        inventory.etcd_members().map(|n| (n.name.clone(), n.internal_ip())).collect();
+    let first = inventory.etcd_members().next()?;
+    let pair = material.node(Kind::EtcdHealthcheckClient, &first.name)?;
+    Some(EtcdAccess {
+        members,
+        ca_pem: material.ca_cert(Ca::Etcd).to_owned(),
+        certificate_pem: pair.cert_pem.clone(),
+        key_pem: pair.key_pem.clone(),
+    })
+}

@@ -1,0 +1,76 @@
+//! `kubastion trust`: the first contact with a machine.
+
+use std::time::Duration;
+
+use super::args::{Format, Global};
+use super::exit::Exit;
+use super::output::{pretty, print};
+use super::pipeline::{self, Reach};
+use super::run::Stop;
+use crate::error::Problem;
+use crate::transport::{fleet, ssh};
+
+/// Arguments of `trust`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct Args {
+    /// Which nodes.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+const HELP: &str =
+    "Asks each node for its host keys, without logging in, and shows their fingerprints beside
+those that the inventory promises. Whether they are the right ones only the machine's own console
+or your provider can say: compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there,
+then write them into the node's `ssh.host_keys`. Nothing here trusts anything by itself.
+
+Examples:
+  kubastion trust
+  kubastion --format json trust --nodes w1";
+
+/// Runs `kubastion trust`.
+///
+/// # Errors
+/// Problems of the inventory, and every node that shows no key.
+pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+    let loaded = super::inventory::load(global)?;
+    let inventory = &loaded.inventory;
+    let nodes = pipeline::chosen(inventory, &args.reach)?;
+    let results = fleet::each(nodes.clone(), fleet::WINDOW, |node| {
+        let target = inventory.ssh.for_node(node);
+        let timeout = Duration::from_secs(u64::from(target.connect_timeout_s));
+        ssh::present_host_keys(&target, timeout)
+    });
+    let mut text = String::new();
+    let mut rows = Vec::new();
+    let mut problems = Vec::new();
+    for (node, result) in nodes.iter().zip(results) {
+        match result {
+            Ok(keys) => {
+                for (kind, print) in keys {
+                    let promised = node.ssh.host_keys.iter().any(|k| k.as_str() == print);
+                    let mark = if promised { "in the inventory" } else { "NOT in the inventory" };
+                    text.push_str(&format!("{:<16} {kind:<10} {print}  {mark}\n", node.name));
+                    rows.push(serde_json::json!({
+                        "node": node.name, "type": kind, "fingerprint": print, "promised": promised,
+                    }));
+                }
+            }
+            Err(e) => {
+                let mut problem = Problem::from_error("it shows no host key", &e);
+                problem.hint = e.hint();
+                problems.push(problem.at(node.name.to_string()));
+            }
+        }
+    }
+    match global.format {
+        Format::Json => print(&pretty(&rows))?,
+        Format::Text => print(&text)?,
+    };
+    if problems.is_empty() {
+        Ok(Exit::Done)
+    } else {
+        Err(Stop { exit: Exit::NodeFailed, problems })
+    }
+}

@@ -1,0 +1,86 @@
+//! What must hold before a node is planned at all: found here, it costs nothing; found in the middle
+//! of an apply, it costs a rollback.
+
+use crate::error::Problem;
+use crate::facts::NodeFacts;
+use crate::inventory::{Inventory, Node};
+
+/// Free space below which nothing is begun: images of the old state and new files must both fit.
+const MIN_FREE_BYTES: u64 = 200 * 1024 * 1024;
+
+/// Clocks further apart than this break certificates that were just issued (`notBefore` lies five
+/// minutes back) and etcd's leases.
+const MAX_SKEW_S: i64 = 240;
+
+/// Commands that the node-side programs need.
+const NEEDED: [&str; 3] = ["flock", "sha256sum", "tar"];
+
+/// Everything that stands in the way on one node.
+///
+/// `reference_epoch_s` is the median of all nodes' clocks, so that one wrong clock (also the
+/// operator's) stands out instead of condemning the others.
+pub fn check(
+    inventory: &Inventory,
+    node: &Node,
+    facts: &NodeFacts,
+    reference_epoch_s: i64,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut report = |what: String, hint: &str| {
+        problems.push(Problem::new(what).at(node.name.to_string()).hint(hint));
+    };
+    if !facts.systemd {
+        report("PID 1 is not systemd".into(), "only systems with systemd are supported");
+    }
+    if facts.os.family().is_none() {
+        report(
+            format!("{} is not supported", facts.os.pretty),
+            "supported are the Debian and Red Hat families",
+        );
+    }
+    for command in NEEDED.iter().filter(|c| !facts.commands.contains(**c)) {
+        report(
+            format!("the command `{command}` is missing"),
+            "install util-linux, coreutils and tar",
+        );
+    }
+    if facts.hostname != node.name.as_str() {
+        report(
+            format!("the host name is `{}`", facts.hostname),
+            "make the inventory's name and the host name equal: the kubelet registers under it \
+             (CIS 4.2.7)",
+        );
+    }
+    if facts.var_free_bytes < MIN_FREE_BYTES {
+        report(
+            format!("{} MB are free on the file system of /var/lib", facts.var_free_bytes >> 20),
+            "200 MB are needed, for the images of the old state and the new files",
+        );
+    }
+    let skew = facts.clock_epoch_s - reference_epoch_s;
+    if skew.abs() > MAX_SKEW_S {
+        report(
+            format!("the clock is {skew} s off the median of all nodes"),
+            "synchronize it first: certificates would not be valid yet, or not any more",
+        );
+    }
+    if facts.cgroup_version == 1 && !inventory.host.lab {
+        report(
+            "the cgroup hierarchy is version 1".into(),
+            "Kubernetes 1.35 and later refuse it; boot with systemd.unified_cgroup_hierarchy=1",
+        );
+    }
+    for t in facts.open_transactions.iter().filter(|t| t.state == "incomplete") {
+        report(
+            format!("transaction {} of an earlier run could not be undone", t.id),
+            "see /var/lib/kubastion/txn on the node; when it is mended by hand, write `reverted` to its state file",
+        );
+    }
+    problems
+}
+
+/// The middle one of all clocks.
+pub fn median(mut clocks: Vec<i64>) -> i64 {
+    clocks.sort_unstable();
+    clocks.get(clocks.len() / 2).copied().unwrap_or_default()
+}
