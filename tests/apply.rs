@@ -1,9 +1,14 @@
 //! Transactions on real nodes: what is applied, what is undone, and what survives a killed
 //! controller or a reboot.
 
-use kubastion::apply::TXN_SCRIPT;
+use std::time::{Duration, Instant};
+
+use kubastion::apply::protocol::{self, TxnState, Verb};
 use kubastion::apply::record::Outcome;
+use kubastion::apply::{TXN_SCRIPT, payload, settle};
 use kubastion::desired::{Access, Content, FileCheck, Item, ItemKind, OnChange, Phase, Start};
+use kubastion::plan::{Step, diff};
+use kubastion::transport::Dialer;
 
 use crate::support::fleet::{Lent, borrow};
 
@@ -41,6 +46,10 @@ fn firewall(accept_ssh: bool) -> Vec<Item> {
 
 fn guard() -> Vec<Item> {
     vec![
+        item(ItemKind::Directory {
+            path: "/var/lib/kubastion".into(),
+            access: Access::root(0o700),
+        }),
         file("/var/lib/kubastion/guard.sh", kubastion::apply::GUARD_SCRIPT, 0o600),
         file(
             "/etc/systemd/system/kubastion-guard.service",
@@ -125,6 +134,261 @@ fn a_firewall_that_locks_the_operator_out_is_undone() {
     assert_eq!(node.sh("nft -s list table inet foreign"), foreign);
     let (again, _) = node.plan(with(guard(), firewall(true)));
     assert!(again.is_empty(), "{again:#?}");
+}
+
+/// Carries a transaction out up to the point where a controller would confirm, and goes away.
+fn switch_and_vanish(node: &Lent, items: Vec<Item>) -> String {
+    let (plan, desired) = node.plan(items);
+    let transaction = &plan.nodes[&node.name].transactions[0];
+    let id = format!(
+        "20260101t000000z-{}-host",
+        kubastion::desired::hex(&kubastion::clock::random_bytes::<3>())
+    );
+    let payload =
+        payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
+    let mut session = node.connect();
+    let staged = protocol::stage(session.as_mut(), &payload).unwrap();
+    assert_eq!(staged.state, Some(TxnState::Prepared), "{staged:?}");
+    let switched = protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |_| {}).unwrap();
+    assert_eq!(switched.state, Some(TxnState::Switched), "{switched:?}");
+    assert!(switched.armed);
+    id
+}
+
+/// The node's word on a transaction, without SSH: it may be locked out.
+fn state_of(node: &Lent, id: &str) -> String {
+    let path = format!("/var/lib/kubastion/txn/{id}/state");
+    let output = node.lab.command(node.name.as_str(), &["cat", &path]).unwrap().output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn wait_for_state(node: &Lent, id: &str, wanted: &str, within: Duration) {
+    let deadline = Instant::now() + within;
+    while state_of(node, id) != wanted {
+        assert!(Instant::now() < deadline, "{id} is {} and not {wanted}", state_of(node, id));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The lock-out with a short window, so that a test can wait for it.
+fn lock_out(node: &Lent, within_s: u32) -> String {
+    let (mut plan, desired) = node.plan(with(guard(), firewall(false)));
+    let transaction = &mut plan.nodes.get_mut(&node.name).unwrap().transactions[0];
+    for action in &mut transaction.steps {
+        if let Step::Arm { within_s: s } = &mut action.step {
+            *s = within_s;
+        }
+    }
+    let id = format!(
+        "20260101t000000z-{}-host",
+        kubastion::desired::hex(&kubastion::clock::random_bytes::<3>())
+    );
+    let payload =
+        payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
+    let mut session = node.connect();
+    protocol::stage(session.as_mut(), &payload).unwrap();
+    let switched = protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |_| {}).unwrap();
+    assert_eq!(switched.state, Some(TxnState::Switched), "{switched:?}");
+    id
+}
+
+fn locked_out(node: &Lent) -> bool {
+    let mut target = node.inventory.ssh.for_node(node.node());
+    target.connect_timeout_s = 2;
+    node.dialer.connect(&target).is_err()
+}
+
+#[test]
+fn a_locked_out_node_comes_back_by_itself_when_nobody_confirms() {
+    let Some(node) = borrow("a_locked_out_node_comes_back", "w2") else { return };
+    node.sh("nft add table inet foreign; nft add chain inet foreign c '{ type filter hook input priority 5; }'; nft add rule inet foreign c counter");
+    let before = (node.tree(PLACES), node.sh("nft -s list ruleset"));
+    let id = lock_out(&node, 5);
+    // The controller is gone: nothing but the node itself can help.
+    assert!(locked_out(&node), "the test's firewall does not lock anybody out");
+    wait_for_state(&node, &id, "reverted", Duration::from_secs(30));
+    assert_eq!((node.tree(PLACES), node.sh("nft -s list ruleset")), before);
+}
+
+#[test]
+fn a_locked_out_node_that_reboots_inside_the_window_comes_up_as_before() {
+    let Some(node) = borrow("a_locked_out_node_that_reboots", "w2") else { return };
+    let before = node.tree(PLACES);
+    // An hour: only the boot guard can be what brings it back.
+    let id = lock_out(&node, 3600);
+    assert!(locked_out(&node), "the test's firewall does not lock anybody out");
+    let name = node.name.as_str();
+    let boot = node.lab.boot_id(name).unwrap();
+    node.lab.reboot(name).unwrap();
+    node.lab.wait_for_ssh(name, Duration::from_secs(60)).unwrap();
+    assert_ne!(node.lab.boot_id(name).unwrap(), boot);
+    assert_eq!(state_of(&node, &id), "reverted");
+    assert_eq!(node.tree(PLACES), before);
+    assert!(!node.sh("nft list tables").contains("kubastion"));
+}
+
+#[test]
+fn confirm_and_revert_race_for_one_decision() {
+    let Some(node) = borrow("confirm_and_revert_race", "w2") else { return };
+    for _ in 0..5 {
+        let id = switch_and_vanish(&node, with(guard(), firewall(true)));
+        let answers = node.sh(&format!(
+            "cd /var/lib/kubastion/txn/{id}; sh txn.sh confirm >/tmp/c & sh txn.sh revert race >/tmp/r & wait; \
+             tail -n 1 /tmp/c; tail -n 1 /tmp/r; cat state"
+        ));
+        let lines: Vec<&str> = answers.lines().collect();
+        let state = lines[2];
+        assert!(["committed", "reverted"].contains(&state), "{answers}");
+        let loaded = node.sh("nft list tables").contains("kubastion");
+        assert_eq!(loaded, state == "committed", "{answers}");
+        if state == "committed" {
+            node.sh(&format!("sh /var/lib/kubastion/txn/{id}/txn.sh undo"));
+        }
+    }
+}
+
+/// Files in several places, a permission, a kernel setting, a unit and the firewall: every kind of
+/// step that can be tried here.
+fn mixed() -> Vec<Item> {
+    let mut items = with(guard(), firewall(true));
+    items.extend([
+        file("/etc/kubastion-test/new/a.conf", "new\n", 0o600),
+        file("/etc/motd", "hardened\n", 0o644),
+        item(ItemKind::Permissions { path: "/etc/crontab".into(), access: Access::root(0o600) }),
+        item(ItemKind::Absent { path: "/etc/issue.net".into() }),
+        item(ItemKind::Sysctl {
+            key: "net.ipv4.conf.all.send_redirects".into(),
+            value: "0".into(),
+        }),
+        file(
+            "/etc/systemd/system/kubastion-test.service",
+            "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
+            0o644,
+        ),
+        item(ItemKind::Unit {
+            name: "kubastion-test.service".into(),
+            enabled: true,
+            active: true,
+            on_change: OnChange::Restart,
+            watches: vec!["/etc/systemd/system/kubastion-test.service".into()],
+            start: Start::Wait,
+        }),
+    ]);
+    items
+}
+
+/// What a node holds that a transaction may change.
+fn whole_state(node: &Lent) -> String {
+    // The network namespace of a lab node starts with the kernel's default.
+    node.tree(PLACES)
+        + &node.sh(
+            "nft -s list ruleset; cat /proc/sys/net/ipv4/conf/all/send_redirects; \
+             systemctl is-active kubastion-test.service; systemctl is-enabled kubastion-test.service; \
+             ls -A /var/lib/kubastion/txn/*/files 2>/dev/null; ls -A /var/lib/kubastion/armed 2>/dev/null; true",
+        )
+}
+
+#[test]
+fn a_fault_or_kill_at_every_step_is_undone_and_a_re_run_ends_as_an_unbroken_one() {
+    let Some(node) = borrow("a_fault_or_kill_at_every_step", "w1") else { return };
+    let before = whole_state(&node);
+    let (plan, desired) = node.plan(mixed());
+    let transaction = &plan.nodes[&node.name].transactions[0];
+    assert_eq!(node.apply(&plan, &desired)[0].1, Outcome::Committed);
+    let unbroken = whole_state(&node);
+    assert_ne!(unbroken, before);
+    node.sh("cd /var/lib/kubastion/txn && sh $(ls -1t | head -1)/txn.sh undo");
+    assert_eq!(whole_state(&node), before, "rollback");
+
+    for number in 1..=transaction.steps.len() {
+        for fault in ["return 1", "kill -9 $$"] {
+            let what =
+                format!("`{fault}` at step {number} ({})", transaction.steps[number - 1].step);
+            let id = format!(
+                "20260101t0000{number:02}z-{}-host",
+                kubastion::desired::hex(&kubastion::clock::random_bytes::<3>())
+            );
+            let payload =
+                payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000)
+                    .unwrap();
+            let mut session = node.connect();
+            let staged = protocol::stage(session.as_mut(), &payload).unwrap();
+            assert_eq!(staged.state, Some(TxnState::Prepared), "{what}: {staged:?}");
+            // The real program, with the fault put into the node's copy of it.
+            let txn = format!("/var/lib/kubastion/txn/{id}/txn.sh");
+            node.sh(&format!(
+                "sed -i 's/^run_step() {{$/&\\n    [ \"$n\" -ne {number} ] || {fault}/' {txn} && grep -q {number}.*'{}' {txn}",
+                fault.split(' ').next().unwrap()
+            ));
+            let answer =
+                protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |_| {}).unwrap();
+            if fault == "return 1" {
+                assert_eq!(answer.state, Some(TxnState::Reverted), "{what}: {answer:?}");
+                assert_eq!(answer.failed_step, Some(number), "{what}");
+            } else {
+                assert_eq!(state_of(&node, &id), "switching", "{what}: {answer:?}");
+                // What the next run does with it.
+                let facts = node.facts(&diff::watch_list(&mixed()));
+                let settled = settle(session.as_mut(), &facts).unwrap();
+                assert_eq!(settled, [(id.clone(), TxnState::Reverted)], "{what}");
+            }
+            assert_eq!(whole_state(&node), before, "{what}");
+        }
+    }
+    let (again, desired) = node.plan(mixed());
+    assert_eq!(node.apply(&again, &desired)[0].1, Outcome::Committed);
+    assert_eq!(whole_state(&node), unbroken);
+}
+
+#[test]
+fn a_node_that_changed_since_the_plan_is_left_alone() {
+    let Some(node) = borrow("a_node_that_changed", "w1") else { return };
+    let (plan, desired) = node.plan(vec![
+        file("/etc/motd", "ours\n", 0o644),
+        file("/etc/kubastion-test/x", "x\n", 0o644),
+    ]);
+    node.sh("echo theirs >> /etc/motd");
+    let before = node.tree(PLACES);
+    let outcome = node.apply(&plan, &desired).remove(0).1;
+    assert!(
+        matches!(&outcome, Outcome::Refused { why } if why.contains("/etc/motd")),
+        "{outcome:?}"
+    );
+    assert_eq!(node.tree(PLACES), before);
+    node.sh("sed -i '/^theirs$/d' /etc/motd");
+}
+
+#[test]
+fn two_runs_at_once_do_not_mix() {
+    let Some(node) = borrow("two_runs_at_once", "w1") else { return };
+    let (plan, desired) = node.plan(vec![file("/etc/kubastion-test/x", "x\n", 0o644)]);
+    // Another controller's shell holds the node.
+    let mut other = node
+        .lab
+        .command(
+            node.name.as_str(),
+            &["sh", "-c", "mkdir -p /var/lib/kubastion; exec flock /var/lib/kubastion/lock sh -c 'echo locked; sleep 60'"],
+        )
+        .unwrap()
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(other.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    assert_eq!(line, "locked\n");
+    let outcome = node.apply(&plan, &desired).remove(0).1;
+    other.kill().unwrap();
+    other.wait().unwrap();
+    node.sh("pkill -f 'sleep 60'; true");
+    assert!(
+        matches!(&outcome, Outcome::Refused { why } if why.contains("another run")),
+        "{outcome:?}"
+    );
+    assert_eq!(node.sh("ls /etc/kubastion-test 2>/dev/null; true"), "");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! How a node is reached: the [`Transport`] trait, SSH, host-key checks and command framing.
 //!
 //! A transport runs one POSIX sh program after another as root, each with data on standard input
-//! and a deadline. [`ssh::SshSession`] does it over the network; [`sandbox::Sandbox`] runs the same
-//! programs in a private mount namespace of this machine, with a directory as the node, so that the
-//! scripts themselves are what the tests break. Both pass the contract tests in tests/transport.rs.
+//! and a deadline. [`ssh::SshSession`] is the one that reaches nodes; tests put faults in front of
+//! it. Why there is no in-memory node is in docs/decisions/node-programs.md.
 
 pub mod fleet;
 pub mod frame;
@@ -95,7 +94,7 @@ pub trait Transport: Send {
     /// The SHA-256 fingerprint of the host key that this connection was verified against.
     fn host_key(&self) -> &str;
 
-    /// The address the node sees this connection coming from, if it has one.
+    /// What this connection has cost so far.
     fn rounds(&self) -> Rounds;
 }
 

@@ -55,7 +55,6 @@ pub fn lab(test: &str) -> Option<&'static Lab> {
 
 /// A node of the shared lab, for one test.
 pub struct Lent {
-    #[expect(dead_code, reason = "tests of reboots use it")]
     pub lab: &'static Lab,
     pub name: NodeName,
     pub inventory: Inventory,
