@@ -8,3 +8,4 @@ mod inventory;
 mod lab;
 mod pki;
 mod support;
+mod transport;

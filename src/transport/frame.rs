@@ -23,10 +23,15 @@ pub fn command(marker: &str, sudo: Sudo) -> String {
     match sudo {
         Sudo::None => format!("exec sh -c {quoted}"),
         Sudo::Passwordless => format!("exec sudo -n -- sh -c {quoted}"),
-        // -k: ask even where a password was given a moment ago, so that the line we send is taken
-        // as the password and never as something else.
-        Sudo::Password => format!("exec sudo -k -S -p '' -- sh -c {quoted}"),
+        // The prompt is our own: the password is sent when it is asked for, and a second prompt says
+        // that it was wrong.
+        Sudo::Password => format!("exec sudo -k -S -p {} -- sh -c {quoted}", prompt(marker)),
     }
+}
+
+/// What sudo prints when it asks for the password.
+pub fn prompt(marker: &str) -> String {
+    format!("{marker}-password:")
 }
 
 /// The line that carries a program.

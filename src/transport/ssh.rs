@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ssh2::{MethodType, Session};
+use ssh2::{ExtendedData, MethodType, Session};
 
 use super::host_key::{self, Policy, Refusal};
 use super::known_hosts::KnownHosts;
@@ -126,6 +126,46 @@ impl SshSession {
         Ok(())
     }
 
+    /// Answers sudo's prompt, and waits for the marker, which only a root shell prints. Until then
+    /// nothing else is sent: sudo would take it for another password.
+    fn become_root(
+        &self,
+        channel: &mut ssh2::Channel,
+        lines: &mut LineReader<'_>,
+        deadline: Instant,
+        timeout: Duration,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<(), TransportError> {
+        let step = |what| Self::broken(what, timeout);
+        let refused = |reason: String| TransportError::Root { user: self.user.clone(), reason };
+        let password = self.credentials.sudo_password.as_ref().ok_or_else(|| {
+            refused("the inventory says `sudo: password` and none was given".into())
+        })?;
+        let prompt = frame::prompt(lines.marker);
+        // sudo prompts on standard error; it is read as part of the noise before the marker.
+        let merge = |channel: &mut ssh2::Channel, mode| {
+            channel.handle_extended_data(mode).map_err(|e| step("waiting for sudo")(e.into()))
+        };
+        merge(channel, ExtendedData::Merge)?;
+        let mut asked = 0;
+        while !lines.started {
+            self.set_deadline(deadline).map_err(step("waiting for sudo"))?;
+            let n = lines.read_from(channel, on_line, step("waiting for sudo"))?;
+            let prompts = count(&lines.noise, prompt.as_bytes());
+            if n == 0 || prompts > 1 {
+                let said = String::from_utf8_lossy(&lines.noise).replace(&prompt, "");
+                return Err(refused(tail(said.as_bytes())));
+            }
+            if prompts > asked {
+                asked = prompts;
+                let mut line = zeroize::Zeroizing::new(password.expose().clone().into_bytes());
+                line.push(b'\n');
+                channel.write_all(&line).map_err(step("sending the sudo password"))?;
+            }
+        }
+        merge(channel, ExtendedData::Normal)
+    }
+
     fn broken(what: &'static str, timeout: Duration) -> impl Fn(io::Error) -> TransportError {
         move |source| {
             if source.kind() == io::ErrorKind::TimedOut {
@@ -158,29 +198,7 @@ impl Transport for SshSession {
 
         let mut lines = LineReader::new(&marker, request.max_output);
         if self.sudo == Sudo::Password {
-            let password =
-                self.credentials.sudo_password.as_ref().ok_or_else(|| TransportError::Root {
-                    user: self.user.clone(),
-                    reason: "the inventory says `sudo: password` and none was given".into(),
-                })?;
-            let mut line = zeroize::Zeroizing::new(password.expose().clone().into_bytes());
-            line.push(b'\n');
-            channel.write_all(&line).map_err(step("sending the sudo password"))?;
-            // Only a root shell prints the marker. Until it does, nothing else is sent: sudo would
-            // take it for another password.
-            while !lines.started {
-                self.set_deadline(deadline).map_err(step("waiting for sudo"))?;
-                let n = lines.read_from(&mut channel, on_line, step("waiting for sudo"))?;
-                if n == 0 {
-                    break;
-                }
-            }
-            if !lines.started {
-                let mut said = Vec::new();
-                // A reason is welcome, its absence is not an error of its own.
-                let _ = channel.stderr().take(4096).read_to_end(&mut said);
-                return Err(TransportError::Root { user: self.user.clone(), reason: tail(&said) });
-            }
+            self.become_root(&mut channel, &mut lines, deadline, timeout, on_line)?;
         }
 
         let mut sent = 0u64;
@@ -325,6 +343,14 @@ fn exit_status(channel: &ssh2::Channel) -> i32 {
     }
 }
 
+/// How often a word occurs.
+fn count(bytes: &[u8], word: &[u8]) -> usize {
+    bytes.windows(word.len()).filter(|w| *w == word).count()
+}
+
+/// More noise than a start-up file makes.
+const MAX_NOISE: usize = 64 * 1024;
+
 /// Splits standard output into noise before the marker and lines after it.
 struct LineReader<'m> {
     marker: &'m str,
@@ -360,8 +386,10 @@ impl<'m> LineReader<'m> {
                 self.started = true;
             }
         }
-        if self.out.len().max(self.noise.len()) > self.limit {
-            return Err(TransportError::TooMuch { limit: self.limit });
+        let noisy = !self.started && self.noise.len() > MAX_NOISE;
+        if noisy || self.out.len() > self.limit {
+            let limit = if noisy { MAX_NOISE } else { self.limit };
+            return Err(TransportError::TooMuch { limit });
         }
         while let Some(end) = self.out[self.line..].iter().position(|&b| b == b'\n') {
             on_line(&String::from_utf8_lossy(&self.out[self.line..self.line + end]));

@@ -391,11 +391,18 @@ restore_path() { # kind path rest
         fi
         ;;
     file)
+        # What was never changed is not written: it may be on a file system that cannot be.
+        if [ -f "$2" ] && [ ! -L "$2" ] &&
+            [ "$(sha256sum <"$T/restore/${2#/}")" = "$(sha256sum <"$2")" ] &&
+            [ "$(stat -c '%a %u %g' "$T/restore/${2#/}")" = "$(stat -c '%a %u %g' "$2")" ]; then
+            return 0
+        fi
         [ -e "$T/restore/${2#/}" ] && mkdir -p "$dir" &&
             cp -p "$T/restore/${2#/}" "$dir/.kubastion.restore" &&
             mv -f "$dir/.kubastion.restore" "$2"
         ;;
     dir)
+        [ "$(stat -c '%a|%u|%g' "$2" 2>/dev/null)" != "$3" ] || return 0
         IFS='|' read -r mode uid gid <<META
 $3
 META
