@@ -1,6 +1,37 @@
-# `make setup` installs what building, labs and tests need on a fresh Debian 12 or 13, as root.
-# The Rust toolchain is not its business.
+# The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
+# Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup
+.PHONY: setup build demo test lint unit nodes bench clean-lab
+
+CARGO ?= cargo
+DEMO_DIR ?= demo
+
 setup:
 	@sh scripts/setup.sh
+
+build: setup
+	$(CARGO) build --release --locked
+
+# A lab of three control-plane/etcd nodes and one worker is hardened and proven. Takes it down with
+# `kubastion lab down --dir demo`.
+demo: build
+	@sh scripts/demo.sh target/release/kubastion $(DEMO_DIR)
+
+# All checks and tests, also those on real nodes.
+test: setup lint nodes
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# Tests on real nodes bring up one lab and share it. They are skipped, with the reason, only where
+# a machine cannot carry a lab.
+nodes:
+	@sh scripts/test.sh $(CARGO)
+
+# Side by side with bare OpenSSH on ten nodes.
+bench: setup
+	$(CARGO) bench --locked --bench fleet
+
+clean-lab:
+	-target/debug/kubastion lab down --dir /var/tmp/kubastion-test-lab

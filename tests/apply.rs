@@ -227,6 +227,49 @@ fn a_locked_out_node_that_reboots_inside_the_window_comes_up_as_before() {
     assert!(!node.sh("nft list tables").contains("kubastion"));
 }
 
+fn sshd(setting: &str) -> Vec<Item> {
+    with(
+        guard(),
+        vec![
+            item(ItemKind::File {
+                path: "/etc/ssh/sshd_config.d/00-test.conf".into(),
+                content: Content::Text(format!("{setting}\n")),
+                access: Access::root(0o600),
+                check: FileCheck::Sshd,
+            }),
+            item(ItemKind::Unit {
+                name: "ssh.service".into(),
+                enabled: true,
+                active: true,
+                on_change: OnChange::Reload,
+                watches: vec!["/etc/ssh/sshd_config.d/00-test.conf".into()],
+                start: Start::Wait,
+            }),
+        ],
+    )
+}
+
+#[test]
+fn an_sshd_setting_that_locks_the_operator_out_is_undone() {
+    let Some(node) = borrow("an_sshd_setting_that_locks_out", "w2") else { return };
+    let before = node.tree(PLACES);
+    for (setting, wanted) in [
+        // Valid, and nobody gets in any more.
+        ("AllowUsers nobody", "no new connection"),
+        ("Port 2022", "no new connection"),
+        // Not valid: found before sshd is told.
+        ("NoSuchSetting yes", "test sshd's configuration"),
+    ] {
+        match outcome(&node, sshd(setting)) {
+            Outcome::Reverted { why } => assert!(why.contains(wanted), "{setting}: {why}"),
+            other => panic!("{setting}: {other:?}"),
+        }
+        assert_eq!(node.tree(PLACES), before, "{setting}");
+        assert!(!node.sh("sshd -T").contains("allowusers"), "{setting}");
+    }
+    assert_eq!(outcome(&node, sshd("MaxAuthTries 3")), Outcome::Committed);
+}
+
 #[test]
 fn confirm_and_revert_race_for_one_decision() {
     let Some(node) = borrow("confirm_and_revert_race", "w2") else { return };

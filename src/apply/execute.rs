@@ -456,13 +456,21 @@ fn failure(a: &Answer, transaction: &Transaction) -> String {
     text
 }
 
-/// `Some(problem)` if a member other than those about to change is not healthy.
+/// `Some(problem)` if a healthy member is about to stop while another one is not healthy. A member
+/// that is not healthy itself has no part in the quorum: mending it can only help.
 fn others_healthy(
     c: &Controls<'_>,
     work: &[(&Node, &Transaction)],
     sessions: &Mutex<Sessions>,
 ) -> Option<String> {
     let access = c.etcd?;
+    let healthy = |node: &Node| {
+        with_session(c, node, sessions, |s| gate::member_health(s, node.internal_ip(), access))
+            .is_ok()
+    };
+    if !work.iter().any(|(node, _)| healthy(node)) {
+        return None;
+    }
     let changing: BTreeSet<&NodeName> = work.iter().map(|(n, _)| &n.name).collect();
     let mut problems = Vec::new();
     for (name, ip) in access.members.iter().filter(|(n, _)| !changing.contains(n)) {

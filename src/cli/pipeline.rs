@@ -20,9 +20,6 @@ use crate::secret::Secret;
 use crate::transport::ssh::SshDialer;
 use crate::transport::{Credentials, Dialer, Rounds, Transport, fleet};
 
-/// What of a whole etcd data directory is looked at to tell a new member from an old one.
-const ETCD_DATA: &str = "/var/lib/etcd/member";
-
 /// How nodes are chosen and reached.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Reach {
@@ -133,8 +130,7 @@ fn read(
     inventory: &Inventory,
     node: &Node,
 ) -> Result<NodeFacts, Problem> {
-    let mut watch = desired::watch(inventory, node);
-    watch.files.insert(ETCD_DATA.to_owned());
+    let watch = desired::watch(inventory, node);
     collect(session, &node.name, &watch).map_err(|e| {
         let mut problem = Problem::from_error("its facts cannot be read", &e)
             .at(node.name.to_string())
@@ -255,14 +251,12 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
     let mut desired = DesiredState { nodes: BTreeMap::new() };
     let mut plans: BTreeMap<NodeName, NodePlan> = BTreeMap::new();
-    let mut etcd = EtcdState::New;
+    let mut etcd = EtcdState::Down;
     let mut failed: BTreeMap<NodeName, Problem> = BTreeMap::new();
     for node in &inventory.nodes {
         let Some(seen) = fleet.seen.get(&node.name) else { continue };
         let facts = &seen.facts;
-        let has_data =
-            !matches!(facts.files.get(ETCD_DATA), None | Some(crate::facts::FileFacts::Absent));
-        if inventory.is_etcd_member(node) && has_data {
+        if inventory.is_etcd_member(node) && facts.processes.contains_key("etcd") {
             etcd = EtcdState::Running;
         }
         let problems = preflight::check(inventory, node, facts, reference);

@@ -9,9 +9,9 @@ use crate::inventory::{Inventory, NodeName, Role};
 /// State of the etcd cluster as far as the order depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EtcdState {
-    /// No member runs or has data: all are started together.
-    New,
-    /// A cluster exists: one member at a time.
+    /// No member runs: all are started together, since none gets ready without its peers.
+    Down,
+    /// A member runs: one at a time, so that a quorum stays.
     Running,
 }
 
@@ -38,7 +38,7 @@ pub fn stages(
         let (groups, gate) = match (phase, etcd) {
             (Phase::Packages, _) => (vec![busy.into_iter().cloned().collect()], Gate::Reachable),
             (Phase::Host, _) => (host_groups(inventory, &busy, etcd), Gate::Reachable),
-            (Phase::Etcd, EtcdState::New) => {
+            (Phase::Etcd, EtcdState::Down) => {
                 (vec![busy.into_iter().cloned().collect()], Gate::EtcdForms)
             }
             (Phase::Etcd, EtcdState::Running) => {
@@ -65,7 +65,7 @@ fn host_groups(inventory: &Inventory, busy: &[&NodeName], etcd: EtcdState) -> Ve
     groups.extend(canary.map(|c| vec![c.clone()]));
     match etcd {
         // Nothing runs on them yet that could lose its quorum; after the first, all together.
-        EtcdState::New => {
+        EtcdState::Down => {
             let mut serving = serving;
             if groups.is_empty() && !serving.is_empty() {
                 groups.push(vec![serving.remove(0).clone()]);

@@ -130,7 +130,7 @@ impl Lent {
 
     pub fn plan_of(&self, plan: NodePlan) -> Plan {
         let nodes = [(self.name.clone(), plan)].into();
-        let stages = stages(&self.inventory, &nodes, EtcdState::New);
+        let stages = stages(&self.inventory, &nodes, EtcdState::Down);
         Plan::new("lab".into(), String::new(), nodes, stages)
     }
 

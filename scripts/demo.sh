@@ -1,0 +1,41 @@
+#!/bin/sh
+# From nothing to hardened and proven, on this machine. $1: the program, $2: directory of the lab.
+set -eu
+kubastion=$PWD/$1
+dir=$2
+say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
+[ -t 2 ] || say() { printf '\n%s\n' "$*" >&2; }
+
+if [ -e "$dir/lab.json" ]; then
+    say "Taking the lab of an earlier demo down"
+    "$kubastion" lab down --dir "$dir"
+fi
+rm -rf "$dir/pki" "$dir/.kubastion"
+
+say "1. Three control-plane nodes with etcd, and a worker (kubastion lab up)"
+"$kubastion" lab up --control-planes 3 --workers 1 --dir "$dir"
+cd "$dir"
+
+say "2. Keys and certificates (kubastion pki ensure)"
+"$kubastion" pki ensure | tail -n 1
+
+say "3. What would change (kubastion plan)"
+"$kubastion" plan
+
+say "4. Carry it out (kubastion apply)"
+"$kubastion" apply --yes
+
+say "5. A second plan is empty (kubastion plan --exit-code)"
+"$kubastion" plan --exit-code
+
+say "6. Prove it, by reading and by attacking (kubastion verify --summary)"
+"$kubastion" verify --summary
+
+say "The lab stays up. Look around:"
+cat >&2 <<END
+  cd $dir
+  $kubastion plan --verbose
+  $kubastion verify --verbose
+  $kubastion lab exec --dir . cp1 -- nft list table inet kubastion
+  $kubastion lab down --dir .
+END

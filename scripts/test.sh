@@ -1,0 +1,30 @@
+#!/bin/sh
+# Runs every test and says at the end what was skipped and why. $1: cargo.
+set -u
+cargo=${1:-cargo}
+log=$(mktemp)
+lab=/var/tmp/kubastion-test-lab
+trap 'rm -f "$log"' EXIT
+
+"$cargo" build --locked --tests || exit 1
+down() {
+    [ ! -e "$lab/lab.json" ] || target/debug/kubastion lab down --dir "$lab" >/dev/null 2>&1
+}
+# A lab of an earlier version may not be what these tests expect.
+down
+# --nocapture would mix the tests' words; a skipped test says so on standard error, which is kept.
+"$cargo" test --locked --no-fail-fast 2>&1 -- --show-output | tee "$log"
+if grep -q '^test result: FAILED\|^error: ' "$log" || ! grep -q '^test result: ok' "$log"; then
+    status=1
+else
+    status=0
+fi
+down
+echo
+if grep -q '^SKIPPED' "$log"; then
+    echo "Skipped:"
+    grep '^SKIPPED' "$log" | sort -u
+else
+    echo "Skipped: nothing"
+fi
+exit $status
