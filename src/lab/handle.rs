@@ -43,6 +43,24 @@ fn step(what: impl Into<String>) -> Step {
     Step { node: None, what: what.into() }
 }
 
+/// inotify instances that a lab of any size can do with. Each systemd needs about ten, all nodes
+/// share the kernel's count for root, and the default of 128 is used up by a dozen nodes, whose
+/// services then fail one by one.
+const INOTIFY_INSTANCES: u32 = 8192;
+
+/// Raises the limit if it is lower. Where that is not allowed, small labs work all the same.
+fn raise_inotify_limit(progress: &(dyn Fn(&Step) + Sync)) {
+    let path = "/proc/sys/fs/inotify/max_user_instances";
+    let now = std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u32>().ok());
+    if now.is_some_and(|n| n < INOTIFY_INSTANCES) {
+        let how = match std::fs::write(path, INOTIFY_INSTANCES.to_string()) {
+            Ok(()) => format!("raised fs.inotify.max_user_instances to {INOTIFY_INSTANCES}"),
+            Err(e) => format!("fs.inotify.max_user_instances could not be raised: {e}"),
+        };
+        progress(&step(how));
+    }
+}
+
 /// A lab that exists, in whichever state.
 #[derive(Debug, Clone)]
 pub struct Lab {
@@ -80,6 +98,7 @@ impl Lab {
                 dir.join(INVENTORY_FILE).display()
             )));
         }
+        raise_inotify_limit(progress);
         let codename = rootfs::codename()?;
         let rootfs = rootfs::ensure(&cache, codename, || {
             progress(&step(format!("making a Debian {codename} root filesystem, once (a minute)")));
