@@ -23,6 +23,7 @@ pub mod inventory;
 pub mod lab;
 pub mod pki;
 pub mod plan;
+pub mod render;
 pub mod report;
 pub mod secret;
 pub mod transport;

@@ -21,4 +21,4 @@ pub const STAGE_SCRIPT: &str = include_str!("node/stage.sh");
 /// Calls a transaction that is on a node.
 pub const CALL_SCRIPT: &str = include_str!("node/call.sh");
 /// Undoes unconfirmed transactions when a node boots.
-pub const GUARD_SCRIPT: &str = include_str!("node/guard.sh");
+pub const GUARD_SCRIPT: &str = include_str!("../../templates/host/guard.sh");

@@ -1,9 +1,25 @@
 //! Third stage: what every node should hold, each item with the controls that want it.
 //!
 //! Pure: inventory, facts and PKI material in, [`DesiredState`] out. No clock, network or disk.
+//!
+//! One file for each subject. Every subject is a function from a [`context`] to items in a `Sink`;
+//! the same functions, with contents left out, say what has to be looked at on a node.
 
+mod context;
+mod etcd;
+mod firewall;
+mod host;
 pub mod model;
+mod packages;
 mod resolve;
+mod sink;
+mod ssh;
+mod switches;
+mod traits;
+mod version;
+pub(crate) mod watch;
 
 pub use model::*;
-pub use resolve::{ResolveError, resolve, watch};
+pub use resolve::{ResolveError, resolve};
+pub use switches::wanted;
+pub use watch::{watch, watch_list};

@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction};
+use crate::desired::watch::ancestors;
 use crate::desired::{
     Access, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, hex,
 };
-use crate::facts::{FileFacts, NodeFacts, OsFamily, WatchList};
+use crate::facts::{FileFacts, NodeFacts, OsFamily};
+
+pub use crate::desired::watch_list;
 
 /// Seconds a node waits for a confirmation after a change that can cut access.
 pub const CONFIRM_HOST_S: u32 = 60;
@@ -37,44 +40,6 @@ pub enum Missing {
         /// What should be there.
         wanted: &'static str,
     },
-}
-
-/// What has to be looked at on a node so that [`node_plan`] can decide about every item.
-pub fn watch_list(items: &[Item]) -> WatchList {
-    let mut watch = WatchList::default();
-    for item in items {
-        match &item.kind {
-            ItemKind::Package { name } => {
-                watch.packages.insert(name.clone());
-            }
-            ItemKind::User { name, .. } => {
-                watch.users.insert(name.clone());
-            }
-            ItemKind::Directory { path, .. }
-            | ItemKind::File { path, .. }
-            | ItemKind::Permissions { path, .. }
-            | ItemKind::Absent { path } => {
-                watch.files.insert(path.clone());
-                watch.files.extend(ancestors(path).map(str::to_owned));
-            }
-            ItemKind::Sysctl { key, .. } => {
-                watch.sysctls.insert(key.clone());
-            }
-            ItemKind::Module { name } => {
-                watch.modules.insert(name.clone());
-            }
-            ItemKind::Unit { name, .. } => {
-                watch.units.insert(name.clone());
-            }
-            ItemKind::SwapOff | ItemKind::Firewall { .. } => {}
-        }
-    }
-    watch
-}
-
-/// `/a/b/c` has `/a` and `/a/b`.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').skip(1).map(|(i, _)| &path[..i])
 }
 
 /// Work of one transaction by kind; the order of the fields is the order of the steps.

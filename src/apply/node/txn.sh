@@ -223,6 +223,11 @@ run_unit() { # unit enabled active change digest wait
     [ "$5" = - ] || mark_unit "$1" "$5"
 }
 
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
+        -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends "$@" </dev/null
+}
+
 run_step() {
     IFS='|' read -r kind a b c d e f <<STEP
 $1
@@ -240,8 +245,8 @@ STEP
     files) place_files "$a" "$b" ;;
     remove) rm -f "$a" ;;
     package-apt)
-        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
-            -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends $a </dev/null
+        # A fresh machine has no package lists yet, an old one lists that point to what is gone.
+        apt_install $a || { apt-get -qq update </dev/null && apt_install $a; }
         ;;
     package-dnf) dnf -y -q install $a </dev/null ;;
     user)

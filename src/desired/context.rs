@@ -1,0 +1,59 @@
+//! What every subject is worked out from.
+
+use super::switches::wanted;
+use super::traits::Traits;
+use crate::facts::{NodeFacts, OsFamily};
+use crate::inventory::{Inventory, Node, Role};
+use crate::pki::Material;
+
+/// One node of one cluster.
+pub(super) struct Context<'a> {
+    pub inventory: &'a Inventory,
+    pub node: &'a Node,
+    /// Decides which items there are.
+    pub traits: Traits,
+    /// What contents are made from; absent while only paths are asked for.
+    pub source: Option<Source<'a>>,
+}
+
+/// What contents are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub facts: &'a NodeFacts,
+    pub material: &'a Material,
+}
+
+impl<'a> Context<'a> {
+    /// Whether a control is wanted.
+    pub fn on(&self, control: &str) -> bool {
+        wanted(self.inventory, control)
+    }
+
+    pub fn is_control_plane(&self) -> bool {
+        self.node.has_role(Role::ControlPlane)
+    }
+
+    /// Whether the node is an etcd member.
+    pub fn is_member(&self) -> bool {
+        self.inventory.is_etcd_member(self.node)
+    }
+
+    /// Whether the node runs a kubelet.
+    pub fn has_kubelet(&self) -> bool {
+        self.is_control_plane() || self.node.has_role(Role::Worker)
+    }
+
+    pub fn minor(&self) -> u16 {
+        self.inventory.cluster.kubernetes.minor
+    }
+
+    pub fn is_debian(&self) -> bool {
+        self.traits.family == OsFamily::Debian
+    }
+
+    /// Facts, for contents and for items that may be left out; absent while only paths are asked
+    /// for.
+    pub fn facts(&self) -> Option<&'a NodeFacts> {
+        self.source.map(|s| s.facts)
+    }
+}

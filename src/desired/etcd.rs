@@ -1,0 +1,199 @@
+//! The etcd member: keys, configuration and service.
+
+use super::context::{Context, Source};
+use super::firewall::{ETCD_CLIENT, ETCD_PEER, in_url};
+use super::model::{Access, Content, FileCheck, ItemKind, OnChange, Start};
+use super::resolve::ResolveError;
+use super::sink::{Sink, Unit, exists};
+use super::version::Version;
+use crate::facts::NodeFacts;
+use crate::pki::{Ca, Kind, Pair};
+use crate::render::Text;
+use crate::render::input::etcd::{EtcdBootstrap, EtcdUnit, Flag, Member};
+
+/// User and group of the service.
+const USER: &str = "etcd";
+const DATA: &str = "/var/lib/etcd";
+const UNIT: &str = "/etc/systemd/system/etcd.service";
+/// root:root 0600, and where CIS 1.1.7 and 1.1.8 look for an etcd that is a host service.
+const CONF: &str = "/etc/etcd/etcd.conf";
+
+/// AEAD suites with forward secrecy, as etcd spells them. The ChaCha20 names without `_SHA256` are
+/// understood by every release.
+pub(super) const CIPHERS: &str = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,\
+     TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,\
+     TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384";
+
+const SERVER: &[&str] = &["etcd-client-cert-auth", "etcd-server-tls", "etcd-unique-ca"];
+const PEER: &[&str] = &["etcd-peer-client-cert-auth", "etcd-peer-tls"];
+const SERVICE: &[&str] = &[
+    "etcd-client-cert-auth",
+    "etcd-listen-local",
+    "etcd-no-auto-tls",
+    "etcd-no-peer-auto-tls",
+    "etcd-peer-client-cert-auth",
+    "etcd-peer-tls",
+    "etcd-run-as-user",
+    "etcd-server-tls",
+    "etcd-tls-params",
+    "etcd-unique-ca",
+];
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if !context.is_member() {
+        return;
+    }
+    let private = Access { owner: USER.into(), group: USER.into(), mode: 0o700 };
+    let user = ItemKind::User { name: USER.into(), home: DATA.into() };
+    sink.push(&["etcd-data-dir", "etcd-run-as-user"], user);
+    sink.directory(&["etcd-data-dir"], DATA, private.clone());
+    sink.directory(&[], "/etc/etcd", Access::root(0o755));
+    sink.directory(&["etcd-run-as-user"], "/etc/etcd/pki", private);
+
+    let mut watches = vec![UNIT.to_owned()];
+    let ca = "/etc/etcd/pki/ca.crt";
+    key_file(sink, SERVER, ca, |s| Ok(Content::Text(s.material.ca_cert(Ca::Etcd).to_owned())));
+    watches.push(ca.to_owned());
+    let pairs = [("server", Kind::EtcdServer, SERVER), ("peer", Kind::EtcdPeer, PEER)];
+    for (name, kind, controls) in pairs {
+        let (crt, key) = (format!("/etc/etcd/pki/{name}.crt"), format!("/etc/etcd/pki/{name}.key"));
+        key_file(sink, controls, &crt, |s| {
+            Ok(Content::Text(pair(context, s, kind)?.cert_pem.clone()))
+        });
+        key_file(sink, controls, &key, |s| {
+            Ok(Content::Secret(pair(context, s, kind)?.key_pem.clone()))
+        });
+        watches.extend([crt, key]);
+    }
+    sink.template(&["files-static-pod-manifests"], CONF, |_| Ok(bootstrap(context)));
+    sink.template(SERVICE, UNIT, |source| Ok(unit(context, source.facts)));
+    sink.unit(
+        SERVICE,
+        Unit {
+            on_change: OnChange::Restart,
+            watches,
+            // A first member has a quorum, and systemd's word for it, only once others start.
+            start: Start::NoWait,
+            ..Unit::running("etcd.service")
+        },
+    );
+    if let Some(facts) = context.facts() {
+        notes(context, facts, sink);
+    }
+}
+
+/// A file of /etc/etcd/pki: the service reads it as its own user.
+fn key_file<'a>(
+    sink: &mut Sink<'a>,
+    controls: &[&'static str],
+    path: &str,
+    content: impl FnOnce(Source<'a>) -> Result<Content, ResolveError>,
+) {
+    let access = Access { owner: USER.into(), group: USER.into(), mode: 0o600 };
+    sink.content(controls, path, access, FileCheck::None, content);
+}
+
+fn pair<'a>(
+    context: &Context<'_>,
+    source: Source<'a>,
+    kind: Kind,
+) -> Result<&'a Pair, ResolveError> {
+    let name = &context.node.name;
+    let pair = source.material.node(kind, name);
+    pair.ok_or_else(|| ResolveError::Certificate(format!("{} of {name}", kind.profile().file)))
+}
+
+/// What a member without data starts from.
+///
+/// etcd looks at none of it once it has data, so that the state stays `new`: a member that lost its
+/// data and starts with it is turned away by its peers, which is what should happen.
+fn bootstrap(context: &Context<'_>) -> EtcdBootstrap {
+    let members = context.inventory.etcd_members().map(|n| Member {
+        name: Text::of(&n.name),
+        peer_url: Text::of(format!("https://{}:{ETCD_PEER}", in_url(n.internal_ip()))),
+    });
+    EtcdBootstrap { token: Text::of(&context.inventory.cluster.name), members: members.collect() }
+}
+
+fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
+    let node = context.node;
+    let ip = in_url(node.internal_ip());
+    let client = format!("https://{ip}:{ETCD_CLIENT}");
+    let peer = format!("https://{ip}:{ETCD_PEER}");
+    let mut flags = vec![
+        ("name", node.name.to_string()),
+        ("data-dir", DATA.to_owned()),
+        ("listen-client-urls", format!("https://127.0.0.1:{ETCD_CLIENT},{client}")),
+        ("advertise-client-urls", client),
+        ("listen-peer-urls", peer.clone()),
+        ("initial-advertise-peer-urls", peer),
+        ("listen-metrics-urls", "http://127.0.0.1:2381".to_owned()),
+        ("cert-file", "/etc/etcd/pki/server.crt".to_owned()),
+        ("key-file", "/etc/etcd/pki/server.key".to_owned()),
+        ("client-cert-auth", "true".to_owned()),
+        ("trusted-ca-file", "/etc/etcd/pki/ca.crt".to_owned()),
+        ("auto-tls", "false".to_owned()),
+        ("peer-cert-file", "/etc/etcd/pki/peer.crt".to_owned()),
+        ("peer-key-file", "/etc/etcd/pki/peer.key".to_owned()),
+        ("peer-client-cert-auth", "true".to_owned()),
+        ("peer-trusted-ca-file", "/etc/etcd/pki/ca.crt".to_owned()),
+        ("peer-auto-tls", "false".to_owned()),
+        ("cipher-suites", CIPHERS.to_owned()),
+    ];
+    if version(facts).is_some_and(knows_tls_floor) {
+        flags.push(("tls-min-version", "TLS1.2".to_owned()));
+    }
+    let flag = |(name, value): (&str, String)| Flag { name: Text::of(name), value: value.into() };
+    EtcdUnit {
+        flags: flags.into_iter().map(flag).collect(),
+        // A container may not protect its processes from the host's memory killer.
+        oom_score_adjust: if context.traits.container { 0 } else { -900 },
+    }
+}
+
+/// `--tls-min-version` came with 3.4.25 and 3.5.8; before it, Go's own floor of TLS 1.2 holds.
+fn knows_tls_floor(version: Version) -> bool {
+    version >= Version(3, 5, 8) || (Version(3, 4, 25)..Version(3, 5, 0)).contains(&version)
+}
+
+/// The installed release, or the one that the distribution would install.
+fn version(facts: &NodeFacts) -> Option<Version> {
+    let installed = ["etcd-server", "etcd"].iter().find_map(|p| facts.packages.get(*p));
+    installed.and_then(|v| Version::of_package(v)).or_else(|| {
+        let release = (facts.os.id.as_str(), facts.os.version.as_str());
+        CANDIDATES.iter().find(|(os, _)| *os == release).map(|(_, v)| *v)
+    })
+}
+
+/// What a fresh node of these releases gets.
+const CANDIDATES: [((&str, &str), Version); 4] = [
+    (("debian", "12"), Version(3, 4, 23)),
+    (("debian", "13"), Version(3, 5, 16)),
+    (("ubuntu", "22.04"), Version(3, 3, 25)),
+    (("ubuntu", "24.04"), Version(3, 4, 30)),
+];
+
+/// The oldest etcd that kubeadm 1.36 accepts as an external one.
+const KUBEADM_MINIMUM: Version = Version(3, 5, 24);
+
+fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
+    let found = version(facts);
+    if let Some(v) = found.filter(|v| *v < KUBEADM_MINIMUM && context.minor() >= 36) {
+        sink.note(format!(
+            "etcd {v} will be refused by kubeadm 1.{}, which wants {KUBEADM_MINIMUM} or newer",
+            context.minor()
+        ));
+    }
+    if !found.is_some_and(knows_tls_floor) {
+        sink.note("this etcd has no --tls-min-version; its floor is TLS 1.2 by itself");
+    }
+    if exists(context, "/var/lib/etcd/default") {
+        sink.note("/var/lib/etcd/default is left from the package's own instance; it is not used and can be deleted");
+    }
+    if context.is_debian()
+        && !facts.packages.contains_key("etcd-server")
+        && !facts.commands.contains("etcd")
+    {
+        sink.note("Debian's etcd-server starts an instance of its own on 127.0.0.1 when it is installed; it is replaced in the etcd phase");
+    }
+}

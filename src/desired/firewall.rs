@@ -1,0 +1,248 @@
+//! The host firewall by role: which connections a node lets in.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::context::{Context, Source as Made};
+use super::model::{Access, FileCheck, ItemKind};
+use super::sink::{Sink, Unit};
+use crate::inventory::{Cni, FirewallMode, FirewallProtocol, FirewallRule, IpNetText, Node, Role};
+use crate::pki::kubeconfig::API_PORT;
+use crate::render::Text;
+use crate::render::input::host::{
+    AddressKind, AddressSet, Blocked, Firewall, Policy, Protocol, Rule, Source, SourceKind,
+};
+
+/// Rules file on the node; templates/host/firewall.sh names it too.
+pub(super) const RULES: &str = "/etc/kubastion/firewall.nft";
+
+/// etcd's client and peer ports (IANA).
+pub(super) const ETCD_CLIENT: u16 = 2379;
+/// See [`ETCD_CLIENT`].
+pub(super) const ETCD_PEER: u16 = 2380;
+const KUBELET: u16 = 10250;
+const KUBE_PROXY_HEALTH: u16 = 10256;
+/// Default of the API server's `--service-node-port-range`.
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+/// What the usual CNIs speak between nodes: Geneve, VXLAN (IANA's and Linux' port), WireGuard.
+const CNI_UDP: [u16; 5] = [4789, 6081, 8472, 51820, 51821];
+/// BGP, Cilium's health check, Calico's Typha.
+const CNI_TCP: [u16; 3] = [179, 4240, 5473];
+/// Metadata services of clouds, both families.
+const METADATA: [(&str, AddressKind); 2] =
+    [("169.254.169.254", AddressKind::Ipv4), ("fd00:ec2::254", AddressKind::Ipv6)];
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let mode = context.inventory.firewall.mode;
+    let controls = controls(context);
+    if mode == FirewallMode::Off {
+        if context.facts().is_some_and(|f| f.nft.own_listing_sha256.is_some()) {
+            sink.note("the firewall is off in the inventory, and an earlier table is still loaded: `nft delete table inet kubastion` removes it");
+        }
+        return;
+    }
+    if !controls.iter().any(|c| context.on(c)) {
+        return;
+    }
+    if mode == FirewallMode::LogOnly && context.facts().is_some() {
+        sink.note("the firewall only logs what it would drop (`firewall.mode: log-only`)");
+    }
+    sink.directory(&[], "/etc/kubastion", Access::root(0o700));
+    sink.checked_template(&controls, RULES, FileCheck::Nft, |made| Ok(table(context, made)));
+    sink.fixed(&controls, "/var/lib/kubastion/firewall.sh", "host/firewall.sh");
+    let unit = "/etc/systemd/system/kubastion-firewall.service";
+    sink.fixed(&controls, unit, "host/kubastion-firewall.service");
+    sink.push(&controls, ItemKind::Firewall { path: RULES.to_owned() });
+    sink.unit(&controls, Unit::running("kubastion-firewall.service"));
+}
+
+fn controls(context: &Context<'_>) -> Vec<&'static str> {
+    let mut controls = Vec::new();
+    // A dedicated etcd member holds what a control plane holds.
+    if context.is_control_plane() || context.is_member() {
+        controls.extend(["etcd-listen-local", "host-firewall-control-plane"]);
+    }
+    if context.node.has_role(Role::Worker) {
+        controls.push("host-firewall-worker");
+    }
+    if context.has_kubelet() {
+        controls.extend(["host-metadata-api-block", "kube-proxy-healthz-firewalled"]);
+    }
+    controls.sort_unstable();
+    controls
+}
+
+/// Address sets by name; both families of each.
+#[derive(Default)]
+struct Sets(Vec<AddressSet>);
+
+impl Sets {
+    /// Adds a set and returns the sources that name it; none for no addresses.
+    fn add(&mut self, name: &str, networks: impl IntoIterator<Item = ipnet::IpNet>) -> Vec<Source> {
+        let networks: BTreeSet<ipnet::IpNet> = networks.into_iter().map(|n| n.trunc()).collect();
+        let mut sources = Vec::new();
+        let families =
+            [(AddressKind::Ipv4, SourceKind::Ip, "v4"), (AddressKind::Ipv6, SourceKind::Ip6, "v6")];
+        for (kind, source, suffix) in families {
+            let of_family = networks.iter().filter(|n| n.addr().is_ipv4() == (suffix == "v4"));
+            let elements: Vec<Text> = of_family.map(element).collect();
+            if !elements.is_empty() {
+                let set = Text::of(format!("{name}_{suffix}"));
+                self.0.push(AddressSet { name: set.clone(), kind, elements });
+                sources.push(Source { kind: source, set });
+            }
+        }
+        sources
+    }
+}
+
+/// As nftables lists it: an address without its length.
+fn element(net: &ipnet::IpNet) -> Text {
+    if net.prefix_len() == net.max_prefix_len() { Text::of(net.addr()) } else { Text::of(net) }
+}
+
+fn networks(networks: &[IpNetText]) -> Vec<ipnet::IpNet> {
+    networks.iter().map(|n| n.0).collect()
+}
+
+fn addresses<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<ipnet::IpNet> {
+    nodes.flat_map(|n| n.addresses.iter().copied().map(ipnet::IpNet::from)).collect()
+}
+
+/// A rule for each source.
+fn rules(from: &[Source], protocol: Protocol, ports: &[u16], comment: &str) -> Vec<Rule> {
+    let rule = |from: &Source| Rule {
+        from: from.clone(),
+        protocol,
+        ports: ports.to_vec(),
+        comment: Text::of(comment),
+    };
+    from.iter().map(rule).collect()
+}
+
+fn table(context: &Context<'_>, made: Made<'_>) -> Firewall {
+    let inventory = context.inventory;
+    let firewall = &inventory.firewall;
+    let enforce = firewall.mode == FirewallMode::Enforce;
+    let (control_plane, kubelet, member) =
+        (context.is_control_plane(), context.has_kubelet(), context.is_member());
+
+    let mut sets = Sets::default();
+    let any = vec![Source::any()];
+    let everyone = firewall.admin_networks.is_empty();
+    let admins =
+        if everyone { any.clone() } else { sets.add("admins", networks(&firewall.admin_networks)) };
+    let nodes = sets.add("nodes", addresses(inventory.nodes.iter()));
+    let planes = sets.add("control_planes", addresses(inventory.with_role(Role::ControlPlane)));
+    let members = if member {
+        sets.add("etcd_members", addresses(inventory.etcd_members()))
+    } else {
+        Vec::new()
+    };
+    let pods = if kubelet {
+        sets.add("pods", networks(&inventory.cluster.pod_networks))
+    } else {
+        Vec::new()
+    };
+
+    let mut input = rules(&admins, Protocol::Tcp, &ssh_ports(context, made), "SSH");
+    if control_plane {
+        let api = [API_PORT];
+        input.extend(rules(&admins, Protocol::Tcp, &api, "API server, administrators"));
+        if !everyone {
+            input.extend(rules(&nodes, Protocol::Tcp, &api, "API server, nodes"));
+            // A Service's packets keep the pod's address on their way to an API server.
+            input.extend(rules(&pods, Protocol::Tcp, &api, "API server, pods"));
+        }
+    }
+    if member {
+        input.extend(rules(&planes, Protocol::Tcp, &[ETCD_CLIENT], "etcd, control planes"));
+        input.extend(rules(&members, Protocol::Tcp, &[ETCD_CLIENT, ETCD_PEER], "etcd, members"));
+    }
+    if kubelet {
+        input.extend(rules(&planes, Protocol::Tcp, &[KUBELET], "kubelet, API servers"));
+        input.extend(rules(&pods, Protocol::Tcp, &[KUBELET], "kubelet, metrics from pods"));
+        if !everyone {
+            let health = [KUBE_PROXY_HEALTH];
+            input.extend(rules(&admins, Protocol::Tcp, &health, "kube-proxy health"));
+        }
+        if inventory.runtime.cni == Cni::None {
+            input.extend(rules(&nodes, Protocol::Tcp, &CNI_TCP, "CNI between nodes"));
+            input.extend(rules(&nodes, Protocol::Udp, &CNI_UDP, "CNI between nodes"));
+            input.extend(rules(&nodes, Protocol::IpIp, &[], "CNI between nodes"));
+        }
+    }
+    let mut nodeports = Vec::new();
+    for (n, extra) in firewall.extra_rules.iter().enumerate() {
+        if !extra.roles.is_empty() && !extra.roles.iter().any(|r| context.node.has_role(*r)) {
+            continue;
+        }
+        let from = if extra.from.is_empty() {
+            any.clone()
+        } else {
+            sets.add(&format!("extra_{}", n + 1), networks(&extra.from))
+        };
+        let (node_ports, ports): (Vec<u16>, Vec<u16>) =
+            sorted(extra).into_iter().partition(|p| kubelet && NODE_PORTS.contains(p));
+        let protocol = match extra.protocol {
+            FirewallProtocol::Tcp => Protocol::Tcp,
+            FirewallProtocol::Udp => Protocol::Udp,
+        };
+        if !ports.is_empty() {
+            input.extend(rules(&from, protocol, &ports, &extra.name));
+        }
+        if !node_ports.is_empty() {
+            // A service of the host may listen there, too.
+            input.extend(rules(&from, protocol, &node_ports, &extra.name));
+            nodeports.extend(rules(&from, protocol, &node_ports, &extra.name));
+        }
+    }
+    let nodeport_sources = if !kubelet {
+        Vec::new()
+    } else if everyone {
+        any
+    } else {
+        [&admins[..], &nodes, &pods].concat()
+    };
+    let metadata = if context.on("host-metadata-api-block") { blocked(&pods) } else { Vec::new() };
+    Firewall {
+        enforce,
+        policy: if enforce { Policy::Drop } else { Policy::Accept },
+        sets: sets.0,
+        input,
+        kubernetes: kubelet,
+        nodeports,
+        nodeport_sources,
+        metadata,
+    }
+}
+
+fn blocked(pods: &[Source]) -> Vec<Blocked> {
+    let family = |kind| if kind == AddressKind::Ipv4 { SourceKind::Ip } else { SourceKind::Ip6 };
+    let pairs = pods.iter().flat_map(|p| METADATA.map(|(to, kind)| (p, to, kind)));
+    pairs
+        .filter(|(p, _, kind)| p.kind == family(*kind))
+        .map(|(p, to, _)| Blocked { from: p.clone(), to: Text::of(to) })
+        .collect()
+}
+
+fn sorted(rule: &FirewallRule) -> Vec<u16> {
+    rule.ports.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The port that the inventory connects to, and those that sshd says it listens on: behind a port
+/// forwarding these differ.
+fn ssh_ports(context: &Context<'_>, made: Made<'_>) -> Vec<u16> {
+    let mut ports = BTreeSet::from([context.inventory.ssh.for_node(context.node).port]);
+    let effective = made.facts.sshd.get("port").into_iter().flatten();
+    ports.extend(effective.filter_map(|p| p.parse::<u16>().ok()));
+    ports.into_iter().collect()
+}
+
+/// An address as it stands in a URL.
+pub(super) fn in_url(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(a) => a.to_string(),
+        IpAddr::V6(a) => format!("[{a}]"),
+    }
+}

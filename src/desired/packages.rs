@@ -1,0 +1,98 @@
+//! Distribution packages.
+
+use super::context::Context;
+use super::model::ItemKind;
+use super::sink::Sink;
+use crate::facts::OsFamily;
+use crate::inventory::Switch;
+
+/// Which nodes need a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Every,
+    Kubelet,
+    Member,
+    /// Where security updates are wanted.
+    Updates,
+}
+
+/// What the node needs, and how the families call it.
+struct Package {
+    need: Need,
+    /// Name in Debian and Ubuntu.
+    debian: &'static str,
+    /// Name in RHEL and its kin; empty where their own repositories have none.
+    red_hat: &'static str,
+    /// A command that says that somebody else has installed it; empty where that does not matter.
+    command: &'static str,
+    controls: &'static [&'static str],
+}
+
+const FIREWALL: &[&str] = &["host-firewall-control-plane", "host-firewall-worker"];
+const RUNTIME: &[&str] = &["containerd-runtime-hardening"];
+const ETCD: &[&str] = &["etcd-run-as-user"];
+
+/// kubeadm looks for conntrack, iptables, ethtool, socat and friends in its preflight
+/// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>).
+#[rustfmt::skip]
+const PACKAGES: [Package; 14] = [
+    Package { need: Need::Every,   debian: "nftables",         red_hat: "nftables",         command: "",           controls: FIREWALL },
+    Package { need: Need::Every,   debian: "chrony",           red_hat: "chrony",           command: "",           controls: &["host-time-sync"] },
+    Package { need: Need::Every,   debian: "auditd",           red_hat: "audit",            command: "",           controls: &["host-auditd"] },
+    Package { need: Need::Every,   debian: "logrotate",        red_hat: "logrotate",        command: "",           controls: &["host-log-forwarding"] },
+    Package { need: Need::Updates, debian: "unattended-upgrades", red_hat: "dnf-automatic", command: "",           controls: &["host-updates"] },
+    Package { need: Need::Kubelet, debian: "containerd",       red_hat: "",                 command: "containerd", controls: RUNTIME },
+    Package { need: Need::Kubelet, debian: "runc",             red_hat: "",                 command: "containerd", controls: RUNTIME },
+    Package { need: Need::Kubelet, debian: "containernetworking-plugins", red_hat: "containernetworking-plugins", command: "", controls: &["files-cni"] },
+    Package { need: Need::Kubelet, debian: "iptables",         red_hat: "iptables-nft",     command: "",           controls: &[] },
+    Package { need: Need::Kubelet, debian: "conntrack",        red_hat: "conntrack-tools",  command: "",           controls: &[] },
+    Package { need: Need::Kubelet, debian: "ethtool",          red_hat: "ethtool",          command: "",           controls: &[] },
+    Package { need: Need::Kubelet, debian: "socat",            red_hat: "socat",            command: "",           controls: &[] },
+    Package { need: Need::Member,  debian: "etcd-server",      red_hat: "",                 command: "etcd",       controls: ETCD },
+    Package { need: Need::Member,  debian: "etcd-client",      red_hat: "",                 command: "etcd",       controls: ETCD },
+];
+
+/// Kubernetes and etcd change version when an upgrade says so, not at night.
+pub(super) const HELD: [&str; 6] =
+    ["cri-tools", "etcd-client", "etcd-server", "kubeadm", "kubectl", "kubelet"];
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let host = &context.inventory.host;
+    for package in &PACKAGES {
+        let needed = match package.need {
+            Need::Every => true,
+            Need::Kubelet => context.has_kubelet(),
+            Need::Member => context.is_member(),
+            Need::Updates => host.security_updates == Switch::On,
+        };
+        let name = match context.traits.family {
+            OsFamily::Debian => package.debian,
+            OsFamily::RedHat => package.red_hat,
+        };
+        if !needed
+            || (!package.controls.is_empty() && !package.controls.iter().any(|c| context.on(c)))
+        {
+            continue;
+        }
+        let found = context
+            .facts()
+            .is_some_and(|f| f.packages.contains_key(name) || f.commands.contains(package.command));
+        if name.is_empty() {
+            if context.facts().is_some() && !found {
+                sink.note(format!(
+                    "{} is needed, and the repositories of this distribution do not have it: install it from its makers' repository",
+                    package.debian
+                ));
+            }
+        } else if host.packages == Switch::Off {
+            if context.facts().is_some() && !found {
+                sink.note(format!("package {name} is missing, and `host.packages` is off"));
+            }
+        } else if context.facts().is_none_or(|f| {
+            // Installed under another name (containerd.io): the distribution's would replace it.
+            f.packages.contains_key(name) || !f.commands.contains(package.command)
+        }) {
+            sink.push(package.controls, ItemKind::Package { name: name.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Where the subjects put their items.
+
+use super::context::{Context, Source};
+use super::model::{
+    Access, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start,
+};
+use super::resolve::ResolveError;
+use super::switches::wanted;
+use crate::facts::FileFacts;
+use crate::render::{self, Input, RenderError, TEMPLATES};
+
+/// Collects items, notes and errors of one node.
+pub(super) struct Sink<'a> {
+    context: &'a Context<'a>,
+    phase: Phase,
+    pub items: Vec<Item>,
+    pub notes: Vec<String>,
+    pub errors: Vec<ResolveError>,
+}
+
+/// A systemd unit, as the subjects name it.
+pub(super) struct Unit<'a> {
+    pub name: &'a str,
+    pub enabled: bool,
+    pub active: bool,
+    pub on_change: OnChange,
+    pub watches: Vec<String>,
+    pub start: Start,
+}
+
+impl<'a> Unit<'a> {
+    /// Enabled and running; left alone when files change.
+    pub fn running(name: &'a str) -> Self {
+        Self {
+            name,
+            enabled: true,
+            active: true,
+            on_change: OnChange::Nothing,
+            watches: Vec::new(),
+            start: Start::Wait,
+        }
+    }
+}
+
+impl<'a> Sink<'a> {
+    pub fn new(context: &'a Context<'a>) -> Self {
+        Self {
+            context,
+            phase: Phase::Packages,
+            items: Vec::new(),
+            notes: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Items from here on belong to this phase.
+    pub fn phase(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// An item. One whose controls are all switched off is left out; one without controls stays.
+    pub fn push(&mut self, controls: &[&'static str], kind: ItemKind) {
+        let inventory = self.context.inventory;
+        let on: Vec<_> = controls.iter().copied().filter(|c| wanted(inventory, c)).collect();
+        if controls.is_empty() || !on.is_empty() {
+            self.items.push(Item { phase: self.phase, controls: on, kind });
+        }
+    }
+
+    pub fn directory(&mut self, controls: &[&'static str], path: &str, access: Access) {
+        self.push(controls, ItemKind::Directory { path: path.to_owned(), access });
+    }
+
+    /// Owner and mode of something that others make.
+    pub fn permissions(&mut self, controls: &[&'static str], path: &str, mode: u32) {
+        let kind = ItemKind::Permissions { path: path.to_owned(), access: Access::root(mode) };
+        self.push(controls, kind);
+    }
+
+    /// A file with content of its own making.
+    pub fn content(
+        &mut self,
+        controls: &[&'static str],
+        path: &str,
+        access: Access,
+        check: FileCheck,
+        content: impl FnOnce(Source<'a>) -> Result<Content, ResolveError>,
+    ) {
+        let content = match self.context.source.map(content) {
+            // Only the path is asked for.
+            None => Content::Text(String::new()),
+            Some(Ok(content)) => content,
+            Some(Err(e)) => return self.errors.push(e),
+        };
+        let path = path.to_owned();
+        self.push(controls, ItemKind::File { path, content, access, check });
+    }
+
+    /// A file from a template.
+    pub fn template<I: Input>(
+        &mut self,
+        controls: &[&'static str],
+        path: &str,
+        input: impl FnOnce(Source<'a>) -> Result<I, ResolveError>,
+    ) {
+        self.checked_template(controls, path, FileCheck::None, input);
+    }
+
+    /// A file from a template that the node tests before it is switched in.
+    pub fn checked_template<I: Input>(
+        &mut self,
+        controls: &[&'static str],
+        path: &str,
+        check: FileCheck,
+        input: impl FnOnce(Source<'a>) -> Result<I, ResolveError>,
+    ) {
+        let access = Access::root(mode(I::TEMPLATE));
+        let minor = self.context.minor();
+        self.content(controls, path, access, check, |source| {
+            Ok(Content::Text(text(path, minor, &input(source)?)?))
+        });
+    }
+
+    /// A file that takes no input.
+    pub fn fixed(&mut self, controls: &[&'static str], path: &str, template: &'static str) {
+        self.content(controls, path, Access::root(mode(template)), FileCheck::None, |_| {
+            Ok(Content::Text(render::fixed(template).to_owned()))
+        });
+    }
+
+    pub fn unit(&mut self, controls: &[&'static str], unit: Unit<'_>) {
+        self.push(
+            controls,
+            ItemKind::Unit {
+                name: unit.name.to_owned(),
+                enabled: unit.enabled,
+                active: unit.active,
+                on_change: unit.on_change,
+                watches: unit.watches,
+                start: unit.start,
+            },
+        );
+    }
+
+    /// A unit of a package that may not be there: without the unit, a note takes its place.
+    pub fn packaged_unit(&mut self, controls: &[&'static str], package: &str, unit: Unit<'_>) {
+        if let Some(facts) = self.context.facts() {
+            let loaded = facts.units.get(unit.name).is_some_and(|u| u.load == "loaded");
+            let coming = self
+                .items
+                .iter()
+                .any(|i| matches!(&i.kind, ItemKind::Package { name } if name == package));
+            if !loaded && !coming {
+                let name = unit.name;
+                self.note(format!("there is no {name} and nothing here installs it"));
+                return;
+            }
+        }
+        self.unit(controls, unit);
+    }
+
+    /// Something the operator should know.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    pub fn finish(self) -> Result<NodeDesired, Vec<ResolveError>> {
+        if self.errors.is_empty() {
+            Ok(NodeDesired { items: self.items, notes: self.notes })
+        } else {
+            Err(self.errors)
+        }
+    }
+}
+
+/// Renders the content of a file.
+pub(super) fn text<I: Input>(path: &str, minor: u16, input: &I) -> Result<String, ResolveError> {
+    let row = TEMPLATES.iter().find(|t| t.path == I::TEMPLATE);
+    if !row.is_some_and(|r| r.minors.contains(&minor)) {
+        return Err(ResolveError::Minor { template: I::TEMPLATE, minor });
+    }
+    render::render(input).map_err(|source| rendering(path, source))
+}
+
+/// An error of the renderer, with the file it was for.
+pub(super) fn rendering(path: &str, source: RenderError) -> ResolveError {
+    ResolveError::Render { path: path.to_owned(), source }
+}
+
+/// Mode of a template's file on a node.
+pub(super) fn mode(template: &str) -> u32 {
+    let row = TEMPLATES.iter().find(|t| t.path == template);
+    row.expect("every template in use has a row; a test walks them").mode
+}
+
+/// Whether something is at a watched path.
+pub(super) fn exists(context: &Context<'_>, path: &str) -> bool {
+    let found = context.facts().and_then(|f| f.files.get(path));
+    !matches!(found, None | Some(FileFacts::Absent))
+}

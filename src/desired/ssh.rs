@@ -1,0 +1,53 @@
+//! sshd: keys only, strong algorithms.
+
+use super::context::Context;
+use super::model::{FileCheck, OnChange};
+use super::sink::{Sink, Unit};
+use crate::facts::NodeFacts;
+use crate::render::input::host::{RootLogin, Sshd};
+
+/// sshd takes the first value it finds, and reads drop-ins in the order of their names.
+pub(super) const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-kubastion.conf";
+
+const CONTROLS: &[&str] = &["host-ssh-hardening"];
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let user = context.inventory.ssh.for_node(context.node).user;
+    let root_login =
+        if user.as_str() == "root" { RootLogin::ProhibitPassword } else { RootLogin::No };
+    sink.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| {
+        Ok(Sshd { root_login, max_auth_tries: 4, login_grace_s: 30 })
+    });
+    let name = if context.is_debian() { "ssh.service" } else { "sshd.service" };
+    let by_socket = context.facts().is_some_and(|f| is_enabled(f, "ssh.socket"));
+    sink.unit(
+        CONTROLS,
+        Unit {
+            // Ubuntu starts sshd by a socket; whether the service is enabled too is its own affair.
+            enabled: !by_socket || context.facts().is_some_and(|f| is_enabled(f, name)),
+            on_change: OnChange::Reload,
+            watches: vec![DROP_IN.to_owned()],
+            ..Unit::running(name)
+        },
+    );
+    if let Some(facts) = context.facts().filter(|_| context.on(CONTROLS[0])) {
+        if by_socket {
+            sink.note("sshd is started by ssh.socket; it is reloaded while it runs, and a new one reads the new settings");
+        }
+        if is_ignored(context, facts) {
+            sink.note(format!(
+                "{DROP_IN} is in place and sshd does not follow it: /etc/ssh/sshd_config lacks `Include /etc/ssh/sshd_config.d/*.conf` at its beginning",
+            ));
+        }
+    }
+}
+
+fn is_enabled(facts: &NodeFacts, unit: &str) -> bool {
+    facts.units.get(unit).is_some_and(|u| u.file == "enabled")
+}
+
+/// Whether our drop-in is there and sshd accepts passwords all the same.
+fn is_ignored(context: &Context<'_>, facts: &NodeFacts) -> bool {
+    let password = facts.sshd.get("passwordauthentication");
+    super::sink::exists(context, DROP_IN) && password.is_some_and(|v| v.iter().any(|v| v == "yes"))
+}

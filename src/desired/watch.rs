@@ -1,0 +1,113 @@
+//! What has to be looked at on a node.
+
+use super::context::Context;
+use super::model::{Item, ItemKind};
+use super::resolve::collect;
+use super::sink::Sink;
+use super::traits::Traits;
+use crate::facts::WatchList;
+use crate::inventory::{Inventory, Node};
+
+/// Paths that decisions or checks read beside those of the items, with what makes them.
+const FILES: [&str; 9] = [
+    "/etc/kubernetes/bootstrap-kubelet.conf",
+    "/etc/kubernetes/proxy.conf",
+    "/etc/kubernetes/super-admin.conf",
+    "/etc/ssh/sshd_config",
+    "/run/containerd/containerd.sock",
+    "/var/lib/cni/networks",
+    "/var/lib/etcd/default",
+    "/var/lib/etcd/member",
+    "/var/lib/kubelet/pki/kubelet-client-current.pem",
+];
+
+/// Units that decisions or checks read beside those of the items.
+const UNITS: [&str; 6] = [
+    "kubelet.service",
+    "nftables.service",
+    "rsyslog.service",
+    "ssh.socket",
+    "sshd.socket",
+    "systemd-timesyncd.service",
+];
+
+/// Packages whose version decides something, under all names they go by.
+const PACKAGES: [&str; 8] = [
+    "containerd",
+    "containerd.io",
+    "etcd",
+    "etcd-server",
+    "kubeadm",
+    "kubectl",
+    "kubelet",
+    "openssh-server",
+];
+
+/// Everything that [`super::resolve()`] may ask about a node, whatever it will turn out to be, and
+/// what the checks of the controls read.
+pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
+    let mut watch = WatchList::default();
+    for traits in Traits::all() {
+        let context = Context { inventory, node, traits, source: None };
+        let mut sink = Sink::new(&context);
+        collect(&context, &mut sink);
+        merge(&mut watch, watch_list(&sink.items));
+    }
+    for path in FILES {
+        add_path(&mut watch, path);
+    }
+    watch.units.extend(UNITS.map(str::to_owned));
+    watch.packages.extend(PACKAGES.map(str::to_owned));
+    watch.users.insert("etcd".to_owned());
+    watch
+}
+
+fn merge(into: &mut WatchList, from: WatchList) {
+    into.files.extend(from.files);
+    into.units.extend(from.units);
+    into.sysctls.extend(from.sysctls);
+    into.modules.extend(from.modules);
+    into.packages.extend(from.packages);
+    into.users.extend(from.users);
+}
+
+/// What has to be looked at so that the difference to some items can be told.
+pub fn watch_list(items: &[Item]) -> WatchList {
+    let mut watch = WatchList::default();
+    for item in items {
+        match &item.kind {
+            ItemKind::Package { name } => {
+                watch.packages.insert(name.clone());
+            }
+            ItemKind::User { name, .. } => {
+                watch.users.insert(name.clone());
+            }
+            ItemKind::Directory { path, .. }
+            | ItemKind::File { path, .. }
+            | ItemKind::Permissions { path, .. }
+            | ItemKind::Absent { path } => add_path(&mut watch, path),
+            ItemKind::Sysctl { key, .. } => {
+                watch.sysctls.insert(key.clone());
+            }
+            ItemKind::Module { name } => {
+                watch.modules.insert(name.clone());
+            }
+            ItemKind::Unit { name, .. } => {
+                watch.units.insert(name.clone());
+            }
+            ItemKind::SwapOff | ItemKind::Firewall { .. } => {}
+        }
+    }
+    watch
+}
+
+/// A path and its ancestors, which may have to be made.
+fn add_path(watch: &mut WatchList, path: &str) {
+    watch.files.insert(path.to_owned());
+    watch.files.extend(ancestors(path).map(str::to_owned));
+}
+
+/// `/a/b/c` has `/a` and `/a/b`.
+pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').skip(1).map(|(i, _)| &path[..i])
+}
