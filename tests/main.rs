@@ -9,3 +9,4 @@ mod lab;
 mod pki;
 mod support;
 mod transport;
+mod whole;

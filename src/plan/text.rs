@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::model::{Plan, Step, Transaction};
+use super::model::{NodePlan, Plan, Step, Transaction};
 use crate::desired::OnChange;
 
 /// How much of a plan is shown.
@@ -27,39 +27,18 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
         plan.nodes.len(),
         plan.step_count()
     );
+    // Nodes that read the same are shown once: ten workers fit on one screen.
+    let mut blocks: Vec<(Vec<&str>, String)> = Vec::new();
     for (name, node) in &plan.nodes {
-        if node.transactions.is_empty() {
-            if detail == Detail::Steps {
-                let _ = writeln!(out, "\n{name}: nothing to do");
-            }
-            continue;
+        let text = block(node, detail);
+        match blocks.iter_mut().find(|(_, t)| *t == text) {
+            Some((names, _)) => names.push(name.as_str()),
+            None => blocks.push((vec![name.as_str()], text)),
         }
-        let _ = writeln!(out, "\n{name}");
-        for t in &node.transactions {
-            let _ = writeln!(out, "  {}", heading(t));
-            match detail {
-                Detail::Summary => {
-                    for line in summary(t) {
-                        let _ = writeln!(out, "    {line}");
-                    }
-                }
-                Detail::Steps => {
-                    for a in &t.steps {
-                        let _ = write!(out, "    {}", a.step);
-                        if !a.why.is_empty() {
-                            let _ = write!(out, "\n        now: {}", a.why);
-                        }
-                        if !a.controls.is_empty() {
-                            let ids: Vec<&str> = a.controls.iter().map(String::as_str).collect();
-                            let _ = write!(out, "\n        for: {}", ids.join(" "));
-                        }
-                        out.push('\n');
-                    }
-                }
-            }
-        }
-        for note in &node.notes {
-            let _ = writeln!(out, "  note: {note}");
+    }
+    for (names, text) in blocks {
+        if !text.is_empty() {
+            let _ = write!(out, "\n{}\n{text}", names.join(", "));
         }
     }
     if !plan.is_empty() {
@@ -78,6 +57,43 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
                 groups.join(", then ")
             );
         }
+    }
+    out
+}
+
+/// What is to be done on one node; empty if there is nothing to say.
+fn block(node: &NodePlan, detail: Detail) -> String {
+    let mut out = String::new();
+    if node.transactions.is_empty() {
+        if detail == Detail::Steps {
+            out.push_str("  nothing to do\n");
+        }
+        return out;
+    }
+    for t in &node.transactions {
+        let _ = writeln!(out, "  {}", heading(t));
+        match detail {
+            Detail::Summary => {
+                for line in summary(t) {
+                    let _ = writeln!(out, "    {line}");
+                }
+            }
+            Detail::Steps => {
+                for a in &t.steps {
+                    let _ = writeln!(out, "    {}", a.step);
+                    if !a.why.is_empty() {
+                        let _ = writeln!(out, "        now: {}", a.why);
+                    }
+                    if !a.controls.is_empty() {
+                        let ids: Vec<&str> = a.controls.iter().map(String::as_str).collect();
+                        let _ = writeln!(out, "        for: {}", ids.join(" "));
+                    }
+                }
+            }
+        }
+    }
+    for note in &node.notes {
+        let _ = writeln!(out, "  note: {note}");
     }
     out
 }

@@ -1,0 +1,388 @@
+//! The whole line from the command line, on a lab of three control planes and a worker: what a user
+//! does in the first hour, and what can go wrong meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use kubastion::lab::{Lab, Spec, preflight, quiet};
+
+struct Whole {
+    lab: Lab,
+    /// Everything that the program printed so far.
+    printed: std::cell::RefCell<String>,
+}
+
+/// Where a node may be changed. The key store's own places come and go with the tests.
+const PLACES: &str = "/etc /usr/local /var/lib/kubelet /root";
+
+impl Whole {
+    fn up(dir: &Path) -> Self {
+        let lab = Lab::up(&Spec::new(dir, 3, 1), &quiet).unwrap();
+        Self { lab, printed: Default::default() }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubastion"));
+        command.current_dir(self.lab.dir()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let output = self.command(args).output().unwrap();
+        let text = format!(
+            "$ kubastion {}\n{}{}[exit {:?}]\n",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            output.status.code()
+        );
+        self.printed.borrow_mut().push_str(&text);
+        output
+    }
+
+    /// Runs the program and checks its exit code; returns standard output and error.
+    fn ends(&self, code: i32, args: &[&str]) -> (String, String) {
+        let output = self.run(args);
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{out}\n{err}");
+        (out, err)
+    }
+
+    /// Runs a shell program in a node, past SSH.
+    fn inside(&self, node: &str, script: &str) -> String {
+        let output = self.lab.command(node, &["sh", "-c", script]).unwrap().output().unwrap();
+        assert!(output.status.success(), "{node}: {script}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Type, mode, owner, target and digest of everything below the places, on every node, and what
+    /// the kernel holds.
+    fn trees(&self) -> BTreeMap<String, String> {
+        let script = format!(
+            "find {PLACES} -xdev \\( -type f -o -type l -o -type d \\) -printf '%y %m %U:%G %p %l\\n' | sort; \
+             find {PLACES} -xdev -type f -print0 | sort -z | xargs -0 -r sha256sum; \
+             nft -s list ruleset; cat /proc/sys/net/ipv4/conf/all/send_redirects /proc/sys/net/ipv4/ip_forward"
+        );
+        let nodes = self.lab.node_names();
+        nodes.into_iter().map(|n| (n.to_owned(), self.inside(n, &script))).collect()
+    }
+
+    /// What verify and plan must not touch either.
+    fn mutable_state(&self) -> BTreeMap<String, String> {
+        let script = "find /etc /usr /var /root /home /opt /srv /tmp -xdev -type f -newermt @0 \
+                      ! -path '/var/log/*' ! -path '/var/lib/etcd/*' ! -path '/var/lib/chrony/*' \
+                      ! -path '/var/lib/systemd/*' ! -path '/var/lib/containerd/*' \
+                      -printf '%p %m %U %G %s %T@ %C@\\n' | sort; \
+                      systemctl list-units --all --plain --no-legend --type=service,socket,timer | \
+                      grep -v -E 'session-|user@|user-runtime|ssh@' | awk '{print $1, $3, $4}' | sort; \
+                      nft -s list ruleset; cat /etc/passwd";
+        let nodes = self.lab.node_names();
+        nodes.into_iter().map(|n| (n.to_owned(), self.inside(n, script))).collect()
+    }
+
+    fn edit_inventory(&self, from: &str, to: &str) {
+        let path = self.lab.inventory();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+    }
+}
+
+fn assert_same(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>, what: &str) {
+    for (node, before) in a {
+        let after = &b[node];
+        if before != after {
+            let old: std::collections::BTreeSet<&str> = before.lines().collect();
+            let new: std::collections::BTreeSet<&str> = after.lines().collect();
+            panic!(
+                "{what}: {node} differs\n- {}\n+ {}",
+                old.difference(&new).copied().collect::<Vec<_>>().join("\n- "),
+                new.difference(&old).copied().collect::<Vec<_>>().join("\n+ ")
+            );
+        }
+    }
+}
+
+#[test]
+fn from_bare_nodes_to_proven_ones_and_back() {
+    let missing = preflight();
+    if !missing.is_empty() {
+        let why: Vec<String> = missing.iter().map(|m| m.problem().to_string()).collect();
+        assert!(std::env::var_os("KUBASTION_REQUIRE_LAB").is_none(), "{why:?}");
+        eprintln!("SKIPPED from_bare_nodes_to_proven_ones_and_back: {}", why.join("; "));
+        return;
+    }
+    let temporary =
+        tempfile::Builder::new().prefix("kubastion-whole-").tempdir_in("/var/tmp").unwrap();
+    let whole = Whole::up(&temporary.path().join("lab"));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| story(&whole)));
+    let printed = whole.printed.borrow().clone();
+    whole.lab.clone().down(&quiet).unwrap();
+    if let Err(panic) = result {
+        eprintln!("{printed}");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn story(w: &Whole) {
+    // A table that is somebody else's.
+    for node in w.lab.node_names() {
+        w.inside(node, "nft add table ip theirs; nft add chain ip theirs c '{ type filter hook input priority 7; }'; nft add rule ip theirs c counter");
+    }
+    plan_only_looks(w);
+    let bare = w.trees();
+    a_saved_plan_is_bound_to_what_it_saw(w);
+    apply_while_watching_for_secrets(w);
+    let (out, _) = w.ends(0, &["plan", "--exit-code"]);
+    assert!(out.contains("0 of 4 nodes change"), "{out}");
+    let hardened = w.trees();
+    the_operator_locks_himself_out(w, &hardened);
+    the_controller_is_killed(w, &hardened);
+    a_lost_node_does_not_stop_the_others(w);
+    etcd_members_go_one_at_a_time(w);
+    everything_survives_a_reboot(w);
+    let (out, _) = w.ends(0, &["plan", "--exit-code"]);
+    assert!(out.contains("0 of 4 nodes change"), "{out}");
+    rollback_leads_back(w, &bare);
+}
+
+fn plan_only_looks(w: &Whole) {
+    w.ends(4, &["plan"]);
+    w.ends(0, &["pki", "ensure"]);
+    let before = w.mutable_state();
+    let (out, _) = w.ends(4, &["plan", "--exit-code"]);
+    assert!(out.contains("4 of 4 nodes change"), "{out}");
+    let json: serde_json::Value =
+        serde_json::from_str(&w.ends(0, &["plan", "--format", "json"]).0).unwrap();
+    assert_eq!(json["nodes"].as_object().unwrap().len(), 4);
+    assert_same(&before, &w.mutable_state(), "plan changed something");
+}
+
+fn a_saved_plan_is_bound_to_what_it_saw(w: &Whole) {
+    w.ends(0, &["plan", "--out", "saved.plan"]);
+    let before = w.trees();
+    w.inside(
+        "cp2",
+        "mkdir -p /etc/audit/rules.d; echo '# theirs' > /etc/audit/rules.d/90-kubastion.rules",
+    );
+    let changed = w.trees();
+    let (_, err) = w.ends(3, &["apply", "saved.plan"]);
+    assert!(err.contains("cp2") && err.contains("nothing was begun"), "{err}");
+    assert_same(&changed, &w.trees(), "a refused plan changed something");
+    w.inside("cp2", "rm /etc/audit/rules.d/90-kubastion.rules");
+    assert_same(&before, &w.trees(), "the test cleans up");
+    let text = std::fs::read_to_string(w.lab.dir().join("saved.plan")).unwrap();
+    std::fs::write(w.lab.dir().join("forged.plan"), text.replace("ssh.service", "etcd.service"))
+        .unwrap();
+    let (_, err) = w.ends(3, &["apply", "forged.plan"]);
+    assert!(err.contains("changed since it was saved"), "{err}");
+}
+
+/// Every secret of the run: lines of private keys, encryption keys, the operator's key.
+fn secrets(w: &Whole) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut stack: Vec<PathBuf> = vec![w.lab.dir().join("pki"), w.lab.dir().join("ssh")];
+    while let Some(path) = stack.pop() {
+        if path.is_dir() {
+            stack.extend(std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()));
+            continue;
+        }
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if name.ends_with(".key") || name == "id_ed25519" {
+            // A line in the middle of a PEM body is unique.
+            found.extend(text.lines().nth(2).filter(|l| l.len() > 20).map(str::to_owned));
+        } else if name == "keys.json" {
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            found.extend(json.to_string().split('"').filter(|s| s.len() >= 40).map(str::to_owned));
+        } else if name.ends_with(".password") {
+            found.push(text.trim().to_owned());
+        }
+    }
+    assert!(found.len() > 20, "secrets were found to look for: {}", found.len());
+    found
+}
+
+fn apply_while_watching_for_secrets(w: &Whole) {
+    // What processes of the operator and of the nodes show while it runs.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::sync::Mutex::new(String::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+                    for file in ["cmdline", "environ"] {
+                        if let Ok(bytes) = std::fs::read(entry.path().join(file)) {
+                            let mut seen = seen.lock().unwrap();
+                            let text = String::from_utf8_lossy(&bytes).into_owned();
+                            if !seen.contains(&text) {
+                                seen.push_str(&text);
+                                seen.push('\n');
+                            }
+                        }
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        w.ends(0, &["plan", "--out", "saved.plan"]);
+        w.ends(0, &["apply", "saved.plan"]);
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    w.ends(0, &["plan", "--verbose"]);
+    w.ends(0, &["runs"]);
+    let mut places: Vec<(String, String)> = vec![
+        ("argv or environment".into(), seen.into_inner().unwrap()),
+        ("output".into(), w.printed.borrow().clone()),
+        ("plan".into(), std::fs::read_to_string(w.lab.dir().join("saved.plan")).unwrap()),
+    ];
+    for entry in std::fs::read_dir(w.lab.dir().join(".kubastion/runs")).unwrap() {
+        places.push(("record".into(), std::fs::read_to_string(entry.unwrap().path()).unwrap()));
+    }
+    for node in w.lab.node_names() {
+        let script = "journalctl --no-pager -o cat; find /tmp /var/tmp /run /var/log /var/lib/kubastion -xdev -type f -size -2000k -exec cat {} + 2>/dev/null | tr -d '\\0'";
+        places.push((format!("{node}: journal, logs, temporary files"), w.inside(node, script)));
+    }
+    let secrets = secrets(w);
+    // The search finds them where they belong.
+    let home =
+        w.inside("cp1", "cat /etc/etcd/pki/*.key /etc/kubernetes/pki/*.key 2>/dev/null; true");
+    assert!(secrets.iter().any(|s| home.contains(s.as_str())), "the search finds nothing at all");
+    for (place, text) in &places {
+        assert!(!text.is_empty(), "{place} is empty: nothing was searched");
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "a secret is in {place}");
+        }
+    }
+}
+
+fn the_operator_locks_himself_out(w: &Whole, hardened: &BTreeMap<String, String>) {
+    let text = std::fs::read_to_string(w.lab.inventory()).unwrap();
+    let admin = text.lines().find(|l| l.contains("admin_networks")).unwrap().to_owned();
+    w.edit_inventory(&admin, "  admin_networks: [192.0.2.0/24]");
+    let (out, err) = w.ends(6, &["apply", "--yes"]);
+    assert!(
+        out.contains("went back") && out.contains("left out"),
+        "the canary went back, the others were spared\n{out}\n{err}"
+    );
+    w.edit_inventory("  admin_networks: [192.0.2.0/24]", &admin);
+    assert_same(hardened, &w.trees(), "after the lock-out");
+    w.ends(0, &["plan", "--exit-code"]);
+}
+
+fn the_controller_is_killed(w: &Whole, hardened: &BTreeMap<String, String>) {
+    let text = std::fs::read_to_string(w.lab.inventory()).unwrap();
+    let admin = text.lines().find(|l| l.contains("admin_networks")).unwrap().to_owned();
+    w.edit_inventory(&admin, "  admin_networks: [192.0.2.0/24]");
+    let mut child =
+        w.command(&["apply", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let armed =
+        || w.inside("w1", "cat /var/lib/kubastion/armed 2>/dev/null; true").trim().to_owned();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while armed().is_empty() {
+        assert!(Instant::now() < deadline, "w1 was never armed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // SIGKILL: nothing can be tidied up.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    w.edit_inventory("  admin_networks: [192.0.2.0/24]", &admin);
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !armed().is_empty() {
+        assert!(Instant::now() < deadline, "w1 did not go back by itself");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_same(hardened, &w.trees(), "after a killed controller");
+    let (out, _) = w.ends(0, &["runs"]);
+    assert!(out.contains("cut off"), "{out}");
+    w.ends(0, &["apply", "--yes"]);
+    w.ends(0, &["plan", "--exit-code"]);
+}
+
+fn a_lost_node_does_not_stop_the_others(w: &Whole) {
+    w.lab.freeze("w1").unwrap();
+    w.inside(
+        "cp1",
+        "chmod 644 /etc/sysctl.d/90-kubastion.conf; chmod 666 /etc/sysctl.d/90-kubastion.conf",
+    );
+    let (out, err) = w.ends(6, &["apply", "--yes"]);
+    w.lab.thaw("w1").unwrap();
+    assert!(err.contains("w1") && err.contains("cannot be reached"), "{err}");
+    assert!(out.contains("cp1: host committed"), "{out}");
+    w.ends(0, &["plan", "--exit-code"]);
+}
+
+fn etcd_members_go_one_at_a_time(w: &Whole) {
+    let member = w.inside("cp2", "cat /proc/$(pidof etcd)/stat | cut -d' ' -f22");
+    // A drifted file of one member: its service restarts, and no other does.
+    w.inside("cp1", "echo '# drift' >> /etc/systemd/system/etcd.service");
+    let (out, _) = w.ends(4, &["plan", "--exit-code"]);
+    assert!(out.contains("1 of 4 nodes change"), "{out}");
+    w.ends(0, &["apply", "--yes"]);
+    assert_eq!(w.inside("cp2", "cat /proc/$(pidof etcd)/stat | cut -d' ' -f22"), member);
+    // With one member gone, stopping another would cost the quorum: refused.
+    w.inside("cp3", "systemctl stop etcd");
+    w.inside("cp1", "echo '# drift' >> /etc/systemd/system/etcd.service");
+    let (out, _) = w.ends(6, &["apply", "--yes", "--nodes", "cp1"]);
+    assert!(out.contains("quorum"), "{out}");
+    w.inside("cp3", "systemctl start etcd");
+    w.ends(0, &["apply", "--yes"]);
+    w.ends(0, &["plan", "--exit-code"]);
+}
+
+fn everything_survives_a_reboot(w: &Whole) {
+    for node in ["cp1", "w1"] {
+        let boot = w.lab.boot_id(node).unwrap();
+        w.lab.reboot(node).unwrap();
+        w.lab.wait_for_next_boot(node, &boot, Duration::from_secs(60)).unwrap();
+        w.lab.wait_for_ssh(node, Duration::from_secs(60)).unwrap();
+        assert!(w.inside(node, "nft list table inet kubastion").contains("policy drop"));
+        // The table came before sshd.
+        let order = w.inside(
+            node,
+            "systemctl show -p ActiveEnterTimestampMonotonic --value kubastion-firewall.service ssh.service | grep .",
+        );
+        let times: Vec<u64> = order.lines().map(|l| l.parse().unwrap()).collect();
+        assert!(times[0] <= times[1], "{node}: the firewall came after sshd: {times:?}");
+        // Somebody else's table was not saved by its owner.
+        w.inside(node, "nft add table ip theirs; nft add chain ip theirs c '{ type filter hook input priority 7; }'; nft add rule ip theirs c counter");
+    }
+}
+
+fn rollback_leads_back(w: &Whole, bare: &BTreeMap<String, String>) {
+    let runs: serde_json::Value =
+        serde_json::from_str(&w.ends(0, &["runs", "--format", "json"]).0).unwrap();
+    let mut ids: Vec<&str> = runs
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|r| r["kind"] == "apply")
+        .filter(|r| {
+            r["transactions"]
+                .as_array()
+                .is_some_and(|t| t.iter().any(|t| t["outcome"]["outcome"] == "committed"))
+        })
+        .map(|r| r["run"].as_str().unwrap())
+        .collect();
+    assert!(ids.len() >= 3, "{ids:?}");
+    // The first one cannot go while others stand on it.
+    let (out, _) = w.ends(6, &["rollback", ids[0], "--yes"]);
+    assert!(out.contains("roll that back first"), "{out}");
+    while let Some(id) = ids.pop() {
+        w.ends(0, &["rollback", id, "--yes"]);
+    }
+    // Packages stay, as the help of rollback says; so do etcd's data.
+    assert_same(&without_ethtool(bare), &without_ethtool(&w.trees()), "rollback");
+    assert_eq!(w.inside("cp1", "pidof etcd; true"), "");
+}
+
+fn without_ethtool(trees: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let keep = |l: &&str| !l.contains("ethtool") && !l.contains("/etc/network");
+    trees
+        .iter()
+        .map(|(n, t)| (n.clone(), t.lines().filter(keep).collect::<Vec<_>>().join("\n")))
+        .collect()
+}
