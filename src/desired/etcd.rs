@@ -3,11 +3,12 @@
 use super::context::{Context, Source};
 use super::firewall::{ETCD_CLIENT, ETCD_PEER, in_url};
 use super::model::{Access, Content, FileCheck, ItemKind, OnChange, Start};
+use super::pki_files::held;
 use super::resolve::ResolveError;
 use super::sink::{Sink, Unit, exists};
 use super::version::Version;
 use crate::facts::NodeFacts;
-use crate::pki::{Ca, Kind, Pair};
+use crate::pki::{Ca, Kind};
 use crate::render::Text;
 use crate::render::input::etcd::{EtcdBootstrap, EtcdUnit, Flag, Member};
 
@@ -58,10 +59,10 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     for (name, kind, controls) in pairs {
         let (crt, key) = (format!("/etc/etcd/pki/{name}.crt"), format!("/etc/etcd/pki/{name}.key"));
         key_file(sink, controls, &crt, |s| {
-            Ok(Content::Text(pair(context, s, kind)?.cert_pem.clone()))
+            Ok(Content::Text(held(context, s, kind)?.cert_pem.clone()))
         });
         key_file(sink, controls, &key, |s| {
-            Ok(Content::Secret(pair(context, s, kind)?.key_pem.clone()))
+            Ok(Content::Secret(held(context, s, kind)?.key_pem.clone()))
         });
         watches.extend([crt, key]);
     }
@@ -91,16 +92,6 @@ fn key_file<'a>(
 ) {
     let access = Access { owner: USER.into(), group: USER.into(), mode: 0o600 };
     sink.content(controls, path, access, FileCheck::None, content);
-}
-
-fn pair<'a>(
-    context: &Context<'_>,
-    source: Source<'a>,
-    kind: Kind,
-) -> Result<&'a Pair, ResolveError> {
-    let name = &context.node.name;
-    let pair = source.material.node(kind, name);
-    pair.ok_or_else(|| ResolveError::Certificate(format!("{} of {name}", kind.profile().file)))
 }
 
 /// What a member without data starts from.
@@ -158,8 +149,9 @@ fn knows_tls_floor(version: Version) -> bool {
 
 /// The installed release, or the one that the distribution would install.
 fn version(facts: &NodeFacts) -> Option<Version> {
+    let said = facts.versions.get("etcd").and_then(|v| Version::in_text(v));
     let installed = ["etcd-server", "etcd"].iter().find_map(|p| facts.packages.get(*p));
-    installed.and_then(|v| Version::of_package(v)).or_else(|| {
+    said.or_else(|| Version::of_package(installed?)).or_else(|| {
         let release = (facts.os.id.as_str(), facts.os.version.as_str());
         CANDIDATES.iter().find(|(os, _)| *os == release).map(|(_, v)| *v)
     })

@@ -5,13 +5,18 @@
 //! One file for each subject. Every subject is a function from a [`context`] to items in a `Sink`;
 //! the same functions, with contents left out, say what has to be looked at on a node.
 
+mod apiserver;
 mod context;
 mod etcd;
 mod firewall;
 mod host;
+mod kubeadm;
+mod kubelet;
 pub mod model;
 mod packages;
+mod pki_files;
 mod resolve;
+mod runtime;
 mod sink;
 mod ssh;
 mod switches;

@@ -2,9 +2,9 @@
 
 use super::context::{Context, Source};
 use super::model::{NodeDesired, Phase};
-use super::sink::Sink;
+use super::sink::{Part, Sink};
 use super::traits::Traits;
-use super::{etcd, firewall, host, packages, ssh};
+use super::{apiserver, etcd, firewall, host, kubelet, packages, pki_files, runtime, ssh};
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node};
 use crate::pki::Material;
@@ -36,6 +36,25 @@ pub enum ResolveError {
     /// The key store has no certificate that the node's roles call for.
     #[error("the key store holds no {0}; `kubastion pki ensure` issues what is missing")]
     Certificate(String),
+    /// A pod network is too small for all nodes.
+    #[error("pod network {network} has no part for each of {nodes} nodes")]
+    PodNetwork {
+        /// The network.
+        network: String,
+        /// Nodes with a kubelet.
+        nodes: usize,
+    },
+    /// The node is part of a cluster with other CAs.
+    #[error(
+        "{path} on the node is not the CA of the key store: the node belongs to another cluster, or the store does"
+    )]
+    ForeignCa {
+        /// The CA certificate on the node.
+        path: String,
+    },
+    /// `audit.policy: custom` names a file that is no policy.
+    #[error("the audit policy of the inventory cannot be used: {0}")]
+    AuditPolicy(&'static str),
 }
 
 /// What a node should hold.
@@ -61,14 +80,19 @@ pub fn resolve(
 
 /// All subjects, in the order in which their items are brought about.
 pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
-    sink.phase(Phase::Packages);
+    sink.phase(Phase::Packages, Part::Hardening);
     packages::items(context, sink);
-    sink.phase(Phase::Host);
+    sink.phase(Phase::Host, Part::Hardening);
     host::guard(sink);
     host::kernel(context, sink);
     firewall::items(context, sink);
     ssh::items(context, sink);
     host::services(context, sink);
-    sink.phase(Phase::Etcd);
+    sink.phase(Phase::Host, Part::Cluster);
+    runtime::items(context, sink);
+    pki_files::items(context, sink);
+    kubelet::items(context, sink);
+    apiserver::items(context, sink);
+    sink.phase(Phase::Etcd, Part::Cluster);
     etcd::items(context, sink);
 }

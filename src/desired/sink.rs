@@ -13,9 +13,19 @@ use crate::render::{self, Input, RenderError, TEMPLATES};
 pub(super) struct Sink<'a> {
     context: &'a Context<'a>,
     phase: Phase,
+    part: Part,
     pub items: Vec<Item>,
     pub notes: Vec<String>,
     pub errors: Vec<ResolveError>,
+}
+
+/// What becomes of an item when all its controls are switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It was there for the controls only, and goes.
+    Hardening,
+    /// The cluster needs it anyway, and it stays. Modes and removals go.
+    Cluster,
 }
 
 /// A systemd unit, as the subjects name it.
@@ -47,6 +57,7 @@ impl<'a> Sink<'a> {
         Self {
             context,
             phase: Phase::Packages,
+            part: Part::Hardening,
             items: Vec::new(),
             notes: Vec::new(),
             errors: Vec::new(),
@@ -54,15 +65,19 @@ impl<'a> Sink<'a> {
     }
 
     /// Items from here on belong to this phase.
-    pub fn phase(&mut self, phase: Phase) {
+    pub fn phase(&mut self, phase: Phase, part: Part) {
         self.phase = phase;
+        self.part = part;
     }
 
-    /// An item. One whose controls are all switched off is left out; one without controls stays.
+    /// An item. Whether one whose controls are all switched off stays is its [`Part`]'s to say; one
+    /// without controls stays.
     pub fn push(&mut self, controls: &[&'static str], kind: ItemKind) {
         let inventory = self.context.inventory;
         let on: Vec<_> = controls.iter().copied().filter(|c| wanted(inventory, c)).collect();
-        if controls.is_empty() || !on.is_empty() {
+        let only_hardens = self.part == Part::Hardening
+            || matches!(kind, ItemKind::Permissions { .. } | ItemKind::Absent { .. });
+        if controls.is_empty() || !on.is_empty() || !only_hardens {
             self.items.push(Item { phase: self.phase, controls: on, kind });
         }
     }

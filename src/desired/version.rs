@@ -13,6 +13,11 @@ impl Version {
         Self::leading(text.trim_start_matches('v'))
     }
 
+    /// The first word of a text that is a version, as in `etcd Version: 3.5.30`.
+    pub fn in_text(text: &str) -> Option<Self> {
+        text.split_whitespace().find_map(|w| Self::leading(w.strip_prefix('v').unwrap_or(w)))
+    }
+
     /// Three numbers at the beginning of a text.
     fn leading(text: &str) -> Option<Self> {
         let mut numbers = text.split('.').map(|part| {
@@ -47,5 +52,7 @@ mod tests {
             assert_eq!(Version::of_package(text), Some(version), "{text}");
         }
         assert_eq!(Version::of_package("unknown"), None);
+        let said = "containerd github.com/containerd/containerd/v2 v2.1.9 0a1b2c";
+        assert_eq!(Version::in_text(said), Some(Version(2, 1, 9)));
     }
 }

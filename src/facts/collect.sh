@@ -44,6 +44,16 @@ echo "var_free=$(stat -f -c '%a %S' /var/lib)"
 echo @commands
 for c in $commands; do ! have "$c" || echo "$c"; done
 
+# What a package manager installed is asked of it below, which costs less than starting programs.
+echo @versions
+for c in containerd etcd; do
+    case $(command -v $c) in
+    /usr/local/* | /opt/*)
+        v=$($c --version 2>/dev/null) && printf '%s %s\n' $c "${v%%"$nl"*}"
+        ;;
+    esac
+done
+
 echo @swaps
 while read -r name rest; do
     case $name in /*) echo "$name" ;; esac

@@ -54,6 +54,10 @@ pub struct NodeFacts {
     pub memory_bytes: u64,
     /// Commands found in PATH, of those that later stages ask for.
     pub commands: BTreeSet<String>,
+    /// What containerd and etcd say about their version where no package manager installed them:
+    /// the first line of `--version`, by program.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
     /// Installed versions of the watched packages; absent means not installed.
     pub packages: BTreeMap<String, String>,
     /// State of the watched units.

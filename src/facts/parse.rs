@@ -41,10 +41,11 @@ fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseError {
 
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 19] = [
     "os",
     "node",
     "commands",
+    "versions",
     "swaps",
     "filesystems",
     "modules",
@@ -110,6 +111,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         },
         memory_bytes: number("memory_kib", needed("memory_kib")?)?.saturating_mul(1024),
         commands: lines("commands").iter().map(|l| (*l).to_owned()).collect(),
+        versions: pairs(lines("versions")),
         packages: packages(lines("packages"))?,
         units: units(watch, lines("units"))?,
         modules: modules(watch, lines("modules"), lines("filesystems")),

@@ -61,8 +61,8 @@ impl LoadError {
 
 /// Loads and checks an inventory file.
 ///
-/// Reads nothing but this file: key files, known_hosts files and policies that it names are not
-/// opened, and no name is resolved.
+/// Beside this file a custom audit policy is read, which is a part of what nodes should hold. Key
+/// files and known_hosts files are not opened, and no name is resolved.
 ///
 /// # Errors
 /// Every problem of the file at once.
@@ -84,7 +84,18 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
         .map_err(|e| unreadable(format!("the current directory is unknown: {e}")))?;
     // `absolute` keeps a trailing `.`, which would show up in every path.
     let base = base.components().collect::<PathBuf>();
-    load_bytes(&bytes, file, &base, context)
+    let mut loaded = load_bytes(&bytes, file, &base, context)?;
+    let audit = &mut loaded.inventory.audit;
+    if let Some(policy) = &audit.file {
+        let text = std::fs::read_to_string(policy).map_err(|e| {
+            let what = format!("{} cannot be read: {e}", policy.display());
+            let path = Path::root().then("audit").then("file");
+            let problems = vec![Diagnostic::new(None, &path, what)];
+            LoadError { file: file.to_owned(), problems, warnings: loaded.warnings.clone() }
+        })?;
+        audit.text = Some(text);
+    }
+    Ok(loaded)
 }
 
 /// Loads and checks an inventory from memory; `file` appears in messages, relative paths start at

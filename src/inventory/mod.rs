@@ -16,3 +16,4 @@ pub use diagnostic::Diagnostic;
 pub use load::{LoadContext, LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;
+pub(crate) use validate::is_reserved_label;

@@ -372,6 +372,9 @@ pub struct Audit {
     pub policy: AuditPolicy,
     /// The policy file for `policy: custom`. Relative paths start at the inventory's directory.
     pub file: Option<PathBuf>,
+    /// What that file holds; read when the inventory is loaded from a file.
+    #[serde(skip)]
+    pub text: Option<String>,
     /// Days a rotated file is kept (`--audit-log-maxage`); CIS 1.2.17 wants 30 or more.
     pub max_age_days: u32,
     /// Rotated files kept (`--audit-log-maxbackup`); CIS 1.2.18 wants 10 or more.
@@ -385,6 +388,7 @@ impl Default for Audit {
         Self {
             policy: AuditPolicy::Profile,
             file: None,
+            text: None,
             max_age_days: 30,
             max_backups: 10,
             max_size_mb: 100,

@@ -8,6 +8,8 @@ mod nodes;
 mod settings;
 mod ssh;
 
+pub(crate) use nodes::is_reserved_label;
+
 use std::collections::BTreeSet;
 
 use time::Date;

@@ -79,6 +79,23 @@ pub fn kubelet(
     Some(write(inventory, material, &server, &User { name: &name, identity }))
 }
 
+/// Where a node finds the cluster when it joins (`discovery.file`): its kubelet's identity, always
+/// at the cluster's endpoint.
+pub fn discovery(
+    inventory: &Inventory,
+    material: &Material,
+    node: &Node,
+    identity: KubeletIdentity<'_>,
+) -> Option<Secret<Vec<u8>>> {
+    let pair = material.node(Kind::KubeletClient, &node.name)?;
+    let identity = match identity {
+        KubeletIdentity::Embedded => embedded(pair),
+        KubeletIdentity::Files { cert, key } => Identity::Files { cert, key },
+    };
+    let name = format!("system:node:{}", node.name);
+    Some(write(inventory, material, &endpoint(inventory), &User { name: &name, identity }))
+}
+
 struct User<'a> {
     name: &'a str,
     identity: Identity<'a>,

@@ -27,6 +27,9 @@ pub struct Template {
 const EVERY: &[Role] = &[Role::ControlPlane, Role::Etcd, Role::Worker];
 /// By placement, a control-plane node or one with role `etcd`.
 const MEMBERS: &[Role] = &[Role::ControlPlane, Role::Etcd];
+const CONTROL_PLANE: &[Role] = &[Role::ControlPlane];
+/// Where a kubelet runs.
+const KUBELET: &[Role] = &[Role::ControlPlane, Role::Worker];
 const MINORS: RangeInclusive<u16> = KubernetesVersion::SUPPORTED_MINORS;
 
 macro_rules! rows {
@@ -46,23 +49,42 @@ macro_rules! rows {
 /// Every file under templates/, sorted.
 #[rustfmt::skip]
 pub const TEMPLATES: &[Template] = rows![
-    "etcd/etcd.conf",                Lines, "EtcdBootstrap",  0o600, MEMBERS, MINORS;
-    "etcd/etcd.service",             Unit,  "EtcdUnit",       0o600, MEMBERS, MINORS;
-    "host/apt-updates.conf",         Lines, "AptUpdates",     0o644, EVERY,   MINORS;
-    "host/audit.rules",              Lines, "AuditRules",     0o600, EVERY,   MINORS;
-    "host/chrony-servers.conf",      Lines, "ChronyServers",  0o644, EVERY,   MINORS;
-    "host/chrony-whole.conf",        Lines, "ChronyWhole",    0o644, EVERY,   MINORS;
-    "host/dnf-automatic.conf",       Unit,  "DnfAutomatic",   0o644, EVERY,   MINORS;
-    "host/firewall.nft",             Lines, "Firewall",       0o600, EVERY,   MINORS;
-    "host/firewall.sh",              Shell, "-",              0o600, EVERY,   MINORS;
-    "host/guard.sh",                 Shell, "-",              0o600, EVERY,   MINORS;
-    "host/kubastion-audit.service",  Unit,  "-",              0o644, EVERY,   MINORS;
-    "host/kubastion-firewall.service", Unit, "-",             0o644, EVERY,   MINORS;
-    "host/kubastion-guard.service",  Unit,  "-",              0o644, EVERY,   MINORS;
-    "host/logrotate.conf",           Lines, "-",              0o644, EVERY,   MINORS;
-    "host/modules.conf",             Lines, "Modules",        0o644, EVERY,   MINORS;
-    "host/sshd.conf",                Lines, "Sshd",           0o600, EVERY,   MINORS;
-    "host/sysctl.conf",              Lines, "Sysctl",         0o644, EVERY,   MINORS;
+    "apiserver/admission.yaml",         Yaml,  "Admission",        0o600, CONTROL_PLANE, MINORS;
+    "apiserver/audit-balanced.yaml",    Yaml,  "-",                0o600, CONTROL_PLANE, MINORS;
+    "apiserver/audit-stig.yaml",        Yaml,  "-",                0o600, CONTROL_PLANE, MINORS;
+    "apiserver/authentication.yaml",    Yaml,  "-",                0o600, CONTROL_PLANE, MINORS;
+    "apiserver/encryption.yaml",        Yaml,  "EncryptionConfig", 0o600, CONTROL_PLANE, MINORS;
+    "apiserver/probes.yaml",            Yaml,  "ApiserverProbes",  0o600, CONTROL_PLANE, MINORS;
+    "etcd/etcd.conf",                   Lines, "EtcdBootstrap",    0o600, MEMBERS,       MINORS;
+    "etcd/etcd.service",                Unit,  "EtcdUnit",         0o600, MEMBERS,       MINORS;
+    "host/apt-updates.conf",            Lines, "AptUpdates",       0o644, EVERY,         MINORS;
+    "host/audit.rules",                 Lines, "AuditRules",       0o600, EVERY,         MINORS;
+    "host/chrony-servers.conf",         Lines, "ChronyServers",    0o644, EVERY,         MINORS;
+    "host/chrony-whole.conf",           Lines, "ChronyWhole",      0o644, EVERY,         MINORS;
+    "host/dnf-automatic.conf",          Unit,  "DnfAutomatic",     0o644, EVERY,         MINORS;
+    "host/firewall.nft",                Lines, "Firewall",         0o600, EVERY,         MINORS;
+    "host/firewall.sh",                 Shell, "-",                0o600, EVERY,         MINORS;
+    "host/guard.sh",                    Shell, "-",                0o600, EVERY,         MINORS;
+    "host/kubastion-audit.service",     Unit,  "-",                0o644, EVERY,         MINORS;
+    "host/kubastion-firewall.service",  Unit,  "-",                0o644, EVERY,         MINORS;
+    "host/kubastion-guard.service",     Unit,  "-",                0o644, EVERY,         MINORS;
+    "host/logrotate.conf",              Lines, "-",                0o644, EVERY,         MINORS;
+    "host/modules.conf",                Lines, "Modules",          0o644, EVERY,         MINORS;
+    "host/sshd.conf",                   Lines, "Sshd",             0o600, EVERY,         MINORS;
+    "host/sysctl.conf",                 Lines, "Sysctl",           0o644, EVERY,         MINORS;
+    "kubeadm/cluster.yaml",             Yaml,  "KubeadmCluster",   0o600, CONTROL_PLANE, MINORS;
+    "kubeadm/coredns.yaml",             Yaml,  "-",                0o600, CONTROL_PLANE, MINORS;
+    "kubeadm/init.yaml",                Yaml,  "KubeadmInit",      0o600, CONTROL_PLANE, MINORS;
+    "kubeadm/join.yaml",                Yaml,  "KubeadmJoin",      0o600, KUBELET,       MINORS;
+    "kubeadm/kube-proxy.yaml",          Yaml,  "KubeProxy",        0o600, CONTROL_PLANE, MINORS;
+    "kubeadm/security-context.yaml",    Yaml,  "SecurityContext",  0o600, CONTROL_PLANE, MINORS;
+    "kubelet/10-kubeadm.conf",          Unit,  "KubeletDropIn",    0o600, KUBELET,       MINORS;
+    "kubelet/config.yaml",              Yaml,  "Kubelet",          0o600, CONTROL_PLANE, MINORS;
+    "kubelet/patch.yaml",               Yaml,  "KubeletPatch",     0o600, KUBELET,       MINORS;
+    "runtime/bridge.conflist",          Json,  "BridgeNetwork",    0o600, KUBELET,       MINORS;
+    "runtime/containerd-1.toml",        Toml,  "Containerd1",      0o600, KUBELET,       MINORS;
+    "runtime/containerd-2.toml",        Toml,  "Containerd2",      0o600, KUBELET,       MINORS;
+    "runtime/hosts.toml",               Toml,  "RegistryHosts",    0o600, KUBELET,       MINORS;
 ];
 
 /// The row of a template.

@@ -173,10 +173,10 @@ place_files() { # group directory
         mv -f "$from"/* "$to/"
     else
         for f in "$from"/*; do
-            n=${f##*/}
-            cp -p "$f" "$to/.$n.kubastion" && sync "$to/.$n.kubastion" 2>/dev/null
-            mv -f "$to/.$n.kubastion" "$to/$n" || {
-                rm -f "$to/.$n.kubastion"
+            leaf=${f##*/}
+            cp -p "$f" "$to/.$leaf.kubastion" && sync "$to/.$leaf.kubastion" 2>/dev/null
+            mv -f "$to/.$leaf.kubastion" "$to/$leaf" || {
+                rm -f "$to/.$leaf.kubastion"
                 return 1
             }
         done

@@ -188,7 +188,7 @@ pub(super) fn labels(inventory: &Inventory, review: &mut Review<'_>) {
                     "up to 63 letters, digits, `-`, `_`, `.`, starting and ending with a letter or digit",
                 );
             }
-            if is_reserved(key) {
+            if is_reserved_label(key) {
                 let what = "the kubelet may not give itself this label; it is set through the API";
                 review.warn(&path, what);
             }
@@ -215,7 +215,7 @@ fn is_qualified_name(s: &str) -> bool {
 
 /// What NodeRestriction refuses from a kubelet, beside the few names it allows
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction>).
-fn is_reserved(key: &str) -> bool {
+pub(crate) fn is_reserved_label(key: &str) -> bool {
     const ALLOWED: [&str; 8] = [
         "kubernetes.io/hostname",
         "kubernetes.io/arch",

@@ -3,3 +3,5 @@
 
 pub mod etcd;
 pub mod host;
+pub mod kubernetes;
+pub mod runtime;

@@ -1,0 +1,216 @@
+//! What the control plane is configured from: staged for kubeadm, and the files its flags name.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use super::context::{Context, Source};
+use super::kubeadm::{
+    self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR, PATCHES, STAGED, Way,
+};
+use super::kubelet;
+use super::model::{Access, Content, FileCheck};
+use super::resolve::ResolveError;
+use super::sink::{Sink, rendering, text};
+use crate::inventory::{AuditPolicy, EncryptionProvider, Profile};
+use crate::pki::kubeconfig::API_PORT;
+use crate::render::input::kubernetes::{
+    Admission, ApiserverProbes, Component, EncryptionConfig, KubeadmInit, NamedKey, Provider,
+    SecurityContext,
+};
+use crate::render::{self, Text};
+use crate::secret::Secret;
+
+const AUX: &str = "files-apiserver-aux-configs";
+const WORKLOADS: &[&str] = &["policy-system-workload-hardening"];
+
+/// Static pods that kubeadm writes; etcd's where somebody else built the cluster.
+const MANIFESTS: [&str; 4] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if !context.is_control_plane() {
+        return;
+    }
+    let manifests = "/etc/kubernetes/manifests";
+    sink.directory(&["files-static-pod-manifests"], manifests, Access::root(0o700));
+    for name in MANIFESTS {
+        let path = format!("{manifests}/{name}.yaml");
+        sink.permissions(&["files-static-pod-manifests"], &path, 0o600);
+    }
+    staged(context, sink);
+    patches(context, sink);
+    sink.directory(&[AUX], CONFIG_DIR, Access::root(0o700));
+    audit(context, sink);
+    if kubeadm::has_admission_config(context) {
+        let controls = [AUX, "apiserver-admission-eventratelimit", "policy-pod-security"];
+        sink.template(&controls, &format!("{CONFIG_DIR}/admission.yaml"), |_| {
+            Ok(Admission {
+                event_rate_limit: context.on("apiserver-admission-eventratelimit"),
+                pod_security: context.on("policy-pod-security"),
+                exempt_namespaces: Text::all(["kube-system"]),
+            })
+        });
+    }
+    if kubeadm::anonymous(context) == Anonymous::HealthOnly {
+        let path = format!("{CONFIG_DIR}/authentication.yaml");
+        let controls = [AUX, "apiserver-anonymous-auth"];
+        sink.fixed(&controls, &path, "apiserver/authentication.yaml");
+    }
+    if context.on("apiserver-encryption-config") {
+        encryption(context, sink);
+    }
+    if context.facts().is_some() {
+        notes(context, sink);
+    }
+}
+
+/// kubeadm's files. Every control plane has both: which one starts the cluster is not a matter of
+/// what it holds.
+fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let mut controls: Vec<&'static str> = BY_ABSENCE.to_vec();
+    controls.extend(kubeadm::apiserver(context).controls);
+    controls.extend(kubeadm::controller_manager(context).controls);
+    controls.extend(kubeadm::scheduler(context).controls);
+    controls.extend(kubelet::CONFIG_CONTROLS);
+    controls.sort_unstable();
+    controls.dedup();
+    let path = format!("{STAGED}/kubeadm-init.yaml");
+    let access = Access::root(0o600);
+    sink.content(&controls, &path, access, FileCheck::None, |source| {
+        let minor = context.minor();
+        let init = KubeadmInit {
+            advertise_address: Text::of(context.node.internal_ip()),
+            bind_port: API_PORT,
+            node: kubeadm::registration(context, Way::Init),
+            patches: Text::of(PATCHES),
+        };
+        let documents = [
+            text(&path, minor, &init)?,
+            text(&path, minor, &kubeadm::cluster(context))?,
+            text(&path, minor, &kubelet::config(context, source.facts))?,
+            text(&path, minor, &kubeadm::kube_proxy(context))?,
+        ];
+        Ok(Content::Text(documents.join("---\n")))
+    });
+}
+
+/// Patches of kubeadm's static pods and add-ons
+/// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/control-plane-flags/#patches>).
+fn patches(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if kubeadm::anonymous(context) == Anonymous::Refused {
+        let path = format!("{PATCHES}/kube-apiserver0+json.yaml");
+        sink.template(&["apiserver-authenticated-probes"], &path, |_| {
+            Ok(ApiserverProbes { host: Text::of(context.node.internal_ip()), port: API_PORT })
+        });
+    }
+    if !context.on(WORKLOADS[0]) {
+        return;
+    }
+    let components = [
+        ("kube-apiserver", Component::KubeApiserver),
+        ("kube-controller-manager", Component::KubeControllerManager),
+        ("kube-scheduler", Component::KubeScheduler),
+    ];
+    for (name, component) in components {
+        let path = format!("{PATCHES}/{name}1+strategic.yaml");
+        sink.template(WORKLOADS, &path, |_| Ok(SecurityContext { component }));
+    }
+    let path = format!("{PATCHES}/corednsdeployment1+strategic.yaml");
+    sink.fixed(WORKLOADS, &path, "kubeadm/coredns.yaml");
+}
+
+fn audit(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let controls = ["apiserver-audit-log-permissions", "apiserver-audit-log-path"];
+    sink.directory(&[], "/var/log/kubernetes", Access::root(0o755));
+    sink.directory(&controls, AUDIT_DIR, Access::root(0o700));
+    let log = format!("{AUDIT_DIR}/audit.log");
+    sink.permissions(&["apiserver-audit-log-permissions"], &log, 0o600);
+    if !context.on("apiserver-audit-policy") {
+        return;
+    }
+    let controls = [AUX, "apiserver-audit-policy"];
+    let path = format!("{CONFIG_DIR}/audit-policy.yaml");
+    let access = Access::root(0o600);
+    sink.content(&controls, &path, access, FileCheck::None, |_| {
+        let fixed = match policy(context) {
+            AuditPolicy::Custom => return custom_policy(context).map(Content::Text),
+            AuditPolicy::Stig => "apiserver/audit-stig.yaml",
+            AuditPolicy::Profile | AuditPolicy::Balanced => "apiserver/audit-balanced.yaml",
+        };
+        Ok(Content::Text(render::fixed(fixed).to_owned()))
+    });
+}
+
+/// The policy that the inventory or else the profile chooses.
+fn policy(context: &Context<'_>) -> AuditPolicy {
+    match (context.inventory.audit.policy, context.inventory.hardening.profile) {
+        (AuditPolicy::Profile, Profile::Stig) => AuditPolicy::Stig,
+        (AuditPolicy::Profile, Profile::Nsa | Profile::Cis) => AuditPolicy::Balanced,
+        (chosen, _) => chosen,
+    }
+}
+
+/// The operator's own policy, if it is one.
+fn custom_policy(context: &Context<'_>) -> Result<String, ResolveError> {
+    let text = context.inventory.audit.text.as_ref();
+    let text = text.ok_or(ResolveError::AuditPolicy("its file was not read"))?;
+    let parsed: serde_yaml::Value =
+        serde_yaml::from_str(text).map_err(|_| ResolveError::AuditPolicy("it is not YAML"))?;
+    let is = |key, value| parsed.get(key).and_then(|v| v.as_str()) == Some(value);
+    let has_rules =
+        parsed.get("rules").and_then(|r| r.as_sequence()).is_some_and(|r| !r.is_empty());
+    if is("apiVersion", "audit.k8s.io/v1") && is("kind", "Policy") && has_rules {
+        Ok(text.clone())
+    } else {
+        Err(ResolveError::AuditPolicy("it is not a Policy of audit.k8s.io/v1 with rules"))
+    }
+}
+
+fn encryption(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let controls = [AUX, "apiserver-encryption-config", "apiserver-encryption-provider"];
+    sink.directory(&[AUX], ENC_DIR, Access::root(0o700));
+    let path = format!("{ENC_DIR}/encryption.yaml");
+    sink.content(&controls, &path, Access::root(0o600), FileCheck::None, |source| {
+        encryption_config(context, source).map(Content::Secret).map_err(|e| rendering(&path, e))
+    });
+}
+
+fn encryption_config(
+    context: &Context<'_>,
+    source: Source<'_>,
+) -> Result<Secret<Vec<u8>>, render::RenderError> {
+    let encryption = &context.inventory.encryption;
+    let keys = source.material.encryption_keys();
+    let stand_in = |n: usize| format!("kubastionsecret{n:05}");
+    let secrets: Vec<(String, Secret<String>)> = keys
+        .iter()
+        .enumerate()
+        .map(|(n, k)| (stand_in(n), Secret::new(BASE64_STANDARD.encode(k.secret.expose()))))
+        .collect();
+    let named = keys
+        .iter()
+        .enumerate()
+        .map(|(n, k)| NamedKey { name: Text::of(&k.name), secret: Text::of(stand_in(n)) });
+    let input = EncryptionConfig {
+        resources: Text::all(&encryption.resources),
+        provider: match encryption.provider {
+            EncryptionProvider::Secretbox => Provider::Secretbox,
+            EncryptionProvider::Aescbc => Provider::Aescbc,
+            EncryptionProvider::Kms => Provider::Kms,
+        },
+        kms_endpoint: Text::of(encryption.kms_endpoint.as_deref().unwrap_or_default()),
+        keys: named.collect(),
+    };
+    render::render_secret(&input, &secrets)
+}
+
+fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if kubeadm::anonymous(context) == Anonymous::Refused {
+        sink.note("probes of the API server open a TCP connection only: with anonymous requests refused, an HTTP probe would need a certificate");
+    }
+    if context.on(kubeadm::ALWAYS_PULL) && !kubeadm::always_pull(context) {
+        sink.note("AlwaysPullImages stays off: the inventory names no registry mirror, and every start of a pod would depend on registries outside");
+    }
+    if policy(context) == AuditPolicy::Stig && context.on("apiserver-audit-policy") {
+        sink.note("the audit policy of the STIG writes the content of Secrets to the audit log");
+    }
+}

@@ -1,0 +1,138 @@
+//! What a kubelet is configured from: staged for kubeadm, and file modes of what kubeadm writes.
+
+use super::context::Context;
+use super::etcd::CIPHERS;
+use super::kubeadm::{self, PATCHES, STAGED, Way};
+use super::model::{Access, ItemKind};
+use super::sink::Sink;
+use crate::facts::{NodeFacts, OsFamily};
+use crate::inventory::IpNetText;
+use crate::pki::kubeconfig::API_PORT;
+use crate::render::Text;
+use crate::render::input::kubernetes::{
+    CgroupDriver, Family, JoinKind, KubeadmJoin, Kubelet, KubeletDropIn, KubeletPatch,
+};
+
+/// Controls of the KubeletConfiguration.
+pub(super) const CONFIG_CONTROLS: [&str; 20] = [
+    "kubelet-anonymous-auth",
+    "kubelet-authorization-webhook",
+    "kubelet-client-ca",
+    "kubelet-debug-handlers",
+    "kubelet-event-qps",
+    "kubelet-healthz-local",
+    "kubelet-image-credential-verification",
+    "kubelet-iptables-chains",
+    "kubelet-pod-pids-limit",
+    "kubelet-protect-kernel-defaults",
+    "kubelet-read-only-port",
+    "kubelet-rotate-client-certs",
+    "kubelet-rotate-server-certs",
+    "kubelet-seccomp-default",
+    "kubelet-serving-cert",
+    "kubelet-streaming-timeout",
+    "kubelet-tls-ciphers",
+    "policy-old-images-removed",
+    "kube-proxy-metrics-local",
+    "pki-key-algorithm-and-lifetime",
+];
+
+/// Files that kubeadm writes, the control that wants their mode, and the mode.
+const MODES: [(&str, &str, u32); 7] = [
+    ("/etc/kubernetes/bootstrap-kubelet.conf", "files-kubelet-kubeconfig", 0o600),
+    ("/etc/kubernetes/proxy.conf", "files-proxy-kubeconfig", 0o600),
+    ("/usr/lib/systemd/system/kubelet.service", "files-kubelet-service", 0o600),
+    ("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "files-kubelet-service", 0o600),
+    ("/var/lib/kubelet/config.yaml", "files-kubelet-config", 0o600),
+    ("/var/lib/kubelet/instance-config.yaml", "files-kubelet-config", 0o600),
+    ("/var/lib/kubelet/kubeadm-flags.env", "files-kubelet-config", 0o600),
+];
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if !context.has_kubelet() {
+        return;
+    }
+    sink.directory(&[], STAGED, Access::root(0o700));
+    sink.directory(&[], PATCHES, Access::root(0o700));
+    let no_static_pods =
+        !context.is_control_plane() && context.on("kubelet-no-static-pods-on-workers");
+    let mut controls = vec!["kubelet-read-only-port"];
+    if no_static_pods {
+        controls.push("kubelet-no-static-pods-on-workers");
+    }
+    sink.template(&controls, &format!("{PATCHES}/kubeletconfiguration0+json.yaml"), |_| {
+        Ok(KubeletPatch { remove_static_pods: no_static_pods })
+    });
+    let joins = ["apiserver-bootstrap-token-lifecycle", "kubelet-no-hostname-override"];
+    sink.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));
+    let drop_in = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
+    sink.template(&["files-kubelet-service"], drop_in, |_| {
+        let family = match context.traits.family {
+            OsFamily::Debian => Family::Debian,
+            OsFamily::RedHat => Family::RedHat,
+        };
+        Ok(KubeletDropIn { family })
+    });
+    for (path, control, mode) in MODES {
+        sink.permissions(&[control], path, mode);
+    }
+    if !context.is_control_plane() {
+        // kubeadm makes it on every node, and nothing is read from it here.
+        let path = "/etc/kubernetes/manifests".to_owned();
+        let access = Access::root(0o700);
+        sink.push(&["files-static-pod-manifests"], ItemKind::Permissions { path, access });
+    }
+}
+
+fn join(context: &Context<'_>) -> KubeadmJoin {
+    let control_plane = context.is_control_plane();
+    KubeadmJoin {
+        kind: if control_plane { JoinKind::ControlPlane } else { JoinKind::Worker },
+        discovery: Text::of(format!("{STAGED}/discovery.conf")),
+        advertise_address: Text::of(context.node.internal_ip()),
+        bind_port: API_PORT,
+        node: kubeadm::registration(context, Way::Join),
+        patches: Text::of(PATCHES),
+    }
+}
+
+/// The cluster's KubeletConfiguration, as `kubeadm init` takes it.
+pub(super) fn config(context: &Context<'_>, facts: &NodeFacts) -> Kubelet {
+    let cluster = &context.inventory.cluster;
+    let suites =
+        if context.on("kubelet-tls-ciphers") { Text::all(CIPHERS.split(',')) } else { Vec::new() };
+    // A container's kernel settings are its host's; a kubelet that insists would not start.
+    let kernel = context.on("kubelet-protect-kernel-defaults") && !context.traits.container;
+    Kubelet {
+        cgroup_driver: if facts.cgroup_version == 2 {
+            CgroupDriver::Systemd
+        } else {
+            CgroupDriver::Cgroupfs
+        },
+        fail_cgroup_v1: !context.inventory.host.lab,
+        cluster_domain: Text::of(&cluster.domain),
+        cluster_dns: Text::all(cluster.service_networks.iter().map(dns)),
+        rotate_certificates: context.on("kubelet-rotate-client-certs"),
+        // Somebody has to sign what the kubelet asks for.
+        server_tls_bootstrap: context.on("kubelet-rotate-server-certs")
+            && kubeadm::cluster_signs(context),
+        serving_files: context.on("kubelet-serving-cert"),
+        cipher_suites: suites,
+        protect_kernel_defaults: kernel,
+        seccomp_default: context.on("kubelet-seccomp-default"),
+        pod_pids_limit: if context.on("kubelet-pod-pids-limit") { 4096 } else { -1 },
+        close_debug_handlers: context.on("kubelet-debug-handlers"),
+        collect_old_images: context.on("policy-old-images-removed"),
+        verify_image_credentials: context.minor() >= 35
+            && context.on("kubelet-image-credential-verification"),
+    }
+}
+
+/// The cluster's DNS has the tenth address of the Service network (kubeadm).
+fn dns(network: &IpNetText) -> std::net::IpAddr {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    match network.0.network() {
+        IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() + 10).into(),
+        IpAddr::V6(a) => Ipv6Addr::from_bits(a.to_bits() + 10).into(),
+    }
+}

@@ -1,0 +1,184 @@
+//! Certificates, keys and kubeconfigs below /etc/kubernetes and /var/lib/kubelet.
+//!
+//! Workers get their kubelet's material and the cluster CA's certificate. The keys of the etcd and
+//! front-proxy CAs reach no node, that of the cluster CA only control planes, and only with
+//! `pki.ca_custody: control-plane`.
+
+use super::context::{Context, Source};
+use super::model::{Access, Content, FileCheck, ItemKind};
+use super::resolve::ResolveError;
+use super::sink::Sink;
+use crate::facts::FileFacts;
+use crate::inventory::CaCustody;
+use crate::pki::kubeconfig::{self, KubeletIdentity};
+use crate::pki::{Ca, Kind, Pair};
+use crate::secret::Secret;
+
+/// Where the kubelet's own client certificate lies. A kubelet that rotates it writes elsewhere
+/// (kubelet-client-current.pem) and prefers that.
+const CLIENT: KubeletIdentity<'_> = KubeletIdentity::Files {
+    cert: "/var/lib/kubelet/pki/client.crt",
+    key: "/var/lib/kubelet/pki/client.key",
+};
+
+const OWNERSHIP: &str = "files-pki-ownership";
+
+/// Leaves of a control plane below /etc/kubernetes/pki, by kubeadm's file names.
+const CONTROL_PLANE: [(Kind, &[&str]); 5] = [
+    (Kind::Apiserver, &["apiserver-tls-serving"]),
+    (Kind::ApiserverKubeletClient, &["apiserver-kubelet-client-cert"]),
+    (Kind::ApiserverEtcdClient, &["apiserver-etcd-mtls"]),
+    (Kind::ApiserverProbe, &["apiserver-authenticated-probes"]),
+    (Kind::FrontProxyClient, &["pki-separate-cas"]),
+];
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if !context.has_kubelet() {
+        return;
+    }
+    sink.directory(&[], "/etc/kubernetes", Access::root(0o755));
+    sink.directory(&[OWNERSHIP], "/etc/kubernetes/pki", Access::root(0o700));
+    sink.directory(&[], "/var/lib/kubelet", Access::root(0o750));
+    sink.directory(&[], "/var/lib/kubelet/pki", Access::root(0o700));
+
+    let ca = "/etc/kubernetes/pki/ca.crt";
+    ours(context, sink, ca, Ca::Cluster);
+    let controls =
+        ["files-kubelet-client-ca", "files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];
+    cert(sink, &controls, ca, |s| Ok(s.material.ca_cert(Ca::Cluster).to_owned()));
+    kubelet(context, sink);
+    if context.is_control_plane() {
+        control_plane(context, sink);
+    }
+}
+
+fn kubelet(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let pairs = [
+        ("/var/lib/kubelet/pki/client", Kind::KubeletClient, "kubelet-rotate-client-certs"),
+        ("/var/lib/kubelet/pki/serving", Kind::KubeletServing, "kubelet-serving-cert"),
+    ];
+    for (path, kind, control) in pairs {
+        pair(context, sink, &[control], path, kind);
+    }
+    secret(sink, &["files-kubelet-kubeconfig"], "/etc/kubernetes/kubelet.conf", |s| {
+        let made = kubeconfig::kubelet(context.inventory, s.material, context.node, CLIENT);
+        made.ok_or_else(|| missing(context, Kind::KubeletClient))
+    });
+    secret(sink, &[], "/etc/kubernetes/kubastion/discovery.conf", |s| {
+        let made = kubeconfig::discovery(context.inventory, s.material, context.node, CLIENT);
+        made.ok_or_else(|| missing(context, Kind::KubeletClient))
+    });
+}
+
+fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
+    for (kind, controls) in CONTROL_PLANE {
+        let path = format!("/etc/kubernetes/pki/{}", kind.profile().file);
+        pair(context, sink, controls, &path, kind);
+    }
+    let cert_controls = ["files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];
+    let key_controls = ["files-pki-key-mode", OWNERSHIP];
+    sink.directory(&[OWNERSHIP], "/etc/kubernetes/pki/etcd", Access::root(0o700));
+    for (path, ca) in [
+        ("/etc/kubernetes/pki/etcd/ca.crt", Ca::Etcd),
+        ("/etc/kubernetes/pki/front-proxy-ca.crt", Ca::FrontProxy),
+    ] {
+        ours(context, sink, path, ca);
+        cert(sink, &cert_controls, path, |s| Ok(s.material.ca_cert(ca).to_owned()));
+    }
+    let key = "/etc/kubernetes/pki/ca.key";
+    match context.inventory.pki.ca_custody {
+        CaCustody::ControlPlane => {
+            secret(sink, &key_controls, key, |s| Ok(s.material.ca(Ca::Cluster).key_pem.clone()));
+        }
+        CaCustody::Operator => {
+            sink.push(&key_controls, ItemKind::Absent { path: key.to_owned() });
+        }
+    }
+    for ca in ["etcd/ca", "front-proxy-ca"] {
+        let path = format!("/etc/kubernetes/pki/{ca}.key");
+        sink.push(&["pki-separate-cas"], ItemKind::Absent { path });
+    }
+    let account = ["apiserver-service-account-key", "kcm-sa-private-key", OWNERSHIP];
+    secret(sink, &account, "/etc/kubernetes/pki/sa.key", |s| {
+        Ok(s.material.service_account_key().clone())
+    });
+    cert(sink, &account, "/etc/kubernetes/pki/sa.pub", |s| {
+        Ok(s.material.service_account_public().to_owned())
+    });
+
+    secret(sink, &["files-admin-kubeconfigs"], "/etc/kubernetes/admin.conf", |s| {
+        let made = kubeconfig::admin(context.inventory, s.material);
+        made.ok_or_else(|| missing(context, Kind::Admin))
+    });
+    secret(sink, &["files-kcm-conf"], "/etc/kubernetes/controller-manager.conf", |s| {
+        let made = kubeconfig::controller_manager(context.inventory, s.material, context.node);
+        made.ok_or_else(|| missing(context, Kind::ControllerManager))
+    });
+    secret(sink, &["files-scheduler-conf"], "/etc/kubernetes/scheduler.conf", |s| {
+        let made = kubeconfig::scheduler(context.inventory, s.material, context.node);
+        made.ok_or_else(|| missing(context, Kind::Scheduler))
+    });
+    let path = "/etc/kubernetes/super-admin.conf".to_owned();
+    sink.push(&["pki-super-admin-removed"], ItemKind::Absent { path });
+}
+
+/// Refuses a node that has another CA: replacing it would cut the node off from its cluster.
+fn ours(context: &Context<'_>, sink: &mut Sink<'_>, path: &str, ca: Ca) {
+    let Some(Source { facts, material }) = context.source else { return };
+    let wanted = Content::Text(material.ca_cert(ca).to_owned()).sha256();
+    if matches!(facts.files.get(path), Some(FileFacts::File { sha256, .. }) if *sha256 != wanted) {
+        sink.errors.push(ResolveError::ForeignCa { path: path.to_owned() });
+    }
+}
+
+fn missing(context: &Context<'_>, kind: Kind) -> ResolveError {
+    ResolveError::Certificate(format!("{} of {}", kind.profile().file, context.node.name))
+}
+
+fn pair(
+    context: &Context<'_>,
+    sink: &mut Sink<'_>,
+    controls: &[&'static str],
+    path: &str,
+    kind: Kind,
+) {
+    let with = |more: &'static str| [controls, &[more, OWNERSHIP][..]].concat();
+    cert(sink, &with("files-pki-cert-mode"), &format!("{path}.crt"), |s| {
+        Ok(held(context, s, kind)?.cert_pem.clone())
+    });
+    secret(sink, &with("files-pki-key-mode"), &format!("{path}.key"), |s| {
+        Ok(held(context, s, kind)?.key_pem.clone())
+    });
+}
+
+/// The node's certificate of a kind.
+pub(super) fn held<'a>(
+    context: &Context<'_>,
+    source: Source<'a>,
+    kind: Kind,
+) -> Result<&'a Pair, ResolveError> {
+    let pair = source.material.node(kind, &context.node.name);
+    pair.ok_or_else(|| missing(context, kind))
+}
+
+fn cert<'a>(
+    sink: &mut Sink<'a>,
+    controls: &[&'static str],
+    path: &str,
+    content: impl FnOnce(Source<'a>) -> Result<String, ResolveError>,
+) {
+    sink.content(controls, path, Access::root(0o600), FileCheck::None, |s| {
+        Ok(Content::Text(content(s)?))
+    });
+}
+
+fn secret<'a>(
+    sink: &mut Sink<'a>,
+    controls: &[&'static str],
+    path: &str,
+    content: impl FnOnce(Source<'a>) -> Result<Secret<Vec<u8>>, ResolveError>,
+) {
+    sink.content(controls, path, Access::root(0o600), FileCheck::None, |s| {
+        Ok(Content::Secret(content(s)?))
+    });
+}

@@ -1,0 +1,139 @@
+//! containerd and the bridge network.
+
+use super::context::Context;
+use super::model::{Access, Content, FileCheck, ItemKind, OnChange};
+use super::resolve::ResolveError;
+use super::sink::{Sink, Unit, text};
+use super::version::Version;
+use crate::facts::NodeFacts;
+use crate::inventory::{Cni, Inventory, Role};
+use crate::render::Text;
+use crate::render::input::runtime::{
+    BridgeNetwork, CniBinKey, Containerd1, Containerd2, RegistryHosts,
+};
+
+const CONFIG: &str = "/etc/containerd/config.toml";
+const CONTROLS: &[&str] = &["containerd-config-permissions", "containerd-runtime-hardening"];
+const CNI: &[&str] = &["files-cni"];
+
+/// Image of the pod sandbox by Kubernetes minor, as kubeadm has it.
+const SANDBOX: [(std::ops::RangeInclusive<u16>, &str); 2] =
+    [(34..=35, "registry.k8s.io/pause:3.10.1"), (36..=37, "registry.k8s.io/pause:3.10.2")];
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if !context.has_kubelet() {
+        return;
+    }
+    sink.directory(&[], "/etc/containerd", Access::root(0o755));
+    sink.content(CONTROLS, CONFIG, Access::root(0o600), FileCheck::None, |source| {
+        Ok(Content::Text(config(context, source.facts)?))
+    });
+    for (registry, mirrors) in &context.inventory.runtime.registry_mirrors {
+        let path = format!("/etc/containerd/certs.d/{registry}/hosts.toml");
+        sink.template(&["containerd-runtime-hardening"], &path, |_| {
+            Ok(RegistryHosts { mirrors: Text::all(mirrors) })
+        });
+    }
+    let unit = Unit {
+        on_change: OnChange::Restart,
+        watches: vec![CONFIG.to_owned()],
+        ..Unit::running("containerd.service")
+    };
+    sink.packaged_unit(CONTROLS, "containerd", unit);
+    let socket = Access::root(0o660);
+    let path = "/run/containerd/containerd.sock".to_owned();
+    sink.push(&["containerd-config-permissions"], ItemKind::Permissions { path, access: socket });
+    cni(context, sink);
+    if let Some(facts) = context.facts()
+        && context.minor() >= 37
+        && version(facts).is_some_and(|v| v < Version(2, 0, 0))
+    {
+        sink.note("this containerd is too old for the kubelet of Kubernetes 1.37, which wants 2.0");
+    }
+}
+
+fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
+    sink.directory(CNI, "/etc/cni/net.d", Access::root(0o700));
+    if context.inventory.runtime.cni != Cni::Bridge {
+        return;
+    }
+    sink.template(CNI, "/etc/cni/net.d/10-kubastion.conflist", |_| {
+        let subnets = subnets(context)?;
+        let default = |n: &ipnet::IpNet| if n.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+        let routes = subnets.iter().map(default);
+        Ok(BridgeNetwork { routes: Text::all(routes), subnets: Text::all(&subnets) })
+    });
+    if context.facts().is_some() {
+        sink.note(
+            "the bridge CNI enforces no NetworkPolicy: network-cni-with-policies needs another one",
+        );
+    }
+}
+
+/// The node's part of each pod network: by its place among the nodes with a kubelet, /24 or /64.
+fn subnets(context: &Context<'_>) -> Result<Vec<ipnet::IpNet>, ResolveError> {
+    let Inventory { nodes, cluster, .. } = context.inventory;
+    let kubelets =
+        nodes.iter().filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Worker));
+    let mut names: Vec<_> = kubelets.map(|n| &n.name).collect();
+    names.sort();
+    let place = names.iter().position(|n| **n == context.node.name).unwrap_or_default();
+    let part = |network: &crate::inventory::IpNetText| {
+        let length = if network.0.addr().is_ipv4() { 24 } else { 64 };
+        let parts = network.0.trunc().subnets(length.max(network.0.prefix_len()));
+        parts.ok().and_then(|mut p| p.nth(place)).ok_or_else(|| ResolveError::PodNetwork {
+            network: network.to_string(),
+            nodes: names.len(),
+        })
+    };
+    cluster.pod_networks.iter().map(part).collect()
+}
+
+fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveError> {
+    let minor = context.minor();
+    let sandbox = SANDBOX.iter().find(|(minors, _)| minors.contains(&minor));
+    let sandbox_image = Text::of(sandbox.expect("the table covers all supported minors").1);
+    // Version 1 of the hierarchy is met in labs only; there nobody else manages it.
+    let systemd_cgroup = facts.cgroup_version == 2;
+    // Where SELinux is off, containerd says so in its log and goes on.
+    let selinux = !context.is_debian() && !context.traits.container;
+    let restrict_oom_score_adj = context.inventory.host.lab;
+    let cni_bin_dir = Text::of(match (context.inventory.runtime.cni, context.is_debian()) {
+        // What others install goes to the upstream place.
+        (Cni::None, _) => "/opt/cni/bin",
+        (Cni::Bridge, true) => "/usr/lib/cni",
+        (Cni::Bridge, false) => "/usr/libexec/cni",
+    });
+    // Version 2 of the format is read by 2.x too: right for a node whose release is not known yet.
+    let version = version(facts).unwrap_or(Version(1, 7, 0));
+    if version < Version(2, 0, 0) {
+        let input = Containerd1 {
+            sandbox_image,
+            systemd_cgroup,
+            selinux,
+            restrict_oom_score_adj,
+            cni_bin_dir,
+        };
+        return text(CONFIG, minor, &input);
+    }
+    let cni_bin_key =
+        if version < Version(2, 1, 0) { CniBinKey::BinDir } else { CniBinKey::BinDirs };
+    let input = Containerd2 {
+        sandbox_image,
+        systemd_cgroup,
+        selinux,
+        restrict_oom_score_adj,
+        cni_bin_dir,
+        cni_bin_key,
+    };
+    text(CONFIG, minor, &input)
+}
+
+/// What the program says, or its package.
+fn version(facts: &NodeFacts) -> Option<Version> {
+    let said = facts.versions.get("containerd").and_then(|v| Version::in_text(v));
+    said.or_else(|| {
+        let packages = ["containerd", "containerd.io"];
+        packages.iter().find_map(|p| Version::of_package(facts.packages.get(*p)?))
+    })
+}

@@ -1,0 +1,303 @@
+//! Inputs of templates/kubeadm, templates/kubelet and templates/apiserver.
+
+use serde::Serialize;
+
+use super::etcd::Flag;
+use super::host::input;
+use crate::render::{Input, Text};
+
+/// kubeadm's InitConfiguration.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubeadmInit {
+    /// Address of this API server.
+    pub advertise_address: Text,
+    /// Port of this API server.
+    pub bind_port: u16,
+    /// The node.
+    pub node: Registration,
+    /// Directory of kubeadm patches.
+    pub patches: Text,
+}
+input!(KubeadmInit, "kubeadm/init.yaml");
+
+/// kubeadm's JoinConfiguration.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubeadmJoin {
+    /// What the node joins as.
+    pub kind: JoinKind,
+    /// Kubeconfig that says where the cluster is.
+    pub discovery: Text,
+    /// Address of this API server, on a control plane.
+    pub advertise_address: Text,
+    /// Port of this API server, on a control plane.
+    pub bind_port: u16,
+    /// The node.
+    pub node: Registration,
+    /// Directory of kubeadm patches.
+    pub patches: Text,
+}
+input!(KubeadmJoin, "kubeadm/join.yaml");
+
+/// What a node joins as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JoinKind {
+    /// With an API server of its own.
+    ControlPlane,
+    /// Without.
+    Worker,
+}
+
+/// How a node registers itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct Registration {
+    /// Node name.
+    pub name: Text,
+    /// Taints; none means none, not kubeadm's default.
+    pub taints: Vec<Taint>,
+    /// Flags of the kubelet.
+    pub kubelet_args: Vec<Flag>,
+    /// Preflight checks of kubeadm whose findings are known and meant.
+    pub ignored_preflight: Vec<Text>,
+}
+
+/// A taint.
+#[derive(Debug, Clone, Serialize)]
+pub struct Taint {
+    /// Key.
+    pub key: Text,
+    /// Value, may be empty.
+    pub value: Text,
+    /// Effect.
+    pub effect: Text,
+}
+
+/// kubeadm's ClusterConfiguration.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubeadmCluster {
+    /// Name.
+    pub cluster_name: Text,
+    /// `v1.MINOR.PATCH`.
+    pub kubernetes_version: Text,
+    /// Endpoint of all API servers, `host:port`.
+    pub endpoint: Text,
+    /// For certificates that kubeadm itself issues.
+    pub algorithm: KubeadmAlgorithm,
+    /// Hours.
+    pub leaf_hours: u32,
+    /// Hours.
+    pub ca_hours: u32,
+    /// DNS domain.
+    pub domain: Text,
+    /// Pod networks with commas.
+    pub pod_subnets: Text,
+    /// Service networks with commas.
+    pub service_subnets: Text,
+    /// etcd clients' URLs.
+    pub etcd_endpoints: Vec<Text>,
+    /// Names in the API server's certificate beside kubeadm's own.
+    pub cert_sans: Vec<Text>,
+    /// Flags.
+    pub apiserver_args: Vec<Flag>,
+    /// Directories that the API server sees under the same path.
+    pub apiserver_volumes: Vec<Volume>,
+    /// Flags.
+    pub controller_manager_args: Vec<Flag>,
+    /// Flags.
+    pub scheduler_args: Vec<Flag>,
+}
+input!(KubeadmCluster, "kubeadm/cluster.yaml");
+
+/// `encryptionAlgorithm` of kubeadm v1beta4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum KubeadmAlgorithm {
+    /// ECDSA on P-256.
+    #[serde(rename = "ECDSA-P256")]
+    EcdsaP256,
+    /// ECDSA on P-384.
+    #[serde(rename = "ECDSA-P384")]
+    EcdsaP384,
+    /// RSA with 3072 bits.
+    #[serde(rename = "RSA-3072")]
+    Rsa3072,
+    /// RSA with 4096 bits.
+    #[serde(rename = "RSA-4096")]
+    Rsa4096,
+}
+
+/// A directory of the host in a static pod.
+#[derive(Debug, Clone, Serialize)]
+pub struct Volume {
+    /// Name.
+    pub name: Text,
+    /// Path, the same on both sides: scanners open a flag's path on the host.
+    pub path: Text,
+    /// Read only.
+    pub read_only: bool,
+    /// `pathType`.
+    pub kind: VolumeKind,
+}
+
+/// Type of a hostPath volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum VolumeKind {
+    /// A directory that must be there.
+    Directory,
+}
+
+/// KubeProxyConfiguration.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubeProxy {
+    /// Pod networks with commas.
+    pub cluster_cidr: Text,
+    /// The node is a container that may not change connection tracking.
+    pub lab: bool,
+}
+input!(KubeProxy, "kubeadm/kube-proxy.yaml");
+
+/// KubeletConfiguration.
+#[derive(Debug, Clone, Serialize)]
+pub struct Kubelet {
+    /// Who manages cgroups.
+    pub cgroup_driver: CgroupDriver,
+    /// Whether cgroup v1 is refused.
+    pub fail_cgroup_v1: bool,
+    /// DNS domain.
+    pub cluster_domain: Text,
+    /// Addresses of the cluster's DNS.
+    pub cluster_dns: Vec<Text>,
+    /// Control kubelet-rotate-client-certs.
+    pub rotate_certificates: bool,
+    /// Control kubelet-rotate-server-certs.
+    pub server_tls_bootstrap: bool,
+    /// Control kubelet-serving-cert.
+    pub serving_files: bool,
+    /// Control kubelet-tls-ciphers; empty leaves the default.
+    pub cipher_suites: Vec<Text>,
+    /// Control kubelet-protect-kernel-defaults.
+    pub protect_kernel_defaults: bool,
+    /// Control kubelet-seccomp-default.
+    pub seccomp_default: bool,
+    /// Control kubelet-pod-pids-limit; -1 is no limit.
+    pub pod_pids_limit: i64,
+    /// Control kubelet-debug-handlers.
+    pub close_debug_handlers: bool,
+    /// Control policy-old-images-removed.
+    pub collect_old_images: bool,
+    /// Control kubelet-image-credential-verification, from 1.35 on.
+    pub verify_image_credentials: bool,
+}
+input!(Kubelet, "kubelet/config.yaml");
+
+/// `cgroupDriver`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// systemd.
+    Systemd,
+    /// The kubelet itself.
+    Cgroupfs,
+}
+
+/// kubeadm patch of the kubelet's configuration.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubeletPatch {
+    /// Whether the node runs no static pods.
+    pub remove_static_pods: bool,
+}
+input!(KubeletPatch, "kubelet/patch.yaml");
+
+/// Drop-in of the kubelet's unit.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubeletDropIn {
+    /// Where the distribution keeps settings of services.
+    pub family: Family,
+}
+input!(KubeletDropIn, "kubelet/10-kubeadm.conf");
+
+/// Distribution family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Debian.
+    Debian,
+    /// Red Hat.
+    RedHat,
+}
+
+/// kubeadm patch of the API server's probes.
+#[derive(Debug, Clone, Serialize)]
+pub struct ApiserverProbes {
+    /// Address of the API server.
+    pub host: Text,
+    /// Port of the API server.
+    pub port: u16,
+}
+input!(ApiserverProbes, "apiserver/probes.yaml");
+
+/// kubeadm patch of a control-plane container.
+#[derive(Debug, Clone, Serialize)]
+pub struct SecurityContext {
+    /// Which one.
+    pub component: Component,
+}
+input!(SecurityContext, "kubeadm/security-context.yaml");
+
+/// A control-plane component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Component {
+    /// API server.
+    KubeApiserver,
+    /// Controller manager.
+    KubeControllerManager,
+    /// Scheduler.
+    KubeScheduler,
+}
+
+/// AdmissionConfiguration.
+#[derive(Debug, Clone, Serialize)]
+pub struct Admission {
+    /// Control apiserver-admission-eventratelimit.
+    pub event_rate_limit: bool,
+    /// Control policy-pod-security.
+    pub pod_security: bool,
+    /// Namespaces that pod security leaves alone.
+    pub exempt_namespaces: Vec<Text>,
+}
+input!(Admission, "apiserver/admission.yaml");
+
+/// EncryptionConfiguration. The keys stand in it as names; see `render_secret`.
+#[derive(Debug, Clone, Serialize)]
+pub struct EncryptionConfig {
+    /// Encrypted resources.
+    pub resources: Vec<Text>,
+    /// Provider.
+    pub provider: Provider,
+    /// Socket of the KMS plugin; empty without one.
+    pub kms_endpoint: Text,
+    /// Keys, the one that writes first.
+    pub keys: Vec<NamedKey>,
+}
+input!(EncryptionConfig, "apiserver/encryption.yaml");
+
+/// Encryption provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// XSalsa20-Poly1305.
+    Secretbox,
+    /// AES-CBC.
+    Aescbc,
+    /// A KMS v2 plugin.
+    Kms,
+}
+
+/// A key by name.
+#[derive(Debug, Clone, Serialize)]
+pub struct NamedKey {
+    /// Its name, part of every encrypted value.
+    pub name: Text,
+    /// What stands for the key.
+    pub secret: Text,
+}
