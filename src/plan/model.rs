@@ -404,3 +404,87 @@ impl fmt::Display for Access {
         write!(f, "{:04o} {}:{}", self.mode, self.owner, self.group)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_means_something_to_the_node_gets_into_a_line() {
+        let unit = |name: &str| Step::Unit {
+            name: name.into(),
+            enable: None,
+            run: Some(true),
+            change: OnChange::Restart,
+            mark: None,
+            start: Start::Wait,
+        };
+        assert_eq!(unit("etcd.service").line(0).unwrap(), "unit|etcd.service|-|yes|restart|-|wait");
+        for bad in
+            ["a b", "a|b", "a\nb", "$(reboot)", "`x`", "-f", "a;b", "a'b", "", "a\0b", "\u{e9}"]
+        {
+            assert!(unit(bad).line(0).is_err(), "{bad:?}");
+            assert!(Step::Module { name: bad.into() }.line(0).is_err(), "{bad:?}");
+            let packages = Step::Packages { manager: PackageManager::Apt, names: vec![bad.into()] };
+            assert!(packages.line(0).is_err(), "{bad:?}");
+            let path = format!("/etc/{bad}");
+            if !bad.is_empty() && bad != "-f" {
+                assert!(Step::Remove { path }.line(0).is_err(), "{bad:?}");
+            }
+        }
+        for bad in ["etc/x", "/etc/../shadow", "/etc/./x", ""] {
+            assert!(Step::Remove { path: bad.into() }.line(0).is_err(), "{bad:?}");
+        }
+        let sysctl = |value: &str| Step::Sysctl { key: "net.x".into(), value: value.into() };
+        assert_eq!(sysctl("1 2 3").line(0).unwrap(), "sysctl|net.x|1 2 3");
+        assert!(sysctl("1|2").line(0).is_err() && sysctl("1\n2").line(0).is_err());
+    }
+
+    #[test]
+    fn a_plan_reads_back_and_its_id_covers_every_part_of_it() {
+        let file = NewFile {
+            sha256: "ab".into(),
+            size: 1,
+            access: Access::root(0o600),
+            secret: true,
+            replaces: false,
+        };
+        let step = Step::Files { directory: "/etc".into(), files: [("a".into(), file)].into() };
+        let transaction = Transaction {
+            phase: Phase::Host,
+            confirm_within_s: Some(60),
+            steps: vec![Action { step, controls: ["c".to_owned()].into(), why: "w".into() }],
+            expect: [("/etc/a".into(), None)].into(),
+        };
+        let node = NodePlan {
+            host_key: "SHA256:x".into(),
+            transactions: vec![transaction],
+            notes: vec![],
+        };
+        let stage = Stage {
+            phase: Phase::Host,
+            groups: vec![vec!["n".parse().unwrap()]],
+            gate: Gate::Reachable,
+        };
+        let plan =
+            Plan::new("c".into(), "i".into(), [("n".parse().unwrap(), node)].into(), vec![stage]);
+        let text = serde_json::to_string(&plan).unwrap();
+        let back: Plan = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, plan);
+        assert_eq!(back.digest(), plan.id);
+        for (from, to) in [
+            ("SHA256:x", "SHA256:y"),
+            ("\"ab\"", "\"cd\""),
+            ("384", "420"),
+            ("[\"n\"]", "[]"),
+            ("60", "61"),
+        ] {
+            let forged = text.replacen(from, to, 1);
+            assert_ne!(forged, text, "{from}");
+            let forged: Plan = serde_json::from_str(&forged).unwrap();
+            assert_ne!(forged.digest(), forged.id, "{from}");
+        }
+        let unknown = text.replacen("\"format\":1", "\"format\":1,\"run\":\"x\"", 1);
+        assert!(serde_json::from_str::<Plan>(&unknown).is_err());
+    }
+}

@@ -80,3 +80,83 @@ fn host_groups(inventory: &Inventory, busy: &[&NodeName], etcd: EtcdState) -> Ve
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::{Action, Step, Transaction};
+
+    fn inventory(control_planes: usize, workers: usize) -> Inventory {
+        let mut text = String::from(
+            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\nnodes:\n",
+        );
+        for i in 0..control_planes {
+            text.push_str(&format!(
+                "- {{name: cp{i}, addresses: [10.0.0.{i}], roles: [control-plane]}}\n"
+            ));
+        }
+        for i in 0..workers {
+            text.push_str(&format!(
+                "- {{name: w{i:02}, addresses: [10.0.1.{i}], roles: [worker]}}\n"
+            ));
+        }
+        serde_yaml::from_str(&text).unwrap()
+    }
+
+    fn busy(inventory: &Inventory, phases: &[Phase]) -> BTreeMap<NodeName, NodePlan> {
+        let transaction = |phase| Transaction {
+            phase,
+            confirm_within_s: None,
+            steps: vec![Action {
+                step: Step::SwapOff,
+                controls: BTreeSet::new(),
+                why: String::new(),
+            }],
+            expect: BTreeMap::new(),
+        };
+        inventory
+            .nodes
+            .iter()
+            .map(|n| {
+                let member = n.has_role(Role::ControlPlane);
+                let phases = phases.iter().filter(|p| member || **p != Phase::Etcd);
+                let transactions = phases.map(|p| transaction(*p)).collect();
+                (n.name.clone(), NodePlan { transactions, ..NodePlan::default() })
+            })
+            .collect()
+    }
+
+    proptest! {
+        /// Every busy node is in every one of its stages exactly once; control planes and etcd members
+        /// of a running cluster are never touched two at a time; a canary goes alone.
+        #[test]
+        fn the_order_keeps_its_promises(cps in 1usize..6, workers in 0usize..40, running: bool) {
+            let inventory = inventory(cps, workers);
+            let phases = [Phase::Packages, Phase::Host, Phase::Etcd];
+            let plans = busy(&inventory, &phases);
+            let state = if running { EtcdState::Running } else { EtcdState::Down };
+            let stages = stages(&inventory, &plans, state);
+            prop_assert_eq!(stages.iter().map(|s| s.phase).collect::<Vec<_>>(), phases);
+            for stage in &stages {
+                let all: Vec<&NodeName> = stage.groups.iter().flatten().collect();
+                let distinct: BTreeSet<&NodeName> = all.iter().copied().collect();
+                prop_assert_eq!(all.len(), distinct.len());
+                let wanted = if stage.phase == Phase::Etcd { cps } else { cps + workers };
+                prop_assert_eq!(all.len(), wanted);
+                if stage.phase == Phase::Host {
+                    prop_assert_eq!(stage.groups[0].len(), 1, "a canary goes alone");
+                }
+                if running && stage.phase != Phase::Packages {
+                    for group in &stage.groups {
+                        let serving = group.iter().filter(|n| n.as_str().starts_with("cp")).count();
+                        prop_assert!(serving == 0 || group.len() == 1, "{group:?}");
+                    }
+                }
+            }
+        }
+    }
+}
