@@ -1,3 +1,26 @@
 //! The controls: what is enforced and verified, and which benchmark wants it.
+//!
+//! One file of rows for each component; [`CATALOGUE`] is all of them, sorted. A row's checks are
+//! data ([`check`]); `verify` evaluates them, on what was rendered and on what a node holds alike.
 
+mod apiserver;
+mod catalogue;
+pub mod check;
+mod containerd;
+mod controller_manager;
+mod etcd;
+mod host;
 pub mod ids;
+mod kube_proxy;
+mod kubelet;
+mod model;
+mod network;
+mod pki;
+mod policy;
+mod scheduler;
+
+pub use catalogue::{CATALOGUE, COUNT, find};
+pub use check::{
+    Check, Config, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES, TreeRule,
+};
+pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};

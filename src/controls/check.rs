@@ -1,0 +1,295 @@
+//! The kinds of checks that a control is made of, as data. `verify::judge` evaluates them.
+
+/// One check.
+#[derive(Debug, Clone, Copy)]
+pub enum Check {
+    /// Owner and mode of one path.
+    Path(PathRule),
+    /// Owner and mode of everything below a directory.
+    Tree(TreeRule),
+    /// Nothing is at this path.
+    Gone(&'static str),
+    /// A sysctl has this value.
+    Sysctl(&'static str, &'static str),
+    /// An effective setting of sshd, as `sshd -T` prints it: key and accepted values.
+    Sshd(&'static str, Rule),
+    /// A command-line flag of a daemon, on every running process of it.
+    Flag(Daemon, &'static str, Rule),
+    /// The user that every process of a daemon runs as.
+    RunsAs(Daemon, &'static str),
+    /// A value in a configuration file: its path, and the daemon's flag that would override it.
+    Setting(Config, &'static [&'static str], Rule, Option<&'static str>),
+    /// TCP sockets on this port are bound to loopback addresses only.
+    LoopbackOnly(Daemon, u16),
+    /// Something that takes more than one value to judge.
+    Fact(Fact),
+    /// An attempt over the network, made while verifying.
+    Probe(Probe),
+    /// Objects of the Kubernetes API; in words.
+    Api(&'static str),
+    /// No program can judge it; why, in words.
+    Manual(&'static str),
+}
+
+/// Owner and mode of one path.
+#[derive(Debug, Clone, Copy)]
+pub struct PathRule {
+    /// Absolute path.
+    pub path: &'static str,
+    /// No permission bit beside these may be set.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: &'static str,
+    /// What it means that nothing is there.
+    pub missing: Missing,
+}
+
+/// Owner and mode of everything below a directory, itself included.
+#[derive(Debug, Clone, Copy)]
+pub struct TreeRule {
+    /// Absolute path of the directory.
+    pub dir: &'static str,
+    /// Only regular files with this ending; everything if empty.
+    pub suffix: &'static str,
+    /// No permission bit of a regular file beside these may be set; 0o7777 for any.
+    pub file_mode: u32,
+    /// The same for directories.
+    pub dir_mode: u32,
+    /// Owner and group of everything.
+    pub owner: &'static str,
+    /// What it means that there is no such directory.
+    pub missing: Missing,
+}
+
+/// What it means that a path is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The control does not hold.
+    Fails,
+    /// Kubernetes or the tool behind it is not installed yet; with Kubernetes running, it fails.
+    NotYet,
+    /// There is nothing to protect.
+    Fine,
+}
+
+/// A daemon whose processes are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Daemon {
+    /// kube-apiserver.
+    Apiserver,
+    /// kube-controller-manager.
+    ControllerManager,
+    /// kube-scheduler.
+    Scheduler,
+    /// etcd.
+    Etcd,
+    /// kubelet.
+    Kubelet,
+    /// kube-proxy.
+    KubeProxy,
+    /// containerd.
+    Containerd,
+}
+
+impl Daemon {
+    /// Name of its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Daemon::Apiserver => "kube-apiserver",
+            Daemon::ControllerManager => "kube-controller-manager",
+            Daemon::Scheduler => "kube-scheduler",
+            Daemon::Etcd => "etcd",
+            Daemon::Kubelet => "kubelet",
+            Daemon::KubeProxy => "kube-proxy",
+            Daemon::Containerd => "containerd",
+        }
+    }
+
+    /// Name of its process: the kernel keeps 15 characters (proc(5), `/proc/pid/comm`).
+    pub fn comm(self) -> &'static str {
+        let program = self.program();
+        &program[..program.len().min(15)]
+    }
+}
+
+/// A configuration file whose values are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Config {
+    /// KubeletConfiguration.
+    Kubelet,
+    /// KubeProxyConfiguration; on a kubeadm cluster it lives in a ConfigMap only.
+    KubeProxy,
+}
+
+impl Config {
+    /// Where it is on a node, if it is a file there.
+    pub fn path(self) -> Option<&'static str> {
+        match self {
+            Config::Kubelet => Some("/var/lib/kubelet/config.yaml"),
+            Config::KubeProxy => None,
+        }
+    }
+
+    /// Its `kind`.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Config::Kubelet => "KubeletConfiguration",
+            Config::KubeProxy => "KubeProxyConfiguration",
+        }
+    }
+
+    /// Who reads it.
+    pub fn daemon(self) -> Daemon {
+        match self {
+            Config::Kubelet => Daemon::Kubelet,
+            Config::KubeProxy => Daemon::KubeProxy,
+        }
+    }
+}
+
+/// What a value has to be.
+#[derive(Debug, Clone, Copy)]
+pub enum Rule {
+    /// Given, and exactly this.
+    Is(&'static str),
+    /// Given, and one of these.
+    OneOf(&'static [&'static str]),
+    /// Not given, or exactly this.
+    IsOrAbsent(&'static str),
+    /// Not given.
+    Absent,
+    /// Given and not empty.
+    Given,
+    /// A comma-separated list that holds this.
+    Has(&'static str),
+    /// Not given, or a comma-separated list without this.
+    Lacks(&'static str),
+    /// A comma-separated list that is not empty and holds nothing else.
+    Within(&'static [&'static str]),
+    /// A whole number, this or more.
+    AtLeast(i64),
+    /// A Go duration (`5m0s`) between these, in seconds.
+    Seconds(u64, u64),
+    /// URLs separated by commas, all `https://`.
+    Https,
+    /// URLs separated by commas, all on loopback addresses.
+    LoopbackUrls,
+    /// An address with an optional port, on loopback.
+    Loopback,
+}
+
+/// Something that takes more than one value to judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fact {
+    /// Our nftables table is loaded, as recorded, from a file that drops by default.
+    Firewall,
+    /// No rule of our table lets pods reach the cloud metadata addresses.
+    MetadataBlocked,
+    /// No swap area is active.
+    NoSwap,
+    /// AppArmor or SELinux enforces.
+    MandatoryAccessControl,
+    /// The clock is synchronized.
+    TimeSync,
+    /// The kernel's audit rules watch what Kubernetes keeps on the node.
+    AuditRules,
+    /// Security updates are installed without being asked for.
+    SecurityUpdates,
+    /// containerd's CRI service has no TCP listener.
+    ContainerdNoTcp,
+    /// containerd runs, in a release that Kubernetes supports, with cgroups managed by systemd.
+    ContainerdRuntime,
+    /// The API server's audit policy covers what is sensitive.
+    AuditPolicy,
+    /// Secrets are among the encrypted resources.
+    EncryptedSecrets,
+    /// Each list of encryption providers starts with one that encrypts well.
+    EncryptionProvider,
+    /// The admission configuration limits events.
+    EventRateLimit,
+    /// The admission configuration enforces a Pod Security level.
+    PodSecurity,
+    /// API server probes need no anonymous access.
+    AuthenticatedProbes,
+    /// Anonymous requests are off, or only for the three health paths.
+    AnonymousRequests,
+    /// No client certificate in a kubeconfig on the node belongs to `system:masters`.
+    NoMasters,
+    /// The CAs on the node have different keys.
+    SeparateCas,
+    /// Certificates on the node are strong and far from their end.
+    CertificateLifetimes,
+    /// The kubelet's own files for serving are there, and their certificate names the node.
+    KubeletServingFiles,
+    /// The unit files of the kubelet are root's alone.
+    KubeletUnits,
+    /// A CNI configuration that enforces network policies is installed.
+    CniConfig,
+    /// Logs are sent to another machine.
+    LogForwarding,
+    /// No sshd runs.
+    NoSshd,
+    /// No umbrella of alpha features is on.
+    NoAlpha,
+    /// The directory of kube-apiserver's etcd client files differs from the cluster CA's trust.
+    EtcdOwnCa,
+}
+
+/// An attempt over the network, made while verifying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probe {
+    /// etcd's client port answers nobody without a certificate.
+    EtcdWithoutCertificate,
+    /// etcd's client port refuses a certificate of the cluster CA.
+    EtcdForeignCertificate,
+    /// etcd's client port speaks no plain HTTP.
+    EtcdPlainHttp,
+    /// Each member is healthy for the health-check certificate.
+    EtcdHealthy,
+    /// etcd's client port serves the certificate that the store and the node hold.
+    EtcdServedCertificate,
+    /// etcd's peer port answers nobody without a certificate.
+    EtcdPeerWithoutCertificate,
+    /// etcd's peer port speaks no plain HTTP.
+    EtcdPeerPlainHttp,
+    /// etcd's peer port serves the certificate that the store and the node hold.
+    EtcdPeerServedCertificate,
+    /// etcd refuses TLS 1.1.
+    EtcdOldTls,
+    /// etcd refuses CBC suites and static RSA key exchange.
+    EtcdWeakCiphers,
+    /// Ports of the control plane are closed to nodes that do not need them.
+    ClosedToPeers,
+    /// Ports of the node are closed to the operator's machine.
+    ClosedToOperator,
+    /// A connection to a port on which nothing listens is dropped, not answered.
+    DefaultDrop,
+    /// sshd offers no password to log in with.
+    SshPassword,
+    /// The API server answers 401 to requests without credentials.
+    ApiserverAnonymous,
+    /// The API server speaks no plain HTTP, and nothing listens on its old insecure port.
+    ApiserverPlainHttp,
+    /// The API server refuses TLS 1.1.
+    ApiserverOldTls,
+    /// The API server refuses CBC suites and static RSA key exchange.
+    ApiserverWeakCiphers,
+    /// The kubelet answers 401 to requests without credentials.
+    KubeletAnonymous,
+    /// The kubelet refuses CBC suites and static RSA key exchange.
+    KubeletWeakCiphers,
+}
+
+/// TLS 1.2 suites with forward secrecy and authenticated encryption, in the names of Kubernetes and
+/// etcd. ChaCha20 has two spellings; CIS 4.2.12 knows the short one only.
+pub const STRONG_SUITES: [&str; 8] = [
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+];

@@ -1,0 +1,56 @@
+//! Controls of the container runtime.
+
+use super::check::{Check, Fact, Missing, PathRule};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+
+/// Sorted by id.
+pub(super) static ROWS: [Control; 2] = [
+    Control {
+        id: "containerd-config-permissions",
+        component: Component::Containerd,
+        title: "The container runtime is for root alone",
+        severity: Severity::High,
+        references: References {
+            nsa: "Kubernetes Pod security > Hardening container environments",
+            cis: &[],
+            stig: &[],
+            kubescape: &["C-0074"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Kubelet,
+        minors: ALL_MINORS,
+        needs: Needs::Host,
+        checks: &[
+            Check::Path(PathRule {
+                path: "/etc/containerd/config.toml",
+                mode: 0o600,
+                owner: "root",
+                missing: Missing::Fails,
+            }),
+            Check::Path(PathRule {
+                path: "/run/containerd/containerd.sock",
+                mode: 0o660,
+                owner: "root",
+                missing: Missing::Fails,
+            }),
+            Check::Fact(Fact::ContainerdNoTcp),
+        ],
+    },
+    Control {
+        id: "containerd-runtime-hardening",
+        component: Component::Containerd,
+        title: "The container runtime is supported and confined",
+        severity: Severity::Medium,
+        references: References {
+            nsa: "Kubernetes Pod security > Hardening container environments",
+            cis: &[],
+            stig: &[],
+            kubescape: &["C-0087", "C-0079"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Kubelet,
+        minors: ALL_MINORS,
+        needs: Needs::Host,
+        checks: &[Check::Fact(Fact::ContainerdRuntime)],
+    },
+];

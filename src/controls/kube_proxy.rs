@@ -1,0 +1,72 @@
+//! Controls of kube-proxy.
+
+use super::check::{Check, Config, Daemon, Missing, PathRule, Probe, Rule};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+
+/// Sorted by id.
+pub(super) static ROWS: [Control; 3] = [
+    Control {
+        id: "files-proxy-kubeconfig",
+        component: Component::KubeProxy,
+        title: "A kubeconfig of kube-proxy is for root alone",
+        severity: Severity::Low,
+        references: References {
+            nsa: "Network separation and hardening > Kubeconfig files",
+            cis: &["4.1.3", "4.1.4"],
+            stig: &["V-242447", "V-242448"],
+            kubescape: &["C-0164", "C-0165"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Kubelet,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[Check::Path(PathRule {
+            path: "/etc/kubernetes/proxy.conf",
+            mode: 0o600,
+            owner: "root",
+            missing: Missing::Fine,
+        })],
+    },
+    Control {
+        id: "kube-proxy-healthz-firewalled",
+        component: Component::KubeProxy,
+        title: "kube-proxy's health port is not open to the world",
+        severity: Severity::Low,
+        references: References {
+            nsa: "Network separation and hardening > Worker node segmentation",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Kubelet,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[Check::Probe(Probe::ClosedToOperator)],
+    },
+    Control {
+        id: "kube-proxy-metrics-local",
+        component: Component::KubeProxy,
+        title: "kube-proxy's metrics are local",
+        severity: Severity::Medium,
+        references: References {
+            nsa: "Network separation and hardening > Worker node segmentation",
+            cis: &["4.3.1"],
+            stig: &[],
+            kubescape: &["C-0291"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Kubelet,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Setting(
+                Config::KubeProxy,
+                &["metricsBindAddress"],
+                Rule::Loopback,
+                Some("metrics-bind-address"),
+            ),
+            Check::LoopbackOnly(Daemon::KubeProxy, 10249),
+        ],
+    },
+];
