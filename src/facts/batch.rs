@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::{NodeFacts, WatchList};
+use super::model::{Extra, NodeFacts, WatchList};
 use super::parse::{self, ParseError};
 use crate::inventory::NodeName;
 use crate::transport::{Request, Transport, TransportError};
@@ -91,7 +91,7 @@ pub fn collect(
     parse::facts(node, watch, &output.stdout).map_err(FactsError::Parse)
 }
 
-fn request_lines(watch: &WatchList) -> String {
+pub(super) fn request_lines(watch: &WatchList) -> String {
     let mut lines = String::new();
     let sections = [
         ('F', &watch.files),
@@ -99,11 +99,20 @@ fn request_lines(watch: &WatchList) -> String {
         ('S', &watch.sysctls),
         ('M', &watch.modules),
         ('P', &watch.packages),
+        ('R', &watch.texts),
+        ('T', &watch.trees),
     ];
     for (letter, items) in sections {
         for item in items {
             lines.extend([&letter.to_string(), " ", item, "\n"]);
         }
+    }
+    for extra in &watch.extras {
+        lines.push_str(match extra {
+            Extra::Lsm => "X lsm\n",
+            Extra::Time => "X time\n",
+            Extra::Audit => "X audit\n",
+        });
     }
     for command in COMMANDS {
         lines.extend(["C ", command, "\n"]);

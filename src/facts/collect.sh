@@ -1,5 +1,6 @@
 # Reads facts; changes nothing. The watch list comes on standard input, one item a line:
-# `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`.
+# `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`, and, only where
+# they are asked for, `R path` (the text of a file), `T directory` (everything below it), `X extra`.
 # Answers in sections `@name`; the last line is `@end`.
 set -u
 set -f
@@ -8,7 +9,7 @@ export PATH
 base=/var/lib/kubastion
 nl='
 '
-files= units= sysctls= modules= packages= commands= processes=
+files= units= sysctls= modules= packages= commands= processes= texts= trees= extras=
 while IFS= read -r line; do
     item=${line#? }
     case $line in
@@ -19,6 +20,9 @@ while IFS= read -r line; do
     'P '*) packages="$packages $item" ;;
     'C '*) commands="$commands $item" ;;
     'N '*) processes="$processes $item" ;;
+    'R '*) texts=$texts$item$nl ;;
+    'T '*) trees=$trees$item$nl ;;
+    'X '*) extras="$extras $item" ;;
     esac
 done
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -139,6 +143,38 @@ if [ -n "$processes" ]; then
     done 2>/dev/null
 fi
 set -f
+
+echo @extras
+for x in $extras; do
+    case $x in
+    lsm) grep -s '' /dev/null /sys/kernel/security/lsm /sys/module/apparmor/parameters/enabled /sys/fs/selinux/enforce ;;
+    time)
+        ! have timedatectl || timeout 5 timedatectl show -p NTPSynchronized 2>/dev/null
+        ! have chronyc || echo "chrony=$(timeout 5 chronyc -n -c tracking 2>/dev/null)"
+        ;;
+    audit) ! have auditctl || { auditctl -l 2>/dev/null && echo ok; } | sed 's/^/audit=/' ;;
+    esac
+done
+
+IFS=$nl
+# File names are the node's: each line gets a mark, so that none can look like a section.
+echo @trees
+if [ -n "$trees" ]; then
+    there=
+    for d in $trees; do [ ! -d "$d" ] || there=$there$d$nl; done
+    # shellcheck disable=SC2086
+    {
+        [ -z "$there" ] || find $there -xdev -exec stat -c '%f %U %G %s %n' {} + 2>&1
+        echo "status $?"
+    } | head -n 20000 | sed 's/^/=/'
+fi
+# Each line starts with its path. What looks like a key or a token does not leave the node.
+echo @texts
+# shellcheck disable=SC2086
+[ -z "$texts" ] || grep -H -s -m 5000 '' $texts | sed \
+    -e 's/\(secret"\{0,1\}:\).*/\1 "(redacted)"/' -e 's/\(key-data"\{0,1\}:\).*/\1 "(redacted)"/' \
+    -e 's/\(token"\{0,1\}:\).*/\1 "(redacted)"/' -e 's/\(password"\{0,1\}:\).*/\1 "(redacted)"/'
+IFS=' '
 
 echo @stat
 IFS=$nl

@@ -21,6 +21,40 @@ pub struct WatchList {
     pub packages: BTreeSet<String>,
     /// Local users.
     pub users: BTreeSet<String>,
+    /// Absolute paths of files whose text is read, each of them also in `files`. Values of keys
+    /// named like secrets are taken out on the node. Ask for no file that holds other secrets.
+    pub texts: BTreeSet<String>,
+    /// Absolute paths of directories of which everything below is listed, without following links
+    /// or entering other file systems.
+    pub trees: BTreeSet<String>,
+    /// What costs programs of its own.
+    pub extras: BTreeSet<Extra>,
+}
+
+/// Facts that cost programs of their own and are read only where they are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extra {
+    /// Security modules of the kernel.
+    Lsm,
+    /// Whether the clock is synchronized.
+    Time,
+    /// Loaded audit rules.
+    Audit,
+}
+
+impl WatchList {
+    /// Everything that either list names.
+    pub fn extend(&mut self, other: WatchList) {
+        self.files.extend(other.files);
+        self.units.extend(other.units);
+        self.sysctls.extend(other.sysctls);
+        self.modules.extend(other.modules);
+        self.packages.extend(other.packages);
+        self.users.extend(other.users);
+        self.texts.extend(other.texts);
+        self.trees.extend(other.trees);
+        self.extras.extend(other.extras);
+    }
 }
 
 /// Everything that was read from one node in one batch.
@@ -72,8 +106,8 @@ pub struct NodeFacts {
     pub files: BTreeMap<String, FileFacts>,
     /// The watched users that exist, with uid and gid.
     pub users: BTreeMap<String, UserFacts>,
-    /// Listening sockets.
-    pub listeners: Vec<Listener>,
+    /// Listening sockets; `None` if the node could not tell.
+    pub listeners: Option<Vec<Listener>>,
     /// Effective sshd settings (`sshd -T`): lower-case key to values in order.
     pub sshd: BTreeMap<String, Vec<String>>,
     /// Our nftables table, and a digest of all others.
@@ -84,6 +118,73 @@ pub struct NodeFacts {
     pub processes: BTreeMap<String, Vec<ProcessFacts>>,
     /// Transactions on the node that are not finished.
     pub open_transactions: Vec<OpenTransaction>,
+    /// The text of every watched file that is there; `None` if it could not be read as text, or is
+    /// longer than 5,000 lines.
+    pub texts: BTreeMap<String, Option<String>>,
+    /// Every watched directory that is there, with all below it.
+    pub trees: BTreeMap<String, TreeFacts>,
+    /// Security modules, if they were asked for.
+    pub lsm: Option<LsmFacts>,
+    /// Clock synchronization, if it was asked for.
+    pub time: Option<TimeFacts>,
+    /// Loaded audit rules as `auditctl -l` prints them; `None` if not asked for or not to be had.
+    pub audit_rules: Option<Vec<String>>,
+}
+
+/// Everything below a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TreeFacts {
+    /// Whether the listing is whole and every line of it made sense.
+    pub complete: bool,
+    /// By path, the directory itself included.
+    pub entries: BTreeMap<String, TreeEntry>,
+}
+
+/// An entry of a directory tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeEntry {
+    /// Its type.
+    pub kind: EntryKind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner's name.
+    pub owner: String,
+    /// Group's name.
+    pub group: String,
+}
+
+/// Type of a directory entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Socket, device or pipe.
+    Other,
+}
+
+/// Security modules of the running kernel, from /sys.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LsmFacts {
+    /// Names of active modules; empty if the kernel does not list them.
+    pub active: Vec<String>,
+    /// Whether AppArmor is enabled; `None` if the kernel has none.
+    pub apparmor: Option<bool>,
+    /// Whether SELinux enforces; `None` if the kernel has none.
+    pub selinux_enforcing: Option<bool>,
+}
+
+/// Clock synchronization.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TimeFacts {
+    /// The kernel's flag, as systemd tells it (`NTPSynchronized`).
+    pub synchronized: Option<bool>,
+    /// chrony's leap status (`chronyc tracking`), `Normal` when synchronized.
+    pub chrony: Option<String>,
 }
 
 /// Operating system, from os-release(5).

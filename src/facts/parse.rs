@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::extras;
 use super::model::{
-    FileFacts, Listener, NftFacts, NftRecord, NodeFacts, OpenTransaction, Os, ProcessFacts,
+    Extra, FileFacts, Listener, NftFacts, NftRecord, NodeFacts, OpenTransaction, Os, ProcessFacts,
     UnitFacts, UserFacts, WatchList,
 };
 use crate::inventory::NodeName;
@@ -35,13 +36,13 @@ pub enum ParseError {
     },
 }
 
-fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseError {
+pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseError {
     ParseError::Value { what, found: found.as_ref().chars().take(80).collect() }
 }
 
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 22] = [
     "os",
     "node",
     "commands",
@@ -59,6 +60,9 @@ const SECTIONS: [&str; 19] = [
     "marks",
     "transactions",
     "processes",
+    "extras",
+    "trees",
+    "texts",
     "stat",
     "end",
 ];
@@ -89,8 +93,16 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
     let container = about("container").map(str::to_owned);
     let number = |what, text: &str| text.trim().parse::<u64>().map_err(|_| value_error(what, text));
 
+    let files = files(watch, &sections)?;
+    let extra = |extra: Extra| watch.extras.contains(&extra).then(|| lines("extras"));
+
     Ok(NodeFacts {
         node: node.clone(),
+        texts: extras::texts(watch, &files, lines("texts")),
+        trees: extras::trees(watch, lines("trees")),
+        lsm: extra(Extra::Lsm).map(extras::lsm),
+        time: extra(Extra::Time).map(extras::time),
+        audit_rules: extra(Extra::Audit).and_then(extras::audit_rules),
         hostname,
         os: os(lines("os"))?,
         arch: needed("arch")?.to_owned(),
@@ -121,7 +133,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         modules: modules(watch, lines("modules"), lines("filesystems")),
         sysctls,
         swaps: lines("swaps").iter().map(|l| (*l).to_owned()).collect(),
-        files: files(watch, &sections)?,
+        files,
         users: users(watch, lines("users")),
         listeners: listeners(lines("listeners"))?,
         sshd: sshd(lines("sshd")),
@@ -267,9 +279,10 @@ fn users(watch: &WatchList, lines: &[&str]) -> BTreeMap<String, UserFacts> {
         .collect()
 }
 
-fn listeners(lines: &[&str]) -> Result<Vec<Listener>, ParseError> {
+/// `ss -Hlntu`. Nothing, if it did not run to its end.
+fn listeners(lines: &[&str]) -> Result<Option<Vec<Listener>>, ParseError> {
     let Some(("ok", lines)) = lines.split_last().map(|(l, rest)| (*l, rest)) else {
-        return Err(value_error("listening sockets", "ss did not run"));
+        return Ok(None);
     };
     let mut found = BTreeSet::new();
     for line in lines {
@@ -287,7 +300,7 @@ fn listeners(lines: &[&str]) -> Result<Vec<Listener>, ParseError> {
             port: port.parse().map_err(|_| value_error("listening socket", line))?,
         });
     }
-    Ok(found.into_iter().collect())
+    Ok(Some(found.into_iter().collect()))
 }
 
 /// `sshd -T`: `key value`, some keys several times. Empty if it did not run to its end.
@@ -460,12 +473,7 @@ mod tests {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        for f in &w.files {
-            writeln!(stdin, "F {f}").unwrap();
-        }
-        for s in &w.sysctls {
-            writeln!(stdin, "S {s}").unwrap();
-        }
+        stdin.write_all(super::super::batch::request_lines(w).as_bytes()).unwrap();
         drop(stdin);
         child.wait_with_output().unwrap().stdout
     }
@@ -492,6 +500,37 @@ mod tests {
         assert!(matches!(f.files["/dev/null"], FileFacts::Other { .. }));
         assert!(["0", "1"].contains(&f.sysctls["net.ipv4.ip_forward"].as_str()));
         assert!(f.memory_bytes > 0 && f.var_free_bytes > 0 && !f.os.id.is_empty());
+    }
+
+    #[test]
+    fn texts_and_trees_of_this_machine_parse_and_keys_stay_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let config =
+            "keys:\n  - name: k1\n    secret: c2VjcmV0\nclient-key-data: QUJD\ntoken: x\n@stat\n";
+        std::fs::write(path("config"), config).unwrap();
+        std::fs::write(path("json"), "{\"secret\":\"c2VjcmV0\"}").unwrap();
+        std::fs::write(path("evil\n@stat\nname"), "").unwrap();
+        let mut w = WatchList::default();
+        for name in ["config", "json", "gone"] {
+            w.files.insert(path(name));
+            w.texts.insert(path(name));
+        }
+        w.trees.insert(path("").trim_end_matches('/').to_owned());
+        w.extras.extend([Extra::Lsm, Extra::Time, Extra::Audit]);
+        let answer = this_machine(&w);
+        assert!(!String::from_utf8_lossy(&answer).contains("c2VjcmV0"));
+        assert!(!String::from_utf8_lossy(&answer).contains("QUJD"));
+        let f = facts(&name(), &w, &answer).unwrap();
+        let text = f.texts[&path("config")].as_deref().unwrap();
+        assert!(text.contains("name: k1") && text.ends_with("@stat\n"), "{text}");
+        assert!(
+            serde_yaml::from_str::<serde_yaml::Value>(text.trim_end_matches("@stat\n")).is_ok()
+        );
+        assert!(!f.texts.contains_key(&path("gone")));
+        let tree = f.trees.values().next().unwrap();
+        assert!(!tree.complete && tree.entries.contains_key(&path("config")));
+        assert!(f.lsm.is_some() && f.time.is_some());
     }
 
     #[test]
