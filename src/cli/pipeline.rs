@@ -1,6 +1,6 @@
 //! The stages up to a plan, as every verb that looks at nodes runs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use super::exit::Exit;
@@ -11,7 +11,7 @@ use crate::apply::settle;
 use crate::clock::Clock;
 use crate::desired::{self, DesiredState};
 use crate::error::Problem;
-use crate::facts::{FactsError, NodeFacts, collect};
+use crate::facts::{FactsError, NodeFacts, WatchList, collect};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Sudo};
 use crate::pki::{self, Ca, Kind, Material, Store};
 use crate::plan::order::{EtcdState, stages};
@@ -139,6 +139,26 @@ fn read(
             problem.hint = t.hint();
         }
         problem
+    })
+}
+
+/// The present texts of some files of a node. Asked for apart from the facts, and only where
+/// somebody wants to see them.
+///
+/// # Errors
+/// If the node cannot be asked.
+pub fn texts(
+    session: &mut dyn Transport,
+    node: &NodeName,
+    paths: BTreeSet<String>,
+) -> Result<BTreeMap<String, Option<String>>, Problem> {
+    if paths.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let watch = WatchList { files: paths.clone(), texts: paths, ..WatchList::default() };
+    collect(session, node, &watch).map(|facts| facts.texts).map_err(|e| {
+        Problem::from_error("the present texts of its files cannot be read", &e)
+            .at(node.to_string())
     })
 }
 

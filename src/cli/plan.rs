@@ -1,5 +1,6 @@
 //! `kubastion plan`: what apply would do. Changes nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::args::{Format, Global};
@@ -8,8 +9,9 @@ use super::output::{pretty, print};
 use super::pipeline::{self, PkiUse, Reach};
 use super::run::Stop;
 use crate::error::Problem;
-use crate::plan::Plan;
+use crate::inventory::NodeName;
 use crate::plan::text::{Detail, render};
+use crate::plan::{Plan, changes};
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +26,9 @@ pub struct Args {
     /// End with 4 if changes are pending.
     #[arg(long)]
     pub exit_code: bool,
+    /// Show what changes inside files; of secrets only that they change.
+    #[arg(long)]
+    pub diff: bool,
     /// Show every step with its reason and its controls.
     #[arg(short, long)]
     pub verbose: bool,
@@ -36,6 +41,7 @@ const HELP: &str =
 Examples:
   kubastion plan
   kubastion plan --verbose --nodes cp1
+  kubastion plan --diff --nodes cp1
   kubastion plan --out change.plan && kubastion apply change.plan
   kubastion plan --exit-code || echo 'changes pending or a node failed'";
 
@@ -58,12 +64,35 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             );
         }
     }
-    let (plan, _) = pipeline::plan(&loaded, &mut fleet, &material);
+    let (plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
+    let mut failed: Vec<Problem> = fleet.lost.values().cloned().collect();
+    let mut diffs: BTreeMap<&NodeName, String> = BTreeMap::new();
+    if args.diff {
+        for (name, node) in plan.nodes.iter().filter(|(_, n)| !n.transactions.is_empty()) {
+            let (Some(seen), Some(wanted)) = (fleet.seen.get_mut(name), desired.nodes.get(name))
+            else {
+                continue;
+            };
+            match pipeline::texts(seen.session.as_mut(), name, changes::replaced(node).collect()) {
+                Ok(old) => {
+                    diffs.insert(name, changes::render(node, wanted, &old));
+                }
+                Err(problem) => failed.push(problem),
+            }
+        }
+    }
     match global.format {
+        Format::Json if args.diff => {
+            print(&pretty(&serde_json::json!({ "plan": plan, "diffs": diffs })))?
+        }
         Format::Json => print(&pretty(&plan))?,
         Format::Text => {
             let detail = if args.verbose { Detail::Steps } else { Detail::Summary };
-            print(&render(&plan, detail))?
+            let mut text = render(&plan, detail);
+            for (name, diff) in &diffs {
+                text.push_str(&format!("\n{name}\n{diff}"));
+            }
+            print(&text)?
         }
     };
     if let Some(file) = &args.out {
@@ -77,9 +106,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             file.display()
         );
     }
-    if !fleet.lost.is_empty() {
-        let problems = fleet.lost.into_values().collect();
-        return Err(Stop { exit: Exit::NodeFailed, problems });
+    if !failed.is_empty() {
+        return Err(Stop { exit: Exit::NodeFailed, problems: failed });
     }
     Ok(if args.exit_code && !plan.is_empty() { Exit::Pending } else { Exit::Done })
 }
