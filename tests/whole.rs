@@ -64,7 +64,8 @@ impl Whole {
         let script = format!(
             "find {PLACES} -xdev \\( -type f -o -type l -o -type d \\) -printf '%y %m %U:%G %p %l\\n' | sort; \
              find {PLACES} -xdev -type f -print0 | sort -z | xargs -0 -r sha256sum; \
-             nft -s list ruleset; cat /proc/sys/net/ipv4/conf/all/send_redirects /proc/sys/net/ipv4/ip_forward"
+             nft list tables | sort; nft -s list table ip theirs; nft -s list table inet kubastion 2>/dev/null; \
+             cat /proc/sys/net/ipv4/conf/all/send_redirects /proc/sys/net/ipv4/ip_forward"
         );
         let nodes = self.lab.node_names();
         nodes.into_iter().map(|n| (n.to_owned(), self.inside(n, &script))).collect()
@@ -90,6 +91,10 @@ impl Whole {
         std::fs::write(&path, text.replace(from, to)).unwrap();
     }
 }
+
+/// A firewall table that is somebody else's.
+const THEIRS: &str = "nft add table ip theirs; \
+    nft add chain ip theirs c '{ type filter hook input priority 7; }'; nft add rule ip theirs c counter";
 
 fn assert_same(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>, what: &str) {
     for (node, before) in a {
@@ -130,7 +135,7 @@ fn from_bare_nodes_to_proven_ones_and_back() {
 fn story(w: &Whole) {
     // A table that is somebody else's.
     for node in w.lab.node_names() {
-        w.inside(node, "nft add table ip theirs; nft add chain ip theirs c '{ type filter hook input priority 7; }'; nft add rule ip theirs c counter");
+        w.inside(node, THEIRS);
     }
     plan_only_looks(w);
     let bare = w.trees();
@@ -140,7 +145,8 @@ fn story(w: &Whole) {
     assert!(out.contains("0 of 4 nodes change"), "{out}");
     let hardened = w.trees();
     the_operator_locks_himself_out(w, &hardened);
-    the_controller_is_killed(w, &hardened);
+    the_controller_is_killed(w, &hardened, Then::Wait);
+    the_controller_is_killed(w, &hardened, Then::Reboot);
     a_lost_node_does_not_stop_the_others(w);
     etcd_members_go_one_at_a_time(w);
     everything_survives_a_reboot(w);
@@ -273,7 +279,14 @@ fn the_operator_locks_himself_out(w: &Whole, hardened: &BTreeMap<String, String>
     w.ends(0, &["plan", "--exit-code"]);
 }
 
-fn the_controller_is_killed(w: &Whole, hardened: &BTreeMap<String, String>) {
+/// What happens to the node after the controller was killed in its confirm window.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Wait,
+    Reboot,
+}
+
+fn the_controller_is_killed(w: &Whole, hardened: &BTreeMap<String, String>, then: Then) {
     let text = std::fs::read_to_string(w.lab.inventory()).unwrap();
     let admin = text.lines().find(|l| l.contains("admin_networks")).unwrap().to_owned();
     w.edit_inventory(&admin, "  admin_networks: [192.0.2.0/24]");
@@ -281,19 +294,32 @@ fn the_controller_is_killed(w: &Whole, hardened: &BTreeMap<String, String>) {
         w.command(&["apply", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let armed =
         || w.inside("w1", "cat /var/lib/kubastion/armed 2>/dev/null; true").trim().to_owned();
+    let locked = || w.inside("w1", "nft list table inet kubastion").contains("192.0.2.0");
     let deadline = Instant::now() + Duration::from_secs(30);
-    while armed().is_empty() {
-        assert!(Instant::now() < deadline, "w1 was never armed");
+    while armed().is_empty() || !locked() {
+        assert!(Instant::now() < deadline, "w1 was never armed and switched");
         std::thread::sleep(Duration::from_millis(20));
     }
     // SIGKILL: nothing can be tidied up.
     child.kill().unwrap();
     child.wait().unwrap();
     w.edit_inventory("  admin_networks: [192.0.2.0/24]", &admin);
-    let deadline = Instant::now() + Duration::from_secs(90);
-    while !armed().is_empty() {
-        assert!(Instant::now() < deadline, "w1 did not go back by itself");
-        std::thread::sleep(Duration::from_millis(200));
+    match then {
+        Then::Wait => {
+            let deadline = Instant::now() + Duration::from_secs(90);
+            while !armed().is_empty() {
+                assert!(Instant::now() < deadline, "w1 did not go back by itself");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+        Then::Reboot => {
+            let boot = w.lab.boot_id("w1").unwrap();
+            w.lab.reboot("w1").unwrap();
+            w.lab.wait_for_next_boot("w1", &boot, Duration::from_secs(60)).unwrap();
+            w.lab.wait_for_ssh("w1", Duration::from_secs(60)).unwrap();
+            assert_eq!(armed(), "");
+            w.inside("w1", THEIRS);
+        }
     }
     assert_same(hardened, &w.trees(), "after a killed controller");
     let (out, _) = w.ends(0, &["runs"]);
@@ -348,7 +374,7 @@ fn everything_survives_a_reboot(w: &Whole) {
         let times: Vec<u64> = order.lines().map(|l| l.parse().unwrap()).collect();
         assert!(times[0] <= times[1], "{node}: the firewall came after sshd: {times:?}");
         // Somebody else's table was not saved by its owner.
-        w.inside(node, "nft add table ip theirs; nft add chain ip theirs c '{ type filter hook input priority 7; }'; nft add rule ip theirs c counter");
+        w.inside(node, THEIRS);
     }
 }
 
