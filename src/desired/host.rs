@@ -134,9 +134,8 @@ pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
 pub(super) fn services(context: &Context<'_>, sink: &mut Sink<'_>) {
     time(context, sink);
     audit(context, sink);
-    let logs = &["host-log-forwarding"];
-    sink.fixed(logs, "/etc/logrotate.d/kubastion", "host/logrotate.conf");
-    sink.packaged_unit(logs, "logrotate", Unit::running("logrotate.timer"));
+    sink.fixed(&[], "/etc/logrotate.d/kubastion", "host/logrotate.conf");
+    sink.packaged_unit(&[], "logrotate", Unit::running("logrotate.timer"));
     if context.inventory.host.security_updates == Switch::On {
         updates(context, sink);
     }

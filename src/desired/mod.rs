@@ -28,3 +28,6 @@ pub use model::*;
 pub use resolve::{ResolveError, resolve};
 pub use switches::wanted;
 pub use watch::{watch, watch_list};
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ const PACKAGES: [Package; 14] = [
     Package { need: Need::Every,   debian: "nftables",         red_hat: "nftables",         command: "",           controls: FIREWALL },
     Package { need: Need::Every,   debian: "chrony",           red_hat: "chrony",           command: "",           controls: &["host-time-sync"] },
     Package { need: Need::Every,   debian: "auditd",           red_hat: "audit",            command: "",           controls: &["host-auditd"] },
-    Package { need: Need::Every,   debian: "logrotate",        red_hat: "logrotate",        command: "",           controls: &["host-log-forwarding"] },
+    Package { need: Need::Every,   debian: "logrotate",        red_hat: "logrotate",        command: "",           controls: &[] },
     Package { need: Need::Updates, debian: "unattended-upgrades", red_hat: "dnf-automatic", command: "",           controls: &["host-updates"] },
     Package { need: Need::Kubelet, debian: "containerd",       red_hat: "",                 command: "containerd", controls: RUNTIME },
     Package { need: Need::Kubelet, debian: "runc",             red_hat: "",                 command: "containerd", controls: RUNTIME },
@@ -58,6 +58,7 @@ pub(super) const HELD: [&str; 6] =
 
 pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let host = &context.inventory.host;
+    let mut noted = std::collections::BTreeSet::new();
     for package in &PACKAGES {
         let needed = match package.need {
             Need::Every => true,
@@ -78,7 +79,8 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             .facts()
             .is_some_and(|f| f.packages.contains_key(name) || f.commands.contains(package.command));
         if name.is_empty() {
-            if context.facts().is_some() && !found {
+            // One program of a kind stands for all: makers ship them together.
+            if context.facts().is_some() && !found && noted.insert(package.command) {
                 sink.note(format!(
                     "{} is needed, and the repositories of this distribution do not have it: install it from its makers' repository",
                     package.debian

@@ -73,6 +73,28 @@ impl Material {
         })
     }
 
+    /// Material for tests: certificates and keys are texts that name themselves, always the same.
+    #[cfg(test)]
+    pub(crate) fn fixture(inventory: &Inventory) -> Self {
+        let pair = |name: &str| Pair {
+            cert_pem: format!("CERTIFICATE {name}\n"),
+            key_pem: Secret::new(format!("PLANTED KEY {name}\n").into_bytes()),
+        };
+        let key = |n: u8| EncryptionKey {
+            name: format!("k{n}"),
+            secret: Secret::new(vec![b'0' + n; KEY_LEN]),
+        };
+        Self {
+            cas: Ca::ALL.into_iter().map(|ca| (ca, pair(ca.file()))).collect(),
+            leaves: wanted(inventory)
+                .into_iter()
+                .map(|w| (w.id.clone(), pair(&w.id.file())))
+                .collect(),
+            service_account: pair("sa"),
+            encryption_keys: vec![key(1), key(2)],
+        }
+    }
+
     /// A node's certificate and key; none if the node's roles do not call for one.
     pub fn node(&self, kind: Kind, node: &NodeName) -> Option<&Pair> {
         self.leaves.get(&CertId::node(kind, node))

@@ -18,6 +18,8 @@ use crate::secret::Secret;
 pub trait Input: Serialize {
     /// Its path below templates/.
     const TEMPLATE: &'static str;
+    /// Its own name, as the catalogue has it.
+    const NAME: &'static str;
 }
 
 /// Why a file could not be rendered. Messages hold no input.
@@ -216,14 +218,11 @@ fn fill(value: &mut Value, texts: &[String]) {
     }
 }
 
-/// Text for a template's tests.
-#[cfg(test)]
-pub(super) fn engine() -> &'static Tera {
-    &ENGINE
-}
-
 impl From<String> for Text {
     fn from(s: String) -> Self {
         Text::of(s)
     }
 }
+
+#[cfg(test)]
+mod tests;

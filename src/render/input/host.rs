@@ -8,6 +8,7 @@ macro_rules! input {
     ($type:ty, $path:literal) => {
         impl Input for $type {
             const TEMPLATE: &'static str = $path;
+            const NAME: &'static str = stringify!($type);
         }
     };
 }

@@ -1,0 +1,96 @@
+//! Everything that a node gets, by Kubernetes minor and role, word for word.
+//!
+//! `UPDATE_GOLDEN=1 cargo test golden` writes the files anew; the difference is for a reviewer.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{INVENTORY, desired, facts, load};
+use crate::desired::{Access, Content, ItemKind, NodeDesired};
+use crate::inventory::KubernetesVersion;
+
+fn access(a: &Access) -> String {
+    format!("{:04o} {}:{}", a.mode, a.owner, a.group)
+}
+
+/// Items as text; a secret is its length.
+fn show(desired: &NodeDesired) -> String {
+    let mut out = String::new();
+    for note in &desired.notes {
+        let _ = writeln!(out, "note: {note}");
+    }
+    for item in &desired.items {
+        let what = match &item.kind {
+            ItemKind::Package { name } => format!("package {name}"),
+            ItemKind::User { name, home } => format!("user {name} {home}"),
+            ItemKind::Directory { path, access: a } => format!("directory {path} {}", access(a)),
+            ItemKind::File { path, access: a, check, .. } => {
+                format!("file {path} {} {check:?}", access(a))
+            }
+            ItemKind::Permissions { path, access: a } => format!("mode {path} {}", access(a)),
+            ItemKind::Absent { path } => format!("absent {path}"),
+            ItemKind::Sysctl { key, value } => format!("sysctl {key} {value}"),
+            ItemKind::Module { name } => format!("module {name}"),
+            ItemKind::SwapOff => "swap off".to_owned(),
+            ItemKind::Firewall { path } => format!("firewall {path}"),
+            ItemKind::Unit { name, enabled, active, on_change, watches, start } => format!(
+                "unit {name} enabled={enabled} active={active} {on_change:?} {start:?} watches={}",
+                watches.join(",")
+            ),
+        };
+        let _ = writeln!(out, "\n{:?} {what}\n  for: {}", item.phase, item.controls.join(" "));
+        match &item.kind {
+            ItemKind::File { content: Content::Text(text), .. } => {
+                for line in text.lines() {
+                    let _ = writeln!(out, "{}", format!("  | {line}").trim_end());
+                }
+            }
+            ItemKind::File { content: Content::Secret(secret), .. } => {
+                let _ = writeln!(out, "  secret of {} bytes", secret.expose().len());
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+fn compare(path: &str, found: &str, problems: &mut Vec<String>) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, found).unwrap();
+        return;
+    }
+    let wanted = std::fs::read_to_string(&file).unwrap_or_default();
+    if wanted != found {
+        let diff = similar::TextDiff::from_lines(wanted.as_str(), found);
+        problems.push(diff.unified_diff().header(path, "now").to_string());
+    }
+}
+
+#[test]
+fn golden_files_hold() {
+    let mut problems = Vec::new();
+    let roles = [("cp-1", "control-plane"), ("e-1", "etcd"), ("w-1", "worker")];
+    for minor in KubernetesVersion::SUPPORTED_MINORS {
+        let mut inventory = load(INVENTORY);
+        inventory.cluster.kubernetes = KubernetesVersion { minor, patch: 2 };
+        for (name, role) in roles {
+            let shown = show(&desired(&inventory, name, &facts(name, "debian 13", None)));
+            compare(&format!("1.{minor}/{role}/items.txt"), &shown, &mut problems);
+        }
+    }
+    let variants = [
+        ("stig", "hardening: { profile: stig }", "debian 13", None),
+        ("red-hat", "", "rocky 9.4", None),
+        ("container", "", "debian 12", Some("systemd-nspawn")),
+    ];
+    for (variant, more, os, container) in variants {
+        let inventory = load(&format!("{INVENTORY}{more}\n"));
+        for (name, role) in roles {
+            let shown = show(&desired(&inventory, name, &facts(name, os, container)));
+            compare(&format!("{variant}/{role}/items.txt"), &shown, &mut problems);
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}

@@ -1,0 +1,119 @@
+//! What nodes get: golden files, coverage of the watch list, who holds which secret.
+
+mod golden;
+mod secrets;
+mod values;
+mod watching;
+
+use std::path::Path;
+
+use super::{Content, ItemKind, NodeDesired, resolve};
+use crate::clock::Clock;
+use crate::controls::ids;
+use crate::facts::NodeFacts;
+use crate::inventory::{Inventory, LoadContext, Node, load_bytes};
+use crate::pki::Material;
+
+/// Two families, dedicated etcd, everything that a file can be made of.
+const INVENTORY: &str = r#"
+version: kubastion/v1
+cluster:
+  name: golden
+  kubernetes: 1.36.2
+  endpoint: api.example:6443
+  extra_sans: [203.0.113.7]
+  pod_networks: [10.244.0.0/16, "fd00:10:244::/56"]
+  service_networks: [10.96.0.0/16, "fd00:10:96::/112"]
+ssh: { user: ops, sudo: passwordless, agent: true, known_hosts: kh }
+firewall:
+  admin_networks: [192.0.2.0/24, "fd00:9::/64"]
+  extra_rules:
+    - { name: node-exporter, roles: [worker], protocol: tcp, ports: [9100], from: [192.0.2.9/32] }
+    - { name: ingress, roles: [worker], protocol: tcp, ports: [80, 30443, 443] }
+etcd: { placement: dedicated }
+runtime:
+  registry_mirrors: { registry.k8s.io: ["https://mirror.example:5000"] }
+host: { ntp_servers: [ntp.example] }
+nodes:
+  - { name: cp-1, addresses: [192.0.2.11, "fd00:1::11"], roles: [control-plane] }
+  - { name: e-1, addresses: [192.0.2.31, "fd00:1::31"], roles: [etcd] }
+  - name: w-1
+    addresses: [192.0.2.21, "fd00:1::21"]
+    roles: [worker]
+    labels: { topology.kubernetes.io/zone: a, node-role.kubernetes.io/edge: "" }
+    taints: ["dedicated=batch:NoSchedule"]
+"#;
+
+/// One machine for everything, IPv4 only, all defaults.
+const SMALL: &str = r#"
+version: kubastion/v1
+cluster: { name: small, kubernetes: 1.36.2, endpoint: "192.0.2.11:6443" }
+ssh: { agent: true, known_hosts: kh }
+nodes:
+  - { name: a, addresses: [192.0.2.11], roles: [control-plane, worker] }
+"#;
+
+pub(super) fn load(text: &str) -> Inventory {
+    let now = time::macros::datetime!(2026-02-01 12:00 UTC);
+    let context = LoadContext { clock: Clock::Fixed(now), known_controls: &ids::ALL, home: None };
+    load_bytes(text.as_bytes(), Path::new("i.yaml"), Path::new("/i"), &context).unwrap().inventory
+}
+
+/// Facts of a machine on which nothing was done yet.
+fn facts(node: &str, os: &str, container: Option<&str>) -> NodeFacts {
+    let (id, version) = os.split_once(' ').unwrap();
+    serde_json::from_value(serde_json::json!({
+        "node": node,
+        "hostname": node,
+        "os": { "id": id, "like": [], "version": version, "pretty": os },
+        "arch": "x86_64",
+        "kernel": "6.12.0",
+        "boot_id": "0",
+        "clock_epoch_s": 0,
+        "systemd": true,
+        "container": container,
+        "cgroup_version": if container.is_some() { 1 } else { 2 },
+        "audit_usable": container.is_none(),
+        "var_free_bytes": 1u64 << 34,
+        "memory_bytes": 1u64 << 33,
+        "commands": [],
+        "packages": {},
+        "units": {},
+        "sysctls": {},
+        "modules": [],
+        "swaps": [],
+        "files": {},
+        "users": {},
+        "listeners": [],
+        "sshd": { "port": ["22"] },
+        "nft": {
+            "usable": true, "own_listing_sha256": null, "recorded": null, "foreign_tables": []
+        },
+        "unit_marks": {},
+        "processes": {},
+        "open_transactions": []
+    }))
+    .unwrap()
+}
+
+fn node<'a>(inventory: &'a Inventory, name: &str) -> &'a Node {
+    inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap()
+}
+
+fn desired(inventory: &Inventory, name: &str, facts: &NodeFacts) -> NodeDesired {
+    let material = Material::fixture(inventory);
+    resolve(inventory, node(inventory, name), facts, &material).unwrap_or_else(|e| panic!("{e:?}"))
+}
+
+/// The content of a file that is there.
+fn file<'a>(desired: &'a NodeDesired, wanted: &str) -> &'a Content {
+    let found = desired.items.iter().find_map(|i| match &i.kind {
+        ItemKind::File { path, content, .. } if path == wanted => Some(content),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("no {wanted}"))
+}
+
+fn text(desired: &NodeDesired, path: &str) -> String {
+    String::from_utf8(file(desired, path).bytes().to_vec()).unwrap()
+}

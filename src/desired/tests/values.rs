@@ -1,0 +1,260 @@
+//! Single values that something depends on.
+
+use proptest::prelude::*;
+
+use super::{INVENTORY, SMALL, desired, facts, load, node, text};
+use crate::desired::{ItemKind, NodeDesired, ResolveError, resolve};
+use crate::facts::{FileFacts, UnitFacts};
+use crate::inventory::{AuditPolicy, FirewallMode, Switch};
+use crate::pki::Material;
+
+const INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
+
+fn small(change: impl FnOnce(&mut crate::inventory::Inventory)) -> NodeDesired {
+    let mut inventory = load(SMALL);
+    change(&mut inventory);
+    desired(&inventory, "a", &facts("a", "debian 13", None))
+}
+
+fn has(desired: &NodeDesired, wanted: &str) -> bool {
+    desired.items.iter().any(|i| match &i.kind {
+        ItemKind::File { path, .. }
+        | ItemKind::Absent { path }
+        | ItemKind::Directory { path, .. } => path == wanted,
+        ItemKind::Unit { name, .. } | ItemKind::Package { name } => name == wanted,
+        ItemKind::Sysctl { key, .. } => key == wanted,
+        _ => false,
+    })
+}
+
+#[test]
+fn settings_of_the_lab_stay_in_the_lab() {
+    let plain = text(&small(|_| {}), INIT);
+    assert!(plain.contains("failCgroupV1: true") && plain.contains("cgroupDriver: systemd"));
+    assert!(!plain.contains("SystemVerification") && !plain.contains("conntrack"));
+    let lab = small(|i| i.host.lab = true);
+    let init = text(&lab, INIT);
+    assert!(init.contains("failCgroupV1: false") && init.contains("SystemVerification"));
+    let config = "/etc/containerd/config.toml";
+    assert!(text(&lab, config).contains("restrict_oom_score_adj = true"));
+    assert!(text(&small(|_| {}), config).contains("restrict_oom_score_adj = false"));
+}
+
+#[test]
+fn a_container_leaves_the_kernel_to_its_host() {
+    let inventory = load(SMALL);
+    let inside = desired(&inventory, "a", &facts("a", "debian 12", Some("systemd-nspawn")));
+    assert!(!has(&inside, "vm.overcommit_memory") && has(&inside, "net.ipv4.ip_forward"));
+    let file = text(&inside, "/etc/sysctl.d/90-kubastion.conf");
+    assert!(!file.contains("kernel.") && !file.contains("vm.") && !file.contains("fs."), "{file}");
+    assert!(
+        !inside.items.iter().any(|i| matches!(i.kind, ItemKind::SwapOff | ItemKind::Module { .. }))
+    );
+    assert!(inside.notes.iter().any(|n| n.contains("container")));
+    assert!(text(&inside, INIT).contains("protectKernelDefaults: false"));
+    assert!(text(&small(|_| {}), INIT).contains("protectKernelDefaults: true"));
+}
+
+#[test]
+fn etcd_gets_a_tls_floor_where_it_knows_one() {
+    let inventory = load(SMALL);
+    let unit = |os: &str, version: Option<&str>| {
+        let mut facts = facts("a", os, None);
+        if let Some(v) = version {
+            facts.packages.insert("etcd-server".into(), v.into());
+        }
+        text(&desired(&inventory, "a", &facts), "/etc/systemd/system/etcd.service")
+    };
+    let floor = "--tls-min-version=TLS1.2";
+    for (os, version, knows) in [
+        ("debian 12", None, false),
+        ("debian 13", None, true),
+        ("debian 12", Some("3.4.23-4+b4"), false),
+        ("debian 12", Some("3.4.25-1"), true),
+        ("debian 12", Some("3.5.7-1"), false),
+        ("debian 12", Some("3.5.30-1"), true),
+        ("rocky 9.4", None, false),
+    ] {
+        assert_eq!(unit(os, version).contains(floor), knows, "{os} {version:?}");
+    }
+    // A built one says its own version.
+    let mut facts = facts("a", "rocky 9.4", None);
+    facts.versions.insert("etcd".into(), "etcd Version: 3.6.8".into());
+    let own = text(&desired(&inventory, "a", &facts), "/etc/systemd/system/etcd.service");
+    assert!(own.contains(floor));
+    // A new member changes what members start from, and restarts none of them.
+    assert!(!own.contains("--initial-cluster"), "{own}");
+}
+
+#[test]
+fn containerd_gets_the_format_it_reads() {
+    let inventory = load(SMALL);
+    let config = |package: &str, version: &str| {
+        let mut facts = facts("a", "debian 13", None);
+        facts.packages.insert(package.into(), version.into());
+        text(&desired(&inventory, "a", &facts), "/etc/containerd/config.toml")
+    };
+    assert!(config("containerd", "1.6.20~ds1-1").contains("version = 2"));
+    assert!(config("containerd", "1.7.24~ds1-6").contains("version = 2"));
+    let v20 = config("containerd.io", "2.0.5-1");
+    assert!(v20.contains("version = 3") && v20.contains("bin_dir =") && !v20.contains("bin_dirs"));
+    let v21 = config("containerd.io", "2.1.9-1");
+    assert!(v21.contains("bin_dirs = [") && !v21.contains("bin_dir ="));
+}
+
+#[test]
+fn a_program_from_elsewhere_is_not_replaced_by_a_package() {
+    let inventory = load(SMALL);
+    let mut facts = facts("a", "debian 13", None);
+    assert!(has(&desired(&inventory, "a", &facts), "containerd"));
+    facts.commands.extend(["containerd".to_owned(), "etcd".to_owned()]);
+    facts.packages.insert("containerd.io".into(), "2.1.9-1".into());
+    let wanted = desired(&inventory, "a", &facts);
+    assert!(!has(&wanted, "containerd") && !has(&wanted, "runc") && !has(&wanted, "etcd-server"));
+}
+
+#[test]
+fn switches_take_settings_out() {
+    let off = |control: &str| {
+        small(|i| {
+            i.hardening.controls.insert(control.into(), Switch::Off);
+        })
+    };
+    assert!(!has(&off("host-ssh-hardening"), "/etc/ssh/sshd_config.d/00-kubastion.conf"));
+    assert!(!has(&off("host-sysctls"), "net.ipv4.tcp_syncookies"));
+    assert!(!text(&off("apiserver-profiling-off"), INIT).contains("apiserver-profiling"));
+    let init = text(&off("apiserver-anonymous-auth"), INIT);
+    assert!(!init.contains("anonymous-auth") && !init.contains("authentication-config"));
+    // The key files stay, whoever judges their modes.
+    let modes = off("files-pki-key-mode");
+    assert!(has(&modes, "/etc/kubernetes/pki/apiserver.key"));
+    // Without patched probes, anonymous requests are answered on the health paths only.
+    let health = off("apiserver-authenticated-probes");
+    let init = text(&health, INIT);
+    assert!(init.contains("authentication-config") && !init.contains("\"anonymous-auth\""));
+    assert!(has(&health, "/etc/kubernetes/config/authentication.yaml"));
+    assert!(!has(&health, "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml"));
+    assert!(has(&small(|_| {}), "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml"));
+}
+
+#[test]
+fn the_firewall_follows_its_mode() {
+    let rules = "/etc/kubastion/firewall.nft";
+    let enforced = text(&small(|_| {}), rules);
+    assert!(enforced.contains("hook input priority filter; policy drop;"));
+    let logged = text(&small(|i| i.firewall.mode = FirewallMode::LogOnly), rules);
+    assert!(logged.contains("hook input priority filter; policy accept;"));
+    assert!(!logged.contains(" drop\n") && !logged.contains("policy drop"), "{logged}");
+    assert!(!has(&small(|i| i.firewall.mode = FirewallMode::Off), rules));
+    // Behind a port forwarding sshd listens elsewhere.
+    let mut inventory = load(SMALL);
+    inventory.ssh.port = 2222;
+    let both = text(&desired(&inventory, "a", &facts("a", "debian 13", None)), rules);
+    assert!(both.contains("tcp dport { 22, 2222 } accept comment \"SSH\""), "{both}");
+}
+
+#[test]
+fn a_node_of_another_cluster_is_refused() {
+    let inventory = load(SMALL);
+    let mut facts = facts("a", "debian 13", None);
+    let foreign = FileFacts::File {
+        mode: 0o644,
+        owner: "root".into(),
+        group: "root".into(),
+        size: 1,
+        sha256: "0".repeat(64),
+    };
+    facts.files.insert("/etc/kubernetes/pki/ca.crt".into(), foreign);
+    let material = Material::fixture(&inventory);
+    let errors = resolve(&inventory, node(&inventory, "a"), &facts, &material).err().unwrap();
+    assert!(matches!(errors[..], [ResolveError::ForeignCa { .. }]), "{errors:?}");
+}
+
+#[test]
+fn a_custom_audit_policy_is_judged() {
+    let with = |text: Option<&str>| {
+        let mut inventory = load(SMALL);
+        inventory.audit.policy = AuditPolicy::Custom;
+        inventory.audit.text = text.map(str::to_owned);
+        let material = Material::fixture(&inventory);
+        let facts = facts("a", "debian 13", None);
+        resolve(&inventory, node(&inventory, "a"), &facts, &material)
+    };
+    for bad in [None, Some(""), Some("a: ["), Some("apiVersion: audit.k8s.io/v1\nkind: Policy\n")] {
+        let errors = with(bad).err().unwrap();
+        assert!(matches!(errors[..], [ResolveError::AuditPolicy(_)]), "{bad:?} {errors:?}");
+    }
+    let good = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{ level: None }]\n";
+    let wanted = with(Some(good)).unwrap();
+    assert_eq!(text(&wanted, "/etc/kubernetes/config/audit-policy.yaml"), good);
+}
+
+#[test]
+fn an_sshd_that_does_not_read_drop_ins_is_noted() {
+    let inventory = load(SMALL);
+    let mut facts = facts("a", "debian 13", None);
+    facts.sshd.insert("passwordauthentication".into(), vec!["yes".into()]);
+    let noted = |facts: &crate::facts::NodeFacts| {
+        desired(&inventory, "a", facts).notes.iter().any(|n| n.contains("Include"))
+    };
+    assert!(!noted(&facts), "before the first apply there is nothing to follow");
+    let ours = FileFacts::File {
+        mode: 0o600,
+        owner: "root".into(),
+        group: "root".into(),
+        size: 1,
+        sha256: "0".repeat(64),
+    };
+    facts.files.insert("/etc/ssh/sshd_config.d/00-kubastion.conf".into(), ours);
+    assert!(noted(&facts));
+}
+
+#[test]
+fn an_ssh_socket_keeps_its_service_as_it_is() {
+    let inventory = load(SMALL);
+    let enabled = |socket: &str| {
+        let mut facts = facts("a", "ubuntu 24.04", None);
+        let unit = UnitFacts { file: socket.into(), ..UnitFacts::default() };
+        facts.units.insert("ssh.socket".into(), unit);
+        let items = desired(&inventory, "a", &facts).items;
+        items.into_iter().find_map(|i| match i.kind {
+            ItemKind::Unit { name, enabled, .. } if name == "ssh.service" => Some(enabled),
+            _ => None,
+        })
+    };
+    assert_eq!(enabled("enabled"), Some(false));
+    assert_eq!(enabled("disabled"), Some(true));
+}
+
+#[test]
+fn the_encryption_provider_stands_where_scanners_look() {
+    let wanted = small(|_| {});
+    let config = text(&wanted, "/etc/kubernetes/enc/encryption.yaml");
+    let after = config.rsplit("providers:\n").next().unwrap();
+    assert!(after.starts_with("  - secretbox:"), "{config}");
+    assert!(!config.contains("identity"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Every label that validation lets through arrives as it is.
+    #[test]
+    fn labels_and_taints_arrive(
+        key in "[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?",
+        value in "([A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?)?",
+    ) {
+        let mut inventory = load(INVENTORY);
+        let worker = inventory.nodes.iter_mut().find(|n| n.name.as_str() == "w-1").unwrap();
+        worker.labels = [(key.clone(), value.clone())].into();
+        worker.taints = vec![format!("{key}={value}:NoExecute")];
+        let wanted = desired(&inventory, "w-1", &facts("w-1", "debian 13", None));
+        let join = text(&wanted, "/etc/kubernetes/kubastion/kubeadm-join.yaml");
+        let parsed: serde_yaml::Value = serde_yaml::from_str(&join).unwrap();
+        let registration = &parsed["nodeRegistration"];
+        let label = format!("{key}={value}");
+        prop_assert_eq!(registration["kubeletExtraArgs"][1]["value"].as_str(), Some(label.as_str()));
+        prop_assert_eq!(registration["taints"][0]["key"].as_str(), Some(key.as_str()));
+        prop_assert_eq!(registration["taints"][0]["value"].as_str(), Some(value.as_str()));
+    }
+}

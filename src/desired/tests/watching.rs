@@ -1,0 +1,106 @@
+//! Whatever a node turns out to be: what it should hold was looked at.
+
+use super::{INVENTORY, SMALL, facts, load};
+use crate::desired::{resolve, watch, watch_list};
+use crate::inventory::{
+    CaCustody, Cni, EncryptionProvider, FirewallMode, Inventory, KubernetesVersion, Profile, Switch,
+};
+use crate::pki::Material;
+
+/// Inventories that differ in what decides about items.
+fn inventories() -> Vec<Inventory> {
+    let mut all = Vec::new();
+    for text in [INVENTORY, SMALL] {
+        for profile in [Profile::Nsa, Profile::Cis, Profile::Stig] {
+            for minor in KubernetesVersion::SUPPORTED_MINORS {
+                let mut inventory = load(text);
+                inventory.hardening.profile = profile;
+                inventory.cluster.kubernetes = KubernetesVersion { minor, patch: 0 };
+                all.push(inventory);
+            }
+        }
+        let mut other = load(text);
+        other.pki.ca_custody = CaCustody::Operator;
+        other.runtime.cni = Cni::None;
+        other.firewall.mode = FirewallMode::LogOnly;
+        other.host.packages = Switch::Off;
+        other.host.security_updates = Switch::Off;
+        other.host.lab = true;
+        other.encryption.provider = EncryptionProvider::Aescbc;
+        let off = ["apiserver-authenticated-probes", "policy-pod-security"];
+        other.hardening.controls = off.map(|c| (c.to_owned(), Switch::Off)).into();
+        all.push(other);
+    }
+    all
+}
+
+#[test]
+fn the_watch_list_covers_every_item() {
+    for inventory in inventories() {
+        let material = Material::fixture(&inventory);
+        for node in &inventory.nodes {
+            let watched = watch(&inventory, node);
+            for os in ["debian 12", "debian 13", "ubuntu 24.04", "rocky 9.4", "fedora 41"] {
+                for container in [None, Some("lxc")] {
+                    for audit in [true, false] {
+                        let mut facts = facts(node.name.as_str(), os, container);
+                        facts.audit_usable = audit;
+                        let desired = resolve(&inventory, node, &facts, &material).unwrap();
+                        let needed = watch_list(&desired.items);
+                        let what = format!("{} {os} {container:?} {audit}", node.name);
+                        assert!(needed.files.is_subset(&watched.files), "{what}");
+                        assert!(needed.units.is_subset(&watched.units), "{what}");
+                        assert!(needed.sysctls.is_subset(&watched.sysctls), "{what}");
+                        assert!(needed.modules.is_subset(&watched.modules), "{what}");
+                        assert!(needed.packages.is_subset(&watched.packages), "{what}");
+                        assert!(needed.users.is_subset(&watched.users), "{what}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn ancestors_are_watched_too() {
+    let inventory = load(SMALL);
+    let watched = watch(&inventory, &inventory.nodes[0]);
+    for path in ["/etc", "/etc/kubernetes/pki", "/var/lib/kubelet/pki", "/etc/systemd/system"] {
+        assert!(watched.files.contains(path), "{path}");
+    }
+    assert!(watched.packages.contains("containerd.io"));
+}
+
+/// The same items twice; and every control on an item is one.
+#[test]
+fn resolving_is_deterministic_and_controls_exist() {
+    let inventory = load(INVENTORY);
+    for node in &inventory.nodes {
+        let facts = facts(node.name.as_str(), "debian 13", None);
+        let (a, b) = (
+            super::desired(&inventory, node.name.as_str(), &facts),
+            super::desired(&inventory, node.name.as_str(), &facts),
+        );
+        let digests = |d: &crate::desired::NodeDesired| -> Vec<String> {
+            d.items
+                .iter()
+                .filter_map(|i| match &i.kind {
+                    crate::desired::ItemKind::File { path, content, .. } => {
+                        Some(format!("{path} {}", content.sha256()))
+                    }
+                    _ => None,
+                })
+                .collect()
+        };
+        assert_eq!(digests(&a), digests(&b));
+        let mut paths = digests(&a);
+        paths.iter_mut().for_each(|p| p.truncate(p.find(' ').unwrap()));
+        let count = paths.len();
+        paths.sort();
+        paths.dedup();
+        assert_eq!(paths.len(), count, "a path stands twice");
+        for control in a.items.iter().flat_map(|i| &i.controls) {
+            assert!(crate::controls::ids::ALL.contains(control), "{control}");
+        }
+    }
+}
