@@ -50,10 +50,12 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             })
         });
     }
+    let path = format!("{CONFIG_DIR}/authentication.yaml");
     if kubeadm::anonymous(context) == Anonymous::HealthOnly {
-        let path = format!("{CONFIG_DIR}/authentication.yaml");
         let controls = [AUX, "apiserver-anonymous-auth"];
         sink.fixed(&controls, &path, "apiserver/authentication.yaml");
+    } else {
+        sink.gone(&path);
     }
     if context.on("apiserver-encryption-config") {
         encryption(context, sink);
@@ -96,25 +98,32 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
 /// Patches of kubeadm's static pods and add-ons
 /// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/control-plane-flags/#patches>).
 fn patches(context: &Context<'_>, sink: &mut Sink<'_>) {
-    if kubeadm::anonymous(context) == Anonymous::Refused {
-        let path = format!("{PATCHES}/kube-apiserver0+json.yaml");
+    let path = format!("{PATCHES}/kube-apiserver0+json.yaml");
+    if kubeadm::anonymous(context) != Anonymous::Refused {
+        sink.gone(&path);
+    } else {
         sink.template(&["apiserver-authenticated-probes"], &path, |_| {
             Ok(ApiserverProbes { host: Text::of(context.node.internal_ip()), port: API_PORT })
         });
-    }
-    if !context.on(WORKLOADS[0]) {
-        return;
     }
     let components = [
         ("kube-apiserver", Component::KubeApiserver),
         ("kube-controller-manager", Component::KubeControllerManager),
         ("kube-scheduler", Component::KubeScheduler),
     ];
+    let wanted = context.on(WORKLOADS[0]);
     for (name, component) in components {
         let path = format!("{PATCHES}/{name}1+strategic.yaml");
-        sink.template(WORKLOADS, &path, |_| Ok(SecurityContext { component }));
+        if wanted {
+            sink.template(WORKLOADS, &path, |_| Ok(SecurityContext { component }));
+        } else {
+            sink.gone(&path);
+        }
     }
     let path = format!("{PATCHES}/corednsdeployment1+strategic.yaml");
+    if !wanted {
+        return sink.gone(&path);
+    }
     sink.fixed(WORKLOADS, &path, "kubeadm/coredns.yaml");
 }
 

@@ -1,7 +1,7 @@
 //! What every subject is worked out from.
 
-use super::switches::wanted;
 use super::traits::Traits;
+use crate::controls;
 use crate::facts::{NodeFacts, OsFamily};
 use crate::inventory::{Inventory, Node, Role};
 use crate::pki::Material;
@@ -26,7 +26,8 @@ pub(super) struct Source<'a> {
 impl<'a> Context<'a> {
     /// Whether a control is wanted.
     pub fn on(&self, control: &str) -> bool {
-        wanted(self.inventory, control)
+        let row = controls::find(control).expect("a test checks the id of every item");
+        row.wanted(&self.inventory.hardening)
     }
 
     pub fn is_control_plane(&self) -> bool {

@@ -157,6 +157,8 @@ fn time(context: &Context<'_>, sink: &mut Sink<'_>) {
             path
         };
         watches.push(path.to_owned());
+    } else if context.is_debian() {
+        sink.gone("/etc/chrony/conf.d/kubastion.conf");
     }
     if context.traits.container {
         return;

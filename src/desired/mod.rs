@@ -19,14 +19,12 @@ mod resolve;
 mod runtime;
 mod sink;
 mod ssh;
-mod switches;
 mod traits;
 mod version;
 pub(crate) mod watch;
 
 pub use model::*;
 pub use resolve::{ResolveError, resolve};
-pub use switches::wanted;
 pub use watch::{watch, watch_list};
 
 #[cfg(test)]

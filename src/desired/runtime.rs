@@ -14,6 +14,7 @@ use crate::render::input::runtime::{
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 const CONTROLS: &[&str] = &["containerd-config-permissions", "containerd-runtime-hardening"];
+const CONFLIST: &str = "/etc/cni/net.d/10-kubastion.conflist";
 const CNI: &[&str] = &["files-cni"];
 
 /// Image of the pod sandbox by Kubernetes minor, as kubeadm has it.
@@ -55,9 +56,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
 fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.directory(CNI, "/etc/cni/net.d", Access::root(0o700));
     if context.inventory.runtime.cni != Cni::Bridge {
+        // It would sort before the one of whoever brings the network.
+        sink.gone(CONFLIST);
         return;
     }
-    sink.template(CNI, "/etc/cni/net.d/10-kubastion.conflist", |_| {
+    sink.template(CNI, CONFLIST, |_| {
         let subnets = subnets(context)?;
         let default = |n: &ipnet::IpNet| if n.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
         let routes = subnets.iter().map(default);

@@ -5,7 +5,6 @@ use super::model::{
     Access, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start,
 };
 use super::resolve::ResolveError;
-use super::switches::wanted;
 use crate::facts::FileFacts;
 use crate::render::{self, Input, RenderError, TEMPLATES};
 
@@ -73,8 +72,7 @@ impl<'a> Sink<'a> {
     /// An item. Whether one whose controls are all switched off stays is its [`Part`]'s to say; one
     /// without controls stays.
     pub fn push(&mut self, controls: &[&'static str], kind: ItemKind) {
-        let inventory = self.context.inventory;
-        let on: Vec<_> = controls.iter().copied().filter(|c| wanted(inventory, c)).collect();
+        let on: Vec<_> = controls.iter().copied().filter(|c| self.context.on(c)).collect();
         let only_hardens = self.part == Part::Hardening
             || matches!(kind, ItemKind::Permissions { .. } | ItemKind::Absent { .. });
         if controls.is_empty() || !on.is_empty() || !only_hardens {
@@ -90,6 +88,11 @@ impl<'a> Sink<'a> {
     pub fn permissions(&mut self, controls: &[&'static str], path: &str, mode: u32) {
         let kind = ItemKind::Permissions { path: path.to_owned(), access: Access::root(mode) };
         self.push(controls, kind);
+    }
+
+    /// A file of ours that another inventory would have put there.
+    pub fn gone(&mut self, path: &str) {
+        self.push(&[], ItemKind::Absent { path: path.to_owned() });
     }
 
     /// A file with content of its own making.

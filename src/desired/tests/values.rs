@@ -18,9 +18,7 @@ fn small(change: impl FnOnce(&mut crate::inventory::Inventory)) -> NodeDesired {
 
 fn has(desired: &NodeDesired, wanted: &str) -> bool {
     desired.items.iter().any(|i| match &i.kind {
-        ItemKind::File { path, .. }
-        | ItemKind::Absent { path }
-        | ItemKind::Directory { path, .. } => path == wanted,
+        ItemKind::File { path, .. } | ItemKind::Directory { path, .. } => path == wanted,
         ItemKind::Unit { name, .. } | ItemKind::Package { name } => name == wanted,
         ItemKind::Sysctl { key, .. } => key == wanted,
         _ => false,
