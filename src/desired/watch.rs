@@ -51,7 +51,7 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
         let context = Context { inventory, node, traits, source: None };
         let mut sink = Sink::new(&context);
         collect(&context, &mut sink);
-        merge(&mut watch, watch_list(&sink.items));
+        watch.extend(watch_list(&sink.items));
     }
     for path in FILES {
         add_path(&mut watch, path);
@@ -60,15 +60,6 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     watch.packages.extend(PACKAGES.map(str::to_owned));
     watch.users.insert("etcd".to_owned());
     watch
-}
-
-fn merge(into: &mut WatchList, from: WatchList) {
-    into.files.extend(from.files);
-    into.units.extend(from.units);
-    into.sysctls.extend(from.sysctls);
-    into.modules.extend(from.modules);
-    into.packages.extend(from.packages);
-    into.users.extend(from.users);
 }
 
 /// What has to be looked at so that the difference to some items can be told.

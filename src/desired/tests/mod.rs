@@ -91,7 +91,12 @@ fn facts(node: &str, os: &str, container: Option<&str>) -> NodeFacts {
         },
         "unit_marks": {},
         "processes": {},
-        "open_transactions": []
+        "open_transactions": [],
+        "texts": {},
+        "trees": {},
+        "lsm": null,
+        "time": null,
+        "audit_rules": null
     }))
     .unwrap()
 }
