@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::context::{Context, Source as Made};
 use super::model::{Access, FileCheck, ItemKind};
 use super::sink::{Sink, Unit};
+use crate::facts::NodeFacts;
 use crate::inventory::{Cni, FirewallMode, FirewallProtocol, FirewallRule, IpNetText, Node, Role};
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
@@ -32,12 +33,17 @@ const CNI_TCP: [u16; 3] = [179, 4240, 5473];
 const METADATA: [(&str, AddressKind); 2] =
     [("169.254.169.254", AddressKind::Ipv4), ("fd00:ec2::254", AddressKind::Ipv6)];
 
+/// Loads the table when the node boots.
+const UNIT: &str = "kubastion-firewall.service";
+
 pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let mode = context.inventory.firewall.mode;
     let controls = controls(context);
     if mode == FirewallMode::Off {
-        if context.facts().is_some_and(|f| f.nft.own_listing_sha256.is_some()) {
-            sink.note("the firewall is off in the inventory, and an earlier table is still loaded: `nft delete table inet kubastion` removes it");
+        sink.push(&[], ItemKind::FirewallAbsent);
+        let there = |f: &NodeFacts| f.units.get(UNIT).is_some_and(|u| u.load == "loaded");
+        if context.facts().is_none_or(there) {
+            sink.unit(&[], Unit { enabled: false, active: false, ..Unit::running(UNIT) });
         }
         return;
     }
@@ -53,7 +59,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let unit = "/etc/systemd/system/kubastion-firewall.service";
     sink.fixed(&controls, unit, "host/kubastion-firewall.service");
     sink.push(&controls, ItemKind::Firewall { path: RULES.to_owned() });
-    sink.unit(&controls, Unit::running("kubastion-firewall.service"));
+    sink.unit(&controls, Unit::running(UNIT));
 }
 
 fn controls(context: &Context<'_>) -> Vec<&'static str> {

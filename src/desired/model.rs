@@ -108,6 +108,8 @@ pub enum ItemKind {
         /// Absolute path of the rules file, itself a [`ItemKind::File`].
         path: String,
     },
+    /// Our nftables table is not loaded.
+    FirewallAbsent,
     /// A systemd unit is in this state.
     Unit {
         /// Unit name with its suffix.

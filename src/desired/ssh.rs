@@ -4,7 +4,8 @@ use super::context::Context;
 use super::model::{FileCheck, OnChange};
 use super::sink::{Sink, Unit};
 use crate::facts::NodeFacts;
-use crate::render::input::host::{RootLogin, Sshd};
+use crate::inventory::{Inventory, JumpHost, Node};
+use crate::render::input::host::{RootLogin, Sshd, TcpForwarding};
 
 /// sshd takes the first value it finds, and reads drop-ins in the order of their names.
 pub(super) const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-kubastion.conf";
@@ -15,8 +16,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let user = context.inventory.ssh.for_node(context.node).user;
     let root_login =
         if user.as_str() == "root" { RootLogin::ProhibitPassword } else { RootLogin::No };
+    let tcp_forwarding = if is_jump_host(context.inventory, context.node) {
+        TcpForwarding::Local
+    } else {
+        TcpForwarding::No
+    };
     sink.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| {
-        Ok(Sshd { root_login, max_auth_tries: 4, login_grace_s: 30 })
+        Ok(Sshd { root_login, max_auth_tries: 4, login_grace_s: 30, tcp_forwarding })
     });
     let name = if context.is_debian() { "ssh.service" } else { "sshd.service" };
     let by_socket = context.facts().is_some_and(|f| is_enabled(f, "ssh.socket"));
@@ -42,6 +48,19 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
 }
 
+/// Whether any node is reached through this one. Forbidding forwarding here would cut those off, and
+/// the confirmation, which looks at this node alone, would not notice.
+fn is_jump_host(inventory: &Inventory, node: &Node) -> bool {
+    let own = inventory.ssh.for_node(node).host;
+    let is_this = |jump: &JumpHost| {
+        let host = jump.host.as_str();
+        host == own.as_str()
+            || host == node.name.as_str()
+            || node.addresses.iter().any(|a| a.to_string() == host)
+    };
+    inventory.nodes.iter().any(|n| inventory.ssh.for_node(n).jump.iter().any(is_this))
+}
+
 fn is_enabled(facts: &NodeFacts, unit: &str) -> bool {
     facts.units.get(unit).is_some_and(|u| u.file == "enabled")
 }
@@ -50,4 +69,28 @@ fn is_enabled(facts: &NodeFacts, unit: &str) -> bool {
 fn is_ignored(context: &Context<'_>, facts: &NodeFacts) -> bool {
     let password = facts.sshd.get("passwordauthentication");
     super::sink::exists(context, DROP_IN) && password.is_some_and(|v| v.iter().any(|v| v == "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_host_is_known_by_name_address_or_ssh_host() {
+        let inventory = |jump: &str| -> Inventory {
+            serde_yaml::from_str(&format!(
+                "version: kubastion/v1\ncluster: {{name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}}\nnodes:\n\
+                 - {{name: a, addresses: [10.0.0.1], roles: [control-plane], ssh: {{host: a.example}}}}\n\
+                 - {{name: b, addresses: [10.0.0.2], roles: [worker], ssh: {{jump: [{{host: {jump}}}]}}}}\n"
+            ))
+            .unwrap()
+        };
+        for jump in ["a", "10.0.0.1", "a.example"] {
+            let i = inventory(jump);
+            assert!(is_jump_host(&i, &i.nodes[0]), "{jump}");
+            assert!(!is_jump_host(&i, &i.nodes[1]), "{jump}");
+        }
+        let i = inventory("bastion.example");
+        assert!(!is_jump_host(&i, &i.nodes[0]));
+    }
 }

@@ -86,7 +86,7 @@ pub fn watch_list(items: &[Item]) -> WatchList {
             ItemKind::Unit { name, .. } => {
                 watch.units.insert(name.clone());
             }
-            ItemKind::SwapOff | ItemKind::Firewall { .. } => {}
+            ItemKind::SwapOff | ItemKind::Firewall { .. } | ItemKind::FirewallAbsent => {}
         }
     }
     watch

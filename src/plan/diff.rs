@@ -215,6 +215,12 @@ fn add(
                 pending.firewall.push(action(step, why.into()));
             }
         }
+        ItemKind::FirewallAbsent => {
+            if facts.nft.own_listing_sha256.is_some() {
+                pending.cuts_access = true;
+                pending.firewall.push(action(Step::FirewallAbsent, "is loaded".into()));
+            }
+        }
         ItemKind::Unit { name, enabled, active, on_change, watches, start } => {
             let mark = (*active && *on_change != OnChange::Nothing)
                 .then(|| config_digest(watches, contents));

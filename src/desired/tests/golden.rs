@@ -33,6 +33,7 @@ fn show(desired: &NodeDesired) -> String {
             ItemKind::Module { name } => format!("module {name}"),
             ItemKind::SwapOff => "swap off".to_owned(),
             ItemKind::Firewall { path } => format!("firewall {path}"),
+            ItemKind::FirewallAbsent => "no firewall".to_owned(),
             ItemKind::Unit { name, enabled, active, on_change, watches, start } => format!(
                 "unit {name} enabled={enabled} active={active} {on_change:?} {start:?} watches={}",
                 watches.join(",")

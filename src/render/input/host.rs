@@ -164,6 +164,8 @@ pub struct Sshd {
     pub max_auth_tries: u8,
     /// Seconds to log in.
     pub login_grace_s: u16,
+    /// Whether connections may be forwarded.
+    pub tcp_forwarding: TcpForwarding,
 }
 input!(Sshd, "host/sshd.conf");
 
@@ -175,6 +177,16 @@ pub enum RootLogin {
     No,
     /// With a key.
     ProhibitPassword,
+}
+
+/// `AllowTcpForwarding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TcpForwarding {
+    /// Not at all.
+    No,
+    /// Towards other hosts, which a jump host has to.
+    Local,
 }
 
 /// auditctl(8) rules.
