@@ -1,6 +1,6 @@
 //! Reaching real nodes: host keys, logins, sudo, jump hosts, and nodes that misbehave.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -270,6 +270,21 @@ fn a_node_dials_and_says_how_it_ended() {
     BufReader::new(&mut stream).read_line(&mut banner).unwrap();
     assert!(banner.starts_with("SSH-2.0-OpenSSH"), "{banner}");
     drop(stream);
+    // Nothing of the node's shell gets into the stream: every one begins with the banner, and ends.
+    for _ in 0..10 {
+        let mut stream = session.dial("127.0.0.1", 22, second).unwrap();
+        let mut first = [0u8; 8];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"SSH-2.0-");
+        stream.write_all(b"SSH-2.0-test\r\n").unwrap();
+        let mut rest = Vec::new();
+        // Until the key exchange of a client that stays silent; what comes is the server's alone.
+        stream.read_exact(&mut [0u8; 40]).unwrap();
+        stream.write_all(b"junkjunkjunkjunk\r\n").unwrap();
+        let _ = stream.read_to_end(&mut rest);
+        let text = String::from_utf8_lossy(&rest);
+        assert!(!text.contains("Terminated") && !text.contains("line 1"), "{text}");
+    }
     let mut ended = |host, port| match session.dial(host, port, second).map(drop) {
         Err(TransportError::Dial { failure, .. }) => failure,
         other => panic!("{other:?}"),

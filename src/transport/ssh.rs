@@ -278,12 +278,14 @@ impl Transport for SshSession {
         let mut channel =
             self.session.channel_session().map_err(|e| step("opening a channel")(e.into()))?;
         // bash's /dev/tcp is the one TCP client that Debian and RHEL both always have, and it works
-        // where sshd forbids forwarding. `timeout` bounds the connect; bash prints the reason.
+        // where sshd forbids forwarding. A second process bounds the connect; bash prints the reason.
+        // Before the stream begins, standard error goes: bash's word that it ended that process
+        // would be part of the stream.
         let relay = format!(
             "command -v bash >/dev/null || {{ echo NOBASH; exit; }}; exec bash -c {}",
             frame::quote(&format!(
-                "(sleep {}; kill $$) 2>/dev/null & t=$!; exec 3<>/dev/tcp/$0/$1 && \
-                 {{ kill $t; echo; echo OPEN; cat <&3 & exec cat >&3; }}",
+                "(sleep {}; kill $$) >/dev/null 2>&1 </dev/null & t=$!; exec 3<>/dev/tcp/$0/$1 && \
+                 {{ exec 2>/dev/null; kill $t; echo; echo OPEN; cat <&3 & exec cat >&3; }}",
                 timeout.as_secs().max(1)
             ))
         );
