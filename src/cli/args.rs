@@ -51,6 +51,11 @@ pub enum Verb {
     Plan(super::plan::Args),
     /// Carry a plan out.
     Apply(super::apply::Args),
+    /// Judge every control on every node, and attack. Changes nothing.
+    Verify(super::verify::Args),
+    /// List and explain the controls.
+    #[command(subcommand)]
+    Controls(super::controls::Command),
     /// List the runs.
     Runs,
     /// Undo a run.

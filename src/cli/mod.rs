@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod args;
+pub mod controls;
 pub mod exit;
 pub mod inventory;
 mod lab;
@@ -12,5 +13,6 @@ pub mod plan;
 mod run;
 pub mod runs;
 pub mod trust;
+pub mod verify;
 
 pub use run::{Stop, main};

@@ -97,8 +97,16 @@ fn window(inventory: &Inventory, nodes: &[&Node]) -> usize {
     if jumps { 8 } else { fleet::WINDOW }
 }
 
-/// Connects to the nodes and reads their facts; one connection and one exec a node.
+/// What is asked of a node.
+pub type Watch = fn(&Inventory, &Node) -> WatchList;
+
+/// Connects to the nodes and reads what a plan needs; one connection and one exec a node.
 pub fn look(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> Fleet {
+    look_at(inventory, nodes, dialer, desired::watch)
+}
+
+/// Connects to the nodes and reads what `watch` names; one connection and one exec a node.
+pub fn look_at(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer, watch: Watch) -> Fleet {
     let results = fleet::each(nodes.to_vec(), window(inventory, nodes), |node| {
         let target = inventory.ssh.for_node(node);
         let mut session = dialer.connect(&target).map_err(|e| {
@@ -108,7 +116,7 @@ pub fn look(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> Flee
             problem.hint = e.hint();
             problem
         })?;
-        let facts = read(session.as_mut(), inventory, node)?;
+        let facts = read(session.as_mut(), node, &watch(inventory, node))?;
         Ok(Seen { session, facts })
     });
     let mut fleet = Fleet { seen: BTreeMap::new(), lost: BTreeMap::new() };
@@ -125,13 +133,8 @@ pub fn look(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> Flee
     fleet
 }
 
-fn read(
-    session: &mut dyn Transport,
-    inventory: &Inventory,
-    node: &Node,
-) -> Result<NodeFacts, Problem> {
-    let watch = desired::watch(inventory, node);
-    collect(session, &node.name, &watch).map_err(|e| {
+fn read(session: &mut dyn Transport, node: &Node, watch: &WatchList) -> Result<NodeFacts, Problem> {
+    collect(session, &node.name, watch).map_err(|e| {
         let mut problem = Problem::from_error("its facts cannot be read", &e)
             .at(node.name.to_string())
             .left("nothing was changed on it");
@@ -187,7 +190,7 @@ impl Fleet {
                         let line = format!("{name}: transaction {id} was left open by an earlier run; it is {state:?} now");
                         said.lock().expect("no thread panics while holding it").push(line);
                     }
-                    read(seen.session.as_mut(), inventory, node)
+                    read(seen.session.as_mut(), node, &desired::watch(inventory, node))
                 });
             (name, result.map(|facts| Seen { facts, ..seen }))
         });

@@ -16,7 +16,7 @@ pub(super) static ROWS: [Control; 32] = [
             stig: &[],
             kubescape: &["C-0123"],
         },
-        profiles: Profiles::All,
+        profiles: Profiles::WithRegistry,
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,

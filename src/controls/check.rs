@@ -154,6 +154,8 @@ pub enum Rule {
     Is(&'static str),
     /// Given, and one of these.
     OneOf(&'static [&'static str]),
+    /// Not given, or one of these.
+    OneOfOrAbsent(&'static [&'static str]),
     /// Not given, or exactly this.
     IsOrAbsent(&'static str),
     /// Not given.

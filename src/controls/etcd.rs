@@ -224,7 +224,11 @@ pub(super) static ROWS: [Control; 11] = [
         minors: ALL_MINORS,
         needs: Needs::Etcd,
         checks: &[
-            Check::Flag(Daemon::Etcd, "tls-min-version", Rule::OneOf(&["TLS1.2", "TLS1.3"])),
+            Check::Flag(
+                Daemon::Etcd,
+                "tls-min-version",
+                Rule::OneOfOrAbsent(&["TLS1.2", "TLS1.3"]),
+            ),
             Check::Flag(Daemon::Etcd, "cipher-suites", Rule::Within(&STRONG_SUITES)),
             Check::Probe(Probe::EtcdOldTls),
             Check::Probe(Probe::EtcdWeakCiphers),

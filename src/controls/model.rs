@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::check::Check;
-use crate::inventory::{Hardening, Inventory, Node, Profile, Role, Switch};
+use crate::inventory::{Inventory, Node, Profile, Role, Switch};
 
 /// One control: something that is to hold, which benchmark wants it, and how it is judged.
 #[derive(Debug, Serialize)]
@@ -142,6 +142,8 @@ impl References {
 pub enum Profiles {
     /// Every profile.
     All,
+    /// Every profile, where the inventory names a registry mirror that images can be pulled from.
+    WithRegistry,
     /// `stig` only.
     Stig,
     /// None: it is on only where the inventory says so.
@@ -198,11 +200,13 @@ pub enum Needs {
 
 impl Control {
     /// Whether the inventory wants the control: its own switch, else the profile.
-    pub fn wanted(&self, hardening: &Hardening) -> bool {
+    pub fn wanted(&self, inventory: &Inventory) -> bool {
+        let hardening = &inventory.hardening;
         match hardening.controls.get(self.id) {
             Some(switch) => *switch == Switch::On,
             None => match self.profiles {
                 Profiles::All => true,
+                Profiles::WithRegistry => !inventory.runtime.registry_mirrors.is_empty(),
                 Profiles::Stig => hardening.profile == Profile::Stig,
                 Profiles::OptIn => false,
             },

@@ -216,7 +216,8 @@ fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
     if kubeadm::anonymous(context) == Anonymous::Refused {
         sink.note("probes of the API server open a TCP connection only: with anonymous requests refused, an HTTP probe would need a certificate");
     }
-    if context.on(kubeadm::ALWAYS_PULL) && !kubeadm::always_pull(context) {
+    let named = context.inventory.hardening.controls.contains_key(kubeadm::ALWAYS_PULL);
+    if !named && !kubeadm::always_pull(context) {
         sink.note("AlwaysPullImages stays off: the inventory names no registry mirror, and every start of a pod would depend on registries outside");
     }
     if policy(context) == AuditPolicy::Stig && context.on("apiserver-audit-policy") {

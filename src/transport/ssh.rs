@@ -79,29 +79,10 @@ impl SshSession {
         let known = target.known_hosts.as_deref().map(read_known_hosts).transpose()?;
         let timeout = Duration::from_secs(u64::from(target.connect_timeout_s));
         let deadline = Instant::now() + timeout;
-        let hops: Vec<Hop<'_>> = target
-            .jump
-            .iter()
-            .map(|j| Hop {
-                host: j.host.as_str(),
-                port: j.port,
-                user: j.user.as_ref().unwrap_or(&target.user).as_str(),
-                key_file: j.key_file.as_deref().or(target.key_file.as_deref()),
-                agent: target.agent,
-                host_keys: &j.host_keys,
-            })
-            .chain(std::iter::once(Hop {
-                host: target.host.as_str(),
-                port: target.port,
-                user: target.user.as_str(),
-                key_file: target.key_file.as_deref(),
-                agent: target.agent,
-                host_keys: &target.host_keys,
-            }))
-            .collect();
+        let hops = hops(target);
 
         let Reached { session, relays, host_key, .. } =
-            reach(&hops, known.as_ref(), deadline, timeout)?;
+            reach(&hops, known.as_ref(), deadline, timeout, Until::LoggedIn)?;
         let last = &hops[hops.len() - 1];
         Ok(Self {
             session,
@@ -278,14 +259,16 @@ impl Transport for SshSession {
         let mut channel =
             self.session.channel_session().map_err(|e| step("opening a channel")(e.into()))?;
         // bash's /dev/tcp is the one TCP client that Debian and RHEL both always have, and it works
-        // where sshd forbids forwarding. A second process bounds the connect; bash prints the reason.
-        // Before the stream begins, standard error goes: bash's word that it ended that process
-        // would be part of the stream.
+        // where sshd forbids forwarding. A timer bounds the connect; bash prints the reason. The
+        // timer holds none of the channel's streams, or a refusal would last as long as a timeout.
+        // Before the stream begins, standard error goes: bash's word that it ended the timer would
+        // be part of the stream.
         let relay = format!(
             "command -v bash >/dev/null || {{ echo NOBASH; exit; }}; exec bash -c {}",
             frame::quote(&format!(
-                "(sleep {}; kill $$) >/dev/null 2>&1 </dev/null & t=$!; exec 3<>/dev/tcp/$0/$1 && \
-                 {{ exec 2>/dev/null; kill $t; echo; echo OPEN; cat <&3 & exec cat >&3; }}",
+                "(sleep {}; kill $$) >/dev/null 2>&1 </dev/null & t=$!; trap 'kill $t' EXIT; \
+                 exec 3<>/dev/tcp/$0/$1 && \
+                 {{ exec 2>/dev/null; trap - EXIT; kill $t; echo; echo OPEN; cat <&3 & exec cat >&3; }}",
                 timeout.as_secs().max(1)
             ))
         );
@@ -415,7 +398,40 @@ fn read_known_hosts(path: &Path) -> Result<KnownHosts, TransportError> {
         .map_err(|e| local(io::Error::new(io::ErrorKind::InvalidData, e.to_string())))
 }
 
-/// A verified and logged-in session to a hop.
+/// The way to a node: its jump hosts, then the node.
+fn hops(target: &SshTarget) -> Vec<Hop<'_>> {
+    target
+        .jump
+        .iter()
+        .map(|j| Hop {
+            host: j.host.as_str(),
+            port: j.port,
+            user: j.user.as_ref().unwrap_or(&target.user).as_str(),
+            key_file: j.key_file.as_deref().or(target.key_file.as_deref()),
+            agent: target.agent,
+            host_keys: &j.host_keys,
+        })
+        .chain(std::iter::once(Hop {
+            host: target.host.as_str(),
+            port: target.port,
+            user: target.user.as_str(),
+            key_file: target.key_file.as_deref(),
+            agent: target.agent,
+            host_keys: &target.host_keys,
+        }))
+        .collect()
+}
+
+/// How far to go on the last hop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Its host key is verified.
+    Verified,
+    /// We are logged in.
+    LoggedIn,
+}
+
+/// A verified and, as far as asked for, logged-in session to a hop.
 struct Reached {
     session: Session,
     /// A duplicate of the socket under the session, for a relay to wait on.
@@ -430,6 +446,7 @@ fn reach(
     known: Option<&KnownHosts>,
     deadline: Instant,
     timeout: Duration,
+    until: Until,
 ) -> Result<Reached, TransportError> {
     let (hop, before) = hops.split_last().expect("a chain has at least the node itself");
     let place = address(hop.host, hop.port);
@@ -444,7 +461,7 @@ fn reach(
         let socket: OwnedFd = if before.is_empty() {
             connect_tcp(hop, deadline)?.into()
         } else {
-            let jump = reach(before, known, deadline, timeout)?;
+            let jump = reach(before, known, deadline, timeout, Until::LoggedIn)?;
             let (relay, socket) =
                 relay::Relay::start(jump.session, jump.socket, hop.host, hop.port, deadline)
                     .map_err(|source| TransportError::Connect {
@@ -468,7 +485,9 @@ fn reach(
         match host_key::judge(&policy, &blob) {
             Ok(host_key) => {
                 set_timeout_until(&session, deadline, timeout)?;
-                login(&session, hop, &place)?;
+                if until == Until::LoggedIn {
+                    login(&session, hop, &place)?;
+                }
                 return Ok(Reached { session, socket: duplicate, relays, host_key });
             }
             Err(refusal) => {
@@ -633,6 +652,35 @@ fn agent_login(session: &Session, user: &str) -> Result<(), (String, Option<ssh2
         }
     }
     Err((format!("{} key(s) of the ssh-agent", keys.len().min(AGENT_KEYS)), last))
+}
+
+/// The ways to log in that a node's sshd offers a user, after its host key was verified; `none` if
+/// it asks for nothing at all. Tries none of them.
+///
+/// # Errors
+/// If the node cannot be reached or its host key is not trusted.
+pub fn offered_methods(
+    target: &SshTarget,
+    user: &str,
+    timeout: Duration,
+) -> Result<Vec<String>, TransportError> {
+    let known = target.known_hosts.as_deref().map(read_known_hosts).transpose()?;
+    let deadline = Instant::now() + timeout;
+    let hops = hops(target);
+    let reached = reach(&hops, known.as_ref(), deadline, timeout, Until::Verified)?;
+    set_timeout_until(&reached.session, deadline, timeout)?;
+    // Asks with the method `none` (RFC 4252 section 5.2); the refusal lists the others.
+    let methods =
+        reached.session.auth_methods(user).map(|m| m.split(',').map(str::to_owned).collect());
+    if reached.session.authenticated() {
+        return Ok(vec!["none".to_owned()]);
+    }
+    methods.map_err(|source| TransportError::Login {
+        address: address(target.host.as_str(), target.port),
+        user: user.to_owned(),
+        tried: "nothing but the question what is offered".to_owned(),
+        source: Some(source),
+    })
 }
 
 /// The host keys a server presents, one for each family of algorithms, without logging in.

@@ -1,0 +1,145 @@
+//! `kubastion verify`: judge every control, and attack. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use super::args::{Format, Global};
+use super::exit::Exit;
+use super::output::{pretty, print};
+use super::pipeline::{self, Reach};
+use super::run::Stop;
+use crate::clock::Clock;
+use crate::controls::Daemon;
+use crate::facts::NodeFacts;
+use crate::inventory::{Inventory, Loaded, NodeName};
+use crate::pki::{Ca, Kind, Material, Store};
+use crate::report::findings::{Detail, summary, text};
+use crate::transport::Transport;
+use crate::verify::probes::{self, Field, Keys, Ports};
+use crate::verify::{self, Observed, Subject, Verification, findings};
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct Args {
+    /// Which nodes, and how they are reached.
+    #[command(flatten)]
+    pub reach: Reach,
+    /// Show every control with everything that was looked at and tried.
+    #[arg(short, long, conflicts_with = "summary")]
+    pub verbose: bool,
+    /// Say in plain words what was proven and what was not.
+    #[arg(long)]
+    pub summary: bool,
+}
+
+const HELP: &str =
+    "Reads the nodes, then attacks them over the network, from this machine and from other nodes.
+Nothing is changed. A control holds only if it was seen to hold: what cannot be looked at
+is unknown, and unknown counts as a failure.
+
+Exit code 5: a control failed or could not be judged. 6: a node did not answer.
+
+Examples:
+  kubastion verify
+  kubastion verify --summary
+  kubastion --format json verify | jq '.findings[] | select(.verdict == \"fail\")'";
+
+/// Runs `kubastion verify`.
+///
+/// # Errors
+/// Every problem of the inventory and of nodes that did not answer. What the others showed is
+/// printed all the same.
+pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+    let loaded = super::inventory::load(global)?;
+    let inventory = &loaded.inventory;
+    let nodes = pipeline::chosen(inventory, &args.reach)?;
+    let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
+    let material = material(&loaded);
+    let fleet = pipeline::look_at(inventory, &nodes, &dialer, verify::watch);
+    let now = Clock::System.now();
+
+    let mut facts: BTreeMap<NodeName, NodeFacts> = BTreeMap::new();
+    let mut sessions: BTreeMap<NodeName, Box<dyn Transport>> = BTreeMap::new();
+    for (name, seen) in fleet.seen {
+        facts.insert(name.clone(), seen.facts);
+        sessions.insert(name, seen.session);
+    }
+    let seen: BTreeMap<NodeName, Observed> =
+        facts.iter().map(|(n, f)| (n.clone(), Observed::from_facts(f))).collect();
+    let keys = material.as_ref().and_then(|m| keys(inventory, m));
+    let field = Field { inventory, seen: &seen, keys: keys.as_ref(), ports: Ports::default() };
+    let attempts = probes::run(&field, sessions);
+
+    let mut found = Vec::new();
+    for node in &nodes {
+        match seen.get(&node.name) {
+            Some(seen) => {
+                let subject = Subject { inventory, node, seen, now };
+                found.extend(verify::of_node(&subject, &attempts));
+            }
+            None => {
+                let why = fleet.lost.get(&node.name).map(|p| p.why.join(": ")).unwrap_or_default();
+                found.extend(verify::unreachable(inventory, node, &why));
+            }
+        }
+    }
+    let api = seen.values().any(|s| s.runs(Daemon::Apiserver));
+    found.extend(findings::of_cluster(inventory, api));
+    let lost = fleet.lost.iter().map(|(n, p)| (n.clone(), p.why.join(": "))).collect();
+    let report = Verification::new(inventory, now, found, attempts, lost);
+
+    match global.format {
+        Format::Json => print(&pretty(&report))?,
+        Format::Text if args.summary => print(&summary(&report))?,
+        Format::Text => {
+            let detail = if args.verbose { Detail::Everything } else { Detail::Short };
+            print(&text(&report, detail))?
+        }
+    };
+    if !fleet.lost.is_empty() {
+        let problems = fleet.lost.into_values().collect();
+        return Err(Stop { exit: Exit::NodeFailed, problems });
+    }
+    Ok(if report.is_bad() { Exit::Findings } else { Exit::Done })
+}
+
+/// What the store holds, due for renewal or not. Without a store, what needs keys is unknown.
+fn material(loaded: &Loaded) -> Option<Material> {
+    let inventory = &loaded.inventory;
+    let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
+    let read = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
+        .and_then(|store| store.contents())
+        .and_then(|contents| Material::from_contents(inventory, &contents));
+    match read {
+        Ok(material) => Some(material),
+        Err(e) => {
+            eprintln!(
+                "the key store cannot be used, so that what needs keys stays unknown: {}",
+                crate::apply::gate::chain(&e)
+            );
+            None
+        }
+    }
+}
+
+/// The keys that attempts on etcd use.
+fn keys(inventory: &Inventory, material: &Material) -> Option<Keys> {
+    let first = inventory.etcd_members().next()?;
+    let health = material.node(Kind::EtcdHealthcheckClient, &first.name)?;
+    let stranger = inventory
+        .nodes
+        .iter()
+        .find_map(|n| material.node(Kind::KubeletClient, &n.name))
+        .or_else(|| material.operator(Kind::Admin))?;
+    let served = inventory.etcd_members().filter_map(|n| {
+        let server = material.node(Kind::EtcdServer, &n.name)?;
+        let peer = material.node(Kind::EtcdPeer, &n.name)?;
+        Some((n.name.clone(), (server.cert_pem.clone(), peer.cert_pem.clone())))
+    });
+    Some(Keys {
+        etcd_ca: material.ca_cert(Ca::Etcd).to_owned(),
+        health: (health.cert_pem.clone(), health.key_pem.clone()),
+        foreign: (stranger.cert_pem.clone(), stranger.key_pem.clone()),
+        served: served.collect(),
+    })
+}

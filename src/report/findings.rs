@@ -1,0 +1,263 @@
+//! What `verify` found, for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::controls::{Probe, find};
+use crate::verify::findings::waiting_for_kubernetes;
+use crate::verify::probes::{Attempt, probe_words};
+use crate::verify::{Evidence, Finding, Outcome, Summary, Verdict, Verification};
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// What failed, what is unknown, what is excepted, and counts.
+    Short,
+    /// Every control with everything that was looked at.
+    Everything,
+}
+
+/// The report: failures first, then what is unknown, then exceptions, then counts.
+pub fn text(report: &Verification, detail: Detail) -> String {
+    let mut out = String::new();
+    let profile = format!("{:?}", report.profile).to_lowercase();
+    let _ = writeln!(out, "cluster {}, profile {profile}, {}", report.cluster, report.time);
+    let by = |outcome: Outcome, excepted: bool| -> Vec<&Finding> {
+        let all = report.findings.iter();
+        all.filter(|f| f.outcome() == outcome && f.exception.is_some() == excepted).collect()
+    };
+    let reachable =
+        |f: &&Finding| f.node.as_ref().is_none_or(|n| !report.unreachable.contains_key(n));
+    section(&mut out, "FAILED", &by(Outcome::Fail, false), detail);
+    if !report.unreachable.is_empty() {
+        out.push_str("\nNOT REACHED: every control of these nodes is unknown\n");
+        for (node, why) in &report.unreachable {
+            let _ = writeln!(out, "  {node}: {why}");
+        }
+    }
+    let unknown: Vec<&Finding> =
+        by(Outcome::Unknown, false).into_iter().filter(reachable).collect();
+    section(&mut out, "UNKNOWN", &unknown, detail);
+    section(&mut out, "FAILED, BY EXCEPTION", &by(Outcome::Fail, true), detail);
+    if detail == Detail::Everything {
+        section(&mut out, "HOLDS", &by(Outcome::Pass, false), detail);
+        section(&mut out, "NOT APPLICABLE", &by(Outcome::NotApplicable, false), detail);
+    }
+    counts(&mut out, report);
+    if detail == Detail::Short {
+        out.push_str("\n--verbose shows everything that was looked at and tried, --summary says it in plain words\n");
+    }
+    out
+}
+
+/// Findings grouped by control; nodes about which the same is to be said share a paragraph.
+fn section(out: &mut String, title: &str, findings: &[&Finding], detail: Detail) {
+    if findings.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{title}");
+    let mut controls: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
+    for f in findings {
+        controls.entry(f.control).or_default().push(f);
+    }
+    // The worst first.
+    let mut groups: Vec<_> = controls.into_iter().collect();
+    groups.sort_by_key(|(id, fs)| (std::cmp::Reverse(fs[0].severity), *id));
+    for (id, fs) in groups {
+        let references = find(id).map(|c| c.references.line()).unwrap_or_default();
+        let references =
+            if references.is_empty() { references } else { format!("  ({references})") };
+        let _ = writeln!(out, "  {id}  {}  {}{references}", fs[0].severity, fs[0].title);
+        let mut said: Vec<(String, Vec<String>)> = Vec::new();
+        for f in fs {
+            let node = f.node.as_ref().map_or("cluster".to_owned(), ToString::to_string);
+            let words = paragraph(f, detail);
+            match said.iter_mut().find(|(w, _)| *w == words) {
+                Some((_, nodes)) => nodes.push(node),
+                None => said.push((words, vec![node])),
+            }
+        }
+        for (words, nodes) in said {
+            let _ = writeln!(out, "    {}", nodes.join(", "));
+            out.push_str(&words);
+        }
+    }
+}
+
+fn paragraph(finding: &Finding, detail: Detail) -> String {
+    let mut out = String::new();
+    let of_interest =
+        |e: &&Evidence| detail == Detail::Everything || e.verdict.outcome() == finding.outcome();
+    let shown: Vec<&Evidence> = finding.evidence.iter().filter(of_interest).collect();
+    if shown.is_empty() {
+        lines(&mut out, None, &finding.verdict);
+    }
+    let mut at = 0;
+    while let Some(e) = shown.get(at) {
+        // What ends the same way is said once.
+        let same = |o: &&&Evidence| o.verdict == e.verdict && o.staged == e.staged;
+        let run = shown[at..].iter().take_while(same).count();
+        let what: Vec<&str> = shown[at..at + run].iter().map(|e| e.what.as_str()).collect();
+        lines(&mut out, Some(&what.join(", ")), &e.verdict);
+        if let (Some(staged), Detail::Everything) = (&e.staged, detail) {
+            let _ = writeln!(out, "        staged: {}", one_line(staged));
+        }
+        at += run;
+    }
+    if let Some(x) = &finding.exception {
+        let _ = writeln!(out, "      exception until {} by {}: {}", x.expires, x.owner, x.reason);
+    }
+    out
+}
+
+fn lines(out: &mut String, what: Option<&str>, verdict: &Verdict) {
+    match (what, verdict) {
+        (Some(what), Verdict::Fail { expected, actual }) => {
+            let _ = writeln!(
+                out,
+                "      {what}\n        expected {expected}\n        actual   {actual}"
+            );
+        }
+        (Some(what), verdict) => {
+            let _ = writeln!(out, "      {what}: {}", one_line(verdict));
+        }
+        (None, verdict) => {
+            let _ = writeln!(out, "      {}", one_line(verdict));
+        }
+    }
+}
+
+fn one_line(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Pass { actual } => format!("holds, {actual}"),
+        Verdict::Fail { expected, actual } => format!("FAILS, expected {expected}, is {actual}"),
+        Verdict::NotApplicable { why } => why.clone(),
+        Verdict::Unknown { why } => format!("unknown, {why}"),
+    }
+}
+
+fn counts(out: &mut String, report: &Verification) {
+    let row = |out: &mut String, name: &str, s: &Summary| {
+        let _ = writeln!(
+            out,
+            "  {name:<20}{:>6}{:>7}{:>9}{:>10}{:>6}",
+            s.pass, s.fail, s.unknown, s.excepted, s.not_applicable
+        );
+    };
+    let _ = writeln!(
+        out,
+        "\n  {:<20}{:>6}{:>7}{:>9}{:>10}{:>6}",
+        "", "holds", "fails", "unknown", "excepted", "n/a"
+    );
+    for (component, sum) in report.by_component() {
+        row(out, &component.to_string(), &sum);
+    }
+    row(out, "all", &report.summary);
+}
+
+/// What was proven and what was not, for somebody who has never seen the report.
+pub fn summary(report: &Verification) -> String {
+    let mut out = String::new();
+    let nodes: std::collections::BTreeSet<_> =
+        report.findings.iter().filter_map(|f| f.node.as_ref()).collect();
+    let s = &report.summary;
+    let _ = writeln!(
+        out,
+        "Cluster {}: {} nodes, {} controls judged on them.\n",
+        report.cluster,
+        nodes.len(),
+        s.pass + s.fail + s.unknown + s.excepted
+    );
+    attacks(&mut out, &report.attempts);
+    let _ = writeln!(out, "\nWhat the nodes show:");
+    let _ = writeln!(out, "  {:>4} controls hold", s.pass);
+    let _ = writeln!(out, "  {:>4} fail{}", s.fail, names(report, Outcome::Fail, false));
+    let _ = writeln!(
+        out,
+        "  {:>4} could not be judged{}",
+        s.unknown,
+        names(report, Outcome::Unknown, false)
+    );
+    if s.excepted > 0 {
+        let _ = writeln!(
+            out,
+            "  {:>4} fail by an exception of the inventory{}",
+            s.excepted,
+            names(report, Outcome::Fail, true)
+        );
+    }
+    let waiting: Vec<&Finding> = waiting_for_kubernetes(&report.findings).collect();
+    if !waiting.is_empty() {
+        let staged = |o: Outcome| {
+            waiting.iter().filter(|f| f.staged.as_ref().is_some_and(|v| v.outcome() == o)).count()
+        };
+        let _ = writeln!(
+            out,
+            "\nWhat has to wait for Kubernetes: {} controls, because its daemons do not run yet.\n  \
+             Of these, {} can be judged by the configuration that is ready on the nodes: {} hold, {} do not.",
+            waiting.len(),
+            waiting.iter().filter(|f| f.staged.is_some()).count(),
+            staged(Outcome::Pass),
+            staged(Outcome::Fail)
+        );
+    }
+    let others = s.not_applicable - waiting.len();
+    if others > 0 {
+        let _ = writeln!(out, "\n{others} do not apply here; --verbose says why.");
+    }
+    out
+}
+
+/// Ids of what failed, a few of them.
+fn names(report: &Verification, outcome: Outcome, excepted: bool) -> String {
+    let ids: std::collections::BTreeSet<&str> = report
+        .findings
+        .iter()
+        .filter(|f| f.outcome() == outcome && f.exception.is_some() == excepted)
+        .map(|f| f.control)
+        .collect();
+    match ids.len() {
+        0 => String::new(),
+        n @ 1..=6 => format!(": {}", ids.into_iter().take(n).collect::<Vec<_>>().join(", ")),
+        n => format!(
+            ": {} and {} more",
+            ids.into_iter().take(5).collect::<Vec<_>>().join(", "),
+            n - 5
+        ),
+    }
+}
+
+fn attacks(out: &mut String, attempts: &[Attempt]) {
+    let mut by_probe: BTreeMap<Probe, Vec<&Attempt>> = BTreeMap::new();
+    for a in attempts.iter().filter(|a| a.verdict.outcome() != Outcome::NotApplicable) {
+        by_probe.entry(a.probe).or_default().push(a);
+    }
+    let _ = writeln!(
+        out,
+        "What was tried against the nodes ({} attempts):",
+        by_probe.values().map(Vec::len).sum::<usize>()
+    );
+    for (probe, made) in by_probe {
+        let count = |o: Outcome| made.iter().filter(|a| a.verdict.outcome() == o).count();
+        let (pass, fail, unknown) =
+            (count(Outcome::Pass), count(Outcome::Fail), count(Outcome::Unknown));
+        let good = match probe {
+            Probe::EtcdHealthy => "healthy",
+            Probe::EtcdServedCertificate | Probe::EtcdPeerServedCertificate => "equal",
+            Probe::DefaultDrop => "dropped",
+            Probe::ClosedToPeers | Probe::ClosedToOperator => "closed",
+            _ => "refused",
+        };
+        let mut how = Vec::new();
+        if pass > 0 {
+            how.push(format!("{pass} times {good}"));
+        }
+        if fail > 0 {
+            how.push(format!("{fail} times NOT"));
+        }
+        if unknown > 0 {
+            how.push(format!("{unknown} times unknown"));
+        }
+        let _ = writeln!(out, "  - {}: {}", probe_words(probe), how.join(", "));
+    }
+}

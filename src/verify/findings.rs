@@ -1,0 +1,280 @@
+//! From checks and probes to findings: switches, releases, exceptions and nodes that did not answer.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use time::macros::format_description;
+use time::{Date, OffsetDateTime};
+
+use super::judge::{Subject, judge, needs_api, words};
+use super::model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
+use super::probes::{Attempt, probe_words};
+use crate::controls::{CATALOGUE, Check, Component, Control, Daemon, Needs, Profiles, Scope};
+use crate::inventory::{Inventory, Node, NodeName};
+
+/// Format of the JSON report.
+pub const FORMAT: &str = "kubastion-verification/v1";
+
+/// Everything a run of `verify` found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verification {
+    /// [`FORMAT`].
+    pub format: &'static str,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Profile of the inventory.
+    pub profile: crate::inventory::Profile,
+    /// When it was done, RFC 3339.
+    pub time: String,
+    /// How many findings there are of each kind.
+    pub summary: Summary,
+    /// Nodes that did not answer, and why.
+    pub unreachable: BTreeMap<NodeName, String>,
+    /// By control, then by node.
+    pub findings: Vec<Finding>,
+    /// Every attempt over the network.
+    pub attempts: Vec<Attempt>,
+}
+
+/// Counts of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    /// Controls that hold.
+    pub pass: usize,
+    /// Failures that no exception covers.
+    pub fail: usize,
+    /// Failures that an exception covers.
+    pub excepted: usize,
+    /// What could not be judged.
+    pub unknown: usize,
+    /// What there is nothing to judge about.
+    pub not_applicable: usize,
+}
+
+impl Summary {
+    /// Counts findings.
+    pub fn of<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Self {
+        let mut sum = Self::default();
+        for f in findings {
+            match f.outcome() {
+                Outcome::Pass => sum.pass += 1,
+                Outcome::Fail if f.exception.is_some() => sum.excepted += 1,
+                Outcome::Fail => sum.fail += 1,
+                Outcome::Unknown => sum.unknown += 1,
+                Outcome::NotApplicable => sum.not_applicable += 1,
+            }
+        }
+        sum
+    }
+}
+
+impl Verification {
+    /// Puts findings in order and counts them.
+    pub fn new(
+        inventory: &Inventory,
+        now: OffsetDateTime,
+        mut findings: Vec<Finding>,
+        mut attempts: Vec<Attempt>,
+        unreachable: BTreeMap<NodeName, String>,
+    ) -> Self {
+        findings.sort_by(|a, b| (a.control, &a.node).cmp(&(b.control, &b.node)));
+        Attempt::sort(&mut attempts);
+        let time = now.format(&time::format_description::well_known::Rfc3339);
+        Self {
+            format: FORMAT,
+            cluster: inventory.cluster.name.to_string(),
+            profile: inventory.hardening.profile,
+            time: time.unwrap_or_default(),
+            summary: Summary::of(&findings),
+            unreachable,
+            findings,
+            attempts,
+        }
+    }
+
+    /// Whether a control failed without an exception, or could not be judged.
+    pub fn is_bad(&self) -> bool {
+        self.findings.iter().any(Finding::is_bad)
+    }
+
+    /// Counts by component.
+    pub fn by_component(&self) -> BTreeMap<Component, Summary> {
+        let mut groups: BTreeMap<Component, Vec<&Finding>> = BTreeMap::new();
+        for f in &self.findings {
+            groups.entry(f.component).or_default().push(f);
+        }
+        groups.into_iter().map(|(c, fs)| (c, Summary::of(fs))).collect()
+    }
+}
+
+/// Why a control is not judged at all, if so.
+fn not_judged(control: &Control, inventory: &Inventory) -> Option<Verdict> {
+    let hardening = &inventory.hardening;
+    if !control.wanted(inventory) {
+        return Some(Verdict::not_applicable(match hardening.controls.get(control.id) {
+            Some(_) => "switched off by the inventory".to_owned(),
+            None if control.profiles == Profiles::WithRegistry => {
+                "on only where the inventory names a registry mirror".to_owned()
+            }
+            None => format!("not part of profile {:?}", hardening.profile).to_lowercase(),
+        }));
+    }
+    let minor = inventory.cluster.kubernetes.minor;
+    let (first, last) = control.minors;
+    if minor < first || minor > last {
+        return Some(Verdict::not_applicable(format!(
+            "holds for Kubernetes 1.{first} to 1.{last} only"
+        )));
+    }
+    None
+}
+
+/// Judges every control of a node, with the attempts that were made on it.
+pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
+    of_subject(on, |probe| {
+        let made: Vec<Evidence> = attempts
+            .iter()
+            .filter(|a| a.target == on.node.name && a.probe == probe)
+            .map(|a| Evidence {
+                what: format!("from {}: {}", a.from, a.what),
+                verdict: a.verdict.clone(),
+                staged: None,
+            })
+            .collect();
+        if made.is_empty() {
+            let verdict = Verdict::unknown("nobody could try");
+            return vec![Evidence { what: probe_words(probe).into(), verdict, staged: None }];
+        }
+        made
+    })
+}
+
+/// Judges what was rendered for a node. Attempts over the network are left out.
+pub fn of_rendered(on: &Subject<'_>) -> Vec<Finding> {
+    of_subject(on, |_| Vec::new())
+}
+
+fn of_subject(
+    on: &Subject<'_>,
+    probe: impl Fn(crate::controls::Probe) -> Vec<Evidence>,
+) -> Vec<Finding> {
+    let kubernetes = on.seen.runs(Daemon::Apiserver) || on.seen.runs(Daemon::Kubelet);
+    CATALOGUE
+        .iter()
+        .filter(|c| c.scope.holds(on.inventory, on.node))
+        .map(|control| {
+            if let Some(verdict) = not_judged(control, on.inventory) {
+                return whole(control, Some(&on.node.name), verdict);
+            }
+            let mut evidence: Vec<Evidence> = Vec::new();
+            for check in control.checks {
+                match check {
+                    // A port is closed, too, while its daemon is still to come.
+                    Check::Probe(_) if control.needs == Needs::Kubernetes && !kubernetes => {
+                        let verdict = Verdict::not_applicable(
+                            "needs Kubernetes: it does not run on this node yet",
+                        );
+                        evidence.push(Evidence { what: words(check), verdict, staged: None });
+                    }
+                    Check::Probe(p) => evidence.extend(probe(*p)),
+                    other => evidence.extend(judge(other, on)),
+                }
+            }
+            if evidence.is_empty() {
+                // Only attempts could tell, and none are made on what is only rendered.
+                let verdict = on.seen.blind("only an attempt can tell");
+                return whole(control, Some(&on.node.name), verdict);
+            }
+            let mut finding = Finding::new(control, Some(&on.node.name), evidence);
+            finding.exception = exception(on.inventory, control, Some(&on.node.name), on.now)
+                .filter(|_| finding.outcome() == Outcome::Fail);
+            finding
+        })
+        .collect()
+}
+
+/// A finding with one verdict for the whole control.
+fn whole(control: &'static Control, node: Option<&NodeName>, verdict: Verdict) -> Finding {
+    let mut finding = Finding::new(control, node, Vec::new());
+    finding.verdict = verdict;
+    finding
+}
+
+/// Controls that are judged once for the cluster. `api` says whether an API server runs anywhere.
+pub fn of_cluster(inventory: &Inventory, api: bool) -> Vec<Finding> {
+    CATALOGUE
+        .iter()
+        .filter(|c| c.scope == Scope::Cluster)
+        .map(|control| {
+            if let Some(verdict) = not_judged(control, inventory) {
+                return whole(control, None, verdict);
+            }
+            let evidence = control
+                .checks
+                .iter()
+                .map(|check| {
+                    let verdict = match check {
+                        Check::Manual(why) => {
+                            Verdict::not_applicable(format!("for people to judge: {why}"))
+                        }
+                        _ if api => Verdict::unknown(
+                            "this release does not read objects from the API server",
+                        ),
+                        _ => Verdict::not_applicable(needs_api()),
+                    };
+                    Evidence { what: words(check), verdict, staged: None }
+                })
+                .collect();
+            Finding::new(control, None, evidence)
+        })
+        .collect()
+}
+
+/// A node that did not answer: every control that is wanted on it is unknown.
+pub fn unreachable(inventory: &Inventory, node: &Node, why: &str) -> Vec<Finding> {
+    CATALOGUE
+        .iter()
+        .filter(|c| c.scope.holds(inventory, node))
+        .map(|control| {
+            let verdict = not_judged(control, inventory)
+                .unwrap_or_else(|| Verdict::unknown(format!("the node did not answer: {why}")));
+            whole(control, Some(&node.name), verdict)
+        })
+        .collect()
+}
+
+fn exception(
+    inventory: &Inventory,
+    control: &Control,
+    node: Option<&NodeName>,
+    now: OffsetDateTime,
+) -> Option<ExceptionGrant> {
+    let holds = |expires: &str| {
+        Date::parse(expires, format_description!("[year]-[month]-[day]"))
+            .is_ok_and(|last| now.date() <= last)
+    };
+    inventory
+        .hardening
+        .exceptions
+        .iter()
+        .find(|e| {
+            e.control == control.id
+                && (e.nodes.is_empty() || node.is_some_and(|n| e.nodes.contains(n)))
+                && holds(&e.expires)
+        })
+        .map(|e| ExceptionGrant {
+            reason: e.reason.clone(),
+            owner: e.owner.clone(),
+            expires: e.expires.clone(),
+        })
+}
+
+/// Controls that have to wait for Kubernetes, by what was found.
+pub fn waiting_for_kubernetes(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    findings.iter().filter(|f| {
+        f.outcome() == Outcome::NotApplicable
+            && crate::controls::find(f.control)
+                .is_some_and(|c| matches!(c.needs, Needs::Kubernetes | Needs::ClusterApi))
+            && matches!(&f.verdict, Verdict::NotApplicable { why } if why.starts_with("needs Kubernetes"))
+    })
+}

@@ -1,0 +1,349 @@
+//! Checks of a node's operating system that take more than one value.
+
+use super::judge::Subject;
+use super::model::Verdict;
+use super::observed::{FIREWALL_FILE, Observed, Origin};
+use super::rule::loopback;
+use crate::controls::Daemon;
+use crate::facts::FileFacts;
+use crate::inventory::{FirewallMode, Switch};
+
+/// Addresses under which clouds hand out credentials to whoever asks from the node.
+const METADATA: [&str; 2] = ["169.254.169.254", "fd00:ec2::254"];
+/// What audit rules have to watch on every node.
+pub(super) const AUDITED: [&str; 2] = ["/etc/kubernetes", "/etc/containerd"];
+/// Units that send logs elsewhere.
+pub(super) const FORWARDERS: [&str; 4] = [
+    "rsyslog.service",
+    "systemd-journal-upload.service",
+    "fluent-bit.service",
+    "syslog-ng.service",
+];
+/// Units of sshd, by distribution.
+pub(super) const SSH_UNITS: [&str; 4] =
+    ["ssh.service", "ssh.socket", "sshd.service", "sshd.socket"];
+/// Files that switch unattended upgrades on.
+pub(super) const APT_UPDATES: [&str; 2] =
+    ["/etc/apt/apt.conf.d/20auto-upgrades", "/etc/apt/apt.conf.d/52kubastion-updates"];
+/// Timers that install updates, by distribution.
+pub(super) const UPDATE_TIMERS: [&str; 3] =
+    ["apt-daily-upgrade.timer", "dnf-automatic.timer", "dnf-automatic-install.timer"];
+/// containerd's configuration.
+pub(super) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
+
+/// In a container, the kernel and what belongs to it are the host's.
+fn of_the_host(seen: &Observed, what: &str) -> Option<Verdict> {
+    let container = seen.container.as_ref()?;
+    Some(Verdict::not_applicable(format!("the node is a {container} container: {what} the host's")))
+}
+
+pub(super) fn sysctl(key: &str, value: &str, on: &Subject<'_>) -> Verdict {
+    match on.seen.sysctls.get(key) {
+        Some(actual) if actual == value => Verdict::pass(format!("{key} = {actual}")),
+        actual => {
+            // net.* belongs to the network namespace, everything else to the kernel.
+            if !key.starts_with("net.")
+                && let Some(verdict) = of_the_host(on.seen, &format!("{key} is"))
+            {
+                return verdict;
+            }
+            match actual {
+                Some(actual) => {
+                    Verdict::fail(format!("{key} = {value}"), format!("{key} = {actual}"))
+                }
+                None if on.seen.origin == Origin::Rendered => {
+                    Verdict::fail(format!("{key} = {value}"), "not set")
+                }
+                None => Verdict::unknown(format!("the kernel has no {key}")),
+            }
+        }
+    }
+}
+
+/// The chains of a rules file that hook into `hook`, as text.
+fn chains<'t>(rules: &'t str, hook: &str) -> Vec<&'t str> {
+    rules
+        .split("chain ")
+        .skip(1)
+        .filter(|c| c.lines().take(3).any(|l| l.contains(&format!("hook {hook} "))))
+        .collect()
+}
+
+pub(super) fn firewall(on: &Subject<'_>) -> Verdict {
+    let loaded = "table inet kubastion, loaded from our file, with input policy drop";
+    if on.inventory.firewall.mode == FirewallMode::Off {
+        return Verdict::fail(loaded, "the inventory says `firewall.mode: off`");
+    }
+    let rules = match on.seen.text(FIREWALL_FILE) {
+        Ok(rules) => rules,
+        Err(verdict) => return verdict,
+    };
+    let input = chains(rules, "input");
+    if !input.iter().any(|c| c.lines().take(3).any(|l| l.contains("policy drop"))) {
+        return Verdict::fail(loaded, "the rules file has no input chain with policy drop");
+    }
+    if on.seen.origin == Origin::Rendered {
+        return Verdict::pass("the rules drop what no rule lets in");
+    }
+    let Some(nft) = on.seen.nft.as_ref().filter(|n| n.usable) else {
+        return Verdict::unknown("nft cannot be asked on this node");
+    };
+    let Some(listing) = &nft.own_listing_sha256 else {
+        return Verdict::fail(loaded, "the table is not loaded");
+    };
+    let Some(recorded) = &nft.recorded else {
+        return Verdict::unknown("nothing was recorded when the table was loaded");
+    };
+    if recorded.listing_sha256 != *listing {
+        return Verdict::fail(loaded, "the loaded table was changed since it was loaded");
+    }
+    match on.seen.files.get(FIREWALL_FILE) {
+        Some(FileFacts::File { sha256, .. }) if *sha256 == recorded.file_sha256 => {
+            Verdict::pass("loaded as recorded, input policy drop")
+        }
+        _ => Verdict::fail(loaded, "the loaded table comes from an older file"),
+    }
+}
+
+pub(super) fn metadata_blocked(on: &Subject<'_>) -> Verdict {
+    let rules = match on.seen.text(FIREWALL_FILE) {
+        Ok(rules) => rules,
+        Err(verdict) => return verdict,
+    };
+    let forward = chains(rules, "forward");
+    let dropped = |address: &str| {
+        forward.iter().any(|c| {
+            c.lines().any(|l| l.contains(&format!("daddr {address} ")) && l.contains("drop"))
+        })
+    };
+    let families = on.inventory.cluster.pod_networks.iter().map(|n| n.0.network().is_ipv4());
+    let open: Vec<&str> = families
+        .map(|v4| if v4 { METADATA[0] } else { METADATA[1] })
+        .filter(|a| !dropped(a))
+        .collect();
+    if open.is_empty() {
+        Verdict::pass("packets of pods to metadata services are dropped")
+    } else {
+        Verdict::fail("a forward rule that drops them", format!("none for {}", open.join(", ")))
+    }
+}
+
+pub(super) fn no_swap(on: &Subject<'_>) -> Verdict {
+    match &on.seen.swaps {
+        None => on.seen.blind("/proc/swaps was not read"),
+        Some(areas) if areas.is_empty() => Verdict::pass("no swap area"),
+        Some(areas) => of_the_host(on.seen, "swap is")
+            .unwrap_or_else(|| Verdict::fail("no swap area", areas.join(", "))),
+    }
+}
+
+pub(super) fn mandatory_access_control(on: &Subject<'_>) -> Verdict {
+    if let Some(verdict) = of_the_host(on.seen, "security modules are") {
+        return verdict;
+    }
+    let Some(lsm) = &on.seen.lsm else {
+        return on.seen.blind("security modules were not read");
+    };
+    let expected = "AppArmor enabled or SELinux enforcing";
+    match (lsm.apparmor, lsm.selinux_enforcing) {
+        (Some(true), _) => Verdict::pass("AppArmor is enabled"),
+        (_, Some(true)) => Verdict::pass("SELinux enforces"),
+        (_, Some(false)) => Verdict::fail(expected, "SELinux is permissive"),
+        (Some(false), _) => Verdict::fail(expected, "AppArmor is disabled"),
+        (None, None) if lsm.active.is_empty() => {
+            Verdict::unknown("the kernel does not list its security modules")
+        }
+        (None, None) => {
+            Verdict::fail(expected, format!("active modules: {}", lsm.active.join(", ")))
+        }
+    }
+}
+
+pub(super) fn time_sync(on: &Subject<'_>) -> Verdict {
+    if let Some(verdict) = of_the_host(on.seen, "the clock is") {
+        return verdict;
+    }
+    let Some(time) = &on.seen.time else { return on.seen.blind("the clock was not asked") };
+    match (time.synchronized, time.chrony.as_deref()) {
+        (_, Some("Normal")) => Verdict::pass("chrony is synchronized"),
+        (Some(true), _) => Verdict::pass("the kernel's clock is synchronized"),
+        (None, None) => Verdict::unknown("neither timedatectl nor chronyc answered"),
+        (_, leap) => Verdict::fail(
+            "synchronized",
+            leap.map_or("not synchronized".to_owned(), |l| format!("chrony says: {l}")),
+        ),
+    }
+}
+
+pub(super) fn audit_rules(on: &Subject<'_>) -> Verdict {
+    if let Some(verdict) = of_the_host(on.seen, "the audit subsystem is") {
+        return verdict;
+    }
+    let expected = format!("watches on {}", AUDITED.join(", "));
+    if !on.seen.audit_usable {
+        return Verdict::fail(expected, "the kernel's audit subsystem cannot be used");
+    }
+    let rendered: Option<Vec<String>> = (on.seen.origin == Origin::Rendered).then(|| {
+        let rules = on.seen.texts.iter().filter(|(p, _)| p.starts_with("/etc/audit/rules.d/"));
+        rules.filter_map(|(_, t)| t.clone()).flat_map(|t| lines(&t)).collect()
+    });
+    let Some(rules) = rendered.as_ref().or(on.seen.audit_rules.as_ref()) else {
+        return Verdict::unknown("auditctl -l gave no list");
+    };
+    let watched = |path: &str| {
+        rules
+            .iter()
+            .any(|r| r.split([' ', '=']).any(|word| word == path || word == format!("{path}/")))
+    };
+    let open: Vec<&str> = AUDITED.into_iter().filter(|p| !watched(p)).collect();
+    if open.is_empty() {
+        Verdict::pass(format!("{} rules", rules.len()))
+    } else {
+        Verdict::fail(expected, format!("none on {}", open.join(", ")))
+    }
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().filter(|l| l.starts_with('-')).map(str::to_owned).collect()
+}
+
+pub(super) fn security_updates(on: &Subject<'_>) -> Verdict {
+    if on.inventory.host.security_updates == Switch::Off {
+        return Verdict::not_applicable("switched off by the inventory (host.security_updates)");
+    }
+    let expected = "a timer that installs security updates";
+    let timer = UPDATE_TIMERS
+        .into_iter()
+        .find(|t| on.seen.units.get(*t).is_some_and(|u| u.active == "active"));
+    let Some(timer) = timer else {
+        if UPDATE_TIMERS.iter().all(|t| !on.seen.units.contains_key(*t)) {
+            return on.seen.blind("timers were not looked at");
+        }
+        return Verdict::fail(expected, "no such timer is active");
+    };
+    if !timer.starts_with("apt") {
+        return Verdict::pass(timer);
+    }
+    if !on.seen.packages.contains_key("unattended-upgrades") {
+        return Verdict::fail("package unattended-upgrades", "not installed");
+    }
+    let on_in = |text: &str| {
+        text.lines().any(|l| {
+            let l = l.trim_start();
+            l.starts_with("APT::Periodic::Unattended-Upgrade") && l.contains("\"1\"")
+        })
+    };
+    let texts = APT_UPDATES.iter().filter_map(|p| on.seen.texts.get(*p));
+    if texts.flatten().any(|t| on_in(t)) {
+        Verdict::pass(format!("{timer}, unattended-upgrades"))
+    } else {
+        Verdict::fail("APT::Periodic::Unattended-Upgrade \"1\"", "not set")
+    }
+}
+
+fn containerd_config(on: &Subject<'_>) -> Result<toml::Table, Verdict> {
+    let text = on.seen.text(CONTAINERD_CONFIG)?;
+    text.parse().map_err(|_| Verdict::unknown(format!("{CONTAINERD_CONFIG} is not TOML")))
+}
+
+/// Every value of a key, at any depth.
+fn everywhere<'t>(table: &'t toml::Table, key: &str, found: &mut Vec<&'t toml::Value>) {
+    for (name, value) in table {
+        if name == key {
+            found.push(value);
+        }
+        if let toml::Value::Table(inner) = value {
+            everywhere(inner, key, found);
+        }
+    }
+}
+
+pub(super) fn containerd_no_tcp(on: &Subject<'_>) -> Verdict {
+    let config = match containerd_config(on) {
+        Ok(config) => config,
+        Err(verdict) => return verdict,
+    };
+    let values = |key: &str| {
+        let mut found = Vec::new();
+        everywhere(&config, key, &mut found);
+        found
+    };
+    // The defaults (containerd 1.7 and 2.x) are safe; only what the file says can open a port.
+    let expected = "no TCP service, streams on loopback";
+    if values("disable_tcp_service").iter().any(|v| v.as_bool() == Some(false)) {
+        return Verdict::fail(expected, "disable_tcp_service = false");
+    }
+    let text = |v: &&toml::Value| v.as_str().unwrap_or_default().to_owned();
+    if let Some(address) = values("tcp_address").iter().map(text).find(|a| !a.is_empty()) {
+        return Verdict::fail(expected, format!("tcp_address = {address:?}"));
+    }
+    match values("stream_server_address").iter().map(text).find(|a| !a.is_empty() && !loopback(a)) {
+        Some(address) => Verdict::fail(expected, format!("stream_server_address = {address:?}")),
+        None => Verdict::pass(expected),
+    }
+}
+
+pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
+    let config = match containerd_config(on) {
+        Ok(config) => config,
+        Err(verdict) => return verdict,
+    };
+    // `containerd github.com/containerd/containerd/v2 v2.1.9 ...`, where no package brought it.
+    let said = on.seen.versions.get("containerd");
+    let said = said.and_then(|v| v.split(' ').find(|w| w.contains('.') && !w.contains('/')));
+    let packaged = ["containerd", "containerd.io"].iter().find_map(|p| on.seen.packages.get(*p));
+    let version = said.or(packaged.map(String::as_str)).filter(|v| !v.is_empty());
+    let Some(version) = version else {
+        return on.seen.blind("neither a package nor containerd itself tells its version");
+    };
+    // Debian writes an epoch before, and a tilde before what it adds.
+    let upstream = version.rsplit(':').next().unwrap_or_default().trim_start_matches('v');
+    let mut numbers = upstream.split(['.', '~', '-', '+']).map_while(|n| n.parse::<u32>().ok());
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    // Kubernetes 1.36 is the last release that runs on containerd 1.7.
+    let supported =
+        major >= 2 || (major == 1 && minor >= 7 && on.inventory.cluster.kubernetes.minor < 37);
+    if !supported {
+        return Verdict::fail("containerd 2.x (1.7 up to Kubernetes 1.36)", version);
+    }
+    if on.seen.origin == Origin::Node && !on.seen.runs(Daemon::Containerd) {
+        return Verdict::fail("containerd runs", "it does not");
+    }
+    if on.seen.cgroup_version == Some(2) {
+        let mut found = Vec::new();
+        everywhere(&config, "SystemdCgroup", &mut found);
+        if found.is_empty() || found.iter().any(|v| v.as_bool() != Some(true)) {
+            return Verdict::fail("SystemdCgroup = true", "not so for every runtime");
+        }
+    }
+    Verdict::pass(format!("containerd {version}"))
+}
+
+pub(super) fn log_forwarding(on: &Subject<'_>) -> Verdict {
+    let active =
+        FORWARDERS.iter().find(|u| on.seen.units.get(**u).is_some_and(|u| u.active == "active"));
+    match active {
+        Some(unit) => Verdict::pass(format!("{unit} is active")),
+        None if FORWARDERS.iter().all(|u| !on.seen.units.contains_key(*u)) => {
+            on.seen.blind("units were not looked at")
+        }
+        None => Verdict::fail("a log forwarder is active", "none is"),
+    }
+}
+
+pub(super) fn no_sshd(on: &Subject<'_>) -> Verdict {
+    let open: Vec<&str> = SSH_UNITS
+        .into_iter()
+        .filter(|u| {
+            let unit = on.seen.units.get(*u);
+            unit.is_some_and(|u| u.active == "active" || u.file == "enabled")
+        })
+        .collect();
+    if !open.is_empty() {
+        return Verdict::fail("stopped and disabled", format!("{} is not", open.join(", ")));
+    }
+    if SSH_UNITS.iter().all(|u| !on.seen.units.contains_key(*u)) {
+        return on.seen.blind("units were not looked at");
+    }
+    Verdict::pass("no sshd unit is active or enabled")
+}

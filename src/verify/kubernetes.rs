@@ -1,0 +1,507 @@
+//! Checks of Kubernetes that take more than one value.
+
+use serde_yaml::Value;
+
+use super::judge::{Judged, Subject, flag_values, needs, running};
+use super::model::Verdict;
+use super::rule::shown;
+use super::staged::{APISERVER_PATCH, scalar};
+use crate::controls::{Config, Daemon};
+use crate::facts::FileFacts;
+use crate::inventory::{AuditPolicy, Cni, Profile};
+
+pub(super) const AUDIT_POLICY: &str = "/etc/kubernetes/config/audit-policy.yaml";
+pub(super) const ADMISSION: &str = "/etc/kubernetes/config/admission.yaml";
+pub(super) const AUTHENTICATION: &str = "/etc/kubernetes/config/authentication.yaml";
+pub(super) const ENCRYPTION: &str = "/etc/kubernetes/enc/encryption.yaml";
+pub(super) const MANIFEST: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+pub(super) const CNI_DIR: &str = "/etc/cni/net.d";
+/// Unit files of the kubelet, and directories of drop-ins.
+pub(super) const KUBELET_UNITS: [&str; 3] = [
+    "/usr/lib/systemd/system/kubelet.service",
+    "/lib/systemd/system/kubelet.service",
+    "/etc/systemd/system/kubelet.service",
+];
+pub(super) const KUBELET_DROP_INS: [&str; 2] =
+    ["/etc/systemd/system/kubelet.service.d", "/usr/lib/systemd/system/kubelet.service.d"];
+
+/// Paths that may be asked without a certificate where the inventory allows it.
+const HEALTH_PATHS: [&str; 3] = ["/livez", "/readyz", "/healthz"];
+
+/// Judges a file that the API server is told of by a flag. With no API server, the verdict is
+/// about what is staged.
+fn apiserver_file(
+    on: &Subject<'_>,
+    flag: &str,
+    path: &str,
+    judge: impl Fn(&Value) -> Verdict,
+) -> Judged {
+    let content = || match on.seen.text(path).map(serde_yaml::from_str::<Value>) {
+        Ok(Ok(value)) => judge(&value),
+        Ok(Err(e)) => Verdict::unknown(format!("{path} is not YAML: {e}")),
+        Err(verdict) => verdict,
+    };
+    match running(Daemon::Apiserver, on) {
+        Err(verdict) => Judged { verdict, staged: on.seen.exists(path).then(content) },
+        Ok(processes) => {
+            let verdicts =
+                processes.iter().map(|argv| match flag_values(argv, flag, false).last() {
+                    None => Verdict::fail(format!("--{flag}={path}"), "not given"),
+                    Some(given) if given == path => content(),
+                    Some(other) => Verdict::unknown(format!("{} was not read", shown(Some(other)))),
+                });
+            verdicts.reduce(Verdict::and).unwrap_or_else(|| needs(Daemon::Apiserver)).into()
+        }
+    }
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_sequence).map(Vec::as_slice).unwrap_or_default()
+}
+
+pub(super) fn audit_policy(on: &Subject<'_>) -> Judged {
+    let policy = match (on.inventory.audit.policy, on.inventory.hardening.profile) {
+        (AuditPolicy::Profile, Profile::Stig) => AuditPolicy::Stig,
+        (AuditPolicy::Profile, _) => AuditPolicy::Balanced,
+        (other, _) => other,
+    };
+    apiserver_file(on, "audit-policy-file", AUDIT_POLICY, |v| judge_policy(v, policy))
+}
+
+/// Resources that an audit log has to tell of, by API group.
+const SENSITIVE: [(&str, &str); 8] = [
+    ("", "secrets"),
+    ("", "configmaps"),
+    ("authentication.k8s.io", "tokenreviews"),
+    ("", "pods"),
+    ("", "pods/exec"),
+    ("", "pods/attach"),
+    ("", "pods/portforward"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+];
+
+fn judge_policy(policy: &Value, wanted: AuditPolicy) -> Verdict {
+    let rules = list(policy, "rules");
+    if text(policy, "kind") != "Policy" || rules.is_empty() {
+        return Verdict::fail("an audit.k8s.io/v1 Policy with rules", "no rules");
+    }
+    if wanted == AuditPolicy::Stig {
+        let levels: Vec<&str> = rules.iter().map(|r| text(r, "level")).collect();
+        return if levels == ["RequestResponse"] {
+            Verdict::pass("one RequestResponse rule")
+        } else {
+            Verdict::fail("one RequestResponse rule", format!("levels {}", levels.join(", ")))
+        };
+    }
+    for (index, (group, resource)) in SENSITIVE.iter().enumerate() {
+        let name = format!("{group}/{resource}");
+        let name = name.trim_start_matches('/');
+        // The first rule that matches decides; one that holds for some users or verbs only leaves
+        // the others to a later rule.
+        let Some(level) = rules
+            .iter()
+            .filter(|r| is_about(r, group, resource))
+            .map(|r| (text(r, "level"), narrowed(r)))
+            .find(|(level, narrowed)| !narrowed || is_body(level))
+        else {
+            return Verdict::fail(format!("a rule for {name}"), "none");
+        };
+        if level.0 == "None" || level.0.is_empty() {
+            return Verdict::fail(format!("{name} logged"), "level None");
+        }
+        // The first three hold secrets: their bodies must not be in the log.
+        if index < 3 && is_body(level.0) {
+            return Verdict::fail(format!("{name} at Metadata"), format!("level {}", level.0));
+        }
+    }
+    Verdict::pass(format!("{} rules, no bodies of Secrets", rules.len()))
+}
+
+fn is_body(level: &str) -> bool {
+    matches!(level, "Request" | "RequestResponse")
+}
+
+fn narrowed(rule: &Value) -> bool {
+    ["users", "userGroups", "verbs", "namespaces", "nonResourceURLs"]
+        .iter()
+        .any(|k| !list(rule, k).is_empty())
+}
+
+fn is_about(rule: &Value, group: &str, resource: &str) -> bool {
+    if !list(rule, "nonResourceURLs").is_empty() {
+        return false;
+    }
+    let resources = list(rule, "resources");
+    resources.is_empty()
+        || resources.iter().any(|r| {
+            let names = list(r, "resources");
+            text(r, "group") == group
+                && list(r, "resourceNames").is_empty()
+                && (names.is_empty()
+                    || names.iter().filter_map(Value::as_str).any(|n| {
+                        n == resource
+                            || n == "*"
+                            || resource.split_once('/').is_some_and(|(base, sub)| {
+                                n == format!("{base}/*") || n == format!("*/{sub}")
+                            })
+                    }))
+        })
+}
+
+pub(super) fn encrypted_secrets(on: &Subject<'_>) -> Judged {
+    apiserver_file(on, "encryption-provider-config", ENCRYPTION, |v| {
+        let covered = list(v, "resources").iter().any(|r| {
+            let names = list(r, "resources");
+            names.iter().filter_map(Value::as_str).any(|n| matches!(n, "secrets" | "*." | "*.*"))
+        });
+        if covered {
+            Verdict::pass("secrets are encrypted")
+        } else {
+            Verdict::fail("secrets among the resources", "they are not")
+        }
+    })
+}
+
+pub(super) fn encryption_provider(on: &Subject<'_>) -> Judged {
+    apiserver_file(on, "encryption-provider-config", ENCRYPTION, |v| {
+        let blocks = list(v, "resources");
+        let first = |block: &Value| -> String {
+            let provider = list(block, "providers").first();
+            let name = provider.and_then(Value::as_mapping).and_then(|m| m.keys().next());
+            name.and_then(Value::as_str).unwrap_or("none").to_owned()
+        };
+        let names: Vec<String> = blocks.iter().map(first).collect();
+        let expected = "secretbox, aescbc or kms first";
+        if names.is_empty() {
+            return Verdict::fail(expected, "no providers");
+        }
+        if names.iter().all(|n| matches!(n.as_str(), "secretbox" | "aescbc" | "kms")) {
+            Verdict::pass(names.join(", "))
+        } else {
+            Verdict::fail(expected, shown(Some(&names.join(", "))))
+        }
+    })
+}
+
+/// The configuration of an admission plugin: inline, or in a file of its own.
+fn plugin(on: &Subject<'_>, document: &Value, name: &str) -> Result<Value, Verdict> {
+    let row = list(document, "plugins").iter().find(|p| text(p, "name") == name);
+    let row = row.ok_or_else(|| Verdict::fail(format!("a configuration of {name}"), "none"))?;
+    if let Some(inline) = row.get("configuration") {
+        return Ok(inline.clone());
+    }
+    let path = text(row, "path");
+    if path.is_empty() {
+        return Err(Verdict::fail(format!("a configuration of {name}"), "empty"));
+    }
+    let path = match path.strip_prefix('/') {
+        Some(_) => path.to_owned(),
+        None => format!("/etc/kubernetes/config/{path}"),
+    };
+    serde_yaml::from_str(on.seen.text(&path)?)
+        .map_err(|e| Verdict::unknown(format!("{path} is not YAML: {e}")))
+}
+
+pub(super) fn event_rate_limit(on: &Subject<'_>) -> Judged {
+    apiserver_file(on, "admission-control-config-file", ADMISSION, |v| {
+        match plugin(on, v, "EventRateLimit") {
+            Err(verdict) => verdict,
+            Ok(c) if list(&c, "limits").is_empty() => Verdict::fail("at least one limit", "none"),
+            Ok(c) => Verdict::pass(format!("{} limits", list(&c, "limits").len())),
+        }
+    })
+}
+
+pub(super) fn pod_security(on: &Subject<'_>) -> Judged {
+    apiserver_file(on, "admission-control-config-file", ADMISSION, |v| {
+        match plugin(on, v, "PodSecurity") {
+            Err(verdict) => verdict,
+            Ok(c) => {
+                let level = c.get("defaults").map(|d| text(d, "enforce")).unwrap_or_default();
+                super::rule::judge(&crate::controls::Rule::Is("restricted"), Some(level))
+            }
+        }
+    })
+}
+
+/// Whether anonymous requests are off by the flag, on every API server process.
+fn anonymous_off(processes: &[&[String]]) -> bool {
+    processes.iter().all(|argv| {
+        let values = flag_values(argv, "anonymous-auth", true);
+        !values.is_empty() && values.iter().all(|v| v == "false")
+    })
+}
+
+pub(super) fn anonymous_requests(on: &Subject<'_>) -> Judged {
+    let expected = "--anonymous-auth=false, or only the health paths in the authentication file";
+    let by_file = || match on.seen.text(AUTHENTICATION).map(serde_yaml::from_str::<Value>) {
+        Ok(Ok(v)) => {
+            let Some(anonymous) = v.get("anonymous") else {
+                return Verdict::fail(expected, "the file does not say");
+            };
+            if anonymous.get("enabled").and_then(Value::as_bool) == Some(false) {
+                return Verdict::pass("off in the authentication file");
+            }
+            let paths: Vec<&str> =
+                list(anonymous, "conditions").iter().map(|c| text(c, "path")).collect();
+            if !paths.is_empty() && paths.iter().all(|p| HEALTH_PATHS.contains(p)) {
+                Verdict::pass(format!("only for {}", paths.join(", ")))
+            } else {
+                Verdict::fail(expected, "on for more than the health paths")
+            }
+        }
+        Ok(Err(e)) => Verdict::unknown(format!("{AUTHENTICATION} is not YAML: {e}")),
+        Err(verdict) => verdict,
+    };
+    let judge = |argv: &[String]| {
+        if anonymous_off(&[argv]) {
+            return Verdict::pass("--anonymous-auth=false");
+        }
+        if !flag_values(argv, "anonymous-auth", true).is_empty() {
+            return Verdict::fail(expected, "--anonymous-auth is not false");
+        }
+        match flag_values(argv, "authentication-config", false).last() {
+            None => Verdict::fail(expected, "neither is given"),
+            Some(path) if path == AUTHENTICATION => by_file(),
+            Some(other) => Verdict::unknown(format!("{} was not read", shown(Some(other)))),
+        }
+    };
+    let staged = on.seen.staged.argv(Daemon::Apiserver).map(judge);
+    match running(Daemon::Apiserver, on) {
+        Err(verdict) => Judged { verdict, staged },
+        Ok(processes) => processes
+            .into_iter()
+            .map(judge)
+            .reduce(Verdict::and)
+            .unwrap_or_else(|| needs(Daemon::Apiserver))
+            .into(),
+    }
+}
+
+pub(super) fn authenticated_probes(on: &Subject<'_>) -> Judged {
+    let processes = match running(Daemon::Apiserver, on) {
+        Ok(processes) => processes,
+        Err(verdict) => return Judged { verdict, staged: staged_probes(on) },
+    };
+    if !anonymous_off(&processes) {
+        return Verdict::not_applicable("anonymous requests are not off by the flag").into();
+    }
+    let manifest = match on.seen.text(MANIFEST).map(serde_yaml::from_str::<Value>) {
+        Ok(Ok(v)) => v,
+        Ok(Err(e)) => return Verdict::unknown(format!("{MANIFEST} is not YAML: {e}")).into(),
+        Err(verdict) => return verdict.into(),
+    };
+    let containers = manifest.get("spec").map(|s| list(s, "containers")).unwrap_or_default();
+    let anonymous: Vec<&str> = PROBES
+        .into_iter()
+        .filter(|p| containers.iter().any(|c| c.get(p).is_some_and(|p| p.get("httpGet").is_some())))
+        .collect();
+    if containers.is_empty() {
+        Verdict::unknown(format!("{MANIFEST} has no containers")).into()
+    } else if anonymous.is_empty() {
+        Verdict::pass("no probe asks without a certificate").into()
+    } else {
+        Verdict::fail("exec or TCP probes", format!("httpGet in {}", anonymous.join(", "))).into()
+    }
+}
+
+const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
+
+/// Whether the patch of the static pod replaces all three probes by others than HTTP.
+fn staged_probes(on: &Subject<'_>) -> Option<Verdict> {
+    let argv = on.seen.staged.argv(Daemon::Apiserver)?;
+    if !anonymous_off(&[argv]) {
+        return Some(Verdict::not_applicable("anonymous requests are not off by the flag"));
+    }
+    let patch = match on.seen.text(APISERVER_PATCH).map(serde_yaml::from_str::<Value>) {
+        Ok(Ok(Value::Sequence(operations))) => operations,
+        Ok(_) => return Some(Verdict::unknown(format!("{APISERVER_PATCH} is no patch"))),
+        Err(verdict) => return Some(verdict),
+    };
+    let replaced = |probe: &&str| {
+        patch.iter().any(|o| {
+            text(o, "path").ends_with(*probe)
+                && matches!(text(o, "op"), "add" | "replace")
+                && o.get("value").is_some_and(|v| v.get("httpGet").is_none())
+        })
+    };
+    let left: Vec<&str> = PROBES.into_iter().filter(|p| !replaced(p)).collect();
+    Some(if left.is_empty() {
+        Verdict::pass("all probes are replaced")
+    } else {
+        Verdict::fail("exec or TCP probes", format!("{} stays as it is", left.join(", ")))
+    })
+}
+
+pub(super) fn no_alpha(on: &Subject<'_>) -> Judged {
+    let daemons = [
+        Daemon::Apiserver,
+        Daemon::ControllerManager,
+        Daemon::Scheduler,
+        Daemon::Kubelet,
+        Daemon::KubeProxy,
+    ];
+    let judge = |argv: &[String]| {
+        let gates = flag_values(argv, "feature-gates", false).join(",");
+        let on =
+            gates.split(',').map(str::trim).any(|g| g == "AllAlpha=true" || g == "AllBeta=false");
+        if on { Some(gates) } else { None }
+    };
+    let mut running_now = 0;
+    for daemon in daemons {
+        for argv in on.seen.running(daemon).into_iter().flatten() {
+            running_now += 1;
+            if let Some(gates) = judge(&argv.argv) {
+                return Verdict::fail("no AllAlpha", format!("{} {gates}", daemon.program()))
+                    .into();
+            }
+        }
+    }
+    let config_gate = |document: &Value| {
+        let gate = document.get("featureGates").and_then(|g| g.get("AllAlpha"));
+        gate.and_then(scalar).as_deref() == Some("true")
+    };
+    if running_now == 0 {
+        let argv = daemons.iter().filter_map(|d| on.seen.staged.argv(*d));
+        let bad = argv.into_iter().any(|a| judge(a).is_some())
+            || on.seen.staged.document(Config::Kubelet).is_some_and(config_gate);
+        let there = on.seen.staged.argv(Daemon::Apiserver).is_some()
+            || on.seen.staged.document(Config::Kubelet).is_some();
+        let staged = there.then(|| {
+            if bad { Verdict::fail("no AllAlpha", "staged with it") } else { Verdict::pass("off") }
+        });
+        return Judged { verdict: needs(Daemon::Kubelet), staged };
+    }
+    if on.seen.runs(Daemon::Kubelet)
+        && let Some(path) = Config::Kubelet.path()
+    {
+        match on.seen.text(path).map(serde_yaml::from_str::<Value>) {
+            Ok(Ok(v)) if config_gate(&v) => {
+                return Verdict::fail("no AllAlpha", format!("on in {path}")).into();
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Verdict::unknown(format!("{path} is not YAML")).into(),
+            Err(verdict) => return verdict.into(),
+        }
+    }
+    Verdict::pass(format!("off in {running_now} processes")).into()
+}
+
+pub(super) fn kubelet_units(on: &Subject<'_>) -> Verdict {
+    let expected = "root:root 0600 or tighter";
+    let mut found = 0;
+    let mut worst: Option<String> = None;
+    for path in KUBELET_UNITS {
+        if let Some(FileFacts::File { mode, owner, group, .. }) = on.seen.files.get(path) {
+            found += 1;
+            if mode & !0o600 != 0 || owner != "root" || group != "root" {
+                worst.get_or_insert(format!("{path} {owner}:{group} {mode:04o}"));
+            }
+        }
+    }
+    let Some(trees) = &on.seen.trees else {
+        return Verdict::not_applicable("only the running node can tell");
+    };
+    for dir in KUBELET_DROP_INS {
+        let Some(tree) = trees.get(dir) else { continue };
+        if !tree.complete {
+            return Verdict::unknown(format!("{dir} could not be listed to its end"));
+        }
+        for (path, e) in &tree.entries {
+            let max = if e.kind == crate::facts::EntryKind::Directory { 0o755 } else { 0o600 };
+            if e.mode & !max != 0 || e.owner != "root" || e.group != "root" {
+                worst.get_or_insert(format!("{path} {}:{} {:04o}", e.owner, e.group, e.mode));
+            }
+        }
+    }
+    match worst {
+        Some(actual) => Verdict::fail(expected, actual),
+        None if found == 0 => {
+            Verdict::not_applicable("needs Kubernetes: the kubelet is not installed yet")
+        }
+        None => Verdict::pass(expected),
+    }
+}
+
+pub(super) fn cni_config(on: &Subject<'_>) -> Judged {
+    let names: Vec<String> = match &on.seen.trees {
+        Some(trees) => match trees.get(CNI_DIR) {
+            Some(tree) => tree.entries.keys().cloned().collect(),
+            None => Vec::new(),
+        },
+        None => on.seen.files.keys().filter(|p| p.starts_with(CNI_DIR)).cloned().collect(),
+    };
+    let expected = "Calico or Cilium";
+    let enforcing = names.iter().find(|n| n.contains("calico") || n.contains("cilium"));
+    let verdict = match (enforcing, on.inventory.runtime.cni) {
+        (Some(name), _) => Verdict::pass(shown(Some(name))),
+        (None, Cni::Bridge) => Verdict::fail(expected, "a bridge, which knows no policies"),
+        (None, Cni::None) => Verdict::fail(expected, "neither is configured"),
+    };
+    if on.seen.runs(Daemon::Kubelet) {
+        return verdict.into();
+    }
+    let staged = (names.len() > 1).then_some(verdict);
+    Judged { verdict: needs(Daemon::Kubelet), staged }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Outcome;
+
+    const BALANCED: &str = "
+kind: Policy
+rules:
+- level: None
+  users: [system:kube-proxy]
+  verbs: [watch]
+  resources: [{group: \"\", resources: [endpoints]}]
+- level: Metadata
+  resources:
+  - {group: \"\", resources: [secrets, configmaps, serviceaccounts/token]}
+  - {group: authentication.k8s.io, resources: [tokenreviews]}
+- level: RequestResponse
+  resources:
+  - {group: \"\", resources: [pods, pods/exec, \"pods/*\"]}
+  - {group: rbac.authorization.k8s.io}
+- level: Metadata
+";
+
+    fn outcome(policy: &str, wanted: AuditPolicy) -> Outcome {
+        judge_policy(&serde_yaml::from_str(policy).unwrap(), wanted).outcome()
+    }
+
+    #[test]
+    fn an_audit_policy_tells_of_secrets_and_does_not_tell_them() {
+        assert_eq!(outcome(BALANCED, AuditPolicy::Balanced), Outcome::Pass);
+        for (from, to) in [
+            ("- level: Metadata\n  resources", "- level: RequestResponse\n  resources"),
+            ("- level: Metadata\n  resources", "- level: None\n  resources"),
+            ("secrets, configmaps", "configmaps"),
+            ("kind: Policy", "kind: Other"),
+        ] {
+            let broken = BALANCED.replacen(from, to, 1);
+            let last = broken.replace("\n- level: Metadata\n", "\n- level: Request\n");
+            let judged =
+                [outcome(&broken, AuditPolicy::Balanced), outcome(&last, AuditPolicy::Balanced)];
+            assert!(judged.contains(&Outcome::Fail), "{from} -> {to}");
+        }
+        let no_catch_all = BALANCED
+            .replace("\n- level: Metadata\n", "\n")
+            .replace("- level: RequestResponse", "- level: None");
+        assert_eq!(outcome(&no_catch_all, AuditPolicy::Balanced), Outcome::Fail);
+    }
+
+    #[test]
+    fn the_stig_wants_everything_and_nothing_else() {
+        let stig = "kind: Policy\nrules:\n- level: RequestResponse\n";
+        assert_eq!(outcome(stig, AuditPolicy::Stig), Outcome::Pass);
+        assert_eq!(outcome(stig, AuditPolicy::Balanced), Outcome::Fail);
+        assert_eq!(outcome(BALANCED, AuditPolicy::Stig), Outcome::Fail);
+    }
+}

@@ -1,0 +1,24 @@
+//! Last stage before the report: does what was wanted hold?
+//!
+//! [`watch`] says what has to be looked at, [`Observed`] is what was seen on a node or what was
+//! rendered for it, and [`judge`] evaluates every row of the catalogue on it. [`probes`] attack from
+//! the operator's machine and from other nodes. [`findings`] puts both together. Nothing here
+//! changes a node.
+
+mod certificates;
+pub mod findings;
+mod host;
+mod judge;
+mod kubernetes;
+mod model;
+mod observed;
+pub mod probes;
+mod rule;
+mod staged;
+mod watch;
+
+pub use findings::{Summary, Verification, of_node, of_rendered, unreachable};
+pub use judge::{Subject, check_expectation, judge, words as check_words};
+pub use model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
+pub use observed::{Observed, Origin};
+pub use watch::watch;

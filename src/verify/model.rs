@@ -1,0 +1,189 @@
+//! What verifying yields: verdicts, their evidence, and findings.
+
+use serde::Serialize;
+
+use crate::controls::{Component, Control, Severity};
+use crate::inventory::NodeName;
+
+/// What came of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It holds.
+    Pass {
+        /// What was seen.
+        actual: String,
+    },
+    /// It does not hold.
+    Fail {
+        /// What should be.
+        expected: String,
+        /// What is.
+        actual: String,
+    },
+    /// There is nothing to judge.
+    NotApplicable {
+        /// Why.
+        why: String,
+    },
+    /// It could not be judged. Never a pass.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Verdict {
+    /// It holds.
+    pub fn pass(actual: impl Into<String>) -> Self {
+        Verdict::Pass { actual: actual.into() }
+    }
+
+    /// It does not hold.
+    pub fn fail(expected: impl Into<String>, actual: impl Into<String>) -> Self {
+        Verdict::Fail { expected: expected.into(), actual: actual.into() }
+    }
+
+    /// Nothing to judge.
+    pub fn not_applicable(why: impl Into<String>) -> Self {
+        Verdict::NotApplicable { why: why.into() }
+    }
+
+    /// Could not be judged.
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Verdict::Unknown { why: why.into() }
+    }
+
+    /// Which of the four it is.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Verdict::Pass { .. } => Outcome::Pass,
+            Verdict::Fail { .. } => Outcome::Fail,
+            Verdict::NotApplicable { .. } => Outcome::NotApplicable,
+            Verdict::Unknown { .. } => Outcome::Unknown,
+        }
+    }
+
+    /// The worse of two: a failure outweighs what is unknown, which outweighs a pass; what is not
+    /// applicable counts only if nothing else does.
+    #[must_use]
+    pub fn and(self, other: Verdict) -> Verdict {
+        if other.outcome().weight() > self.outcome().weight() { other } else { self }
+    }
+}
+
+/// A verdict without its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It holds.
+    Pass,
+    /// It does not hold.
+    Fail,
+    /// It could not be judged.
+    Unknown,
+    /// There is nothing to judge.
+    NotApplicable,
+}
+
+impl Outcome {
+    fn weight(self) -> u8 {
+        match self {
+            Outcome::NotApplicable => 0,
+            Outcome::Pass => 1,
+            Outcome::Unknown => 2,
+            Outcome::Fail => 3,
+        }
+    }
+}
+
+/// One check and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// What was looked at or tried.
+    pub what: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What the check says about files that are on the node for a daemon that does not run yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Verdict>,
+}
+
+/// A control on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Control id.
+    pub control: &'static str,
+    /// What the control is about.
+    pub component: Component,
+    /// The control in one line.
+    pub title: &'static str,
+    /// How bad a failure is.
+    pub severity: Severity,
+    /// The node; absent for a control that is judged once for the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// The worst of all checks, with its words.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The worst of what the checks say about staged files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Verdict>,
+    /// The exception that covers a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exception: Option<ExceptionGrant>,
+    /// Every check.
+    pub evidence: Vec<Evidence>,
+}
+
+/// An exception of the inventory, as far as a report shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExceptionGrant {
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Last day on which it holds.
+    pub expires: String,
+}
+
+impl Finding {
+    /// A finding from its evidence. A failure speaks for the whole; else what is unknown; a pass
+    /// needs at least one check that passed.
+    pub fn new(
+        control: &'static Control,
+        node: Option<&NodeName>,
+        evidence: Vec<Evidence>,
+    ) -> Self {
+        let worst = |verdicts: &mut dyn Iterator<Item = Verdict>| verdicts.reduce(Verdict::and);
+        let verdict = worst(&mut evidence.iter().map(|e| e.verdict.clone()))
+            .unwrap_or_else(|| Verdict::unknown("nothing was looked at"));
+        let staged = worst(&mut evidence.iter().filter_map(|e| e.staged.clone()));
+        Self {
+            control: control.id,
+            component: control.component,
+            title: control.title,
+            severity: control.severity,
+            node: node.cloned(),
+            verdict,
+            staged,
+            exception: None,
+            evidence,
+        }
+    }
+
+    /// Which of the four it is.
+    pub fn outcome(&self) -> Outcome {
+        self.verdict.outcome()
+    }
+
+    /// Whether it makes the run fail: a failure that no exception covers, or something unknown.
+    pub fn is_bad(&self) -> bool {
+        match self.outcome() {
+            Outcome::Fail => self.exception.is_none(),
+            Outcome::Unknown => true,
+            Outcome::Pass | Outcome::NotApplicable => false,
+        }
+    }
+}

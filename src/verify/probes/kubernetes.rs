@@ -1,0 +1,62 @@
+//! Attempts on an API server and on a kubelet, through another node.
+
+use super::Ports;
+use super::tls::{Answer, Side, ask, floor, plain, refusal};
+use crate::controls::Probe;
+use crate::transport::Transport;
+use crate::verify::Verdict;
+
+/// Tries an API server without credentials, without TLS and with weak TLS.
+pub fn probe_apiserver(
+    through: &mut dyn Transport,
+    host: &str,
+    ports: Ports,
+) -> Vec<(Probe, String, Verdict)> {
+    let side = Side { host, port: ports.apiserver, ca: None, identity: None };
+    let paths = ["/api", "/version", "/api/v1/namespaces/kube-public/configmaps/cluster-info"];
+    let mut made = anonymous(through, side, &paths, Probe::ApiserverAnonymous);
+    // An answer of any kind shows that the way is open.
+    let positive = ask(through, side, "/livez").why();
+    let answer = plain(through, host, ports.apiserver, "/version");
+    let verdict = refusal(answer, &positive, "no answer to plain HTTP");
+    made.push((Probe::ApiserverPlainHttp, "plain HTTP".to_owned(), verdict));
+    let [old, weak] = floor(through, side);
+    made.push((Probe::ApiserverOldTls, "TLS 1.1".to_owned(), old));
+    made.push((Probe::ApiserverWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
+    made
+}
+
+/// Tries a kubelet without credentials and with weak TLS.
+pub fn probe_kubelet(
+    through: &mut dyn Transport,
+    host: &str,
+    ports: Ports,
+) -> Vec<(Probe, String, Verdict)> {
+    let side = Side { host, port: ports.kubelet, ca: None, identity: None };
+    let mut made =
+        anonymous(through, side, &["/pods", "/metrics", "/runningpods/"], Probe::KubeletAnonymous);
+    let [_, weak] = floor(through, side);
+    made.push((Probe::KubeletWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
+    made
+}
+
+/// 401 says that nobody is let in without a name; 403 that `system:anonymous` is somebody.
+fn anonymous(
+    through: &mut dyn Transport,
+    side: Side<'_>,
+    paths: &[&str],
+    probe: Probe,
+) -> Vec<(Probe, String, Verdict)> {
+    let mut made = Vec::new();
+    for path in paths {
+        let verdict = match ask(through, side, path) {
+            Answer::Http { status: 401, .. } => Verdict::pass("HTTP status 401"),
+            Answer::Http { status, .. } => {
+                Verdict::fail("HTTP status 401", format!("HTTP status {status}"))
+            }
+            other => Verdict::unknown(other.why().err().unwrap_or_default()),
+        };
+        made.push((probe, format!("GET {path} without credentials"), verdict));
+    }
+    made
+}

@@ -1,0 +1,168 @@
+//! Attempts over the network: attacks that have to fail, each beside something that has to work.
+//!
+//! A refusal counts only where the same way is known to be open: an etcd that is down refuses
+//! everybody. Attempts go from the operator's machine ([`operator`]) and from other nodes
+//! ([`peers`]) through the connections that facts were read with. Nothing is changed anywhere.
+
+mod etcd;
+mod kubernetes;
+mod operator;
+mod peers;
+mod sweep;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::model::Verdict;
+use super::observed::Observed;
+use crate::controls::Probe;
+use crate::inventory::{Inventory, Node, NodeName};
+use crate::secret::Secret;
+use crate::transport::{Transport, fleet};
+
+pub use etcd::{EtcdKeys, Member, probe_member};
+pub use kubernetes::{probe_apiserver, probe_kubelet};
+pub use operator::password_verdict;
+pub use sweep::{Reach, SWEEP_SCRIPT, sweep};
+
+/// How long a connection may take. A packet that is dropped costs this much, all of them at once.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An attempt and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// The node that was tried.
+    pub target: NodeName,
+    /// What was tried, for machines.
+    pub probe: Probe,
+    /// Where it was tried from: `operator` or a node.
+    pub from: String,
+    /// What was tried, for people.
+    pub what: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+impl Attempt {
+    /// By node, then probe: the order of reports.
+    pub fn sort(attempts: &mut [Self]) {
+        attempts.sort_by(|a, b| {
+            (&a.target, a.probe, &a.from, &a.what).cmp(&(&b.target, b.probe, &b.from, &b.what))
+        });
+    }
+}
+
+/// Ports that are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// etcd, clients.
+    pub etcd_client: u16,
+    /// etcd, members.
+    pub etcd_peer: u16,
+    /// etcd, metrics.
+    pub etcd_metrics: u16,
+    /// API server.
+    pub apiserver: u16,
+    /// Kubelet.
+    pub kubelet: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            etcd_client: 2379,
+            etcd_peer: 2380,
+            etcd_metrics: 2381,
+            apiserver: 6443,
+            kubelet: 10250,
+        }
+    }
+}
+
+/// Keys of the operator's store, as far as attempts use them.
+pub struct Keys {
+    /// The etcd CA, PEM.
+    pub etcd_ca: String,
+    /// A certificate that etcd accepts: certificate and key, PEM.
+    pub health: (String, Secret<Vec<u8>>),
+    /// A client certificate of the cluster CA, which etcd has to refuse.
+    pub foreign: (String, Secret<Vec<u8>>),
+    /// What each member has to serve clients and other members with, PEM.
+    pub served: BTreeMap<NodeName, (String, String)>,
+}
+
+/// What attempts are made on and with.
+pub struct Field<'a> {
+    /// The inventory.
+    pub inventory: &'a Inventory,
+    /// What was seen of each node that answered.
+    pub seen: &'a BTreeMap<NodeName, Observed>,
+    /// Keys; without them, refusals prove nothing.
+    pub keys: Option<&'a Keys>,
+    /// Ports.
+    pub ports: Ports,
+}
+
+impl Field<'_> {
+    /// The nodes that answered.
+    fn nodes(&self) -> impl Iterator<Item = (&Node, &Observed)> {
+        self.inventory.nodes.iter().filter_map(|n| Some((n, self.seen.get(&n.name)?)))
+    }
+}
+
+/// Makes every attempt: those of the operator and those of the nodes at the same time, those of one
+/// node one after another.
+pub fn run(field: &Field<'_>, sessions: BTreeMap<NodeName, Box<dyn Transport>>) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
+    std::thread::scope(|scope| {
+        let operator = scope.spawn(|| operator::attempts(field));
+        let mut jobs = peers::assign(field, sessions.keys());
+        let work: Vec<_> = sessions
+            .into_iter()
+            .map(|(name, session)| {
+                let jobs = jobs.remove(&name).unwrap_or_default();
+                (name, session, jobs)
+            })
+            .collect();
+        let made = fleet::each(work, fleet::WINDOW, |(name, mut session, jobs)| {
+            peers::attempts(field, &name, session.as_mut(), &jobs)
+        });
+        attempts.extend(made.into_iter().flatten());
+        attempts.extend(operator.join().expect("probes do not panic"));
+    });
+    attempts.extend(peers::nobody_kept_out(field, &attempts));
+    Attempt::sort(&mut attempts);
+    attempts
+}
+
+/// A probe in plain words, for people who have never heard of it.
+pub fn probe_words(probe: Probe) -> &'static str {
+    match probe {
+        Probe::EtcdWithoutCertificate => "read etcd without a certificate",
+        Probe::EtcdForeignCertificate => "read etcd with a certificate of another CA",
+        Probe::EtcdPlainHttp => "speak plain HTTP to etcd",
+        Probe::EtcdHealthy => "ask etcd for its health with the right certificate",
+        Probe::EtcdServedCertificate => "compare etcd's certificate with the files and the store",
+        Probe::EtcdPeerWithoutCertificate => "join etcd's members without a certificate",
+        Probe::EtcdPeerPlainHttp => "speak plain HTTP to etcd's peer port",
+        Probe::EtcdPeerServedCertificate => {
+            "compare etcd's peer certificate with the files and the store"
+        }
+        Probe::EtcdOldTls => "speak TLS 1.1 to etcd",
+        Probe::EtcdWeakCiphers => "speak CBC or static RSA suites to etcd",
+        Probe::ClosedToPeers => "reach closed ports from another node",
+        Probe::ClosedToOperator => "reach closed ports from the operator's machine",
+        Probe::DefaultDrop => "reach a port that nothing listens on",
+        Probe::SshPassword => "log in over SSH with a password",
+        Probe::ApiserverAnonymous => "ask the API server without credentials",
+        Probe::ApiserverPlainHttp => "speak plain HTTP to the API server",
+        Probe::ApiserverOldTls => "speak TLS 1.1 to the API server",
+        Probe::ApiserverWeakCiphers => "speak CBC or static RSA suites to the API server",
+        Probe::KubeletAnonymous => "ask the kubelet without credentials",
+        Probe::KubeletWeakCiphers => "speak CBC or static RSA suites to the kubelet",
+    }
+}
