@@ -261,8 +261,9 @@ impl Transport for SshSession {
         // bash's /dev/tcp is the one TCP client that Debian and RHEL both always have, and it works
         // where sshd forbids forwarding. A timer bounds the connect; bash prints the reason. The
         // timer holds none of the channel's streams, or a refusal would last as long as a timeout.
-        // Before the stream begins, standard error goes: bash's word that it ended the timer would
-        // be part of the stream.
+        // Once the connection is open, standard error is closed to the channel: bash may report the
+        // killed timer there, in the middle of what the other side sends, and the writing side would
+        // hold the channel open when the other side has ended.
         let relay = format!(
             "command -v bash >/dev/null || {{ echo NOBASH; exit; }}; exec bash -c {}",
             frame::quote(&format!(
@@ -288,7 +289,7 @@ impl Transport for SshSession {
             said.push(byte[0]);
             if said.ends_with(b"\nOPEN\n") {
                 self.session.set_timeout(u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
-                return Ok(Box::new(channel));
+                return Ok(Box::new(Dialled(channel)));
             }
         }
         let text = tail(&said);
@@ -312,6 +313,28 @@ impl Transport for SshSession {
 
     fn rounds(&self) -> Rounds {
         self.rounds
+    }
+}
+
+/// The channel of a dialled connection.
+///
+/// `libssh2_channel_flush_ex` throws away what has arrived and was not read yet; writes are never
+/// buffered. A flush that did what `Write` says would lose TLS records here.
+struct Dialled(ssh2::Channel);
+
+impl Read for Dialled {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Dialled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
