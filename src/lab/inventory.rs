@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
 use super::address;
 use super::state::State;
 use crate::inventory::{HostKeyFingerprint, Role};
@@ -30,9 +33,10 @@ firewall:
   admin_networks: [{network}]
 host:
   lab: true
-nodes:
 "
     );
+    text.push_str(&exceptions(state));
+    text.push_str("nodes:\n");
     for (node, host_key) in state.nodes.iter().zip(host_keys) {
         let roles: Vec<String> = node.roles.iter().map(Role::to_string).collect();
         let _ = write!(
@@ -44,6 +48,30 @@ nodes:
         );
     }
     text
+}
+
+/// Days that a lab's exceptions hold. A lab is not meant to grow old.
+const EXCEPTION_DAYS: i64 = 90;
+
+/// What the packages of Debian 12 cannot fulfil; the lab says so as an operator would.
+fn exceptions(state: &State) -> String {
+    let Ok(created) = OffsetDateTime::parse(&state.created, &Rfc3339) else {
+        return String::new();
+    };
+    if !state.rootfs.to_string_lossy().contains("bookworm") {
+        return String::new();
+    }
+    let expires = created.saturating_add(Duration::days(EXCEPTION_DAYS)).date();
+    format!(
+        "\
+hardening:
+  exceptions:
+    - control: containerd-runtime-hardening
+      reason: Debian 12 packages containerd 1.6; Kubernetes wants a newer one before it is installed
+      owner: whoever made this lab
+      expires: {expires}
+"
+    )
 }
 
 #[cfg(test)]
@@ -66,13 +94,14 @@ mod tests {
             created: "2026-01-02T03:04:05Z".into(),
             phase: Phase::Making,
             slot: 7,
-            rootfs: "/rootfs".into(),
+            rootfs: "/cache/bookworm-1".into(),
             nodes: nodes.collect(),
         };
         let key: HostKeyFingerprint = format!("SHA256:{}", "a".repeat(43)).parse().unwrap();
         let text = text(&state, &vec![key.clone(); 4]);
         let inventory: Inventory = serde_yaml::from_str(&text).unwrap();
         assert!(inventory.host.lab);
+        assert_eq!(inventory.hardening.exceptions[0].expires, "2026-04-02");
         assert_eq!(inventory.etcd_members().count(), 3);
         assert_eq!(inventory.with_role(Role::Worker).count(), 1);
         assert_eq!(inventory.nodes[3].ssh.host_keys, [key]);
