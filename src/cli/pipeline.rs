@@ -9,7 +9,8 @@ use crate::apply::execute::Sessions;
 use crate::apply::gate::EtcdAccess;
 use crate::apply::settle;
 use crate::clock::Clock;
-use crate::desired::{self, DesiredState};
+use crate::controls::Severity;
+use crate::desired::{self, DesiredState, NodeDesired};
 use crate::error::Problem;
 use crate::facts::{FactsError, NodeFacts, WatchList, collect};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Sudo};
@@ -19,6 +20,7 @@ use crate::plan::{NodePlan, Plan, node_plan, preflight};
 use crate::secret::Secret;
 use crate::transport::ssh::SshDialer;
 use crate::transport::{Credentials, Dialer, Rounds, Transport, fleet};
+use crate::verify::{self, Observed, Subject, Verdict};
 
 /// How nodes are chosen and reached.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -296,8 +298,15 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
                 continue;
             }
         };
+        let broken = judge_rendered(inventory, node, facts, &wanted);
+        if !broken.critical.is_empty() {
+            let what = "what was rendered for it breaks a critical control";
+            failed.insert(node.name.clone(), join(&node.name, what, broken.critical));
+            continue;
+        }
         match node_plan(&wanted, facts, seen.session.host_key()) {
-            Ok(plan) => {
+            Ok(mut plan) => {
+                plan.notes.extend(broken.notes);
                 plans.insert(node.name.clone(), plan);
                 desired.nodes.insert(node.name.clone(), wanted);
             }
@@ -315,6 +324,48 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     let stages = stages(inventory, &plans, etcd);
     let cluster = inventory.cluster.name.to_string();
     (Plan::new(cluster, loaded.sha256.clone(), plans, stages), desired)
+}
+
+/// Controls that what was rendered for a node does not fulfil.
+#[derive(Default)]
+struct Broken {
+    critical: Vec<Problem>,
+    notes: Vec<String>,
+}
+
+/// The checks that judge a node after an apply, on what was rendered for it before. A critical
+/// control that would fail keeps the node out of the plan; of others the plan says so, since some are
+/// choices of the inventory (a CNI without network policies).
+fn judge_rendered(
+    inventory: &Inventory,
+    node: &Node,
+    facts: &NodeFacts,
+    wanted: &NodeDesired,
+) -> Broken {
+    let seen = Observed::from_desired(wanted, facts);
+    let subject = Subject { inventory, node, seen: &seen, now: Clock::System.now() };
+    let mut broken = Broken::default();
+    for finding in verify::of_rendered(&subject).into_iter().filter(|f| f.exception.is_none()) {
+        let verdicts = std::iter::once(&finding.verdict).chain(&finding.staged);
+        let mut failed = verdicts.filter_map(|v| match v {
+            Verdict::Fail { expected, actual } => Some((expected, actual)),
+            _ => None,
+        });
+        let Some((expected, actual)) = failed.next_back() else { continue };
+        if finding.severity == Severity::Critical {
+            broken.critical.push(
+                Problem::new(format!(
+                    "{}: {}: expected {expected}, rendered {actual}",
+                    finding.control, finding.title
+                ))
+                .hint("switch the control off under `hardening.controls`, or grant an exception"),
+            );
+        } else {
+            // Without the values, which may hold a date: a plan depends on what it does alone.
+            broken.notes.push(format!("{} will not hold: {}", finding.control, finding.title));
+        }
+    }
+    broken
 }
 
 /// Several problems of one node as one.
