@@ -9,4 +9,5 @@ mod lab;
 mod pki;
 mod support;
 mod transport;
+mod verify;
 mod whole;

@@ -7,7 +7,7 @@ use super::model::Verdict;
 use super::rule::shown;
 use super::staged::{APISERVER_PATCH, scalar};
 use crate::controls::{Config, Daemon};
-use crate::facts::FileFacts;
+use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{AuditPolicy, Cni, Profile};
 
 pub(super) const AUDIT_POLICY: &str = "/etc/kubernetes/config/audit-policy.yaml";
@@ -412,7 +412,7 @@ pub(super) fn kubelet_units(on: &Subject<'_>) -> Verdict {
             return Verdict::unknown(format!("{dir} could not be listed to its end"));
         }
         for (path, e) in &tree.entries {
-            let max = if e.kind == crate::facts::EntryKind::Directory { 0o755 } else { 0o600 };
+            let max = if e.kind == EntryKind::Directory { 0o755 } else { 0o600 };
             if e.mode & !max != 0 || e.owner != "root" || e.group != "root" {
                 worst.get_or_insert(format!("{path} {}:{} {:04o}", e.owner, e.group, e.mode));
             }
@@ -428,12 +428,16 @@ pub(super) fn kubelet_units(on: &Subject<'_>) -> Verdict {
 }
 
 pub(super) fn cni_config(on: &Subject<'_>) -> Judged {
-    let names: Vec<String> = match &on.seen.trees {
-        Some(trees) => match trees.get(CNI_DIR) {
-            Some(tree) => tree.entries.keys().cloned().collect(),
-            None => Vec::new(),
-        },
-        None => on.seen.files.keys().filter(|p| p.starts_with(CNI_DIR)).cloned().collect(),
+    let in_tree = on.seen.trees.as_ref().and_then(|t| t.get(CNI_DIR));
+    let names: Vec<&String> = match (&on.seen.trees, in_tree) {
+        (Some(_), tree) => {
+            let entries = tree.into_iter().flat_map(|t| &t.entries);
+            entries.filter(|(_, e)| e.kind == EntryKind::File).map(|(n, _)| n).collect()
+        }
+        (None, _) => {
+            let files = on.seen.files.iter().filter(|(p, _)| p.starts_with(CNI_DIR));
+            files.filter(|(_, f)| matches!(f, FileFacts::File { .. })).map(|(n, _)| n).collect()
+        }
     };
     let expected = "Calico or Cilium";
     let enforcing = names.iter().find(|n| n.contains("calico") || n.contains("cilium"));
@@ -445,7 +449,7 @@ pub(super) fn cni_config(on: &Subject<'_>) -> Judged {
     if on.seen.runs(Daemon::Kubelet) {
         return verdict.into();
     }
-    let staged = (names.len() > 1).then_some(verdict);
+    let staged = (!names.is_empty()).then_some(verdict);
     Judged { verdict: needs(Daemon::Kubelet), staged }
 }
 

@@ -15,6 +15,8 @@ mod observed;
 pub mod probes;
 mod rule;
 mod staged;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use findings::{Summary, Verification, of_node, of_rendered, unreachable};

@@ -172,11 +172,6 @@ impl Observed {
             ItemKind::Absent { path } => {
                 self.files.insert(path.clone(), FileFacts::Absent);
             }
-            ItemKind::Permissions { path, access } => {
-                let (owner, group) = (access.owner.clone(), access.group.clone());
-                let facts = FileFacts::Other { mode: access.mode, owner, group };
-                self.files.entry(path.clone()).or_insert(facts);
-            }
             ItemKind::Sysctl { key, value } => {
                 self.sysctls.insert(key.clone(), value.clone());
             }
@@ -198,7 +193,9 @@ impl Observed {
                 );
             }
             ItemKind::SwapOff => self.swaps = Some(Vec::new()),
-            ItemKind::User { .. }
+            // Says nothing about whether the path is there.
+            ItemKind::Permissions { .. }
+            | ItemKind::User { .. }
             | ItemKind::Module { .. }
             | ItemKind::Firewall { .. }
             | ItemKind::FirewallAbsent => {}

@@ -1,0 +1,575 @@
+//! The same rows judge what is rendered and what a node holds: a hardened node passes them all, and
+//! one thing broken fails exactly the controls that are about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+use super::findings::of_node;
+use super::observed::{ETCD_UNIT, FIREWALL_FILE, Observed, Origin};
+use super::probes::Attempt;
+use super::{Finding, Outcome, Subject, Verdict, of_rendered};
+use crate::clock::Clock;
+use crate::controls::{CATALOGUE, Check, Config, Daemon, Probe};
+use crate::desired;
+use crate::facts::{
+    EntryKind, FileFacts, Listener, LsmFacts, NftFacts, NftRecord, NodeFacts, ProcessFacts,
+    TimeFacts, TreeEntry, TreeFacts,
+};
+use crate::inventory::{Inventory, LoadContext, load_bytes};
+use crate::pki;
+
+const NOW: OffsetDateTime = datetime!(2026-02-01 12:00 UTC);
+
+/// One machine for everything, with a registry, so that every node-level row is about it.
+const INVENTORY: &str = r#"
+version: kubastion/v1
+cluster: { name: small, kubernetes: 1.36.2, endpoint: "192.0.2.11:6443" }
+ssh: { agent: true, known_hosts: kh }
+runtime: { registry_mirrors: { registry.k8s.io: ["https://mirror.example"] }, cni: none }
+nodes:
+  - { name: a, addresses: [192.0.2.11], roles: [control-plane] }
+  - { name: b, addresses: [192.0.2.21], roles: [worker] }
+"#;
+
+fn inventory(change: &dyn Fn(&str) -> String) -> Inventory {
+    let context = LoadContext {
+        clock: Clock::Fixed(NOW),
+        known_controls: &crate::controls::ids::ALL,
+        home: None,
+    };
+    let text = change(INVENTORY);
+    let dir = std::path::Path::new("/i");
+    load_bytes(text.as_bytes(), std::path::Path::new("i.yaml"), dir, &context).unwrap().inventory
+}
+
+fn facts(node: &str) -> NodeFacts {
+    serde_json::from_value(serde_json::json!({
+        "node": node, "hostname": node,
+        "os": { "id": "debian", "like": [], "version": "13", "pretty": "Debian 13" },
+        "arch": "x86_64", "kernel": "6.12.0", "boot_id": "0", "clock_epoch_s": 0, "systemd": true,
+        "container": null, "cgroup_version": 2, "audit_usable": true,
+        "var_free_bytes": 1u64 << 34, "memory_bytes": 1u64 << 33, "commands": [],
+        "packages": { "containerd": "2.1.9-1", "etcd-server": "3.5.30-1", "chrony": "4", "auditd": "4",
+            "unattended-upgrades": "2.12", "nftables": "1.1" },
+        "units": {}, "sysctls": {}, "modules": [], "swaps": [], "files": {}, "users": {},
+        "listeners": [], "sshd": {}, "unit_marks": {}, "processes": {}, "open_transactions": [],
+        "nft": { "usable": true, "own_listing_sha256": null, "recorded": null, "foreign_tables": [] },
+        "texts": {}, "trees": {}, "lsm": null, "time": null, "audit_rules": null
+    }))
+    .unwrap()
+}
+
+/// What is rendered for a node, with real certificates.
+fn rendered(inventory: &Inventory, name: &str) -> Observed {
+    let dir = tempfile::tempdir().unwrap();
+    let mut inventory = inventory.clone();
+    inventory.pki.dir = dir.path().join("pki");
+    let ask: pki::AskPassphrase<'_> = &|_| Err(std::io::Error::other("no passphrase in this test"));
+    let mut store = pki::Store::open(&inventory.pki, &inventory.cluster.name, ask).unwrap();
+    let (material, _) = pki::ensure(&inventory, &mut store, ask, Clock::Fixed(NOW)).unwrap();
+    let facts = facts(name);
+    let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
+    let wanted =
+        desired::resolve(&inventory, node, &facts, &material).unwrap_or_else(|e| panic!("{e:?}"));
+    Observed::from_desired(&wanted, &facts)
+}
+
+fn judged(
+    inventory: &Inventory,
+    name: &str,
+    seen: &Observed,
+    attempts: &[Attempt],
+) -> Vec<Finding> {
+    let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
+    let on = Subject { inventory, node, seen, now: NOW };
+    match seen.origin {
+        Origin::Rendered => of_rendered(&on),
+        Origin::Node => of_node(&on, attempts),
+    }
+}
+
+fn ids(findings: &[Finding], outcome: Outcome) -> BTreeSet<&'static str> {
+    findings.iter().filter(|f| f.outcome() == outcome).map(|f| f.control).collect()
+}
+
+#[test]
+fn what_is_rendered_holds_in_every_profile_and_release() {
+    for profile in ["nsa", "cis", "stig"] {
+        for release in ["1.34.1", "1.35.0", "1.36.2", "1.37.0"] {
+            let inventory = inventory(&|t| {
+                let t = t.replace("1.36.2", release);
+                format!("{t}hardening: {{ profile: {profile} }}\n")
+            });
+            for node in ["a", "b"] {
+                let findings = judged(&inventory, node, &rendered(&inventory, node), &[]);
+                for f in &findings {
+                    let bad = |v: &Verdict| matches!(v.outcome(), Outcome::Fail | Outcome::Unknown);
+                    assert!(!bad(&f.verdict), "{profile} {release} {node}: {f:#?}");
+                    assert!(
+                        !f.staged.as_ref().is_some_and(bad),
+                        "{profile} {release} {node}: {f:#?}"
+                    );
+                }
+                let passed = ids(&findings, Outcome::Pass);
+                for id in ["host-ssh-hardening", "host-sysctls", "containerd-config-permissions"] {
+                    assert!(passed.contains(id), "{id} was not judged on {node}: {passed:?}");
+                }
+                if node == "a" {
+                    assert!(passed.contains("etcd-client-cert-auth"), "{passed:?}");
+                    let staged = findings.iter().filter(|f| f.staged.is_some()).count();
+                    assert!(staged > 50, "only {staged} controls were judged on staged files");
+                }
+            }
+        }
+    }
+}
+
+/// A control-plane node after everything was applied, Kubernetes included.
+fn hardened() -> &'static (Inventory, Observed) {
+    static NODE: OnceLock<(Inventory, Observed)> = OnceLock::new();
+    NODE.get_or_init(|| {
+        let inventory = inventory(&|t| t.to_owned());
+        let seen = running(rendered(&inventory, "a"));
+        (inventory, seen)
+    })
+}
+
+/// Starts, on paper, what was rendered.
+fn running(mut seen: Observed) -> Observed {
+    let staged = seen.staged.clone();
+    seen.origin = Origin::Node;
+    let mut processes: BTreeMap<String, Vec<ProcessFacts>> = seen.processes.unwrap_or_default();
+    let mut start = |daemon: Daemon, argv: Vec<String>| {
+        let process = ProcessFacts { pid: 7, user: "root".into(), argv };
+        processes.insert(daemon.comm().to_owned(), vec![process]);
+    };
+    for daemon in [Daemon::Apiserver, Daemon::ControllerManager, Daemon::Scheduler] {
+        start(daemon, staged.argv(daemon).unwrap().to_vec());
+    }
+    start(
+        Daemon::Kubelet,
+        vec!["/usr/bin/kubelet".into(), "--config=/var/lib/kubelet/config.yaml".into()],
+    );
+    start(
+        Daemon::KubeProxy,
+        vec!["kube-proxy".into(), "--metrics-bind-address=127.0.0.1:10249".into()],
+    );
+    start(Daemon::Containerd, vec!["/usr/bin/containerd".into()]);
+    seen.processes = Some(processes);
+
+    let file = |mode| FileFacts::File {
+        mode,
+        owner: "root".into(),
+        group: "root".into(),
+        size: 9,
+        sha256: "0".repeat(64),
+    };
+    let kubelet = serde_yaml::to_string(staged.document(Config::Kubelet).unwrap()).unwrap();
+    let probes = "spec:\n  containers:\n  - livenessProbe: { tcpSocket: { port: 6443 } }\n";
+    for (path, text) in [
+        ("/var/lib/kubelet/config.yaml", kubelet.as_str()),
+        ("/etc/kubernetes/manifests/kube-apiserver.yaml", probes),
+    ] {
+        seen.files.insert(path.into(), file(0o600));
+        seen.texts.insert(path.into(), Some(text.to_owned()));
+    }
+    for path in [
+        "/etc/kubernetes/bootstrap-kubelet.conf",
+        "/etc/kubernetes/super-admin.conf",
+        "/etc/kubernetes/proxy.conf",
+        "/var/lib/kubelet/instance-config.yaml",
+        "/var/lib/kubelet/kubeadm-flags.env",
+        "/var/lib/kubelet/pki/kubelet-server-current.pem",
+    ] {
+        seen.files.entry(path.into()).or_insert(FileFacts::Absent);
+    }
+    seen.files.insert("/usr/lib/systemd/system/kubelet.service".into(), file(0o600));
+    seen.files.insert("/var/log/kubernetes/audit/audit.log".into(), file(0o600));
+    seen.files.insert(
+        "/run/containerd/containerd.sock".into(),
+        FileFacts::Other { mode: 0o660, owner: "root".into(), group: "root".into() },
+    );
+    seen.files.insert(
+        "/var/lib/etcd/member".into(),
+        FileFacts::Directory { mode: 0o700, owner: "etcd".into(), group: "etcd".into() },
+    );
+    seen.files.insert("/etc/cni/net.d/10-calico.conflist".into(), file(0o600));
+    seen.trees = Some(trees(&seen.files));
+
+    let sum = match &seen.files[FIREWALL_FILE] {
+        FileFacts::File { sha256, .. } => sha256.clone(),
+        other => panic!("{other:?}"),
+    };
+    seen.nft = Some(NftFacts {
+        usable: true,
+        own_listing_sha256: Some("l".into()),
+        recorded: Some(NftRecord { file_sha256: sum, listing_sha256: "l".into() }),
+        foreign_tables: Vec::new(),
+    });
+    let listen =
+        |address: &str, port| Listener { protocol: "tcp".into(), address: address.into(), port };
+    seen.listeners = Some(vec![
+        listen("0.0.0.0", 22),
+        listen("127.0.0.1", 2381),
+        listen("127.0.0.1", 10248),
+        listen("::", 10250),
+        listen("127.0.0.1", 10257),
+        listen("127.0.0.1", 10259),
+        listen("::", 6443),
+    ]);
+    let sshd = seen.sshd.as_mut().unwrap();
+    sshd.insert("port".into(), vec!["22".into()]);
+    seen.lsm = Some(LsmFacts {
+        active: vec!["apparmor".into()],
+        apparmor: Some(true),
+        selinux_enforcing: None,
+    });
+    seen.time = Some(TimeFacts { synchronized: Some(true), chrony: Some("Normal".into()) });
+    let rules =
+        seen.texts.iter().find(|(p, _)| p.starts_with("/etc/audit/rules.d/")).unwrap().1.clone();
+    seen.audit_rules =
+        Some(rules.unwrap().lines().filter(|l| l.starts_with('-')).map(str::to_owned).collect());
+    seen
+}
+
+/// Trees as `find` would list them, of the files that are there.
+fn trees(files: &BTreeMap<String, FileFacts>) -> BTreeMap<String, TreeFacts> {
+    let mut trees: BTreeMap<String, TreeFacts> = BTreeMap::new();
+    let mut watch = crate::facts::WatchList::default();
+    let inventory = inventory(&|t| t.to_owned());
+    for node in &inventory.nodes {
+        watch.extend(super::watch(&inventory, node));
+    }
+    for dir in &watch.trees {
+        for (path, facts) in files {
+            let inside =
+                path.strip_prefix(dir.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+            let (kind, mode, owner, group) = match facts {
+                FileFacts::File { mode, owner, group, .. } => (EntryKind::File, mode, owner, group),
+                FileFacts::Directory { mode, owner, group } => {
+                    (EntryKind::Directory, mode, owner, group)
+                }
+                _ => continue,
+            };
+            if inside {
+                let tree = trees.entry(dir.clone()).or_default();
+                tree.complete = true;
+                let entry =
+                    TreeEntry { kind, mode: *mode, owner: owner.clone(), group: group.clone() };
+                tree.entries.insert(path.clone(), entry);
+            }
+        }
+    }
+    trees
+}
+
+/// Every attempt that a row asks for, made with success.
+fn attempts() -> Vec<Attempt> {
+    let probes: BTreeSet<Probe> = CATALOGUE
+        .iter()
+        .flat_map(|c| c.checks)
+        .filter_map(|c| if let Check::Probe(p) = c { Some(*p) } else { None })
+        .collect();
+    let attempt = |probe| Attempt {
+        target: "a".parse().unwrap(),
+        probe,
+        from: "b".into(),
+        what: "x".into(),
+        verdict: Verdict::pass("refused"),
+    };
+    probes.into_iter().map(attempt).collect()
+}
+
+/// Controls that a node-level look cannot pass here, with the outcome they have.
+const NOT_PASSED: [(&str, Outcome); 4] = [
+    // Its subject is not there, or it is not part of the profile.
+    ("apiserver-request-timeout", Outcome::NotApplicable),
+    ("apiserver-user-authn", Outcome::NotApplicable),
+    ("host-log-forwarding", Outcome::NotApplicable),
+    ("files-proxy-kubeconfig", Outcome::NotApplicable),
+];
+
+#[test]
+fn a_hardened_node_passes_everything() {
+    let (inventory, seen) = hardened();
+    for f in judged(inventory, "a", seen, &attempts()) {
+        let wanted =
+            NOT_PASSED.iter().find(|(id, _)| *id == f.control).map_or(Outcome::Pass, |r| r.1);
+        assert_eq!(f.outcome(), wanted, "{f:#?}");
+    }
+}
+
+type Break = fn(&mut Observed);
+
+fn argv(seen: &mut Observed, daemon: Daemon) -> &mut Vec<String> {
+    &mut seen.processes.as_mut().unwrap().get_mut(daemon.comm()).unwrap()[0].argv
+}
+
+fn flag(seen: &mut Observed, daemon: Daemon, name: &str, value: Option<&str>) {
+    let prefix = format!("--{name}=");
+    let argv = argv(seen, daemon);
+    argv.retain(|a| !a.starts_with(&prefix));
+    argv.extend(value.map(|v| format!("{prefix}{v}")));
+}
+
+fn setting(seen: &mut Observed, key: &str, value: &str) {
+    let text = seen.texts.get_mut("/var/lib/kubelet/config.yaml").unwrap().as_mut().unwrap();
+    let mut document: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
+    let mut at = &mut document;
+    for part in key.split('.') {
+        at = &mut at[part];
+    }
+    *at = serde_yaml::from_str(value).unwrap();
+    *text = serde_yaml::to_string(&document).unwrap();
+}
+
+fn owner(seen: &mut Observed, path: &str, mode: u32, owner: &str) {
+    let facts = FileFacts::File {
+        mode,
+        owner: owner.into(),
+        group: "root".into(),
+        size: 9,
+        sha256: "0".repeat(64),
+    };
+    seen.files.insert(path.into(), facts);
+    seen.trees = Some(trees(&seen.files));
+}
+
+fn text(seen: &mut Observed, path: &str, from: &str, to: &str) {
+    let text = seen.texts.get_mut(path).unwrap().as_mut().unwrap();
+    assert!(text.contains(from), "{path} has no {from}");
+    *text = text.replace(from, to);
+}
+
+/// One thing broken, and exactly the controls that fail.
+#[rustfmt::skip]
+const BREAKS: &[(Break, &[&str])] = &[
+    (|s| flag(s, Daemon::Apiserver, "anonymous-auth", Some("true")), &["apiserver-anonymous-auth"]),
+    (|s| flag(s, Daemon::Apiserver, "anonymous-auth", None), &["apiserver-anonymous-auth"]),
+    (|s| flag(s, Daemon::Apiserver, "token-auth-file", Some("/t")), &["apiserver-no-static-credentials"]),
+    (|s| flag(s, Daemon::Apiserver, "authorization-mode", Some("AlwaysAllow,Node,RBAC")), &["apiserver-authorization-node-rbac"]),
+    (|s| flag(s, Daemon::Apiserver, "kubelet-certificate-authority", None), &["apiserver-kubelet-ca"]),
+    (|s| flag(s, Daemon::Apiserver, "profiling", Some("true")), &["apiserver-profiling-off"]),
+    (|s| flag(s, Daemon::Apiserver, "audit-log-maxage", Some("7")), &["apiserver-audit-log-rotation"]),
+    (|s| flag(s, Daemon::Apiserver, "etcd-servers", Some("http://127.0.0.1:2379")), &["apiserver-etcd-mtls"]),
+    (|s| flag(s, Daemon::Apiserver, "tls-cipher-suites", Some("TLS_RSA_WITH_AES_128_CBC_SHA")), &["apiserver-tls-ciphers"]),
+    (|s| flag(s, Daemon::Apiserver, "tls-min-version", Some("VersionTLS10")), &["apiserver-tls-min-version"]),
+    (|s| flag(s, Daemon::Apiserver, "disable-admission-plugins", Some("ServiceAccount")), &["apiserver-admission-serviceaccount"]),
+    (|s| flag(s, Daemon::Apiserver, "feature-gates", Some("AllAlpha=true")), &["apiserver-no-alpha-features"]),
+    (|s| argv(s, Daemon::Apiserver).push("--profiling".into()), &["apiserver-profiling-off"]),
+    // A second process of a daemon is judged too.
+    (|s| {
+        let all = s.processes.as_mut().unwrap().get_mut("kube-apiserver").unwrap();
+        let mut other = all[0].clone();
+        other.argv.retain(|a| !a.starts_with("--profiling"));
+        all.push(other);
+    }, &["apiserver-profiling-off"]),
+    (|s| flag(s, Daemon::ControllerManager, "use-service-account-credentials", None), &["kcm-sa-credentials"]),
+    (|s| flag(s, Daemon::ControllerManager, "bind-address", Some("0.0.0.0")), &["kcm-bind-localhost"]),
+    (|s| flag(s, Daemon::Scheduler, "profiling", None), &["scheduler-profiling-off"]),
+    (|s| flag(s, Daemon::Etcd, "client-cert-auth", Some("false")), &["etcd-client-cert-auth"]),
+    (|s| flag(s, Daemon::Etcd, "peer-client-cert-auth", None), &["etcd-peer-client-cert-auth"]),
+    (|s| flag(s, Daemon::Etcd, "auto-tls", Some("true")), &["etcd-no-auto-tls"]),
+    (|s| flag(s, Daemon::Etcd, "listen-client-urls", Some("https://a:2379,http://127.0.0.1:2379")), &["etcd-server-tls"]),
+    (|s| flag(s, Daemon::Etcd, "listen-metrics-urls", Some("http://0.0.0.0:2381")), &["etcd-listen-local"]),
+    (|s| s.processes.as_mut().unwrap().get_mut("etcd").unwrap()[0].user = "root".into(), &["etcd-run-as-user"]),
+    (|s| { s.files.insert("/var/lib/etcd".into(), FileFacts::Directory { mode: 0o755, owner: "etcd".into(), group: "etcd".into() }); }, &["etcd-data-dir"]),
+    (|s| owner(s, "/etc/kubernetes/admin.conf", 0o644, "root"), &["files-admin-kubeconfigs"]),
+    (|s| owner(s, "/etc/kubernetes/pki/apiserver.key", 0o640, "root"), &["files-pki-key-mode"]),
+    (|s| owner(s, "/etc/kubernetes/pki/stray.crt", 0o600, "eve"), &["files-pki-ownership", "files-pki-cert-mode"]),
+    (|s| owner(s, "/etc/kubernetes/manifests/kube-apiserver.yaml~", 0o644, "root"), &["files-static-pod-manifests"]),
+    (|s| owner(s, "/etc/kubernetes/super-admin.conf", 0o600, "root"), &["pki-super-admin-removed"]),
+    (|s| owner(s, "/etc/kubernetes/enc/encryption.yaml", 0o644, "root"), &["files-apiserver-aux-configs"]),
+    (|s| owner(s, "/etc/containerd/config.toml", 0o644, "root"), &["containerd-config-permissions"]),
+    (|s| owner(s, "/usr/lib/systemd/system/kubelet.service", 0o644, "root"), &["files-kubelet-service"]),
+    (|s| owner(s, "/etc/cni/net.d/99-x.conf", 0o644, "root"), &["files-cni"]),
+    (|s| setting(s, "authentication.anonymous.enabled", "true"), &["kubelet-anonymous-auth"]),
+    (|s| setting(s, "authorization.mode", "AlwaysAllow"), &["kubelet-authorization-webhook"]),
+    (|s| setting(s, "readOnlyPort", "10255"), &["kubelet-read-only-port"]),
+    (|s| setting(s, "streamingConnectionIdleTimeout", "0s"), &["kubelet-streaming-timeout"]),
+    (|s| setting(s, "podPidsLimit", "-1"), &["kubelet-pod-pids-limit"]),
+    (|s| setting(s, "seccompDefault", "false"), &["kubelet-seccomp-default"]),
+    // A flag beats the file.
+    (|s| argv(s, Daemon::Kubelet).push("--anonymous-auth".into()), &["kubelet-anonymous-auth"]),
+    (|s| argv(s, Daemon::Kubelet).push("--hostname-override=x".into()), &["kubelet-no-hostname-override"]),
+    (|s| s.listeners.as_mut().unwrap().push(Listener { protocol: "tcp".into(), address: "::".into(), port: 10255 }), &["kubelet-read-only-port"]),
+    (|s| s.listeners.as_mut().unwrap().push(Listener { protocol: "tcp".into(), address: "192.0.2.11".into(), port: 10257 }), &["kcm-bind-localhost"]),
+    (|s| { s.sysctls.insert("kernel.panic".into(), "0".into()); }, &["host-sysctls"]),
+    (|s| s.swaps = Some(vec!["/swap".into()]), &["host-sysctls"]),
+    (|s| { s.sshd.as_mut().unwrap().insert("passwordauthentication".into(), vec!["yes".into()]); }, &["host-ssh-hardening"]),
+    (|s| { s.sshd.as_mut().unwrap().insert("permitrootlogin".into(), vec!["yes".into()]); }, &["host-ssh-hardening"]),
+    (|s| s.nft.as_mut().unwrap().own_listing_sha256 = None, &["host-firewall-control-plane"]),
+    (|s| s.nft.as_mut().unwrap().own_listing_sha256 = Some("changed".into()), &["host-firewall-control-plane"]),
+    (|s| s.nft.as_mut().unwrap().recorded.as_mut().unwrap().file_sha256 = "old".into(), &["host-firewall-control-plane"]),
+    (|s| text(s, FIREWALL_FILE, "hook input priority filter; policy drop", "hook input priority filter; policy accept"), &["host-firewall-control-plane"]),
+    (|s| text(s, FIREWALL_FILE, "169.254.169.254", "169.254.169.253"), &["host-metadata-api-block"]),
+    (|s| s.lsm.as_mut().unwrap().apparmor = Some(false), &["host-mandatory-access-control"]),
+    (|s| s.time = Some(TimeFacts { synchronized: Some(false), chrony: Some("Not synchronised".into()) }), &["host-time-sync"]),
+    (|s| s.audit_rules.as_mut().unwrap().retain(|r| !r.contains("/etc/kubernetes")), &["host-auditd"]),
+    (|s| { s.packages.remove("unattended-upgrades"); }, &["host-updates"]),
+    (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
+    (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
+    (|s| text(s, "/etc/containerd/config.toml", "disable_tcp_service = true", "disable_tcp_service = false"), &["containerd-config-permissions"]),
+    (|s| text(s, "/etc/kubernetes/config/audit-policy.yaml", "level: Metadata", "level: RequestResponse"), &["apiserver-audit-policy"]),
+    (|s| text(s, "/etc/kubernetes/enc/encryption.yaml", "- secretbox", "- aesgcm"), &["apiserver-encryption-provider"]),
+    (|s| text(s, "/etc/kubernetes/enc/encryption.yaml", "- \"secrets\"", "- \"events\""), &["apiserver-encryption-config"]),
+    (|s| text(s, "/etc/kubernetes/config/admission.yaml", "enforce: restricted", "enforce: privileged"), &["policy-pod-security"]),
+    (|s| text(s, "/etc/kubernetes/config/admission.yaml", "EventRateLimit", "Other"), &["apiserver-admission-eventratelimit"]),
+    (|s| text(s, "/etc/kubernetes/manifests/kube-apiserver.yaml", "tcpSocket", "httpGet"), &["apiserver-authenticated-probes"]),
+    (|s| { s.files.remove("/etc/cni/net.d/10-calico.conflist"); owner(s, "/etc/cni/net.d/10-bridge.conflist", 0o600, "root"); }, &["network-cni-with-policies"]),
+    (|s| { let ca = s.texts["/etc/kubernetes/pki/ca.crt"].clone(); s.texts.insert("/etc/kubernetes/pki/etcd/ca.crt".into(), ca); }, &["pki-separate-cas", "etcd-unique-ca"]),
+];
+
+#[test]
+fn one_thing_broken_fails_exactly_its_controls() {
+    let (inventory, good) = hardened();
+    for (index, (broken, wanted)) in BREAKS.iter().enumerate() {
+        let mut seen = good.clone();
+        broken(&mut seen);
+        let findings = judged(inventory, "a", &seen, &attempts());
+        let wanted: BTreeSet<&str> = wanted.iter().copied().collect();
+        assert_eq!(ids(&findings, Outcome::Fail), wanted, "break {index}");
+        assert!(ids(&findings, Outcome::Unknown).is_empty(), "break {index}");
+    }
+}
+
+/// What could not be looked at, and some controls that are unknown then.
+#[rustfmt::skip]
+const BLIND: &[(Break, &[&str])] = &[
+    (|s| s.listeners = None, &["kubelet-read-only-port", "kcm-bind-localhost", "etcd-listen-local"]),
+    (|s| s.sshd = None, &["host-ssh-hardening"]),
+    (|s| s.processes = None, &["apiserver-profiling-off", "etcd-client-cert-auth", "etcd-run-as-user", "kubelet-anonymous-auth"]),
+    (|s| s.processes.as_mut().unwrap().clear(), &["apiserver-profiling-off", "etcd-client-cert-auth", "etcd-run-as-user"]),
+    (|s| s.nft.as_mut().unwrap().usable = false, &["host-firewall-control-plane"]),
+    (|s| s.nft.as_mut().unwrap().recorded = None, &["host-firewall-control-plane"]),
+    (|s| { s.texts.insert(FIREWALL_FILE.into(), None); }, &["host-firewall-control-plane", "host-metadata-api-block"]),
+    (|s| { s.texts.insert("/var/lib/kubelet/config.yaml".into(), Some("a: [".into())); }, &["kubelet-anonymous-auth", "kubelet-seccomp-default"]),
+    (|s| { s.files.remove("/etc/kubernetes/admin.conf"); s.texts.remove("/etc/kubernetes/admin.conf"); }, &["files-admin-kubeconfigs"]),
+    (|s| { for t in s.trees.as_mut().unwrap().values_mut() { t.complete = false; } }, &["files-pki-ownership", "files-pki-key-mode", "files-cni"]),
+    (|s| s.lsm = None, &["host-mandatory-access-control"]),
+    (|s| s.time = Some(TimeFacts::default()), &["host-time-sync"]),
+    (|s| s.audit_rules = None, &["host-auditd"]),
+    (|s| s.swaps = None, &["host-sysctls"]),
+    (|s| { s.sysctls.remove("kernel.panic"); }, &["host-sysctls"]),
+    (|s| argv(s, Daemon::Etcd).push("--config-file=/x".into()), &["etcd-client-cert-auth", "etcd-no-auto-tls"]),
+    (|s| argv(s, Daemon::Kubelet).push("--config-dir=/x".into()), &["kubelet-anonymous-auth"]),
+    (|s| { flag(s, Daemon::Kubelet, "config", Some("/other")); }, &["kubelet-anonymous-auth"]),
+];
+
+#[test]
+fn what_could_not_be_looked_at_is_unknown_and_never_a_pass() {
+    let (inventory, good) = hardened();
+    for (index, (blind, wanted)) in BLIND.iter().enumerate() {
+        let mut seen = good.clone();
+        blind(&mut seen);
+        let findings = judged(inventory, "a", &seen, &attempts());
+        for id in *wanted {
+            assert!(
+                ids(&findings, Outcome::Unknown).contains(id),
+                "blind {index}: {id} {findings:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_attempt_that_succeeded_or_was_not_made_fails_its_controls() {
+    let (inventory, good) = hardened();
+    for a in attempts() {
+        let owners: BTreeSet<&str> = CATALOGUE
+            .iter()
+            .filter(|c| c.checks.iter().any(|k| matches!(k, Check::Probe(p) if *p == a.probe)))
+            .filter(|c| c.scope.holds(inventory, &inventory.nodes[0]))
+            .map(|c| c.id)
+            .collect();
+        assert!(!owners.is_empty(), "{:?}", a.probe);
+        let mut made = attempts();
+        made.iter_mut()
+            .filter(|m| m.probe == a.probe)
+            .for_each(|m| m.verdict = Verdict::fail("a", "b"));
+        assert_eq!(
+            ids(&judged(inventory, "a", good, &made), Outcome::Fail),
+            owners,
+            "{:?}",
+            a.probe
+        );
+        made.retain(|m| m.probe != a.probe);
+        assert_eq!(
+            ids(&judged(inventory, "a", good, &made), Outcome::Unknown),
+            owners,
+            "{:?}",
+            a.probe
+        );
+    }
+}
+
+#[test]
+fn exceptions_cover_failures_until_their_day_and_nothing_unknown() {
+    let grant = "hardening: { exceptions: [{ control: host-time-sync, nodes: [a], reason: r, owner: o, expires: 2026-02-01 }] }\n";
+    let inventory = inventory(&|t| format!("{t}{grant}"));
+    let mut seen = hardened().1.clone();
+    let find = |seen: &Observed, now| {
+        let on = Subject { inventory: &inventory, node: &inventory.nodes[0], seen, now };
+        of_node(&on, &attempts()).into_iter().find(|f| f.control == "host-time-sync").unwrap()
+    };
+    assert!(find(&seen, NOW).exception.is_none(), "what holds needs none");
+    seen.time = Some(TimeFacts { synchronized: Some(false), chrony: None });
+    let f = find(&seen, NOW);
+    assert!(f.outcome() == Outcome::Fail && f.exception.is_some() && !f.is_bad());
+    assert!(find(&seen, NOW + time::Duration::days(1)).is_bad(), "the day has passed");
+    seen.time = Some(TimeFacts::default());
+    let f = find(&seen, NOW);
+    assert!(f.outcome() == Outcome::Unknown && f.exception.is_none() && f.is_bad());
+}
+
+#[test]
+fn what_is_switched_off_is_not_applicable_and_says_so() {
+    let off = "hardening: { controls: { host-time-sync: off } }\n";
+    let inventory = inventory(&|t| format!("{t}{off}"));
+    let mut seen = hardened().1.clone();
+    seen.time = None;
+    let findings = judged(&inventory, "a", &seen, &attempts());
+    let f = findings.iter().find(|f| f.control == "host-time-sync").unwrap();
+    assert_eq!(f.verdict, Verdict::not_applicable("switched off by the inventory"));
+}
+
+#[test]
+fn without_kubernetes_nothing_about_it_passes() {
+    let (inventory, _) = hardened();
+    let mut bare = Observed::from_facts(&facts("a"));
+    for node in &inventory.nodes {
+        for path in super::watch(inventory, node).files {
+            bare.files.insert(path, FileFacts::Absent);
+        }
+    }
+    for f in judged(inventory, "a", &bare, &attempts()) {
+        let control = crate::controls::find(f.control).unwrap();
+        if control.needs == crate::controls::Needs::Kubernetes {
+            assert_eq!(f.outcome(), Outcome::NotApplicable, "{f:#?}");
+        }
+        if f.component == crate::controls::Component::Etcd {
+            assert_ne!(f.outcome(), Outcome::Pass, "{f:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_cni_controller_is_no_controller_manager() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    let calico = ProcessFacts {
+        pid: 9,
+        user: "root".into(),
+        argv: vec!["/usr/bin/kube-controllers".into()],
+    };
+    seen.processes.as_mut().unwrap().get_mut("kube-controller").unwrap().push(calico);
+    assert!(ids(&judged(inventory, "a", &seen, &attempts()), Outcome::Fail).is_empty());
+}
+
+#[test]
+fn the_unit_file_of_etcd_is_where_it_is_looked_for() {
+    assert!(hardened().1.texts.contains_key(ETCD_UNIT));
+}
