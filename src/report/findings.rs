@@ -1,6 +1,6 @@
 //! What `verify` found, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::controls::{Probe, find};
@@ -158,8 +158,7 @@ fn counts(out: &mut String, report: &Verification) {
 /// What was proven and what was not, for somebody who has never seen the report.
 pub fn summary(report: &Verification) -> String {
     let mut out = String::new();
-    let nodes: std::collections::BTreeSet<_> =
-        report.findings.iter().filter_map(|f| f.node.as_ref()).collect();
+    let nodes: BTreeSet<_> = report.findings.iter().filter_map(|f| f.node.as_ref()).collect();
     let s = &report.summary;
     let _ = writeln!(
         out,
@@ -188,17 +187,23 @@ pub fn summary(report: &Verification) -> String {
     }
     let waiting: Vec<&Finding> = waiting_for_kubernetes(&report.findings).collect();
     if !waiting.is_empty() {
-        let staged = |o: Outcome| {
-            waiting.iter().filter(|f| f.staged.as_ref().is_some_and(|v| v.outcome() == o)).count()
+        let staged = |o: Outcome| -> Vec<&&Finding> {
+            waiting.iter().filter(|f| f.staged.as_ref().is_some_and(|v| v.outcome() == o)).collect()
         };
+        let ready = waiting.iter().filter(|f| f.staged.is_some()).count();
         let _ = writeln!(
             out,
-            "\nWhat has to wait for Kubernetes: {} controls, because its daemons do not run yet.\n  \
-             Of these, {} can be judged by the configuration that is ready on the nodes: {} hold, {} do not.",
-            waiting.len(),
-            waiting.iter().filter(|f| f.staged.is_some()).count(),
-            staged(Outcome::Pass),
-            staged(Outcome::Fail)
+            "\nWhat has to wait for Kubernetes: {} controls, because its daemons do not run yet.",
+            waiting.len()
+        );
+        let _ = writeln!(
+            out,
+            "  {ready} of them can be judged by the configuration that is ready on the nodes: {} hold{}",
+            staged(Outcome::Pass).len(),
+            match staged(Outcome::Fail) {
+                bad if bad.is_empty() => ".".to_owned(),
+                bad => format!(",\n  {} will not{}", bad.len(), few(bad.iter().map(|f| f.control))),
+            }
         );
     }
     let others = s.not_applicable - waiting.len();
@@ -210,20 +215,19 @@ pub fn summary(report: &Verification) -> String {
 
 /// Ids of what failed, a few of them.
 fn names(report: &Verification, outcome: Outcome, excepted: bool) -> String {
-    let ids: std::collections::BTreeSet<&str> = report
-        .findings
-        .iter()
-        .filter(|f| f.outcome() == outcome && f.exception.is_some() == excepted)
-        .map(|f| f.control)
-        .collect();
+    let of_interest = |f: &&Finding| f.outcome() == outcome && f.exception.is_some() == excepted;
+    few(report.findings.iter().filter(of_interest).map(|f| f.control))
+}
+
+fn few<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+    let ids: BTreeSet<&str> = ids.collect();
     match ids.len() {
         0 => String::new(),
-        n @ 1..=6 => format!(": {}", ids.into_iter().take(n).collect::<Vec<_>>().join(", ")),
-        n => format!(
-            ": {} and {} more",
-            ids.into_iter().take(5).collect::<Vec<_>>().join(", "),
-            n - 5
-        ),
+        n if n <= 6 => format!(": {}", ids.into_iter().collect::<Vec<_>>().join(", ")),
+        n => {
+            let some: Vec<&str> = ids.into_iter().take(5).collect();
+            format!(": {} and {} more", some.join(", "), n - 5)
+        }
     }
 }
 
@@ -248,15 +252,16 @@ fn attacks(out: &mut String, attempts: &[Attempt]) {
             Probe::ClosedToPeers | Probe::ClosedToOperator => "closed",
             _ => "refused",
         };
+        let times = |n: usize| if n == 1 { "once".to_owned() } else { format!("{n} times") };
         let mut how = Vec::new();
         if pass > 0 {
-            how.push(format!("{pass} times {good}"));
+            how.push(format!("{good} {}", times(pass)));
         }
         if fail > 0 {
-            how.push(format!("{fail} times NOT"));
+            how.push(format!("NOT {good} {}", times(fail)));
         }
         if unknown > 0 {
-            how.push(format!("{unknown} times unknown"));
+            how.push(format!("nobody knows {}", times(unknown)));
         }
         let _ = writeln!(out, "  - {}: {}", probe_words(probe), how.join(", "));
     }
