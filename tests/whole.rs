@@ -144,6 +144,8 @@ fn story(w: &Whole) {
     let (out, _) = w.ends(0, &["plan", "--exit-code"]);
     assert!(out.contains("0 of 4 nodes change"), "{out}");
     let hardened = w.trees();
+    verify_only_looks(w);
+    verify_finds_what_is_broken(w);
     the_operator_locks_himself_out(w, &hardened);
     the_controller_is_killed(w, &hardened, Then::Wait);
     the_controller_is_killed(w, &hardened, Then::Reboot);
@@ -263,6 +265,41 @@ fn apply_while_watching_for_secrets(w: &Whole) {
             assert!(!text.contains(secret.as_str()), "a secret is in {place}");
         }
     }
+}
+
+fn verify_only_looks(w: &Whole) {
+    let before = w.mutable_state();
+    let (out, err) = w.ends(0, &["verify", "--summary"]);
+    assert!(out.contains("read etcd without a certificate: 3 times refused"), "{out}\n{err}");
+    let json: serde_json::Value =
+        serde_json::from_str(&w.ends(0, &["verify", "--format", "json"]).0).unwrap();
+    // What needs Kubernetes is said so, and is no pass.
+    let findings = json["findings"].as_array().unwrap();
+    let api: Vec<_> =
+        findings.iter().filter(|f| f["control"] == "apiserver-anonymous-auth").collect();
+    assert_eq!(api.len(), 3);
+    assert!(
+        api.iter().all(|f| f["verdict"] == "not-applicable" && f["staged"]["verdict"] == "pass")
+    );
+    assert_same(&before, &w.mutable_state(), "verify changed something");
+}
+
+fn verify_finds_what_is_broken(w: &Whole) {
+    let (name, breaks, mends, control) = (
+        "cp1",
+        "nft insert rule inet kubastion input tcp dport 2379 accept",
+        "systemctl restart kubastion-firewall",
+        "host-firewall-control-plane",
+    );
+    w.inside(name, breaks);
+    let (out, _) = w.ends(5, &["verify"]);
+    assert!(out.contains(control), "{out}");
+    w.inside(name, mends);
+    w.inside("w1", "chmod 666 /etc/ssh/sshd_config.d/00-kubastion.conf; echo 'PasswordAuthentication yes' > /etc/ssh/sshd_config.d/00-a.conf; systemctl reload ssh");
+    let (out, _) = w.ends(5, &["verify"]);
+    assert!(out.contains("host-ssh-hardening"), "{out}");
+    w.inside("w1", "chmod 600 /etc/ssh/sshd_config.d/00-kubastion.conf; rm /etc/ssh/sshd_config.d/00-a.conf; systemctl reload ssh");
+    w.ends(0, &["verify"]);
 }
 
 fn the_operator_locks_himself_out(w: &Whole, hardened: &BTreeMap<String, String>) {
