@@ -11,6 +11,9 @@ pub mod payload;
 pub mod protocol;
 pub mod record;
 
+#[cfg(test)]
+mod txn_tests;
+
 pub use execute::{Controls, execute, settle};
 pub use record::{Outcome, RunRecord};
 

@@ -128,7 +128,10 @@ for f in "$base"/units/*; do
 done
 echo @transactions
 for d in "$base"/txn/*/; do
-    [ -f "${d}state" ] && IFS= read -r v <"${d}state" || continue
+    # What is still being received, or was cut off then, is `ID.new`. A power cut may leave a state empty.
+    case $d in *.new/) continue ;; esac
+    [ -f "${d}state" ] || continue
+    IFS= read -r v <"${d}state" || v=unknown
     case $v in committed | reverted) ;; *) d=${d%/} && echo "${d##*/} $v" ;; esac
 done
 echo @processes

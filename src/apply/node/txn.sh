@@ -12,7 +12,8 @@
 #   before.tar, before   images of all that the steps touch
 #   journal     begin and end of every step
 #   state       staged, prepared, switching, switched, committed, reverting, reverted, incomplete
-#   decision/   made once, by whoever decides first: confirm or revert
+#   decision    made once, by whoever decides first: confirm or revert
+#   ballast     room for the way back on a disk that gets full meanwhile
 #
 # POSIX sh with coreutils, tar and flock; systemd where the node has it. Output for the caller
 # starts with `@`; everything else is for people.
@@ -124,8 +125,14 @@ take_images() {
     if [ -s "$T/before.list" ]; then
         tar -C / -cf "$T/before.tar" -T "$T/before.list" || return 1
     fi
+    sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse" || return 1
+    # Made while there is room: a full disk must stand in the way of no decision and of no way back,
+    # which needs the images once more, each file's copy beside it, and some small files.
+    echo confirm >"$T/say.confirm" && echo revert >"$T/say.revert" && : >"$T/decision.lock" || return 1
+    images=$(stat -c %s "$T/before.tar" 2>/dev/null || echo 0)
+    fallocate -l $((2 * images + 262144)) "$T/ballast" || return 1
     # The way back, and what will be renamed into place, must outlive a power cut.
-    sync "$T"/before* 2>/dev/null || sync
+    sync "$T"/before* "$T"/say.* 2>/dev/null || sync
     [ ! -d "$T/files" ] || sync "$T"/files/*/* 2>/dev/null || sync
 }
 
@@ -282,7 +289,8 @@ STEP
 # From here on the node goes back by itself unless somebody confirms: also when this shell, the
 # network or the controller dies (timer), and when the node reboots (boot guard).
 arm() {
-    printf '%s\n' "$id" >"$base/armed" && sync "$base/armed" 2>/dev/null
+    printf '%s\n' "$id" >"$base/armed" || return 1
+    sync "$base/armed" 2>/dev/null
     if have_systemd; then
         systemctl -q is-enabled kubastion-guard.service || return 1
         systemd-run -q --collect --on-active="${1}s" --timer-property=AccuracySec=100ms \
@@ -303,7 +311,8 @@ arm() {
 }
 
 disarm() {
-    rm -f "$base/armed"
+    # Another transaction's mark is not ours to take away.
+    case $(cat "$base/armed" 2>/dev/null) in "$id" | '') rm -f "$base/armed" ;; esac
     if have_systemd && [ -e "$T/armed" ]; then
         systemctl stop "kubastion-revert-$id.timer" 2>/dev/null
     fi
@@ -346,32 +355,38 @@ switch() {
 
 # --- decide -----------------------------------------------------------------------------------
 
-# rename(2) onto a directory that is not empty fails: one decision can be made, and whoever finds
-# it also finds what it says.
-decide() {
-    mkdir "$T/decision.$$" && printf '%s\n' "$1" >"$T/decision.$$/what" || return 1
-    mv -T "$T/decision.$$" "$T/decision" 2>/dev/null && return 0
-    rm -rf "$T/decision.$$"
-    return 1
+# link(2) fails where there is something: one decision can be made, and whoever finds it also finds
+# what it says, as that was on the disk before. It needs no room on a full disk.
+decide() { ln "$T/say.$1" "$T/decision" 2>/dev/null; }
+
+decided() { cat "$T/decision" 2>/dev/null; }
+
+# Nobody decides while somebody goes back, and only one goes back at a time.
+deciding() { # seconds
+    exec 8>>"$T/decision.lock"
+    flock -w "$1" 8
 }
 
-decided() { cat "$T/decision/what" 2>/dev/null; }
+commit() {
+    set_state committed
+    disarm
+    rm -rf "$T/files" "$T/ballast"
+    say "state committed"
+    exit 0
+}
 
 confirm() {
-    case $(state) in
-    switched) ;;
-    *)
+    deciding 15 || {
         say "state $(state)"
         exit 6
+    }
+    case $(state) in
+    switched)
+        if decide confirm || [ "$(decided)" = confirm ]; then
+            commit
+        fi
         ;;
     esac
-    if decide confirm || [ "$(decided)" = confirm ]; then
-        set_state committed
-        disarm
-        rm -rf "$T/files"
-        say "state committed"
-        exit 0
-    fi
     say "state $(state)"
     exit 6
 }
@@ -381,7 +396,7 @@ stop_switching() {
     pid=$(cat "$T/pid")
     [ "$pid" != $$ ] || return 0
     # Only if that process still is this transaction's shell.
-    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$T/txn.sh switch"; then
+    if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q "$T/txn.sh switch"; then
         # With what it started, if it leads a process group; sshd makes it so.
         kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null
     fi
@@ -430,12 +445,11 @@ META
 restore() {
     failed=0
     [ -s "$T/before" ] || return 0
-    rm -rf "$T/restore"
-    mkdir "$T/restore" || return 1
+    rm -rf "$T/restore" "$T/ballast"
+    mkdir "$T/restore" || failed=1
     if [ -s "$T/before.tar" ]; then
         tar -C "$T/restore" -xpf "$T/before.tar" || failed=1
     fi
-    sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse"
     if [ "$1" != boot ] && have_systemd; then
         while IFS='|' read -r kind name enabled active; do
             [ "$kind" = unit ] || continue
@@ -483,17 +497,18 @@ restore() {
             ;;
         esac
     done <"$T/before"
-    rm -rf "$T/restore" "$T/before.reverse"
+    rm -rf "$T/restore"
     return $failed
 }
 
 finish_revert() { # reason
+    rm -f "$T/ballast"
     set_state reverting
     printf '%s\n' "$1" >"$T/reason"
     if restore "$1" >"$T/restore.out" 2>&1; then
         set_state reverted
         disarm
-        rm -rf "$T/files"
+        rm -rf "$T/files" "$T/ballast"
         say "state reverted"
         return 0
     fi
@@ -511,7 +526,7 @@ revert() { # reason
         decide revert
         set_state reverted
         disarm
-        rm -rf "$T/files"
+        rm -rf "$T/files" "$T/ballast"
         say "state reverted"
         exit 0
         ;;
@@ -521,23 +536,27 @@ revert() { # reason
         exit 0
         ;;
     esac
-    # A revert that was cut off (by a reboot, say) is taken up again.
-    if decide revert || [ "$(decided)" = revert ]; then
-        trap '' HUP PIPE
-        stop_switching
-        # Two reverts at once (timer and caller) must not run into each other.
-        exec 8>>"$T/revert.lock"
-        flock -w 300 8 || exit 7
-        case $(state) in reverted)
-            say "state reverted"
-            exit 0
-            ;;
-        esac
-        finish_revert "$1"
-        exit $?
-    fi
-    say "state $(state)"
-    exit 0
+    trap '' HUP PIPE
+    # Two reverts at once (timer and caller) must not run into each other.
+    deciding 300 || exit 7
+    case $(state) in
+    committed | reverted)
+        disarm
+        say "state $(state)"
+        exit 0
+        ;;
+    reverting | incomplete)
+        # It was cut off (by a reboot, say), or not all could be undone.
+        ;;
+    *)
+        # Only a confirmation stands in the way, also where nothing can be written any more. One that
+        # was cut off is brought to its end.
+        decide revert || [ "$(decided)" != confirm ] || commit
+        ;;
+    esac
+    stop_switching
+    finish_revert "$1"
+    exit $?
 }
 
 # A later change was made on top of this one: undoing this one alone would mix the two.
@@ -560,11 +579,14 @@ undo() {
     lock
     trap '' HUP PIPE
     case $(state) in
-    committed | incomplete)
+    committed | incomplete | reverting)
         if other=$(newer_change); then
             say "refused $other was made on top of it: roll that back first"
             exit 4
         fi
+        deciding 300 || exit 7
+        # If the node goes down in the middle, the boot guard takes it up again.
+        printf '%s\n' "$id" >"$base/armed"
         finish_revert rollback
         exit $?
         ;;

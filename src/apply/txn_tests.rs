@@ -1,0 +1,158 @@
+//! `txn.sh` on this machine, in a directory of its own: what a full disk, a power cut or a second
+//! controller makes of a transaction. Nodes are not needed; systemd's part is tested on real ones.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use super::TXN_SCRIPT;
+
+struct Txn {
+    _dir: tempfile::TempDir,
+    base: PathBuf,
+    path: PathBuf,
+}
+
+impl Txn {
+    /// A staged transaction that replaces `target`, and whatever `steps` adds.
+    fn staged(id: &str, steps: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().to_owned();
+        let txn = Self { path: base.join("txn").join(id), base, _dir: dir };
+        std::fs::create_dir_all(txn.base.join("target")).unwrap();
+        std::fs::write(txn.base.join("target/a.conf"), "old\n").unwrap();
+        txn.stage(id, steps);
+        txn
+    }
+
+    fn stage(&self, id: &str, steps: &str) {
+        let path = self.base.join("txn").join(id);
+        std::fs::create_dir_all(path.join("files/0")).unwrap();
+        std::fs::write(path.join("files/0/a.conf"), "new\n").unwrap();
+        let target = self.base.join("target");
+        let steps = format!("files|0|{}\n{steps}", target.display());
+        for (name, text) in [
+            ("steps", steps.as_str()),
+            ("checks", ""),
+            ("expect", ""),
+            ("final", ""),
+            ("state", "staged\n"),
+            ("txn.sh", TXN_SCRIPT),
+        ] {
+            std::fs::write(path.join(name), text).unwrap();
+        }
+    }
+
+    fn run(&self, verb: &str) -> String {
+        text(
+            &Command::new("sh")
+                .arg(self.path.join("txn.sh"))
+                .args(verb.split(' '))
+                .output()
+                .unwrap(),
+        )
+    }
+
+    /// The program with a line put in after another one.
+    fn run_with(&self, after: &str, insert: &str, verb: &str) -> String {
+        let broken = TXN_SCRIPT.replacen(after, &format!("{after}\n{insert}\n"), 1);
+        assert_ne!(broken, TXN_SCRIPT, "{after}");
+        std::fs::write(self.path.join("txn.sh"), broken).unwrap();
+        let said = self.run(verb);
+        std::fs::write(self.path.join("txn.sh"), TXN_SCRIPT).unwrap();
+        said
+    }
+
+    fn set(&self, name: &str, text: &str) {
+        std::fs::write(self.path.join(name), text).unwrap();
+    }
+
+    fn state(&self) -> String {
+        std::fs::read_to_string(self.path.join("state")).unwrap().trim().to_owned()
+    }
+
+    fn target(&self) -> String {
+        std::fs::read_to_string(self.base.join("target/a.conf")).unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Switched as an armed transaction is, without systemd or a timer.
+fn switched(id: &str) -> Txn {
+    let txn = Txn::staged(id, "");
+    assert!(txn.run("prepare").contains("@prepared"));
+    txn.set("armed", "");
+    std::fs::write(txn.base.join("armed"), format!("{id}\n")).unwrap();
+    let said = txn.run("switch -");
+    assert!(said.contains("@state switched"), "{said}");
+    assert_eq!(txn.target(), "new\n");
+    txn
+}
+
+#[test]
+fn a_confirm_that_was_cut_off_is_finished_by_the_next_run() {
+    let txn = switched("1-a-host");
+    txn.run_with(
+        "if decide confirm || [ \"$(decided)\" = confirm ]; then",
+        "kill -9 $$",
+        "confirm",
+    );
+    assert_eq!(txn.state(), "switched");
+    let said = txn.run("revert left-open");
+    assert!(said.contains("@state committed"), "{said}");
+    assert_eq!((txn.state().as_str(), txn.target().as_str()), ("committed", "new\n"));
+    assert!(!txn.base.join("armed").exists());
+}
+
+#[test]
+fn a_rollback_that_was_cut_off_can_be_taken_up_again() {
+    for verb in ["revert left-open", "undo"] {
+        let txn = switched("1-a-host");
+        assert!(txn.run("confirm").contains("@state committed"));
+        txn.run_with("restore() {", "kill -9 $$", "undo");
+        assert_eq!((txn.state().as_str(), txn.target().as_str()), ("reverting", "new\n"));
+        let said = txn.run(verb);
+        assert!(said.contains("@state reverted"), "{verb}: {said}");
+        assert_eq!((txn.state().as_str(), txn.target().as_str()), ("reverted", "old\n"));
+    }
+}
+
+#[test]
+fn a_decision_lost_in_a_power_cut_leads_back() {
+    // ext4 and XFS may leave files empty that were not synced, and keep their names.
+    let txn = switched("1-a-host");
+    txn.run_with("finish_revert() { # reason", "kill -9 $$", "revert timeout");
+    for name in ["state", "decision", "decision/what"] {
+        if txn.path.join(name).is_file() {
+            txn.set(name, "");
+        }
+    }
+    let said = txn.run("revert boot");
+    assert!(said.contains("@state reverted"), "{said}");
+    assert_eq!(txn.target(), "old\n");
+}
+
+#[test]
+fn a_full_disk_does_not_keep_a_node_from_going_back() {
+    let txn = Txn::staged("1-a-host", "");
+    // On a file system of 1536 KiB of its own, filled to the last byte when the change is made.
+    let script = "set -e; mount -t tmpfs -o size=1536k none \"$1/mnt\"; cp -a \"$1/txn\" \"$1/target\" \"$1/mnt\"; \
+        T=$1/mnt/txn/1-a-host; sed -i \"s|$1/target|$1/mnt/target|\" \"$T/steps\"; \
+        sh \"$T/txn.sh\" prepare; : >\"$T/armed\"; sh \"$T/txn.sh\" switch -; cat \"$1/mnt/target/a.conf\"; \
+        cat /dev/zero >\"$1/mnt/fill\" 2>/dev/null || true; sh \"$T/txn.sh\" revert timeout 2>/dev/null || true; \
+        cat \"$T/state\" \"$1/mnt/target/a.conf\"";
+    std::fs::create_dir(txn.base.join("mnt")).unwrap();
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script, "sh"]).arg(&txn.base).output()
+    };
+    if !unshare("mount -t tmpfs none \"$1/mnt\"").is_ok_and(|o| o.status.success()) {
+        eprintln!("SKIPPED a_full_disk_does_not_keep_a_node_from_going_back: no user namespaces");
+        return;
+    }
+    let said = text(&unshare(script).unwrap());
+    assert!(said.contains("@state switched\nnew\n"), "{said}");
+    assert!(said.ends_with("reverted\nold\n"), "{said}");
+}
