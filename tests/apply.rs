@@ -271,6 +271,31 @@ fn an_sshd_setting_that_locks_the_operator_out_is_undone() {
 }
 
 #[test]
+fn a_running_sshd_with_a_broken_file_survives_going_back() {
+    let Some(node) = borrow("a_running_sshd_with_a_broken_file", "w2") else { return };
+    node.sh("echo 'NoSuchSetting yes' >>/etc/ssh/sshd_config");
+    let before = node.tree(PLACES);
+    let outcome = outcome(&node, sshd("MaxAuthTries 3"));
+    // From inside, since it may be locked out.
+    let inside = |script: &str| {
+        let command = node.lab.command(node.name.as_str(), &["sh", "-c", script]);
+        String::from_utf8(command.unwrap().output().unwrap().stdout).unwrap()
+    };
+    let active = inside("systemctl is-active ssh.service");
+    inside(
+        "sed -i '/^NoSuchSetting/d' /etc/ssh/sshd_config; systemctl reset-failed ssh.service; systemctl start ssh.service",
+    );
+    assert_eq!(active, "active\n", "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::Reverted { why } if why.contains("NoSuchSetting")),
+        "{outcome:?}"
+    );
+    node.sh("echo 'NoSuchSetting yes' >>/etc/ssh/sshd_config");
+    assert_eq!(node.tree(PLACES), before);
+    node.sh("sed -i '/^NoSuchSetting/d' /etc/ssh/sshd_config");
+}
+
+#[test]
 fn confirm_and_revert_race_for_one_decision() {
     let Some(node) = borrow("confirm_and_revert_race", "w2") else { return };
     for _ in 0..5 {

@@ -441,6 +441,20 @@ META
     esac
 }
 
+run_as_before() { # unit
+    case $1 in
+    ssh.service | sshd.service)
+        # An sshd that runs is never stopped: with a mistake in its files that was there before us, it
+        # would not come up again, and nobody could log in any more to mend it.
+        if systemctl -q is-active "$1"; then
+            if sshd -t; then systemctl reload "$1"; else echo "$1 runs on as it is"; fi
+            return
+        fi
+        ;;
+    esac
+    systemctl restart "$1"
+}
+
 # Undoes everything, in reverse order, and goes on past failures. Can be repeated.
 restore() {
     failed=0
@@ -491,7 +505,7 @@ restore() {
             case $b in enabled) systemctl enable "$a" >/dev/null 2>&1 || failed=1 ;; esac
             case $c in
             active | activating | reloading)
-                [ "$1" = boot ] || systemctl restart "$a" || failed=1
+                [ "$1" = boot ] || run_as_before "$a" || failed=1
                 ;;
             esac
             ;;
