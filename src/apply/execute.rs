@@ -153,31 +153,42 @@ fn run_group(
         let refused = |node: &Node| (node.name.clone(), Outcome::Refused { why: problem.clone() });
         return Ok(work.iter().map(|(node, _)| refused(node)).collect());
     }
+    if stage.gate == Gate::Reachable {
+        // Each node is confirmed as soon as it has switched: its time to be confirmed is running, and
+        // a slow one must not use up the others'.
+        let results = fleet::each(work, fleet::WINDOW, |(node, transaction)| {
+            let outcome = match switch_node(c, node, transaction, sessions)? {
+                Err(outcome) => outcome,
+                Ok(None) => Outcome::Committed,
+                Ok(Some(s)) => confirm_node(c, node, &s, sessions),
+            };
+            Ok((node.name.clone(), outcome))
+        });
+        return results.into_iter().collect();
+    }
     // All nodes of the group switch; only then does the gate look; only then is anything confirmed.
     let switched = fleet::each(work.clone(), fleet::WINDOW, |(node, transaction)| {
         switch_node(c, node, transaction, sessions)
     });
     let mut verdicts: BTreeMap<&NodeName, Result<(), String>> = BTreeMap::new();
-    if matches!(stage.gate, Gate::EtcdForms | Gate::EtcdQuorum) {
-        let alive: Vec<&Node> = work
-            .iter()
-            .zip(&switched)
-            .filter(|(_, s)| matches!(s, Ok(Ok(_))))
-            .map(|((n, _), _)| *n)
-            .collect();
-        for (node, verdict) in etcd_verdicts(c, &alive, sessions) {
-            verdicts.insert(node, verdict);
-        }
+    let alive: Vec<&Node> = work
+        .iter()
+        .zip(&switched)
+        .filter(|(_, s)| matches!(s, Ok(Ok(_))))
+        .map(|((n, _), _)| *n)
+        .collect();
+    for (node, verdict) in etcd_verdicts(c, &alive, sessions) {
+        verdicts.insert(node, verdict);
     }
     let pairs: Vec<_> = work.into_iter().zip(switched).collect();
-    let results = fleet::each(pairs, fleet::WINDOW, |((node, transaction), switched)| {
+    let results = fleet::each(pairs, fleet::WINDOW, |((node, _), switched)| {
         let outcome = match switched {
             Err(e) => return Err(e),
             Ok(Err(outcome)) => outcome,
             Ok(Ok(None)) => Outcome::Committed,
             Ok(Ok(Some(s))) => match verdicts.get(&node.name) {
-                Some(Err(why)) => take_back(c, node, transaction, &s, sessions, why),
-                _ => confirm_node(c, node, transaction, &s, sessions),
+                Some(Err(why)) => take_back(c, node, &s, sessions, why),
+                _ => confirm_node(c, node, &s, sessions),
             },
         };
         Ok((node.name.clone(), outcome))
@@ -362,7 +373,6 @@ fn final_state(c: &Controls<'_>, node: &Node, s: &Switched, until: Instant, why:
 fn confirm_node(
     c: &Controls<'_>,
     node: &Node,
-    transaction: &Transaction,
     s: &Switched,
     sessions: &Mutex<Sessions>,
 ) -> Outcome {
@@ -378,17 +388,17 @@ fn confirm_node(
                 }
                 Ok(a) => {
                     let why = format!("it would not confirm ({})", a.rest);
-                    take_back(c, node, transaction, s, sessions, &why)
+                    take_back(c, node, s, sessions, &why)
                 }
                 Err(e) => {
                     let why = format!("it could not be asked to confirm: {}", chain(&e));
-                    take_back(c, node, transaction, s, sessions, &why)
+                    take_back(c, node, s, sessions, &why)
                 }
             }
         }
         Err(e) => {
             let why = format!("no new connection after the change: {}", chain(&e));
-            take_back(c, node, transaction, s, sessions, &why)
+            take_back(c, node, s, sessions, &why)
         }
     }
 }
@@ -397,7 +407,6 @@ fn confirm_node(
 fn take_back(
     c: &Controls<'_>,
     node: &Node,
-    _transaction: &Transaction,
     s: &Switched,
     sessions: &Mutex<Sessions>,
     why: &str,
@@ -548,4 +557,131 @@ pub fn settle(
         }
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Condvar};
+
+    use super::*;
+    use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
+    use crate::desired::NodeDesired;
+    use crate::event::Silent;
+    use crate::plan::{Action, NodePlan, Step};
+    use crate::transport::{Output, Request, Rounds, Stream};
+
+    /// Nodes that answer as `txn.sh` does; `slow` is done only once `fast` was confirmed.
+    #[derive(Clone, Default)]
+    struct Nodes(Arc<(Mutex<bool>, Condvar)>);
+
+    struct Fake {
+        name: String,
+        fast_confirmed: Nodes,
+    }
+
+    impl Dialer for Nodes {
+        fn connect(
+            &self,
+            target: &crate::inventory::SshTarget,
+        ) -> Result<Box<dyn Transport>, TransportError> {
+            Ok(Box::new(Fake { name: target.host.to_string(), fast_confirmed: self.clone() }))
+        }
+    }
+
+    impl Transport for Fake {
+        fn run(
+            &mut self,
+            request: Request<'_>,
+            on_line: &mut dyn FnMut(&str),
+        ) -> Result<Output, TransportError> {
+            let mut input = Vec::new();
+            request.input.read_to_end(&mut input).unwrap();
+            let line = String::from_utf8_lossy(&input);
+            let verb = line.split(' ').nth(1).unwrap_or_default();
+            let (lock, changed) = &*self.fast_confirmed.0;
+            match (request.script, verb) {
+                (STAGE_SCRIPT, _) => on_line("@prepared"),
+                (CALL_SCRIPT, "switch") => {
+                    if self.name.ends_with('2') {
+                        let confirmed = lock.lock().unwrap();
+                        let wait = Duration::from_secs(5);
+                        let (confirmed, _) =
+                            changed.wait_timeout_while(confirmed, wait, |c| !*c).unwrap();
+                        if !*confirmed {
+                            on_line("@state reverted");
+                            return Ok(Output { status: 0, stdout: vec![], stderr: vec![] });
+                        }
+                    }
+                    on_line("@armed x 60");
+                    on_line("@state switched");
+                }
+                (CALL_SCRIPT, "confirm") => {
+                    *lock.lock().unwrap() = true;
+                    changed.notify_all();
+                    on_line("@state committed");
+                }
+                other => panic!("{other:?}"),
+            }
+            Ok(Output { status: 0, stdout: vec![], stderr: vec![] })
+        }
+
+        fn dial(
+            &mut self,
+            _: &str,
+            _: u16,
+            _: Duration,
+        ) -> Result<Box<dyn Stream + '_>, TransportError> {
+            panic!("nothing is dialled")
+        }
+
+        fn host_key(&self) -> &str {
+            ""
+        }
+
+        fn rounds(&self) -> Rounds {
+            Rounds::default()
+        }
+    }
+
+    #[test]
+    fn a_slow_node_does_not_use_up_the_time_of_the_others_to_be_confirmed() {
+        let inventory: Inventory = serde_yaml::from_str(
+            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
+             nodes:\n- {name: fast, addresses: [10.0.0.1], roles: [worker]}\n\
+             - {name: slow, addresses: [10.0.0.2], roles: [worker]}\n",
+        )
+        .unwrap();
+        let step = Action { step: Step::SwapOff, controls: BTreeSet::new(), why: String::new() };
+        let transaction = Transaction {
+            phase: Phase::Host,
+            confirm_within_s: Some(60),
+            steps: vec![step],
+            expect: BTreeMap::new(),
+        };
+        let names: Vec<NodeName> = inventory.nodes.iter().map(|n| n.name.clone()).collect();
+        let node = NodePlan { transactions: vec![transaction], ..NodePlan::default() };
+        let plans = names.iter().map(|n| (n.clone(), node.clone())).collect();
+        let stage =
+            Stage { phase: Phase::Host, groups: vec![names.clone()], gate: Gate::Reachable };
+        let plan = Plan::new("c".into(), String::new(), plans, vec![stage]);
+        let empty = || NodeDesired { items: vec![], notes: vec![] };
+        let desired = DesiredState { nodes: names.iter().map(|n| (n.clone(), empty())).collect() };
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+        let outcomes = execute(
+            &Controls {
+                plan: &plan,
+                desired: &desired,
+                inventory: &inventory,
+                dialer: &Nodes::default(),
+                etcd: None,
+                sink: &Silent,
+                journal: &journal,
+                clock: Clock::System,
+            },
+            Sessions::new(),
+        )
+        .unwrap();
+        assert!(outcomes.values().all(|p| p[&Phase::Host] == Outcome::Committed), "{outcomes:?}");
+    }
 }
