@@ -324,11 +324,12 @@ fn learn(
 
 /// Asks for the state until it is final.
 fn final_state(c: &Controls<'_>, node: &Node, s: &Switched, until: Instant, why: &str) -> Outcome {
+    let latest = Instant::now() + Verb::Switch.deadline();
+    let mut until = until;
     let mut last = String::from("it could not be reached");
     while Instant::now() < until {
         let Ok(mut session) = reconnect(c, node, until) else { break };
-        // An unguarded transaction that was cut off does not go back by itself: ask it to. A guarded
-        // one is asked too, which is faster than its timer.
+        // A guarded transaction is asked to go back, which is faster than its timer.
         let asked = protocol::call(session.as_mut(), &s.id, Verb::State, "-", &mut |_| {});
         match asked {
             Ok(Answer { state: Some(state), .. }) => match state {
@@ -346,13 +347,16 @@ fn final_state(c: &Controls<'_>, node: &Node, s: &Switched, until: Instant, why:
                 | TxnState::Prepared
                 | TxnState::Switching
                 | TxnState::Switched => {
-                    let _ = protocol::call(
-                        session.as_mut(),
-                        &s.id,
-                        Verb::Revert,
-                        "connection-lost",
-                        &mut |_| {},
-                    );
+                    // Nothing in an unguarded one can cut access, and a package manager must not be
+                    // killed: with this reason the node waits for its end, and says so if it takes
+                    // longer.
+                    let reason = if s.guarded { "connection-lost" } else { "left-open" };
+                    let asked =
+                        protocol::call(session.as_mut(), &s.id, Verb::Revert, reason, &mut |_| {});
+                    if asked.is_ok_and(|a| a.busy) {
+                        last = "it is still at work".into();
+                        until = until.max(Instant::now() + GRACE).min(latest);
+                    }
                 }
                 TxnState::Reverting => last = "it is still going back".into(),
             },
@@ -440,6 +444,7 @@ fn discard(session: &mut dyn Transport, id: &str) {
     let _ = protocol::call(session, id, Verb::Revert, "refused", &mut |_| {});
 }
 
+/// Why a node did not begin.
 fn refusal(a: &Answer) -> String {
     if a.busy {
         "another run is at work on the node".into()
@@ -458,7 +463,7 @@ fn failure(a: &Answer, transaction: &Transaction) -> String {
             n.checked_sub(1).and_then(|i| transaction.steps.get(i)).map(|s| s.step.to_string());
         format!("step {n} ({}) failed", what.unwrap_or_default())
     });
-    let mut text = step.unwrap_or_else(|| a.rest.clone());
+    let mut text = step.unwrap_or_else(|| refusal(a));
     if !a.said.is_empty() {
         text = format!("{text}: {}", a.said.join("; "));
     }
@@ -546,6 +551,7 @@ pub fn settle(
             Some(state @ (TxnState::Reverted | TxnState::Committed)) => {
                 done.push((open.id.clone(), state))
             }
+            _ if answer.busy => return Err("another run is at work on the node".into()),
             other => {
                 return Err(format!(
                     "transaction {} was left {} by an earlier run and could not be undone: {other:?} {}",

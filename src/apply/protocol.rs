@@ -93,7 +93,8 @@ impl Verb {
         }
     }
 
-    fn deadline(self) -> Duration {
+    /// How long a call of it may take.
+    pub(super) fn deadline(self) -> Duration {
         Duration::from_secs(match self {
             Verb::Switch => 900,
             Verb::Revert | Verb::Undo => 400,

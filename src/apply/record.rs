@@ -155,8 +155,40 @@ pub struct Journal {
     clock: Clock,
     /// Run id: sorts by time, and is part of the transaction ids on the nodes.
     pub run: String,
-    // Held as long as the run lives: a second run on the same inventory is refused.
-    _lock: File,
+    _lock: RunLock,
+}
+
+/// Held as long as a run lives: a second run on the same inventory is refused.
+pub struct RunLock(#[expect(dead_code, reason = "closing the file is what ends the lock")] File);
+
+impl RunLock {
+    /// Takes the lock of an inventory's directory, before anything is done to a node.
+    ///
+    /// # Errors
+    /// If the directory cannot be written, or another run holds the lock.
+    pub fn take(base: &Path) -> Result<Self, RecordError> {
+        let dir = directory(base);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(failed(&dir, "create"))?;
+        let path = base.join(".kubastion").join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed(&path, "lock"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|e| failed(&path, "lock (another run is at work) for")(e.into()))?;
+        Ok(Self(lock))
+    }
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> RecordError {
+    let path = path.display().to_string();
+    move |source| RecordError { path, action, source }
 }
 
 /// Where records live.
@@ -176,30 +208,27 @@ impl Journal {
         cluster: &str,
         clock: Clock,
     ) -> Result<Self, RecordError> {
+        Self::begin_locked(RunLock::take(base)?, base, kind, plan, cluster, clock)
+    }
+
+    /// Begins a record of a run that holds the lock already.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn begin_locked(
+        lock: RunLock,
+        base: &Path,
+        kind: &str,
+        plan: Option<&str>,
+        cluster: &str,
+        clock: Clock,
+    ) -> Result<Self, RecordError> {
         let dir = directory(base);
-        let fail = |path: &Path, action| {
-            let path = path.display().to_string();
-            move |source| RecordError { path, action, source }
-        };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .map_err(fail(&dir, "create"))?;
-        let lock_path = base.join(".kubastion").join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(fail(&lock_path, "lock"))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|e| fail(&lock_path, "lock (another run is at work) for")(e.into()))?;
         let now = clock.now();
         let stamp = time::macros::format_description!("[year][month][day]t[hour][minute][second]z");
         let run = format!(
             "{}-{}",
-            now.format(&stamp).map_err(|e| fail(&dir, "name")(io::Error::other(e)))?,
+            now.format(&stamp).map_err(|e| failed(&dir, "name")(io::Error::other(e)))?,
             crate::desired::hex(&crate::clock::random_bytes::<3>())
         );
         let path = dir.join(format!("{run}.jsonl"));
@@ -208,7 +237,7 @@ impl Journal {
             .append(true)
             .mode(0o600)
             .open(&path)
-            .map_err(fail(&path, "create"))?;
+            .map_err(failed(&path, "create"))?;
         let journal = Self { file: Mutex::new(file), path, clock, run: run.clone(), _lock: lock };
         journal.write(&Line::Begin {
             format: FORMAT,

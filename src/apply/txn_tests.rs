@@ -42,6 +42,12 @@ impl Txn {
         }
     }
 
+    fn other(&self, id: &str) -> Self {
+        let path = self.base.join("txn").join(id);
+        self.stage(id, "");
+        Self { _dir: tempfile::tempdir().unwrap(), base: self.base.clone(), path }
+    }
+
     fn run(&self, verb: &str) -> String {
         text(
             &Command::new("sh")
@@ -155,4 +161,70 @@ fn a_full_disk_does_not_keep_a_node_from_going_back() {
     let said = text(&unshare(script).unwrap());
     assert!(said.contains("@state switched\nnew\n"), "{said}");
     assert!(said.ends_with("reverted\nold\n"), "{said}");
+}
+
+#[test]
+fn images_taken_before_another_change_are_not_used() {
+    let first = Txn::staged("1-a-host", "");
+    assert!(first.run("prepare").contains("@prepared"));
+    let second = first.other("2-b-host");
+    assert!(second.run("prepare").contains("@prepared"));
+    assert!(second.run("switch -").contains("@state committed"));
+    let said = first.run("switch -");
+    assert!(said.contains("@refused another run"), "{said}");
+    assert_eq!(first.state(), "prepared");
+}
+
+#[test]
+fn nothing_is_prepared_on_top_of_a_change_that_waits_for_its_confirmation() {
+    let first = switched("1-a-host");
+    let second = first.other("2-b-host");
+    let said = second.run("prepare");
+    assert!(said.contains("@busy 1-a-host"), "{said}");
+    // Nor does giving up take the first one's mark for the boot guard away.
+    second.run("revert refused");
+    assert!(first.base.join("armed").exists());
+    assert!(first.run("confirm").contains("@state committed"));
+    assert!(!first.base.join("armed").exists());
+}
+
+#[test]
+fn what_is_still_at_work_is_not_killed_by_another_run() {
+    let txn = Txn::staged("1-a-host", "");
+    assert!(txn.run("prepare").contains("@prepared"));
+    let slow =
+        TXN_SCRIPT.replacen("run_step() {", "run_step() {\n    echo >\"$T/begun\"; sleep 2", 1);
+    txn.set("txn.sh", &slow);
+    let mut switch =
+        Command::new("sh").arg(txn.path.join("txn.sh")).args(["switch", "-"]).spawn().unwrap();
+    while !txn.path.join("begun").exists() {
+        std::thread::yield_now();
+    }
+    let said = txn.run("revert left-open");
+    assert!(switch.wait().unwrap().success());
+    assert!(said.contains("@state committed"), "{said}");
+}
+
+#[test]
+fn nothing_is_written_or_owned_through_a_link_that_a_service_put_there() {
+    let txn = Txn::staged("1-a-host", "");
+    let (target, victim) = (txn.base.join("target"), txn.base.join("victim"));
+    std::fs::write(&victim, "victim\n").unwrap();
+    assert!(txn.run("prepare").contains("@prepared"));
+    assert!(txn.run("switch -").contains("@state committed"));
+    std::os::unix::fs::symlink(&victim, target.join(".kubastion.restore")).unwrap();
+    let said = txn.run("undo");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "victim\n", "{said}");
+    assert_eq!(txn.target(), "old\n");
+
+    let link = target.join("link");
+    std::os::unix::fs::symlink(&victim, &link).unwrap();
+    let id = Command::new("id").arg("-un").output().unwrap();
+    let user = String::from_utf8(id.stdout).unwrap().trim().to_owned();
+    let txn = Txn::staged("2-b-host", &format!("mode|{}|{user}|{user}|0777\n", link.display()));
+    assert!(txn.run("prepare").contains("@prepared"));
+    let said = txn.run("switch -");
+    assert!(said.contains("@step 2 failed"), "{said}");
+    use std::os::unix::fs::PermissionsExt;
+    assert_ne!(std::fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o777);
 }

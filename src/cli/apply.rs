@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::output::{pretty, print};
 use super::pipeline::{self, Fleet, PkiUse, Reach};
 use super::run::Stop;
-use crate::apply::record::{Journal, Outcome, Outcomes, RecordError};
+use crate::apply::record::{Journal, Outcome, Outcomes, RecordError, RunLock};
 use crate::apply::{Controls, execute};
 use crate::clock::Clock;
 use crate::desired::Phase;
@@ -59,6 +59,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         reach.nodes = plan.nodes.keys().cloned().collect();
     }
     let nodes = pipeline::chosen(inventory, &reach)?;
+    // Before anything is done: a run that is at work here would have its open transactions undone.
+    let base = &loaded.base_dir;
+    let lock = RunLock::take(base).map_err(record_stop)?;
     // A saved plan was made with the keys as they were: it gets exactly those.
     let pki_use = if saved.is_some() { PkiUse::ReadOnly } else { PkiUse::Ensure };
     let material = pipeline::material(&loaded, pki_use)?;
@@ -89,9 +92,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         }
     }
 
-    let base = &loaded.base_dir;
-    let journal = Journal::begin(base, "apply", Some(&plan.id), &plan.cluster, Clock::System)
-        .map_err(record_stop)?;
+    let journal =
+        Journal::begin_locked(lock, base, "apply", Some(&plan.id), &plan.cluster, Clock::System)
+            .map_err(record_stop)?;
     let monitor = match global.format {
         Format::Text => Monitor::for_people(),
         Format::Json => Monitor::for_machines(),
@@ -218,5 +221,30 @@ pub(super) fn ask() -> Result<(), Stop> {
     match std::io::stdin().read_line(&mut answer) {
         Ok(_) if answer.trim() == "yes" => Ok(()),
         _ => refuse("the answer was not yes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_apply_ends_before_it_undoes_what_the_first_has_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = dir.path().join("inventory.yaml");
+        std::fs::write(
+            &inventory,
+            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
+             ssh: {user: root, agent: true}\n\
+             nodes:\n- {name: n, addresses: [127.0.0.1], roles: [control-plane], ssh: {port: 1, host_keys: ['SHA256:8DGrk4ABxkvQicgzmvk+gLNZLa18r+RwLy0YuENi2ac']}}\n",
+        )
+        .unwrap();
+        let _first = RunLock::take(dir.path()).unwrap();
+        let global = Global { inventory, format: Format::Text };
+        let args = Args { plan: None, reach: Reach::default(), yes: true };
+        let stop = run(&global, &args).unwrap_err();
+        let said: String = stop.problems.iter().map(ToString::to_string).collect();
+        assert!(said.contains("another run is at work"), "{said}");
+        assert!(!dir.path().join("pki").exists(), "it went on to the key store");
     }
 }

@@ -22,10 +22,12 @@ fail() {
 
 mkdir -p "$base/txn" "$base/units" && chmod 0700 "$base" "$base/txn" ||
     fail "cannot write below $base"
-for command in tar sha256sum flock stat; do
+for command in tar sha256sum flock fallocate stat; do
     command -v "$command" >/dev/null || fail "the node has no $command"
 done
 [ ! -e "$T" ] || fail "transaction $id is here already"
+# What a kill or a power cut left of an upload; it may hold keys.
+find "$base/txn" -maxdepth 1 -name '*.new' -mmin +60 -exec rm -rf {} +
 rm -rf "$T.new"
 mkdir "$T.new" || fail "cannot write below $base"
 tar -xpf - -C "$T.new" || fail "the files did not arrive whole (disk full?)"

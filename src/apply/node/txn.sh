@@ -142,6 +142,13 @@ prepare() {
         say "state $(state)"
         exit 1
     }
+    open=$(cat "$base/armed" 2>/dev/null)
+    case $(cat "$base/txn/${open:-none}/state" 2>/dev/null) in
+    switching | switched | reverting)
+        say "busy $open is not confirmed yet"
+        exit 75
+        ;;
+    esac
     still_as_planned || exit 3
     while IFS='|' read -r kind file; do
         case $kind in
@@ -157,6 +164,7 @@ prepare() {
         say "refused no image of the present state could be taken"
         exit 4
     }
+    printf '%s\n' "$id" >"$base/prepared.new" && mv -f "$base/prepared.new" "$base/prepared" || exit 1
     set_state prepared
     say prepared
 }
@@ -181,7 +189,7 @@ place_files() { # group directory
     else
         for f in "$from"/*; do
             leaf=${f##*/}
-            cp -p "$f" "$to/.$leaf.kubastion" && sync "$to/.$leaf.kubastion" 2>/dev/null
+            cp -p --remove-destination "$f" "$to/.$leaf.kubastion" && sync "$to/.$leaf.kubastion" 2>/dev/null
             mv -f "$to/.$leaf.kubastion" "$to/$leaf" || {
                 rm -f "$to/.$leaf.kubastion"
                 return 1
@@ -190,8 +198,10 @@ place_files() { # group directory
     fi
 }
 
+# Directories that belong to a service's user are that user's to play with: nothing here follows a
+# link or writes into a file that it may have put there.
 set_access() { # path owner group mode
-    chown "$2:$3" "$1" && chmod "$4" "$1"
+    [ ! -L "$1" ] && chown -h "$2:$3" "$1" && [ ! -L "$1" ] && chmod "$4" "$1"
 }
 
 load_firewall() { # rules file
@@ -231,6 +241,8 @@ run_unit() { # unit enabled active change digest wait
 }
 
 apt_install() {
+    # What was killed or lost its power in the middle; costs little where there is nothing to do.
+    DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a </dev/null || return 1
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
         -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends "$@" </dev/null
 }
@@ -264,7 +276,9 @@ STEP
     module) modprobe "$a" ;;
     swapoff)
         swapoff -a && sed 's/^\([^#].*[[:space:]]swap[[:space:]].*\)$/#kubastion# \1/' /etc/fstab \
-            >"$T/fstab" && cat "$T/fstab" >/etc/fstab
+            >"$T/fstab" && cp -p --remove-destination /etc/fstab /etc/.fstab.kubastion &&
+            cat "$T/fstab" >/etc/.fstab.kubastion && sync /etc/.fstab.kubastion &&
+            mv -f /etc/.fstab.kubastion /etc/fstab
         ;;
     arm) arm "$a" ;;
     check-sshd) sshd -t ;;
@@ -324,6 +338,11 @@ switch() {
     [ "$(state)" = prepared ] || {
         say "state $(state)"
         exit 1
+    }
+    # Images that were taken before another change would bring back what that one replaced.
+    [ "$(cat "$base/prepared" 2>/dev/null)" = "$id" ] || {
+        say "refused another run prepared a change since"
+        exit 4
     }
     # The caller may go away; what was begun is brought to an end.
     trap '' HUP PIPE
@@ -425,7 +444,7 @@ restore_path() { # kind path rest
             return 0
         fi
         [ -e "$T/restore/${2#/}" ] && mkdir -p "$dir" &&
-            cp -p "$T/restore/${2#/}" "$dir/.kubastion.restore" &&
+            cp -p --remove-destination "$T/restore/${2#/}" "$dir/.kubastion.restore" &&
             mv -f "$dir/.kubastion.restore" "$2"
         ;;
     dir)
@@ -436,7 +455,7 @@ META
         mkdir -p "$2" && chown "$uid:$gid" "$2" && chmod "$mode" "$2"
         ;;
     link)
-        ln -sfn "$3" "$dir/.kubastion.restore" && mv -fT "$dir/.kubastion.restore" "$2"
+        rm -f "$dir/.kubastion.restore" && ln -sT "$3" "$dir/.kubastion.restore" && mv -fT "$dir/.kubastion.restore" "$2"
         ;;
     esac
 }
@@ -551,6 +570,17 @@ revert() { # reason
         ;;
     esac
     trap '' HUP PIPE
+    # What another controller or a lost connection left running ends by itself; killed in the middle,
+    # a package manager would leave the node's packages half installed.
+    case $1 in
+    left-open)
+        exec 9>>"$base/lock" || exit 1
+        flock -w 100 9 || {
+            say "busy another run holds $base/lock"
+            exit 75
+        }
+        ;;
+    esac
     # Two reverts at once (timer and caller) must not run into each other.
     deciding 300 || exit 7
     case $(state) in
