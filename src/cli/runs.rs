@@ -1,6 +1,6 @@
 //! `kubastion runs` and `kubastion rollback`: what was done, and the way back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::{ask, finish, record_stop};
 use super::args::{Format, Global};
@@ -9,14 +9,17 @@ use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::apply::gate::chain;
-use crate::apply::protocol::{self, TxnState, Verb};
-use crate::apply::record::{Journal, Line, Outcome, Outcomes, RunRecord, read_all};
+use crate::apply::protocol::{self, Answer, TxnState, Verb};
+use crate::apply::record::{
+    Journal, Line, Outcome, Outcomes, RunRecord, TransactionRecord, read_all,
+};
 use crate::clock::Clock;
 use crate::desired::Phase;
 use crate::error::Problem;
-use crate::inventory::{Node, NodeName};
+use crate::facts::NodeFacts;
+use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::report::runs;
-use crate::transport::{Dialer, fleet};
+use crate::transport::{Dialer, Transport, fleet};
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
@@ -66,20 +69,16 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     let run = choose(&all, args.run.as_deref())?;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
     // Latest first: a phase builds on the ones before it.
-    let mut todo: BTreeMap<Phase, Vec<(&Node, &str)>> = BTreeMap::new();
+    let mut todo: BTreeMap<Phase, Vec<(&Node, &TransactionRecord)>> = BTreeMap::new();
     for t in run.transactions.iter().filter(|t| t.phase != Phase::Packages) {
         if let Some(node) = nodes.iter().find(|n| n.name == t.node) {
-            todo.entry(t.phase).or_default().push((node, &t.id));
+            todo.entry(t.phase).or_default().push((node, t));
         }
     }
     eprintln!(
         "rolling run {} back on {} nodes",
         run.run,
-        todo.values()
-            .flatten()
-            .map(|(n, _)| &n.name)
-            .collect::<std::collections::BTreeSet<_>>()
-            .len()
+        todo.values().flatten().map(|(n, _)| &n.name).collect::<BTreeSet<_>>().len()
     );
     if !args.yes {
         ask()?;
@@ -93,21 +92,38 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
         Clock::System,
     )
     .map_err(record_stop)?;
+    let serving = serving(inventory, &nodes, &dialer);
     let mut outcomes = Outcomes::new();
     for (phase, work) in todo.into_iter().rev() {
-        for (node, id) in &work {
-            let line = Line::Transaction { node: node.name.clone(), phase, id: (*id).to_owned() };
-            journal.write(&line).map_err(record_stop)?;
-        }
-        let results = fleet::each(work, fleet::WINDOW, |(node, id)| {
-            let outcome = match dialer.connect(&inventory.ssh.for_node(node)) {
-                Ok(mut session) => undo(session.as_mut(), id),
-                Err(e) => Outcome::Unreachable { why: chain(&e) },
-            };
-            (node.name.clone(), outcome)
-        });
-        for (name, outcome) in results {
-            record(&journal, &mut outcomes, name, phase, outcome)?;
+        let mut stopped: Option<String> = None;
+        for group in groups(work, &serving) {
+            let serial = serving.contains(&group[0].0.name);
+            let (run, skip): (Vec<_>, Vec<_>) = group.into_iter().partition(|(node, _)| {
+                let good = |p: &BTreeMap<Phase, Outcome>| p.values().all(Outcome::is_good);
+                outcomes.get(&node.name).is_none_or(good) && !(serial && stopped.is_some())
+            });
+            for (node, _) in skip {
+                let why = stopped.clone().unwrap_or_else(|| "a later phase is still there".into());
+                let outcome = Outcome::Skipped { why };
+                record(&journal, &mut outcomes, node.name.clone(), phase, outcome)?;
+            }
+            for (node, t) in &run {
+                let line = Line::Transaction { node: node.name.clone(), phase, id: t.id.clone() };
+                journal.write(&line).map_err(record_stop)?;
+            }
+            let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
+                let outcome = match dialer.connect(&inventory.ssh.for_node(node)) {
+                    Ok(mut session) => undo(session.as_mut(), t),
+                    Err(e) => Outcome::Unreachable { why: chain(&e) },
+                };
+                (node.name.clone(), outcome)
+            });
+            for (name, outcome) in results {
+                if serial && !outcome.is_good() {
+                    stopped.get_or_insert(format!("the rollback failed on {name}"));
+                }
+                record(&journal, &mut outcomes, name, phase, outcome)?;
+            }
         }
     }
     finish(global, &journal, &outcomes, Vec::new())
@@ -127,17 +143,67 @@ fn record(
     Ok(())
 }
 
-fn undo(session: &mut dyn crate::transport::Transport, id: &str) -> Outcome {
-    match protocol::call(session, id, Verb::Undo, "-", &mut |_| {}) {
-        Ok(a) => match (a.state, a.refused) {
-            // What was asked for: "committed" is what a rollback that worked is called here.
-            (Some(TxnState::Reverted | TxnState::Absent), _) => Outcome::Committed,
-            (_, Some(why)) => Outcome::Refused { why },
-            (Some(TxnState::Incomplete), _) => Outcome::Incomplete { why: a.said.join("; ") },
-            _ => Outcome::Incomplete { why: a.rest },
-        },
+/// The chosen nodes whose etcd or API server others depend on now. etcd.service is `active` only
+/// once it has a quorum, and restarting it waits for that: one after another, they keep it.
+fn serving(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> BTreeSet<NodeName> {
+    let candidates: Vec<&Node> = nodes
+        .iter()
+        .copied()
+        .filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd))
+        .collect();
+    let fleet = pipeline::look(inventory, &candidates, dialer);
+    let serves = |facts: &NodeFacts| {
+        facts.units.get("etcd.service").is_some_and(|u| u.active == "active")
+            || facts.processes.contains_key("kube-apiserver")
+    };
+    if fleet.seen.values().any(|s| serves(&s.facts)) {
+        candidates.iter().map(|n| n.name.clone()).collect()
+    } else {
+        BTreeSet::new()
+    }
+}
+
+/// Nodes that serve one at a time, then all others together.
+fn groups<'n, T>(
+    work: Vec<(&'n Node, T)>,
+    serving: &BTreeSet<NodeName>,
+) -> Vec<Vec<(&'n Node, T)>> {
+    let (one_by_one, others): (Vec<_>, Vec<_>) =
+        work.into_iter().partition(|(node, _)| serving.contains(&node.name));
+    let mut groups: Vec<Vec<_>> = one_by_one.into_iter().map(|w| vec![w]).collect();
+    if !others.is_empty() {
+        groups.push(others);
+    }
+    groups
+}
+
+fn undo(session: &mut dyn Transport, t: &TransactionRecord) -> Outcome {
+    match protocol::call(session, &t.id, Verb::Undo, "-", &mut |_| {}) {
+        Ok(a) => undone(a, t.outcome.as_ref()),
         Err(e) => Outcome::Incomplete { why: chain(&e) },
     }
+}
+
+/// What a node's answer to an undo means, if the transaction had ended so.
+fn undone(a: Answer, ended: Option<&Outcome>) -> Outcome {
+    // "Committed" is what a rollback that worked is called here.
+    match (a.state, a.refused, ended) {
+        (Some(TxnState::Reverted), ..) => Outcome::Committed,
+        // Nothing was begun.
+        (Some(TxnState::Absent), _, Some(o)) if !has_images(o) => Outcome::Committed,
+        (Some(TxnState::Absent), ..) => Outcome::Refused {
+            why: "the node has no images of that run any more (it keeps those of the last ones)"
+                .into(),
+        },
+        (_, Some(why), _) => Outcome::Refused { why },
+        (Some(TxnState::Incomplete), ..) => Outcome::Incomplete { why: a.said.join("; ") },
+        _ if a.busy => Outcome::Refused { why: "another run is at work on the node".into() },
+        _ => Outcome::Incomplete { why: a.rest },
+    }
+}
+
+fn has_images(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Committed | Outcome::Incomplete { .. })
 }
 
 fn choose<'r>(all: &'r [RunRecord], wanted: Option<&str>) -> Result<&'r RunRecord, Stop> {
@@ -152,4 +218,37 @@ fn choose<'r>(all: &'r [RunRecord], wanted: Option<&str>) -> Result<&'r RunRecor
         );
         Stop::one(Exit::InvalidInput, Problem::new(what).hint("`kubastion runs` lists them"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollback_without_images_is_not_called_done() {
+        let absent = || Answer { state: Some(TxnState::Absent), ..Answer::default() };
+        assert!(matches!(undone(absent(), Some(&Outcome::Committed)), Outcome::Refused { .. }));
+        assert!(matches!(undone(absent(), None), Outcome::Refused { .. }));
+        let unreachable = Outcome::Unreachable { why: String::new() };
+        assert_eq!(undone(absent(), Some(&unreachable)), Outcome::Committed);
+        let reverted = Answer { state: Some(TxnState::Reverted), ..Answer::default() };
+        assert_eq!(undone(reverted, Some(&Outcome::Committed)), Outcome::Committed);
+    }
+
+    #[test]
+    fn a_rollback_takes_etcd_members_one_at_a_time() {
+        let inventory: Inventory = serde_yaml::from_str(
+            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
+             nodes:\n- {name: cp1, addresses: [10.0.0.1], roles: [control-plane]}\n\
+             - {name: cp2, addresses: [10.0.0.2], roles: [control-plane]}\n\
+             - {name: w1, addresses: [10.0.0.3], roles: [worker]}\n\
+             - {name: w2, addresses: [10.0.0.4], roles: [worker]}\n",
+        )
+        .unwrap();
+        let work = || inventory.nodes.iter().map(|n| (n, ())).collect();
+        let serving = ["cp1", "cp2"].map(|n| n.parse().unwrap()).into();
+        let sizes: Vec<usize> = groups(work(), &serving).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 1, 2]);
+        assert_eq!(groups(work(), &BTreeSet::new()).len(), 1);
+    }
 }
