@@ -228,3 +228,17 @@ fn nothing_is_written_or_owned_through_a_link_that_a_service_put_there() {
     use std::os::unix::fs::PermissionsExt;
     assert_ne!(std::fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o777);
 }
+
+#[test]
+fn a_clock_that_went_back_does_not_let_an_older_change_be_undone_alone() {
+    let first = Txn::staged("2026-a-host", "");
+    let second = first.other("2025-b-host");
+    for txn in [&first, &second] {
+        assert!(txn.run("prepare").contains("@prepared"));
+        assert!(txn.run("switch -").contains("@state committed"));
+    }
+    let said = first.run("undo");
+    assert!(said.contains("@refused 2025-b-host"), "{said}");
+    assert!(second.run("undo").contains("@state reverted"));
+    assert!(first.run("undo").contains("@state reverted"));
+}

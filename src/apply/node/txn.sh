@@ -164,6 +164,9 @@ prepare() {
         say "refused no image of the present state could be taken"
         exit 4
     }
+    count=$(($(cat "$base/sequence" 2>/dev/null || echo 0) + 1))
+    echo "$count" >"$base/sequence.new" && mv -f "$base/sequence.new" "$base/sequence" || exit 1
+    echo "$count" >"$T/sequence" || exit 1
     printf '%s\n' "$id" >"$base/prepared.new" && mv -f "$base/prepared.new" "$base/prepared" || exit 1
     set_state prepared
     say prepared
@@ -603,17 +606,17 @@ revert() { # reason
     exit $?
 }
 
-# A later change was made on top of this one: undoing this one alone would mix the two.
+# A later change was made on top of this one: undoing this one alone would mix the two. Which is the
+# later one says the node's own count: ids come from the clocks of controllers.
 newer_change() {
-    seen=
+    ours=$(cat "$T/sequence" 2>/dev/null)
     for d in "$base"/txn/*/; do
         d=${d%/}
         other=${d##*/}
-        [ "${other%-*}" != "${id%-*}" ] || {
-            seen=yes
-            continue
-        }
-        [ -n "$seen" ] && [ "$(cat "$d/state" 2>/dev/null)" = committed ] && echo "$other" && return 0
+        [ "${other%-*}" != "${id%-*}" ] || continue
+        theirs=$(cat "$d/sequence" 2>/dev/null)
+        [ "${theirs:-0}" -gt "${ours:-0}" ] && [ "$(cat "$d/state" 2>/dev/null)" = committed ] &&
+            echo "$other" && return 0
     done
     return 1
 }
