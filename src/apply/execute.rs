@@ -470,28 +470,44 @@ fn failure(a: &Answer, transaction: &Transaction) -> String {
     text
 }
 
-/// `Some(problem)` if a healthy member is about to stop while another one is not healthy. A member
-/// that is not healthy itself has no part in the quorum: mending it can only help.
+/// `Some(problem)` if a member is about to stop whose quorum might be lost by it. Mending one that
+/// is stopped can only help.
 fn others_healthy(
     c: &Controls<'_>,
     work: &[(&Node, &Transaction)],
     sessions: &Mutex<Sessions>,
 ) -> Option<String> {
     let access = c.etcd?;
-    let healthy = |node: &Node| {
-        with_session(c, node, sessions, |s| gate::member_health(s, node.internal_ip(), access))
-            .is_ok()
+    let health =
+        |node: &Node, ip| with_session(c, node, sessions, |s| gate::member_health(s, ip, access));
+    let own: Vec<(&Node, Result<(), String>)> =
+        work.iter().map(|(node, _)| (*node, health(node, node.internal_ip()))).collect();
+    let stopped = |node: &Node| {
+        with_session(c, node, sessions, |s| Ok(gate::is_stopped(s, node.internal_ip()))) == Ok(true)
     };
-    if !work.iter().any(|(node, _)| healthy(node)) {
+    let healthy = own.iter().any(|(_, h)| h.is_ok());
+    if !healthy && own.iter().all(|(node, _)| stopped(node)) {
         return None;
     }
     let changing: BTreeSet<&NodeName> = work.iter().map(|(n, _)| &n.name).collect();
     let mut problems = Vec::new();
+    let mut healthy_others = 0;
     for (name, ip) in access.members.iter().filter(|(n, _)| !changing.contains(n)) {
         let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
-        if let Err(why) = with_session(c, node, sessions, |s| gate::member_health(s, *ip, access)) {
-            problems.push(format!("{name}: {why}"));
+        match health(node, *ip) {
+            Ok(()) => healthy_others += 1,
+            Err(why) => problems.push(format!("{name}: {why}")),
         }
+    }
+    if !healthy {
+        if !gate::is_needed(access.members.len(), healthy_others) {
+            return None;
+        }
+        problems.extend(
+            own.iter().filter_map(|(node, h)| {
+                Some(format!("{} itself: {}", node.name, h.as_ref().err()?))
+            }),
+        );
     }
     (!problems.is_empty()).then(|| {
         format!("stopping a member now could cost the quorum, since {}", problems.join("; "))

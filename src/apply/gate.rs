@@ -1,12 +1,13 @@
 //! Health gates: what must hold before a node is touched and before its change is confirmed.
 
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::inventory::NodeName;
 use crate::secret::Secret;
 use crate::transport::https::{ClientIdentity, TlsClient, request};
-use crate::transport::{Transport, address};
+use crate::transport::{DialFailure, Transport, TransportError, address, tail};
 
 /// etcd's client port (IANA `etcd-client`).
 pub const ETCD_CLIENT_PORT: u16 = 2379;
@@ -42,6 +43,40 @@ impl EtcdAccess {
     }
 }
 
+/// How long one question to a member may take, from its first byte to its last: a member that sends a
+/// byte now and then must not hold a run up.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// A stream that ends at a moment.
+struct Until<S> {
+    stream: S,
+    deadline: Instant,
+}
+
+impl<S> Until<S> {
+    fn in_time(&self) -> io::Result<()> {
+        if Instant::now() < self.deadline { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
+}
+
+impl<S: Read> Read for Until<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.in_time()?;
+        self.stream.read(buffer)
+    }
+}
+
+impl<S: Write> Write for Until<S> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.in_time()?;
+        self.stream.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// Asks one member for `/health`, over a connection that `through` opens.
 ///
 /// A member is healthy if it has a leader and can commit (etcd documentation, "Monitoring etcd").
@@ -56,20 +91,36 @@ pub fn member_health(
     let host = member.to_string();
     let stream =
         through.dial(&host, ETCD_CLIENT_PORT, Duration::from_secs(5)).map_err(|e| chain(&e))?;
+    let stream = Box::new(Until { stream, deadline: Instant::now() + ANSWER });
     let answer = request(stream, &access.client(&host), "GET", "/health", None)
         .map_err(|e| format!("{}: {}", address(&host, ETCD_CLIENT_PORT), chain(&e)))?;
-    let body = String::from_utf8_lossy(&answer.body);
-    let healthy = serde_json::from_str::<serde_json::Value>(&body)
+    judge(answer.status, &answer.body)
+}
+
+fn judge(status: u16, body: &[u8]) -> Result<(), String> {
+    let healthy = serde_json::from_slice::<serde_json::Value>(body)
         .is_ok_and(|v| v.get("health").is_some_and(|h| h == "true" || h == true));
-    if answer.status == 200 && healthy {
+    if status == 200 && healthy {
         Ok(())
     } else {
-        Err(format!(
-            "/health answers {}: {}",
-            answer.status,
-            body.chars().take(200).collect::<String>()
-        ))
+        Err(format!("/health answers {status}: {}", tail(&body[..body.len().min(200)])))
     }
+}
+
+/// Whether nothing answers at a member's port, so that it can have no part in a quorum. A member
+/// that cannot be asked may well have one.
+pub fn is_stopped(through: &mut dyn Transport, member: IpAddr) -> bool {
+    let dialled = through.dial(&member.to_string(), ETCD_CLIENT_PORT, Duration::from_secs(5));
+    matches!(dialled, Err(TransportError::Dial { failure: DialFailure::Refused, .. }))
+}
+
+/// Whether stopping a member that is not known to be healthy may cost a quorum, by what the others
+/// say.
+///
+/// One healthy member says that there is a quorum. Where the healthy others are too few to be one,
+/// the member is part of it. Where none is healthy there is no quorum to lose.
+pub fn is_needed(members: usize, healthy_others: usize) -> bool {
+    healthy_others > 0 && healthy_others < members / 2 + 1
 }
 
 /// Waits until a member is healthy.
@@ -103,4 +154,36 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = e.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_cannot_be_asked_is_not_taken_for_a_stopped_one() {
+        // Of three: one healthy, one down. The third must be what makes up the quorum.
+        assert!(is_needed(3, 1));
+        assert!(!is_needed(3, 2), "the others are a quorum");
+        assert!(!is_needed(3, 0), "there is no quorum");
+        assert!(is_needed(5, 2) && !is_needed(5, 3));
+        assert!(!is_needed(1, 0));
+    }
+
+    #[test]
+    fn what_a_member_says_cannot_steer_a_terminal() {
+        assert_eq!(judge(200, b"{\"health\":\"true\"}"), Ok(()));
+        let said = judge(503, b"\x1b]0;owned\x07{}").unwrap_err();
+        assert!(!said.contains(char::is_control), "{said:?}");
+        assert!(judge(200, b"{\"health\":\"false\"}").is_err());
+    }
+
+    #[test]
+    fn an_answer_byte_by_byte_ends_in_time() {
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let mut slow = Until { stream: io::repeat(b'x'), deadline };
+        let mut byte = [0];
+        while slow.read(&mut byte).is_ok() {}
+        assert!(Instant::now() >= deadline);
+    }
 }
