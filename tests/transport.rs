@@ -76,6 +76,11 @@ fn a_man_in_the_middle_receives_no_payload_byte() {
     run(&mut connect(&wrong).unwrap(), "true");
     let log = node.sh("cat /run/mitm.log; kill $(cat /run/mitm.pid)");
     assert!(log.contains("userauth-request") && log.contains("Accepted"), "{log}");
+    // What is offered holds nothing weak, and still asks for strict key exchange (CVE-2023-48795).
+    assert!(log.contains("strict KEX"), "{log}");
+    for weak in ["group1-sha1", "group14-sha1", "exchange-sha1", "arcfour", "-cbc", "hmac-md5"] {
+        assert!(!log.contains(weak), "{weak} is offered:\n{log}");
+    }
 }
 
 #[test]
@@ -412,11 +417,11 @@ fn noise_one_session_and_busybox_do_not_matter() {
     std::fs::write(root.join("usr/local/sbin/busybox"), busybox).unwrap();
     node.sh(
         "chmod 755 /usr/local/sbin/busybox; echo 'echo Welcome; printf \"\\033[31mnoise\\033[0m\"; echo err >&2' > /root/.bashrc; \
-         echo 'MaxSessions 1' > /etc/ssh/sshd_config.d/test.conf; systemctl reload ssh; \
+         echo 'MaxSessions 1' > /etc/ssh/sshd_config.d/test.conf; systemctl restart ssh; \
          for c in tar sha256sum stat; do mv /usr/bin/$c /usr/bin/$c.gnu 2>/dev/null; ln -s /usr/local/sbin/busybox /usr/bin/$c; done",
     );
     let restore = "for c in tar sha256sum stat; do [ -e /usr/bin/$c.gnu ] && mv -f /usr/bin/$c.gnu /usr/bin/$c; done; \
-                   rm -f /root/.bashrc /etc/ssh/sshd_config.d/test.conf; systemctl reload ssh";
+                   rm -f /root/.bashrc /etc/ssh/sshd_config.d/test.conf; systemctl restart ssh";
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let items = || {
             vec![

@@ -31,6 +31,25 @@ const HOST_KEY_ALGORITHMS: [&str; 6] = [
     "rsa-sha2-256",
 ];
 
+/// Key exchanges, ciphers and MACs that are offered. libssh2 offers more by itself, down to
+/// diffie-hellman-group1-sha1 and arcfour: a server that is nothing better should not be spoken to.
+const METHODS: [(MethodType, &str); 5] = [
+    (
+        MethodType::Kex,
+        "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,\
+         ecdh-sha2-nistp521,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,\
+         diffie-hellman-group-exchange-sha256,diffie-hellman-group14-sha256",
+    ),
+    (MethodType::CryptCs, CIPHERS),
+    (MethodType::CryptSc, CIPHERS),
+    (MethodType::MacCs, MACS),
+    (MethodType::MacSc, MACS),
+];
+const CIPHERS: &str = "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,\
+                       aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
+const MACS: &str = "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,\
+                    hmac-sha2-512";
+
 /// Keys of an agent that are offered before giving up; sshd's MaxAuthTries is 6 by default.
 const AGENT_KEYS: usize = 5;
 
@@ -597,6 +616,9 @@ fn handshake(
     let fail = |source| TransportError::Handshake { address: place.to_owned(), source };
     let mut session = Session::new().map_err(fail)?;
     session.method_pref(MethodType::HostKey, algorithms).map_err(fail)?;
+    for (method, names) in METHODS {
+        session.method_pref(method, names).map_err(fail)?;
+    }
     let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1);
     session.set_timeout(u32::try_from(left).unwrap_or(u32::MAX));
     session.set_tcp_stream(Socket(socket));
