@@ -136,6 +136,24 @@ fn a_firewall_that_locks_the_operator_out_is_undone() {
     assert!(again.is_empty(), "{again:#?}");
 }
 
+#[test]
+fn a_firewall_that_cuts_nodes_from_the_api_server_is_undone() {
+    let test = "a_firewall_that_cuts_nodes_from_the_api_server";
+    let Some(_worker) = borrow(test, "w1") else { return };
+    let Some(node) = borrow(test, "cp1") else { return };
+    // Whatever listens; that the worker reaches it is all that counts.
+    node.sh("/usr/sbin/sshd -p 6443 -o PidFile=/run/api.pid");
+    let tree = node.tree(PLACES);
+    let outcome = outcome(&node, with(guard(), firewall(true)));
+    node.sh("kill $(cat /run/api.pid)");
+    assert!(
+        matches!(&outcome, Outcome::Reverted { why } if why.contains("w1 does not reach its port 6443")),
+        "{outcome:?}"
+    );
+    assert_eq!(node.tree(PLACES), tree);
+    assert!(!node.sh("nft list tables").contains("kubastion"));
+}
+
 /// Carries a transaction out up to the point where a controller would confirm, and goes away.
 fn switch_and_vanish(node: &Lent, items: Vec<Item>) -> String {
     let (plan, desired) = node.plan(items);

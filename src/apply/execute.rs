@@ -8,12 +8,13 @@ use super::gate::{self, EtcdAccess, chain};
 use super::payload;
 use super::protocol::{self, Answer, TxnState, Verb};
 use super::record::{Journal, Line, Outcome, Outcomes, RecordError};
+use super::ways::{self, Way};
 use crate::clock::Clock;
 use crate::desired::{DesiredState, Phase};
 use crate::event::{Event, Sink};
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, NodeName};
-use crate::plan::{Gate, Plan, Stage, Transaction};
+use crate::plan::{Gate, Plan, Stage, Step, Transaction};
 use crate::transport::{Dialer, Transport, TransportError, fleet};
 
 /// Seconds beyond a node's own deadline until which its final state is asked for. A reboot fits in.
@@ -156,11 +157,19 @@ fn run_group(
     if stage.gate == Gate::Reachable {
         // Each node is confirmed as soon as it has switched: its time to be confirmed is running, and
         // a slow one must not use up the others'.
+        let alone = work.len() == 1;
         let results = fleet::each(work, fleet::WINDOW, |(node, transaction)| {
+            // Canaries, control planes and etcd members go alone; workers do as the canary did.
+            let filters = transaction.steps.iter().any(|a| matches!(a.step, Step::Firewall { .. }));
+            let before =
+                if alone && filters { open_ways(c, node, sessions) } else { BTreeSet::new() };
             let outcome = match switch_node(c, node, transaction, sessions)? {
                 Err(outcome) => outcome,
                 Ok(None) => Outcome::Committed,
-                Ok(Some(s)) => confirm_node(c, node, &s, sessions),
+                Ok(Some(s)) => match closed_way(c, node, &before, sessions) {
+                    Some(why) => take_back(c, node, &s, sessions, &why),
+                    None => confirm_node(c, node, &s, sessions),
+                },
             };
             Ok((node.name.clone(), outcome))
         });
@@ -194,6 +203,29 @@ fn run_group(
         Ok((node.name.clone(), outcome))
     });
     results.into_iter().collect()
+}
+
+/// The ways to a node that are open now.
+fn open_ways(c: &Controls<'_>, node: &Node, sessions: &Mutex<Sessions>) -> BTreeSet<Way> {
+    let mut open = ways::to(c.inventory, node);
+    open.retain(|way| is_open(c, node, way, sessions));
+    open
+}
+
+/// The first way that was open and is not any more.
+fn closed_way(
+    c: &Controls<'_>,
+    node: &Node,
+    before: &BTreeSet<Way>,
+    sessions: &Mutex<Sessions>,
+) -> Option<String> {
+    let closed = before.iter().find(|way| !is_open(c, node, way, sessions))?;
+    Some(format!("{} does not reach its port {} any more", closed.from, closed.port))
+}
+
+fn is_open(c: &Controls<'_>, node: &Node, way: &Way, sessions: &Mutex<Sessions>) -> bool {
+    let Some(from) = c.inventory.nodes.iter().find(|n| n.name == way.from) else { return false };
+    with_session(c, from, sessions, |s| Ok(ways::is_open(s, node, way.port))) == Ok(true)
 }
 
 /// Connects anew, until `deadline`.
@@ -589,7 +621,7 @@ mod tests {
     use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
     use crate::desired::NodeDesired;
     use crate::event::Silent;
-    use crate::plan::{Action, NodePlan, Step};
+    use crate::plan::{Action, NodePlan};
     use crate::transport::{Output, Request, Rounds, Stream};
 
     /// Nodes that answer as `txn.sh` does; `slow` is done only once `fast` was confirmed.

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod payload;
 pub mod protocol;
 pub mod record;
+pub mod ways;
 
 #[cfg(test)]
 mod txn_tests;
