@@ -176,19 +176,26 @@ prepare() {
 
 journal() { printf '%s\n' "$*" >>"$T/journal"; }
 
+# A rename keeps the label of the staging directory, which confined services may not read.
+relabel() { # path...
+    [ ! -e /sys/fs/selinux/enforce ] || restorecon -F "$@"
+}
+
 place_files() { # group directory
     from=$T/files/$1
     to=${2%/}
+    placed=
     if [ -f "$T/owners.$1" ]; then
         while IFS='|' read -r name owner group mode; do
             chown "$owner:$group" "$from/$name" && chmod "$mode" "$from/$name" || return 1
         done <"$T/owners.$1"
     fi
+    for f in "$from"/*; do placed="$placed $to/${f##*/}"; done
     # rename(2) replaces each file at once, if the staged one is on the same file system. Every fork
     # counts here: hundreds of nodes do this at the same time.
     devices=$(stat -c %d "$from" "$to/.")
     if [ "${devices%"$nl"*}" = "${devices#*"$nl"}" ]; then
-        mv -f "$from"/* "$to/"
+        mv -f "$from"/* "$to/" || return 1
     else
         for f in "$from"/*; do
             leaf=${f##*/}
@@ -199,6 +206,8 @@ place_files() { # group directory
             }
         done
     fi
+    # Paths have no spaces: `path` in plan/model.rs sees to that.
+    relabel $placed
 }
 
 # Directories that belong to a service's user are that user's to play with: nothing here follows a
@@ -448,7 +457,7 @@ restore_path() { # kind path rest
         fi
         [ -e "$T/restore/${2#/}" ] && mkdir -p "$dir" &&
             cp -p --remove-destination "$T/restore/${2#/}" "$dir/.kubastion.restore" &&
-            mv -f "$dir/.kubastion.restore" "$2"
+            mv -f "$dir/.kubastion.restore" "$2" && relabel "$2"
         ;;
     dir)
         [ "$(stat -c '%a|%u|%g' "$2" 2>/dev/null)" != "$3" ] || return 0
