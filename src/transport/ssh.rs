@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ssh2::{ExtendedData, MethodType, Session};
+use ssh2::{ErrorCode, ExtendedData, MethodType, Session};
 
 use super::host_key::{self, Policy, Refusal};
 use super::known_hosts::KnownHosts;
@@ -126,6 +126,24 @@ impl SshSession {
         Ok(())
     }
 
+    /// Opens a channel. sshd counts a session until it has reaped its process: with `MaxSessions 1`
+    /// the next one is refused for that moment, so that a refusal is tried again a few times.
+    fn open_channel(&self, deadline: Instant) -> Result<ssh2::Channel, io::Error> {
+        /// `LIBSSH2_ERROR_CHANNEL_FAILURE`.
+        const REFUSED: ErrorCode = ErrorCode::Session(-21);
+        for pause_ms in [20, 100, 300, 1000] {
+            self.set_deadline(deadline)?;
+            match self.session.channel_session() {
+                Err(e) if e.code() == REFUSED => {
+                    std::thread::sleep(Duration::from_millis(pause_ms));
+                }
+                other => return other.map_err(io::Error::from),
+            }
+        }
+        self.set_deadline(deadline)?;
+        self.session.channel_session().map_err(io::Error::from)
+    }
+
     /// Answers sudo's prompt, and waits for the marker, which only a root shell prints. Until then
     /// nothing else is sent: sudo would take it for another password.
     fn become_root(
@@ -188,9 +206,7 @@ impl Transport for SshSession {
         let step = |what| Self::broken(what, timeout);
         let marker = frame::marker();
 
-        self.set_deadline(deadline).map_err(step("opening a channel"))?;
-        let mut channel =
-            self.session.channel_session().map_err(|e| step("opening a channel")(e.into()))?;
+        let mut channel = self.open_channel(deadline).map_err(step("opening a channel"))?;
         channel
             .exec(&frame::command(&marker, self.sudo))
             .map_err(|e| step("starting a shell")(e.into()))?;
@@ -274,9 +290,7 @@ impl Transport for SshSession {
         let address = address(host, port);
         let deadline = Instant::now() + timeout + Duration::from_secs(2);
         let step = |what| Self::broken(what, timeout);
-        self.set_deadline(deadline).map_err(step("opening a channel"))?;
-        let mut channel =
-            self.session.channel_session().map_err(|e| step("opening a channel")(e.into()))?;
+        let mut channel = self.open_channel(deadline).map_err(step("opening a channel"))?;
         // bash's /dev/tcp is the one TCP client that Debian and RHEL both always have, and it works
         // where sshd forbids forwarding. A timer bounds the connect; bash prints the reason. The
         // timer holds none of the channel's streams, or a refusal would last as long as a timeout.
@@ -286,7 +300,7 @@ impl Transport for SshSession {
         let relay = format!(
             "command -v bash >/dev/null || {{ echo NOBASH; exit; }}; exec bash -c {}",
             frame::quote(&format!(
-                "(sleep {}; kill $$) >/dev/null 2>&1 </dev/null & t=$!; trap 'kill $t' EXIT; \
+                "(sleep {}; kill $$) >/dev/null 2>&1 </dev/null & t=$!; trap 'kill $t 2>/dev/null' EXIT; \
                  exec 3<>/dev/tcp/$0/$1 && \
                  {{ exec 2>/dev/null; trap - EXIT; kill $t; echo; echo OPEN; cat <&3 & exec cat >&3; }}",
                 timeout.as_secs().max(1)
