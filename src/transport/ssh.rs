@@ -332,7 +332,10 @@ impl Transport for SshSession {
             DialFailure::Refused
         } else if text.contains("unreachable") || text.contains("No route") {
             DialFailure::Unreachable
-        } else if text.contains("timed out") || text.is_empty() || text.contains("Terminated") {
+        // The timer's signal shows as an interrupted call, or as nothing at all.
+        } else if text.is_empty()
+            || ["timed out", "Terminated", "Interrupted"].iter().any(|w| text.contains(w))
+        {
             DialFailure::TimedOut
         } else {
             DialFailure::Other
