@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apply;
+mod docs;
 mod inventory;
 mod lab;
 mod pki;
