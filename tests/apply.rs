@@ -7,7 +7,7 @@ use kubastion::apply::protocol::{self, TxnState, Verb};
 use kubastion::apply::record::Outcome;
 use kubastion::apply::{TXN_SCRIPT, payload, settle};
 use kubastion::desired::{Access, Content, FileCheck, Item, ItemKind, OnChange, Phase, Start};
-use kubastion::plan::{Step, diff};
+use kubastion::plan::{Step, diff, preflight};
 use kubastion::transport::Dialer;
 
 use crate::support::fleet::{Lent, borrow};
@@ -154,14 +154,17 @@ fn a_firewall_that_cuts_nodes_from_the_api_server_is_undone() {
     assert!(!node.sh("nft list tables").contains("kubastion"));
 }
 
+/// A transaction id as a run makes it.
+fn new_id() -> String {
+    let random = kubastion::clock::random_bytes::<3>();
+    format!("20260101t000000z-{}-host", kubastion::desired::hex(&random))
+}
+
 /// Carries a transaction out up to the point where a controller would confirm, and goes away.
 fn switch_and_vanish(node: &Lent, items: Vec<Item>) -> String {
     let (plan, desired) = node.plan(items);
     let transaction = &plan.nodes[&node.name].transactions[0];
-    let id = format!(
-        "20260101t000000z-{}-host",
-        kubastion::desired::hex(&kubastion::clock::random_bytes::<3>())
-    );
+    let id = new_id();
     let payload =
         payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
     let mut session = node.connect();
@@ -197,10 +200,7 @@ fn lock_out(node: &Lent, within_s: u32) -> String {
             *s = within_s;
         }
     }
-    let id = format!(
-        "20260101t000000z-{}-host",
-        kubastion::desired::hex(&kubastion::clock::random_bytes::<3>())
-    );
+    let id = new_id();
     let payload =
         payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
     let mut session = node.connect();
@@ -424,6 +424,30 @@ fn a_fault_or_kill_at_every_step_is_undone_and_a_re_run_ends_as_an_unbroken_one(
     let (again, desired) = node.plan(mixed());
     assert_eq!(node.apply(&again, &desired)[0].1, Outcome::Committed);
     assert_eq!(whole_state(&node), unbroken);
+}
+
+#[test]
+fn an_undo_that_cannot_be_done_is_said_and_is_no_success() {
+    let Some(node) = borrow("an_undo_that_cannot_be_done", "w1") else { return };
+    let (plan, desired) = node.plan(vec![file("/etc/motd", "ours\n", 0o644)]);
+    let transaction = &plan.nodes[&node.name].transactions[0];
+    let id = new_id();
+    let payload =
+        payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
+    let mut session = node.connect();
+    protocol::stage(session.as_mut(), &payload).unwrap();
+    // The image of the old state is damaged, and the last step fails.
+    node.sh(&format!(
+        "cp /etc/motd /root/motd.kept; cd /var/lib/kubastion/txn/{id} && echo junk > before.tar && echo no-such-step >> steps"
+    ));
+    let answer = protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |_| {}).unwrap();
+    assert_eq!(answer.state, Some(TxnState::Incomplete), "{answer:?}");
+    assert!(answer.said.iter().any(|l| l.contains("/etc/motd")), "{answer:?}");
+    // The next plan says so and begins nothing on this node.
+    let facts = node.facts(&diff::watch_list(&mixed()));
+    let problems = preflight::check(&node.inventory, node.node(), &facts, facts.clock_epoch_s);
+    assert!(problems.iter().any(|p| p.what.contains(&id)), "{problems:?}");
+    node.sh(&format!("mv /root/motd.kept /etc/motd; rm -rf /var/lib/kubastion/txn/{id}"));
 }
 
 #[test]

@@ -146,14 +146,7 @@ pub(super) fn finish(
     outcomes: &Outcomes,
     problems: Vec<Problem>,
 ) -> Result<Exit, Stop> {
-    let all = || outcomes.values().flat_map(|p| p.values());
-    let exit = if all().any(|o| matches!(o, Outcome::Incomplete { .. })) {
-        Exit::RollbackIncomplete
-    } else if all().any(|o| !o.is_good()) || !problems.is_empty() {
-        Exit::NodeFailed
-    } else {
-        Exit::Done
-    };
+    let exit = exit_of(outcomes, &problems);
     journal.end(exit as u8).map_err(record_stop)?;
     match global.format {
         Format::Json => print(&pretty(&serde_json::json!({
@@ -162,6 +155,18 @@ pub(super) fn finish(
         Format::Text => print(&format!("run {}\n{}", journal.run, runs::outcome(outcomes)))?,
     };
     if problems.is_empty() { Ok(exit) } else { Err(Stop { exit, problems }) }
+}
+
+/// What the outcomes of a run amount to.
+fn exit_of(outcomes: &Outcomes, problems: &[Problem]) -> Exit {
+    let all = || outcomes.values().flat_map(|p| p.values());
+    if all().any(|o| matches!(o, Outcome::Incomplete { .. })) {
+        Exit::RollbackIncomplete
+    } else if all().any(|o| !o.is_good()) || !problems.is_empty() {
+        Exit::NodeFailed
+    } else {
+        Exit::Done
+    }
 }
 
 pub(super) fn record_stop(e: RecordError) -> Stop {
@@ -246,5 +251,32 @@ mod tests {
         let said: String = stop.problems.iter().map(ToString::to_string).collect();
         assert!(said.contains("another run is at work"), "{said}");
         assert!(!dir.path().join("pki").exists(), "it went on to the key store");
+    }
+
+    #[test]
+    fn the_worst_outcome_decides_the_exit_code() {
+        let why = || "x".to_owned();
+        let bad = [
+            Outcome::Reverted { why: why() },
+            Outcome::Refused { why: why() },
+            Outcome::Unreachable { why: why() },
+            Outcome::Skipped { why: why() },
+        ];
+        let run = |outcomes: &[Outcome]| -> Outcomes {
+            let name = |i: usize| format!("n{i}").parse().unwrap();
+            let one = |o: &Outcome| [(Phase::Host, o.clone())].into();
+            outcomes.iter().enumerate().map(|(i, o)| (name(i), one(o))).collect()
+        };
+        assert_eq!(exit_of(&run(&[Outcome::Committed]), &[]), Exit::Done);
+        assert_eq!(exit_of(&run(&[Outcome::Committed]), &[Problem::new("p")]), Exit::NodeFailed);
+        for o in bad {
+            assert_eq!(
+                exit_of(&run(&[Outcome::Committed, o.clone()]), &[]),
+                Exit::NodeFailed,
+                "{o:?}"
+            );
+            let worst = run(&[o.clone(), Outcome::Incomplete { why: why() }]);
+            assert_eq!(exit_of(&worst, &[]), Exit::RollbackIncomplete, "{o:?}");
+        }
     }
 }
