@@ -51,6 +51,9 @@ Examples:
 /// Every problem of the inventory, the key store and the nodes. The plan of the nodes that
 /// answered is shown all the same.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+    if let Some(file) = &args.out {
+        only_replaces_a_plan(file)?;
+    }
     let loaded = super::inventory::load(global)?;
     let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?;
     let material = pipeline::material(&loaded, PkiUse::ReadOnly)?;
@@ -112,6 +115,18 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     Ok(if args.exit_code && !plan.is_empty() { Exit::Pending } else { Exit::Done })
 }
 
+/// A slip of the hand must not cost the inventory or a key.
+fn only_replaces_a_plan(file: &std::path::Path) -> Result<(), Stop> {
+    let is_plan = |bytes: Vec<u8>| serde_json::from_slice::<Plan>(&bytes).is_ok();
+    if !file.is_file() || std::fs::read(file).is_ok_and(is_plan) {
+        return Ok(());
+    }
+    let problem = Problem::new("this file is there already and is not a plan")
+        .left("it is unchanged")
+        .hint("name another with --out");
+    Err(Stop::one(Exit::InvalidInput, problem.at(file.display().to_string())))
+}
+
 /// Reads a saved plan.
 ///
 /// # Errors
@@ -133,4 +148,21 @@ pub fn read(file: &std::path::Path) -> Result<Plan, Stop> {
         return Err(stop(Problem::new("the plan was changed since it was saved").hint(again)));
     }
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_not_saved_over_anything_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("inventory.yaml");
+        assert!(only_replaces_a_plan(&file).is_ok());
+        std::fs::write(&file, "version: kubastion/v1\n").unwrap();
+        assert!(only_replaces_a_plan(&file).is_err());
+        let plan = Plan::new("c".into(), String::new(), BTreeMap::new(), Vec::new());
+        std::fs::write(&file, pretty(&plan)).unwrap();
+        assert!(only_replaces_a_plan(&file).is_ok());
+    }
 }
