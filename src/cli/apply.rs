@@ -88,7 +88,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             eprintln!("{problem}");
         }
         if !args.yes {
-            ask()?;
+            ask("apply a saved plan, or say --yes")?;
         }
     }
 
@@ -211,11 +211,9 @@ fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), Stop> {
 }
 
 /// Asks on the terminal; without one, `--yes` or a saved plan is the answer.
-pub(super) fn ask() -> Result<(), Stop> {
+pub(super) fn ask(instead: &str) -> Result<(), Stop> {
     let refuse = |what: &str| {
-        let problem = Problem::new(what.to_owned())
-            .left("nothing was changed")
-            .hint("apply a saved plan, or say --yes");
+        let problem = Problem::new(what.to_owned()).left("nothing was changed").hint(instead);
         Err(Stop::one(Exit::Usage, problem))
     };
     if !std::io::stdin().is_terminal() {

@@ -81,7 +81,7 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
         todo.values().flatten().map(|(n, _)| &n.name).collect::<BTreeSet<_>>().len()
     );
     if !args.yes {
-        ask()?;
+        ask("say --yes")?;
     }
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
     let journal = Journal::begin(
