@@ -17,6 +17,7 @@ fn context() -> LoadContext<'static> {
         clock: Clock::Fixed(datetime!(2026-01-15 12:00 UTC)),
         known_controls: &ids::ALL,
         home: Some("/home/op".into()),
+        first_contact: false,
     }
 }
 
@@ -480,4 +481,13 @@ fn show_prints_an_inventory_that_loads_to_the_same() {
     let out = kubastion(&["-i", file, "--format", "json", "inventory", "show"]);
     let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(json["audit"]["max_backups"], 10);
+}
+
+#[test]
+fn the_first_contact_needs_no_host_keys() {
+    let text = "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
+                ssh: {agent: true}\nnodes:\n- {name: a, addresses: [10.0.0.1], roles: [control-plane]}\n";
+    assert!(read(text).is_err());
+    let context = LoadContext { first_contact: true, ..context() };
+    load_bytes(text.as_bytes(), Path::new("test.yaml"), Path::new("/base"), &context).unwrap();
 }

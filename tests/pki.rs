@@ -42,7 +42,12 @@ fn inventory(dir: &Path) -> Inventory {
 }
 
 fn parse(text: &str, dir: &Path) -> Inventory {
-    let context = LoadContext { clock: Clock::Fixed(NOW), known_controls: &ids::ALL, home: None };
+    let context = LoadContext {
+        clock: Clock::Fixed(NOW),
+        known_controls: &ids::ALL,
+        home: None,
+        first_contact: false,
+    };
     load_bytes(text.as_bytes(), Path::new("i.yaml"), dir, &context).unwrap().inventory
 }
 

@@ -124,6 +124,7 @@ pub fn load_context() -> LoadContext<'static> {
         clock: Clock::System,
         known_controls: &crate::controls::ids::ALL,
         home: std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()),
+        first_contact: false,
     }
 }
 
@@ -132,7 +133,19 @@ pub fn load_context() -> LoadContext<'static> {
 /// # Errors
 /// Every problem of the inventory, with exit code 3.
 pub fn load(global: &Global) -> Result<Loaded, Stop> {
-    let loaded = inventory::load(&global.inventory, &load_context())
+    load_with(global, &load_context())
+}
+
+/// The same for an inventory that may lack host keys, of which `trust` shows what is to be compared.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for_first_contact(global: &Global) -> Result<Loaded, Stop> {
+    load_with(global, &LoadContext { first_contact: true, ..load_context() })
+}
+
+fn load_with(global: &Global, context: &LoadContext<'_>) -> Result<Loaded, Stop> {
+    let loaded = inventory::load(&global.inventory, context)
         .map_err(|e| Stop { exit: Exit::InvalidInput, problems: e.problems() })?;
     for warning in &loaded.warnings {
         eprintln!("{}", warning.warning(&global.inventory));

@@ -34,7 +34,7 @@ Examples:
 /// # Errors
 /// Problems of the inventory, and every node that shows no key.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
-    let loaded = super::inventory::load(global)?;
+    let loaded = super::inventory::load_for_first_contact(global)?;
     let inventory = &loaded.inventory;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
     let results = fleet::each(nodes.clone(), fleet::WINDOW, |node| {

@@ -77,6 +77,7 @@ pub(super) fn validate(
         nodes_complete: !incomplete.contains("nodes"),
         today: context.clock.now().date(),
         known_controls: context.known_controls,
+        first_contact: context.first_contact,
         errors: Vec::new(),
         warnings: Vec::new(),
     };
@@ -96,6 +97,7 @@ struct Review<'a> {
     nodes_complete: bool,
     today: Date,
     known_controls: &'a [&'a str],
+    first_contact: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }

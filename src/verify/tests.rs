@@ -39,6 +39,7 @@ fn inventory(change: &dyn Fn(&str) -> String) -> Inventory {
         clock: Clock::Fixed(NOW),
         known_controls: &crate::controls::ids::ALL,
         home: None,
+        first_contact: false,
     };
     let text = change(INVENTORY);
     let dir = std::path::Path::new("/i");

@@ -55,7 +55,12 @@ nodes:
 
 pub(super) fn load(text: &str) -> Inventory {
     let now = time::macros::datetime!(2026-02-01 12:00 UTC);
-    let context = LoadContext { clock: Clock::Fixed(now), known_controls: &ids::ALL, home: None };
+    let context = LoadContext {
+        clock: Clock::Fixed(now),
+        known_controls: &ids::ALL,
+        home: None,
+        first_contact: false,
+    };
     load_bytes(text.as_bytes(), Path::new("i.yaml"), Path::new("/i"), &context).unwrap().inventory
 }
 
