@@ -34,4 +34,4 @@ bench: setup
 	$(CARGO) bench --locked --bench fleet
 
 clean-lab:
-	-target/debug/kubastion lab down --dir /var/tmp/kubastion-test-lab
+	-target/debug/kubastion lab down --dir $${KUBASTION_TEST_LAB:-/var/tmp/kubastion-test-lab}

@@ -3,7 +3,7 @@
 set -u
 cargo=${1:-cargo}
 log=$(mktemp)
-lab=/var/tmp/kubastion-test-lab
+lab=${KUBASTION_TEST_LAB:-/var/tmp/kubastion-test-lab}
 trap 'rm -f "$log"' EXIT
 
 "$cargo" build --locked --tests || exit 1
