@@ -9,7 +9,7 @@ use kubastion::apply::record::Outcome;
 use kubastion::facts::{WatchList, collect};
 use kubastion::inventory::{JumpHost, NodeName, SshTarget, Sudo};
 use kubastion::secret::Secret;
-use kubastion::transport::ssh::{SshDialer, SshSession};
+use kubastion::transport::ssh::{SshDialer, SshSession, present_host_keys};
 use kubastion::transport::{Credentials, DialFailure, Dialer, Request, Transport, TransportError};
 
 use crate::apply::file;
@@ -192,9 +192,17 @@ fn through_one_and_two_jump_hosts() {
         // The node cannot send before we read: sized below its pipe and window.
         let small = Request { input: &mut &big[..200_000], ..request };
         assert_eq!(session.run(small, &mut |_| {}).unwrap().stdout.len(), 200_000);
+        // A first contact takes the same way.
+        let mut first = t.clone();
+        first.host_keys.clear();
+        let keys = present_host_keys(&first, Duration::from_secs(10)).unwrap();
+        let own = node.node().ssh.host_keys[0].as_str();
+        assert!(keys.iter().any(|(_, print)| print == own), "{keys:?}");
         // Every hop's key counts.
         t.jump[0].host_keys = vec![WRONG_PRINT.parse().unwrap()];
         assert!(matches!(error(&t), TransportError::HostKey { .. }));
+        let refused = present_host_keys(&t, Duration::from_secs(10));
+        assert!(matches!(refused, Err(TransportError::HostKey { .. })), "{refused:?}");
     }
 }
 

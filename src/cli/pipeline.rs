@@ -281,7 +281,12 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     for node in &inventory.nodes {
         let Some(seen) = fleet.seen.get(&node.name) else { continue };
         let facts = &seen.facts;
-        if inventory.is_etcd_member(node) && facts.processes.contains_key("etcd") {
+        // Of another user, a process of that name is somebody else's.
+        let runs = facts
+            .processes
+            .get("etcd")
+            .is_some_and(|p| p.iter().any(|p| matches!(p.user.as_str(), "etcd" | "root")));
+        if inventory.is_etcd_member(node) && runs {
             etcd = EtcdState::Running;
         }
         let problems = preflight::check(inventory, node, facts, reference);

@@ -50,8 +50,9 @@ const CIPHERS: &str = "chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,\
 const MACS: &str = "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,\
                     hmac-sha2-512";
 
-/// Keys of an agent that are offered before giving up; sshd's MaxAuthTries is 6 by default.
-const AGENT_KEYS: usize = 5;
+/// Keys of an agent that are offered before giving up. With a key file they stay within the four
+/// attempts that our own sshd drop-in allows.
+const AGENT_KEYS: usize = 3;
 
 /// Opens SSH connections with one set of credentials.
 #[derive(Clone, Default)]
@@ -481,6 +482,30 @@ fn hops(target: &SshTarget) -> Vec<Hop<'_>> {
         .collect()
 }
 
+/// A socket to a host: direct, or through the verified hosts before it.
+fn open_socket(
+    hop: &Hop<'_>,
+    before: &[Hop<'_>],
+    known: Option<&KnownHosts>,
+    deadline: Instant,
+    timeout: Duration,
+) -> Result<(OwnedFd, Vec<relay::Relay>), TransportError> {
+    if before.is_empty() {
+        return Ok((connect_tcp(hop, deadline)?.into(), Vec::new()));
+    }
+    let jump = reach(before, known, deadline, timeout, Until::LoggedIn)?;
+    let (relay, socket) =
+        relay::Relay::start(jump.session, jump.socket, hop.host, hop.port, deadline).map_err(
+            |source| TransportError::Connect {
+                address: format!("{} (through a jump host)", address(hop.host, hop.port)),
+                source,
+            },
+        )?;
+    let mut relays = jump.relays;
+    relays.push(relay);
+    Ok((socket, relays))
+}
+
 /// How far to go on the last hop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
@@ -516,21 +541,7 @@ fn reach(
     let candidates = host_key_preferences(&policy);
     let mut refused: Option<TransportError> = None;
     for algorithms in &candidates {
-        let mut relays = Vec::new();
-        let socket: OwnedFd = if before.is_empty() {
-            connect_tcp(hop, deadline)?.into()
-        } else {
-            let jump = reach(before, known, deadline, timeout, Until::LoggedIn)?;
-            let (relay, socket) =
-                relay::Relay::start(jump.session, jump.socket, hop.host, hop.port, deadline)
-                    .map_err(|source| TransportError::Connect {
-                        address: format!("{place} (through a jump host)"),
-                        source,
-                    })?;
-            relays = jump.relays;
-            relays.push(relay);
-            socket
-        };
+        let (socket, relays) = open_socket(hop, before, known, deadline, timeout)?;
         let duplicate = socket
             .try_clone()
             .map_err(|source| TransportError::Connect { address: place.clone(), source })?;
@@ -753,14 +764,9 @@ pub fn present_host_keys(
     target: &SshTarget,
     timeout: Duration,
 ) -> Result<Vec<(String, String)>, TransportError> {
-    let hop = Hop {
-        host: target.host.as_str(),
-        port: target.port,
-        user: target.user.as_str(),
-        key_file: None,
-        agent: false,
-        host_keys: &[],
-    };
+    let known = target.known_hosts.as_deref().map(read_known_hosts).transpose()?;
+    let hops = hops(target);
+    let (hop, before) = hops.split_last().expect("a chain has at least the node itself");
     let place = address(hop.host, hop.port);
     let families = [
         HOST_KEY_ALGORITHMS[0].to_owned(),
@@ -771,8 +777,10 @@ pub fn present_host_keys(
     let mut last = None;
     for algorithms in families {
         let deadline = Instant::now() + timeout;
-        let socket = connect_tcp(&hop, deadline)?;
-        match handshake(socket.into(), &algorithms, &place, deadline) {
+        // Through the jump hosts, as every other connection: whoever answers to a private address on
+        // the operator's own network is somebody else.
+        let (socket, _relays) = open_socket(hop, before, known.as_ref(), deadline, timeout)?;
+        match handshake(socket, &algorithms, &place, deadline) {
             Ok(session) => {
                 if let Some((blob, kind)) = session.host_key() {
                     keys.push((format!("{kind:?}"), host_key::fingerprint(blob)));
