@@ -136,6 +136,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     } else {
         execute(&controls, fleet.into_sessions()).map_err(record_stop)?
     };
+    drop(monitor);
     finish(global, &journal, &outcomes, problems)
 }
 

@@ -39,6 +39,18 @@ impl Monitor {
     }
 }
 
+/// Leaves the last bar's line, so that what is printed next begins on one of its own.
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if let View::Bars { nodes, .. } = &self.view
+            && nodes.lock().is_ok_and(|n| !n.is_empty())
+        {
+            // Nobody to tell if standard error is closed.
+            let _ = writeln!(std::io::stderr().lock());
+        }
+    }
+}
+
 impl Sink for Monitor {
     fn send(&self, event: Event) {
         match &self.view {
