@@ -166,7 +166,7 @@ pub(super) static ROWS: [Control; 19] = [
         },
         profiles: Profiles::All,
         scope: Scope::Kubelet,
-        minors: (35, 37),
+        minors: (35, ALL_MINORS.1),
         needs: Needs::Kubernetes,
         checks: &[Check::Setting(
             Config::Kubelet,

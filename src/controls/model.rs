@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::check::Check;
-use crate::inventory::{Inventory, Node, Profile, Role, Switch};
+use crate::inventory::{Inventory, KubernetesVersion, Node, Profile, Role, Switch};
 
 /// One control: something that is to hold, which benchmark wants it, and how it is judged.
 #[derive(Debug, Serialize)]
@@ -32,7 +32,8 @@ pub struct Control {
 }
 
 /// Every minor release that this program knows.
-pub const ALL_MINORS: (u16, u16) = (34, 37);
+pub const ALL_MINORS: (u16, u16) =
+    (*KubernetesVersion::SUPPORTED_MINORS.start(), *KubernetesVersion::SUPPORTED_MINORS.end());
 
 /// Part of a cluster that a control is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
