@@ -92,9 +92,11 @@ impl Verification {
         }
     }
 
-    /// Whether a control failed without an exception, or could not be judged.
+    /// Whether a control failed without an exception, or could not be judged; also if nothing at all
+    /// was judged, which proves nothing.
     pub fn is_bad(&self) -> bool {
         self.findings.iter().any(Finding::is_bad)
+            || !self.findings.iter().any(|f| f.outcome() == Outcome::Pass)
     }
 
     /// Counts by component.
@@ -277,4 +279,25 @@ pub fn waiting_for_kubernetes(findings: &[Finding]) -> impl Iterator<Item = &Fin
                 .is_some_and(|c| matches!(c.needs, Needs::Kubernetes | Needs::ClusterApi))
             && matches!(&f.verdict, Verdict::NotApplicable { why } if why.starts_with("needs Kubernetes"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_judged_is_no_success() {
+        let inventory: Inventory = serde_yaml::from_str(
+            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\nnodes: []\n",
+        )
+        .unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let control = &CATALOGUE[0];
+        let with = |verdict| {
+            let found = vec![whole(control, None, verdict)];
+            Verification::new(&inventory, now, found, Vec::new(), BTreeMap::new())
+        };
+        assert!(with(Verdict::not_applicable("nothing here")).is_bad());
+        assert!(!with(Verdict::pass("seen")).is_bad());
+    }
 }
