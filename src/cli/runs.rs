@@ -209,7 +209,23 @@ fn has_images(outcome: &Outcome) -> bool {
 fn choose<'r>(all: &'r [RunRecord], wanted: Option<&str>) -> Result<&'r RunRecord, Stop> {
     let found = match wanted {
         Some(id) => all.iter().find(|r| r.run == id),
-        None => all.iter().rev().find(|r| r.kind == "apply" && !r.transactions.is_empty()),
+        None => {
+            // What an earlier rollback took back is not there to be rolled back again.
+            let undone: BTreeSet<&str> = all
+                .iter()
+                .filter(|r| r.kind == "rollback")
+                .flat_map(|r| &r.transactions)
+                .filter(|t| t.outcome.as_ref().is_some_and(Outcome::is_good))
+                .map(|t| t.id.as_str())
+                .collect();
+            all.iter().rev().find(|r| {
+                r.kind == "apply"
+                    && r.transactions.iter().any(|t| {
+                        let stands = t.outcome.as_ref().is_none_or(Outcome::is_good);
+                        t.phase != Phase::Packages && stands && !undone.contains(t.id.as_str())
+                    })
+            })
+        }
     };
     found.ok_or_else(|| {
         let what = wanted.map_or_else(
@@ -223,6 +239,38 @@ fn choose<'r>(all: &'r [RunRecord], wanted: Option<&str>) -> Result<&'r RunRecor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::record::TransactionRecord;
+
+    #[test]
+    fn a_second_rollback_goes_one_run_further_back() {
+        let run = |run: &str, kind: &str, id: &str, outcome: Outcome| RunRecord {
+            run: run.into(),
+            began: String::new(),
+            ended: None,
+            kind: kind.into(),
+            exit: None,
+            plan: None,
+            cluster: "c".into(),
+            transactions: vec![TransactionRecord {
+                node: "n".parse().unwrap(),
+                phase: Phase::Host,
+                id: id.into(),
+                outcome: Some(outcome),
+            }],
+        };
+        let reverted = Outcome::Reverted { why: String::new() };
+        let mut all = vec![
+            run("1", "apply", "1-host", Outcome::Committed),
+            run("2", "apply", "2-host", Outcome::Committed),
+            run("3", "apply", "3-host", reverted),
+        ];
+        assert_eq!(choose(&all, None).unwrap().run, "2");
+        all.push(run("4", "rollback", "2-host", Outcome::Committed));
+        assert_eq!(choose(&all, None).unwrap().run, "1");
+        all.push(run("5", "rollback", "1-host", Outcome::Committed));
+        assert!(choose(&all, None).is_err());
+        assert_eq!(choose(&all, Some("2")).unwrap().run, "2");
+    }
 
     #[test]
     fn a_rollback_without_images_is_not_called_done() {
