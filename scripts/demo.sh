@@ -20,10 +20,10 @@ say "2. Keys and certificates (kubastion pki ensure)"
 "$kubastion" pki ensure | tail -n 1
 
 say "3. What would change (kubastion plan)"
-"$kubastion" plan
+"$kubastion" plan --out demo.plan
 
-say "4. Carry it out (kubastion apply)"
-"$kubastion" apply --yes
+say "4. Carry it out (kubastion apply demo.plan)"
+"$kubastion" apply demo.plan
 
 say "5. A second plan is empty (kubastion plan --exit-code)"
 "$kubastion" plan --exit-code

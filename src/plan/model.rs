@@ -74,7 +74,9 @@ pub struct Action {
     pub why: String,
 }
 
-/// What a node can be told to do. `apply/node/txn.sh` has one branch for each.
+/// What a node can be told to do. `apply/node/txn.sh` has up to three branches for each: `take_images`
+/// (what it will touch), `run_step`, and `restore` (the way back). A step without the first and the last
+/// is not undone; the compiler cannot say so, `tests/apply.rs` can.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
