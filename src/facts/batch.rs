@@ -77,7 +77,7 @@ pub fn collect(
     let output = transport
         .run(
             Request {
-                script: SCRIPT,
+                script: &compact(SCRIPT),
                 input: &mut input.as_bytes(),
                 deadline: DEADLINE,
                 max_output: MAX_BYTES,
@@ -89,6 +89,16 @@ pub fn collect(
         return Err(FactsError::Failed { status: output.status, stderr: output.stderr_tail() });
     }
     parse::facts(node, watch, &output.stdout).map_err(FactsError::Parse)
+}
+
+/// The program without comments and indentation: the node's shell takes it in byte by byte.
+fn compact(script: &str) -> String {
+    script
+        .lines()
+        .map(str::trim_start)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .flat_map(|l| [l, "\n"])
+        .collect()
 }
 
 pub(super) fn request_lines(watch: &WatchList) -> String {

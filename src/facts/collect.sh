@@ -10,7 +10,10 @@ base=/var/lib/kubastion
 nl='
 '
 files= units= sysctls= modules= packages= commands= processes= texts= trees= extras=
-while IFS= read -r line; do
+# `read` takes one byte a call; `cat` takes all of the list at once.
+list=$(cat)
+IFS=$nl
+for line in $list; do
     item=${line#? }
     case $line in
     'F '*) files=$files$item$nl ;;
@@ -25,6 +28,7 @@ while IFS= read -r line; do
     'X '*) extras="$extras $item" ;;
     esac
 done
+IFS=' '
 have() { command -v "$1" >/dev/null 2>&1; }
 
 echo @os
