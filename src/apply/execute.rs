@@ -90,7 +90,7 @@ pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordE
                 if outcome.is_good() {
                     continue;
                 }
-                let why = format!("{} failed on {name}", word(stage.phase));
+                let why = format!("{} failed on {name}", stage.phase.name());
                 // A canary that cannot be reached says nothing about the change.
                 let unreachable = matches!(outcome, Outcome::Unreachable { .. });
                 if serial && number == 0 && stage.groups.len() > 1 && !unreachable {
@@ -105,14 +105,6 @@ pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordE
     Ok(outcomes)
 }
 
-fn word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Packages => "packages",
-        Phase::Host => "host",
-        Phase::Etcd => "etcd",
-    }
-}
-
 fn finish(
     c: &Controls<'_>,
     outcomes: &mut Outcomes,
@@ -122,12 +114,12 @@ fn finish(
 ) -> Result<(), RecordError> {
     c.journal.write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })?;
     let how = match outcome {
-        Outcome::Committed => format!("{} done", word(phase)),
-        Outcome::Reverted { why } => format!("{} undone: {why}", word(phase)),
-        Outcome::Refused { why } => format!("{} refused: {why}", word(phase)),
+        Outcome::Committed => format!("{} done", phase.name()),
+        Outcome::Reverted { why } => format!("{} undone: {why}", phase.name()),
+        Outcome::Refused { why } => format!("{} refused: {why}", phase.name()),
         Outcome::Unreachable { why } => format!("unreachable: {why}"),
-        Outcome::Skipped { why } => format!("{} left out: {why}", word(phase)),
-        Outcome::Incomplete { why } => format!("{} INCOMPLETE: {why}", word(phase)),
+        Outcome::Skipped { why } => format!("{} left out: {why}", phase.name()),
+        Outcome::Incomplete { why } => format!("{} INCOMPLETE: {why}", phase.name()),
     };
     c.sink.send(Event::End { node: node.clone(), how, good: outcome.is_good() });
     outcomes.entry(node.clone()).or_default().insert(phase, outcome.clone());
@@ -261,10 +253,10 @@ fn switch_node(
     sessions: &Mutex<Sessions>,
 ) -> SwitchResult {
     let phase = transaction.phase;
-    let id = format!("{}-{}", c.journal.run, word(phase));
+    let id = format!("{}-{}", c.journal.run, phase.name());
     c.sink.send(Event::Begin {
         node: node.name.clone(),
-        what: word(phase).to_owned(),
+        what: phase.name().to_owned(),
         steps: transaction.steps.len(),
     });
     let existing = sessions.lock().expect("no thread panics while holding it").remove(&node.name);

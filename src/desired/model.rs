@@ -45,6 +45,17 @@ pub enum Phase {
     Etcd,
 }
 
+impl Phase {
+    /// Its name in plans, transaction ids and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Packages => "packages",
+            Phase::Host => "host",
+            Phase::Etcd => "etcd",
+        }
+    }
+}
+
 /// Kinds of things that should be so. A table in `plan::diff` has one row for each.
 pub enum ItemKind {
     /// A distribution package is installed, in any version.

@@ -49,13 +49,8 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
                 .iter()
                 .map(|g| g.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + "))
                 .collect();
-            let _ = writeln!(
-                out,
-                "  {}. {}: {}",
-                i + 1,
-                phase_name(stage.phase),
-                groups.join(", then ")
-            );
+            let _ =
+                writeln!(out, "  {}. {}: {}", i + 1, stage.phase.name(), groups.join(", then "));
         }
     }
     out
@@ -98,23 +93,14 @@ fn block(node: &NodePlan, detail: Detail) -> String {
     out
 }
 
-fn phase_name(phase: crate::desired::Phase) -> &'static str {
-    use crate::desired::Phase;
-    match phase {
-        Phase::Packages => "packages",
-        Phase::Host => "host",
-        Phase::Etcd => "etcd",
-    }
-}
-
 fn heading(t: &Transaction) -> String {
     match t.confirm_within_s {
         Some(s) => format!(
             "{} ({} steps; goes back by itself unless a new connection confirms within {s} s)",
-            phase_name(t.phase),
+            t.phase.name(),
             t.steps.len()
         ),
-        None => format!("{} ({} steps)", phase_name(t.phase), t.steps.len()),
+        None => format!("{} ({} steps)", t.phase.name(), t.steps.len()),
     }
 }
 

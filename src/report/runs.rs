@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use crate::apply::record::{Outcome, Outcomes, RunRecord};
-use crate::desired::Phase;
 
 /// One line a run, newest last, with its nodes that are not as wanted.
 pub fn list(runs: &[RunRecord]) -> String {
@@ -34,14 +33,14 @@ pub fn list(runs: &[RunRecord]) -> String {
             match &t.outcome {
                 Some(o) if o.is_good() => {}
                 Some(o) => {
-                    let _ = writeln!(out, "    {} {}: {}", t.node, phase(t.phase), words(o));
+                    let _ = writeln!(out, "    {} {}: {}", t.node, t.phase.name(), words(o));
                 }
                 None => {
                     let _ = writeln!(
                         out,
                         "    {} {}: the run ended before it; the next run settles it",
                         t.node,
-                        phase(t.phase)
+                        t.phase.name()
                     );
                 }
             }
@@ -55,18 +54,10 @@ pub fn outcome(outcomes: &Outcomes) -> String {
     let mut out = String::new();
     for (node, phases) in outcomes {
         let parts: Vec<String> =
-            phases.iter().map(|(p, o)| format!("{} {}", phase(*p), words(o))).collect();
+            phases.iter().map(|(p, o)| format!("{} {}", p.name(), words(o))).collect();
         let _ = writeln!(out, "{node}: {}", parts.join("; "));
     }
     out
-}
-
-fn phase(p: Phase) -> &'static str {
-    match p {
-        Phase::Packages => "packages",
-        Phase::Host => "host",
-        Phase::Etcd => "etcd",
-    }
 }
 
 fn words(o: &Outcome) -> String {
