@@ -165,10 +165,9 @@ fn switch_and_vanish(node: &Lent, items: Vec<Item>) -> String {
     let (plan, desired) = node.plan(items);
     let transaction = &plan.nodes[&node.name].transactions[0];
     let id = new_id();
-    let payload =
-        payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
+    let payload = payload::build(transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
     let mut session = node.connect();
-    let staged = protocol::stage(session.as_mut(), &payload).unwrap();
+    let staged = protocol::stage(session.as_mut(), &id, &payload).unwrap();
     assert_eq!(staged.state, Some(TxnState::Prepared), "{staged:?}");
     let switched = protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |_| {}).unwrap();
     assert_eq!(switched.state, Some(TxnState::Switched), "{switched:?}");
@@ -201,10 +200,9 @@ fn lock_out(node: &Lent, within_s: u32) -> String {
         }
     }
     let id = new_id();
-    let payload =
-        payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
+    let payload = payload::build(transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
     let mut session = node.connect();
-    protocol::stage(session.as_mut(), &payload).unwrap();
+    protocol::stage(session.as_mut(), &id, &payload).unwrap();
     let switched = protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |_| {}).unwrap();
     assert_eq!(switched.state, Some(TxnState::Switched), "{switched:?}");
     id
@@ -395,10 +393,9 @@ fn a_fault_or_kill_at_every_step_is_undone_and_a_re_run_ends_as_an_unbroken_one(
                 kubastion::desired::hex(&kubastion::clock::random_bytes::<3>())
             );
             let payload =
-                payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000)
-                    .unwrap();
+                payload::build(transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
             let mut session = node.connect();
-            let staged = protocol::stage(session.as_mut(), &payload).unwrap();
+            let staged = protocol::stage(session.as_mut(), &id, &payload).unwrap();
             assert_eq!(staged.state, Some(TxnState::Prepared), "{what}: {staged:?}");
             // The real program, with the fault put into the node's copy of it.
             let txn = format!("/var/lib/kubastion/txn/{id}/txn.sh");
@@ -432,10 +429,9 @@ fn an_undo_that_cannot_be_done_is_said_and_is_no_success() {
     let (plan, desired) = node.plan(vec![file("/etc/motd", "ours\n", 0o644)]);
     let transaction = &plan.nodes[&node.name].transactions[0];
     let id = new_id();
-    let payload =
-        payload::build(&id, transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
+    let payload = payload::build(transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
     let mut session = node.connect();
-    protocol::stage(session.as_mut(), &payload).unwrap();
+    protocol::stage(session.as_mut(), &id, &payload).unwrap();
     // The image of the old state is damaged, and the last step fails.
     node.sh(&format!(
         "cp /etc/motd /root/motd.kept; cd /var/lib/kubastion/txn/{id} && echo junk > before.tar && echo no-such-step >> steps"

@@ -273,25 +273,17 @@ fn switch_node(
         }));
     };
     let now = u64::try_from(c.clock.now().unix_timestamp()).unwrap_or_default();
-    let payload = match payload::build(&id, transaction, desired, now) {
+    let payload = match payload::build(transaction, desired, now) {
         Ok(p) => p,
         Err(e) => return Ok(Err(Outcome::Refused { why: chain(&e) })),
     };
     // Before the node is sent anything: a killed run must still say where it was.
     c.journal.write(&Line::Transaction { node: node.name.clone(), phase, id: id.clone() })?;
-    let staged = match protocol::stage(session.as_mut(), &payload) {
-        Ok(a) => a,
-        // Nothing was switched: whatever arrived is thrown away by the next run.
-        Err(e) => return Ok(Err(Outcome::Unreachable { why: chain(&e) })),
-    };
-    if staged.state != Some(TxnState::Prepared) {
-        discard(session.as_mut(), &id);
-        keep(sessions, node, session);
-        return Ok(Err(Outcome::Refused { why: refusal(&staged) }));
-    }
     let confirm_within = transaction.confirm_within_s.map(|s| Duration::from_secs(u64::from(s)));
-    let deadline = Instant::now() + confirm_within.unwrap_or_default();
-    let answer = protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |number| {
+    let mut deadline = None;
+    let answer = protocol::begin(session.as_mut(), &id, &payload, &mut |number| {
+        // The node arms itself in one of its steps, so not before the first.
+        deadline.get_or_insert_with(|| Instant::now() + confirm_within.unwrap_or_default());
         let step = number
             .checked_sub(1)
             .and_then(|i| transaction.steps.get(i))
@@ -299,6 +291,16 @@ fn switch_node(
             .unwrap_or_default();
         c.sink.send(Event::Step { node: node.name.clone(), number, what: step });
     });
+    if let Ok(a) = &answer
+        && matches!(a.state, None | Some(TxnState::Prepared))
+        && deadline.is_none()
+    {
+        let why = refusal(a);
+        discard(session.as_mut(), &id);
+        keep(sessions, node, session);
+        return Ok(Err(Outcome::Refused { why }));
+    }
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + confirm_within.unwrap_or_default());
     let guarded = confirm_within.is_some();
     match answer {
         Ok(a) => match a.state {
@@ -646,8 +648,9 @@ mod tests {
             let verb = line.split(' ').nth(1).unwrap_or_default();
             let (lock, changed) = &*self.fast_confirmed.0;
             match (request.script, verb) {
-                (STAGE_SCRIPT, _) => on_line("@prepared"),
-                (CALL_SCRIPT, "switch") => {
+                (STAGE_SCRIPT, verb) if verb.starts_with("switch\n") => {
+                    on_line("@prepared");
+                    on_line("@step 1 begin");
                     if self.name.ends_with('2') {
                         let confirmed = lock.lock().unwrap();
                         let wait = Duration::from_secs(5);

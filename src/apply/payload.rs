@@ -25,14 +25,13 @@ pub enum PayloadError {
     Tar(#[source] std::io::Error),
 }
 
-/// The bytes for a node's standard input: the transaction id on a line, then a tar stream.
+/// A transaction as the tar stream that a node takes in.
 ///
 /// `now_epoch_s` becomes the modification time of the files.
 ///
 /// # Errors
 /// If the desired state does not hold what the plan promises, or a path is not fit for a step line.
 pub fn build(
-    id: &str,
     transaction: &Transaction,
     desired: &NodeDesired,
     now_epoch_s: u64,
@@ -78,14 +77,17 @@ pub fn build(
             members.push((format!("owners.{group}"), text(owners), 0o600));
         }
     }
-    let expect: String = transaction
-        .expect
-        .iter()
-        .map(|(path, sum)| format!("{}|{path}\n", sum.as_deref().unwrap_or("absent")))
-        .collect();
+    let (mut expect, mut absent) = (String::new(), String::new());
+    for (path, sum) in &transaction.expect {
+        let _ = match sum {
+            Some(sum) => writeln!(expect, "{sum}  {path}"),
+            None => writeln!(absent, "{path}"),
+        };
+    }
     members.push(("steps".into(), text(steps), 0o600));
     members.push(("checks".into(), text(checks), 0o600));
     members.push(("expect".into(), text(expect), 0o600));
+    members.push(("absent".into(), text(absent), 0o600));
     members.push(("final".into(), text(finals), 0o600));
     members.push(("state".into(), text("staged\n".into()), 0o600));
     members.push(("txn.sh".into(), text(TXN_SCRIPT.to_owned()), 0o600));
@@ -96,9 +98,7 @@ pub fn build(
     members.push(("MANIFEST".into(), text(manifest), 0o600));
 
     let size: usize = members.iter().map(|(_, b, _)| b.len() + 1024).sum();
-    let mut archive = Vec::with_capacity(size + 4096);
-    archive.extend_from_slice(id.as_bytes());
-    archive.push(b'\n');
+    let archive = Vec::with_capacity(size + 4096);
     let mut tar = tar::Builder::new(archive);
     for (name, bytes, mode) in &members {
         let mut header = tar::Header::new_ustar();

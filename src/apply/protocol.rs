@@ -1,5 +1,6 @@
 //! Talking to `txn.sh` on a node: one exec a call, answers as lines that start with `@`.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use super::{CALL_SCRIPT, STAGE_SCRIPT};
@@ -105,13 +106,39 @@ impl Verb {
 
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// How long sending and preparing may take.
+const STAGING: Duration = Duration::from_secs(300);
+
 /// Sends a transaction and has the node check and prepare it. Changes nothing that is in use.
 ///
 /// # Errors
 /// If the node could not be asked; a refusal is an [`Answer`].
-pub fn stage(transport: &mut dyn Transport, payload: &[u8]) -> Result<Answer, TransportError> {
-    let mut input = payload;
-    exchange(transport, STAGE_SCRIPT, &mut input, Duration::from_secs(300), &mut |_| {})
+pub fn stage(
+    transport: &mut dyn Transport,
+    id: &str,
+    payload: &[u8],
+) -> Result<Answer, TransportError> {
+    let line = format!("{id} prepare\n");
+    let mut input = line.as_bytes().chain(payload);
+    exchange(transport, STAGE_SCRIPT, &mut input, STAGING, &mut |_| {})
+}
+
+/// [`stage`], and [`Verb::Switch`] in the same breath if the node accepts it. A refusal leaves the
+/// answer at its [`Answer::refused`], [`Answer::moved`] or [`Answer::busy`], without a state beyond
+/// [`TxnState::Prepared`].
+///
+/// # Errors
+/// If the node could not be asked, or the connection broke meanwhile: what came of it is not known
+/// then.
+pub fn begin(
+    transport: &mut dyn Transport,
+    id: &str,
+    payload: &[u8],
+    on_step: &mut dyn FnMut(usize),
+) -> Result<Answer, TransportError> {
+    let line = format!("{id} switch\n");
+    let mut input = line.as_bytes().chain(payload);
+    exchange(transport, STAGE_SCRIPT, &mut input, STAGING + Verb::Switch.deadline(), on_step)
 }
 
 /// Calls a verb of a transaction that is on the node. `on_step` sees the number of each step that

@@ -34,6 +34,7 @@ impl Txn {
             ("steps", steps.as_str()),
             ("checks", ""),
             ("expect", ""),
+            ("absent", ""),
             ("final", ""),
             ("state", "staged\n"),
             ("txn.sh", TXN_SCRIPT),

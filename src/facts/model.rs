@@ -233,7 +233,9 @@ pub struct UnitFacts {
     pub active: String,
     /// `SubState`: running, exited, dead ...
     pub sub: String,
-    /// `UnitFileState`: enabled, disabled, static ...; empty if there is no unit file.
+    /// How it is started at boot: enabled, enabled-runtime, disabled, static, indirect, alias, masked
+    /// or generated, as `systemctl is-enabled` says it; empty if there is no unit file. Enablement that
+    /// only a drop-in's `[Install]` asks for is not looked at.
     pub file: String,
 }
 

@@ -223,37 +223,49 @@ fn packages(lines: &[&str]) -> Result<BTreeMap<String, String>, ParseError> {
         .collect())
 }
 
-/// `systemctl show` answers in the order it was asked, four properties a unit.
+/// `file UNIT STATE [TARGET]` for each unit file, `UNIT LOAD ACTIVE SUB ...` for each loaded unit, and
+/// `ok` if systemd answered.
 fn units(watch: &WatchList, lines: &[&str]) -> Result<BTreeMap<String, UnitFacts>, ParseError> {
-    let mut blocks: Vec<UnitFacts> = Vec::new();
-    let mut seen = 0;
-    for line in lines {
-        let Some((key, value)) = line.split_once('=') else { continue };
-        if seen % 4 == 0 {
-            blocks.push(UnitFacts::default());
-        }
-        seen += 1;
-        let Some(unit) = blocks.last_mut() else { continue };
-        let value = value.to_owned();
-        match key {
-            "LoadState" => unit.load = value,
-            "ActiveState" => unit.active = value,
-            "SubState" => unit.sub = value,
-            "UnitFileState" => unit.file = value,
-            _ => return Err(value_error("unit property", line)),
+    // Without systemd nothing is answered; preflight says that in better words.
+    if lines.last() != Some(&"ok") {
+        return Ok(BTreeMap::new());
+    }
+    let mut files = BTreeMap::new();
+    let mut loaded = BTreeMap::new();
+    for line in &lines[..lines.len() - 1] {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words.as_slice() {
+            ["file", unit, state] => {
+                files.insert(*unit, (*state, *unit));
+            }
+            ["file", unit, "alias", target] => {
+                files.insert(*unit, ("alias", *target));
+            }
+            // Some versions mark failed units with a bullet, though they are asked for plain lines.
+            [unit, load, active, sub, ..] if unit.contains('.') => {
+                loaded.insert(*unit, (*load, *active, *sub));
+            }
+            [_, unit, load, active, sub, ..] if unit.contains('.') => {
+                loaded.insert(*unit, (*load, *active, *sub));
+            }
+            _ => return Err(value_error("unit states", line)),
         }
     }
-    if blocks.len() != watch.units.len() || seen != blocks.len() * 4 {
-        // Without systemd nothing is answered; preflight says that in better words.
-        if blocks.is_empty() {
-            return Ok(BTreeMap::new());
+    let of = |name: &String| {
+        let (file, target) = files.get(name.as_str()).copied().unwrap_or(("", name));
+        let (load, active, sub) = loaded.get(target).copied().unwrap_or(match file {
+            "" => ("not-found", "inactive", "dead"),
+            "masked" => ("masked", "inactive", "dead"),
+            _ => ("loaded", "inactive", "dead"),
+        });
+        UnitFacts {
+            load: load.to_owned(),
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            file: file.to_owned(),
         }
-        return Err(value_error(
-            "unit states",
-            format!("{} of {}", blocks.len(), watch.units.len()),
-        ));
-    }
-    Ok(watch.units.iter().cloned().zip(blocks).collect())
+    };
+    Ok(watch.units.iter().map(|name| (name.clone(), of(name))).collect())
 }
 
 fn modules(watch: &WatchList, loaded: &[&str], filesystems: &[&str]) -> BTreeSet<String> {

@@ -3,7 +3,8 @@
 //! The remote command is one constant line. It prints a marker, reads one line that holds the
 //! escaped program, and evaluates it; what follows on standard input is the program's own data.
 //! `read` takes exactly one line and no byte more (POSIX sh, `read`), so that a binary stream may
-//! follow. So neither argv nor sudo's log ever holds more than this line, and text that a start-up
+//! follow. It does that with one system call a byte, which is slow for a long program: that comes
+//! after a short line that takes it in with `dd`, in one piece and just as exactly. So neither argv nor sudo's log ever holds more than this line, and text that a start-up
 //! file prints before the marker is told apart from the program's output.
 
 use crate::inventory::Sudo;
@@ -34,8 +35,29 @@ pub fn prompt(marker: &str) -> String {
     format!("{marker}-password:")
 }
 
-/// The line that carries a program.
-pub fn program_line(script: &str) -> Vec<u8> {
+/// A longer program than this, in bytes, is worth the start of a `dd`.
+const SHORT: usize = 1000;
+
+/// Ends a program that came whole: one that a broken connection cut off is not run.
+const WHOLE: &str = "# whole";
+
+/// What carries a program: a line, and the program itself behind it if that is long.
+pub fn program(script: &str) -> Vec<u8> {
+    if script.len() <= SHORT {
+        return program_line(script);
+    }
+    let body = format!("{script}\n{WHOLE}");
+    // One block, read to its end (`fullblock`): not a byte of what follows is taken.
+    let mut bytes = program_line(&format!(
+        "p=$(dd bs={} count=1 iflag=fullblock 2>/dev/null); \
+         case $p in *'{WHOLE}') eval \"$p\";; *) exit 96;; esac",
+        body.len()
+    ));
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
+}
+
+fn program_line(script: &str) -> Vec<u8> {
     let mut line = Vec::with_capacity(script.len() * 2);
     line.extend_from_slice(PROGRAM.as_bytes());
     for b in script.bytes() {
@@ -82,7 +104,7 @@ mod tests {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"a line that is not a program\n").unwrap();
-        stdin.write_all(&program_line(script)).unwrap();
+        stdin.write_all(&program(script)).unwrap();
         stdin.write_all(data).unwrap();
         drop(stdin);
         let out = child.wait_with_output().unwrap();
@@ -94,11 +116,34 @@ mod tests {
     #[test]
     fn program_and_data_arrive_byte_by_byte() {
         let script = "x='a\\tb \\\\n %s $HOME'\nprintf '%s\\n' \"$x\"\nwc -c\nexit 7\n";
+        let long = format!("# {}\n{script}", "x".repeat(20_000));
         let data = [0u8, 10, 13, 92, 255, 0, 10];
         for shell in ["dash", "bash"] {
-            let (text, status) = run_with(shell, script, &data);
-            assert_eq!(text, "a\\tb \\\\n %s $HOME\n7\n", "{shell}");
-            assert_eq!(status, 7, "{shell}");
+            for script in [script, &long] {
+                let (text, status) = run_with(shell, script, &data);
+                assert_eq!(text, "a\\tb \\\\n %s $HOME\n7\n", "{shell}");
+                assert_eq!(status, 7, "{shell}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_was_cut_off_is_not_run() {
+        let whole = program(&format!("echo ran\n{}", "true\n".repeat(400)));
+        for cut in [whole.len() - 1, whole.len() - 20, whole.len() / 2] {
+            let mut child = Command::new("sh")
+                .args(["-c", &command("m", Sudo::None)])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.take().unwrap().write_all(&whole[..cut]).unwrap();
+            let out = child.wait_with_output().unwrap();
+            assert_eq!(
+                (out.stdout.as_slice(), out.status.code()),
+                (&b"m\n"[..], Some(96)),
+                "{cut}"
+            );
         }
     }
 

@@ -220,7 +220,7 @@ impl Transport for SshSession {
 
         let mut sent = 0u64;
         let upload = (|| -> io::Result<()> {
-            let program = frame::program_line(request.script);
+            let program = frame::program(request.script);
             self.set_deadline(deadline)?;
             channel.write_all(&program)?;
             sent += program.len() as u64;

@@ -1,4 +1,5 @@
-# Receives a transaction: its id on the first line of standard input, then a tar stream.
+# Receives a transaction: `ID prepare` or `ID switch` on the first line of standard input, then a tar
+# stream. With `switch` it is also carried out, which saves a round trip.
 # Everything is checked before it gets its final name; what does not arrive whole leaves no trace.
 set -u
 umask 077
@@ -6,7 +7,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 export PATH
 base=/var/lib/kubastion
 
-IFS= read -r id
+IFS=' ' read -r id verb
 case $id in '' | *[!0-9a-z-]*)
     echo '@refused the transaction id is malformed'
     exit 4
@@ -20,15 +21,19 @@ fail() {
     exit 4
 }
 
-mkdir -p "$base/txn" "$base/units" && chmod 0700 "$base" "$base/txn" ||
+[ -d "$base/txn" ] && [ -d "$base/units" ] ||
+    { mkdir -p "$base/txn" "$base/units" && chmod 0700 "$base" "$base/txn"; } ||
     fail "cannot write below $base"
 for command in tar sha256sum flock fallocate stat; do
     command -v "$command" >/dev/null || fail "the node has no $command"
 done
 [ ! -e "$T" ] || fail "transaction $id is here already"
 # What a kill or a power cut left of an upload; it may hold keys.
-find "$base/txn" -maxdepth 1 -name '*.new' -mmin +60 -exec rm -rf {} +
-rm -rf "$T.new"
+for cut in "$base"/txn/*.new; do
+    [ ! -e "$cut" ] || find "$base/txn" -maxdepth 1 -name '*.new' -mmin +60 -exec rm -rf {} +
+    break
+done
+[ ! -e "$T.new" ] || rm -rf "$T.new"
 mkdir "$T.new" || fail "cannot write below $base"
 tar -xpf - -C "$T.new" || fail "the files did not arrive whole (disk full?)"
 cd "$T.new" || fail "cannot enter the staging directory"
@@ -41,9 +46,11 @@ sha256sum -c MANIFEST >/dev/null 2>&1 || fail "a file differs from the manifest"
 cd / && mv -T "$T.new" "$T" || fail "cannot name the staging directory"
 
 # The images of the last runs are kept for rollback; older ones go.
-ls -1t "$base/txn" | sed 1,12d | while IFS= read -r old; do
+set -- "$base"/txn/*
+[ $# -le 12 ] || ls -1t "$base/txn" | sed 1,12d | while IFS= read -r old; do
     case $(cat "$base/txn/$old/state" 2>/dev/null) in
     committed | reverted) rm -rf "$base/txn/${old:?}" ;;
     esac
 done
-exec /bin/sh "$T/txn.sh" prepare
+[ "$verb" = switch ] || exec /bin/sh "$T/txn.sh" prepare
+exec /bin/sh "$T/txn.sh" begin

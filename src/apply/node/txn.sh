@@ -1,11 +1,12 @@
 # One transaction on a node: prepare, switch, confirm or revert.
 #
-# Usage: sh txn.sh prepare | switch | confirm | revert REASON | undo | state
+# Usage: sh txn.sh prepare | switch | begin (both) | confirm | revert REASON | undo | state
 #
 # Lives in /var/lib/kubastion/txn/ID, beside what it needs:
 #   steps       what to do, one step a line, fields separated by `|`
 #   checks      files to test before anything is done
-#   expect      what must still be so before anything is done
+#   expect      sha256sum lines of the files that must still be so before anything is done
+#   absent      paths where nothing may be before
 #   final       sha256sum lines of the files after the switch
 #   files/N/    new files for one directory, with their final names, owners and modes
 # and what it writes:
@@ -29,6 +30,7 @@ id=${T##*/}
 base=${T%/txn/*}
 nl='
 '
+devices=
 
 say() { printf '@%s\n' "$*"; }
 
@@ -37,7 +39,11 @@ set_state() {
     printf '%s\n' "$1" >"$T/state.new" && mv -f "$T/state.new" "$T/state"
 }
 
-state() { cat "$T/state" 2>/dev/null || echo staged; }
+# Sets `state`. Hundreds of nodes may share their machines: what the shell can do needs no fork.
+get_state() {
+    state=staged
+    [ ! -r "$T/state" ] || IFS= read -r state <"$T/state" || state=
+}
 
 have_systemd() { [ -d /run/systemd/system ]; }
 
@@ -53,19 +59,15 @@ lock() {
 
 still_as_planned() {
     moved=
-    while IFS='|' read -r sum path; do
-        case $sum in
-        absent) [ ! -e "$path" ] && [ ! -L "$path" ] || moved="$moved $path" ;;
-        esac
-    done <"$T/expect"
-    grep -v '^absent|' "$T/expect" | sed 's/|/  /' >"$T/expect.sums"
-    if [ -s "$T/expect.sums" ]; then
-        bad=$(sha256sum -c "$T/expect.sums" 2>/dev/null | grep -v ': OK$' | sed 's/: .*//')
-        moved="$moved $(echo $bad)"
+    while IFS= read -r path; do
+        [ ! -e "$path" ] && [ ! -L "$path" ] || moved="$moved $path"
+    done <"$T/absent"
+    if [ -s "$T/expect" ] && ! sha256sum -c "$T/expect" >"$T/expect.out" 2>/dev/null; then
+        moved="$moved $(grep -v ': OK$' "$T/expect.out" | sed 's/: .*//')"
     fi
-    moved=$(echo $moved)
     [ -z "$moved" ] || {
-        say "moved $moved"
+        # Unquoted: on one line.
+        say moved $moved
         return 1
     }
 }
@@ -131,24 +133,27 @@ take_images() {
     echo confirm >"$T/say.confirm" && echo revert >"$T/say.revert" && : >"$T/decision.lock" || return 1
     images=$(stat -c %s "$T/before.tar" 2>/dev/null || echo 0)
     fallocate -l $((2 * images + 262144)) "$T/ballast" || return 1
-    # The way back, and what will be renamed into place, must outlive a power cut.
-    sync "$T"/before* "$T"/say.* 2>/dev/null || sync
-    [ ! -d "$T/files" ] || sync "$T"/files/*/* 2>/dev/null || sync
+    # The way back, and what will be renamed into place, must outlive a power cut. One flush of the
+    # file system: a flush of each file is a journal commit of its own, which took ten times as long.
+    sync -f "$T/." 2>/dev/null || sync
 }
 
 prepare() {
     lock
-    [ "$(state)" = staged ] || {
-        say "state $(state)"
+    get_state
+    [ "$state" = staged ] || {
+        say "state $state"
         exit 1
     }
-    open=$(cat "$base/armed" 2>/dev/null)
-    case $(cat "$base/txn/${open:-none}/state" 2>/dev/null) in
-    switching | switched | reverting)
-        say "busy $open is not confirmed yet"
-        exit 75
-        ;;
-    esac
+    if [ -e "$base/armed" ]; then
+        open=$(cat "$base/armed" 2>/dev/null)
+        case $(cat "$base/txn/${open:-none}/state" 2>/dev/null) in
+        switching | switched | reverting)
+            say "busy $open is not confirmed yet"
+            exit 75
+            ;;
+        esac
+    fi
     still_as_planned || exit 3
     while IFS='|' read -r kind file; do
         case $kind in
@@ -164,7 +169,9 @@ prepare() {
         say "refused no image of the present state could be taken"
         exit 4
     }
-    count=$(($(cat "$base/sequence" 2>/dev/null || echo 0) + 1))
+    count=0
+    [ ! -r "$base/sequence" ] || IFS= read -r count <"$base/sequence"
+    count=$((count + 1))
     echo "$count" >"$base/sequence.new" && mv -f "$base/sequence.new" "$base/sequence" || exit 1
     echo "$count" >"$T/sequence" || exit 1
     printf '%s\n' "$id" >"$base/prepared.new" && mv -f "$base/prepared.new" "$base/prepared" || exit 1
@@ -181,6 +188,25 @@ relabel() { # path...
     [ ! -e /sys/fs/selinux/enforce ] || restorecon -F "$@"
 }
 
+# Whether a directory is on the file system of this transaction. All that are there when the first is
+# asked about are looked at in one go.
+same_device() { # directory
+    [ -n "$devices" ] || {
+        targets=
+        while IFS='|' read -r kind a b c; do
+            case $kind in files) [ ! -d "$b" ] || targets="$targets ${b%/}/." ;; esac
+        done <"$T/steps"
+        devices=$nl$(stat -c '%d %n' "$T/." $targets)$nl
+        device=${devices#"$nl"}
+        device=${device%% *}
+    }
+    case $devices in
+    *"$nl$device $1/.$nl"*) return 0 ;;
+    *" $1/.$nl"*) return 1 ;;
+    esac
+    [ "$(stat -c %d "$1/.")" = "$device" ]
+}
+
 place_files() { # group directory
     from=$T/files/$1
     to=${2%/}
@@ -193,8 +219,7 @@ place_files() { # group directory
     for f in "$from"/*; do placed="$placed $to/${f##*/}"; done
     # rename(2) replaces each file at once, if the staged one is on the same file system. Every fork
     # counts here: hundreds of nodes do this at the same time.
-    devices=$(stat -c %d "$from" "$to/.")
-    if [ "${devices%"$nl"*}" = "${devices#*"$nl"}" ]; then
+    if same_device "$to"; then
         mv -f "$from"/* "$to/" || return 1
     else
         for f in "$from"/*; do
@@ -338,7 +363,9 @@ arm() {
 
 disarm() {
     # Another transaction's mark is not ours to take away.
-    case $(cat "$base/armed" 2>/dev/null) in "$id" | '') rm -f "$base/armed" ;; esac
+    if [ -e "$base/armed" ]; then
+        case $(cat "$base/armed" 2>/dev/null) in "$id" | '') rm -f "$base/armed" ;; esac
+    fi
     if have_systemd && [ -e "$T/armed" ]; then
         systemctl stop "kubastion-revert-$id.timer" 2>/dev/null
     fi
@@ -347,12 +374,15 @@ disarm() {
 
 switch() {
     lock
-    [ "$(state)" = prepared ] || {
-        say "state $(state)"
+    get_state
+    [ "$state" = prepared ] || {
+        say "state $state"
         exit 1
     }
     # Images that were taken before another change would bring back what that one replaced.
-    [ "$(cat "$base/prepared" 2>/dev/null)" = "$id" ] || {
+    prepared=
+    [ ! -r "$base/prepared" ] || IFS= read -r prepared <"$base/prepared"
+    [ "$prepared" = "$id" ] || {
         say "refused another run prepared a change since"
         exit 4
     }
@@ -408,17 +438,20 @@ commit() {
 
 confirm() {
     deciding 15 || {
-        say "state $(state)"
+        get_state
+        say "state $state"
         exit 6
     }
-    case $(state) in
+    get_state
+    case $state in
     switched)
         if decide confirm || [ "$(decided)" = confirm ]; then
             commit
         fi
         ;;
     esac
-    say "state $(state)"
+    get_state
+    say "state $state"
     exit 6
 }
 
@@ -565,7 +598,8 @@ finish_revert() { # reason
 }
 
 revert() { # reason
-    case $(state) in
+    get_state
+    case $state in
     staged | prepared)
         # Nothing was changed.
         decide revert
@@ -577,7 +611,8 @@ revert() { # reason
         ;;
     committed | reverted)
         disarm
-        say "state $(state)"
+        get_state
+        say "state $state"
         exit 0
         ;;
     esac
@@ -595,10 +630,12 @@ revert() { # reason
     esac
     # Two reverts at once (timer and caller) must not run into each other.
     deciding 300 || exit 7
-    case $(state) in
+    get_state
+    case $state in
     committed | reverted)
         disarm
-        say "state $(state)"
+        get_state
+        say "state $state"
         exit 0
         ;;
     reverting | incomplete)
@@ -634,7 +671,8 @@ newer_change() {
 undo() {
     lock
     trap '' HUP PIPE
-    case $(state) in
+    get_state
+    case $state in
     committed | incomplete | reverting)
         if other=$(newer_change); then
             say "refused $other was made on top of it: roll that back first"
@@ -652,13 +690,20 @@ undo() {
 
 case ${1-} in
 prepare) prepare ;;
+begin)
+    prepare
+    switch
+    ;;
 switch) switch ;;
 confirm) confirm ;;
 revert) revert "${2-asked}" ;;
 undo) undo ;;
-state) say "state $(state)" ;;
+state)
+    get_state
+    say "state $state"
+    ;;
 *)
-    echo "usage: sh txn.sh prepare|switch|confirm|revert REASON|undo|state" >&2
+    echo "usage: sh txn.sh prepare|switch|begin|confirm|revert REASON|undo|state" >&2
     exit 2
     ;;
 esac
