@@ -20,6 +20,10 @@ pub use record::{Outcome, RunRecord};
 
 /// The transaction program, as it runs on a node.
 pub const TXN_SCRIPT: &str = include_str!("node/txn.sh");
+/// Receives a file of a bundle.
+pub const BLOB_SCRIPT: &str = include_str!("node/blob.sh");
+/// How a node becomes part of a cluster and leaves it; part of a transaction that does that.
+pub const MEMBER_SCRIPT: &str = include_str!("node/member.sh");
 /// Receives a transaction on a node.
 pub const STAGE_SCRIPT: &str = include_str!("node/stage.sh");
 /// Calls a transaction that is on a node.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::TXN_SCRIPT;
+use super::{MEMBER_SCRIPT, TXN_SCRIPT};
 use crate::desired::{FileCheck, ItemKind, NodeDesired, hex};
 use crate::plan::{Step, Transaction, UnfitField};
 
@@ -52,6 +52,15 @@ pub fn build(
     let mut members: Vec<(String, Zeroizing<Vec<u8>>, u32)> = Vec::new();
     for (group, action) in transaction.steps.iter().enumerate() {
         let line = action.step.line(group).map_err(PayloadError::Unfit)?;
+        match &action.step {
+            Step::Program { path, blob, .. } => {
+                let _ = writeln!(finals, "{}  {path}", blob.sha256);
+            }
+            Step::Member { .. } => {
+                members.push(("member.sh".into(), text(MEMBER_SCRIPT.to_owned()), 0o600));
+            }
+            _ => {}
+        }
         let _ = writeln!(steps, "{line}");
         let Step::Files { directory, files } = &action.step else { continue };
         let mut owners = String::new();

@@ -39,19 +39,38 @@ pub struct Item {
 pub enum Phase {
     /// Distribution packages. Not undone by rollback.
     Packages,
+    /// Programs from a bundle.
+    Software,
     /// Users, directories, kernel settings, firewall, sshd, time, runtime, staged Kubernetes files.
     Host,
     /// The etcd service.
     Etcd,
+    /// Container images from a bundle. Not undone by rollback.
+    Images,
+    /// The node's part of the Kubernetes cluster.
+    Kubernetes,
 }
 
 impl Phase {
+    /// All phases in their order.
+    pub const ALL: [Phase; 6] = [
+        Phase::Packages,
+        Phase::Software,
+        Phase::Host,
+        Phase::Etcd,
+        Phase::Images,
+        Phase::Kubernetes,
+    ];
+
     /// Its name in plans, transaction ids and reports.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Packages => "packages",
+            Phase::Software => "software",
             Phase::Host => "host",
             Phase::Etcd => "etcd",
+            Phase::Images => "images",
+            Phase::Kubernetes => "kubernetes",
         }
     }
 }
@@ -87,6 +106,29 @@ pub enum ItemKind {
         access: Access,
         /// How the node tests it before it is switched in.
         check: FileCheck,
+    },
+    /// A file of a bundle is at this path. It is sent apart from everything else, since it is large.
+    Program {
+        /// Absolute path.
+        path: String,
+        /// What it holds.
+        blob: Blob,
+        /// Owner, group and mode.
+        access: Access,
+    },
+    /// The images of an archive of a bundle are in containerd, in the namespace that the kubelet uses.
+    Images {
+        /// The archive.
+        archive: Blob,
+        /// References of the images in it.
+        references: Vec<String>,
+    },
+    /// The node is part of the cluster, with its components as the watched files say.
+    Member {
+        /// How it becomes one.
+        way: Way,
+        /// Files whose change means that the components are to be configured anew.
+        watches: Vec<String>,
     },
     /// If the path exists, it has this owner and mode.
     Permissions {
@@ -136,6 +178,25 @@ pub enum ItemKind {
         /// Do not wait for the start to finish: a new etcd member starts only once its peers do.
         start: Start,
     },
+}
+
+/// A file of a bundle, by what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Blob {
+    /// Lower-case hexadecimal SHA-256.
+    pub sha256: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// How a node becomes part of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// `kubeadm init`: the first control plane of a new cluster.
+    Init,
+    /// `kubeadm join`, as the file for it says.
+    Join,
 }
 
 /// Owner, group and mode of a path.

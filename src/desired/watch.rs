@@ -77,6 +77,13 @@ pub fn watch_list(items: &[Item]) -> WatchList {
             | ItemKind::File { path, .. }
             | ItemKind::Permissions { path, .. }
             | ItemKind::Absent { path } => add_path(&mut watch, path),
+            ItemKind::Program { path, .. } => {
+                add_path(&mut watch, path);
+                watch.programs.insert(path.clone());
+            }
+            ItemKind::Images { archive, .. } => {
+                watch.images.insert(archive.sha256.clone());
+            }
             ItemKind::Sysctl { key, .. } => {
                 watch.sysctls.insert(key.clone());
             }
@@ -86,7 +93,10 @@ pub fn watch_list(items: &[Item]) -> WatchList {
             ItemKind::Unit { name, .. } => {
                 watch.units.insert(name.clone());
             }
-            ItemKind::SwapOff | ItemKind::Firewall { .. } | ItemKind::FirewallAbsent => {}
+            ItemKind::SwapOff
+            | ItemKind::Firewall { .. }
+            | ItemKind::FirewallAbsent
+            | ItemKind::Member { .. } => {}
         }
     }
     watch

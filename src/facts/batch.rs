@@ -105,6 +105,8 @@ pub(super) fn request_lines(watch: &WatchList) -> String {
     let mut lines = String::new();
     let sections = [
         ('F', &watch.files),
+        ('B', &watch.programs),
+        ('I', &watch.images),
         ('U', &watch.units),
         ('S', &watch.sysctls),
         ('M', &watch.modules),

@@ -1,6 +1,6 @@
 # Reads facts; changes nothing. The watch list comes on standard input, one item a line:
 # `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`, and, only where
-# they are asked for, `R path` (the text of a file), `T directory` (everything below it), `X extra`.
+# they are asked for, `B path` (one of the files, a large one), `I digest` (an image archive), `R path` (the text of a file), `T directory` (everything below it), `X extra`.
 # Answers in sections `@name`; the last line is `@end`.
 set -u
 set -f
@@ -9,7 +9,7 @@ export PATH
 base=/var/lib/kubastion
 nl='
 '
-files= units= sysctls= modules= packages= commands= processes= texts= trees= extras=
+files= units= sysctls= modules= packages= commands= processes= texts= trees= extras= programs= images=
 # `read` takes one byte a call; `cat` takes all of the list at once.
 list=$(cat)
 IFS=$nl
@@ -17,6 +17,8 @@ for line in $list; do
     item=${line#? }
     case $line in
     'F '*) files=$files$item$nl ;;
+    'B '*) programs=$programs$nl$item$nl ;;
+    'I '*) images="$images $item" ;;
     'U '*) units="$units $item" ;;
     'S '*) sysctls="$sysctls $item" ;;
     'M '*) modules="$modules $item" ;;
@@ -200,6 +202,18 @@ if [ -n "$processes" ]; then
 fi
 set -f
 
+echo @images
+if [ -n "$images" ] && there=$(ctr -n k8s.io images ls -q 2>/dev/null); then
+    for i in $images; do
+        [ -r "$base/images/$i" ] || continue
+        missing=
+        while IFS= read -r v; do
+            case $nl$there$nl in *"$nl$v$nl"*) ;; *) missing=yes ;; esac
+        done <"$base/images/$i"
+        [ -n "$missing" ] || echo "$i"
+    done
+fi
+
 echo @extras
 for x in $extras; do
     case $x in
@@ -239,15 +253,28 @@ if [ -n "$files" ]; then
     # shellcheck disable=SC2086
     stat -c '%f %U %G %s %n' $files 2>&1
     echo @links
-    regular=
+    regular= recorded=
     for f in $files; do
         if [ -L "$f" ]; then
             printf '%s\t%s\n' "$f" "$(readlink "$f")"
         elif [ -f "$f" ]; then
+            case $programs in
+            *"$nl$f$nl"*)
+                # A program is hundreds of times larger than a setting. Its digest was recorded when it
+                # was read last; no write and no replacement leaves all of this as it was.
+                record=$base/programs/${f##*/}.$(printf %s "$f" | cksum | tr ' ' -)
+                if IFS= read -r v <"$record" &&
+                    [ "${v#* }" = "$(stat -c '%s %i %.9Y %.9Z %n' "$f")" ]; then
+                    recorded="$recorded${v%% *}  $f$nl"
+                    continue
+                fi 2>/dev/null
+                ;;
+            esac
             regular=$regular$f$nl
         fi
     done
     echo @sha256
+    printf %s "$recorded"
     # shellcheck disable=SC2086
     [ -z "$regular" ] || sha256sum $regular 2>&1
 fi

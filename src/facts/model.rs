@@ -11,6 +11,11 @@ use crate::inventory::NodeName;
 pub struct WatchList {
     /// Absolute paths: type, owner, mode, size and, for regular files, SHA-256.
     pub files: BTreeSet<String>,
+    /// Those of the files that are large: where the node recorded their digest, that is taken if
+    /// nothing about the file has changed since.
+    pub programs: BTreeSet<String>,
+    /// Digests of image archives.
+    pub images: BTreeSet<String>,
     /// systemd units.
     pub units: BTreeSet<String>,
     /// sysctl keys in dotted form.
@@ -46,6 +51,8 @@ impl WatchList {
     /// Everything that either list names.
     pub fn extend(&mut self, other: WatchList) {
         self.files.extend(other.files);
+        self.programs.extend(other.programs);
+        self.images.extend(other.images);
         self.units.extend(other.units);
         self.sysctls.extend(other.sysctls);
         self.modules.extend(other.modules);
@@ -94,6 +101,8 @@ pub struct NodeFacts {
     pub versions: BTreeMap<String, String>,
     /// Installed versions of the watched packages; absent means not installed.
     pub packages: BTreeMap<String, String>,
+    /// Those of the watched image archives whose images are all in containerd.
+    pub images: BTreeSet<String>,
     /// State of the watched units.
     pub units: BTreeMap<String, UnitFacts>,
     /// Values of the watched sysctls; absent means that the kernel has no such key.

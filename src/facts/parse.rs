@@ -42,7 +42,7 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
-const SECTIONS: [&str; 22] = [
+const SECTIONS: [&str; 23] = [
     "os",
     "node",
     "commands",
@@ -60,6 +60,7 @@ const SECTIONS: [&str; 22] = [
     "marks",
     "transactions",
     "processes",
+    "images",
     "extras",
     "trees",
     "texts",
@@ -140,6 +141,12 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         nft: nft(lines("nft")),
         unit_marks: pairs(lines("marks")),
         processes: processes(lines("processes")),
+        images: watch
+            .images
+            .iter()
+            .filter(|i| lines("images").contains(&i.as_str()))
+            .cloned()
+            .collect(),
         open_transactions: pairs(lines("transactions"))
             .into_iter()
             .map(|(id, state)| OpenTransaction { id, state })

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction};
 use crate::desired::watch::ancestors;
 use crate::desired::{
-    Access, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, hex,
+    Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, hex,
 };
 use crate::facts::{FileFacts, NodeFacts, OsFamily};
 
@@ -23,6 +23,9 @@ pub const CONFIRM_ETCD_S: u32 = 240;
 
 /// Unit that undoes an unconfirmed transaction when the node boots.
 pub const GUARD_UNIT: &str = "kubastion-guard.service";
+
+/// Name of the mark of a node that is part of the cluster, among those of units.
+pub const MEMBER_MARK: &str = "kubernetes";
 
 /// Something that should be done and cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +54,7 @@ struct Pending {
     guard_files: BTreeMap<String, FileGroup>,
     permissions: Vec<Action>,
     files: BTreeMap<String, FileGroup>,
+    programs: Vec<Action>,
     removals: Vec<Action>,
     modules: Vec<Action>,
     sysctls: Vec<Action>,
@@ -58,6 +62,8 @@ struct Pending {
     firewall: Vec<Action>,
     sshd_check: bool,
     guard_unit: Option<Action>,
+    images: Vec<Action>,
+    member: Vec<Action>,
     units: Vec<Action>,
     expect: BTreeMap<String, Option<String>>,
     cuts_access: bool,
@@ -86,6 +92,7 @@ pub fn node_plan(
         .iter()
         .filter_map(|i| match &i.kind {
             ItemKind::File { path, content, .. } => Some((path.as_str(), content.sha256())),
+            ItemKind::Program { path, blob, .. } => Some((path.as_str(), blob.sha256.clone())),
             _ => None,
         })
         .collect();
@@ -147,6 +154,27 @@ fn add(
         }
         ItemKind::File { path, content, access, check } => {
             add_file(pending, path, content, access, *check, facts, &controls)?;
+        }
+        ItemKind::Program { path, blob, access } => {
+            add_program(pending, path, blob, access, facts, &controls)?;
+        }
+        ItemKind::Images { archive, references } => {
+            if !facts.images.contains(&archive.sha256) {
+                let (archive, references) = (archive.clone(), references.clone());
+                let step = Step::Images { archive, references };
+                pending.images.push(action(step, "not all are there".into()));
+            }
+        }
+        ItemKind::Member { way, watches } => {
+            let mark = config_digest(watches, contents);
+            let why = match facts.unit_marks.get(MEMBER_MARK) {
+                Some(found) if *found == mark => None,
+                Some(_) => Some("runs with an older configuration"),
+                None => Some("is not part of the cluster"),
+            };
+            if let Some(why) = why {
+                pending.member.push(action(Step::Member { way: *way, mark }, why.into()));
+            }
         }
         ItemKind::Permissions { path, access } => {
             let why = match facts.files.get(path) {
@@ -302,6 +330,39 @@ fn add_file(
     Ok(())
 }
 
+fn add_program(
+    pending: &mut Pending,
+    path: &str,
+    blob: &Blob,
+    access: &Access,
+    facts: &NodeFacts,
+    controls: &BTreeSet<String>,
+) -> Result<(), Missing> {
+    let action = |step, why| Action { step, controls: controls.clone(), why };
+    let found = facts.files.get(path).unwrap_or(&FileFacts::Absent);
+    let (why, expected) = match found {
+        FileFacts::Absent => ("does not exist".to_owned(), Some(None)),
+        FileFacts::File { sha256, .. } if *sha256 != blob.sha256 => {
+            ("is another version".to_owned(), Some(Some(sha256.clone())))
+        }
+        FileFacts::File { mode, owner, group, .. } => {
+            if let Some(why) = access_differs(access, *mode, owner, group) {
+                let step = Step::Permissions { path: path.to_owned(), access: access.clone() };
+                pending.permissions.push(action(step, why));
+            }
+            return Ok(());
+        }
+        // A link is replaced, not followed: what it points to is not ours.
+        FileFacts::Symlink { target } => (format!("is a link to {target}"), None),
+        other => return Err(in_the_way(path, other, "file")),
+    };
+    parents(pending, path, facts);
+    let (path, blob, access) = (path.to_owned(), blob.clone(), access.clone());
+    pending.expect.extend(expected.map(|e| (path.clone(), e)));
+    pending.programs.push(action(Step::Program { path, blob, access }, why));
+    Ok(())
+}
+
 /// Missing ancestors of a path are made as `root:root 0755`.
 fn parents(pending: &mut Pending, path: &str, facts: &NodeFacts) {
     for parent in ancestors(path) {
@@ -387,11 +448,11 @@ impl Pending {
         let guarded = self.cuts_access || (phase == Phase::Etcd && !self.units.is_empty());
         let confirm_within_s = guarded.then_some(match phase {
             Phase::Etcd => CONFIRM_ETCD_S,
-            Phase::Packages | Phase::Host => CONFIRM_HOST_S,
+            _ => CONFIRM_HOST_S,
         });
         let new_units = self.files.keys().any(|d| d.starts_with("/etc/systemd/system"));
         let new_guard = !self.guard_files.is_empty();
-        let has_files = !self.files.is_empty() || new_guard;
+        let has_files = !self.files.is_empty() || !self.programs.is_empty() || new_guard;
 
         let mut steps = merge_packages(self.packages);
         steps.extend(self.users);
@@ -407,6 +468,7 @@ impl Pending {
         }
         steps.extend(self.permissions);
         steps.extend(self.files.into_iter().map(group));
+        steps.extend(self.programs);
         steps.extend(self.removals);
         if new_units {
             steps.push(plain(Step::DaemonReload));
@@ -418,6 +480,8 @@ impl Pending {
         if self.sshd_check {
             steps.push(plain(Step::CheckSshd));
         }
+        steps.extend(self.images);
+        steps.extend(self.member);
         steps.extend(self.units);
         if has_files {
             steps.push(plain(Step::Verify));

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::desired::{Access, OnChange, Phase, Start, hex};
+use crate::desired::{Access, Blob, OnChange, Phase, Start, Way, hex};
 use crate::inventory::NodeName;
 
 /// The format that this version writes, and the only one it reads.
@@ -115,6 +115,29 @@ pub enum Step {
         /// By file name.
         files: BTreeMap<String, NewFile>,
     },
+    /// Put a file of a bundle into its place. It was sent to the node before.
+    Program {
+        /// Absolute path.
+        path: String,
+        /// What it holds.
+        blob: Blob,
+        /// Owner, group and mode.
+        access: Access,
+    },
+    /// Take the images of an archive into containerd. It was sent to the node before.
+    Images {
+        /// The archive.
+        archive: Blob,
+        /// References of the images in it.
+        references: Vec<String>,
+    },
+    /// Make the node part of the cluster, or configure its components anew.
+    Member {
+        /// How it becomes one.
+        way: Way,
+        /// Digest of the configuration, recorded when it took effect.
+        mark: String,
+    },
     /// Delete a file.
     Remove {
         /// Absolute path.
@@ -218,6 +241,8 @@ pub enum Gate {
     /// Before: every other member is healthy, so that quorum outlives the one that stops.
     /// Afterwards: the member is healthy again.
     EtcdQuorum,
+    /// Afterwards: the nodes are registered and Ready, and the API servers among them answer.
+    NodesReady,
 }
 
 impl Plan {
@@ -307,6 +332,19 @@ impl Step {
             Step::Directory { path: p, access: a } => format!("dir|{}|{}", path(p)?, access(a)?),
             Step::Permissions { path: p, access: a } => format!("mode|{}|{}", path(p)?, access(a)?),
             Step::Files { directory, .. } => format!("files|{group}|{}", path(directory)?),
+            Step::Program { path: p, blob, access: a } => {
+                format!("program|{}|{}|{}", word(&blob.sha256)?, path(p)?, access(a)?)
+            }
+            Step::Images { archive, references } => {
+                format!("images|{}|{}", word(&archive.sha256)?, field(&references.join(" "))?)
+            }
+            Step::Member { way, mark } => {
+                let way = match way {
+                    Way::Init => "init",
+                    Way::Join => "join",
+                };
+                format!("member|{way}|{}", word(mark)?)
+            }
             Step::Remove { path: p } => format!("remove|{}", path(p)?),
             Step::Arm { within_s } => format!("arm|{within_s}"),
             Step::DaemonReload => "daemon-reload".into(),
@@ -369,6 +407,15 @@ impl fmt::Display for Step {
                 let names: Vec<&str> = files.keys().map(String::as_str).collect();
                 write!(f, "write {} files in {directory}: {}", files.len(), names.join(" "))
             }
+            Step::Program { path, blob, access } => {
+                write!(f, "install {path} {access} ({} MB)", blob.size.div_ceil(1_000_000))
+            }
+            Step::Images { archive, references } => {
+                let size = archive.size.div_ceil(1_000_000);
+                write!(f, "take in {} ({size} MB)", references.join(", "))
+            }
+            Step::Member { way: Way::Init, .. } => f.write_str("start the cluster (kubeadm init)"),
+            Step::Member { way: Way::Join, .. } => f.write_str("join the cluster (kubeadm join)"),
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
                 write!(f, "arm: goes back by itself unless confirmed within {within_s} s")

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Gate, NodePlan, Stage};
-use crate::desired::Phase;
+use super::model::{Gate, NodePlan, Stage, Step};
+use crate::desired::{Phase, Way};
 use crate::inventory::{Inventory, NodeName, Role};
 
 /// State of the etcd cluster as far as the order depends on it.
@@ -26,7 +26,7 @@ pub fn stages(
     etcd: EtcdState,
 ) -> Vec<Stage> {
     let mut stages = Vec::new();
-    for phase in [Phase::Packages, Phase::Host, Phase::Etcd] {
+    for phase in Phase::ALL {
         let busy: Vec<&NodeName> = nodes
             .iter()
             .filter(|(_, p)| p.transactions.iter().any(|t| t.phase == phase))
@@ -36,7 +36,10 @@ pub fn stages(
             continue;
         }
         let (groups, gate) = match (phase, etcd) {
-            (Phase::Packages, _) => (vec![busy.into_iter().cloned().collect()], Gate::Reachable),
+            (Phase::Packages | Phase::Software | Phase::Images, _) => {
+                (vec![busy.into_iter().cloned().collect()], Gate::Reachable)
+            }
+            (Phase::Kubernetes, _) => (member_groups(inventory, &busy, nodes), Gate::NodesReady),
             (Phase::Host, _) => (host_groups(inventory, &busy, etcd), Gate::Reachable),
             (Phase::Etcd, EtcdState::Down) => {
                 (vec![busy.into_iter().cloned().collect()], Gate::EtcdForms)
@@ -48,6 +51,37 @@ pub fn stages(
         stages.push(Stage { phase, groups, gate });
     }
     stages
+}
+
+/// The control plane that starts the cluster, then all that join it. In a cluster that runs, control
+/// planes go one at a time, so that its API stays.
+fn member_groups(
+    inventory: &Inventory,
+    busy: &[&NodeName],
+    plans: &BTreeMap<NodeName, NodePlan>,
+) -> Vec<Vec<NodeName>> {
+    let way = |name: &NodeName| {
+        let steps = plans[name].transactions.iter().flat_map(|t| &t.steps);
+        steps
+            .filter_map(|a| if let Step::Member { way, .. } = &a.step { Some(*way) } else { None })
+            .next()
+    };
+    let founders: Vec<NodeName> =
+        busy.iter().filter(|n| way(n) == Some(Way::Init)).map(|n| (*n).clone()).collect();
+    if !founders.is_empty() {
+        let others = busy.iter().filter(|n| !founders.contains(n)).map(|n| (*n).clone()).collect();
+        let groups = [founders, others];
+        return groups.into_iter().filter(|g: &Vec<NodeName>| !g.is_empty()).collect();
+    }
+    let (control, workers): (Vec<&NodeName>, Vec<&NodeName>) =
+        busy.iter().copied().partition(|n| {
+            inventory.nodes.iter().any(|i| i.name == **n && i.has_role(Role::ControlPlane))
+        });
+    let mut groups: Vec<Vec<NodeName>> = control.into_iter().map(|n| vec![n.clone()]).collect();
+    if !workers.is_empty() {
+        groups.push(workers.into_iter().cloned().collect());
+    }
+    groups
 }
 
 fn host_groups(inventory: &Inventory, busy: &[&NodeName], etcd: EtcdState) -> Vec<Vec<NodeName>> {
@@ -88,7 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{Action, Step, Transaction};
+    use crate::plan::{Action, Transaction};
 
     fn inventory(control_planes: usize, workers: usize) -> Inventory {
         let mut text = String::from(

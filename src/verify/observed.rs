@@ -164,6 +164,18 @@ impl Observed {
                 };
                 self.texts.insert(path.clone(), text);
             }
+            ItemKind::Program { path, blob, access } => {
+                self.files.insert(
+                    path.clone(),
+                    FileFacts::File {
+                        mode: access.mode,
+                        owner: access.owner.clone(),
+                        group: access.group.clone(),
+                        size: blob.size,
+                        sha256: blob.sha256.clone(),
+                    },
+                );
+            }
             ItemKind::Directory { path, access } => {
                 let (owner, group) = (access.owner.clone(), access.group.clone());
                 let facts = FileFacts::Directory { mode: access.mode, owner, group };
@@ -197,6 +209,8 @@ impl Observed {
             ItemKind::Permissions { .. }
             | ItemKind::User { .. }
             | ItemKind::Module { .. }
+            | ItemKind::Images { .. }
+            | ItemKind::Member { .. }
             | ItemKind::Firewall { .. }
             | ItemKind::FirewallAbsent => {}
         }

@@ -97,6 +97,24 @@ take_images() {
     while IFS='|' read -r kind a b c d e; do
         case $kind in
         dir | mode | remove) image_path "$a" ;;
+        program)
+            image_path "$b"
+            program_record "$b"
+            image_path "$record"
+            ;;
+        member)
+            . "$T/member.sh"
+            if is_member; then
+                for f in "$manifests"/*.yaml /var/lib/kubelet/config.yaml \
+                    /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env; do
+                    [ ! -e "$f" ] || image_path "$f"
+                done
+                image_path "$base/units/kubernetes"
+                image_unit kubelet.service
+            else
+                echo 'member|none' >>"$T/before"
+            fi
+            ;;
         files)
             for f in "$T/files/$a"/*; do image_path "${b%/}/${f##*/}"; done
             ;;
@@ -241,6 +259,60 @@ set_access() { # path owner group mode
     [ ! -L "$1" ] && chown -h "$2:$3" "$1" && [ ! -L "$1" ] && chmod "$4" "$1"
 }
 
+# Sets `record`: where the digest of a program is kept with what says that it is unchanged.
+program_record() { # path
+    record=$base/programs/${1##*/}.$(printf %s "$1" | cksum | tr ' ' -)
+}
+
+place_program() { # digest path owner group mode
+    from=$base/blobs/$1
+    if [ ! -f "$from" ]; then
+        # It may be in its place from before this was cut off.
+        [ "$(sha256sum 2>/dev/null <"$2")" = "$1  -" ] || {
+            echo "$2 was not sent"
+            return 1
+        }
+        return 0
+    fi
+    new=${2%/*}/.${2##*/}.kubastion
+    # A rename where that is possible: the blob is needed no more.
+    mv -f "$from" "$new" && chown "$3:$4" "$new" && chmod "$5" "$new" && mv -f "$new" "$2" &&
+        relabel "$2" || {
+        rm -f "$new"
+        return 1
+    }
+    found=$(sha256sum <"$2")
+    [ "${found%% *}" = "$1" ] || {
+        echo "$2 is not what was sent"
+        return 1
+    }
+    program_record "$2"
+    mkdir -p "$base/programs" && rm -f "$record" &&
+        printf '%s %s\n' "$1" "$(stat -c '%s %i %.9Y %.9Z %n' "$2")" >"$record"
+}
+
+# In the namespace of the kubelet; pinned, so that the kubelet does not collect what cannot be pulled.
+take_in_images() { # digest references
+    PATH=/usr/local/bin:$PATH
+    archive=$base/blobs/$1
+    [ -f "$archive" ] || {
+        echo "the archive of $2 was not sent"
+        return 1
+    }
+    ctr -n k8s.io images import --local "$archive" 2>&1 || ctr -n k8s.io images import "$archive" 2>&1 || return 1
+    there=$(ctr -n k8s.io images ls -q) || return 1
+    for i in $2; do
+        case $nl$there$nl in
+        *"$nl$i$nl"*) ctr -n k8s.io images label "$i" io.cri-containerd.pinned=pinned >/dev/null || return 1 ;;
+        *)
+            echo "$i is not in containerd after its archive was taken in"
+            return 1
+            ;;
+        esac
+    done
+    mkdir -p "$base/images" && printf '%s\n' $2 >"$base/images/$1" && rm -f "$archive"
+}
+
 load_firewall() { # rules file
     nft -f "$1" || return 1
     record_firewall "$1"
@@ -299,6 +371,12 @@ STEP
         ;;
     mode) set_access "$a" "$b" "$c" "$d" ;;
     files) place_files "$a" "$b" ;;
+    program) place_program "$a" "$b" "$c" "$d" "$e" ;;
+    images) take_in_images "$a" "$b" ;;
+    member)
+        . "$T/member.sh"
+        become_member "$a" "$b"
+        ;;
     remove) rm -f "$a" ;;
     package-apt)
         # A fresh machine has no package lists yet, an old one lists that point to what is gone.
@@ -527,6 +605,10 @@ restore() {
     mkdir "$T/restore" || failed=1
     if [ -s "$T/before.tar" ]; then
         tar -C "$T/restore" -xpf "$T/before.tar" || failed=1
+    fi
+    if grep -q '^member|none' "$T/before"; then
+        . "$T/member.sh"
+        leave_cluster || failed=1
     fi
     if [ "$1" != boot ] && have_systemd; then
         while IFS='|' read -r kind name enabled active; do

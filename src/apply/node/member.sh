@@ -1,0 +1,127 @@
+# How a node becomes part of a Kubernetes cluster, and how it is taken out of it again. Read by txn.sh
+# (and by reset.sh), which define `T`, `base`, `say` and `mark_unit`.
+
+staged=/etc/kubernetes/kubastion
+manifests=/etc/kubernetes/manifests
+
+# What was installed from a bundle comes before what a package brought.
+member_path() { PATH=/usr/local/bin:/opt/cni/bin:$PATH; }
+
+is_member() { [ -e "$base/units/kubernetes" ] || [ -e /var/lib/kubelet/config.yaml ]; }
+
+control_plane() { [ -e "$staged/kubeadm-init.yaml" ]; }
+
+# kubeadm writes 0644 and 0755 unless it is told otherwise.
+become_member() { # way mark
+    member_path
+    umask 077
+    if is_member; then
+        configure_member || return 1
+    else
+        case $1 in
+        init)
+            kubeadm init --config "$staged/kubeadm-init.yaml" --skip-token-print \
+                --skip-certificate-key-print 2>&1
+            ;;
+        join) kubeadm join --config "$staged/kubeadm-join.yaml" 2>&1 ;;
+        *) return 1 ;;
+        esac || {
+            component_logs
+            return 1
+        }
+    fi
+    # Of use once, to give the administrators' group its rights; it is not bound by any role.
+    rm -f /etc/kubernetes/super-admin.conf
+    mark_unit kubernetes "$2"
+}
+
+# Static pods and the kubelet from what is staged now. A component that does not come up again is an
+# error, and the old manifests come back.
+configure_member() {
+    if control_plane; then
+        kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" 2>&1 &&
+            api_answers 180 || {
+            component_logs
+            return 1
+        }
+    fi
+    if [ -e "$staged/kubeadm-kubelet.yaml" ]; then
+        kubeadm init phase kubelet-start --config "$staged/kubeadm-kubelet.yaml" 2>&1 || {
+            component_logs
+            return 1
+        }
+    fi
+}
+
+# The API server of this node, asked with the administrator's certificate.
+api_answers() { # seconds
+    end=$(($(cut -d. -f1 /proc/uptime) + $1))
+    # The kubelet takes a moment to see that a manifest has changed.
+    sleep 3
+    until kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 5s \
+        get --raw /readyz >/dev/null 2>&1; do
+        [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
+            echo "the API server of this node did not get ready within $1 s"
+            return 1
+        }
+        sleep 1
+    done
+}
+
+# The last words of everything that may be the cause.
+component_logs() {
+    for d in /var/log/pods/kube-system_*/*/; do
+        [ -d "$d" ] || continue
+        last=$(ls -1t "$d" | head -n 1)
+        [ -n "$last" ] || continue
+        name=${d%/}
+        echo "--- ${name##*/}: $(tail -n 2 "$d$last" | cut -c-300 | tr '\n' ' ')"
+    done
+    echo "--- kubelet: $(journalctl -u kubelet -n 4 --no-pager -o cat 2>/dev/null | cut -c-300 | tr '\n' ' ')"
+}
+
+# Takes the node out of the cluster as far as the node itself goes. Goes on past failures.
+leave_cluster() {
+    member_path
+    left=0
+    systemctl disable --now kubelet.service 2>/dev/null
+    # Static pods would come back as long as there is a manifest.
+    rm -f "$manifests"/*.yaml
+    if [ -S /run/containerd/containerd.sock ]; then
+        for c in $(ctr -n k8s.io tasks ls -q 2>/dev/null); do
+            ctr -n k8s.io tasks kill -s SIGKILL "$c" >/dev/null 2>&1
+        done
+        for c in $(ctr -n k8s.io containers ls -q 2>/dev/null); do
+            ctr -n k8s.io tasks delete -f "$c" >/dev/null 2>&1
+            ctr -n k8s.io containers delete "$c" >/dev/null 2>&1
+        done
+        # Sandboxes keep their network namespace and mounts until containerd forgets them.
+        systemctl try-restart containerd.service 2>/dev/null
+    fi
+    sed -n 's/^[^ ]* \(\/var\/lib\/kubelet\/[^ ]*\) .*/\1/p' /proc/mounts | sort -r | while IFS= read -r m; do
+        umount -l "$m" 2>/dev/null
+    done
+    for n in /run/netns/cni-*; do [ ! -e "$n" ] || ip netns delete "${n##*/}" 2>/dev/null; done
+    ! ip link show cni0 >/dev/null 2>&1 || ip link delete cni0
+    # Only the chains that kube-proxy and the kubelet made; nobody else's rules are touched.
+    for t in iptables ip6tables; do
+        command -v $t-save >/dev/null || continue
+        $t-save 2>/dev/null | grep -q KUBE- || continue
+        $t-save | grep -v -e KUBE- -e CNI- | $t-restore || left=1
+    done
+    for t in 'ip kube-proxy' 'ip6 kube-proxy'; do
+        # shellcheck disable=SC2086
+        ! nft list table $t >/dev/null 2>&1 || nft delete table $t
+    done
+    rm -rf /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/plugins_registry \
+        /var/lib/kubelet/device-plugins /var/lib/kubelet/checkpoints /var/lib/kubelet/pod-resources \
+        /var/lib/kubelet/actuated_pods_state /var/lib/kubelet/allocated_pods_state \
+        /var/lib/kubelet/image_manager /var/lib/cni /var/log/pods /var/log/containers /etc/kubernetes/tmp
+    rm -f /var/lib/kubelet/*_state /var/lib/kubelet/.lock /var/lib/kubelet/config.yaml \
+        /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env \
+        /var/lib/kubelet/pki/kubelet-* /etc/kubernetes/super-admin.conf \
+        /etc/kubernetes/bootstrap-kubelet.conf
+    rmdir "$manifests" 2>/dev/null
+    rm -f "$base/units/kubernetes"
+    return $left
+}
