@@ -33,6 +33,24 @@ pub enum Event {
         /// For what.
         what: String,
     },
+    /// Bytes are read, written or fetched on the operator's side.
+    Transfer {
+        /// Which, as in `kubelet`.
+        what: String,
+        /// Bytes so far.
+        done_bytes: u64,
+        /// Bytes in all, if known.
+        total_bytes: Option<u64>,
+    },
+    /// A transfer is over.
+    TransferEnd {
+        /// Which.
+        what: String,
+        /// How it ended, in a few words.
+        how: String,
+        /// Whether that is as wanted.
+        good: bool,
+    },
     /// The node's part is over.
     End {
         /// The node.

@@ -15,8 +15,15 @@ pub struct Monitor {
     view: View,
 }
 
+/// What a bar is about.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Node(NodeName),
+    Transfer(String),
+}
+
 enum View {
-    Bars { all: MultiProgress, nodes: Mutex<BTreeMap<NodeName, ProgressBar>> },
+    Bars { all: MultiProgress, bars: Mutex<BTreeMap<Subject, ProgressBar>> },
     Lines,
     Json,
 }
@@ -26,7 +33,7 @@ impl Monitor {
     pub fn for_people() -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
         let view = if std::io::stderr().is_terminal() && !dumb {
-            View::Bars { all: MultiProgress::new(), nodes: Mutex::default() }
+            View::Bars { all: MultiProgress::new(), bars: Mutex::default() }
         } else {
             View::Lines
         };
@@ -42,8 +49,8 @@ impl Monitor {
 /// Leaves the last bar's line, so that what is printed next begins on one of its own.
 impl Drop for Monitor {
     fn drop(&mut self) {
-        if let View::Bars { nodes, .. } = &self.view
-            && nodes.lock().is_ok_and(|n| !n.is_empty())
+        if let View::Bars { bars, .. } = &self.view
+            && bars.lock().is_ok_and(|b| !b.is_empty())
         {
             // Nobody to tell if standard error is closed.
             let _ = writeln!(std::io::stderr().lock());
@@ -62,35 +69,51 @@ impl Sink for Monitor {
             View::Lines => {
                 let line = match &event {
                     Event::Begin { node, what, steps } => format!("{node}: {what} ({steps} steps)"),
-                    Event::Step { .. } => return,
+                    Event::Step { .. } | Event::Transfer { .. } => return,
                     Event::Waiting { node, what } => format!("{node}: waiting for {what}"),
-                    Event::End { node, how, good } => {
-                        format!("{node}: {}{how}", if *good { "" } else { "FAILED: " })
+                    Event::End { node, how, good } => format!("{node}: {}", ending(how, *good)),
+                    Event::TransferEnd { what, how, good } => {
+                        format!("{what}: {}", ending(how, *good))
                     }
                 };
                 let _ = writeln!(std::io::stderr().lock(), "{line}");
             }
-            View::Bars { all, nodes } => {
-                let mut nodes = nodes.lock().expect("no thread panics while holding it");
-                draw(all, &mut nodes, &event);
+            View::Bars { all, bars } => {
+                let mut bars = bars.lock().expect("no thread panics while holding it");
+                draw(all, &mut bars, &event);
             }
         }
     }
 }
 
-fn draw(all: &MultiProgress, nodes: &mut BTreeMap<NodeName, ProgressBar>, event: &Event) {
-    let (Event::Begin { node, .. }
-    | Event::Step { node, .. }
-    | Event::Waiting { node, .. }
-    | Event::End { node, .. }) = event;
-    let bar = nodes.entry(node.clone()).or_insert_with(|| {
+fn ending(how: &str, good: bool) -> String {
+    if good { how.to_owned() } else { format!("FAILED: {how}") }
+}
+
+fn draw(all: &MultiProgress, bars: &mut BTreeMap<Subject, ProgressBar>, event: &Event) {
+    let (subject, template) = match event {
+        Event::Begin { node, .. }
+        | Event::Step { node, .. }
+        | Event::Waiting { node, .. }
+        | Event::End { node, .. } => {
+            let template = "{prefix:14} {bar:20} {pos:>3}/{len:<3} {wide_msg}";
+            (Subject::Node(node.clone()), template)
+        }
+        Event::Transfer { what, .. } | Event::TransferEnd { what, .. } => {
+            let template = "{prefix:24} {bar:20} {bytes:>10}/{total_bytes:<10} {wide_msg}";
+            (Subject::Transfer(what.clone()), template)
+        }
+    };
+    let bar = bars.entry(subject).or_insert_with_key(|subject| {
         let bar = all.add(ProgressBar::new(0));
         // A template without user input cannot be malformed; the default is good enough if it is.
         let style =
-            ProgressStyle::with_template("{prefix:14} {bar:20} {pos:>3}/{len:<3} {wide_msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
-        bar.set_prefix(node.to_string());
+        bar.set_prefix(match subject {
+            Subject::Node(node) => node.to_string(),
+            Subject::Transfer(what) => what.clone(),
+        });
         bar.enable_steady_tick(Duration::from_millis(250));
         bar
     });
@@ -105,8 +128,12 @@ fn draw(all: &MultiProgress, nodes: &mut BTreeMap<NodeName, ProgressBar>, event:
             bar.set_message(what.clone());
         }
         Event::Waiting { what, .. } => bar.set_message(format!("waiting for {what}")),
-        Event::End { how, good, .. } => {
-            bar.abandon_with_message(if *good { how.clone() } else { format!("FAILED: {how}") });
+        Event::Transfer { done_bytes, total_bytes, .. } => {
+            bar.set_length(total_bytes.unwrap_or(*done_bytes));
+            bar.set_position(*done_bytes);
+        }
+        Event::End { how, good, .. } | Event::TransferEnd { how, good, .. } => {
+            bar.abandon_with_message(ending(how, *good));
         }
     }
 }
