@@ -8,10 +8,11 @@
 //! ```
 //!
 //! The middle (desired, render, plan) is pure: no clock, network or disk. Only `transport`,
-//! `pki::store`, `apply`, `lab`, `report` and `cli` touch the world; time and randomness come
-//! from [`clock`].
+//! `pki::store`, `bundle`, `apply`, `lab`, `report` and `cli` touch the world; time and randomness
+//! come from [`clock`].
 
 pub mod apply;
+pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod controls;

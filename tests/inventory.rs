@@ -100,6 +100,38 @@ fn the_schema_file_is_up_to_date() {
     assert!(pinned == schema(), "run: kubastion inventory schema > inventory/schema.json");
 }
 
+macro_rules! signer {
+    () => {
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+    };
+}
+const BUNDLE_WITHOUT_PATH: &str =
+    concat!("kubernetes: { source: bundle, bundle: { signers: [", signer!(), "] } }\nhardening:\n");
+const BUNDLE_WITHOUT_SIGNER: &str =
+    "kubernetes: { source: bundle, bundle: { path: b } }\nhardening:\n";
+const BUNDLE_SIGNER_MALFORMED: &str =
+    "kubernetes: { bundle: { path: b, signers: [ssh-ed25519 AAAA] } }\nhardening:\n";
+const BUNDLE_SIGNER_TWICE: &str = concat!(
+    "kubernetes: { bundle: { path: b, signers: [",
+    signer!(),
+    ", ",
+    signer!(),
+    " ops] } }\nhardening:\n"
+);
+
+#[test]
+fn the_path_of_a_bundle_starts_at_the_inventory() {
+    let bundle = concat!(
+        "kubernetes: { source: bundle, bundle: { path: b, signers: [",
+        signer!(),
+        " ops] } }\nhardening:\n"
+    );
+    let loaded = read(&BASE.replacen("hardening:\n", bundle, 1)).unwrap();
+    let bundle = loaded.inventory.kubernetes.bundle;
+    assert_eq!(bundle.path.as_deref(), Some(Path::new("/base/b")));
+    assert_eq!(bundle.signers.len(), 1);
+}
+
 /// What is replaced in BASE, by what, and the problem that must follow: its field and message.
 /// One replacement, one problem: everything else in the list would be a false alarm.
 const SINGLE: &[(&str, &str, &str, &str)] = &[
@@ -122,6 +154,17 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ("[192.0.2.0/24]", "[192.0.2.0]", "firewall.admin_networks[0]", "malformed value"),
     ("[192.0.2.21]", "[192.0.2.300]", "nodes[1].addresses[0]", "malformed value"),
     ("name: w-1", "nmae: w-1", "nodes[1].nmae", "unknown key"),
+    // software
+    (
+        "hardening:\n",
+        "kubernetes: { source: bundel }\nhardening:\n",
+        "kubernetes.source",
+        "no such",
+    ),
+    ("hardening:\n", BUNDLE_WITHOUT_PATH, "kubernetes.bundle.path", "without a place"),
+    ("hardening:\n", BUNDLE_WITHOUT_SIGNER, "kubernetes.bundle.signers", "no signature"),
+    ("hardening:\n", BUNDLE_SIGNER_MALFORMED, "kubernetes.bundle.signers[0]", "malformed value"),
+    ("hardening:\n", BUNDLE_SIGNER_TWICE, "kubernetes.bundle.signers[1]", "stands here twice"),
     // networks and endpoint
     ("10.244.0.0/16", "10.244.1.0/16", "cluster.pod_networks[0]", "host bits"),
     ("10.244.0.0/16", "10.97.0.0/16", "cluster.service_networks[0]", "overlaps"),

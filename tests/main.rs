@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apply;
+mod bundle;
 mod docs;
 mod inventory;
 mod lab;

@@ -45,6 +45,9 @@ pub enum Verb {
     /// Issue keys and certificates, and show how they stand.
     #[command(subcommand)]
     Pki(super::pki::Command),
+    /// Make, check and list the signed offline set that clusters are installed from.
+    #[command(subcommand)]
+    Bundle(super::bundle::Command),
     /// Show the nodes' host keys, for a first contact.
     Trust(super::trust::Args),
     /// Show what apply would do. Changes nothing.

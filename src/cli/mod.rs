@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod args;
+pub mod bundle;
 pub mod controls;
 pub mod exit;
 pub mod inventory;

@@ -56,5 +56,6 @@ fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
         Verb::Lab(verb) => super::lab::run(global, verb),
         Verb::Inventory(command) => super::inventory::run(global, &command),
         Verb::Pki(command) => super::pki::run(global, &command),
+        Verb::Bundle(command) => super::bundle::run(global, &command),
     }
 }

@@ -212,6 +212,7 @@ fn paths(inventory: &mut Inventory) -> Vec<&mut PathBuf> {
     all.extend(pki.store.identity_file.as_mut());
     all.extend(pki.store.passphrase_file.as_mut());
     all.extend(inventory.audit.file.as_mut());
+    all.extend(inventory.kubernetes.bundle.path.as_mut());
     all
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{
     ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, IpNetText, KubernetesVersion,
-    NodeName, UserName,
+    NodeName, SignerKey, UserName,
 };
 
 /// A whole inventory file.
@@ -23,6 +23,9 @@ pub struct Inventory {
     pub version: FormatVersion,
     /// The cluster that the nodes form.
     pub cluster: Cluster,
+    /// Where the Kubernetes software comes from.
+    #[serde(default)]
+    pub kubernetes: Kubernetes,
     /// Which controls are wanted.
     #[serde(default)]
     pub hardening: Hardening,
@@ -84,6 +87,41 @@ pub struct Cluster {
     /// DNS domain of Services.
     #[serde(default = "default_domain")]
     pub domain: DnsDomain,
+}
+
+/// Where the Kubernetes software comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// What kubelet, etcd, the container runtime and the images are installed from.
+    pub source: SoftwareSource,
+    /// The bundle, for `source: bundle`.
+    pub bundle: BundleSource,
+}
+
+/// What the software is installed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SoftwareSource {
+    /// Nothing is installed: everything else is staged, and Kubernetes is not brought up.
+    #[default]
+    None,
+    /// A signed bundle on the operator's machine; the nodes need no network.
+    Bundle,
+    /// The distribution's package manager, from the Kubernetes project's repositories.
+    Packages,
+    /// It is on the nodes already.
+    Preinstalled,
+}
+
+/// A bundle and who may have signed it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BundleSource {
+    /// Directory of the bundle. Relative paths start at the inventory's directory.
+    pub path: Option<PathBuf>,
+    /// Keys that are trusted to sign bundles; one signature is enough.
+    pub signers: Vec<SignerKey>,
 }
 
 /// Which controls are wanted, and which exceptions are granted.

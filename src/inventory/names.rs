@@ -130,6 +130,15 @@ text_type!(
     "a user name is letters, digits, `.`, `_` and `-`, 32 characters at most"
 );
 text_type!(
+    /// An ed25519 public key in OpenSSH's text form: `ssh-ed25519`, base64, and a comment if one is
+    /// wanted. Who signed a bundle is compared with it.
+    SignerKey,
+    |s| !s.contains('\n')
+        && ssh_key::PublicKey::from_openssh(s)
+            .is_ok_and(|k| k.algorithm() == ssh_key::Algorithm::Ed25519),
+    "a signer is an ed25519 public key as in a `.pub` file: `ssh-ed25519 AAAA... comment`"
+);
+text_type!(
     /// A host: a DNS name or an IP address without brackets.
     Host,
     |s| s.parse::<std::net::IpAddr>().is_ok() || is_dns_name(&s.to_ascii_lowercase()),
@@ -286,7 +295,7 @@ fn parses<T: FromStr<Err = NameError>>(s: &str) -> Result<(), NameError> {
 }
 
 /// Every type of text with a syntax of its own.
-pub(super) const TEXT_TYPES: [TextType; 9] = [
+pub(super) const TEXT_TYPES: [TextType; 10] = [
     TextType { name: "NodeName", check: parses::<NodeName>, example: "node" },
     TextType { name: "ClusterName", check: parses::<ClusterName>, example: "cluster" },
     TextType { name: "DnsDomain", check: parses::<DnsDomain>, example: "cluster.local" },
@@ -296,6 +305,11 @@ pub(super) const TEXT_TYPES: [TextType; 9] = [
         example: "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     },
     TextType { name: "UserName", check: parses::<UserName>, example: "root" },
+    TextType {
+        name: "SignerKey",
+        check: parses::<SignerKey>,
+        example: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f",
+    },
     TextType { name: "Host", check: parses::<Host>, example: "host" },
     TextType { name: "Endpoint", check: parses::<Endpoint>, example: "host:6443" },
     TextType { name: "KubernetesVersion", check: parses::<KubernetesVersion>, example: "1.36.2" },

@@ -37,7 +37,7 @@ struct Rule {
     check: fn(&Inventory, &mut Review<'_>),
 }
 
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 26] = [
     Rule { needs: &["cluster"], check: cluster::network_families },
     Rule { needs: &["cluster"], check: cluster::network_sizes },
     Rule { needs: &["cluster"], check: cluster::network_overlaps },
@@ -56,6 +56,7 @@ const RULES: [Rule; 25] = [
     Rule { needs: &["ssh"], check: ssh::targets },
     Rule { needs: &["ssh"], check: ssh::duplicate_targets },
     Rule { needs: &["ssh"], check: ssh::defaults },
+    Rule { needs: &["kubernetes"], check: settings::kubernetes },
     Rule { needs: &[], check: settings::controls },
     Rule { needs: &[], check: settings::exceptions },
     Rule { needs: &["firewall"], check: settings::firewall },

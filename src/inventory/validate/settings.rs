@@ -1,4 +1,4 @@
-//! Rules about hardening, firewall, audit, encryption, PKI and runtime.
+//! Rules about software, hardening, firewall, audit, encryption, PKI and runtime.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,36 @@ use time::macros::format_description;
 
 use super::super::diagnostic::Path;
 use super::super::model::{
-    AuditPolicy, EncryptionProvider, FirewallMode, Inventory, StoreEncryption,
+    AuditPolicy, EncryptionProvider, FirewallMode, Inventory, SoftwareSource, StoreEncryption,
 };
 use super::{Review, duplicates, section};
+
+/// A bundle has a place and somebody who is trusted; both stand only where they are used.
+pub(super) fn kubernetes(inventory: &Inventory, review: &mut Review<'_>) {
+    let bundle = &inventory.kubernetes.bundle;
+    let path = section("kubernetes").then("bundle");
+    let is_used = inventory.kubernetes.source == SoftwareSource::Bundle;
+    if is_used && bundle.path.is_none() {
+        review
+            .error(&path.then("path"), "a bundle without a place")
+            .found("`source: bundle` without `bundle.path`")
+            .allowed("the directory that `kubastion bundle create` or `import` wrote");
+    }
+    if is_used && bundle.signers.is_empty() {
+        review
+            .error(&path.then("signers"), "no signature on the bundle would be trusted")
+            .found("`source: bundle` without `bundle.signers`")
+            .allowed("one or more `ssh-ed25519 AAAA...` public keys");
+    }
+    let listed = bundle.signers.iter().enumerate();
+    // The comment after the key does not make it another key.
+    let keys = listed.map(|(i, s)| (s.as_str().split_whitespace().nth(1).map(str::to_owned), i));
+    for (_, first, again) in duplicates(keys.collect()) {
+        review
+            .error(&path.then("signers").then(again), "stands here twice")
+            .found(format!("the key of signers[{first}]"));
+    }
+}
 
 pub(super) fn controls(inventory: &Inventory, review: &mut Review<'_>) {
     for id in inventory.hardening.controls.keys() {

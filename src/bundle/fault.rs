@@ -1,0 +1,169 @@
+//! What can be wrong with a bundle or with what one is made from.
+
+use std::path::{Path, PathBuf};
+
+use super::model::{FORMAT, MANIFEST};
+use crate::error::Problem;
+
+/// One thing that is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A file operation failed.
+    #[error("{} cannot be {action}", path.display())]
+    Io {
+        /// What was tried, as a participle.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A directory is there that is no bundle, and is not replaced by one.
+    #[error("{} is there and is no bundle", .0.display())]
+    Occupied(PathBuf),
+    /// Another process makes the same bundle.
+    #[error("{} is being written by another process", .0.display())]
+    Busy(PathBuf),
+    /// There is no manifest.
+    #[error("there is no {MANIFEST}, so this is no bundle")]
+    NoManifest,
+    /// The manifest has another format.
+    #[error("the manifest has format {found}")]
+    Format {
+        /// The format, as written.
+        found: String,
+    },
+    /// The manifest is not what this format says.
+    #[error("the manifest is malformed")]
+    Malformed(#[source] serde_json::Error),
+    /// The manifest is not the canonical text of what it says.
+    #[error("the manifest is not in canonical form")]
+    NotCanonical,
+    /// There is no signature.
+    #[error("the bundle is not signed")]
+    Unsigned,
+    /// The signature is no OpenSSH signature.
+    #[error("the signature cannot be read")]
+    SignatureMalformed(#[source] ssh_key::Error),
+    /// The signature is one of something else.
+    #[error("the signature does not fit the manifest")]
+    SignatureWrong(#[source] ssh_key::Error),
+    /// Somebody else signed.
+    #[error("the bundle is signed by a key that is not trusted")]
+    UnknownSigner {
+        /// Fingerprint of the key that signed, `SHA256:...`.
+        found: String,
+        /// Fingerprints of the keys that would be accepted.
+        trusted: Vec<String>,
+    },
+    /// The key to sign with cannot be used.
+    #[error("{} cannot sign: {why}", path.display())]
+    Key {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+        /// How it can be mended.
+        hint: &'static str,
+    },
+    /// An entry of a bundle or of an imported directory is not as it must be.
+    #[error("{what}")]
+    Entry {
+        /// Which, as a path in the bundle or directory, with a field if one is meant.
+        place: String,
+        /// What is wrong.
+        what: String,
+        /// What was found or is allowed.
+        why: Option<String>,
+        /// What can be done.
+        hint: Option<String>,
+    },
+}
+
+impl Fault {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Fault::Io { action, path, source }
+    }
+
+    pub(super) fn entry(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Fault::Entry { place: place.into(), what: what.into(), why: None, hint: None }
+    }
+
+    pub(super) fn why(mut self, text: impl Into<String>) -> Self {
+        if let Fault::Entry { why, .. } = &mut self {
+            *why = Some(text.into());
+        }
+        self
+    }
+
+    pub(super) fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Fault::Entry { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    fn problem(&self, subject: &Path) -> Problem {
+        let chain = std::iter::successors(std::error::Error::source(self), |e| e.source());
+        let mut problem = Problem::new(self.to_string()).at(subject.display().to_string());
+        problem.why.extend(chain.map(ToString::to_string));
+        match self {
+            Fault::Entry { place, why, hint, .. } => {
+                problem.place = Some(subject.join(place).display().to_string());
+                problem.why.extend(why.clone());
+                problem.hint = hint.clone();
+            }
+            Fault::Format { .. } => {
+                problem.why.push(format!("this version of kubastion reads format {FORMAT}"));
+                problem.hint = Some("make the bundle again with this version".to_owned());
+            }
+            Fault::UnknownSigner { found, trusted } => {
+                problem.why.push(format!("signed by {found}"));
+                problem.why.push(match trusted.is_empty() {
+                    true => "no signer is trusted".to_owned(),
+                    false => format!("trusted: {}", trusted.join(", ")),
+                });
+            }
+            Fault::Occupied(_) => {
+                problem.hint = Some("name another --out, or move it away".to_owned());
+            }
+            Fault::Key { hint, .. } => problem.hint = Some((*hint).to_owned()),
+            _ => {}
+        }
+        problem
+    }
+}
+
+/// Everything that is wrong, at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{} has {} problem(s)", subject.display(), faults.len())]
+pub struct BundleError {
+    /// The bundle, or the directory that was to become one.
+    pub subject: PathBuf,
+    /// All faults, in the order in which they were met.
+    pub faults: Vec<Fault>,
+    /// In which state things were left, if anything was written.
+    pub state: Option<&'static str>,
+}
+
+impl BundleError {
+    pub(super) fn new(subject: &Path, faults: Vec<Fault>) -> Self {
+        Self { subject: subject.to_owned(), faults, state: None }
+    }
+
+    pub(super) fn left(mut self, state: &'static str) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// As the user sees them.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> =
+            self.faults.iter().map(|f| f.problem(&self.subject)).collect();
+        if let (Some(last), Some(state)) = (problems.last_mut(), self.state) {
+            last.state = Some(state.to_owned());
+        }
+        problems
+    }
+}

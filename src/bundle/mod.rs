@@ -1,0 +1,32 @@
+//! The offline set: everything a cluster is installed from, in one signed directory.
+//!
+//! ```text
+//! BUNDLE/manifest.json       what there is: path, sha256, size, mode, origin (see `model`)
+//! BUNDLE/manifest.json.sig   OpenSSH signature of it, for `ssh-keygen -Y verify` too (see `sign`)
+//! BUNDLE/files/bin|cni|images|manifests/...
+//! ```
+//!
+//! A bundle is made on the operator's side by `import` (from a directory) or `create` (from the
+//! projects' releases), and opened by `verify`, which trusts nothing but the signers it is given:
+//! the signature covers the manifest, the manifest covers every byte of every file, and
+//! [`Bundle::reader`] hashes what it hands out, so that a file that changes after the check is
+//! refused too.
+
+mod assemble;
+pub mod fault;
+pub mod image;
+pub mod import;
+pub mod layout;
+pub mod model;
+pub mod sign;
+mod tree;
+pub mod verify;
+
+pub use fault::{BundleError, Fault};
+pub use import::{ImportRequest, import};
+pub use model::{
+    Architecture, COMPONENTS, Component, DEFAULT_DIR, File, FilePath, Kind, Manifest, Mode,
+    Sha256Hex,
+};
+pub use sign::SigningKey;
+pub use verify::{Bundle, Summary, VerifiedReader};

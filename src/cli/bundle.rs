@@ -1,0 +1,327 @@
+//! `kubastion bundle`: the signed offline set that clusters are installed from.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::args::{Format, Global};
+use super::exit::Exit;
+use super::output::{pretty, print};
+use super::run::Stop;
+use crate::bundle::{
+    Architecture, Bundle, BundleError, Component, Fault, File, ImportRequest, SigningKey, Summary,
+    import,
+};
+use crate::clock::Clock;
+use crate::error::Problem;
+use crate::inventory::SignerKey;
+use crate::report::progress::Monitor;
+use crate::secret::Secret;
+
+/// What to do with a bundle.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a bundle from a directory of programs, image archives and manifests.
+    #[command(after_long_help = IMPORT_HELP)]
+    Import(Import),
+    /// Check signature, completeness and every byte. Changes nothing.
+    #[command(after_long_help = VERIFY_HELP)]
+    Verify(Verify),
+    /// Show what a bundle holds. Checks that it is whole, not who signed it.
+    #[command(after_long_help = LIST_HELP)]
+    List {
+        /// Directory of the bundle.
+        #[arg(default_value = crate::bundle::DEFAULT_DIR, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+const IMPORT_HELP: &str = "The directory holds:
+  versions.yaml       kubernetes: v1.36.2
+                      etcd: v3.6.8
+                      coredns: v1.14.2
+                      pause: \"3.10.2\"
+                      and, where their files are there: containerd, runc, cni-plugins
+  bin/                kubeadm kubelet kubectl etcd etcdctl, optional etcdutl, and all or none of
+                      containerd containerd-shim-runc-v2 ctr runc
+  cni/                CNI plugins, optional
+  images/*.tar        image archives (docker save or OCI layout, also .tar.gz): kube-apiserver,
+                      kube-controller-manager, kube-scheduler, kube-proxy, pause, coredns, others
+  manifests/*.yaml    Kubernetes manifests, optional
+
+Files are copied. An existing bundle is replaced when the new one is complete, not before.
+
+Examples:
+  ssh-keygen -t ed25519 -f ops-key
+  kubastion bundle import --from ./input --out ./bundle --key ops-key";
+const VERIFY_HELP: &str = "Exit code 3 if anything is wrong; everything that is wrong is shown.
+
+Examples:
+  kubastion bundle verify ./bundle --signer \"$(cat ops-key.pub)\"
+  kubastion -i prod.yaml bundle verify ./bundle
+  # without kubastion:
+  echo \"ops namespaces=\\\"kubastion-bundle\\\" $(cat ops-key.pub)\" > allowed
+  ssh-keygen -Y verify -f allowed -I ops -n kubastion-bundle \\
+      -s bundle/manifest.json.sig < bundle/manifest.json";
+const LIST_HELP: &str = "Examples:
+  kubastion bundle list ./bundle
+  kubastion --format json bundle list ./bundle | jq -r '.files[].images[]'";
+
+/// What `bundle import` takes.
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// Directory to take everything from; nothing is written there.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// What the bundle is written by.
+    #[command(flatten)]
+    target: Target,
+    /// Machine that everything must be for; that of bin/kubelet if absent.
+    #[arg(long, value_name = "amd64|arm64")]
+    arch: Option<Architecture>,
+}
+
+/// Where a bundle is written, and who signs it.
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    /// Directory of the bundle to be.
+    #[arg(long, default_value = crate::bundle::DEFAULT_DIR, value_name = "DIR")]
+    out: PathBuf,
+    /// OpenSSH private key (ed25519) that signs it; its passphrase is asked for on the terminal.
+    #[arg(long, value_name = "KEYFILE")]
+    key: PathBuf,
+}
+
+/// What `bundle verify` takes.
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    /// Directory of the bundle; that of the inventory if absent.
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Public key that may have signed it, as in a .pub file. Several times for several keys;
+    /// `kubernetes.bundle.signers` of the inventory if absent.
+    #[arg(long, value_name = "KEY")]
+    signer: Vec<SignerKey>,
+}
+
+/// Runs `kubastion bundle`.
+///
+/// # Errors
+/// Everything that is wrong with the bundle or with what it is to be made from.
+pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
+    match command {
+        Command::Import(args) => run_import(global, args),
+        Command::Verify(args) => verify(global, args),
+        Command::List { dir } => list(global, dir),
+    }
+}
+
+fn monitor(global: &Global) -> Monitor {
+    match global.format {
+        Format::Text => Monitor::for_people(),
+        Format::Json => Monitor::for_machines(),
+    }
+}
+
+/// A failure of a bundle as the end of a verb.
+fn stop(error: &BundleError) -> Stop {
+    let all_io = error.faults.iter().all(|f| matches!(f, Fault::Io { .. } | Fault::Busy(_)));
+    let exit = if all_io { Exit::Unexpected } else { Exit::InvalidInput };
+    Stop { exit, problems: error.problems() }
+}
+
+fn open_key(path: &Path) -> Result<SigningKey, Stop> {
+    let ask = || {
+        if !std::io::stdin().is_terminal() && !std::io::stderr().is_terminal() {
+            return Err(std::io::Error::other("there is no terminal"));
+        }
+        let prompt = format!("Passphrase of {}: ", path.display());
+        rpassword::prompt_password(prompt).map(Secret::new)
+    };
+    SigningKey::read(path, &ask).map_err(|fault| {
+        let problem = Problem::from_error("the bundle cannot be signed", &fault);
+        let problem = problem.left("nothing was written");
+        let hint = match fault {
+            Fault::Key { hint, .. } => hint,
+            _ => "make one with `ssh-keygen -t ed25519`",
+        };
+        Stop::one(Exit::InvalidInput, problem.hint(hint))
+    })
+}
+
+fn run_import(global: &Global, args: &Import) -> Result<Exit, Stop> {
+    let key = open_key(&args.target.key)?;
+    let request = ImportRequest {
+        from: &args.from,
+        out: &args.target.out,
+        key: &key,
+        architecture: args.arch,
+        created: Clock::System.now(),
+        origins: &BTreeMap::new(),
+    };
+    let bundle = import(&request, &monitor(global)).map_err(|e| stop(&e))?;
+    made(global, &bundle, &key)
+}
+
+/// What was made, and what to write into the inventory.
+fn made(global: &Global, bundle: &Bundle, key: &SigningKey) -> Result<Exit, Stop> {
+    #[derive(Serialize)]
+    struct Made {
+        path: PathBuf,
+        signer: SignerKey,
+        files: usize,
+        bytes: u64,
+    }
+    let made = Made {
+        path: std::path::absolute(bundle.dir()).unwrap_or_else(|_| bundle.dir().to_owned()),
+        signer: key.signer(),
+        files: bundle.manifest().files.len(),
+        bytes: bundle.manifest().total_size(),
+    };
+    match global.format {
+        Format::Json => print(&pretty(&made)),
+        Format::Text => {
+            eprintln!(
+                "wrote {} ({} files, {}). In the inventory:",
+                made.path.display(),
+                made.files,
+                bytes(made.bytes)
+            );
+            print(&format!(
+                "kubernetes:\n  source: bundle\n  bundle:\n    path: {}\n    signers:\n    - {}\n",
+                serde_json::to_string(&made.path).unwrap_or_default(),
+                made.signer
+            ))
+        }
+    }
+}
+
+fn verify(global: &Global, args: &Verify) -> Result<Exit, Stop> {
+    let mut dir = args.dir.clone();
+    let mut signers = args.signer.clone();
+    if signers.is_empty() {
+        let bundle = super::inventory::load(global)?.inventory.kubernetes.bundle;
+        signers = bundle.signers;
+        dir = dir.or(bundle.path);
+    }
+    if signers.is_empty() {
+        let problem = Problem::new("nobody is trusted to have signed the bundle")
+            .at(global.inventory.display().to_string())
+            .hint("name a key with --signer, or under kubernetes.bundle.signers in the inventory");
+        return Err(Stop::one(Exit::InvalidInput, problem));
+    }
+    let dir = dir.unwrap_or_else(|| crate::bundle::DEFAULT_DIR.into());
+    let result = Bundle::open_and_verify(&dir, &signers, &monitor(global));
+    report_verify(global, &dir, result)
+}
+
+#[derive(Serialize)]
+struct VerifyReport<'a> {
+    path: &'a Path,
+    /// Fingerprint; absent if the signature is not good.
+    signer: Option<String>,
+    files: Option<usize>,
+    bytes: Option<u64>,
+    problems: Vec<Problem>,
+}
+
+fn report_verify(
+    global: &Global,
+    path: &Path,
+    result: Result<(Bundle, Summary), BundleError>,
+) -> Result<Exit, Stop> {
+    let stopped = match &result {
+        Ok(_) => Stop { exit: Exit::Done, problems: Vec::new() },
+        Err(e) => stop(e),
+    };
+    let good = result.ok();
+    if global.format == Format::Json {
+        print(&pretty(&VerifyReport {
+            path,
+            signer: good.as_ref().map(|(b, _)| b.signer().to_owned()),
+            files: good.as_ref().map(|(_, s)| s.files),
+            bytes: good.as_ref().map(|(_, s)| s.bytes),
+            problems: stopped.problems.clone(),
+        }))?;
+    }
+    match (good, global.format) {
+        (Some(_), Format::Json) => Ok(Exit::Done),
+        (Some((bundle, summary)), Format::Text) => print(&format!(
+            "{}: good, signed by {} ({} files, {})\n",
+            path.display(),
+            bundle.signer(),
+            summary.files,
+            bytes(summary.bytes)
+        )),
+        (None, Format::Json) => Err(Stop { problems: Vec::new(), ..stopped }),
+        (None, Format::Text) => Err(stopped),
+    }
+}
+
+fn list(global: &Global, dir: &Path) -> Result<Exit, Stop> {
+    let bundle = Bundle::open_untrusted(dir).map_err(|e| stop(&e))?;
+    #[derive(Serialize)]
+    struct ListReport<'a> {
+        path: &'a Path,
+        signer: &'a str,
+        created: &'a str,
+        architecture: Architecture,
+        kubernetes: String,
+        components: &'a BTreeMap<String, Component>,
+        files: &'a [File],
+    }
+    let manifest = bundle.manifest();
+    match global.format {
+        Format::Json => print(&pretty(&ListReport {
+            path: dir,
+            signer: bundle.signer(),
+            created: &manifest.created,
+            architecture: manifest.architecture,
+            kubernetes: manifest.kubernetes.to_string(),
+            components: &manifest.components,
+            files: &manifest.files,
+        })),
+        Format::Text => print(&table(&bundle)),
+    }
+}
+
+fn table(bundle: &Bundle) -> String {
+    let manifest = bundle.manifest();
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    _ = writeln!(
+        text,
+        "Kubernetes {} for {}, made {}, signed by {} (whom this does not judge)",
+        manifest.kubernetes,
+        manifest.architecture,
+        manifest.created,
+        bundle.signer()
+    );
+    let versions: Vec<String> =
+        manifest.components.iter().map(|(name, c)| format!("{name} {}", c.version)).collect();
+    _ = writeln!(text, "{}\n", versions.join(", "));
+    let mut rows = vec![["PATH", "COMPONENT", "SIZE", "ORIGIN"].map(str::to_owned)];
+    for file in &manifest.files {
+        let origin = file.origin.clone();
+        rows.push([file.path.to_string(), file.component.clone(), bytes(file.size), origin]);
+    }
+    let width = |column: usize| rows.iter().map(|r| r[column].len()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    for (i, [path, component, size, origin]) in rows.iter().enumerate() {
+        let [p, c, s] = widths;
+        _ = writeln!(text, "{path:p$}  {component:c$}  {size:>s$}  {origin}");
+        for image in i.checked_sub(1).map_or(&[][..], |f| &manifest.files[f].images) {
+            _ = writeln!(text, "    {image}");
+        }
+    }
+    _ = writeln!(text, "\n{} files, {}", manifest.files.len(), bytes(manifest.total_size()));
+    text
+}
+
+/// A size for people, in powers of 1024.
+fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
