@@ -208,6 +208,8 @@ fn apply(inventory: &Inventory, nodes: &[&Node], generation: usize) {
         inventory,
         dialer: &SshDialer::default(),
         etcd: None,
+        api: None,
+        bundle: None,
         sink: &Silent,
         journal: &journal,
         clock: Clock::System,

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::api::{self, ApiAccess};
 use super::gate::{self, EtcdAccess, chain};
 use super::payload;
 use super::protocol::{self, Answer, TxnState, Verb};
 use super::record::{Journal, Line, Outcome, Outcomes, RecordError};
+use super::upload::{self, UploadError};
 use super::ways::{self, Way};
+use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::desired::{DesiredState, Phase};
 use crate::event::{Event, Sink};
@@ -23,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(90);
 const RECONNECT: Duration = Duration::from_secs(15);
 /// Deadline of one attempt to connect again, in seconds.
 const RECONNECT_TIMEOUT_S: u32 = 5;
+/// How long a node that has joined may take to be Ready.
+const READY: Duration = Duration::from_secs(120);
 /// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -41,6 +46,10 @@ pub struct Controls<'a> {
     pub dialer: &'a dyn Dialer,
     /// How etcd members are asked, where there are any.
     pub etcd: Option<&'a EtcdAccess>,
+    /// How API servers are asked, where the cluster is to have any.
+    pub api: Option<&'a ApiAccess>,
+    /// Where programs and images come from, if from a bundle.
+    pub bundle: Option<&'a Bundle>,
     /// Where progress goes.
     pub sink: &'a dyn Sink,
     /// The record of the run.
@@ -120,6 +129,7 @@ fn finish(
         Outcome::Unreachable { why } => format!("unreachable: {why}"),
         Outcome::Skipped { why } => format!("{} left out: {why}", phase.name()),
         Outcome::Incomplete { why } => format!("{} INCOMPLETE: {why}", phase.name()),
+        Outcome::Unready { why } => format!("{} done, but {why}", phase.name()),
     };
     c.sink.send(Event::End { node: node.clone(), how, good: outcome.is_good() });
     outcomes.entry(node.clone()).or_default().insert(phase, outcome.clone());
@@ -145,6 +155,17 @@ fn run_group(
     {
         let refused = |node: &Node| (node.name.clone(), Outcome::Refused { why: problem.clone() });
         return Ok(work.iter().map(|(node, _)| refused(node)).collect());
+    }
+    if stage.gate == Gate::NodesReady {
+        let results = fleet::each(work, fleet::WINDOW, |(node, transaction)| {
+            let outcome = match switch_node(c, node, transaction, sessions)? {
+                Err(outcome) => outcome,
+                Ok(None) => joined(c, node),
+                Ok(Some(s)) => confirm_node(c, node, &s, sessions),
+            };
+            Ok((node.name.clone(), outcome))
+        });
+        return results.into_iter().collect();
     }
     if stage.gate == Gate::Reachable {
         // Each node is confirmed as soon as it has switched: its time to be confirmed is running, and
@@ -267,6 +288,9 @@ fn switch_node(
             Err(e) => return Ok(Err(Outcome::Unreachable { why: chain(&e) })),
         },
     };
+    if let Err(outcome) = upload_all(c, node, transaction, session.as_mut()) {
+        return Ok(Err(outcome));
+    }
     let Some(desired) = c.desired.nodes.get(&node.name) else {
         return Ok(Err(Outcome::Refused {
             why: "the node is not part of the desired state".into(),
@@ -327,6 +351,53 @@ fn switch_node(
             Ok(learn(c, node, &Switched { id, guarded, deadline }, &chain(&e)))
         }
     }
+}
+
+/// Brings the files of the bundle that a transaction needs. Nothing in use is changed by it.
+fn upload_all(
+    c: &Controls<'_>,
+    node: &Node,
+    transaction: &Transaction,
+    session: &mut dyn Transport,
+) -> Result<(), Outcome> {
+    for action in &transaction.steps {
+        let blob = match &action.step {
+            Step::Program { blob, .. } => blob,
+            Step::Images { archive, .. } => archive,
+            _ => continue,
+        };
+        let Some(bundle) = c.bundle else {
+            return Err(Outcome::Refused { why: "no bundle is open".into() });
+        };
+        upload::send(session, bundle, blob, &node.name, c.sink).map_err(|e| match e {
+            UploadError::Transport { .. } => Outcome::Unreachable { why: chain(&e) },
+            _ => Outcome::Refused { why: chain(&e) },
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether a node that has joined is Ready, by the word of an API server.
+fn joined(c: &Controls<'_>, node: &Node) -> Outcome {
+    let Some(access) = c.api else { return Outcome::Committed };
+    c.sink.send(Event::Waiting { node: node.name.clone(), what: "the node to be Ready".into() });
+    let own = access.servers.iter().find(|(name, _)| *name == node.name);
+    let mut last = String::from("there is no control plane");
+    // Its own API server, else any that answers.
+    for (name, ip) in own.map_or_else(|| access.servers.iter().collect(), |s| vec![s]) {
+        let Some(server) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
+        // A connection of its own: those of the sessions are at work for other nodes.
+        let asked = c
+            .dialer
+            .connect(&c.inventory.ssh.for_node(server))
+            .map_err(|e| chain(&e))
+            .and_then(|mut s| api::wait_for_node(s.as_mut(), *ip, access, &node.name, READY));
+        match asked {
+            Ok(()) => return Outcome::Committed,
+            Err(why) => last = format!("by {name}: {why}"),
+        }
+    }
+    Outcome::Unready { why: last }
 }
 
 /// What came of a transaction whose connection broke while it was carried out. The node brings it
@@ -724,6 +795,8 @@ mod tests {
                 inventory: &inventory,
                 dialer: &Nodes::default(),
                 etcd: None,
+                api: None,
+                bundle: None,
                 sink: &Silent,
                 journal: &journal,
                 clock: Clock::System,

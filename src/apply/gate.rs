@@ -48,9 +48,9 @@ impl EtcdAccess {
 const ANSWER: Duration = Duration::from_secs(15);
 
 /// A stream that ends at a moment.
-struct Until<S> {
-    stream: S,
-    deadline: Instant,
+pub(super) struct Until<S> {
+    pub stream: S,
+    pub deadline: Instant,
 }
 
 impl<S> Until<S> {

@@ -5,11 +5,13 @@
 //! goes back by itself unless a *new* connection confirms; confirm and revert race for one atomic
 //! decision; and the controller believes only the state that the node itself reports.
 
+pub mod api;
 pub mod execute;
 pub mod gate;
 pub mod payload;
 pub mod protocol;
 pub mod record;
+pub mod upload;
 pub mod ways;
 
 #[cfg(test)]

@@ -43,6 +43,11 @@ pub enum Outcome {
         /// What.
         why: String,
     },
+    /// The change is final, and the node is not ready for its work yet: a later look, or run, tells.
+    Unready {
+        /// What is missing.
+        why: String,
+    },
     /// The node is neither as before nor as planned, or its state could not be learnt.
     Incomplete {
         /// What is known.

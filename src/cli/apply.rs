@@ -48,7 +48,8 @@ Examples:
 /// Every problem of the inventory, the key store, the plan and the nodes.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let saved = args.plan.as_deref().map(super::plan::read).transpose()?;
-    let loaded = super::inventory::load(global)?;
+    let mut loaded = super::inventory::load(global)?;
+    let bundle = pipeline::bundle(&mut loaded)?;
     let inventory = &loaded.inventory;
     let mut reach = args.reach.clone();
     if let Some(plan) = &saved {
@@ -100,12 +101,15 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         Format::Json => Monitor::for_machines(),
     };
     let etcd = pipeline::etcd_access(inventory, &material);
+    let api = pipeline::api_access(inventory, &material);
     let mut controls = Controls {
         plan: &plan,
         desired: &desired,
         inventory,
         dialer: &dialer,
         etcd: etcd.as_ref(),
+        api: api.as_ref(),
+        bundle: bundle.as_ref(),
         sink: &monitor,
         journal: &journal,
         clock: Clock::System,

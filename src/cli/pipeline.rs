@@ -5,16 +5,22 @@ use std::sync::Mutex;
 
 use super::exit::Exit;
 use super::run::Stop;
+use crate::apply::api::ApiAccess;
 use crate::apply::execute::Sessions;
 use crate::apply::gate::EtcdAccess;
 use crate::apply::settle;
+use crate::bundle::{self, Bundle};
 use crate::clock::Clock;
 use crate::controls::Severity;
-use crate::desired::{self, DesiredState, NodeDesired};
+use crate::desired::{self, DesiredState, NodeDesired, Phase};
 use crate::error::Problem;
 use crate::facts::{FactsError, NodeFacts, WatchList, collect};
-use crate::inventory::{Inventory, Loaded, Node, NodeName, Sudo};
+use crate::inventory::{
+    Inventory, Loaded, Node, NodeName, Role, Software, SoftwareFile, SoftwareKind, SoftwareSource,
+    Sudo,
+};
 use crate::pki::{self, Ca, Kind, Material, Store};
+use crate::plan::diff::MEMBER_MARK;
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{NodePlan, Plan, node_plan, preflight};
 use crate::secret::Secret;
@@ -278,6 +284,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     let mut plans: BTreeMap<NodeName, NodePlan> = BTreeMap::new();
     let mut etcd = EtcdState::Down;
     let mut failed: BTreeMap<NodeName, Problem> = BTreeMap::new();
+    let founder = founder(inventory, fleet);
     for node in &inventory.nodes {
         let Some(seen) = fleet.seen.get(&node.name) else { continue };
         let facts = &seen.facts;
@@ -294,7 +301,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
             failed.insert(node.name.clone(), join(&node.name, "the node is not ready", problems));
             continue;
         }
-        let wanted = match desired::resolve(inventory, node, facts, material) {
+        let mut wanted = match desired::resolve(inventory, node, facts, material) {
             Ok(wanted) => wanted,
             Err(errors) => {
                 let problems = errors.iter().map(|e| Problem::from_error("", e)).collect();
@@ -303,6 +310,17 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
                 continue;
             }
         };
+        match &founder {
+            Ok(Some(first)) if *first == node.name => desired::member::found(&mut wanted.items),
+            Ok(_) => {}
+            Err(why) => {
+                let before = wanted.items.len();
+                wanted.items.retain(|i| i.phase != Phase::Kubernetes);
+                if wanted.items.len() < before {
+                    wanted.notes.push(why.clone());
+                }
+            }
+        }
         let broken = judge_rendered(inventory, node, facts, &wanted);
         if !broken.critical.is_empty() {
             let what = "what was rendered for it breaks a critical control";
@@ -383,6 +401,92 @@ fn join(node: &NodeName, what: &str, problems: Vec<Problem>) -> Problem {
     }
     whole.hint = (!hints.is_empty()).then(|| hints.join("; "));
     whole
+}
+
+/// Opens the bundle that the inventory names and tells the inventory what it holds. `None` where the
+/// software comes from elsewhere.
+///
+/// # Errors
+/// A bundle that is missing, not signed by a key of the inventory, or of another Kubernetes version.
+pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, Stop> {
+    let kubernetes = &mut loaded.inventory.kubernetes;
+    if kubernetes.source != SoftwareSource::Bundle {
+        return Ok(None);
+    }
+    let dir = kubernetes.bundle.path.clone().unwrap_or_else(|| bundle::DEFAULT_DIR.into());
+    let dir = loaded.base_dir.join(dir);
+    let bundle = Bundle::open(&dir, &kubernetes.bundle.signers)
+        .map_err(|e| Stop { exit: Exit::InvalidInput, problems: e.problems() })?;
+    let manifest = bundle.manifest();
+    let wanted = &loaded.inventory.cluster.kubernetes;
+    if manifest.kubernetes != *wanted {
+        let what = format!(
+            "the bundle holds Kubernetes {}, and the inventory says {wanted}",
+            manifest.kubernetes
+        );
+        let problem =
+            Problem::new(what).at(dir.display().to_string()).left("nothing was changed").hint(
+                "set `cluster.kubernetes`, or name another bundle under `kubernetes.bundle.path`",
+            );
+        return Err(Stop::one(Exit::InvalidInput, problem));
+    }
+    let file = |f: &bundle::File| SoftwareFile {
+        kind: match f.kind {
+            bundle::Kind::Binary => SoftwareKind::Program,
+            bundle::Kind::CniPlugin => SoftwareKind::CniPlugin,
+            bundle::Kind::Image => SoftwareKind::Images,
+            bundle::Kind::Manifest => SoftwareKind::Manifest,
+        },
+        name: f.name().to_owned(),
+        sha256: f.sha256.as_str().to_owned(),
+        size: f.size,
+        images: f.images.clone(),
+    };
+    kubernetes.software = Some(Software {
+        versions: manifest.components.iter().map(|(n, c)| (n.clone(), c.version.clone())).collect(),
+        files: manifest.files.iter().map(file).collect(),
+    });
+    Ok(Some(bundle))
+}
+
+/// How API servers are asked.
+pub fn api_access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {
+    let servers: Vec<_> = inventory
+        .with_role(Role::ControlPlane)
+        .map(|n| (n.name.clone(), n.internal_ip()))
+        .collect();
+    let pair = material.operator(Kind::Admin)?;
+    Some(ApiAccess {
+        servers,
+        ca_pem: material.ca_cert(Ca::Cluster).to_owned(),
+        certificate_pem: pair.cert_pem.clone(),
+        key_pem: pair.key_pem.clone(),
+    })
+}
+
+/// Which node starts the cluster, if there is none yet.
+///
+/// # Errors
+/// A control plane that was not looked at may be part of a cluster already: starting a second one
+/// would be a disaster.
+fn founder(inventory: &Inventory, fleet: &Fleet) -> Result<Option<NodeName>, String> {
+    let member = |f: &NodeFacts| {
+        f.unit_marks.contains_key(MEMBER_MARK) || f.processes.contains_key("kube-apiserver")
+    };
+    if fleet.seen.values().any(|s| member(&s.facts)) {
+        return Ok(None);
+    }
+    let mut first = None;
+    for node in inventory.with_role(Role::ControlPlane) {
+        if !fleet.seen.contains_key(&node.name) {
+            return Err(format!(
+                "the cluster is not started: control plane {} was not looked at, and may be part of one already",
+                node.name
+            ));
+        }
+        first.get_or_insert_with(|| node.name.clone());
+    }
+    Ok(first)
 }
 
 /// How etcd members are asked for their health.

@@ -54,7 +54,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if let Some(file) = &args.out {
         only_replaces_a_plan(file)?;
     }
-    let loaded = super::inventory::load(global)?;
+    let mut loaded = super::inventory::load(global)?;
+    pipeline::bundle(&mut loaded)?;
     let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?;
     let material = pipeline::material(&loaded, PkiUse::ReadOnly)?;
     let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;

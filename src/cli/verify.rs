@@ -50,7 +50,8 @@ Examples:
 /// Every problem of the inventory and of nodes that did not answer. What the others showed is
 /// printed all the same.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
-    let loaded = super::inventory::load(global)?;
+    let mut loaded = super::inventory::load(global)?;
+    pipeline::bundle(&mut loaded)?;
     let inventory = &loaded.inventory;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;

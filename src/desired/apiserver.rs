@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::context::{Context, Source};
 use super::kubeadm::{
-    self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR, PATCHES, STAGED, Way,
+    self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR, PATCHES, STAGED,
 };
 use super::kubelet;
 use super::model::{Access, Content, FileCheck};
@@ -13,8 +13,7 @@ use super::sink::{Sink, rendering, text};
 use crate::inventory::{AuditPolicy, EncryptionProvider, Profile};
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::input::kubernetes::{
-    Admission, ApiserverProbes, Component, EncryptionConfig, KubeadmInit, NamedKey, Provider,
-    SecurityContext,
+    Admission, ApiserverProbes, Component, EncryptionConfig, NamedKey, Provider, SecurityContext,
 };
 use crate::render::{self, Text};
 use crate::secret::Secret;
@@ -79,12 +78,7 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
     let access = Access::root(0o600);
     sink.content(&controls, &path, access, FileCheck::None, |source| {
         let minor = context.minor();
-        let init = KubeadmInit {
-            advertise_address: Text::of(context.node.internal_ip()),
-            bind_port: API_PORT,
-            node: kubeadm::registration(context, Way::Init),
-            patches: Text::of(PATCHES),
-        };
+        let init = kubeadm::init(context);
         let documents = [
             text(&path, minor, &init)?,
             text(&path, minor, &kubeadm::cluster(context))?,

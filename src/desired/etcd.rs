@@ -6,6 +6,7 @@ use super::model::{Access, Content, FileCheck, ItemKind, OnChange, Start};
 use super::pki_files::held;
 use super::resolve::ResolveError;
 use super::sink::{Sink, Unit, exists};
+use super::software::{self, PROGRAMS};
 use super::version::Version;
 use crate::facts::NodeFacts;
 use crate::pki::{Ca, Kind};
@@ -52,6 +53,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.directory(&["etcd-run-as-user"], "/etc/etcd/pki", private);
 
     let mut watches = vec![UNIT.to_owned()];
+    if software::bundled(context, "etcd") {
+        watches.push(format!("{PROGRAMS}/etcd"));
+    }
     let ca = "/etc/etcd/pki/ca.crt";
     key_file(sink, SERVER, ca, |s| Ok(Content::Text(s.material.ca_cert(Ca::Etcd).to_owned())));
     watches.push(ca.to_owned());
@@ -131,7 +135,7 @@ fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
         ("peer-auto-tls", "false".to_owned()),
         ("cipher-suites", CIPHERS.to_owned()),
     ];
-    if version(facts).is_some_and(knows_tls_floor) {
+    if version(context, facts).is_some_and(knows_tls_floor) {
         flags.push(("tls-min-version", "TLS1.2".to_owned()));
     }
     let flag = |(name, value): (&str, String)| Flag { name: Text::of(name), value: value.into() };
@@ -147,8 +151,11 @@ fn knows_tls_floor(version: Version) -> bool {
     version >= Version(3, 5, 8) || (Version(3, 4, 25)..Version(3, 5, 0)).contains(&version)
 }
 
-/// The installed release, or the one that the distribution would install.
-fn version(facts: &NodeFacts) -> Option<Version> {
+/// The release of the bundle, else the installed one, else the one that the distribution would install.
+fn version(context: &Context<'_>, facts: &NodeFacts) -> Option<Version> {
+    if let Some(version) = software::version(context, "etcd") {
+        return Version::in_text(version);
+    }
     let said = facts.versions.get("etcd").and_then(|v| Version::in_text(v));
     let installed = ["etcd-server", "etcd"].iter().find_map(|p| facts.packages.get(*p));
     said.or_else(|| Version::of_package(installed?)).or_else(|| {
@@ -169,7 +176,7 @@ const CANDIDATES: [((&str, &str), Version); 4] = [
 const KUBEADM_MINIMUM: Version = Version(3, 5, 24);
 
 fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
-    let found = version(facts);
+    let found = version(context, facts);
     if let Some(v) = found.filter(|v| *v < KUBEADM_MINIMUM && context.minor() >= 36) {
         sink.note(format!(
             "etcd {v} will be refused by kubeadm 1.{}, which wants {KUBEADM_MINIMUM} or newer",
@@ -185,6 +192,7 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
     if context.is_debian()
         && !facts.packages.contains_key("etcd-server")
         && !facts.commands.contains("etcd")
+        && !software::bundled(context, "etcd")
     {
         sink.note("Debian's etcd-server starts an instance of its own on 127.0.0.1 when it is installed; it is replaced in the etcd phase");
     }

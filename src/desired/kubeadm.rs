@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use super::context::Context;
 use super::etcd::CIPHERS;
 use super::firewall::{ETCD_CLIENT, in_url};
+use super::model::Way;
 use crate::inventory::{CaCustody, IpNetText, KeyAlgorithm, is_reserved_label};
+use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::etcd::Flag;
 use crate::render::input::kubernetes::{
-    KubeProxy, KubeadmAlgorithm, KubeadmCluster, Registration, Taint, Volume, VolumeKind,
+    KubeProxy, KubeadmAlgorithm, KubeadmCluster, KubeadmInit, Registration, Taint, Volume,
+    VolumeKind,
 };
 
 /// Directory of what is staged for kubeadm.
@@ -286,13 +289,17 @@ pub(super) fn kube_proxy(context: &Context<'_>) -> KubeProxy {
     }
 }
 
-/// What kubeadm finds and should not mind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    Init,
-    Join,
+/// How the node is started, also where it joins: what is made from it by phases is the same.
+pub(super) fn init(context: &Context<'_>) -> KubeadmInit {
+    KubeadmInit {
+        advertise_address: Text::of(context.node.internal_ip()),
+        bind_port: API_PORT,
+        node: registration(context, Way::Init),
+        patches: Text::of(PATCHES),
+    }
 }
 
+/// What the node registers with. kubeadm is told what it will find and should not mind.
 pub(super) fn registration(context: &Context<'_>, way: Way) -> Registration {
     let node = context.node;
     let addresses: Vec<String> = node.addresses.iter().map(IpAddr::to_string).collect();

@@ -2,9 +2,10 @@
 
 use super::context::Context;
 use super::etcd::CIPHERS;
-use super::kubeadm::{self, PATCHES, STAGED, Way};
-use super::model::{Access, ItemKind};
-use super::sink::Sink;
+use super::kubeadm::{self, PATCHES, STAGED};
+use super::model::{Access, Content, FileCheck, ItemKind, Way};
+use super::sink::{Sink, text};
+use super::software::{self, PROGRAMS};
 use crate::facts::{NodeFacts, OsFamily};
 use crate::inventory::IpNetText;
 use crate::pki::kubeconfig::API_PORT;
@@ -63,6 +64,17 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.template(&controls, &format!("{PATCHES}/kubeletconfiguration0+json.yaml"), |_| {
         Ok(KubeletPatch { remove_static_pods: no_static_pods })
     });
+    let path = format!("{STAGED}/kubeadm-kubelet.yaml");
+    sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
+        let minor = context.minor();
+        let init = kubeadm::init(context);
+        let documents = [
+            text(&path, minor, &init)?,
+            text(&path, minor, &kubeadm::cluster(context))?,
+            text(&path, minor, &config(context, source.facts))?,
+        ];
+        Ok(Content::Text(documents.join("---\n")))
+    });
     let joins = ["apiserver-bootstrap-token-lifecycle", "kubelet-no-hostname-override"];
     sink.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));
     let drop_in = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
@@ -71,7 +83,10 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             OsFamily::Debian => Family::Debian,
             OsFamily::RedHat => Family::RedHat,
         };
-        Ok(KubeletDropIn { family })
+        let bundled = software::bundled(context, "kubelet");
+        let program =
+            if bundled { format!("{PROGRAMS}/kubelet") } else { "/usr/bin/kubelet".into() };
+        Ok(KubeletDropIn { family, program: Text::of(program) })
     });
     for (path, control, mode) in MODES {
         sink.permissions(&[control], path, mode);

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::model::ItemKind;
 use super::sink::Sink;
+use super::software;
 use crate::facts::OsFamily;
 use crate::inventory::Switch;
 
@@ -70,7 +71,12 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             OsFamily::Debian => package.debian,
             OsFamily::RedHat => package.red_hat,
         };
+        let bundled = match package.debian {
+            "containernetworking-plugins" => software::bundled_plugins(context),
+            _ => !package.command.is_empty() && software::bundled(context, package.command),
+        };
         if !needed
+            || bundled
             || (!package.controls.is_empty() && !package.controls.iter().any(|c| context.on(c)))
         {
             continue;

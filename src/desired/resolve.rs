@@ -4,7 +4,9 @@ use super::context::{Context, Source};
 use super::model::{NodeDesired, Phase};
 use super::sink::{Part, Sink};
 use super::traits::Traits;
-use super::{apiserver, etcd, firewall, host, kubelet, packages, pki_files, runtime, ssh};
+use super::{
+    apiserver, etcd, firewall, host, kubelet, member, packages, pki_files, runtime, software, ssh,
+};
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node};
 use crate::pki::Material;
@@ -82,6 +84,8 @@ pub fn resolve(
 pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.phase(Phase::Packages, Part::Hardening);
     packages::items(context, sink);
+    sink.phase(Phase::Software, Part::Cluster);
+    software::programs(context, sink);
     sink.phase(Phase::Host, Part::Hardening);
     host::guard(sink);
     host::kernel(context, sink);
@@ -92,7 +96,12 @@ pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
     runtime::items(context, sink);
     pki_files::items(context, sink);
     kubelet::items(context, sink);
+    member::unit_file(context, sink);
     apiserver::items(context, sink);
     sink.phase(Phase::Etcd, Part::Cluster);
     etcd::items(context, sink);
+    sink.phase(Phase::Images, Part::Cluster);
+    software::images(context, sink);
+    sink.phase(Phase::Kubernetes, Part::Cluster);
+    member::items(context, sink);
 }

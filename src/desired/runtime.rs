@@ -4,15 +4,20 @@ use super::context::Context;
 use super::model::{Access, Content, FileCheck, ItemKind, OnChange};
 use super::resolve::ResolveError;
 use super::sink::{Sink, Unit, text};
+use super::software::{self, CNI_PLUGINS, PROGRAMS};
 use super::version::Version;
 use crate::facts::NodeFacts;
-use crate::inventory::{Cni, Inventory, Role};
+use crate::inventory::{Cni, Inventory, Node, NodeName, Role};
 use crate::render::Text;
 use crate::render::input::runtime::{
-    BridgeNetwork, CniBinKey, Containerd1, Containerd2, RegistryHosts,
+    BridgeNetwork, CniBinKey, Containerd1, Containerd2, ContainerdUnit, PodRoute, PodRoutes,
+    RegistryHosts,
 };
 
 const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where no package brings one.
+const UNIT: &str = "/etc/systemd/system/containerd.service";
+const POD_ROUTES: &str = "/etc/systemd/system/kubastion-pod-routes.service";
 const CONTROLS: &[&str] = &["containerd-config-permissions", "containerd-runtime-hardening"];
 const CONFLIST: &str = "/etc/cni/net.d/10-kubastion.conflist";
 const CNI: &[&str] = &["files-cni"];
@@ -35,19 +40,30 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             Ok(RegistryHosts { mirrors: Text::all(mirrors) })
         });
     }
-    let unit = Unit {
-        on_change: OnChange::Restart,
-        watches: vec![CONFIG.to_owned()],
-        ..Unit::running("containerd.service")
-    };
-    sink.packaged_unit(CONTROLS, "containerd", unit);
+    let bundled = software::bundled(context, "containerd");
+    let mut watches = vec![CONFIG.to_owned()];
+    if bundled {
+        sink.template(CONTROLS, UNIT, |_| {
+            // A container may not protect its processes from the host's memory killer.
+            let oom_score_adjust = if context.traits.container { 0 } else { -999 };
+            Ok(ContainerdUnit { oom_score_adjust })
+        });
+        watches.extend([UNIT.to_owned(), format!("{PROGRAMS}/containerd")]);
+    }
+    let unit =
+        Unit { on_change: OnChange::Restart, watches, ..Unit::running("containerd.service") };
+    if bundled {
+        sink.unit(CONTROLS, unit);
+    } else {
+        sink.packaged_unit(CONTROLS, "containerd", unit);
+    }
     let socket = Access::root(0o660);
     let path = "/run/containerd/containerd.sock".to_owned();
     sink.push(&["containerd-config-permissions"], ItemKind::Permissions { path, access: socket });
     cni(context, sink);
     if let Some(facts) = context.facts()
         && context.minor() >= 37
-        && version(facts).is_some_and(|v| v < Version(2, 0, 0))
+        && version(context, facts).is_some_and(|v| v < Version(2, 0, 0))
     {
         sink.note("this containerd is too old for the kubelet of Kubernetes 1.37, which wants 2.0");
     }
@@ -58,14 +74,24 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
     if context.inventory.runtime.cni != Cni::Bridge {
         // It would sort before the one of whoever brings the network.
         sink.gone(CONFLIST);
+        sink.gone(POD_ROUTES);
         return;
     }
     sink.template(CNI, CONFLIST, |_| {
-        let subnets = subnets(context)?;
+        let subnets = subnets(context, &context.node.name)?;
         let default = |n: &ipnet::IpNet| if n.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
         let routes = subnets.iter().map(default);
         Ok(BridgeNetwork { routes: Text::all(routes), subnets: Text::all(&subnets) })
     });
+    sink.template(CNI, POD_ROUTES, |_| Ok(PodRoutes { routes: routes(context)? }));
+    sink.unit(
+        CNI,
+        Unit {
+            on_change: OnChange::Restart,
+            watches: vec![POD_ROUTES.to_owned()],
+            ..Unit::running("kubastion-pod-routes.service")
+        },
+    );
     if context.facts().is_some() {
         sink.note(
             "the bridge CNI enforces no NetworkPolicy: network-cni-with-policies needs another one",
@@ -73,14 +99,29 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-/// The node's part of each pod network: by its place among the nodes with a kubelet, /24 or /64.
-fn subnets(context: &Context<'_>) -> Result<Vec<ipnet::IpNet>, ResolveError> {
-    let Inventory { nodes, cluster, .. } = context.inventory;
-    let kubelets =
-        nodes.iter().filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Worker));
-    let mut names: Vec<_> = kubelets.map(|n| &n.name).collect();
+fn kubelets(inventory: &Inventory) -> impl Iterator<Item = &Node> {
+    inventory.nodes.iter().filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Worker))
+}
+
+/// The way to the pods of every other node, by its address of the same family.
+fn routes(context: &Context<'_>) -> Result<Vec<PodRoute>, ResolveError> {
+    let mut routes = Vec::new();
+    for node in kubelets(context.inventory).filter(|n| n.name != context.node.name) {
+        for subnet in subnets(context, &node.name)? {
+            let v4 = subnet.addr().is_ipv4();
+            let via = node.addresses.iter().find(|a| a.is_ipv4() == v4);
+            routes.extend(via.map(|via| PodRoute { subnet: Text::of(subnet), via: Text::of(via) }));
+        }
+    }
+    Ok(routes)
+}
+
+/// A node's part of each pod network: by its place among the nodes with a kubelet, /24 or /64.
+fn subnets(context: &Context<'_>, of: &NodeName) -> Result<Vec<ipnet::IpNet>, ResolveError> {
+    let cluster = &context.inventory.cluster;
+    let mut names: Vec<_> = kubelets(context.inventory).map(|n| &n.name).collect();
     names.sort();
-    let place = names.iter().position(|n| **n == context.node.name).unwrap_or_default();
+    let place = names.iter().position(|n| *n == of).unwrap_or_default();
     let part = |network: &crate::inventory::IpNetText| {
         let length = if network.0.addr().is_ipv4() { 24 } else { 64 };
         let parts = network.0.trunc().subnets(length.max(network.0.prefix_len()));
@@ -103,12 +144,13 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveErr
     let restrict_oom_score_adj = context.inventory.host.lab;
     let cni_bin_dir = Text::of(match (context.inventory.runtime.cni, context.is_debian()) {
         // What others install goes to the upstream place.
-        (Cni::None, _) => "/opt/cni/bin",
+        (Cni::None, _) => CNI_PLUGINS,
+        (Cni::Bridge, _) if software::bundled_plugins(context) => CNI_PLUGINS,
         (Cni::Bridge, true) => "/usr/lib/cni",
         (Cni::Bridge, false) => "/usr/libexec/cni",
     });
     // Version 2 of the format is read by 2.x too: right for a node whose release is not known yet.
-    let version = version(facts).unwrap_or(Version(1, 7, 0));
+    let version = version(context, facts).unwrap_or(Version(1, 7, 0));
     if version < Version(2, 0, 0) {
         let input = Containerd1 {
             sandbox_image,
@@ -132,8 +174,11 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveErr
     text(CONFIG, minor, &input)
 }
 
-/// What the program says, or its package.
-fn version(facts: &NodeFacts) -> Option<Version> {
+/// What the bundle says, the program, or its package.
+fn version(context: &Context<'_>, facts: &NodeFacts) -> Option<Version> {
+    if let Some(version) = software::version(context, "containerd") {
+        return Version::in_text(version);
+    }
     let said = facts.versions.get("containerd").and_then(|v| Version::in_text(v));
     said.or_else(|| {
         let packages = ["containerd", "containerd.io"];

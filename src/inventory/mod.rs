@@ -8,6 +8,7 @@ pub mod diagnostic;
 mod load;
 pub mod model;
 pub mod names;
+mod software;
 mod validate;
 mod yaml;
 
@@ -16,4 +17,5 @@ pub use diagnostic::Diagnostic;
 pub use load::{LoadContext, LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;
+pub use software::{Software, SoftwareFile, SoftwareKind};
 pub(crate) use validate::is_reserved_label;

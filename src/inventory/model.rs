@@ -97,6 +97,10 @@ pub struct Kubernetes {
     pub source: SoftwareSource,
     /// The bundle, for `source: bundle`.
     pub bundle: BundleSource,
+    /// What the bundle holds, once it was opened; not part of the file.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub software: Option<super::software::Software>,
 }
 
 /// What the software is installed from.

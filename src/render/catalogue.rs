@@ -80,11 +80,14 @@ pub const TEMPLATES: &[Template] = rows![
     "kubeadm/security-context.yaml",    Yaml,  "SecurityContext",  0o600, CONTROL_PLANE, MINORS;
     "kubelet/10-kubeadm.conf",          Unit,  "KubeletDropIn",    0o600, KUBELET,       MINORS;
     "kubelet/config.yaml",              Yaml,  "Kubelet",          0o600, CONTROL_PLANE, MINORS;
+    "kubelet/kubelet.service",          Unit,  "-",                0o600, KUBELET,       MINORS;
     "kubelet/patch.yaml",               Yaml,  "KubeletPatch",     0o600, KUBELET,       MINORS;
     "runtime/bridge.conflist",          Json,  "BridgeNetwork",    0o600, KUBELET,       MINORS;
     "runtime/containerd-1.toml",        Toml,  "Containerd1",      0o600, KUBELET,       MINORS;
     "runtime/containerd-2.toml",        Toml,  "Containerd2",      0o600, KUBELET,       MINORS;
+    "runtime/containerd.service",       Unit,  "ContainerdUnit",   0o600, KUBELET,       MINORS;
     "runtime/hosts.toml",               Toml,  "RegistryHosts",    0o600, KUBELET,       MINORS;
+    "runtime/pod-routes.service",       Unit,  "PodRoutes",        0o600, KUBELET,       MINORS;
 ];
 
 /// The row of a template.

@@ -67,6 +67,7 @@ fn words(o: &Outcome) -> String {
         Outcome::Refused { why } => format!("refused ({why})"),
         Outcome::Unreachable { why } => format!("unreachable ({why})"),
         Outcome::Skipped { why } => format!("left out ({why})"),
+        Outcome::Unready { why } => format!("done, but {why}"),
         Outcome::Incomplete { why } => format!("INCOMPLETE ({why})"),
     }
 }

@@ -154,6 +154,8 @@ impl Lent {
             inventory: &self.inventory,
             dialer,
             etcd: None,
+            api: None,
+            bundle: None,
             sink: &Silent,
             journal: &journal,
             clock: Clock::System,

@@ -27,6 +27,15 @@ fn show(desired: &NodeDesired) -> String {
             ItemKind::File { path, access: a, check, .. } => {
                 format!("file {path} {} {check:?}", access(a))
             }
+            ItemKind::Program { path, blob, access: a } => {
+                format!("program {path} {} {}", access(a), blob.sha256)
+            }
+            ItemKind::Images { archive, references } => {
+                format!("images {} {}", archive.sha256, references.join(","))
+            }
+            ItemKind::Member { way, watches } => {
+                format!("member {way:?} watches={}", watches.join(","))
+            }
             ItemKind::Permissions { path, access: a } => format!("mode {path} {}", access(a)),
             ItemKind::Absent { path } => format!("absent {path}"),
             ItemKind::Sysctl { key, value } => format!("sysctl {key} {value}"),

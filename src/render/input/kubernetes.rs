@@ -212,6 +212,8 @@ input!(KubeletPatch, "kubelet/patch.yaml");
 pub struct KubeletDropIn {
     /// Where the distribution keeps settings of services.
     pub family: Family,
+    /// The kubelet.
+    pub program: Text,
 }
 input!(KubeletDropIn, "kubelet/10-kubeadm.conf");
 

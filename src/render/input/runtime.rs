@@ -66,3 +66,28 @@ pub struct BridgeNetwork {
     pub routes: Vec<Text>,
 }
 input!(BridgeNetwork, "runtime/bridge.conflist");
+
+/// Service of a containerd that no package brought.
+#[derive(Debug, Clone, Serialize)]
+pub struct ContainerdUnit {
+    /// `OOMScoreAdjust=`; 0 leaves it out.
+    pub oom_score_adjust: i32,
+}
+input!(ContainerdUnit, "runtime/containerd.service");
+
+/// Routes of the bridge network.
+#[derive(Debug, Clone, Serialize)]
+pub struct PodRoutes {
+    /// One for each part of a pod network that another node has.
+    pub routes: Vec<PodRoute>,
+}
+input!(PodRoutes, "runtime/pod-routes.service");
+
+/// The way to another node's pods.
+#[derive(Debug, Clone, Serialize)]
+pub struct PodRoute {
+    /// Their network.
+    pub subnet: Text,
+    /// The node's address.
+    pub via: Text,
+}

@@ -1,0 +1,172 @@
+//! The cluster's API, asked with the administrator's certificate over a connection that a control-plane
+//! node opens to its own API server.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::gate::{Until, chain};
+use crate::inventory::NodeName;
+use crate::pki::kubeconfig::API_PORT;
+use crate::secret::Secret;
+use crate::transport::https::{ClientIdentity, HttpAnswer, TlsClient, request};
+use crate::transport::{Transport, tail};
+
+/// How long one question may take.
+const ANSWER: Duration = Duration::from_secs(20);
+/// Pause between two looks at something that is not ready yet.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How the API servers are asked.
+pub struct ApiAccess {
+    /// The control planes and their internal addresses.
+    pub servers: Vec<(NodeName, IpAddr)>,
+    /// The cluster CA's certificate, PEM.
+    pub ca_pem: String,
+    /// The administrator's certificate, PEM.
+    pub certificate_pem: String,
+    /// Its key, PEM.
+    pub key_pem: Secret<Vec<u8>>,
+}
+
+impl ApiAccess {
+    /// One request to the API server at an address, over a connection that `through` opens.
+    ///
+    /// # Errors
+    /// What the server or the way to it said instead; an HTTP status is an answer.
+    pub fn ask(
+        &self,
+        through: &mut dyn Transport,
+        server: IpAddr,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<HttpAnswer, String> {
+        let identity =
+            ClientIdentity { certificate_pem: &self.certificate_pem, key_pem: &self.key_pem };
+        self.ask_as(through, server, Some(identity), method, path, body)
+    }
+
+    /// As [`Self::ask`], with another certificate or none.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn ask_as(
+        &self,
+        through: &mut dyn Transport,
+        server: IpAddr,
+        identity: Option<ClientIdentity<'_>>,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<HttpAnswer, String> {
+        let host = server.to_string();
+        let stream =
+            through.dial(&host, API_PORT, Duration::from_secs(5)).map_err(|e| chain(&e))?;
+        let stream = Box::new(Until { stream, deadline: Instant::now() + ANSWER });
+        let client = TlsClient {
+            ca_pem: Some(&self.ca_pem),
+            server: &host,
+            identity,
+            max_version: None,
+            ciphers: None,
+        };
+        let body = body.map(Value::to_string);
+        request(stream, &client, method, path, body.as_deref()).map_err(|e| chain(&e))
+    }
+
+    /// A request whose answer must be 200 or 201 and JSON.
+    ///
+    /// # Errors
+    /// What the server or the way to it said instead.
+    pub fn json(
+        &self,
+        through: &mut dyn Transport,
+        server: IpAddr,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, String> {
+        let answer = self.ask(through, server, method, path, body)?;
+        if !(200..300).contains(&answer.status) {
+            let said = tail(&answer.body[..answer.body.len().min(300)]);
+            return Err(format!("{method} {path} answers {}: {said}", answer.status));
+        }
+        serde_json::from_slice(&answer.body).map_err(|e| format!("{method} {path}: {e}"))
+    }
+}
+
+/// Whether a node is Ready, or waits for nothing but a pod network that is somebody else's to bring.
+///
+/// # Errors
+/// What is known instead.
+pub fn node_ready(
+    through: &mut dyn Transport,
+    server: IpAddr,
+    access: &ApiAccess,
+    node: &NodeName,
+) -> Result<(), String> {
+    let path = format!("/api/v1/nodes/{node}");
+    judge(&access.json(through, server, "GET", &path, None)?)
+}
+
+fn judge(node: &Value) -> Result<(), String> {
+    let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+    let ready = conditions.into_iter().flatten().find(|c| c.get("type") == Some(&"Ready".into()));
+    let Some(ready) = ready else { return Err("its kubelet has not reported yet".into()) };
+    let text = |key: &str| ready.get(key).and_then(Value::as_str).unwrap_or_default();
+    match text("status") {
+        "True" => Ok(()),
+        _ if text("message").contains("cni plugin not initialized") => Ok(()),
+        status => Err(format!("Ready is {status}: {}", tail(text("message").as_bytes()))),
+    }
+}
+
+/// Waits until a node is Ready.
+///
+/// # Errors
+/// The last answer, when `within` has passed.
+pub fn wait_for_node(
+    through: &mut dyn Transport,
+    server: IpAddr,
+    access: &ApiAccess,
+    node: &NodeName,
+    within: Duration,
+) -> Result<(), String> {
+    let deadline = Instant::now() + within;
+    loop {
+        match node_ready(through, server, access, node) {
+            Ok(()) => return Ok(()),
+            Err(why) if Instant::now() >= deadline => {
+                return Err(format!("not ready within {} s: {why}", within.as_secs()));
+            }
+            Err(_) => std::thread::sleep(POLL),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn with(status: &str, message: &str) -> Value {
+        json!({"status": {"conditions": [
+            {"type": "DiskPressure", "status": "True"},
+            {"type": "Ready", "status": status, "message": message},
+        ]}})
+    }
+
+    #[test]
+    fn only_a_ready_node_is_ready() {
+        assert_eq!(judge(&with("True", "")), Ok(()));
+        assert!(judge(&with("False", "PLEG is not healthy")).unwrap_err().contains("PLEG"));
+        assert!(judge(&with("Unknown", "")).is_err());
+        assert!(judge(&json!({})).is_err());
+        // Whoever brings the pod network needs the node first.
+        let waiting = "Network plugin returns error: cni plugin not initialized";
+        assert_eq!(judge(&with("False", waiting)), Ok(()));
+    }
+}

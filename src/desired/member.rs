@@ -1,0 +1,70 @@
+//! The node as a part of the cluster: the kubelet's service and what kubeadm makes of the staged files.
+
+use super::context::Context;
+use super::kubeadm::{PATCHES, STAGED};
+use super::model::{Blob, ItemKind, OnChange, Way};
+use super::sink::{Sink, Unit};
+use super::software::{self, PROGRAMS};
+use crate::inventory::SoftwareSource;
+
+/// The kubelet's unit, where no package brings one.
+const UNIT: &str = "/etc/systemd/system/kubelet.service";
+/// The drop-in that both kinds of unit have.
+const DROP_IN: &str = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
+
+/// Files of the host phase.
+pub(super) fn unit_file(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if context.has_kubelet() && software::bundled(context, "kubelet") {
+        sink.fixed(&["files-kubelet-service"], UNIT, "kubelet/kubelet.service");
+    }
+}
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if !context.has_kubelet() {
+        return;
+    }
+    if context.inventory.kubernetes.source == SoftwareSource::None {
+        if context.facts().is_some() {
+            sink.note("the inventory names no source of Kubernetes (`kubernetes.source`): everything else is put in place, and the node joins no cluster");
+        }
+        return;
+    }
+    let mut watches = vec![
+        DROP_IN.to_owned(),
+        format!("{STAGED}/kubeadm-kubelet.yaml"),
+        format!("{PATCHES}/kubeletconfiguration0+json.yaml"),
+    ];
+    if software::bundled(context, "kubelet") {
+        watches.extend([UNIT.to_owned(), format!("{PROGRAMS}/kubelet")]);
+    }
+    if context.is_control_plane() {
+        watches.push(format!("{STAGED}/kubeadm-init.yaml"));
+        let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+        watches.extend(components.map(|c| format!("{PATCHES}/{c}1+strategic.yaml")));
+        watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));
+    }
+    sink.push(&[], ItemKind::Member { way: Way::Join, watches });
+    // kubeadm starts it; a change of what it watches is the business of the item above.
+    sink.unit(
+        &["files-kubelet-service"],
+        Unit { on_change: OnChange::Nothing, ..Unit::running("kubelet.service") },
+    );
+}
+
+/// Makes a node the one that starts the cluster.
+pub fn found(items: &mut [super::model::Item]) {
+    for item in items {
+        if let ItemKind::Member { way, .. } = &mut item.kind {
+            *way = Way::Init;
+        }
+    }
+}
+
+/// The files of a bundle that an item needs on the node before it can be brought about.
+pub fn blob(kind: &ItemKind) -> Option<&Blob> {
+    match kind {
+        ItemKind::Program { blob, .. } => Some(blob),
+        ItemKind::Images { archive, .. } => Some(archive),
+        _ => None,
+    }
+}
