@@ -25,6 +25,7 @@ use crate::inventory::HostKeyFingerprint;
 use crate::secret::Secret;
 
 const SUPERVISE: &str = include_str!("sh/supervise.sh");
+const LAB_CGROUPS: &str = include_str!("sh/lab-cgroups.service");
 
 /// Directories of a node that are plain directories of the host: each holds file systems or
 /// databases that do not work on overlayfs (containerd's snapshots are overlayfs themselves).
@@ -86,6 +87,15 @@ impl<'a> NodeDir<'a> {
         let root = self.root();
         write(&root.join("etc/hostname"), &format!("{}\n", self.node.name))?;
         write(&root.join("etc/hosts"), &identity.hosts)?;
+        let units = root.join("etc/systemd/system");
+        write(&units.join("lab-cgroups.service"), LAB_CGROUPS)?;
+        let wants = units.join("sysinit.target.wants");
+        std::fs::create_dir_all(&wants).map_err(Error::io("make", &wants))?;
+        let link = wants.join("lab-cgroups.service");
+        if !link.is_symlink() {
+            std::os::unix::fs::symlink("/etc/systemd/system/lab-cgroups.service", &link)
+                .map_err(Error::io("make", &link))?;
+        }
         // machine-id(5): 32 hexadecimal digits. Empty, it would change with every boot.
         let id: String = random_bytes::<16>().iter().map(|b| format!("{b:02x}")).collect();
         write(&root.join("etc/machine-id"), &format!("{id}\n"))?;

@@ -20,36 +20,38 @@ become_member() { # way mark
     else
         case $1 in
         init)
-            kubeadm init --config "$staged/kubeadm-init.yaml" --skip-token-print \
-                --skip-certificate-key-print 2>&1
+            run_kubeadm init --config "$staged/kubeadm-init.yaml" --skip-token-print \
+                --skip-certificate-key-print
             ;;
-        join) kubeadm join --config "$staged/kubeadm-join.yaml" 2>&1 ;;
+        join) run_kubeadm join --config "$staged/kubeadm-join.yaml" ;;
         *) return 1 ;;
-        esac || {
-            component_logs
-            return 1
-        }
+        esac || return 1
     fi
     # Of use once, to give the administrators' group its rights; it is not bound by any role.
     rm -f /etc/kubernetes/super-admin.conf
     mark_unit kubernetes "$2"
 }
 
+# What kubeadm says of each good step is of no use where it fails; the whole stays in a file.
+run_kubeadm() {
+    kubeadm "$@" >"$T/kubeadm.out" 2>&1 && return 0
+    grep -v -e '^\[[a-z-]*\]' -e '^$' -e '^To see the stack' "$T/kubeadm.out" | cut -c-600 | tail -n 12
+    component_logs
+    return 1
+}
+
 # Static pods and the kubelet from what is staged now. A component that does not come up again is an
 # error, and the old manifests come back.
 configure_member() {
     if control_plane; then
-        kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" 2>&1 &&
-            api_answers 180 || {
+        run_kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" || return 1
+        api_answers 180 || {
             component_logs
             return 1
         }
     fi
     if [ -e "$staged/kubeadm-kubelet.yaml" ]; then
-        kubeadm init phase kubelet-start --config "$staged/kubeadm-kubelet.yaml" 2>&1 || {
-            component_logs
-            return 1
-        }
+        run_kubeadm init phase kubelet-start --config "$staged/kubeadm-kubelet.yaml" || return 1
     fi
 }
 
