@@ -30,7 +30,7 @@ pub enum UploadError {
         what: String,
         /// Why.
         #[source]
-        source: TransportError,
+        source: Box<TransportError>,
     },
     /// The file in the bundle is not what its manifest says.
     #[error("{what} is not sent")]
@@ -120,9 +120,10 @@ fn ask(
         deadline: DEADLINE,
         max_output: 64 * 1024,
     };
-    let output = transport
-        .run(request, &mut |_| {})
-        .map_err(|source| UploadError::Transport { what: what.to_owned(), source })?;
+    let output = transport.run(request, &mut |_| {}).map_err(|source| UploadError::Transport {
+        what: what.to_owned(),
+        source: Box::new(source),
+    })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let answer = text.lines().find_map(|l| l.strip_prefix('@'));
     Ok(match answer.and_then(|a| a.split_once(' ')) {

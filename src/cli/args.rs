@@ -101,6 +101,10 @@ pub struct LabUp {
     /// Worker nodes.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub workers: u8,
+    /// A bundle to bring Kubernetes up from: its directory. The keys that may have signed it are read
+    /// from the file DIR.signers beside it, one public key a line.
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
     /// Where root filesystems are kept between labs.
     #[arg(long, default_value = crate::lab::DEFAULT_CACHE, value_name = "DIR")]
     pub cache: PathBuf,

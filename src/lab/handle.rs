@@ -497,6 +497,7 @@ fn new_state(spec: &Spec, rootfs: PathBuf) -> State {
         slot: 0,
         rootfs,
         nodes: Vec::new(),
+        bundle: spec.bundle.clone(),
     };
     name_nodes(&mut state, spec);
     state

@@ -6,6 +6,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::address;
+use super::spec::LabBundle;
 use super::state::State;
 use crate::inventory::{HostKeyFingerprint, Role};
 
@@ -18,15 +19,17 @@ pub(super) const INVENTORY_FILE: &str = "inventory.yaml";
 pub(super) fn text(state: &State, host_keys: &[HostKeyFingerprint]) -> String {
     let network = address::network(state.slot);
     let endpoint = state.nodes.first().map_or_else(|| state.gateway(), |n| n.address);
+    let kubernetes = state.bundle.as_ref().map_or("1.36.2", |b| b.kubernetes.as_str());
+    let software = state.bundle.as_ref().map(software).unwrap_or_default();
     let mut text = format!(
         "\
 # Made by `kubastion lab up`; gone with `kubastion lab down`.
 version: kubastion/v1
 cluster:
   name: lab
-  kubernetes: 1.36.2
+  kubernetes: {kubernetes}
   endpoint: {endpoint}:6443
-ssh:
+{software}ssh:
   user: root
   key_file: ssh/id_ed25519
 firewall:
@@ -50,6 +53,16 @@ host:
     text
 }
 
+fn software(bundle: &LabBundle) -> String {
+    let dir = serde_json::Value::from(bundle.dir.display().to_string());
+    let mut text =
+        format!("kubernetes:\n  source: bundle\n  bundle:\n    path: {dir}\n    signers:\n");
+    for signer in &bundle.signers {
+        let _ = writeln!(text, "      - {signer}");
+    }
+    text
+}
+
 /// Days that a lab's exceptions hold. A lab is not meant to grow old.
 const EXCEPTION_DAYS: i64 = 90;
 
@@ -58,7 +71,7 @@ fn exceptions(state: &State) -> String {
     let Ok(created) = OffsetDateTime::parse(&state.created, &Rfc3339) else {
         return String::new();
     };
-    if !state.rootfs.to_string_lossy().contains("bookworm") {
+    if state.bundle.is_some() || !state.rootfs.to_string_lossy().contains("bookworm") {
         return String::new();
     }
     let expires = created.saturating_add(Duration::days(EXCEPTION_DAYS)).date();
@@ -96,6 +109,7 @@ mod tests {
             slot: 7,
             rootfs: "/cache/bookworm-1".into(),
             nodes: nodes.collect(),
+            bundle: None,
         };
         let key: HostKeyFingerprint = format!("SHA256:{}", "a".repeat(43)).parse().unwrap();
         let text = text(&state, &vec![key.clone(); 4]);

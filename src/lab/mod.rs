@@ -36,6 +36,6 @@ mod status;
 pub use error::{Error, NodeError};
 pub use handle::{Lab, Step, quiet};
 pub use preflight::{Missing, preflight};
-pub use spec::{DEFAULT_CACHE, Spec};
+pub use spec::{DEFAULT_CACHE, LabBundle, Spec};
 pub use state::{Phase, STATE_FILE};
 pub use status::{NodeStatus, RunState};

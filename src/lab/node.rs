@@ -87,6 +87,12 @@ impl<'a> NodeDir<'a> {
         let root = self.root();
         write(&root.join("etc/hostname"), &format!("{}\n", self.node.name))?;
         write(&root.join("etc/hosts"), &identity.hosts)?;
+        // No uplink, no resolver. Nobody listens there, so that lookups fail at once; CoreDNS does not
+        // start without a name server to pass questions on to.
+        write(
+            &root.join("etc/resolv.conf"),
+            &format!("# A lab node has no uplink.\nnameserver {}\n", self.state.gateway()),
+        )?;
         let units = root.join("etc/systemd/system");
         write(&units.join("lab-cgroups.service"), LAB_CGROUPS)?;
         let wants = units.join("sysinit.target.wants");

@@ -24,6 +24,20 @@ pub struct Spec {
     pub control_planes: u8,
     /// Number of nodes `w1`, `w2`, ... that run workloads.
     pub workers: u8,
+    /// The bundle that the inventory names, if any.
+    pub bundle: Option<LabBundle>,
+}
+
+/// A bundle for a lab.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabBundle {
+    /// Its directory, absolute.
+    pub dir: PathBuf,
+    /// Kubernetes release in it, as in `1.36.2`.
+    pub kubernetes: String,
+    /// Keys that may have signed it, as in `ssh-ed25519 AAAA...`.
+    pub signers: Vec<String>,
 }
 
 /// One node of a specification, before it has a network.
@@ -40,7 +54,13 @@ pub(super) struct Place {
 impl Spec {
     /// A lab in `dir` with the default cache.
     pub fn new(dir: impl Into<PathBuf>, control_planes: u8, workers: u8) -> Self {
-        Self { dir: dir.into(), cache: PathBuf::from(DEFAULT_CACHE), control_planes, workers }
+        Self {
+            dir: dir.into(),
+            cache: PathBuf::from(DEFAULT_CACHE),
+            control_planes,
+            workers,
+            bundle: None,
+        }
     }
 
     /// Whether the lab can be made as asked. Even numbers of etcd members are allowed here: that

@@ -31,6 +31,9 @@ pub(super) struct State {
     pub rootfs: PathBuf,
     /// The nodes, control planes first.
     pub nodes: Vec<NodeState>,
+    /// The bundle that the inventory names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<super::spec::LabBundle>,
 }
 
 /// Format of the state file.
