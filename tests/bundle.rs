@@ -14,6 +14,8 @@ use kubastion::secret::Secret;
 use time::macros::datetime;
 
 pub(crate) mod archive;
+mod create;
+mod server;
 
 use archive::{docker_archive, elf, gzip, oci_archive};
 

@@ -31,6 +31,7 @@ fn every_crate_has_its_reason_and_every_reason_its_crate() {
 fn the_readme_names_folders_verbs_and_files_that_exist() {
     let readme = read("README.md");
     for stage in [
+        "bundle",
         "inventory",
         "facts",
         "desired",

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::fetch::FetchError;
 use super::model::{FORMAT, MANIFEST};
+use super::registry::RegistryError;
 use crate::error::Problem;
 
 /// One thing that is wrong.
@@ -65,6 +67,22 @@ pub enum Fault {
         why: String,
         /// How it can be mended.
         hint: &'static str,
+    },
+    /// A release could not be fetched.
+    #[error("{url} cannot be fetched")]
+    Fetch {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: Box<FetchError>,
+    },
+    /// An image could not be pulled.
+    #[error("the image {image} cannot be pulled")]
+    Pull {
+        /// Its name.
+        image: String,
+        /// Why.
+        source: Box<RegistryError>,
     },
     /// An entry of a bundle or of an imported directory is not as it must be.
     #[error("{what}")]

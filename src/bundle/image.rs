@@ -114,7 +114,7 @@ pub fn is_reference(text: &str) -> bool {
 
 /// The full form of a name as docker shortens it: `busybox:1` is `docker.io/library/busybox:1`.
 /// `None` for what has no tag, and for a tag alone.
-fn full_reference(name: &str) -> Option<String> {
+pub(super) fn full_reference(name: &str) -> Option<String> {
     let full = match name.split_once('/') {
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => name.to_owned(),
         Some(_) => format!("docker.io/{name}"),

@@ -13,20 +13,27 @@
 //! refused too.
 
 mod assemble;
+pub mod create;
 pub mod fault;
+pub mod fetch;
 pub mod image;
 pub mod import;
 pub mod layout;
 pub mod model;
+pub mod registry;
 pub mod sign;
+pub mod sources;
 mod tree;
 pub mod verify;
 
+pub use create::{CreateRequest, create};
 pub use fault::{BundleError, Fault};
+pub use fetch::{Client, ClientOptions, FetchError};
 pub use import::{ImportRequest, import};
 pub use model::{
     Architecture, COMPONENTS, Component, DEFAULT_DIR, File, FilePath, Kind, Manifest, Mode,
     Sha256Hex,
 };
+pub use registry::Reference;
 pub use sign::SigningKey;
 pub use verify::{Bundle, Summary, VerifiedReader};

@@ -12,18 +12,21 @@ use super::exit::Exit;
 use super::output::{pretty, print};
 use super::run::Stop;
 use crate::bundle::{
-    Architecture, Bundle, BundleError, Component, Fault, File, ImportRequest, SigningKey, Summary,
-    import,
+    Architecture, Bundle, BundleError, Client, ClientOptions, Component, CreateRequest, Fault,
+    File, ImportRequest, Reference, SigningKey, Summary, create, import,
 };
 use crate::clock::Clock;
 use crate::error::Problem;
-use crate::inventory::SignerKey;
+use crate::inventory::{KubernetesVersion, SignerKey};
 use crate::report::progress::Monitor;
 use crate::secret::Secret;
 
 /// What to do with a bundle.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Make a bundle from the projects' releases, over HTTPS.
+    #[command(after_long_help = CREATE_HELP)]
+    Create(Create),
     /// Make a bundle from a directory of programs, image archives and manifests.
     #[command(after_long_help = IMPORT_HELP)]
     Import(Import),
@@ -39,6 +42,17 @@ pub enum Command {
     },
 }
 
+const CREATE_HELP: &str =
+    "Fetches kubeadm, kubectl, kubelet, etcd, containerd, runc and CNI plugins with their published
+checksums, and the images from their registries by digest. What broke off goes on where it did, also
+in another run. HTTPS_PROXY and NO_PROXY are honoured.
+
+Examples:
+  kubastion bundle create --kubernetes-version 1.36.2 --out ./bundle --key ops-key
+  kubastion bundle create --kubernetes-version 1.36.2 --key ops-key --arch arm64 \\
+      --component etcd=v3.6.8 --manifest calico.yaml
+  kubastion bundle create --kubernetes-version 1.36.2 --key ops-key --ca-file corp-ca.pem \\
+      --mirror dl.k8s.io=https://mirror.example/k8s --mirror registry.k8s.io=https://r.example";
 const IMPORT_HELP: &str = "The directory holds:
   versions.yaml       kubernetes: v1.36.2
                       etcd: v3.6.8
@@ -69,6 +83,40 @@ Examples:
 const LIST_HELP: &str = "Examples:
   kubastion bundle list ./bundle
   kubastion --format json bundle list ./bundle | jq -r '.files[].images[]'";
+
+/// What `bundle create` takes.
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// Kubernetes release.
+    #[arg(long, value_name = "1.MINOR.PATCH")]
+    kubernetes_version: KubernetesVersion,
+    /// What the bundle is written by.
+    #[command(flatten)]
+    target: Target,
+    /// Machine that it is for; that of this machine if absent.
+    #[arg(long, value_name = "amd64|arm64")]
+    arch: Option<Architecture>,
+    /// Version of a component, where another one is wanted. Several times for several components.
+    #[arg(long, value_name = "NAME=VERSION", value_parser = pair)]
+    component: Vec<(String, String)>,
+    /// Kubernetes manifest to add; the images of its containers are pulled too. Repeatable.
+    #[arg(long, value_name = "FILE")]
+    manifest: Vec<PathBuf>,
+    /// Further image to pull. Repeatable.
+    #[arg(long, value_name = "REFERENCE")]
+    image: Vec<Reference>,
+    /// Address to ask instead of https://HOST. Repeatable.
+    #[arg(long, value_name = "HOST=URL", value_parser = pair)]
+    mirror: Vec<(String, String)>,
+    /// CA certificates beside the system's, PEM.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
 
 /// What `bundle import` takes.
 #[derive(Debug, clap::Args)]
@@ -113,6 +161,7 @@ pub struct Verify {
 /// Everything that is wrong with the bundle or with what it is to be made from.
 pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
     match command {
+        Command::Create(args) => run_create(global, args),
         Command::Import(args) => run_import(global, args),
         Command::Verify(args) => verify(global, args),
         Command::List { dir } => list(global, dir),
@@ -128,7 +177,9 @@ fn monitor(global: &Global) -> Monitor {
 
 /// A failure of a bundle as the end of a verb.
 fn stop(error: &BundleError) -> Stop {
-    let all_io = error.faults.iter().all(|f| matches!(f, Fault::Io { .. } | Fault::Busy(_)));
+    let all_io = error.faults.iter().all(|f| {
+        matches!(f, Fault::Io { .. } | Fault::Busy(_) | Fault::Fetch { .. } | Fault::Pull { .. })
+    });
     let exit = if all_io { Exit::Unexpected } else { Exit::InvalidInput };
     Stop { exit, problems: error.problems() }
 }
@@ -150,6 +201,47 @@ fn open_key(path: &Path) -> Result<SigningKey, Stop> {
         };
         Stop::one(Exit::InvalidInput, problem.hint(hint))
     })
+}
+
+fn run_create(global: &Global, args: &Create) -> Result<Exit, Stop> {
+    let here = match std::env::consts::ARCH {
+        "x86_64" => Some(Architecture::Amd64),
+        "aarch64" => Some(Architecture::Arm64),
+        _ => None,
+    };
+    let Some(architecture) = args.arch.or(here) else {
+        let problem = Problem::new("which machine the bundle is for has to be said");
+        return Err(Stop::one(Exit::Usage, problem.hint("--arch amd64 or --arch arm64")));
+    };
+    let extra_ca_pem = match &args.ca_file {
+        None => None,
+        Some(file) => Some(std::fs::read(file).map_err(|e| {
+            let problem = Problem::from_error("the CA file cannot be read", &e);
+            Stop::one(Exit::InvalidInput, problem.at(file.display().to_string()))
+        })?),
+    };
+    let options = ClientOptions {
+        mirrors: args.mirror.iter().cloned().collect(),
+        extra_ca_pem,
+        ..ClientOptions::default()
+    };
+    let client = Client::new(options).map_err(|e| {
+        let problem = Problem::from_error("the CA file holds no certificates", &e);
+        Stop::one(Exit::InvalidInput, problem)
+    })?;
+    let key = open_key(&args.target.key)?;
+    let request = CreateRequest {
+        kubernetes: args.kubernetes_version,
+        architecture,
+        out: &args.target.out,
+        key: &key,
+        versions: &args.component.iter().cloned().collect(),
+        manifests: &args.manifest,
+        images: &args.image,
+        created: Clock::System.now(),
+    };
+    let bundle = create(&request, &client, &monitor(global)).map_err(|e| stop(&e))?;
+    made(global, &bundle, &key)
 }
 
 fn run_import(global: &Global, args: &Import) -> Result<Exit, Stop> {
