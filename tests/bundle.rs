@@ -162,6 +162,21 @@ fn the_same_input_gives_the_same_bytes() {
     }
 }
 
+/// What format 1 is on disk. If this fails, old bundles may no longer be read: a new format is due.
+#[test]
+fn bundles_of_format_1_are_read() {
+    let made = made();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bundle-v1");
+    let pinned = fs::read(golden.join("manifest.json")).unwrap();
+    assert_eq!(fs::read(made.out().join("manifest.json")).unwrap(), pinned);
+    // Signed by a key that is gone.
+    fs::copy(golden.join("manifest.json.sig"), made.out().join("manifest.json.sig")).unwrap();
+    let signer: SignerKey =
+        fs::read_to_string(golden.join("signer.pub")).unwrap().trim_end().parse().unwrap();
+    exactly(&made.problems(), &["not trusted"]);
+    Bundle::open(&made.out(), &[signer]).unwrap();
+}
+
 #[test]
 fn openssh_accepts_the_signature_and_refuses_another_text() {
     let made = made();
@@ -645,6 +660,11 @@ fn a_new_bundle_replaces_an_old_one_and_nothing_else() {
     write(&home.join("letter"), "dear");
     exactly(&texts(run_import(&from, &home, &key)), &["is there and is no bundle"]);
     assert_eq!(fs::read(home.join("letter")).unwrap(), b"dear");
+    let partial = made.dir.path().join("new.partial");
+    write(&partial.join("letter"), "dear");
+    let all = texts(run_import(&from, &made.dir.path().join("new"), &key)).join("\n");
+    assert!(all.contains("new.partial is there and is no bundle"), "{all}");
+    assert_eq!(fs::read(partial.join("letter")).unwrap(), b"dear");
 }
 
 #[test]

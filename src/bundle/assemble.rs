@@ -43,32 +43,40 @@ impl Assembly {
             Ok(m) if m.is_dir() && is_empty(out) => {}
             Ok(_) => return Err(Fault::Occupied(out.to_owned())),
         }
-        let mut name = out.file_name().map(ToOwned::to_owned).ok_or_else(|| {
-            Fault::io("written", out)(io::Error::other("it has no name of its own"))
-        })?;
-        name.push(".partial");
-        let partial = out.with_file_name(name);
+        let partial = beside(out, ".partial")?;
         if let Some(parent) = partial.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(Fault::io("created", parent))?;
         }
         let lock = lock(&partial)?;
-        let assembly = Self { out: out.to_owned(), partial, lock, finished: false };
-        assembly.clear().map_err(Fault::io("cleared", &assembly.partial))?;
+        let mut assembly = Self { out: out.to_owned(), partial, lock, finished: false };
+        if !assembly.clear().map_err(Fault::io("cleared", &assembly.partial))? {
+            // Somebody else's: not for us to remove.
+            assembly.finished = true;
+            return Err(Fault::Occupied(assembly.partial.clone()));
+        }
         let files = assembly.partial.join(FILES);
         make_directory(&files).map_err(Fault::io("created", &files))?;
         Ok(assembly)
     }
 
-    fn clear(&self) -> io::Result<()> {
+    /// Removes what an interrupted run has left. False if there is anything else: then nothing is.
+    fn clear(&self) -> io::Result<bool> {
+        let mut ours = Vec::new();
         for entry in std::fs::read_dir(&self.partial)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                std::fs::remove_dir_all(entry.path())?;
+            if ![FILES, MANIFEST, SIGNATURE].iter().any(|name| entry.file_name() == *name) {
+                return Ok(false);
+            }
+            ours.push((entry.path(), entry.file_type()?));
+        }
+        for (path, kind) in ours {
+            if kind.is_dir() {
+                std::fs::remove_dir_all(path)?;
             } else {
-                std::fs::remove_file(entry.path())?;
+                std::fs::remove_file(path)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Where a file lies meanwhile.
@@ -172,6 +180,15 @@ impl Drop for Assembly {
             let _ = std::fs::remove_dir_all(&self.partial);
         }
     }
+}
+
+/// OUT with an ending to its name.
+pub(super) fn beside(out: &Path, ending: &str) -> Result<PathBuf, Fault> {
+    let name = out.file_name().map(ToOwned::to_owned);
+    let mut name = name
+        .ok_or_else(|| Fault::io("written", out)(io::Error::other("it has no name of its own")))?;
+    name.push(ending);
+    Ok(out.with_file_name(name))
 }
 
 fn is_empty(directory: &Path) -> bool {

@@ -2,7 +2,6 @@
 //! imported like any other directory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -14,11 +13,13 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
+use super::assemble::beside;
+use super::component::{COMPONENTS, ComponentRow};
 use super::fault::{BundleError, Fault};
 use super::fetch::{Client, Download, FILE_LIMIT, FetchError};
 use super::import::{ImportRequest, import};
 use super::layout::{VERSIONS, check_version};
-use super::model::{Architecture, COMPONENTS, ComponentRow, FilePath, Kind, Sha256Hex};
+use super::model::{Architecture, FilePath, Kind, Sha256Hex};
 use super::registry::{self, Reference};
 use super::sign::SigningKey;
 use super::sources::{Content, SOURCES, Source, default_versions, fill};
@@ -404,9 +405,7 @@ struct Workshop {
 
 impl Workshop {
     fn open(out: &Path) -> Result<Self, Fault> {
-        let mut name: OsString = out.file_name().map(ToOwned::to_owned).unwrap_or_default();
-        name.push(".download");
-        let dir = out.with_file_name(name);
+        let dir = beside(out, ".download")?;
         std::fs::create_dir_all(&dir).map_err(Fault::io("created", &dir))?;
         let lock = File::open(&dir).map_err(Fault::io("opened", &dir))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
@@ -461,7 +460,9 @@ impl Workshop {
     }
 
     fn remove(self) {
-        // What stays costs only room.
-        let _ = std::fs::remove_dir_all(&self.dir);
+        // What stays costs only room. Files of others stay in any case.
+        let _ = std::fs::remove_dir_all(self.input());
+        let _ = std::fs::remove_dir_all(self.fetched());
+        let _ = std::fs::remove_dir(&self.dir);
     }
 }

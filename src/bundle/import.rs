@@ -10,15 +10,16 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::assemble::Assembly;
+use super::component::ComponentRow;
 use super::fault::{BundleError, Fault};
 use super::image;
 use super::layout::{self, Layout, VERSIONS};
 use super::model::{
-    ADD_ON, Architecture, Component, ComponentRow, FORMAT, File, FilePath, IMPORTED, Kind,
-    MANIFEST, Manifest,
+    ADD_ON, Architecture, Component, FORMAT, File, FilePath, IMPORTED, Kind, MANIFEST, Manifest,
 };
+use super::rules::check_manifest;
 use super::sign::SigningKey;
-use super::verify::{Bundle, check_manifest};
+use super::verify::Bundle;
 use crate::event::{Event, Sink};
 
 /// What to import.

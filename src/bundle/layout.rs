@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
+use super::component::{COMPONENTS, ComponentRow};
 use super::fault::Fault;
-use super::model::{COMPONENTS, ComponentRow, FilePath, Kind};
+use super::model::{FilePath, Kind};
 use crate::inventory::{KubernetesVersion, diagnostic::nearest};
 
 /// Name of the file with the versions.

@@ -13,6 +13,7 @@
 //! refused too.
 
 mod assemble;
+pub mod component;
 pub mod create;
 pub mod fault;
 pub mod fetch;
@@ -21,18 +22,19 @@ pub mod import;
 pub mod layout;
 pub mod model;
 pub mod registry;
+mod rules;
 pub mod sign;
 pub mod sources;
 mod tree;
 pub mod verify;
 
+pub use component::{COMPONENTS, ComponentRow};
 pub use create::{CreateRequest, create};
 pub use fault::{BundleError, Fault};
 pub use fetch::{Client, ClientOptions, FetchError};
 pub use import::{ImportRequest, import};
 pub use model::{
-    Architecture, COMPONENTS, Component, DEFAULT_DIR, File, FilePath, Kind, Manifest, Mode,
-    Sha256Hex,
+    Architecture, Component, DEFAULT_DIR, File, FilePath, Kind, Manifest, Mode, Sha256Hex,
 };
 pub use registry::Reference;
 pub use sign::SigningKey;

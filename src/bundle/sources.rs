@@ -181,7 +181,7 @@ pub fn default_versions(kubernetes: KubernetesVersion) -> Vec<(&'static str, Str
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::model::{COMPONENTS, ComponentRow};
+    use super::super::component::{COMPONENTS, ComponentRow};
     use super::*;
 
     #[test]

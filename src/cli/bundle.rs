@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -146,7 +145,7 @@ pub struct Target {
 /// What `bundle verify` takes.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
-    /// Directory of the bundle; that of the inventory if absent.
+    /// Directory of the bundle. If absent: that of the inventory, or with --signer the usual one.
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Public key that may have signed it, as in a .pub file. Several times for several keys;
@@ -185,13 +184,8 @@ fn stop(error: &BundleError) -> Stop {
 }
 
 fn open_key(path: &Path) -> Result<SigningKey, Stop> {
-    let ask = || {
-        if !std::io::stdin().is_terminal() && !std::io::stderr().is_terminal() {
-            return Err(std::io::Error::other("there is no terminal"));
-        }
-        let prompt = format!("Passphrase of {}: ", path.display());
-        rpassword::prompt_password(prompt).map(Secret::new)
-    };
+    let prompt = format!("Passphrase of {}: ", path.display());
+    let ask = || rpassword::prompt_password(&prompt).map(Secret::new);
     SigningKey::read(path, &ask).map_err(|fault| {
         let problem = Problem::from_error("the bundle cannot be signed", &fault);
         let problem = problem.left("nothing was written");
