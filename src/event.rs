@@ -33,6 +33,14 @@ pub enum Event {
         /// For what.
         what: String,
     },
+    /// An object of the cluster's API was changed, or could not be.
+    Object {
+        /// The change.
+        what: String,
+        /// Why it was not made.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    },
     /// Bytes are read, written or fetched on the operator's side.
     Transfer {
         /// Which, as in `kubelet`.

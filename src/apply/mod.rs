@@ -6,6 +6,7 @@
 //! decision; and the controller believes only the state that the node itself reports.
 
 pub mod api;
+pub mod cluster;
 pub mod execute;
 pub mod gate;
 pub mod payload;

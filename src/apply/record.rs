@@ -81,6 +81,14 @@ pub enum Line {
         /// Cluster name.
         cluster: String,
     },
+    /// An object of the cluster's API was changed, or could not be.
+    Object {
+        /// The change.
+        change: crate::plan::cluster::ApiChange,
+        /// Why it was not made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    },
     /// A transaction begins on a node. Written before the node is sent anything.
     Transaction {
         /// The node.

@@ -8,12 +8,15 @@ use super::exit::Exit;
 use super::output::{pretty, print};
 use super::pipeline::{self, Fleet, PkiUse, Reach};
 use super::run::Stop;
-use crate::apply::record::{Journal, Outcome, Outcomes, RecordError, RunLock};
+use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunLock};
 use crate::apply::{Controls, execute};
 use crate::clock::Clock;
 use crate::desired::Phase;
 use crate::error::Problem;
+use crate::event::{Event, Sink as _};
+use crate::inventory::Role;
 use crate::plan::Plan;
+use crate::plan::cluster::ApiChange;
 use crate::plan::text::{Detail, render};
 use crate::report::{Monitor, runs};
 
@@ -71,11 +74,17 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     for line in fleet.settle(inventory) {
         eprintln!("{line}");
     }
-    let (plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
+    let (mut plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
+    let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
+    let api = pipeline::api_access(inventory, &material);
+    if let Some(access) = &api {
+        let (with_objects, problem) = pipeline::plan_objects(inventory, plan, &mut fleet, access);
+        plan = with_objects;
+        problems.extend(problem);
+    }
     if let Some(saved) = &saved {
         same(saved, &plan, &fleet)?;
     }
-    let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
     if plan.is_empty() {
         for problem in &problems {
             eprintln!("{problem}");
@@ -101,7 +110,6 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         Format::Json => Monitor::for_machines(),
     };
     let etcd = pipeline::etcd_access(inventory, &material);
-    let api = pipeline::api_access(inventory, &material);
     let mut controls = Controls {
         plan: &plan,
         desired: &desired,
@@ -140,6 +148,25 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     } else {
         execute(&controls, fleet.into_sessions()).map_err(record_stop)?
     };
+    let members: Vec<_> = inventory
+        .with_role(Role::ControlPlane)
+        .filter(|n| plan.nodes.contains_key(&n.name))
+        .filter(|n| outcomes.get(&n.name).is_none_or(|p| p.values().all(Outcome::is_good)))
+        .collect();
+    if let Some(access) = api.as_ref().filter(|_| plan.has_members() || !plan.api.is_empty()) {
+        let mut fleet = pipeline::look(inventory, &members, &dialer);
+        let mut record = Ok(());
+        let mut said = |change: &ApiChange, result: &Result<(), String>| {
+            let problem = result.as_ref().err().cloned();
+            monitor.send(Event::Object { what: change.to_string(), problem: problem.clone() });
+            let line = Line::Object { change: change.clone(), problem };
+            if let Err(e) = journal.write(&line) {
+                record = Err(e);
+            }
+        };
+        problems.extend(pipeline::apply_objects(inventory, &plan, &mut fleet, access, &mut said));
+        record.map_err(record_stop)?;
+    }
     drop(monitor);
     finish(global, &journal, &outcomes, problems)
 }

@@ -70,6 +70,15 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     let (plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
     let mut failed: Vec<Problem> = fleet.lost.values().cloned().collect();
+    let plan = match pipeline::api_access(&loaded.inventory, &material) {
+        None => plan,
+        Some(access) => {
+            let (plan, problem) =
+                pipeline::plan_objects(&loaded.inventory, plan, &mut fleet, &access);
+            failed.extend(problem);
+            plan
+        }
+    };
     let mut diffs: BTreeMap<&NodeName, String> = BTreeMap::new();
     if args.diff {
         for (name, node) in plan.nodes.iter().filter(|(_, n)| !n.transactions.is_empty()) {

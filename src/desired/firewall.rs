@@ -22,7 +22,6 @@ pub(super) const ETCD_CLIENT: u16 = 2379;
 /// See [`ETCD_CLIENT`].
 pub(super) const ETCD_PEER: u16 = 2380;
 const KUBELET: u16 = 10250;
-const KUBE_PROXY_HEALTH: u16 = 10256;
 /// Default of the API server's `--service-node-port-range`.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// What the usual CNIs speak between nodes: Geneve, VXLAN (IANA's and Linux' port), WireGuard.
@@ -168,10 +167,6 @@ fn table(context: &Context<'_>, made: Made<'_>) -> Firewall {
     if kubelet {
         input.extend(rules(&planes, Protocol::Tcp, &[KUBELET], "kubelet, API servers"));
         input.extend(rules(&pods, Protocol::Tcp, &[KUBELET], "kubelet, metrics from pods"));
-        if !everyone {
-            let health = [KUBE_PROXY_HEALTH];
-            input.extend(rules(&admins, Protocol::Tcp, &health, "kube-proxy health"));
-        }
         if inventory.runtime.cni == Cni::None {
             input.extend(rules(&nodes, Protocol::Tcp, &CNI_TCP, "CNI between nodes"));
             input.extend(rules(&nodes, Protocol::Udp, &CNI_UDP, "CNI between nodes"));

@@ -21,6 +21,9 @@ const POD_ROUTES: &str = "/etc/systemd/system/kubastion-pod-routes.service";
 const CONTROLS: &[&str] = &["containerd-config-permissions", "containerd-runtime-hardening"];
 const CONFLIST: &str = "/etc/cni/net.d/10-kubastion.conflist";
 const CNI: &[&str] = &["files-cni"];
+/// Leases of the bridge network, by its name in the configuration.
+const LEASES: [&str; 3] =
+    ["/var/lib/cni", "/var/lib/cni/networks", "/var/lib/cni/networks/kubastion"];
 
 /// Image of the pod sandbox by Kubernetes minor, as kubeadm has it.
 const SANDBOX: [(std::ops::RangeInclusive<u16>, &str); 2] =
@@ -83,6 +86,10 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
         let routes = subnets.iter().map(default);
         Ok(BridgeNetwork { routes: Text::all(routes), subnets: Text::all(&subnets) })
     });
+    // host-local makes them as the umask of the runtime says, which is not for it to choose.
+    for path in LEASES {
+        sink.directory(CNI, path, Access::root(0o700));
+    }
     sink.template(CNI, POD_ROUTES, |_| Ok(PodRoutes { routes: routes(context)? }));
     sink.unit(
         CNI,

@@ -57,11 +57,14 @@ for c in $commands; do ! have "$c" || echo "$c"; done
 # What a package manager installed is asked of it below, which costs less than starting programs.
 echo @versions
 for c in containerd etcd; do
-    case $(command -v $c) in
-    /usr/local/* | /opt/*)
-        v=$($c --version 2>/dev/null) && printf '%s %s\n' $c "${v%%"$nl"*}"
-        ;;
-    esac
+    # What was put beside a package comes before it, as in systemd's own search path.
+    for p in "/usr/local/bin/$c" "$(command -v $c)"; do
+        case $p in
+        /usr/local/* | /opt/*)
+            [ -x "$p" ] && v=$("$p" --version 2>/dev/null) && printf '%s %s\n' $c "${v%%"$nl"*}" && break
+            ;;
+        esac
+    done
 done
 
 echo @swaps

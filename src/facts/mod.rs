@@ -4,6 +4,7 @@
 //! [`NodeFacts`]. What a node did not answer is an error, never a default.
 
 mod batch;
+pub mod cluster;
 mod extras;
 pub mod model;
 pub mod parse;

@@ -102,6 +102,7 @@ pub struct NodeFacts {
     /// Installed versions of the watched packages; absent means not installed.
     pub packages: BTreeMap<String, String>,
     /// Those of the watched image archives whose images are all in containerd.
+    #[serde(default)]
     pub images: BTreeSet<String>,
     /// State of the watched units.
     pub units: BTreeMap<String, UnitFacts>,

@@ -66,25 +66,38 @@ fn software(bundle: &LabBundle) -> String {
 /// Days that a lab's exceptions hold. A lab is not meant to grow old.
 const EXCEPTION_DAYS: i64 = 90;
 
-/// What the packages of Debian 12 cannot fulfil; the lab says so as an operator would.
+/// What a lab cannot fulfil, and why: it says so as an operator would.
 fn exceptions(state: &State) -> String {
     let Ok(created) = OffsetDateTime::parse(&state.created, &Rfc3339) else {
         return String::new();
     };
-    if state.bundle.is_some() || !state.rootfs.to_string_lossy().contains("bookworm") {
-        return String::new();
-    }
     let expires = created.saturating_add(Duration::days(EXCEPTION_DAYS)).date();
-    format!(
-        "\
-hardening:
-  exceptions:
-    - control: containerd-runtime-hardening
-      reason: Debian 12 packages containerd 1.6; Kubernetes wants a newer one before it is installed
-      owner: whoever made this lab
-      expires: {expires}
-"
-    )
+    let debian_12 = state.rootfs.to_string_lossy().contains("bookworm");
+    let rows = [
+        (
+            state.bundle.is_none() && debian_12,
+            "containerd-runtime-hardening",
+            "Debian 12 packages containerd 1.6; Kubernetes wants a newer one before it is installed",
+        ),
+        (
+            state.bundle.is_some(),
+            "kubelet-protect-kernel-defaults",
+            "the nodes are containers, whose kernel settings are their host's",
+        ),
+        (
+            state.bundle.is_some(),
+            "network-cni-with-policies",
+            "the bridge network of a lab enforces no policies",
+        ),
+    ];
+    let mut text = String::new();
+    for (control, reason) in rows.iter().filter(|r| r.0).map(|r| (r.1, r.2)) {
+        let _ = write!(
+            text,
+            "    - control: {control}\n      reason: {reason}\n      owner: whoever made this lab\n      expires: {expires}\n"
+        );
+    }
+    if text.is_empty() { text } else { format!("hardening:\n  exceptions:\n{text}") }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! refuses if the id has changed.
 
 pub mod changes;
+pub mod cluster;
 pub mod diff;
 pub mod model;
 pub mod order;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::cluster::ApiChange;
 use crate::desired::{Access, Blob, OnChange, Phase, Start, Way, hex};
 use crate::inventory::NodeName;
 
@@ -30,6 +31,10 @@ pub struct Plan {
     pub nodes: BTreeMap<NodeName, NodePlan>,
     /// Order of the work: stages one after another, each with its nodes.
     pub stages: Vec<Stage>,
+    /// Changes of objects of the cluster's API, after the nodes. For a cluster that is started by this
+    /// plan they are not known yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api: Vec<ApiChange>,
 }
 
 /// What is to be done on one node.
@@ -261,6 +266,7 @@ impl Plan {
             inventory_sha256,
             nodes,
             stages,
+            api: Vec::new(),
         };
         plan.id = plan.digest();
         plan
@@ -273,9 +279,23 @@ impl Plan {
         hex(&Sha256::digest(&bytes))
     }
 
+    /// The plan with changes of API objects.
+    #[must_use]
+    pub fn with_api(mut self, api: Vec<ApiChange>) -> Self {
+        self.api = api;
+        self.id = self.digest();
+        self
+    }
+
     /// Whether anything is to be done.
     pub fn is_empty(&self) -> bool {
-        self.nodes.values().all(|n| n.transactions.is_empty())
+        self.nodes.values().all(|n| n.transactions.is_empty()) && self.api.is_empty()
+    }
+
+    /// Whether a node becomes part of the cluster, or has its components configured anew.
+    pub fn has_members(&self) -> bool {
+        let steps = self.nodes.values().flat_map(|n| &n.transactions).flat_map(|t| &t.steps);
+        steps.into_iter().any(|a| matches!(a.step, Step::Member { .. }))
     }
 
     /// Number of steps on all nodes.

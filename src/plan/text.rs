@@ -41,7 +41,13 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
             let _ = write!(out, "\n{}\n{text}", names.join(", "));
         }
     }
-    if !plan.is_empty() {
+    if !plan.api.is_empty() {
+        let _ = writeln!(out, "\ncluster");
+        for change in &plan.api {
+            let _ = writeln!(out, "  {change}");
+        }
+    }
+    if !plan.stages.is_empty() {
         let _ = writeln!(out, "\nOrder");
         for (i, stage) in plan.stages.iter().enumerate() {
             let groups: Vec<String> = stage
@@ -107,6 +113,7 @@ fn heading(t: &Transaction) -> String {
 /// Counts by kind, and by name what people ask about first: restarts, packages, firewall.
 fn summary(t: &Transaction) -> Vec<String> {
     let (mut files, mut new, mut directories, mut modes, mut sysctls) = (0, 0, 0, 0, 0);
+    let (mut programs, mut program_bytes, mut archives, mut archive_bytes) = (0, 0, 0, 0);
     let mut lines = Vec::new();
     let mut restarts = Vec::new();
     for a in &t.steps {
@@ -121,6 +128,14 @@ fn summary(t: &Transaction) -> Vec<String> {
             Step::Unit { name, run: Some(true), change: OnChange::Restart, .. } => {
                 restarts.push(name.as_str());
             }
+            Step::Program { blob, .. } => {
+                programs += 1;
+                program_bytes += blob.size;
+            }
+            Step::Images { archive, .. } => {
+                archives += 1;
+                archive_bytes += archive.size;
+            }
             Step::Arm { .. } | Step::DaemonReload | Step::CheckSshd | Step::Verify => {}
             other => lines.push(other.to_string()),
         }
@@ -133,6 +148,9 @@ fn summary(t: &Transaction) -> Vec<String> {
     };
     count(files, format!("{files} files ({new} new)"));
     count(directories, format!("{directories} directories"));
+    let mb = |bytes: u64| bytes.div_ceil(1_000_000);
+    count(programs, format!("{programs} programs of the bundle ({} MB)", mb(program_bytes)));
+    count(archives, format!("{archives} archives of images ({} MB)", mb(archive_bytes)));
     count(modes, format!("{modes} owners or modes"));
     count(sysctls, format!("{sysctls} kernel settings"));
     if !counts.is_empty() {

@@ -75,6 +75,7 @@ impl Sink for Monitor {
                     Event::TransferEnd { what, how, good } => {
                         format!("{what}: {}", ending(how, *good))
                     }
+                    Event::Object { what, problem } => object(what, problem.as_deref()),
                 };
                 let _ = writeln!(std::io::stderr().lock(), "{line}");
             }
@@ -90,8 +91,21 @@ fn ending(how: &str, good: bool) -> String {
     if good { how.to_owned() } else { format!("FAILED: {how}") }
 }
 
+fn object(what: &str, problem: Option<&str>) -> String {
+    match problem {
+        None => format!("cluster: {what}"),
+        Some(why) => format!("cluster: FAILED: {what}: {why}"),
+    }
+}
+
 fn draw(all: &MultiProgress, bars: &mut BTreeMap<Subject, ProgressBar>, event: &Event) {
+    if let Event::Object { what, problem } = event {
+        // Nobody to tell if standard error is closed.
+        let _ = all.println(object(what, problem.as_deref()));
+        return;
+    }
     let (subject, template) = match event {
+        Event::Object { .. } => return,
         Event::Begin { node, .. }
         | Event::Step { node, .. }
         | Event::Waiting { node, .. }
@@ -127,6 +141,7 @@ fn draw(all: &MultiProgress, bars: &mut BTreeMap<Subject, ProgressBar>, event: &
             bar.set_position(*number as u64);
             bar.set_message(what.clone());
         }
+        Event::Object { .. } => {}
         Event::Waiting { what, .. } => bar.set_message(format!("waiting for {what}")),
         Event::Transfer { done_bytes, total_bytes, .. } => {
             bar.set_length(total_bytes.unwrap_or(*done_bytes));

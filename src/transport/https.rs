@@ -34,6 +34,9 @@ pub struct TlsClient<'a> {
     pub ciphers: Option<&'a str>,
 }
 
+/// The list of all pods of a large cluster takes some megabytes.
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+
 /// How a TLS exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
@@ -57,7 +60,7 @@ pub enum HttpsError {
 pub struct HttpAnswer {
     /// Status code.
     pub status: u16,
-    /// Body, 1 MiB at most.
+    /// Body, 64 MiB at most.
     pub body: Vec<u8>,
     /// The server's certificate, DER.
     pub server_certificate: Vec<u8>,
@@ -128,14 +131,16 @@ pub fn request(
         tls.ssl().peer_certificate().and_then(|c| c.to_der().ok()).unwrap_or_default();
     let body = json.unwrap_or("");
     let host = super::address(client.server, 443);
+    // RFC 7396; what Kubernetes takes a plain JSON body of a PATCH for is an error.
+    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
     let text = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
         host.trim_end_matches(":443"),
         body.len()
     );
     tls.write_all(text.as_bytes()).and_then(|()| tls.flush()).map_err(HttpsError::Closed)?;
     let mut raw = Vec::new();
-    match tls.take(1024 * 1024).read_to_end(&mut raw) {
+    match tls.take(MAX_ANSWER).read_to_end(&mut raw) {
         Ok(_) => {}
         // Some servers close without a close_notify; what came is judged by itself.
         Err(e) if raw.is_empty() => return Err(HttpsError::Closed(e)),

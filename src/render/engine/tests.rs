@@ -87,6 +87,8 @@ fn every_input_names_its_row_and_every_row_its_input() {
         pair::<runtime::Containerd1>(),
         pair::<runtime::Containerd2>(),
         pair::<runtime::RegistryHosts>(),
+        pair::<runtime::ContainerdUnit>(),
+        pair::<runtime::PodRoutes>(),
     ];
     inputs.sort_unstable();
     let rows: Vec<_> =

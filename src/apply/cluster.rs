@@ -1,0 +1,272 @@
+//! Objects of the cluster's API: read for plans and checks, and changed as a plan says.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use openssl::x509::X509Req;
+use serde_json::{Value, json};
+
+use super::api::ApiAccess;
+use crate::facts::cluster::{ClusterFacts, Kind, list, text};
+use crate::inventory::{Inventory, Node, NodeName};
+use crate::plan::cluster::{ANONYMOUS, ApiChange};
+use crate::transport::Transport;
+
+/// An API server, and the connection over which it is asked.
+pub struct Server<'a> {
+    /// The connection to its node.
+    pub through: &'a mut dyn Transport,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whom it is asked as.
+    pub access: &'a ApiAccess,
+}
+
+impl Server<'_> {
+    fn json(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        self.access.json(self.through, self.address, method, path, body)
+    }
+
+    /// A request that may find nothing: `None` for 404.
+    fn maybe(&mut self, method: &str, path: &str) -> Result<Option<Value>, String> {
+        let answer = self.access.ask(self.through, self.address, method, path, None)?;
+        match answer.status {
+            404 => Ok(None),
+            200..300 => serde_json::from_slice(&answer.body)
+                .map(Some)
+                .map_err(|e| format!("{method} {path}: {e}")),
+            status => Err(format!("{method} {path} answers {status}")),
+        }
+    }
+
+    /// Reads lists of objects. What cannot be read is said so in the facts.
+    pub fn facts(&mut self, kinds: &[Kind]) -> ClusterFacts {
+        let mut facts = ClusterFacts::default();
+        for kind in kinds {
+            let read = self
+                .json("GET", kind.path(), None)
+                .and_then(|mut list| facts.insert(*kind, &mut list));
+            if let Err(why) = read {
+                facts.unread.insert(*kind, why);
+            }
+        }
+        facts
+    }
+
+    /// Carries one change out. Doing it twice does no harm.
+    ///
+    /// # Errors
+    /// What the API server said, or why the object is not what the plan took it for.
+    pub fn change(&mut self, inventory: &Inventory, change: &ApiChange) -> Result<(), String> {
+        match change {
+            ApiChange::DeleteToken { name } => {
+                let path = format!("/api/v1/namespaces/kube-system/secrets/{}", segment(name)?);
+                self.maybe("DELETE", &path).map(|_| ())
+            }
+            ApiChange::DeleteRoleBinding { namespace, name } => {
+                let path = format!(
+                    "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings/{}",
+                    segment(namespace)?,
+                    segment(name)?
+                );
+                self.maybe("DELETE", &path).map(|_| ())
+            }
+            ApiChange::KeepSubjects { name, .. } => self.drop_anonymous(name),
+            ApiChange::Approve { name, node } => self.approve(inventory, name, node),
+            ApiChange::Label { node, labels } => {
+                let body = json!({"metadata": {"labels": labels}});
+                let path = format!("/api/v1/nodes/{}", segment(node.as_str())?);
+                self.json("PATCH", &path, Some(&body)).map(|_| ())
+            }
+        }
+    }
+
+    fn drop_anonymous(&mut self, name: &str) -> Result<(), String> {
+        let path =
+            format!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{}", segment(name)?);
+        let Some(binding) = self.maybe("GET", &path)? else { return Ok(()) };
+        let subjects: Vec<&Value> = list(&binding, "/subjects")
+            .iter()
+            .filter(|s| !ANONYMOUS.contains(&text(s, "/name")))
+            .collect();
+        let body = json!({
+            // Without the annotation, the API server puts the subjects of its own bindings back when it
+            // starts (RBAC documentation, "Auto-reconciliation").
+            "metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}},
+            "subjects": subjects,
+        });
+        self.json("PATCH", &path, Some(&body)).map(|_| ())
+    }
+
+    fn approve(
+        &mut self,
+        inventory: &Inventory,
+        name: &str,
+        node: &NodeName,
+    ) -> Result<(), String> {
+        let path =
+            format!("/apis/certificates.k8s.io/v1/certificatesigningrequests/{}", segment(name)?);
+        let Some(mut request) = self.maybe("GET", &path)? else { return Ok(()) };
+        let node = inventory.nodes.iter().find(|n| n.name == *node);
+        let node = node.ok_or("the inventory has no such node")?;
+        says_what_the_inventory_says(&request, node)?;
+        let condition = json!({
+            "type": "Approved", "status": "True", "reason": "KubastionInventory",
+            "message": "requester, names and addresses are those of the inventory",
+        });
+        request["status"]["conditions"] = json!([condition]);
+        self.json("PUT", &format!("{path}/approval"), Some(&request)).map(|_| ())
+    }
+}
+
+/// A name as a part of a path. Names of objects never need escaping
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>); RBAC allows `:`.
+fn segment(name: &str) -> Result<&str, String> {
+    let plain = !name.is_empty()
+        && !matches!(name, "." | "..")
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
+    if plain { Ok(name) } else { Err(format!("{name:?} is no name of an object")) }
+}
+
+/// Whether a request for a serving certificate is from the node's kubelet and would say nothing that
+/// the inventory does not (Kubernetes documentation, "Kubelet TLS bootstrapping").
+fn says_what_the_inventory_says(request: &Value, node: &Node) -> Result<(), String> {
+    use base64::prelude::*;
+    let user = format!("system:node:{}", node.name);
+    if text(request, "/spec/signerName") != "kubernetes.io/kubelet-serving"
+        || text(request, "/spec/username") != user
+    {
+        return Err(format!("the request is not one of {} for a serving certificate", node.name));
+    }
+    let usages: BTreeSet<&str> =
+        list(request, "/spec/usages").iter().filter_map(Value::as_str).collect();
+    let allowed = BTreeSet::from(["digital signature", "key encipherment", "server auth"]);
+    if !usages.is_subset(&allowed) || !usages.contains("server auth") {
+        return Err(format!("it asks for the usages {usages:?}"));
+    }
+    let pem = BASE64_STANDARD.decode(text(request, "/spec/request")).map_err(|e| e.to_string())?;
+    let csr = X509Req::from_pem(&pem).map_err(|e| format!("its request cannot be read: {e}"))?;
+    let key = csr.public_key().map_err(|e| format!("its key cannot be read: {e}"))?;
+    if !csr.verify(&key).unwrap_or(false) {
+        return Err("its request is not signed by its own key".into());
+    }
+    let mut subject: Vec<(String, String)> = csr
+        .subject_name()
+        .entries()
+        .map(|e| {
+            let value = e.data().to_string().unwrap_or_default();
+            (e.object().nid().short_name().unwrap_or_default().to_owned(), value)
+        })
+        .collect();
+    subject.sort();
+    let wanted = [("CN".to_owned(), user), ("O".to_owned(), "system:nodes".to_owned())];
+    if subject != wanted {
+        return Err(format!("its subject is {subject:?}"));
+    }
+    let names = subject_alt_names(&csr)?;
+    for name in &names {
+        let known = match name {
+            AltName::Dns(dns) => *dns == node.name.as_str(),
+            AltName::Ip(ip) => node.addresses.contains(ip),
+            AltName::Other => false,
+        };
+        if !known {
+            return Err(format!(
+                "it asks for {name:?}, which is not {} in the inventory",
+                node.name
+            ));
+        }
+    }
+    if names.is_empty() { Err("it asks for no name".into()) } else { Ok(()) }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum AltName {
+    Dns(String),
+    Ip(IpAddr),
+    Other,
+}
+
+fn subject_alt_names(csr: &X509Req) -> Result<Vec<AltName>, String> {
+    // The request's extensions as a certificate would carry them: openssl reads names only there.
+    let extensions = match csr.extensions() {
+        Ok(e) => e,
+        Err(_) => return Ok(Vec::new()),
+    };
+    let mut builder = openssl::x509::X509Builder::new().map_err(|e| e.to_string())?;
+    for extension in extensions {
+        builder.append_extension2(&extension).map_err(|e| e.to_string())?;
+    }
+    let certificate = builder.build();
+    let Some(names) = certificate.subject_alt_names() else { return Ok(Vec::new()) };
+    Ok(names
+        .iter()
+        .map(|n| {
+            if let Some(dns) = n.dnsname() {
+                return AltName::Dns(dns.to_owned());
+            }
+            match n.ipaddress() {
+                Some([a, b, c, d]) => AltName::Ip(IpAddr::from([*a, *b, *c, *d])),
+                Some(bytes) => {
+                    <[u8; 16]>::try_from(bytes).map_or(AltName::Other, |b| AltName::Ip(b.into()))
+                }
+                None => AltName::Other,
+            }
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::prelude::*;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::*;
+
+    fn node() -> Node {
+        serde_yaml::from_str("{name: w1, addresses: [10.0.0.2], roles: [worker]}").unwrap()
+    }
+
+    fn request(names: &[&str], cn: &str, o: &str, usages: &[&str]) -> Value {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, o);
+        params.distinguished_name.push(DnType::CommonName, cn);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+        json!({"spec": {
+            "signerName": "kubernetes.io/kubelet-serving", "username": "system:node:w1",
+            "usages": usages, "request": BASE64_STANDARD.encode(pem),
+        }})
+    }
+
+    #[test]
+    fn only_a_request_that_says_what_the_inventory_says_is_approved() {
+        let usages = ["digital signature", "server auth"];
+        let judge = |names: &[&str], cn: &str, o: &str, usages: &[&str]| {
+            says_what_the_inventory_says(&request(names, cn, o, usages), &node())
+        };
+        let good = ("system:node:w1", "system:nodes");
+        assert_eq!(judge(&["w1", "10.0.0.2"], good.0, good.1, &usages), Ok(()));
+        assert!(
+            judge(&["w1", "10.0.0.9"], good.0, good.1, &usages).unwrap_err().contains("10.0.0.9")
+        );
+        assert!(judge(&["kubernetes"], good.0, good.1, &usages).is_err());
+        assert!(judge(&[], good.0, good.1, &usages).is_err());
+        assert!(judge(&["w1"], "system:node:cp1", good.1, &usages).is_err());
+        assert!(judge(&["w1"], good.0, "system:masters", &usages).is_err());
+        assert!(judge(&["w1"], good.0, good.1, &["client auth", "server auth"]).is_err());
+        let mut other = request(&["w1"], good.0, good.1, &usages);
+        other["spec"]["username"] = json!("system:node:cp1");
+        assert!(says_what_the_inventory_says(&other, &node()).is_err());
+    }
+
+    #[test]
+    fn a_name_cannot_lead_to_another_object() {
+        assert!(segment("kubeadm:bootstrap-signer-clusterinfo").is_ok());
+        for bad in ["", "..", "a/b", "a?b", "a%2fb", "a b"] {
+            assert!(segment(bad).is_err(), "{bad}");
+        }
+    }
+}

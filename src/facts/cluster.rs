@@ -1,0 +1,182 @@
+//! What the cluster's API holds, as far as plans and checks depend on it.
+//!
+//! Objects are kept as the API server sends them; the accessors here say what is read of them. Of
+//! Secrets only those that are join tokens are asked for, and of them only names and expiry are kept.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// A kind of object, and where its list is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `Secret`s of type bootstrap.kubernetes.io/token; without their data.
+    JoinTokens,
+    /// `ConfigMap`s of kube-public and kube-system.
+    ConfigMaps,
+    /// `Role`s.
+    Roles,
+    /// `RoleBinding`s.
+    RoleBindings,
+    /// `ClusterRoleBinding`s.
+    ClusterRoleBindings,
+    /// `CertificateSigningRequest`s.
+    SigningRequests,
+    /// `Node`s.
+    Nodes,
+    /// `Namespace`s.
+    Namespaces,
+    /// `ServiceAccount`s.
+    ServiceAccounts,
+    /// `NetworkPolicy` objects.
+    NetworkPolicies,
+    /// `ResourceQuota`s.
+    ResourceQuotas,
+    /// `LimitRange`s.
+    LimitRanges,
+    /// `Pod`s.
+    Pods,
+    /// `Service`s.
+    Services,
+    /// `MutatingAdmissionPolicy` objects, where the release has them.
+    MutatingPolicies,
+    /// `ValidatingAdmissionPolicy` objects.
+    ValidatingPolicies,
+}
+
+impl Kind {
+    /// Every kind, with the path of its list.
+    pub const ALL: [(Kind, &str); 16] = [
+        (
+            Kind::JoinTokens,
+            "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
+        ),
+        (Kind::ConfigMaps, "/api/v1/configmaps?limit=500"),
+        (Kind::Roles, "/apis/rbac.authorization.k8s.io/v1/roles"),
+        (Kind::RoleBindings, "/apis/rbac.authorization.k8s.io/v1/rolebindings"),
+        (Kind::ClusterRoleBindings, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
+        (Kind::SigningRequests, "/apis/certificates.k8s.io/v1/certificatesigningrequests"),
+        (Kind::Nodes, "/api/v1/nodes"),
+        (Kind::Namespaces, "/api/v1/namespaces"),
+        (Kind::ServiceAccounts, "/api/v1/serviceaccounts"),
+        (Kind::NetworkPolicies, "/apis/networking.k8s.io/v1/networkpolicies"),
+        (Kind::ResourceQuotas, "/api/v1/resourcequotas"),
+        (Kind::LimitRanges, "/api/v1/limitranges"),
+        (Kind::Pods, "/api/v1/pods"),
+        (Kind::Services, "/api/v1/services"),
+        (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),
+        (
+            Kind::ValidatingPolicies,
+            "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+        ),
+    ];
+
+    /// What a plan depends on; checks ask for everything.
+    pub const FOR_A_PLAN: [Kind; 5] = [
+        Kind::JoinTokens,
+        Kind::RoleBindings,
+        Kind::ClusterRoleBindings,
+        Kind::SigningRequests,
+        Kind::Nodes,
+    ];
+
+    /// The path of its list.
+    pub fn path(self) -> &'static str {
+        let row = Self::ALL.iter().find(|(k, _)| *k == self);
+        row.expect("a test walks all kinds").1
+    }
+}
+
+/// What the API answered.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ClusterFacts {
+    /// Objects by kind. A kind that could not be listed is not there: what depends on it is unknown.
+    pub objects: BTreeMap<Kind, Vec<Value>>,
+    /// Why a kind could not be listed.
+    pub unread: BTreeMap<Kind, String>,
+}
+
+impl ClusterFacts {
+    /// Takes a list in.
+    ///
+    /// # Errors
+    /// If the answer is not a list, or not all of one.
+    pub fn insert(&mut self, kind: Kind, list: &mut Value) -> Result<(), String> {
+        if list.pointer("/metadata/continue").and_then(Value::as_str).is_some_and(|c| !c.is_empty())
+        {
+            return Err("the list goes on".into());
+        }
+        let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
+            return Err("the answer has no items".into());
+        };
+        let mut items = items;
+        if kind == Kind::JoinTokens {
+            for item in &mut items {
+                if let Some(object) = item.as_object_mut() {
+                    object.remove("data");
+                }
+            }
+        }
+        self.objects.insert(kind, items);
+        Ok(())
+    }
+
+    /// The objects of a kind, or why they are not known.
+    ///
+    /// # Errors
+    /// Why the list could not be read.
+    pub fn of(&self, kind: Kind) -> Result<&[Value], String> {
+        self.objects.get(&kind).map(Vec::as_slice).ok_or_else(|| {
+            self.unread.get(&kind).cloned().unwrap_or_else(|| "it was not asked for".into())
+        })
+    }
+}
+
+/// `metadata.name`.
+pub fn name(object: &Value) -> &str {
+    object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `metadata.namespace`; empty for an object without one.
+pub fn namespace(object: &Value) -> &str {
+    object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The array at a pointer (RFC 6901), or nothing.
+pub fn list<'v>(object: &'v Value, pointer: &str) -> &'v [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The text at a pointer (RFC 6901), or nothing.
+pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_one_path() {
+        let kinds: BTreeSet<Kind> = Kind::ALL.iter().map(|(k, _)| *k).collect();
+        assert_eq!(kinds.len(), Kind::ALL.len());
+        assert!(kinds.iter().all(|k| k.path().starts_with("/api")));
+    }
+
+    #[test]
+    fn a_token_loses_its_data_and_half_a_list_is_none() {
+        let mut facts = ClusterFacts::default();
+        let mut list =
+            json!({"items": [{"metadata": {"name": "t"}, "data": {"token-secret": "x"}}]});
+        facts.insert(Kind::JoinTokens, &mut list).unwrap();
+        assert!(!facts.of(Kind::JoinTokens).unwrap()[0].to_string().contains("token-secret"));
+        let mut half = json!({"metadata": {"continue": "more"}, "items": []});
+        assert!(facts.insert(Kind::Pods, &mut half).is_err());
+        assert!(facts.insert(Kind::Pods, &mut json!({"kind": "Status"})).is_err());
+        assert!(facts.of(Kind::Pods).is_err());
+    }
+}
