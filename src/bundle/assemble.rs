@@ -175,11 +175,19 @@ impl Assembly {
 
 impl Drop for Assembly {
     fn drop(&mut self) {
+        unlock(&self.lock);
         if !self.finished {
             // What cannot be removed is removed by the next run.
             let _ = std::fs::remove_dir_all(&self.partial);
         }
     }
+}
+
+/// Ends a lock at once. Closing the file is not enough: a process that is being started meanwhile has
+/// it open too, until it runs its program (flock(2): the lock belongs to the open file).
+pub(super) fn unlock(lock: &std::fs::File) {
+    // It ends with the processes at the latest.
+    let _ = lock.unlock();
 }
 
 /// OUT with an ending to its name.

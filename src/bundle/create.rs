@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::assemble::beside;
+use super::assemble::{beside, unlock};
 use super::component::{COMPONENTS, ComponentRow};
 use super::fault::{BundleError, Fault};
 use super::fetch::{Client, Download, FILE_LIMIT, FetchError};
@@ -400,7 +400,7 @@ impl Unpack<'_> {
 struct Workshop {
     dir: PathBuf,
     /// Held while working; the lock goes with the process.
-    _lock: File,
+    lock: File,
 }
 
 impl Workshop {
@@ -413,7 +413,7 @@ impl Workshop {
         // What is fetched is checked again by each run, but nobody else needs to write there.
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))
             .map_err(Fault::io("written", &dir))?;
-        let work = Self { dir, _lock: lock };
+        let work = Self { dir, lock };
         work.make_directories().map_err(Fault::io("written", &work.dir))?;
         Ok(work)
     }
@@ -464,5 +464,28 @@ impl Workshop {
         let _ = std::fs::remove_dir_all(self.input());
         let _ = std::fs::remove_dir_all(self.fetched());
         let _ = std::fs::remove_dir(&self.dir);
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        unlock(&self.lock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_also_while_a_child_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("bundle");
+        let work = Workshop::open(&out).unwrap();
+        assert!(matches!(Workshop::open(&out), Err(Fault::Busy(_))));
+        // As a process does that is started from another thread.
+        let _inherited = work.lock.try_clone().unwrap();
+        drop(work);
+        Workshop::open(&out).unwrap();
     }
 }

@@ -66,7 +66,16 @@ pub(super) enum NewFile {
 }
 
 /// Held while writing; other processes wait outside.
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+pub(super) struct Lock(File);
+
+/// Closing the file is not enough: a process that another thread is starting meanwhile has it open
+/// too, until it runs its program (flock(2): the lock belongs to the open file).
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // It ends with the processes at the latest.
+        let _ = self.0.unlock();
+    }
+}
 
 impl Store {
     /// Checks and opens the store of a cluster. A directory that does not exist is an empty store;
@@ -183,13 +192,14 @@ impl Store {
             .map_err(io_error("opened", &path))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| PkiError::Busy(self.dir.clone()))?;
+        let lock = Lock(file);
         // Under the lock: another process may have made the store since it was opened.
         if self.read_meta()?.is_none() {
             self.initialize(ask)?;
         } else if self.seal.is_none() {
             return Err(PkiError::Busy(self.dir.clone()));
         }
-        Ok(Lock(file))
+        Ok(lock)
     }
 
     fn initialize(&mut self, ask: AskPassphrase<'_>) -> Result<(), PkiError> {
@@ -440,4 +450,24 @@ fn no_follow() -> i32 {
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PkiError {
     move |source| PkiError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_also_while_a_child_has_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || File::create(dir.path().join(LOCK)).unwrap();
+        let is_free = || flock(open(), FlockOperation::NonBlockingLockExclusive).is_ok();
+        let file = open();
+        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let lock = Lock(file);
+        assert!(!is_free());
+        // As a process does that is started from another thread.
+        let _inherited = lock.0.try_clone().unwrap();
+        drop(lock);
+        assert!(is_free());
+    }
 }
