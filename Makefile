@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
 # Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup build demo test lint unit nodes bench clean-lab
+.PHONY: setup build demo test lint nodes e2e bench clean-lab
 
 CARGO ?= cargo
 DEMO_DIR ?= demo
@@ -28,6 +28,11 @@ lint:
 # a machine cannot carry a lab.
 nodes:
 	@sh scripts/test.sh $(CARGO)
+
+# A real Kubernetes cluster on lab nodes, from the bundle in $$KUBASTION_BUNDLE or /var/cache/kubastion/bundle.
+# `make test` includes it where there is one.
+e2e: setup
+	@sh scripts/e2e.sh $(CARGO)
 
 # Side by side with bare OpenSSH on ten nodes.
 bench: setup

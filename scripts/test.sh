@@ -6,6 +6,12 @@ log=$(mktemp)
 lab=${KUBASTION_TEST_LAB:-/var/tmp/kubastion-test-lab}
 trap 'rm -f "$log"' EXIT
 
+bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
+if [ -e "$bundle/manifest.json" ]; then
+    KUBASTION_E2E_BUNDLE=$bundle
+    export KUBASTION_E2E_BUNDLE
+fi
+
 "$cargo" build --locked --tests || exit 1
 down() {
     [ ! -e "$lab/lab.json" ] || target/debug/kubastion lab down --dir "$lab" >/dev/null 2>&1

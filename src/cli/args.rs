@@ -56,6 +56,8 @@ pub enum Verb {
     Apply(super::apply::Args),
     /// Judge every control on every node, and attack. Changes nothing.
     Verify(super::verify::Args),
+    /// The administrator's kubeconfig, from the key store.
+    Kubeconfig(super::kubeconfig::Args),
     /// List and explain the controls.
     #[command(subcommand)]
     Controls(super::controls::Command),

@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod controls;
 pub mod exit;
 pub mod inventory;
+mod kubeconfig;
 mod lab;
 mod output;
 pub mod pipeline;

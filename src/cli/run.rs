@@ -50,6 +50,7 @@ fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
         Verb::Plan(args) => super::plan::run(global, &args),
         Verb::Apply(args) => super::apply::run(global, &args),
         Verb::Verify(args) => super::verify::run(global, &args),
+        Verb::Kubeconfig(args) => super::kubeconfig::run(global, &args),
         Verb::Controls(command) => super::controls::run(global, &command),
         Verb::Runs => super::runs::list(global),
         Verb::Rollback(args) => super::runs::rollback(global, &args),

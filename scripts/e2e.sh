@@ -1,0 +1,10 @@
+#!/bin/sh
+# A real cluster from a bundle, from bare nodes to its end. Without a bundle it says so. $1: cargo.
+set -eu
+cargo=${1:-cargo}
+bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
+if [ ! -e "$bundle/manifest.json" ]; then
+    echo "e2e: SKIPPED (no bundle in $bundle)"
+    exit 0
+fi
+KUBASTION_E2E_BUNDLE=$bundle "$cargo" test --locked --test e2e -- --nocapture

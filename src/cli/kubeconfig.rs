@@ -1,0 +1,74 @@
+//! `kubastion kubeconfig`: the administrator's way into the cluster.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
+use super::args::Global;
+use super::exit::Exit;
+use super::pipeline::{self, PkiUse};
+use super::run::Stop;
+use crate::error::Problem;
+use crate::pki::kubeconfig;
+use crate::secret::Secret;
+
+/// Arguments of `kubeconfig`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct Args {
+    /// Write it there, mode 0600, and not to standard output. A file that is there is not replaced.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// For an emergency: the certificate of group system:masters, whose rights no role can take away.
+    #[arg(long)]
+    pub super_admin: bool,
+}
+
+const HELP: &str =
+    "The kubeconfig is made from the key store, so that it is had without a node. Its key can do
+everything in the cluster: keep it like the key store itself. The super-admin kubeconfig exists
+on no node; it is of use when the roles of the cluster are broken.
+
+Examples:
+  kubastion kubeconfig --out admin.conf && kubectl --kubeconfig admin.conf get nodes
+  kubastion kubeconfig | kubectl --kubeconfig /dev/stdin get nodes";
+
+/// Runs `kubastion kubeconfig`.
+///
+/// # Errors
+/// Problems of the inventory and the key store, and a file that is there already.
+pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+    let loaded = super::inventory::load(global)?;
+    let material = pipeline::material(&loaded, PkiUse::ReadOnly)?;
+    let inventory = &loaded.inventory;
+    let made = if args.super_admin {
+        kubeconfig::super_admin(inventory, &material)
+    } else {
+        kubeconfig::admin(inventory, &material)
+    };
+    let text: Secret<Vec<u8>> = made.ok_or_else(|| {
+        let problem = Problem::new("the key store holds no certificate for it");
+        Stop::one(Exit::Pending, problem.hint("`kubastion pki ensure` issues what is missing"))
+    })?;
+    let unexpected = |e: std::io::Error, place: String| {
+        let problem = Problem::from_error("the kubeconfig cannot be written", &e).at(place);
+        Stop::one(Exit::Unexpected, problem)
+    };
+    match &args.out {
+        None => std::io::stdout()
+            .write_all(text.expose())
+            .map_err(|e| unexpected(e, "standard output".into()))?,
+        Some(file) => {
+            let mut options = std::fs::OpenOptions::new();
+            options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(file)
+                .and_then(|mut f| f.write_all(text.expose()))
+                .map_err(|e| unexpected(e, file.display().to_string()))?;
+            eprintln!("{}: use it with `kubectl --kubeconfig {0}`", file.display());
+        }
+    }
+    Ok(Exit::Done)
+}

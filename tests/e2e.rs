@@ -1,0 +1,179 @@
+//! A real cluster from a bundle: brought up on bare nodes, attacked, hurt, and brought back.
+//!
+//! `KUBASTION_E2E_BUNDLE` names the bundle; `make e2e` and `make test` set it where they find one.
+//! Without it nothing is tried, and that is said.
+
+// A failed step is to be seen at once.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use kubastion::lab::{Lab, preflight};
+
+/// A cluster in a lab, taken down at the end also when a step fails.
+struct Cluster {
+    dir: PathBuf,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("KUBASTION_E2E_KEEP").is_some() {
+            eprintln!("e2e: the lab stays up in {}", self.dir.display());
+            return;
+        }
+        let _ = kubastion(&self.dir, &["lab", "down", "--dir", "."]).output();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn kubastion(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubastion"));
+    command.current_dir(dir).args(args).stdin(Stdio::null());
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}[{:?}]",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+        output.status.code()
+    )
+}
+
+fn say(began: Instant, what: &str) {
+    eprintln!("e2e {:>4} s: {what}", began.elapsed().as_secs());
+}
+
+impl Cluster {
+    fn ends(&self, code: i32, args: &[&str]) -> String {
+        let output = kubastion(&self.dir, args).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{}", text(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A shell program in a node, past SSH.
+    fn inside(&self, node: &str, script: &str) -> Output {
+        let lab = Lab::open(&self.dir).unwrap();
+        lab.command(node, &["sh", "-c", script]).unwrap().stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// kubectl as an administrator has it, on the first control plane that runs it.
+    fn kubectl(&self, on: &str, args: &str) -> Output {
+        let script = format!(
+            "PATH=/usr/local/bin:$PATH kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=10s {args}"
+        );
+        self.inside(on, &script)
+    }
+
+    /// Waits until something holds, and says what it waited for.
+    fn until(&self, what: &str, within_s: u64, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(within_s);
+        while !holds() {
+            assert!(Instant::now() < deadline, "not within {within_s} s: {what}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    fn all_ready(&self, on: &str, nodes: usize) -> bool {
+        let out = self.kubectl(on, "get nodes --no-headers");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        out.status.success()
+            && text.lines().filter(|l| l.split_whitespace().nth(1) == Some("Ready")).count()
+                == nodes
+    }
+
+    fn all_run(&self, on: &str) -> bool {
+        let out = self.kubectl(on, "get pods -A --no-headers");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        // NAMESPACE NAME READY STATUS
+        let good = |l: &str| {
+            let words: Vec<&str> = l.split_whitespace().collect();
+            words.get(2).and_then(|r| r.split_once('/')).is_some_and(|(a, b)| a == b)
+                && words.get(3) == Some(&"Running")
+        };
+        out.status.success() && text.lines().count() > 0 && text.lines().all(good)
+    }
+}
+
+/// The bundle and a place for a lab, or why there is none.
+fn given() -> Option<(String, PathBuf)> {
+    let Some(bundle) = std::env::var("KUBASTION_E2E_BUNDLE").ok().filter(|b| !b.is_empty()) else {
+        eprintln!("SKIPPED e2e: no bundle is named (KUBASTION_E2E_BUNDLE)");
+        return None;
+    };
+    let missing: Vec<String> = preflight().iter().map(|m| format!("{m:?}")).collect();
+    if !missing.is_empty() {
+        let why = format!("this machine cannot carry a lab: {}", missing.join("; "));
+        assert!(std::env::var_os("KUBASTION_REQUIRE_LAB").is_none(), "{why}");
+        eprintln!("SKIPPED e2e: {why}");
+        return None;
+    }
+    let dir = tempfile::Builder::new().prefix("kubastion-e2e-").tempdir_in("/var/tmp").unwrap();
+    Some((bundle, dir.keep()))
+}
+
+#[test]
+fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
+    let Some((bundle, dir)) = given() else { return };
+    let began = Instant::now();
+    let c = Cluster { dir };
+    let up = ["lab", "up", "--control-planes", "3", "--workers", "2", "--dir", "."];
+    c.ends(0, &[&up[..], &["--bundle", &bundle]].concat());
+    say(began, "five bare nodes");
+
+    c.ends(0, &["apply", "--yes"]);
+    say(began, "the cluster is up");
+    assert!(c.all_ready("cp1", 5), "{}", text(&c.kubectl("cp1", "get nodes")));
+    c.ends(0, &["plan", "--exit-code"]);
+    c.until("all pods to run", 120, || c.all_run("cp1"));
+    say(began, "all pods run, and a second plan is empty");
+
+    c.ends(0, &["verify"]);
+    say(began, "verify holds");
+
+    // What an administrator does every day, through the kubelet's verified serving certificate.
+    let logs = c.kubectl("cp1", "-n kube-system logs -l k8s-app=kube-proxy --tail=1");
+    assert!(logs.status.success(), "{}", text(&logs));
+    let pod = c.kubectl("cp1", "-n kube-system get pod -l k8s-app=kube-proxy -o name");
+    let pod = String::from_utf8_lossy(&pod.stdout).lines().next().unwrap().to_owned();
+    let exec = c.kubectl("cp1", &format!("-n kube-system exec {pod} -- kube-proxy --version"));
+    assert!(text(&exec).contains("Kubernetes v1."), "{}", text(&exec));
+    c.ends(0, &["kubeconfig", "--out", "admin.conf"]);
+    say(began, "logs and exec work");
+
+    // A control plane is gone from the network, with its etcd member: the others go on.
+    c.inside("cp2", "ip link set eth0 down");
+    c.until("the API to go on without cp2", 60, || {
+        c.kubectl("cp1", "get --raw /readyz").status.success()
+            && c.kubectl("cp3", "get --raw /readyz").status.success()
+    });
+    let made = c.kubectl("cp3", "create namespace without-cp2");
+    assert!(made.status.success(), "{}", text(&made));
+    c.inside("cp2", "ip link set eth0 up && ip route replace default via $(ip -4 -o addr show eth0 | awk '{print $4}' | sed 's/[0-9]*\\/24/1/')");
+    c.until("cp2 to be back", 120, || c.all_ready("cp2", 5));
+    assert!(c.kubectl("cp2", "delete namespace without-cp2 --wait=false").status.success());
+    say(began, "one control plane was away");
+
+    // A reboot of a control plane and of a worker: both come back hardened by themselves.
+    for node in ["cp3", "w1"] {
+        let boot = |c: &Cluster| {
+            let out = c.inside(node, "cat /proc/1/stat | cut -d' ' -f22");
+            out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+        };
+        let before = boot(&c);
+        assert!(before.is_some());
+        c.inside(node, "systemctl reboot");
+        c.until("the node to go down and come back", 90, || {
+            let now = boot(&c);
+            now.is_some() && now != before
+        });
+    }
+    c.until("all nodes to be Ready again", 180, || c.all_ready("cp1", 5));
+    c.until("all pods to run again", 180, || c.all_run("cp3"));
+    c.ends(0, &["plan", "--exit-code"]);
+    c.ends(0, &["verify"]);
+    say(began, "two nodes have rebooted; the plan is empty and verify holds");
+}
