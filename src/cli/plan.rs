@@ -86,7 +86,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             else {
                 continue;
             };
-            match pipeline::texts(seen.session.as_mut(), name, changes::replaced(node).collect()) {
+            match pipeline::texts(seen.session.as_mut(), name, changes::replaced(node, wanted)) {
                 Ok(old) => {
                     diffs.insert(name, changes::render(node, wanted, &old));
                 }

@@ -1,6 +1,7 @@
 //! What a node should hold, as typed data.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -222,6 +223,8 @@ impl Access {
 pub enum Content {
     /// May be shown in a diff.
     Text(String),
+    /// A program or the like: no secret, but nothing to show either.
+    Bytes(Arc<[u8]>),
     /// Never shown: only its size and digest leave this type.
     Secret(Secret<Vec<u8>>),
 }
@@ -231,6 +234,7 @@ impl Content {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Content::Text(t) => t.as_bytes(),
+            Content::Bytes(b) => b,
             Content::Secret(s) => s.expose(),
         }
     }

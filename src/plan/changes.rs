@@ -1,7 +1,7 @@
 //! What changes inside files, for people: a unified diff of texts, and for secrets only that they
 //! change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use similar::TextDiff;
@@ -12,16 +12,29 @@ use crate::desired::{Content, ItemKind, NodeDesired};
 /// Lines of a file that is new or wholly different, shown at most.
 const MAX_LINES: usize = 120;
 
-/// The paths whose present text [`render`] wants: files that are replaced and may be shown.
-pub fn replaced(plan: &NodePlan) -> impl Iterator<Item = String> {
-    plan.transactions.iter().flat_map(|t| &t.steps).flat_map(|a| match &a.step {
-        Step::Files { directory, files } => files
-            .iter()
-            .filter(|(_, f)| f.replaces && !f.secret)
-            .map(|(name, _)| format!("{}/{name}", directory.trim_end_matches('/')))
-            .collect::<Vec<_>>(),
-        _ => Vec::new(),
-    })
+/// The paths whose present text [`render`] wants: files that are replaced by text that may be shown.
+pub fn replaced(plan: &NodePlan, desired: &NodeDesired) -> BTreeSet<String> {
+    let contents = contents(desired);
+    let mut paths = BTreeSet::new();
+    for action in plan.transactions.iter().flat_map(|t| &t.steps) {
+        let Step::Files { directory, files } = &action.step else { continue };
+        let replaced = files.iter().filter(|(_, f)| f.replaces && !f.secret);
+        let path = |name| format!("{}/{name}", directory.trim_end_matches('/'));
+        paths.extend(
+            replaced
+                .map(|(name, _)| path(name))
+                .filter(|path| matches!(contents.get(path.as_str()), Some(Content::Text(_)))),
+        );
+    }
+    paths
+}
+
+fn contents(desired: &NodeDesired) -> BTreeMap<&str, &Content> {
+    let files = desired.items.iter().filter_map(|i| match &i.kind {
+        ItemKind::File { path, content, .. } => Some((path.as_str(), content)),
+        _ => None,
+    });
+    files.collect()
 }
 
 /// The changes of one node. `old` holds the present texts by path; a path that is missing there, or
@@ -31,14 +44,7 @@ pub fn render(
     desired: &NodeDesired,
     old: &BTreeMap<String, Option<String>>,
 ) -> String {
-    let contents: BTreeMap<&str, &Content> = desired
-        .items
-        .iter()
-        .filter_map(|i| match &i.kind {
-            ItemKind::File { path, content, .. } => Some((path.as_str(), content)),
-            _ => None,
-        })
-        .collect();
+    let contents = contents(desired);
     let mut out = String::new();
     for action in plan.transactions.iter().flat_map(|t| &t.steps) {
         let Step::Files { directory, files } = &action.step else { continue };
@@ -59,6 +65,13 @@ pub fn render(
                         ""
                     };
                     out.push_str(&unified(&path, before, new));
+                }
+                Some(Content::Bytes(_)) if !file.secret => {
+                    let _ = writeln!(
+                        out,
+                        "--- {path}\n+++ {path}\n@@ no text, {was}: {} bytes @@",
+                        file.size
+                    );
                 }
                 // Also where the plan and the state disagree: what cannot be told apart is a secret.
                 _ => {
@@ -104,7 +117,9 @@ mod tests {
             secret: matches!(content, Content::Secret(_)),
             replaces: true,
         };
-        let files = [("t".to_owned(), file(&text)), ("s".to_owned(), file(&secret))];
+        let program = Content::Bytes(b"\x7fELF".as_slice().into());
+        let files = [("t", file(&text)), ("s", file(&secret)), ("p", file(&program))]
+            .map(|(n, f)| (n.to_owned(), f));
         let plan = NodePlan {
             transactions: vec![Transaction {
                 phase: Phase::Host,
@@ -129,13 +144,18 @@ mod tests {
             },
         };
         let desired = NodeDesired {
-            items: vec![item("/etc/x/t", text), item("/etc/x/s", secret)],
+            items: vec![
+                item("/etc/x/t", text),
+                item("/etc/x/s", secret),
+                item("/etc/x/p", program),
+            ],
             notes: vec![],
         };
-        assert_eq!(replaced(&plan).collect::<Vec<_>>(), ["/etc/x/t"]);
+        assert_eq!(replaced(&plan, &desired), ["/etc/x/t".to_owned()].into());
         let old = [("/etc/x/t".to_owned(), Some("a\nb\nc\n".to_owned()))].into();
         let out = render(&plan, &desired, &old);
         assert!(out.contains("-b\n+B\n"), "{out}");
         assert!(out.contains("secret, replaced: 13 bytes") && !out.contains("poison"), "{out}");
+        assert!(out.contains("@@ no text, replaced: 4 bytes @@") && !out.contains("ELF"), "{out}");
     }
 }

@@ -158,6 +158,7 @@ impl Observed {
                 );
                 let text = match content {
                     Content::Text(text) => Some(text.clone()),
+                    Content::Bytes(_) => None,
                     Content::Secret(bytes) => {
                         std::str::from_utf8(bytes.expose()).ok().map(without_secrets)
                     }

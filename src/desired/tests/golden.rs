@@ -55,6 +55,9 @@ fn show(desired: &NodeDesired) -> String {
                     let _ = writeln!(out, "{}", format!("  | {line}").trim_end());
                 }
             }
+            ItemKind::File { content: Content::Bytes(bytes), .. } => {
+                let _ = writeln!(out, "  {} bytes", bytes.len());
+            }
             ItemKind::File { content: Content::Secret(secret), .. } => {
                 let _ = writeln!(out, "  secret of {} bytes", secret.expose().len());
             }
