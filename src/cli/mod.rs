@@ -12,6 +12,7 @@ mod output;
 pub mod pipeline;
 pub mod pki;
 pub mod plan;
+mod probe;
 mod run;
 pub mod runs;
 pub mod trust;

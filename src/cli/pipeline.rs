@@ -406,13 +406,14 @@ fn join(node: &NodeName, what: &str, problems: Vec<Problem>) -> Problem {
     whole
 }
 
-/// Opens the bundle that the inventory names and tells the inventory what it holds. `None` where the
-/// software comes from elsewhere.
+/// Tells the inventory what this machine has for the nodes: the probe of the API server, and what is
+/// in the bundle that the inventory names. `None` where the software comes from elsewhere.
 ///
 /// # Errors
-/// A bundle that is missing, not signed by a key of the inventory, or of another Kubernetes version.
+/// A probe that is no static program. A bundle that is missing, not signed by a key of the inventory, or of another Kubernetes version.
 pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, Stop> {
     let kubernetes = &mut loaded.inventory.kubernetes;
+    kubernetes.probe = super::probe::find()?;
     if kubernetes.source != SoftwareSource::Bundle {
         return Ok(None);
     }

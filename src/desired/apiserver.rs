@@ -1,5 +1,7 @@
 //! What the control plane is configured from: staged for kubeadm, and the files its flags name.
 
+use std::net::SocketAddr;
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::context::{Context, Source};
@@ -10,16 +12,23 @@ use super::kubelet;
 use super::model::{Access, Content, FileCheck};
 use super::resolve::ResolveError;
 use super::sink::{Sink, rendering, text};
-use crate::inventory::{AuditPolicy, EncryptionProvider, Profile};
+use crate::inventory::{AuditPolicy, EncryptionProvider, Probe, Profile};
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::input::kubernetes::{
-    Admission, ApiserverProbes, Component, EncryptionConfig, NamedKey, Provider, SecurityContext,
+    Admission, ApiserverExecProbes, ApiserverProbes, Component, EncryptionConfig, NamedKey,
+    Provider, SecurityContext,
 };
 use crate::render::{self, Text};
 use crate::secret::Secret;
 
 const AUX: &str = "files-apiserver-aux-configs";
 const WORKLOADS: &[&str] = &["policy-system-workload-hardening"];
+
+/// Directory of programs of ours on a node.
+const LIBRARY: &str = "/usr/local/lib/kubastion";
+/// What the kubelet runs to ask the API server for its health.
+pub(crate) const APISERVER_PROBE: &str = "/usr/local/lib/kubastion/probe";
+const PROBES: &[&str] = &["apiserver-authenticated-probes"];
 
 /// Static pods that kubeadm writes; etcd's where somebody else built the cluster.
 const MANIFESTS: [&str; 4] =
@@ -93,11 +102,22 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
 /// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/control-plane-flags/#patches>).
 fn patches(context: &Context<'_>, sink: &mut Sink<'_>) {
     let path = format!("{PATCHES}/kube-apiserver0+json.yaml");
+    let server = context.node.internal_ip();
     if kubeadm::anonymous(context) != Anonymous::Refused {
         sink.gone(&path);
+    } else if let Some(probe) = probe(context) {
+        // Never taken away again: a static pod that mounts it could not be started.
+        sink.directory(PROBES, LIBRARY, Access::root(0o755));
+        sink.content(PROBES, APISERVER_PROBE, Access::root(0o755), FileCheck::None, |_| {
+            Ok(Content::Bytes(probe.bytes.clone()))
+        });
+        sink.template(PROBES, &path, |_| {
+            let server = Text::of(SocketAddr::new(server, API_PORT));
+            Ok(ApiserverExecProbes { program: Text::of(APISERVER_PROBE), server })
+        });
     } else {
-        sink.template(&["apiserver-authenticated-probes"], &path, |_| {
-            Ok(ApiserverProbes { host: Text::of(context.node.internal_ip()), port: API_PORT })
+        sink.template(PROBES, &path, |_| {
+            Ok(ApiserverProbes { host: Text::of(server), port: API_PORT })
         });
     }
     let components = [
@@ -119,6 +139,12 @@ fn patches(context: &Context<'_>, sink: &mut Sink<'_>) {
         return sink.gone(&path);
     }
     sink.fixed(WORKLOADS, &path, "kubeadm/coredns.yaml");
+}
+
+/// The probe, if it runs on this node. Without facts, whether there is one at all.
+fn probe<'a>(context: &Context<'a>) -> Option<&'a Probe> {
+    let probe = context.inventory.kubernetes.probe.as_ref()?;
+    context.facts().is_none_or(|f| f.arch == probe.architecture).then_some(probe)
 }
 
 fn audit(context: &Context<'_>, sink: &mut Sink<'_>) {
@@ -207,8 +233,20 @@ fn encryption_config(
 }
 
 fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
-    if kubeadm::anonymous(context) == Anonymous::Refused {
-        sink.note("probes of the API server open a TCP connection only: with anonymous requests refused, an HTTP probe would need a certificate");
+    if kubeadm::anonymous(context) == Anonymous::Refused
+        && probe(context).is_none()
+        && let Some(facts) = context.facts()
+    {
+        let why = match &context.inventory.kubernetes.probe {
+            None => "there is no `kubastion-probe` beside `kubastion`".to_owned(),
+            Some(probe) => {
+                format!(
+                    "`kubastion-probe` is for {}, the node is {}",
+                    probe.architecture, facts.arch
+                )
+            }
+        };
+        sink.note(format!("probes of the API server open a TCP connection only, and would not notice a server that hangs: {why}"));
     }
     let named = context.inventory.hardening.controls.contains_key(kubeadm::ALWAYS_PULL);
     if !named && !kubeadm::always_pull(context) {

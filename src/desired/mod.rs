@@ -25,6 +25,7 @@ mod traits;
 mod version;
 pub(crate) mod watch;
 
+pub(crate) use apiserver::APISERVER_PROBE;
 pub use model::*;
 pub use resolve::{ResolveError, resolve};
 pub use watch::{watch, watch_list};

@@ -8,6 +8,7 @@ pub mod diagnostic;
 mod load;
 pub mod model;
 pub mod names;
+mod probe;
 mod software;
 mod validate;
 mod yaml;
@@ -17,5 +18,8 @@ pub use diagnostic::Diagnostic;
 pub use load::{LoadContext, LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;
+#[cfg(test)]
+pub(crate) use probe::elf;
+pub use probe::{Probe, ProbeError};
 pub use software::{Software, SoftwareFile, SoftwareKind};
 pub(crate) use validate::is_reserved_label;

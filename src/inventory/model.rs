@@ -101,6 +101,10 @@ pub struct Kubernetes {
     #[serde(skip)]
     #[schemars(skip)]
     pub software: Option<super::software::Software>,
+    /// What asks the API server for its health, if this machine has it; not part of the file.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub probe: Option<super::probe::Probe>,
 }
 
 /// What the software is installed from.

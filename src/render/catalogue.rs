@@ -54,6 +54,7 @@ pub const TEMPLATES: &[Template] = rows![
     "apiserver/audit-stig.yaml",        Yaml,  "-",                0o600, CONTROL_PLANE, MINORS;
     "apiserver/authentication.yaml",    Yaml,  "-",                0o600, CONTROL_PLANE, MINORS;
     "apiserver/encryption.yaml",        Yaml,  "EncryptionConfig", 0o600, CONTROL_PLANE, MINORS;
+    "apiserver/probes-exec.yaml",       Yaml,  "ApiserverExecProbes", 0o600, CONTROL_PLANE, MINORS;
     "apiserver/probes.yaml",            Yaml,  "ApiserverProbes",  0o600, CONTROL_PLANE, MINORS;
     "etcd/etcd.conf",                   Lines, "EtcdBootstrap",    0o600, MEMBERS,       MINORS;
     "etcd/etcd.service",                Unit,  "EtcdUnit",         0o600, MEMBERS,       MINORS;

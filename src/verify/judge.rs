@@ -8,7 +8,7 @@ use super::model::{Evidence, Verdict};
 use super::observed::{Observed, Origin};
 use super::rule;
 use super::staged::scalar;
-use super::{certificates, host, kubernetes};
+use super::{certificates, health, host, kubernetes};
 use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{Inventory, Node};
@@ -169,7 +169,7 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::EncryptionProvider => kubernetes::encryption_provider(on),
         Fact::EventRateLimit => kubernetes::event_rate_limit(on),
         Fact::PodSecurity => kubernetes::pod_security(on),
-        Fact::AuthenticatedProbes => kubernetes::authenticated_probes(on),
+        Fact::AuthenticatedProbes => health::authenticated_probes(on),
         Fact::AnonymousRequests => kubernetes::anonymous_requests(on),
         Fact::KubeletUnits => kubernetes::kubelet_units(on).into(),
         Fact::CniConfig => kubernetes::cni_config(on),

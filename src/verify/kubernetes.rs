@@ -5,7 +5,7 @@ use serde_yaml::Value;
 use super::judge::{Judged, Subject, flag_values, needs, running};
 use super::model::Verdict;
 use super::rule::shown;
-use super::staged::{APISERVER_PATCH, scalar};
+use super::staged::scalar;
 use crate::controls::{Config, Daemon};
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{AuditPolicy, Cni, Profile};
@@ -55,11 +55,11 @@ fn apiserver_file(
     }
 }
 
-fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+pub(super) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+pub(super) fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value.get(key).and_then(Value::as_sequence).map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -229,7 +229,7 @@ pub(super) fn pod_security(on: &Subject<'_>) -> Judged {
 }
 
 /// Whether anonymous requests are off by the flag, on every API server process.
-fn anonymous_off(processes: &[&[String]]) -> bool {
+pub(super) fn anonymous_off(processes: &[&[String]]) -> bool {
     processes.iter().all(|argv| {
         let values = flag_values(argv, "anonymous-auth", true);
         !values.is_empty() && values.iter().all(|v| v == "false")
@@ -280,61 +280,6 @@ pub(super) fn anonymous_requests(on: &Subject<'_>) -> Judged {
             .unwrap_or_else(|| needs(Daemon::Apiserver))
             .into(),
     }
-}
-
-pub(super) fn authenticated_probes(on: &Subject<'_>) -> Judged {
-    let processes = match running(Daemon::Apiserver, on) {
-        Ok(processes) => processes,
-        Err(verdict) => return Judged { verdict, staged: staged_probes(on) },
-    };
-    if !anonymous_off(&processes) {
-        return Verdict::not_applicable("anonymous requests are not off by the flag").into();
-    }
-    let manifest = match on.seen.text(MANIFEST).map(serde_yaml::from_str::<Value>) {
-        Ok(Ok(v)) => v,
-        Ok(Err(e)) => return Verdict::unknown(format!("{MANIFEST} is not YAML: {e}")).into(),
-        Err(verdict) => return verdict.into(),
-    };
-    let containers = manifest.get("spec").map(|s| list(s, "containers")).unwrap_or_default();
-    let anonymous: Vec<&str> = PROBES
-        .into_iter()
-        .filter(|p| containers.iter().any(|c| c.get(p).is_some_and(|p| p.get("httpGet").is_some())))
-        .collect();
-    if containers.is_empty() {
-        Verdict::unknown(format!("{MANIFEST} has no containers")).into()
-    } else if anonymous.is_empty() {
-        Verdict::pass("no probe asks without a certificate").into()
-    } else {
-        Verdict::fail("exec or TCP probes", format!("httpGet in {}", anonymous.join(", "))).into()
-    }
-}
-
-const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
-
-/// Whether the patch of the static pod replaces all three probes by others than HTTP.
-fn staged_probes(on: &Subject<'_>) -> Option<Verdict> {
-    let argv = on.seen.staged.argv(Daemon::Apiserver)?;
-    if !anonymous_off(&[argv]) {
-        return Some(Verdict::not_applicable("anonymous requests are not off by the flag"));
-    }
-    let patch = match on.seen.text(APISERVER_PATCH).map(serde_yaml::from_str::<Value>) {
-        Ok(Ok(Value::Sequence(operations))) => operations,
-        Ok(_) => return Some(Verdict::unknown(format!("{APISERVER_PATCH} is no patch"))),
-        Err(verdict) => return Some(verdict),
-    };
-    let replaced = |probe: &&str| {
-        patch.iter().any(|o| {
-            text(o, "path").ends_with(*probe)
-                && matches!(text(o, "op"), "add" | "replace")
-                && o.get("value").is_some_and(|v| v.get("httpGet").is_none())
-        })
-    };
-    let left: Vec<&str> = PROBES.into_iter().filter(|p| !replaced(p)).collect();
-    Some(if left.is_empty() {
-        Verdict::pass("all probes are replaced")
-    } else {
-        Verdict::fail("exec or TCP probes", format!("{} stays as it is", left.join(", ")))
-    })
 }
 
 pub(super) fn no_alpha(on: &Subject<'_>) -> Judged {

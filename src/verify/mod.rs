@@ -7,6 +7,7 @@
 
 mod certificates;
 pub mod findings;
+mod health;
 mod host;
 mod judge;
 mod kubernetes;

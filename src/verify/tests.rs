@@ -21,7 +21,7 @@ use crate::facts::{
 use crate::inventory::{Inventory, LoadContext, load_bytes};
 use crate::pki;
 
-const NOW: OffsetDateTime = datetime!(2026-02-01 12:00 UTC);
+pub(super) const NOW: OffsetDateTime = datetime!(2026-02-01 12:00 UTC);
 
 /// One machine for everything, with a registry, so that every node-level row is about it.
 const INVENTORY: &str = r#"
@@ -34,7 +34,7 @@ nodes:
   - { name: b, addresses: [192.0.2.21], roles: [worker] }
 "#;
 
-fn inventory(change: &dyn Fn(&str) -> String) -> Inventory {
+pub(super) fn inventory(change: &dyn Fn(&str) -> String) -> Inventory {
     let context = LoadContext {
         clock: Clock::Fixed(NOW),
         known_controls: &crate::controls::ids::ALL,
@@ -64,7 +64,7 @@ fn facts(node: &str) -> NodeFacts {
 }
 
 /// What is rendered for a node, with real certificates.
-fn rendered(inventory: &Inventory, name: &str) -> Observed {
+pub(super) fn rendered(inventory: &Inventory, name: &str) -> Observed {
     let dir = tempfile::tempdir().unwrap();
     let mut inventory = inventory.clone();
     inventory.pki.dir = dir.path().join("pki");
@@ -140,7 +140,7 @@ fn hardened() -> &'static (Inventory, Observed) {
 }
 
 /// Starts, on paper, what was rendered.
-fn running(mut seen: Observed) -> Observed {
+pub(super) fn running(mut seen: Observed) -> Observed {
     let staged = seen.staged.clone();
     seen.origin = Origin::Node;
     let mut processes: BTreeMap<String, Vec<ProcessFacts>> = seen.processes.unwrap_or_default();

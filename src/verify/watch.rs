@@ -2,6 +2,7 @@
 
 use super::{certificates, host, kubernetes, observed, staged};
 use crate::controls::{CATALOGUE, Check, Config, Fact};
+use crate::desired::APISERVER_PROBE;
 use crate::facts::{Extra, WatchList};
 use crate::inventory::{Inventory, Node};
 
@@ -89,7 +90,10 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             "/etc/kubernetes/config/eventratelimit.yaml",
             "/etc/kubernetes/config/podsecurity.yaml",
         ]),
-        Fact::AuthenticatedProbes => texts.push(kubernetes::MANIFEST),
+        Fact::AuthenticatedProbes => {
+            texts.push(kubernetes::MANIFEST);
+            watch.files.insert(APISERVER_PROBE.to_owned());
+        }
         Fact::AnonymousRequests => texts.push(kubernetes::AUTHENTICATION),
         Fact::KubeletUnits => {
             watch.files.extend(kubernetes::KUBELET_UNITS.map(str::to_owned));

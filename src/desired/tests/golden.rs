@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{INVENTORY, desired, facts, load};
 use crate::desired::{Access, Content, ItemKind, NodeDesired};
-use crate::inventory::KubernetesVersion;
+use crate::inventory::{KubernetesVersion, Probe, elf};
 
 fn access(a: &Access) -> String {
     format!("{:04o} {}:{}", a.mode, a.owner, a.group)
@@ -105,5 +105,10 @@ fn golden_files_hold() {
             compare(&format!("{variant}/{role}/items.txt"), &shown, &mut problems);
         }
     }
+    let mut inventory = load(INVENTORY);
+    inventory.kubernetes.probe = Some(Probe::from_elf(elf(62, &[1])).unwrap());
+    let mut wanted = desired(&inventory, "cp-1", &facts("cp-1", "debian 13", None));
+    wanted.items.retain(|i| i.controls.contains(&"apiserver-authenticated-probes"));
+    compare("probe/control-plane/items.txt", &show(&wanted), &mut problems);
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::{INVENTORY, SMALL, desired, facts, load, node, text};
+use super::{INVENTORY, SMALL, desired, facts, file, load, node, text};
 use crate::desired::{ItemKind, NodeDesired, ResolveError, resolve};
 use crate::facts::{FileFacts, UnitFacts};
-use crate::inventory::{AuditPolicy, FirewallMode, Switch};
+use crate::inventory::{AuditPolicy, FirewallMode, Probe, Switch, elf};
 use crate::pki::Material;
 
 const INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
@@ -133,6 +133,27 @@ fn switches_take_settings_out() {
     assert!(has(&health, "/etc/kubernetes/config/authentication.yaml"));
     assert!(!has(&health, "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml"));
     assert!(has(&small(|_| {}), "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml"));
+}
+
+#[test]
+fn a_node_gets_the_probe_that_it_can_run() {
+    let patch = "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml";
+    let program = "/usr/local/lib/kubastion/probe";
+    let noted = |d: &NodeDesired, what: &str| {
+        d.notes.iter().any(|n| n.contains("TCP connection only") && n.contains(what))
+    };
+    let none = small(|_| {});
+    assert!(noted(&none, "no `kubastion-probe`") && !has(&none, program));
+    let with = |machine| {
+        small(|i| i.kubernetes.probe = Some(Probe::from_elf(elf(machine, &[1])).unwrap()))
+    };
+    let fitting = with(62);
+    assert!(!noted(&fitting, "") && text(&fitting, patch).contains("- /readyz"));
+    assert!(!text(&fitting, patch).contains("tcpSocket"));
+    assert_eq!(file(&fitting, program).bytes(), elf(62, &[1]));
+    let foreign = with(183);
+    assert!(noted(&foreign, "is for aarch64, the node is x86_64") && !has(&foreign, program));
+    assert!(text(&foreign, patch).contains("tcpSocket"));
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn every_input_names_its_row_and_every_row_its_input() {
         pair::<host::Sshd>(),
         pair::<host::Sysctl>(),
         pair::<kubernetes::Admission>(),
+        pair::<kubernetes::ApiserverExecProbes>(),
         pair::<kubernetes::ApiserverProbes>(),
         pair::<kubernetes::EncryptionConfig>(),
         pair::<kubernetes::KubeProxy>(),

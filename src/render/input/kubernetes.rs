@@ -227,7 +227,17 @@ pub enum Family {
     RedHat,
 }
 
-/// kubeadm patch of the API server's probes.
+/// kubeadm patch of the API server's probes, with a program that has a client certificate.
+#[derive(Debug, Clone, Serialize)]
+pub struct ApiserverExecProbes {
+    /// Path of the program on the node and in the container.
+    pub program: Text,
+    /// Address and port of the API server.
+    pub server: Text,
+}
+input!(ApiserverExecProbes, "apiserver/probes-exec.yaml");
+
+/// kubeadm patch of the API server's probes, where there is no program for the node.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApiserverProbes {
     /// Address of the API server.
