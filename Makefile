@@ -11,6 +11,7 @@ setup:
 
 build: setup
 	$(CARGO) build --release --locked
+	@sh scripts/probe.sh $(CARGO) target/release
 
 # A lab of three control-plane/etcd nodes and one worker is hardened and proven. Takes it down with
 # `kubastion lab down --dir demo`.
@@ -21,8 +22,8 @@ demo: build
 test: setup lint nodes
 
 lint:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 # Tests on real nodes bring up one lab and share it. They are skipped, with the reason, only where
 # a machine cannot carry a lab.

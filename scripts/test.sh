@@ -12,14 +12,15 @@ if [ -e "$bundle/manifest.json" ]; then
     export KUBASTION_E2E_BUNDLE
 fi
 
-"$cargo" build --locked --tests || exit 1
+"$cargo" build --locked --workspace --tests || exit 1
+sh scripts/probe.sh "$cargo" target/debug || exit 1
 down() {
     [ ! -e "$lab/lab.json" ] || target/debug/kubastion lab down --dir "$lab" >/dev/null 2>&1
 }
 # A lab of an earlier version may not be what these tests expect.
 down
 # --nocapture would mix the tests' words; a skipped test says so on standard error, which is kept.
-"$cargo" test --locked --no-fail-fast 2>&1 -- --show-output | tee "$log"
+"$cargo" test --locked --workspace --no-fail-fast 2>&1 -- --show-output | tee "$log"
 if grep -q '^test result: FAILED\|^error: ' "$log" || ! grep -q '^test result: ok' "$log"; then
     status=1
 else

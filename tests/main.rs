@@ -9,6 +9,7 @@ mod docs;
 mod inventory;
 mod lab;
 mod pki;
+mod probe;
 mod support;
 mod transport;
 mod verify;

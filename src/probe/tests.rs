@@ -1,5 +1,8 @@
 //! The program against real TLS servers.
 
+// Everything here is test code, also the functions that clippy cannot tell for it.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
