@@ -7,4 +7,6 @@ if [ ! -e "$bundle/manifest.json" ]; then
     echo "e2e: SKIPPED (no bundle in $bundle)"
     exit 0
 fi
+"$cargo" build --locked --workspace --tests
+sh scripts/probe.sh "$cargo" target/debug
 KUBASTION_E2E_BUNDLE=$bundle "$cargo" test --locked --test e2e -- --nocapture
