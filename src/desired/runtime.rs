@@ -90,6 +90,11 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
     for path in LEASES {
         sink.directory(CNI, path, Access::root(0o700));
     }
+    // It would make this one 0750, for a file that nobody executes.
+    let lock = format!("{}/lock", LEASES[2]);
+    sink.content(CNI, &lock, Access::root(0o600), FileCheck::None, |_| {
+        Ok(Content::Text(String::new()))
+    });
     sink.template(CNI, POD_ROUTES, |_| Ok(PodRoutes { routes: routes(context)? }));
     sink.unit(
         CNI,

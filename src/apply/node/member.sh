@@ -118,11 +118,13 @@ leave_cluster() {
     rm -rf /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/plugins_registry \
         /var/lib/kubelet/device-plugins /var/lib/kubelet/checkpoints /var/lib/kubelet/pod-resources \
         /var/lib/kubelet/actuated_pods_state /var/lib/kubelet/allocated_pods_state \
-        /var/lib/kubelet/image_manager /var/lib/cni /var/log/pods /var/log/containers /etc/kubernetes/tmp
+        /var/lib/kubelet/image_manager /var/lib/cni/results /var/lib/cni/cache /var/log/pods /var/log/containers /etc/kubernetes/tmp
     rm -f /var/lib/kubelet/*_state /var/lib/kubelet/.lock /var/lib/kubelet/config.yaml \
         /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env \
         /var/lib/kubelet/pki/kubelet-* /etc/kubernetes/super-admin.conf \
         /etc/kubernetes/bootstrap-kubelet.conf
+    # The directories are hardened before there is a lease, and stay so.
+    [ ! -d /var/lib/cni/networks ] || find /var/lib/cni/networks -type f ! -name lock -exec rm -f {} +
     rmdir "$manifests" 2>/dev/null
     rm -f "$base/units/kubernetes"
     return $left
