@@ -63,3 +63,19 @@ fn the_readme_names_folders_verbs_and_files_that_exist() {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
     }
 }
+
+#[test]
+fn the_architecture_page_has_every_certificate_and_every_phase() {
+    let page = read("docs/architecture.md");
+    let row = |first: &str| page.lines().any(|l| l.starts_with(&format!("| {first} |")));
+    for profile in kubastion::pki::PROFILES {
+        assert!(row(profile.file), "{}", profile.file);
+    }
+    for phase in kubastion::desired::Phase::ALL {
+        assert!(row(phase.name()), "{}", phase.name());
+    }
+    // Ports that the firewall opens for roles, and those that only the node itself may use.
+    for port in [6443, 2379, 2380, 2381, 10248, 10249, 10250, 10256, 10257, 10259] {
+        assert!(row(&format!("{port}/tcp")), "{port}");
+    }
+}

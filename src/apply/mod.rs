@@ -12,6 +12,7 @@ pub mod gate;
 pub mod payload;
 pub mod protocol;
 pub mod record;
+pub mod reset;
 pub mod upload;
 pub mod ways;
 

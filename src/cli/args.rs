@@ -65,6 +65,8 @@ pub enum Verb {
     Runs,
     /// Undo a run.
     Rollback(super::runs::Rollback),
+    /// Take nodes out of their cluster and back to what they were.
+    Reset(super::reset::Args),
     /// Disposable nodes on this machine, to try everything out.
     #[command(subcommand)]
     Lab(LabVerb),

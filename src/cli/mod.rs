@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod pki;
 pub mod plan;
 mod probe;
+mod reset;
 mod run;
 pub mod runs;
 pub mod trust;

@@ -332,6 +332,11 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         }
         match node_plan(&wanted, facts, seen.session.host_key()) {
             Ok(mut plan) => {
+                if let Some(problem) = preflight::room(&plan, facts) {
+                    let what = "the node is not ready";
+                    failed.insert(node.name.clone(), join(&node.name, what, vec![problem]));
+                    continue;
+                }
                 plan.notes.extend(broken.notes);
                 plans.insert(node.name.clone(), plan);
                 desired.nodes.insert(node.name.clone(), wanted);
@@ -446,7 +451,12 @@ pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, Stop> {
         size: f.size,
         images: f.images.clone(),
     };
+    let machine = match manifest.architecture {
+        bundle::Architecture::Amd64 => "x86_64",
+        bundle::Architecture::Arm64 => "aarch64",
+    };
     kubernetes.software = Some(Software {
+        machine: machine.to_owned(),
         versions: manifest.components.iter().map(|(n, c)| (n.clone(), c.version.clone())).collect(),
         files: manifest.files.iter().map(file).collect(),
     });

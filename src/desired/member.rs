@@ -42,6 +42,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
         watches.extend(components.map(|c| format!("{PATCHES}/{c}1+strategic.yaml")));
         watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));
+        watches.extend(software::manifest_paths(context));
     }
     sink.push(&[], ItemKind::Member { way: Way::Join, watches });
     // kubeadm starts it; a change of what it watches is the business of the item above.

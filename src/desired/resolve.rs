@@ -86,6 +86,7 @@ pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
     packages::items(context, sink);
     sink.phase(Phase::Software, Part::Cluster);
     software::programs(context, sink);
+    software::manifests(context, sink);
     sink.phase(Phase::Host, Part::Hardening);
     host::guard(sink);
     host::kernel(context, sink);

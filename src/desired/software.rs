@@ -3,6 +3,7 @@
 //! Where the inventory names no bundle, or the bundle has no container runtime, packages bring it.
 
 use super::context::Context;
+use super::kubeadm::STAGED;
 use super::model::{Access, Blob, ItemKind};
 use super::sink::Sink;
 use crate::inventory::{Cni, Software, SoftwareFile, SoftwareKind};
@@ -11,6 +12,9 @@ use crate::inventory::{Cni, Software, SoftwareFile, SoftwareKind};
 pub(super) const PROGRAMS: &str = "/usr/local/bin";
 /// Where CNI plugins of a bundle go, as their makers have it.
 pub(super) const CNI_PLUGINS: &str = "/opt/cni/bin";
+
+/// Where manifests of add-ons are staged.
+const MANIFESTS: &str = "/etc/kubernetes/kubastion/manifests";
 
 /// Which nodes get a program or image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,30 @@ pub(super) fn programs(context: &Context<'_>, sink: &mut Sink<'_>) {
 fn program(sink: &mut Sink<'_>, controls: &[&'static str], directory: &str, file: &SoftwareFile) {
     let path = format!("{directory}/{}", file.name);
     sink.push(controls, ItemKind::Program { path, blob: blob(file), access: Access::root(0o755) });
+}
+
+/// Manifests of add-ons, such as a CNI: applied by the control plane that starts the cluster, and again
+/// when they change.
+pub(super) fn manifests(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let Some(software) = software(context).filter(|_| context.is_control_plane()) else { return };
+    let mut files = software.of(SoftwareKind::Manifest).peekable();
+    if files.peek().is_none() {
+        return;
+    }
+    sink.directory(&[], "/etc/kubernetes", Access::root(0o755));
+    sink.directory(&[], STAGED, Access::root(0o700));
+    sink.directory(&[], MANIFESTS, Access::root(0o700));
+    for file in files {
+        let path = format!("{MANIFESTS}/{}", file.name);
+        let kind = ItemKind::Program { path, blob: blob(file), access: Access::root(0o600) };
+        sink.push(&[], kind);
+    }
+}
+
+/// Paths of the manifests of add-ons.
+pub(super) fn manifest_paths(context: &Context<'_>) -> Vec<String> {
+    let files = software(context).into_iter().flat_map(|s| s.of(SoftwareKind::Manifest));
+    files.map(|f| format!("{MANIFESTS}/{}", f.name)).collect()
 }
 
 pub(super) fn images(context: &Context<'_>, sink: &mut Sink<'_>) {

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 /// The files of an opened bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Software {
+    /// Machine that it is for, as `uname -m` says it.
+    pub machine: String,
     /// Version by component, as in `containerd` -> `v2.1.9`.
     pub versions: BTreeMap<String, String>,
     /// The files, sorted as in the bundle.

@@ -3,7 +3,8 @@
 
 use crate::error::Problem;
 use crate::facts::NodeFacts;
-use crate::inventory::{Inventory, Node};
+use crate::inventory::{Inventory, Node, Role, SoftwareSource};
+use crate::plan::{NodePlan, Step};
 
 /// Free space below which nothing is begun: images of the old state and new files must both fit.
 const MIN_FREE_BYTES: u64 = 200 * 1024 * 1024;
@@ -70,6 +71,20 @@ pub fn check(
             "Kubernetes 1.35 and later refuse it; boot with systemd.unified_cgroup_hierarchy=1",
         );
     }
+    if let Some(software) = &inventory.kubernetes.software
+        && software.machine != facts.arch
+    {
+        report(
+            format!("the machine is {}, and the bundle is for {}", facts.arch, software.machine),
+            "name a bundle for this architecture under `kubernetes.bundle.path`",
+        );
+    }
+    for (port, daemon) in taken(inventory, node, facts) {
+        report(
+            format!("port {port} is taken, and not by a {daemon} that is known here"),
+            "`ss -lntp` on the node shows who listens; it has to go first",
+        );
+    }
     for t in facts.open_transactions.iter().filter(|t| t.state == "incomplete") {
         report(
             format!("transaction {} of an earlier run could not be undone", t.id),
@@ -77,6 +92,53 @@ pub fn check(
         );
     }
     problems
+}
+
+/// Ports that the node's daemons will need (<https://kubernetes.io/docs/reference/networking/ports-and-protocols/>),
+/// and that something else listens on. A daemon that runs already is not in its own way.
+fn taken(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Vec<(u16, &'static str)> {
+    let control_plane = node.has_role(Role::ControlPlane);
+    let kubelet = control_plane || node.has_role(Role::Worker);
+    let brings_up = inventory.kubernetes.source != SoftwareSource::None;
+    let member = inventory.is_etcd_member(node);
+    let rows = [
+        (2379, "etcd", "etcd", member),
+        (2380, "etcd", "etcd", member),
+        (6443, "kube-apiserver", "kube-apiserver", control_plane && brings_up),
+        (10250, "kubelet", "kubelet", kubelet && brings_up),
+        (10256, "kube-proxy", "kube-proxy", kubelet && brings_up),
+        (10257, "kube-controller", "kube-controller-manager", control_plane && brings_up),
+        (10259, "kube-scheduler", "kube-scheduler", control_plane && brings_up),
+    ];
+    let listening = |port: u16| {
+        facts.listeners.iter().flatten().any(|l| l.port == port && l.protocol.starts_with("tcp"))
+    };
+    rows.into_iter()
+        .filter(|(port, process, _, needed)| {
+            *needed && listening(*port) && !facts.processes.contains_key(*process)
+        })
+        .map(|(port, _, daemon, _)| (port, daemon))
+        .collect()
+}
+
+/// What is missing for a plan's files of a bundle to find room on the node.
+pub fn room(plan: &NodePlan, facts: &NodeFacts) -> Option<Problem> {
+    let steps = plan.transactions.iter().flat_map(|t| &t.steps);
+    let needed: u64 = steps
+        .map(|a| match &a.step {
+            // It is moved to its place; one that is there is kept for the way back.
+            Step::Program { blob, .. } => blob.size * 2,
+            // The archive, its content in containerd, and what is unpacked from that.
+            Step::Images { archive, .. } => archive.size * 3,
+            _ => 0,
+        })
+        .sum();
+    let wanted = needed + MIN_FREE_BYTES;
+    (needed > 0 && facts.var_free_bytes < wanted).then(|| {
+        let (free, wanted) = (facts.var_free_bytes >> 20, wanted >> 20);
+        Problem::new(format!("{free} MB are free on the file system of /var/lib"))
+            .hint(format!("{wanted} MB are needed for what comes out of the bundle"))
+    })
 }
 
 /// The middle one of all clocks.

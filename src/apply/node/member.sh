@@ -3,6 +3,9 @@
 
 staged=/etc/kubernetes/kubastion
 manifests=/etc/kubernetes/manifests
+volumes=/usr/libexec/kubernetes
+made_by_members="$volumes $volumes/kubelet-plugins $volumes/kubelet-plugins/volume
+    $volumes/kubelet-plugins/volume/exec /usr/lib/modules"
 
 # What was installed from a bundle comes before what a package brought.
 member_path() { PATH=/usr/local/bin:/opt/cni/bin:$PATH; }
@@ -15,7 +18,9 @@ control_plane() { [ -e "$staged/kubeadm-init.yaml" ]; }
 become_member() { # way mark
     member_path
     umask 077
+    configured=
     if is_member; then
+        configured=yes
         configure_member || return 1
     else
         case $1 in
@@ -27,9 +32,25 @@ become_member() { # way mark
         *) return 1 ;;
         esac || return 1
     fi
+    # Add-ons such as a CNI; a node that joins finds them in the cluster.
+    case $1 in
+    init) apply_manifests || return 1 ;;
+    *) [ -z "$configured" ] || ! control_plane || apply_manifests || return 1 ;;
+    esac
     # Of use once, to give the administrators' group its rights; it is not bound by any role.
     rm -f /etc/kubernetes/super-admin.conf
     mark_unit kubernetes "$2"
+}
+
+apply_manifests() {
+    for m in "$staged"/manifests/*.yaml; do
+        [ -e "$m" ] || continue
+        kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s apply --server-side \
+            --force-conflicts -f "$m" >"$T/manifest.out" 2>&1 || {
+            echo "$m cannot be applied: $(tail -n 3 "$T/manifest.out" | tr '\n' ' ')"
+            return 1
+        }
+    done
 }
 
 # What kubeadm says of each good step is of no use where it fails; the whole stays in a file.

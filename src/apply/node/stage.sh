@@ -48,6 +48,8 @@ cd / && mv -T "$T.new" "$T" || fail "cannot name the staging directory"
 # The images of the last runs are kept for rollback; older ones go.
 set -- "$base"/txn/*
 [ $# -le 12 ] || ls -1t "$base/txn" | sed 1,12d | while IFS= read -r old; do
+    # A reset needs the images of whatever was touched for the first time.
+    [ ! -e "$base/txn/$old/first" ] || continue
     case $(cat "$base/txn/$old/state" 2>/dev/null) in
     committed | reverted) rm -rf "$base/txn/${old:?}" ;;
     esac

@@ -113,6 +113,10 @@ take_images() {
                 image_unit kubelet.service
             else
                 echo 'member|none' >>"$T/before"
+                # The kubelet and kube-proxy's pod make these where they are not.
+                for f in $made_by_members; do
+                    [ -e "$f" ] || image_path "$f"
+                done
             fi
             ;;
         files)
@@ -506,7 +510,20 @@ deciding() { # seconds
     flock -w "$1" 8
 }
 
+# A transaction that was the first to touch something keeps its images for as long as there is a way
+# back to what the node was.
+keep_first() {
+    touched=$base/touched
+    [ -e "$touched" ] || : >"$touched"
+    cut -d'|' -f2 "$T/before" | grep -vxF -f "$touched" >"$T/first" || {
+        rm -f "$T/first"
+        return 0
+    }
+    cat "$T/first" >>"$touched"
+}
+
 commit() {
+    keep_first
     set_state committed
     disarm
     rm -rf "$T/files" "$T/ballast"

@@ -1,0 +1,73 @@
+# Takes back everything that was ever done to this node, newest first, and then what services left.
+# Answers with lines that start with `@`. `delete-data` on standard input also deletes etcd's data.
+set -u
+umask 077
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+export PATH
+base=/var/lib/kubastion
+
+IFS= read -r data
+[ -d "$base/txn" ] || {
+    echo '@state clean'
+    exit 0
+}
+# By the node's own count; ids come from the clocks of controllers.
+order() {
+    for d in "$base"/txn/*/; do
+        n=0
+        [ ! -r "${d}sequence" ] || IFS= read -r n <"${d}sequence"
+        s=none
+        [ ! -r "${d}state" ] || IFS= read -r s <"${d}state"
+        case $s in
+        committed | incomplete | reverting) echo "$n ${d%/}" ;;
+        switching | switched)
+            echo "@refused ${d} is not decided yet: run apply or wait for its timer"
+            ;;
+        esac
+    done | sort -rn
+}
+todo=$(order)
+case $todo in *@refused*)
+    printf '%s\n' "$todo" | grep '^@' | head -n 1
+    exit 4
+    ;;
+esac
+had_runtime=
+[ ! -e "$base/programs" ] || had_runtime=$(ls "$base/programs" | grep -c '^containerd\.')
+printf '%s\n' "$todo" | while IFS=' ' read -r n txn; do
+    [ -n "$txn" ] || continue
+    echo "@step ${txn##*/}"
+    said=$(sh "$txn/txn.sh" undo 2>&1)
+    printf '%s\n' "$said" | grep '^@said\|^@refused\|^@busy'
+    case $said in
+    *'@state reverted'*) ;;
+    *)
+        echo "@state incomplete ${txn##*/}"
+        exit 7
+        ;;
+    esac
+done || exit 7
+
+# What services wrote meanwhile, and nobody else's.
+if [ "${had_runtime:-0}" -gt 0 ]; then
+    systemctl stop containerd.service 2>/dev/null
+    for m in $(sed -n 's/^[^ ]* \(\/run\/containerd\/[^ ]*\) .*/\1/p' /proc/mounts | sort -r); do
+        umount -l "$m" 2>/dev/null
+    done
+    # Not the directory itself: it may be a mount point.
+    find /var/lib/containerd -mindepth 1 -delete 2>/dev/null
+    rm -rf /run/containerd
+    rmdir /opt/containerd/bin /opt/containerd/lib /opt/containerd 2>/dev/null
+    # A packaged one takes over again.
+    ! systemctl -q is-enabled containerd.service 2>/dev/null || systemctl start containerd.service 2>/dev/null
+fi
+if [ "$data" = delete-data ]; then
+    rm -rf /var/lib/etcd/member
+fi
+find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null
+for d in /var/lib/kubelet /var/lib/cni /opt/cni/bin /opt/cni /etc/kubernetes; do
+    rmdir "$d" 2>/dev/null
+done
+rm -rf /var/log/kubernetes "$base"
+systemctl daemon-reload 2>/dev/null
+echo '@state clean'
