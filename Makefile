@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
 # Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup build demo test lint nodes e2e bench clean-lab
+.PHONY: setup build demo test lint nodes e2e bench bench-cluster clean-lab
 
 CARGO ?= cargo
 DEMO_DIR ?= demo
@@ -38,6 +38,11 @@ e2e: setup
 # Side by side with bare OpenSSH on ten nodes.
 bench: setup
 	$(CARGO) bench --locked --bench fleet
+
+# A cluster from bare nodes against the kubeadm commands alone.
+bench-cluster: setup
+	@sh scripts/probe.sh $(CARGO) target/release
+	$(CARGO) bench --locked --bench cluster
 
 clean-lab:
 	-target/debug/kubastion lab down --dir $${KUBASTION_TEST_LAB:-/var/tmp/kubastion-test-lab}

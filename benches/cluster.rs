@@ -1,0 +1,122 @@
+//! A cluster from bare nodes, against the kubeadm commands alone, typed one after another on the same
+//! nodes with everything else in place already.
+//!
+//! `make bench-cluster` runs it where there is a bundle (root on Debian). What is measured is in
+//! docs/benchmarks.md.
+
+// A bench is test code: what fails is to be seen at once.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kubastion::lab::{Lab, quiet};
+
+fn main() {
+    // `cargo test --benches` builds and starts benches too; there is nothing to test here.
+    if !std::env::args().any(|a| a == "--bench") {
+        return;
+    }
+    let bundle = std::env::var("KUBASTION_BUNDLE")
+        .unwrap_or_else(|_| kubastion::bundle::DEFAULT_DIR.to_owned());
+    if !Path::new(&bundle).join("manifest.json").exists() {
+        println!("bench-cluster: SKIPPED (no bundle in {bundle})");
+        return;
+    }
+    println!(
+        "| nodes | kubastion, bare to Ready | kubeadm commands alone | ratio | no-op plan | verify |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (control_planes, workers) in [(1, 1), (3, 2)] {
+        measure(&bundle, control_planes, workers);
+    }
+}
+
+fn kubastion(dir: &Path, args: &[&str]) -> Duration {
+    let began = Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_kubastion"))
+        .current_dir(dir)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let taken = began.elapsed();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    taken
+}
+
+fn measure(bundle: &str, control_planes: usize, workers: usize) {
+    let dir = Path::new("/var/tmp/kubastion-bench-cluster");
+    let _ = std::fs::remove_dir_all(dir);
+    std::fs::create_dir_all(dir).unwrap();
+    let (planes, others) = (control_planes.to_string(), workers.to_string());
+    let up = ["lab", "up", "--control-planes", &planes, "--workers", &others, "--dir", "."];
+    kubastion(dir, &[&up[..], &["--bundle", bundle]].concat());
+    let lab = Lab::open(dir).unwrap();
+    let result = std::panic::catch_unwind(|| {
+        let ours = kubastion(dir, &["apply", "--yes"]);
+        let plan = kubastion(dir, &["plan", "--exit-code"]);
+        let verify = kubastion(dir, &["verify"]);
+        let theirs = by_hand(&lab, control_planes, workers);
+        println!(
+            "| {control_planes} + {workers} | {:.1} s | {:.1} s | {:.2} | {:.2} s | {:.1} s |",
+            ours.as_secs_f64(),
+            theirs.as_secs_f64(),
+            ours.as_secs_f64() / theirs.as_secs_f64(),
+            plan.as_secs_f64(),
+            verify.as_secs_f64(),
+        );
+    });
+    lab.down(&quiet).unwrap();
+    let _ = std::fs::remove_dir_all(dir);
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn inside(lab: &Lab, node: &str, script: &str) {
+    let output = lab.command(node, &["sh", "-c", script]).unwrap().output().unwrap();
+    assert!(output.status.success(), "{node}: {script}: {output:?}");
+}
+
+/// The same nodes leave the cluster; programs, images, configuration and etcd stay. Then the commands
+/// that a person would type, one after another, until every node is Ready.
+fn by_hand(lab: &Lab, control_planes: usize, workers: usize) -> Duration {
+    let names: Vec<String> = (1..=control_planes)
+        .map(|n| format!("cp{n}"))
+        .chain((1..=workers).map(|n| format!("w{n}")))
+        .collect();
+    for name in &names {
+        inside(
+            lab,
+            name,
+            "base=/var/lib/kubastion; T=$(ls -d $base/txn/*-kubernetes | tail -n 1); say() { :; }; \
+             mark_unit() { :; }; . $T/member.sh; leave_cluster; systemctl enable kubelet; \
+             mkdir -p -m 0700 /etc/kubernetes/manifests",
+        );
+    }
+    inside(
+        lab,
+        "cp1",
+        "PATH=/usr/local/bin:$PATH; etcdctl --endpoints https://127.0.0.1:2379 --cacert /etc/etcd/pki/ca.crt \
+         --cert /etc/kubernetes/pki/apiserver-etcd-client.crt \
+         --key /etc/kubernetes/pki/apiserver-etcd-client.key del --prefix /registry >/dev/null",
+    );
+    let staged = "/etc/kubernetes/kubastion";
+    let began = Instant::now();
+    for (n, name) in names.iter().enumerate() {
+        let (verb, file) = if n == 0 { ("init", "kubeadm-init") } else { ("join", "kubeadm-join") };
+        let script = format!(
+            "umask 077; PATH=/usr/local/bin:$PATH kubeadm {verb} --config {staged}/{file}.yaml"
+        );
+        inside(lab, name, &script);
+    }
+    inside(
+        lab,
+        "cp1",
+        "PATH=/usr/local/bin:$PATH kubectl --kubeconfig /etc/kubernetes/admin.conf wait --for=condition=Ready \
+         node --all --timeout=120s",
+    );
+    began.elapsed()
+}
