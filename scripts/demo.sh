@@ -10,10 +10,17 @@ if [ -e "$dir/lab.json" ]; then
     say "Taking the lab of an earlier demo down"
     "$kubastion" lab down --dir "$dir"
 fi
-rm -rf "$dir/pki" "$dir/.kubastion"
+rm -rf "$dir/pki" "$dir/.kubastion" "$dir/admin.conf"
 
-say "1. Three control-plane nodes with etcd, and a worker (kubastion lab up)"
-"$kubastion" lab up --control-planes 3 --workers 1 --dir "$dir"
+bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
+if [ -e "$bundle/manifest.json" ]; then
+    say "1. Three control planes with etcd, and two workers, bare (kubastion lab up)"
+    "$kubastion" lab up --control-planes 3 --workers 2 --dir "$dir" --bundle "$bundle"
+else
+    bundle=
+    say "1. Three control-plane nodes with etcd, and a worker (kubastion lab up)"
+    "$kubastion" lab up --control-planes 3 --workers 1 --dir "$dir"
+fi
 cd "$dir"
 
 say "2. Keys and certificates (kubastion pki ensure)"
@@ -30,6 +37,14 @@ say "5. A second plan is empty (kubastion plan --exit-code)"
 
 say "6. Prove it, by reading and by attacking (kubastion verify --summary)"
 "$kubastion" verify --summary
+
+if [ -n "$bundle" ]; then
+    say "7. The cluster (kubastion kubeconfig)"
+    "$kubastion" kubeconfig --out admin.conf
+    "$kubastion" lab exec --dir . cp1 -- /usr/local/bin/kubectl \
+        --kubeconfig /etc/kubernetes/admin.conf get nodes
+    say "8. Its kubeconfig is $dir/admin.conf"
+fi
 
 say "The lab stays up. Look around:"
 cat >&2 <<END
