@@ -7,6 +7,7 @@ wanted() {
     cat <<'EOF'
 build-essential    C compiler for vendored libssh2
 ca-certificates    cargo and apt over TLS
+gnupg              tests: signs a repository of packages
 iproute2           lab: network namespaces
 libssl-dev         build: OpenSSL
 mmdebstrap         lab: root filesystem

@@ -8,6 +8,7 @@ mod bundle;
 mod docs;
 mod inventory;
 mod lab;
+mod packages;
 mod pki;
 mod probe;
 mod support;

@@ -208,9 +208,9 @@ pub(super) fn record_stop(e: RecordError) -> Stop {
 fn only_packages(plan: &Plan) -> Plan {
     let mut nodes = plan.nodes.clone();
     for node in nodes.values_mut() {
-        node.transactions.retain(|t| t.phase == Phase::Packages);
+        node.transactions.retain(|t| t.phase <= Phase::Packages);
     }
-    let stages = plan.stages.iter().filter(|s| s.phase == Phase::Packages).cloned().collect();
+    let stages = plan.stages.iter().filter(|s| s.phase <= Phase::Packages).cloned().collect();
     Plan::new(plan.cluster.clone(), plan.inventory_sha256.clone(), nodes, stages)
 }
 

@@ -16,6 +16,7 @@ pub mod member;
 pub mod model;
 mod packages;
 mod pki_files;
+mod repository;
 mod resolve;
 mod runtime;
 mod sink;

@@ -38,6 +38,8 @@ pub struct Item {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
+    /// Where packages of Kubernetes come from, and who may have signed them.
+    Repositories,
     /// Distribution packages. Not undone by rollback.
     Packages,
     /// Programs from a bundle.
@@ -54,7 +56,8 @@ pub enum Phase {
 
 impl Phase {
     /// All phases in their order.
-    pub const ALL: [Phase; 6] = [
+    pub const ALL: [Phase; 7] = [
+        Phase::Repositories,
         Phase::Packages,
         Phase::Software,
         Phase::Host,
@@ -66,6 +69,7 @@ impl Phase {
     /// Its name in plans, transaction ids and reports.
     pub fn name(self) -> &'static str {
         match self {
+            Phase::Repositories => "repositories",
             Phase::Packages => "packages",
             Phase::Software => "software",
             Phase::Host => "host",

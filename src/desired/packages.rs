@@ -5,7 +5,7 @@ use super::model::ItemKind;
 use super::sink::Sink;
 use super::software;
 use crate::facts::OsFamily;
-use crate::inventory::Switch;
+use crate::inventory::{SoftwareSource, Switch};
 
 /// Which nodes need a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,23 @@ const PACKAGES: [Package; 14] = [
 pub(super) const HELD: [&str; 6] =
     ["cri-tools", "etcd-client", "etcd-server", "kubeadm", "kubectl", "kubelet"];
 
+/// Packages of the Kubernetes project's repositories, and whether only control planes need them.
+const KUBERNETES: [(&str, bool); 3] = [("kubeadm", false), ("kubectl", true), ("kubelet", false)];
+
+/// For `source: packages`; the version is the repository's to pin.
+fn kubernetes(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if context.inventory.kubernetes.source != SoftwareSource::Packages || !context.has_kubelet() {
+        return;
+    }
+    for (name, control_plane) in KUBERNETES {
+        if !control_plane || context.is_control_plane() {
+            sink.push(&[], ItemKind::Package { name: name.to_owned() });
+        }
+    }
+}
+
 pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    kubernetes(context, sink);
     let host = &context.inventory.host;
     let mut noted = std::collections::BTreeSet::new();
     for package in &PACKAGES {

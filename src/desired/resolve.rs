@@ -5,7 +5,8 @@ use super::model::{NodeDesired, Phase};
 use super::sink::{Part, Sink};
 use super::traits::Traits;
 use super::{
-    apiserver, etcd, firewall, host, kubelet, member, packages, pki_files, runtime, software, ssh,
+    apiserver, etcd, firewall, host, kubelet, member, packages, pki_files, repository, runtime,
+    software, ssh,
 };
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node};
@@ -82,6 +83,8 @@ pub fn resolve(
 
 /// All subjects, in the order in which their items are brought about.
 pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
+    sink.phase(Phase::Repositories, Part::Cluster);
+    repository::items(context, sink);
     sink.phase(Phase::Packages, Part::Hardening);
     packages::items(context, sink);
     sink.phase(Phase::Software, Part::Cluster);

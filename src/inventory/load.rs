@@ -13,6 +13,9 @@ use super::yaml;
 use crate::clock::Clock;
 use crate::error::Problem;
 
+/// A key with many signatures on it has some ten kilobytes.
+const MAX_KEY_BYTES: usize = 1 << 20;
+
 /// Largest inventory file in bytes; 5,000 nodes take about two million.
 pub const MAX_BYTES: u64 = 64 << 20;
 
@@ -96,6 +99,21 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
             LoadError { file: file.to_owned(), problems, warnings: loaded.warnings.clone() }
         })?;
         audit.text = Some(text);
+    }
+    let packages = &mut loaded.inventory.kubernetes.packages;
+    if let Some(key) = &packages.signing_key {
+        let refuse = |what: String| {
+            let path = Path::root().then("kubernetes").then("packages").then("signing_key");
+            let problems = vec![Diagnostic::new(None, &path, what)];
+            LoadError { file: file.to_owned(), problems, warnings: loaded.warnings.clone() }
+        };
+        let text = std::fs::read_to_string(key)
+            .map_err(|e| refuse(format!("{} cannot be read: {e}", key.display())))?;
+        let begin = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+        if !text.starts_with(begin) || text.len() > MAX_KEY_BYTES {
+            return Err(refuse(format!("{} is no OpenPGP key in ASCII armor", key.display())));
+        }
+        packages.key = Some(text);
     }
     Ok(loaded)
 }
@@ -213,6 +231,7 @@ fn paths(inventory: &mut Inventory) -> Vec<&mut PathBuf> {
     all.extend(pki.store.passphrase_file.as_mut());
     all.extend(inventory.audit.file.as_mut());
     all.extend(inventory.kubernetes.bundle.path.as_mut());
+    all.extend(inventory.kubernetes.packages.signing_key.as_mut());
     all
 }
 

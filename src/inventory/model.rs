@@ -97,6 +97,8 @@ pub struct Kubernetes {
     pub source: SoftwareSource,
     /// The bundle, for `source: bundle`.
     pub bundle: BundleSource,
+    /// The repository, for `source: packages`.
+    pub packages: PackageSource,
     /// What the bundle holds, once it was opened; not part of the file.
     #[serde(skip)]
     #[schemars(skip)]
@@ -130,6 +132,22 @@ pub struct BundleSource {
     pub path: Option<PathBuf>,
     /// Keys that are trusted to sign bundles; one signature is enough.
     pub signers: Vec<SignerKey>,
+}
+
+/// A repository of packages and the key that signs it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PackageSource {
+    /// URL of the repository; the Kubernetes project's own for the release and the distribution unless
+    /// given (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>).
+    pub repository: Option<String>,
+    /// File with the key that signs the repository, OpenPGP in ASCII armor. Packages that another key
+    /// has signed are refused by the nodes.
+    pub signing_key: Option<PathBuf>,
+    /// Text of the key, once it was read; not part of the file.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub key: Option<String>,
 }
 
 /// Which controls are wanted, and which exceptions are granted.

@@ -36,7 +36,7 @@ pub fn stages(
             continue;
         }
         let (groups, gate) = match (phase, etcd) {
-            (Phase::Packages | Phase::Software | Phase::Images, _) => {
+            (Phase::Repositories | Phase::Packages | Phase::Software | Phase::Images, _) => {
                 (vec![busy.into_iter().cloned().collect()], Gate::Reachable)
             }
             (Phase::Kubernetes, _) => (member_groups(inventory, &busy, nodes), Gate::NodesReady),

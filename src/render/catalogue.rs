@@ -69,6 +69,9 @@ pub const TEMPLATES: &[Template] = rows![
     "host/kubastion-audit.service",     Unit,  "-",                0o644, EVERY,         MINORS;
     "host/kubastion-firewall.service",  Unit,  "-",                0o644, EVERY,         MINORS;
     "host/kubastion-guard.service",     Unit,  "-",                0o644, EVERY,         MINORS;
+    "host/kubernetes.pref",             Lines, "KubernetesPin",   0o644, KUBELET,       MINORS;
+    "host/kubernetes.repo",             Unit,  "KubernetesRepo",   0o644, KUBELET,       MINORS;
+    "host/kubernetes.sources",          Lines, "KubernetesSources", 0o644, KUBELET,     MINORS;
     "host/logrotate.conf",              Lines, "-",                0o644, EVERY,         MINORS;
     "host/modules.conf",                Lines, "Modules",          0o644, EVERY,         MINORS;
     "host/sshd.conf",                   Lines, "Sshd",             0o600, EVERY,         MINORS;

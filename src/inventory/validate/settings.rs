@@ -28,6 +28,24 @@ pub(super) fn kubernetes(inventory: &Inventory, review: &mut Review<'_>) {
             .found("`source: bundle` without `bundle.signers`")
             .allowed("one or more `ssh-ed25519 AAAA...` public keys");
     }
+    let packages = &inventory.kubernetes.packages;
+    let path = section("kubernetes").then("packages");
+    if inventory.kubernetes.source == SoftwareSource::Packages && packages.signing_key.is_none() {
+        review
+            .error(&path.then("signing_key"), "nothing says who may have signed the packages")
+            .found("`source: packages` without `packages.signing_key`")
+            .allowed("the file with the repository's public key, in ASCII armor");
+    }
+    if let Some(url) = &packages.repository {
+        let plain = url.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/%+@".contains(&b));
+        if !plain || !(url.starts_with("https://") || url.starts_with("file:///")) {
+            review
+                .error(&path.then("repository"), "not the URL of a repository")
+                .found(url.clone())
+                .allowed("https://... or file:///... of letters, digits and -._~:/%+@");
+        }
+    }
+    let path = section("kubernetes").then("bundle");
     let listed = bundle.signers.iter().enumerate();
     // The comment after the key does not make it another key.
     let keys = listed.map(|(i, s)| (s.as_str().split_whitespace().nth(1).map(str::to_owned), i));

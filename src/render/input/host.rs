@@ -251,3 +251,31 @@ pub struct DnfAutomatic {
     pub held: Vec<Text>,
 }
 input!(DnfAutomatic, "host/dnf-automatic.conf");
+
+/// Version of Kubernetes' packages that apt keeps to.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubernetesPin {
+    /// As in `1.36.2`.
+    pub version: Text,
+}
+input!(KubernetesPin, "host/kubernetes.pref");
+
+/// apt's source of Kubernetes' packages.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubernetesSources {
+    /// URL.
+    pub repository: Text,
+    /// Path of the signing key on the node.
+    pub key: Text,
+}
+input!(KubernetesSources, "host/kubernetes.sources");
+
+/// dnf's source of Kubernetes' packages.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubernetesRepo {
+    /// URL.
+    pub repository: Text,
+    /// Path of the signing key on the node.
+    pub key: Text,
+}
+input!(KubernetesRepo, "host/kubernetes.repo");

@@ -1,0 +1,59 @@
+//! The repository of Kubernetes' packages: where it is, who may have signed it, and which version the
+//! node keeps to.
+
+use super::context::Context;
+use super::model::{Access, Content, FileCheck};
+use super::sink::Sink;
+use crate::inventory::SoftwareSource;
+use crate::render::Text;
+use crate::render::input::host::{KubernetesPin, KubernetesRepo, KubernetesSources};
+
+const APT_KEY: &str = "/etc/apt/keyrings/kubastion-kubernetes.asc";
+const APT_SOURCES: &str = "/etc/apt/sources.list.d/kubastion-kubernetes.sources";
+const APT_PIN: &str = "/etc/apt/preferences.d/kubastion-kubernetes";
+const DNF_KEY: &str = "/etc/pki/rpm-gpg/kubastion-kubernetes";
+const DNF_REPO: &str = "/etc/yum.repos.d/kubastion-kubernetes.repo";
+
+/// Repositories of the Kubernetes project, by minor
+/// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>).
+fn project(minor: u16, family: &str) -> String {
+    format!("https://pkgs.k8s.io/core:/stable:/v1.{minor}/{family}/")
+}
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let paths: &[&str] =
+        if context.is_debian() { &[APT_KEY, APT_SOURCES, APT_PIN] } else { &[DNF_KEY, DNF_REPO] };
+    let kubernetes = &context.inventory.kubernetes;
+    if kubernetes.source != SoftwareSource::Packages || !context.has_kubelet() {
+        // Left from another inventory: with it, an update could bring packages of ours again.
+        for path in paths {
+            sink.gone(path);
+        }
+        return;
+    }
+    let given = kubernetes.packages.repository.clone();
+    let key = |_| {
+        // Checked when the inventory was loaded.
+        Ok(Content::Text(kubernetes.packages.key.clone().unwrap_or_default()))
+    };
+    if context.is_debian() {
+        let repository = given.unwrap_or_else(|| project(context.minor(), "deb"));
+        sink.directory(&[], "/etc/apt/keyrings", Access::root(0o755));
+        // apt reads it as its own user.
+        sink.content(&[], APT_KEY, Access::root(0o644), FileCheck::None, key);
+        sink.template(&[], APT_SOURCES, |_| {
+            Ok(KubernetesSources { repository: Text::of(repository), key: Text::of(APT_KEY) })
+        });
+        let version = Text::of(context.inventory.cluster.kubernetes);
+        sink.template(&[], APT_PIN, |_| Ok(KubernetesPin { version }));
+    } else {
+        let repository = given.unwrap_or_else(|| project(context.minor(), "rpm"));
+        sink.content(&[], DNF_KEY, Access::root(0o644), FileCheck::None, key);
+        sink.template(&[], DNF_REPO, |_| {
+            Ok(KubernetesRepo { repository: Text::of(repository), key: Text::of(DNF_KEY) })
+        });
+        if context.facts().is_some() {
+            sink.note("dnf takes the newest packages of this minor release: it cannot be told another version here");
+        }
+    }
+}
