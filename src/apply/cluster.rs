@@ -12,6 +12,11 @@ use crate::inventory::{Inventory, Node, NodeName};
 use crate::plan::cluster::{ANONYMOUS, ApiChange};
 use crate::transport::Transport;
 
+/// Objects on one page of a list.
+const PAGE: usize = 500;
+/// Pages of a list, before it is taken for endless.
+const MAX_PAGES: usize = 200;
+
 /// An API server, and the connection over which it is asked.
 pub struct Server<'a> {
     /// The connection to its node.
@@ -43,14 +48,38 @@ impl Server<'_> {
     pub fn facts(&mut self, kinds: &[Kind]) -> ClusterFacts {
         let mut facts = ClusterFacts::default();
         for kind in kinds {
-            let read = self
-                .json("GET", kind.path(), None)
-                .and_then(|mut list| facts.insert(*kind, &mut list));
+            let read = self.whole_list(kind.path()).and_then(|mut l| facts.insert(*kind, &mut l));
             if let Err(why) = read {
                 facts.unread.insert(*kind, why);
             }
         }
         facts
+    }
+
+    /// A list, however many pages it has.
+    fn whole_list(&mut self, path: &str) -> Result<Value, String> {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let mut list = self.json("GET", &format!("{path}{sign}limit={PAGE}"), None)?;
+        for _ in 0..MAX_PAGES {
+            let more = text(&list, "/metadata/continue");
+            // Base64 for URLs (RFC 4648 section 5): nothing in it needs escaping.
+            if more.is_empty()
+                || !more.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b))
+            {
+                break;
+            }
+            let mut next =
+                self.json("GET", &format!("{path}{sign}limit={PAGE}&continue={more}"), None)?;
+            let rest = next.get_mut("items").map(Value::take);
+            let (Some(Value::Array(items)), Some(Value::Array(rest))) =
+                (list.get_mut("items"), rest)
+            else {
+                return Err("the answer has no items".into());
+            };
+            items.extend(rest);
+            list["metadata"] = next["metadata"].take();
+        }
+        Ok(list)
     }
 
     /// Carries one change out. Doing it twice does no harm.

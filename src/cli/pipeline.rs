@@ -517,6 +517,35 @@ pub fn cluster_facts(
     last.map(Err)
 }
 
+/// Reads objects of every kind for checks, over the first control plane whose API server answers. Kinds
+/// that cannot be read are said so in the facts. `None` where no node of the fleet is part of a cluster.
+///
+/// # Errors
+/// Why nobody could be asked.
+pub fn objects(
+    fleet: &mut Fleet,
+    access: Option<&ApiAccess>,
+) -> Option<Result<ClusterFacts, String>> {
+    if !fleet.seen.values().any(|s| is_member(&s.facts)) {
+        return None;
+    }
+    let Some(access) = access else {
+        return Some(Err("the key store gave no administrator's certificate".into()));
+    };
+    let kinds = ObjectKind::ALL.map(|(kind, _)| kind);
+    let mut why = "no control plane answered".to_owned();
+    for (name, address) in &access.servers {
+        let Some(seen) = fleet.seen.get_mut(name).filter(|s| is_member(&s.facts)) else { continue };
+        let through = seen.session.as_mut();
+        let facts = Server { through, address: *address, access }.facts(&kinds);
+        match facts.unread.values().next() {
+            Some(said) if facts.objects.is_empty() => why = format!("{name}: {said}"),
+            _ => return Some(Ok(facts)),
+        }
+    }
+    Some(Err(why))
+}
+
 /// Adds to a plan what is to be done to API objects, where there is a cluster. The problem, if there is
 /// a cluster and it does not answer.
 pub fn plan_objects(

@@ -8,12 +8,12 @@ use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::clock::Clock;
-use crate::controls::Daemon;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, NodeName};
 use crate::pki::{Ca, Kind, Material, Store};
 use crate::report::findings::{Detail, summary, text};
 use crate::transport::Transport;
+use crate::verify::findings::Api;
 use crate::verify::probes::{self, Field, Keys, Ports};
 use crate::verify::{self, Observed, Subject, Verification, findings};
 
@@ -59,14 +59,20 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let fleet = pipeline::look_at(inventory, &nodes, &dialer, verify::watch);
     let now = Clock::System.now();
 
+    let mut fleet = fleet;
+    let access = material.as_ref().and_then(|m| pipeline::api_access(inventory, m));
+    let objects = pipeline::objects(&mut fleet, access.as_ref());
     let mut facts: BTreeMap<NodeName, NodeFacts> = BTreeMap::new();
     let mut sessions: BTreeMap<NodeName, Box<dyn Transport>> = BTreeMap::new();
     for (name, seen) in fleet.seen {
         facts.insert(name.clone(), seen.facts);
         sessions.insert(name, seen.session);
     }
-    let seen: BTreeMap<NodeName, Observed> =
+    let mut seen: BTreeMap<NodeName, Observed> =
         facts.iter().map(|(n, f)| (n.clone(), Observed::from_facts(f))).collect();
+    if let Some(Ok(objects)) = &objects {
+        seen.values_mut().for_each(|s| s.add_objects(objects));
+    }
     let keys = material.as_ref().and_then(|m| keys(inventory, m));
     let field = Field { inventory, seen: &seen, keys: keys.as_ref(), ports: Ports::default() };
     let attempts = probes::run(&field, sessions);
@@ -84,8 +90,15 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             }
         }
     }
-    let api = seen.values().any(|s| s.runs(Daemon::Apiserver));
-    found.extend(findings::of_cluster(inventory, api));
+    let api = match &objects {
+        None if seen.values().any(Observed::kubernetes_is_set_up) => {
+            Api::Unread("no API server runs on a node that answered".to_owned())
+        }
+        None => Api::Absent,
+        Some(Err(why)) => Api::Unread(why.clone()),
+        Some(Ok(facts)) => Api::Read(facts),
+    };
+    found.extend(findings::of_cluster(inventory, &api, now));
     let lost = fleet.lost.iter().map(|(n, p)| (n.clone(), p.why.join(": "))).collect();
     let report = Verification::new(inventory, now, found, attempts, lost);
 

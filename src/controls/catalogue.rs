@@ -99,7 +99,12 @@ mod tests {
         for c in CATALOGUE {
             assert!(!c.checks.is_empty(), "{} has no check", c.id);
             for check in c.checks {
-                if let Check::Api(words) | Check::Manual(words) = check {
+                let words = match check {
+                    Check::Api(rule) => Some(rule.words()),
+                    Check::Manual(words) => Some(*words),
+                    _ => None,
+                };
+                if let Some(words) = words {
                     assert!(words.split(' ').count() > 3, "{}: {words}", c.id);
                 }
             }

@@ -25,8 +25,8 @@ pub enum Check {
     Fact(Fact),
     /// An attempt over the network, made while verifying.
     Probe(Probe),
-    /// Objects of the Kubernetes API; in words.
-    Api(&'static str),
+    /// Objects of the Kubernetes API.
+    Api(ApiRule),
     /// No program can judge it; why, in words.
     Manual(&'static str),
 }
@@ -237,6 +237,74 @@ pub enum Fact {
     EtcdOwnCa,
 }
 
+/// What objects of the Kubernetes API have to be like. User namespaces are all but `kube-*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ApiRule {
+    /// No binding names `system:anonymous` or `system:unauthenticated`.
+    NoAnonymousBindings,
+    /// No join token is left, and nothing is signed with one.
+    NoJoinTokens,
+    /// Default ServiceAccounts mount no token.
+    DefaultAccountsMountNothing,
+    /// Each user namespace has a NetworkPolicy that selects all pods and lets nothing through.
+    DefaultDeny,
+    /// Images of pods in `kube-*` namespaces name a version or a digest.
+    ImagesPinned,
+    /// `default`, `kube-public` and `kube-node-lease` hold what Kubernetes puts there.
+    NamespacesClean,
+    /// No dashboard and no ingress-nginx, which is retired.
+    NoRetiredAddOns,
+    /// Who holds rights that amount to the whole cluster is known.
+    MinimalRbac,
+    /// Each user namespace has a ResourceQuota and a LimitRange.
+    QuotasAndLimits,
+    /// A bound ValidatingAdmissionPolicy looks at Secrets in environment variables.
+    SecretsNotInEnvironment,
+    /// Pods of the control plane and of DNS give up what they do not need.
+    SystemPodsHardened,
+}
+
+impl ApiRule {
+    /// Every rule, with its words for reports.
+    pub const ALL: [(ApiRule, &str); 11] = [
+        (
+            ApiRule::NoAnonymousBindings,
+            "no binding names system:anonymous or system:unauthenticated",
+        ),
+        (
+            ApiRule::NoJoinTokens,
+            "no Secret of type bootstrap.kubernetes.io/token is left, and kube-public/cluster-info carries no signature",
+        ),
+        (
+            ApiRule::DefaultAccountsMountNothing,
+            "every default ServiceAccount has automountServiceAccountToken false",
+        ),
+        (ApiRule::DefaultDeny, "every user namespace has a policy that denies ingress and egress"),
+        (ApiRule::ImagesPinned, "images of system pods are pinned by digest or version"),
+        (
+            ApiRule::NamespacesClean,
+            "default, kube-public and kube-node-lease hold only built-in objects",
+        ),
+        (ApiRule::NoRetiredAddOns, "no pod of kubernetes-dashboard or ingress-nginx"),
+        (ApiRule::MinimalRbac, "nobody but the known defaults holds rights over the whole cluster"),
+        (ApiRule::QuotasAndLimits, "user namespaces have a ResourceQuota and a LimitRange"),
+        (
+            ApiRule::SecretsNotInEnvironment,
+            "an admission policy looks at Secrets in environment variables",
+        ),
+        (
+            ApiRule::SystemPodsHardened,
+            "control-plane and DNS pods drop capabilities and write to no root filesystem",
+        ),
+    ];
+
+    /// What has to hold, in words.
+    pub fn words(self) -> &'static str {
+        let row = Self::ALL.iter().find(|(rule, _)| *rule == self);
+        row.expect("a test walks all rules").1
+    }
+}
+
 /// An attempt over the network, made while verifying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -295,3 +363,19 @@ pub const STRONG_SUITES: [&str; 8] = [
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controls::CATALOGUE;
+
+    #[test]
+    fn every_rule_about_objects_is_in_a_row_and_has_words() {
+        for (rule, words) in ApiRule::ALL {
+            assert_eq!(rule.words(), words);
+            let used = CATALOGUE.iter().flat_map(|c| c.checks);
+            let rows = used.filter(|c| matches!(c, Check::Api(r) if *r == rule)).count();
+            assert_eq!(rows, 1, "{rule:?}");
+        }
+    }
+}

@@ -21,6 +21,6 @@ mod scheduler;
 
 pub use catalogue::{CATALOGUE, COUNT, find};
 pub use check::{
-    Check, Config, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES, TreeRule,
+    ApiRule, Check, Config, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES, TreeRule,
 };
 pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};

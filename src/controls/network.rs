@@ -1,6 +1,6 @@
 //! Controls of the host firewall, the CNI and network policies.
 
-use super::check::{Check, Fact, Missing, Probe, TreeRule};
+use super::check::{ApiRule, Check, Fact, Missing, Probe, TreeRule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
@@ -132,7 +132,7 @@ pub(super) static ROWS: [Control; 7] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api("every namespace has a policy that denies ingress and egress")],
+        checks: &[Check::Api(ApiRule::DefaultDeny)],
     },
     Control {
         id: "network-pod-encryption",

@@ -1,6 +1,6 @@
 //! Controls of objects in the Kubernetes API.
 
-use super::check::{Check, Config, Daemon, Fact, Rule};
+use super::check::{ApiRule, Check, Config, Daemon, Fact, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
@@ -20,7 +20,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api("no binding names system:anonymous or system:unauthenticated")],
+        checks: &[Check::Api(ApiRule::NoAnonymousBindings)],
     },
     Control {
         id: "apiserver-bootstrap-token-lifecycle",
@@ -37,9 +37,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api(
-            "no Secret of type bootstrap.kubernetes.io/token is left, and kube-public/cluster-info carries no signature",
-        )],
+        checks: &[Check::Api(ApiRule::NoJoinTokens)],
     },
     Control {
         id: "policy-default-sa-automount",
@@ -56,9 +54,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api(
-            "every default ServiceAccount has automountServiceAccountToken false",
-        )],
+        checks: &[Check::Api(ApiRule::DefaultAccountsMountNothing)],
     },
     Control {
         id: "policy-image-provenance",
@@ -75,7 +71,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api("images of system pods are pinned by digest or version")],
+        checks: &[Check::Api(ApiRule::ImagesPinned)],
     },
     Control {
         id: "policy-namespaces-clean",
@@ -92,9 +88,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api(
-            "default, kube-public and kube-node-lease hold only built-in objects",
-        )],
+        checks: &[Check::Api(ApiRule::NamespacesClean)],
     },
     Control {
         id: "policy-no-dashboard-no-eol-ingress",
@@ -111,7 +105,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api("no pod of kubernetes-dashboard or ingress-nginx")],
+        checks: &[Check::Api(ApiRule::NoRetiredAddOns)],
     },
     Control {
         id: "policy-old-images-removed",
@@ -184,7 +178,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api("role bindings equal the known defaults")],
+        checks: &[Check::Api(ApiRule::MinimalRbac)],
     },
     Control {
         id: "policy-resource-quotas",
@@ -201,7 +195,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api("user namespaces have a ResourceQuota and a LimitRange")],
+        checks: &[Check::Api(ApiRule::QuotasAndLimits)],
     },
     Control {
         id: "policy-secrets-not-in-env",
@@ -218,7 +212,7 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api("an admission policy warns about Secrets in environment variables")],
+        checks: &[Check::Api(ApiRule::SecretsNotInEnvironment)],
     },
     Control {
         id: "policy-system-workload-hardening",
@@ -235,8 +229,6 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api(
-            "control-plane and DNS pods drop capabilities and write to no root filesystem",
-        )],
+        checks: &[Check::Api(ApiRule::SystemPodsHardened)],
     },
 ];

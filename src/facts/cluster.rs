@@ -12,12 +12,14 @@ use serde_json::Value;
 pub enum Kind {
     /// `Secret`s of type bootstrap.kubernetes.io/token; without their data.
     JoinTokens,
-    /// `ConfigMap`s of kube-public and kube-system.
+    /// `ConfigMap`s; the data of two alone is kept.
     ConfigMaps,
     /// `Role`s.
     Roles,
     /// `RoleBinding`s.
     RoleBindings,
+    /// `ClusterRole`s.
+    ClusterRoles,
     /// `ClusterRoleBinding`s.
     ClusterRoleBindings,
     /// `CertificateSigningRequest`s.
@@ -42,18 +44,21 @@ pub enum Kind {
     MutatingPolicies,
     /// `ValidatingAdmissionPolicy` objects.
     ValidatingPolicies,
+    /// `ValidatingAdmissionPolicyBinding` objects.
+    ValidatingBindings,
 }
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 16] = [
+    pub const ALL: [(Kind, &str); 18] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
         ),
-        (Kind::ConfigMaps, "/api/v1/configmaps?limit=500"),
+        (Kind::ConfigMaps, "/api/v1/configmaps"),
         (Kind::Roles, "/apis/rbac.authorization.k8s.io/v1/roles"),
         (Kind::RoleBindings, "/apis/rbac.authorization.k8s.io/v1/rolebindings"),
+        (Kind::ClusterRoles, "/apis/rbac.authorization.k8s.io/v1/clusterroles"),
         (Kind::ClusterRoleBindings, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
         (Kind::SigningRequests, "/apis/certificates.k8s.io/v1/certificatesigningrequests"),
         (Kind::Nodes, "/api/v1/nodes"),
@@ -68,6 +73,10 @@ impl Kind {
         (
             Kind::ValidatingPolicies,
             "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+        ),
+        (
+            Kind::ValidatingBindings,
+            "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
         ),
     ];
 
@@ -114,6 +123,18 @@ impl ClusterFacts {
             for item in &mut items {
                 if let Some(object) = item.as_object_mut() {
                     object.remove("data");
+                }
+            }
+        }
+        if kind == Kind::ConfigMaps {
+            // Others' may be large, or hold what should be in a Secret.
+            let kept = ["kube-public/cluster-info", "kube-system/kube-proxy"];
+            for item in &mut items {
+                let is_kept =
+                    kept.contains(&format!("{}/{}", namespace(item), name(item)).as_str());
+                if let Some(object) = item.as_object_mut().filter(|_| !is_kept) {
+                    object.remove("data");
+                    object.remove("binaryData");
                 }
             }
         }

@@ -8,8 +8,10 @@ use time::{Date, OffsetDateTime};
 
 use super::judge::{Subject, judge, needs_api, words};
 use super::model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
+use super::objects::judge_objects;
 use super::probes::{Attempt, probe_words};
 use crate::controls::{CATALOGUE, Check, Component, Control, Daemon, Needs, Profiles, Scope};
+use crate::facts::cluster::ClusterFacts;
 use crate::inventory::{Inventory, Node, NodeName};
 
 /// Format of the JSON report.
@@ -202,8 +204,18 @@ fn whole(control: &'static Control, node: Option<&NodeName>, verdict: Verdict) -
     finding
 }
 
-/// Controls that are judged once for the cluster. `api` says whether an API server runs anywhere.
-pub fn of_cluster(inventory: &Inventory, api: bool) -> Vec<Finding> {
+/// What is known of the cluster's API.
+pub enum Api<'f> {
+    /// No API server runs.
+    Absent,
+    /// One runs and could not be asked; why.
+    Unread(String),
+    /// What it holds.
+    Read(&'f ClusterFacts),
+}
+
+/// Controls that are judged once for the cluster.
+pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> Vec<Finding> {
     CATALOGUE
         .iter()
         .filter(|c| c.scope == Scope::Cluster)
@@ -219,15 +231,22 @@ pub fn of_cluster(inventory: &Inventory, api: bool) -> Vec<Finding> {
                         Check::Manual(why) => {
                             Verdict::not_applicable(format!("for people to judge: {why}"))
                         }
-                        _ if api => Verdict::unknown(
-                            "this release does not read objects from the API server",
-                        ),
-                        _ => Verdict::not_applicable(needs_api()),
+                        Check::Api(rule) => match api {
+                            Api::Absent => Verdict::not_applicable(needs_api()),
+                            Api::Unread(why) => {
+                                Verdict::unknown(format!("the API cannot be read: {why}"))
+                            }
+                            Api::Read(facts) => judge_objects(*rule, facts),
+                        },
+                        _ => Verdict::unknown("only a node could tell"),
                     };
                     Evidence { what: words(check), verdict, staged: None }
                 })
                 .collect();
-            Finding::new(control, None, evidence)
+            let mut finding = Finding::new(control, None, evidence);
+            finding.exception = exception(inventory, control, None, now)
+                .filter(|_| finding.outcome() == Outcome::Fail);
+            finding
         })
         .collect()
 }

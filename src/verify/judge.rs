@@ -51,9 +51,7 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         Check::LoopbackOnly(daemon, port) => loopback_only(*daemon, *port, on).into(),
         Check::Fact(fact) => special(*fact, on),
         Check::Probe(_) => return None,
-        Check::Api(_) if on.seen.runs(Daemon::Apiserver) => {
-            Verdict::unknown("this release does not read objects from the API server").into()
-        }
+        // Objects are judged once for the cluster: see `findings::of_cluster`.
         Check::Api(_) => Verdict::not_applicable(needs_api()).into(),
         Check::Manual(why) => Verdict::not_applicable(format!("for people to judge: {why}")).into(),
     };
@@ -89,7 +87,7 @@ pub fn words(check: &Check) -> String {
         Check::LoopbackOnly(_, port) => format!("TCP port {port} on loopback only"),
         Check::Fact(fact) => fact_words(*fact).to_owned(),
         Check::Probe(probe) => format!("attempt to {}", super::probes::probe_words(*probe)),
-        Check::Api(what) => (*what).to_owned(),
+        Check::Api(rule) => rule.words().to_owned(),
         Check::Manual(_) => "by people".to_owned(),
     }
 }
@@ -470,10 +468,11 @@ fn setting(
             return flag_on(argv, name, rule);
         }
         let Some(file) = config.path() else {
-            return Verdict::unknown(format!(
-                "this release does not read {} from the API server",
-                config.kind()
-            ));
+            return match &on.seen.proxy_config {
+                Some(Ok(document)) => in_document(document),
+                Some(Err(verdict)) => verdict.clone(),
+                None => Verdict::unknown(format!("nobody asked the API for {}", config.kind())),
+            };
         };
         if let Some(dir) = given("config-dir").first() {
             return Verdict::unknown(format!("{} reads {dir} too", config.daemon().program()));

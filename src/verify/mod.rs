@@ -12,8 +12,12 @@ mod host;
 mod judge;
 mod kubernetes;
 mod model;
+mod objects;
+#[cfg(test)]
+mod objects_tests;
 mod observed;
 pub mod probes;
+mod rbac;
 mod rule;
 mod staged;
 #[cfg(test)]
@@ -23,5 +27,6 @@ mod watch;
 pub use findings::{Summary, Verification, of_node, of_rendered, unreachable};
 pub use judge::{Subject, check_expectation, judge, words as check_words};
 pub use model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
+pub use objects::judge_objects;
 pub use observed::{Observed, Origin};
 pub use watch::watch;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::model::Verdict;
 use super::staged::Staged;
-use crate::controls::Daemon;
+use crate::controls::{Config, Daemon};
 use crate::desired::{Content, Item, ItemKind, NodeDesired};
+use crate::facts::cluster::ClusterFacts;
 use crate::facts::{
     FileFacts, Listener, LsmFacts, NftFacts, NodeFacts, ProcessFacts, TimeFacts, TreeFacts,
     UnitFacts,
@@ -70,6 +71,8 @@ pub struct Observed {
     pub cgroup_version: Option<u8>,
     /// Configuration that is on the node for daemons that do not run yet.
     pub staged: Staged,
+    /// kube-proxy's configuration, which lives in the cluster's API; `None` if nobody asked.
+    pub proxy_config: Option<Result<serde_yaml::Value, Verdict>>,
 }
 
 impl Observed {
@@ -98,7 +101,13 @@ impl Observed {
             audit_usable: facts.audit_usable,
             container: facts.container.clone(),
             cgroup_version: Some(facts.cgroup_version),
+            proxy_config: None,
         }
+    }
+
+    /// Adds what the cluster's API holds about a node.
+    pub fn add_objects(&mut self, facts: &ClusterFacts) {
+        self.proxy_config = Some(super::objects::document(Config::KubeProxy, facts));
     }
 
     /// What was rendered for a node. `facts` are those of the node it is for.
@@ -124,6 +133,7 @@ impl Observed {
             container: facts.container.clone(),
             cgroup_version: Some(facts.cgroup_version),
             staged: Staged::default(),
+            proxy_config: None,
         };
         for item in &desired.items {
             seen.take(item);

@@ -1,0 +1,337 @@
+//! Rules about objects of the Kubernetes API, judged on what was read of them.
+//!
+//! What could not be read is unknown. A kind of which there is nothing passes only where nothing is
+//! what should be there; where something is to be protected, an empty list proves that nobody looked.
+
+use serde_json::Value;
+
+use super::model::Verdict;
+use super::rbac;
+use super::rule::shown;
+use crate::controls::{ApiRule, Config};
+use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
+use crate::plan::cluster::ANONYMOUS;
+
+/// Judges a rule.
+pub fn judge_objects(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
+    let judged = match rule {
+        ApiRule::NoAnonymousBindings => no_anonymous_bindings(facts),
+        ApiRule::NoJoinTokens => no_join_tokens(facts),
+        ApiRule::DefaultAccountsMountNothing => default_accounts(facts),
+        ApiRule::DefaultDeny => default_deny(facts),
+        ApiRule::ImagesPinned => images_pinned(facts),
+        ApiRule::NamespacesClean => namespaces_clean(facts),
+        ApiRule::NoRetiredAddOns => no_retired_add_ons(facts),
+        ApiRule::MinimalRbac => rbac::minimal(facts),
+        ApiRule::QuotasAndLimits => quotas_and_limits(facts),
+        ApiRule::SecretsNotInEnvironment => secrets_not_in_environment(facts),
+        ApiRule::SystemPodsHardened => system_pods_hardened(facts),
+    };
+    judged.unwrap_or_else(|unknown| unknown)
+}
+
+/// A configuration document that lies in a ConfigMap.
+///
+/// # Errors
+/// Why there is none to judge.
+pub fn document(config: Config, facts: &ClusterFacts) -> Result<serde_yaml::Value, Verdict> {
+    let map = match config {
+        Config::KubeProxy => "kube-proxy",
+        Config::Kubelet => "kubelet-config",
+    };
+    let key = if config == Config::KubeProxy { "config.conf" } else { "kubelet" };
+    let maps = of(facts, Kind::ConfigMaps)?;
+    let found = maps.iter().find(|m| namespace(m) == "kube-system" && name(m) == map);
+    let data = found.and_then(|m| m.pointer("/data")?.get(key)?.as_str());
+    let Some(data) = data else {
+        return Err(Verdict::unknown(format!("there is no {key} in ConfigMap kube-system/{map}")));
+    };
+    serde_yaml::from_str(data)
+        .map_err(|e| Verdict::unknown(format!("ConfigMap kube-system/{map} is not YAML: {e}")))
+}
+
+pub(super) fn of(facts: &ClusterFacts, kind: Kind) -> Result<&[Value], Verdict> {
+    facts.of(kind).map_err(|why| Verdict::unknown(format!("{kind:?} cannot be read: {why}")))
+}
+
+/// The verdict on what was found wrong; a pass says what was looked at.
+pub(super) fn none_of(expected: &str, mut wrong: Vec<String>, looked_at: String) -> Verdict {
+    const SHOWN: usize = 3;
+    if wrong.is_empty() {
+        return Verdict::pass(looked_at);
+    }
+    wrong.sort();
+    wrong.dedup();
+    let more = wrong.len().saturating_sub(SHOWN);
+    wrong.truncate(SHOWN);
+    // Names of RBAC objects may hold almost anything.
+    let wrong: Vec<String> =
+        wrong.iter().map(|w| shown(Some(w)).trim_matches('`').to_owned()).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Verdict::fail(expected, format!("{}{more}", wrong.join(", ")))
+}
+
+/// `namespace/name`, or the name alone.
+pub(super) fn full_name(object: &Value) -> String {
+    match namespace(object) {
+        "" => name(object).to_owned(),
+        space => format!("{space}/{}", name(object)),
+    }
+}
+
+/// Namespaces that are not Kubernetes' own; those on their way out are nobody's any more.
+fn user_namespaces(facts: &ClusterFacts) -> Result<Vec<&str>, Verdict> {
+    let all = of(facts, Kind::Namespaces)?;
+    if !all.iter().any(|n| name(n) == "default") {
+        return Err(Verdict::unknown("the list of namespaces lacks `default`"));
+    }
+    Ok(all
+        .iter()
+        .filter(|n| text(n, "/status/phase") != "Terminating")
+        .map(name)
+        .filter(|n| !n.starts_with("kube-"))
+        .collect())
+}
+
+/// Pods that run or may still run.
+fn pods(facts: &ClusterFacts) -> Result<Vec<&Value>, Verdict> {
+    let all = of(facts, Kind::Pods)?;
+    Ok(all.iter().filter(|p| !matches!(text(p, "/status/phase"), "Succeeded" | "Failed")).collect())
+}
+
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    let kinds = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
+    kinds.into_iter().flat_map(|k| list(pod, k))
+}
+
+fn no_anonymous_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let all: Vec<&Value> = of(facts, Kind::ClusterRoleBindings)?
+        .iter()
+        .chain(of(facts, Kind::RoleBindings)?)
+        .collect();
+    if all.is_empty() {
+        return Err(Verdict::unknown("no binding at all was listed"));
+    }
+    let wrong = all
+        .iter()
+        .filter(|b| list(b, "/subjects").iter().any(|s| ANONYMOUS.contains(&text(s, "/name"))))
+        .map(|b| full_name(b))
+        .collect();
+    Ok(none_of("no such binding", wrong, format!("{} bindings", all.len())))
+}
+
+fn no_join_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let mut wrong: Vec<String> =
+        of(facts, Kind::JoinTokens)?.iter().map(|t| format!("Secret {}", full_name(t))).collect();
+    let maps = of(facts, Kind::ConfigMaps)?;
+    let info = maps.iter().find(|m| namespace(m) == "kube-public" && name(m) == "cluster-info");
+    let data = info.and_then(|m| m.get("data")).and_then(Value::as_object);
+    let signatures = data.into_iter().flatten().map(|(key, _)| key);
+    wrong.extend(
+        signatures
+            .filter(|key| key.starts_with("jws-kubeconfig-"))
+            .map(|key| format!("{key} in kube-public/cluster-info")),
+    );
+    Ok(none_of("no token and no signature", wrong, "neither a token nor a signature".into()))
+}
+
+fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let accounts: Vec<&Value> =
+        of(facts, Kind::ServiceAccounts)?.iter().filter(|a| name(a) == "default").collect();
+    if accounts.is_empty() {
+        return Err(Verdict::unknown("no default ServiceAccount was listed"));
+    }
+    let mounts = |a: &Value| a.get("automountServiceAccountToken") != Some(&Value::Bool(false));
+    let wrong = accounts.iter().filter(|a| mounts(a)).map(|a| full_name(a)).collect();
+    let expected = "automountServiceAccountToken: false";
+    Ok(none_of(expected, wrong, format!("{} default ServiceAccounts", accounts.len())))
+}
+
+/// Whether a policy selects every pod and lets nothing through, each way.
+fn denies(policy: &Value) -> [bool; 2] {
+    let selects_all = ["/spec/podSelector/matchLabels", "/spec/podSelector/matchExpressions"]
+        .iter()
+        .all(|p| policy.pointer(p).is_none_or(is_empty));
+    let types = list(policy, "/spec/policyTypes");
+    [("Ingress", "/spec/ingress"), ("Egress", "/spec/egress")].map(|(kind, rules)| {
+        selects_all && types.iter().any(|t| t == kind) && list(policy, rules).is_empty()
+    })
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
+        _ => false,
+    }
+}
+
+fn default_deny(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let spaces = user_namespaces(facts)?;
+    let policies = of(facts, Kind::NetworkPolicies)?;
+    let denied =
+        |space: &str, way: usize| policies.iter().any(|p| namespace(p) == space && denies(p)[way]);
+    let wrong = spaces.iter().filter_map(|space| match (denied(space, 0), denied(space, 1)) {
+        (true, true) => None,
+        (true, false) => Some(format!("{space} lets egress through")),
+        (false, true) => Some(format!("{space} lets ingress through")),
+        (false, false) => Some(format!("{space} lets everything through")),
+    });
+    let expected = "a NetworkPolicy for all pods that allows neither ingress nor egress";
+    Ok(none_of(expected, wrong.collect(), format!("denied in {}", spaces.join(", "))))
+}
+
+fn quotas_and_limits(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let spaces = user_namespaces(facts)?;
+    let mut wrong = Vec::new();
+    for (kind, word) in [(Kind::ResourceQuotas, "ResourceQuota"), (Kind::LimitRanges, "LimitRange")]
+    {
+        let objects = of(facts, kind)?;
+        let lacking = spaces.iter().filter(|s| !objects.iter().any(|o| namespace(o) == **s));
+        wrong.extend(lacking.map(|s| format!("{s} has no {word}")));
+    }
+    let expected = "a ResourceQuota and a LimitRange in each";
+    Ok(none_of(expected, wrong, format!("both in {}", spaces.join(", "))))
+}
+
+/// Whether an image's reference cannot come to mean something else: a digest, or a tag that is a
+/// whole version (`v1.36.2`, `3.10`), which registries do not move by custom.
+fn is_pinned(image: &str) -> bool {
+    if image.contains("@sha256:") {
+        return true;
+    }
+    let last = image.rsplit('/').next().unwrap_or_default();
+    let Some((_, tag)) = last.rsplit_once(':') else { return false };
+    let version = tag.strip_prefix('v').unwrap_or(tag);
+    version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.')
+}
+
+fn images_pinned(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let pods = pods(facts)?;
+    let system = pods.iter().filter(|p| namespace(p).starts_with("kube-"));
+    let images: Vec<&str> = system.flat_map(|p| containers(p)).map(|c| text(c, "/image")).collect();
+    if images.is_empty() {
+        return Err(Verdict::unknown("no pod of a system namespace was listed"));
+    }
+    let wrong = images.iter().filter(|i| !is_pinned(i)).map(|i| (*i).to_owned()).collect();
+    Ok(none_of("a version or a digest", wrong, format!("images of {} containers", images.len())))
+}
+
+/// What Kubernetes and kubeadm put into namespaces that nobody else has to use, by kind and name.
+const BUILT_IN: [(Kind, &str, &[&str]); 4] = [
+    (Kind::Pods, "Pod", &[]),
+    (Kind::Services, "Service", &["default/kubernetes"]),
+    (
+        Kind::ConfigMaps,
+        "ConfigMap",
+        &[
+            "default/kube-root-ca.crt",
+            "kube-node-lease/kube-root-ca.crt",
+            "kube-public/kube-root-ca.crt",
+            "kube-public/cluster-info",
+        ],
+    ),
+    (
+        Kind::ServiceAccounts,
+        "ServiceAccount",
+        &["default/default", "kube-node-lease/default", "kube-public/default"],
+    ),
+];
+
+fn namespaces_clean(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let mut wrong = Vec::new();
+    for (kind, word, known) in BUILT_IN {
+        for object in of(facts, kind)? {
+            let of_interest = ["default", "kube-public", "kube-node-lease"];
+            let full = full_name(object);
+            if of_interest.contains(&namespace(object)) && !known.contains(&full.as_str()) {
+                wrong.push(format!("{word} {full}"));
+            }
+        }
+    }
+    Ok(none_of("nothing of users", wrong, "only what Kubernetes puts there".into()))
+}
+
+/// Parts of image names and values of labels by which retired add-ons are known.
+const RETIRED: [&str; 4] =
+    ["kubernetes-dashboard", "kubernetesui/", "ingress-nginx", "nginx-ingress-controller"];
+
+fn no_retired_add_ons(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let pods = pods(facts)?;
+    if pods.is_empty() {
+        return Err(Verdict::unknown("no pod at all was listed"));
+    }
+    let retired = |pod: &&&Value| {
+        let labels = ["k8s-app", "app", "app.kubernetes.io/name", "app.kubernetes.io/part-of"];
+        let labels = labels.into_iter().filter_map(|key| {
+            pod.pointer("/metadata/labels").and_then(|l| l.get(key)).and_then(Value::as_str)
+        });
+        let mut said = labels.chain(containers(pod).map(|c| text(c, "/image")));
+        said.any(|text| RETIRED.iter().any(|r| text.contains(r)))
+    };
+    let wrong = pods.iter().filter(retired).map(|p| format!("Pod {}", full_name(p))).collect();
+    Ok(none_of("no such pod", wrong, format!("none among {} pods", pods.len())))
+}
+
+fn secrets_not_in_environment(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let policies = of(facts, Kind::ValidatingPolicies)?;
+    let bindings = of(facts, Kind::ValidatingBindings)?;
+    let about_pods = |p: &Value| {
+        list(p, "/spec/matchConstraints/resourceRules")
+            .iter()
+            .any(|r| list(r, "/resources").iter().any(|r| r == "pods" || r == "*"))
+    };
+    let looks = |p: &Value| {
+        let expressions = ["/spec/validations", "/spec/variables"].into_iter();
+        let all: Vec<&str> =
+            expressions.flat_map(|at| list(p, at)).map(|v| text(v, "/expression")).collect();
+        ["secretKeyRef", "secretRef"].iter().all(|k| all.iter().any(|e| e.contains(k)))
+    };
+    let is_bound = |p: &Value| bindings.iter().any(|b| text(b, "/spec/policyName") == name(p));
+    Ok(match policies.iter().find(|p| about_pods(p) && looks(p) && is_bound(p)) {
+        Some(policy) => Verdict::pass(format!("ValidatingAdmissionPolicy {}", full_name(policy))),
+        None => Verdict::fail(
+            "a bound ValidatingAdmissionPolicy on secretKeyRef and secretRef of pods",
+            format!("none among {}", policies.len()),
+        ),
+    })
+}
+
+/// Pods of the control plane and of DNS: the labels that kubeadm gives them.
+fn is_system(pod: &Value) -> bool {
+    let label = |key| text(pod, &format!("/metadata/labels/{key}"));
+    namespace(pod) == "kube-system"
+        && (label("tier") == "control-plane" || label("k8s-app") == "kube-dns")
+}
+
+fn system_pods_hardened(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let pods = pods(facts)?;
+    let system: Vec<&&Value> = pods.iter().filter(|p| is_system(p)).collect();
+    if system.is_empty() {
+        return Err(Verdict::unknown("no pod of the control plane was listed"));
+    }
+    let mut wrong = Vec::new();
+    for pod in &system {
+        for container in containers(pod) {
+            let own = |key: &str| container.pointer(&format!("/securityContext/{key}"));
+            let drops = list(container, "/securityContext/capabilities/drop");
+            let seccomp = own("seccompProfile/type")
+                .or_else(|| pod.pointer("/spec/securityContext/seccompProfile/type"));
+            let held = [
+                (own("allowPrivilegeEscalation") == Some(&Value::Bool(false)), "escalation"),
+                (own("readOnlyRootFilesystem") == Some(&Value::Bool(true)), "a writable root"),
+                (drops.iter().any(|d| d == "ALL"), "capabilities"),
+                (seccomp.is_some_and(|s| s == "RuntimeDefault" || s == "Localhost"), "no seccomp"),
+                (own("privileged") != Some(&Value::Bool(true)), "privileged"),
+            ];
+            let kept: Vec<&str> = held.iter().filter(|(h, _)| !h).map(|(_, what)| *what).collect();
+            if !kept.is_empty() {
+                wrong.push(format!("{} has {}", full_name(pod), kept.join(" and ")));
+            }
+        }
+    }
+    let expected =
+        "no privilege escalation, a read-only root, capabilities dropped, a seccomp profile";
+    Ok(none_of(expected, wrong, format!("{} pods", system.len())))
+}
