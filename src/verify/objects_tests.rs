@@ -207,7 +207,8 @@ fn one_thing_wrong_breaks_exactly_its_rule() {
         let list = lists.iter_mut().find(|(k, _)| *k == kind).unwrap();
         list.1.push(object.clone());
         let mut failing = failing(&facts(lists));
-        (failing.sort(), expected.sort());
+        failing.sort();
+        expected.sort();
         assert_eq!(failing, expected, "{object}");
     }
 }
