@@ -17,7 +17,7 @@ use kubastion::transport::{
 };
 use kubastion::verify::Verdict;
 use kubastion::verify::probes::{
-    Keys, Member, Ports, Reach, probe_apiserver, probe_kubelet, probe_member, sweep,
+    Health, Keys, Member, Ports, Reach, probe_apiserver, probe_kubelet, probe_member, sweep,
 };
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode, SslVersion};
@@ -321,9 +321,9 @@ fn whoever_answers_strangers_is_found() {
     let outcome = |answer: &'static str| {
         let port = public(answer).start(&world);
         let ports = Ports { apiserver: port, kubelet: port, ..Ports::default() };
-        let mut made = probe_apiserver(&mut Here { bash: true }, HOST, ports);
+        let mut made = probe_apiserver(&mut Here { bash: true }, HOST, ports, Health::Refused);
         made.extend(probe_kubelet(&mut Here { bash: true }, HOST, ports));
-        assert_eq!(made.len(), 10);
+        assert_eq!(made.len(), 20);
         let not_passed = made.into_iter().filter(|(_, _, v)| !matches!(v, Verdict::Pass { .. }));
         not_passed.map(|(probe, _, verdict)| (probe, verdict)).collect::<BTreeMap<_, _>>()
     };

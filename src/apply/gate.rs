@@ -48,7 +48,7 @@ impl EtcdAccess {
 const ANSWER: Duration = Duration::from_secs(15);
 
 /// A stream that ends at a moment.
-pub(super) struct Until<S> {
+pub(crate) struct Until<S> {
     pub stream: S,
     pub deadline: Instant,
 }

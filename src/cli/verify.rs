@@ -14,7 +14,7 @@ use crate::pki::{Ca, Kind, Material, Store};
 use crate::report::findings::{Detail, summary, text};
 use crate::transport::Transport;
 use crate::verify::findings::Api;
-use crate::verify::probes::{self, Field, Keys, Ports};
+use crate::verify::probes::{self, ApiKeys, Field, Keys, Ports, Writes};
 use crate::verify::{self, Observed, Subject, Verification, findings};
 
 /// Arguments of `verify`.
@@ -27,6 +27,9 @@ pub struct Args {
     /// Show every control with everything that was looked at and tried.
     #[arg(short, long, conflicts_with = "summary")]
     pub verbose: bool,
+    /// Write nothing to the cluster's API. What only an attempt to write could show is unknown.
+    #[arg(long)]
+    pub read_only: bool,
     /// Say in plain words what was proven and what was not.
     #[arg(long)]
     pub summary: bool,
@@ -34,7 +37,8 @@ pub struct Args {
 
 const HELP: &str =
     "Reads the nodes, then attacks them over the network, from this machine and from other nodes.
-Nothing is changed. A control holds only if it was seen to hold: what cannot be looked at
+Nothing is changed but that some attempts make a namespace, `kubastion-probe-...`, and
+delete it again; --read-only leaves them out. A control holds only if it was seen to hold: what cannot be looked at
 is unknown, and unknown counts as a failure.
 
 Exit code 5: a control failed or could not be judged. 6: a node did not answer.
@@ -74,7 +78,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         seen.values_mut().for_each(|s| s.add_objects(objects));
     }
     let keys = material.as_ref().and_then(|m| keys(inventory, m));
-    let field = Field { inventory, seen: &seen, keys: keys.as_ref(), ports: Ports::default() };
+    let api_keys = material.as_ref().and_then(|m| api_keys(inventory, m));
+    let field = Field {
+        inventory,
+        seen: &seen,
+        keys: keys.as_ref(),
+        api: api_keys.as_ref(),
+        writes: if args.read_only { Writes::Forbidden } else { Writes::Allowed },
+        now,
+        ports: Ports::default(),
+    };
     let attempts = probes::run(&field, sessions);
 
     let mut found = Vec::new();
@@ -134,6 +147,24 @@ fn material(loaded: &Loaded) -> Option<Material> {
             None
         }
     }
+}
+
+/// The identities that attempts on the cluster's API use.
+fn api_keys(inventory: &Inventory, material: &Material) -> Option<ApiKeys> {
+    let of = |kind| -> BTreeMap<NodeName, probes::Identity> {
+        let pair = |n: &crate::inventory::Node| {
+            let pair = material.node(kind, &n.name)?;
+            Some((n.name.clone(), (pair.cert_pem.clone(), pair.key_pem.clone())))
+        };
+        inventory.nodes.iter().filter_map(pair).collect()
+    };
+    let admin = material.operator(Kind::Admin)?;
+    Some(ApiKeys {
+        ca: material.ca_cert(Ca::Cluster).to_owned(),
+        admin: (admin.cert_pem.clone(), admin.key_pem.clone()),
+        probes: of(Kind::ApiserverProbe),
+        kubelets: of(Kind::KubeletClient),
+    })
 }
 
 /// The keys that attempts on etcd use.

@@ -41,11 +41,14 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(
-            Daemon::Apiserver,
-            "enable-admission-plugins",
-            Rule::Has("DenyServiceExternalIPs"),
-        )],
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Has("DenyServiceExternalIPs"),
+            ),
+            Check::Probe(Probe::ExternalIps),
+        ],
     },
     Control {
         id: "apiserver-admission-eventratelimit",
@@ -83,11 +86,14 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(
-            Daemon::Apiserver,
-            "disable-admission-plugins",
-            Rule::Lacks("NamespaceLifecycle"),
-        )],
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "disable-admission-plugins",
+                Rule::Lacks("NamespaceLifecycle"),
+            ),
+            Check::Probe(Probe::MissingNamespace),
+        ],
     },
     Control {
         id: "apiserver-admission-no-alwaysadmit",
@@ -104,11 +110,10 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(
-            Daemon::Apiserver,
-            "enable-admission-plugins",
-            Rule::Lacks("AlwaysAdmit"),
-        )],
+        checks: &[
+            Check::Flag(Daemon::Apiserver, "enable-admission-plugins", Rule::Lacks("AlwaysAdmit")),
+            Check::Probe(Probe::PodSecurity),
+        ],
     },
     Control {
         id: "apiserver-admission-noderestriction",
@@ -125,11 +130,14 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(
-            Daemon::Apiserver,
-            "enable-admission-plugins",
-            Rule::Has("NodeRestriction"),
-        )],
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Has("NodeRestriction"),
+            ),
+            Check::Probe(Probe::NodeRestriction),
+        ],
     },
     Control {
         id: "apiserver-admission-serviceaccount",
@@ -146,11 +154,14 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(
-            Daemon::Apiserver,
-            "disable-admission-plugins",
-            Rule::Lacks("ServiceAccount"),
-        )],
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "disable-admission-plugins",
+                Rule::Lacks("ServiceAccount"),
+            ),
+            Check::Probe(Probe::MissingServiceAccount),
+        ],
     },
     Control {
         id: "apiserver-admission-validatingwebhook",
@@ -212,7 +223,10 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::Apiserver, "audit-log-path", Rule::Given)],
+        checks: &[
+            Check::Flag(Daemon::Apiserver, "audit-log-path", Rule::Given),
+            Check::Probe(Probe::AuditEvent),
+        ],
     },
     Control {
         id: "apiserver-audit-log-rotation",
@@ -253,6 +267,7 @@ pub(super) static ROWS: [Control; 32] = [
         checks: &[
             Check::Flag(Daemon::Apiserver, "audit-policy-file", Rule::Given),
             Check::Fact(Fact::AuditPolicy),
+            Check::Probe(Probe::AuditEvent),
         ],
     },
     Control {
@@ -265,7 +280,10 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Fact(Fact::AuthenticatedProbes)],
+        checks: &[
+            Check::Fact(Fact::AuthenticatedProbes),
+            Check::Probe(Probe::ApiserverHealthCertificate),
+        ],
     },
     Control {
         id: "apiserver-authorization-node-rbac",
@@ -285,6 +303,8 @@ pub(super) static ROWS: [Control; 32] = [
         checks: &[
             Check::Flag(Daemon::Apiserver, "authorization-mode", Rule::Is("Node,RBAC")),
             Check::Flag(Daemon::Apiserver, "authorization-config", Rule::Absent),
+            Check::Probe(Probe::NodeAuthorizer),
+            Check::Probe(Probe::ServiceAccountRights),
         ],
     },
     Control {
@@ -325,6 +345,7 @@ pub(super) static ROWS: [Control; 32] = [
         checks: &[
             Check::Flag(Daemon::Apiserver, "encryption-provider-config", Rule::Given),
             Check::Fact(Fact::EncryptedSecrets),
+            Check::Probe(Probe::SecretAtRest),
         ],
     },
     Control {
@@ -342,7 +363,7 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Fact(Fact::EncryptionProvider)],
+        checks: &[Check::Fact(Fact::EncryptionProvider), Check::Probe(Probe::SecretAtRest)],
     },
     Control {
         id: "apiserver-etcd-mtls",
@@ -381,7 +402,10 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::Apiserver, "kubelet-certificate-authority", Rule::Given)],
+        checks: &[
+            Check::Flag(Daemon::Apiserver, "kubelet-certificate-authority", Rule::Given),
+            Check::Probe(Probe::PodLogs),
+        ],
     },
     Control {
         id: "apiserver-kubelet-client-cert",
@@ -407,6 +431,7 @@ pub(super) static ROWS: [Control; 32] = [
                 owner: "root",
                 missing: Missing::NotYet,
             }),
+            Check::Probe(Probe::PodLogs),
         ],
     },
     Control {
@@ -483,7 +508,10 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::Apiserver, "profiling", Rule::Is("false"))],
+        checks: &[
+            Check::Flag(Daemon::Apiserver, "profiling", Rule::Is("false")),
+            Check::Probe(Probe::ApiserverProfiling),
+        ],
     },
     Control {
         id: "apiserver-request-timeout",
@@ -558,11 +586,10 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(
-            Daemon::Apiserver,
-            "service-account-lookup",
-            Rule::IsOrAbsent("true"),
-        )],
+        checks: &[
+            Check::Flag(Daemon::Apiserver, "service-account-lookup", Rule::IsOrAbsent("true")),
+            Check::Probe(Probe::ServiceAccountToken),
+        ],
     },
     Control {
         id: "apiserver-tls-ciphers",

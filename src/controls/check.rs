@@ -349,6 +349,40 @@ pub enum Probe {
     KubeletAnonymous,
     /// The kubelet refuses CBC suites and static RSA key exchange.
     KubeletWeakCiphers,
+    /// The kubelet answers 403 to a certificate that has no rights.
+    KubeletWithoutRights,
+    /// The certificate of the API server's health probes opens health paths alone.
+    ApiserverHealthCertificate,
+    /// The API server serves no profiles, even to an administrator.
+    ApiserverProfiling,
+    /// The controller manager serves no profiles.
+    ControllerManagerProfiling,
+    /// The scheduler serves no profiles.
+    SchedulerProfiling,
+    /// A request is in the audit log, once and without the content of Secrets.
+    AuditEvent,
+    /// Logs of pods are read through the API server, which verifies kubelets.
+    PodLogs,
+    /// Pods that break the restricted standard are denied, one that fulfils it is not.
+    PodSecurity,
+    /// A pod with a service account that is not there is denied.
+    MissingServiceAccount,
+    /// Nothing is created in a namespace that is not there.
+    MissingNamespace,
+    /// A Service that claims external addresses is denied.
+    ExternalIps,
+    /// A kubelet changes no other Node, and no reserved label of its own.
+    NodeRestriction,
+    /// A kubelet reads no Secret that its pods do not use.
+    NodeAuthorizer,
+    /// A service account can do no more than its roles say.
+    ServiceAccountRights,
+    /// Tokens that are forged, or whose service account is gone, are refused.
+    ServiceAccountToken,
+    /// A Secret written through the API is ciphertext in etcd.
+    SecretAtRest,
+    /// A flag or a setting that is in effect. Belongs to the controls that are about it.
+    EffectiveSetting,
 }
 
 /// TLS 1.2 suites with forward secrecy and authenticated encryption, in the names of Kubernetes and

@@ -1,6 +1,6 @@
 //! Controls of kube-controller-manager.
 
-use super::check::{Check, Daemon, Rule};
+use super::check::{Check, Daemon, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
@@ -40,7 +40,10 @@ pub(super) static ROWS: [Control; 8] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::ControllerManager, "profiling", Rule::Is("false"))],
+        checks: &[
+            Check::Flag(Daemon::ControllerManager, "profiling", Rule::Is("false")),
+            Check::Probe(Probe::ControllerManagerProfiling),
+        ],
     },
     Control {
         id: "kcm-root-ca",

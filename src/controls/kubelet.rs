@@ -51,12 +51,15 @@ pub(super) static ROWS: [Control; 19] = [
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Setting(
-            Config::Kubelet,
-            &["authorization", "mode"],
-            Rule::Is("Webhook"),
-            Some("authorization-mode"),
-        )],
+        checks: &[
+            Check::Setting(
+                Config::Kubelet,
+                &["authorization", "mode"],
+                Rule::Is("Webhook"),
+                Some("authorization-mode"),
+            ),
+            Check::Probe(Probe::KubeletWithoutRights),
+        ],
     },
     Control {
         id: "kubelet-client-ca",

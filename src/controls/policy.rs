@@ -1,6 +1,6 @@
 //! Controls of objects in the Kubernetes API.
 
-use super::check::{ApiRule, Check, Config, Daemon, Fact, Rule};
+use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
@@ -154,6 +154,7 @@ pub(super) static ROWS: [Control; 12] = [
         checks: &[
             Check::Flag(Daemon::Apiserver, "admission-control-config-file", Rule::Given),
             Check::Fact(Fact::PodSecurity),
+            Check::Probe(Probe::PodSecurity),
         ],
     },
     Control {

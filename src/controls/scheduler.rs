@@ -1,6 +1,6 @@
 //! Controls of kube-scheduler.
 
-use super::check::{Check, Daemon, Rule};
+use super::check::{Check, Daemon, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
@@ -43,6 +43,7 @@ pub(super) static ROWS: [Control; 3] = [
         checks: &[
             Check::Flag(Daemon::Scheduler, "profiling", Rule::Is("false")),
             Check::Flag(Daemon::Scheduler, "config", Rule::Absent),
+            Check::Probe(Probe::SchedulerProfiling),
         ],
     },
     Control {

@@ -1,7 +1,7 @@
-//! One HTTPS request over a stream: for health gates and probes, over a connection that a node
+//! HTTPS requests over a stream: for health gates and probes, over a connection that a node
 //! opens, so that the question comes from inside the cluster's firewall.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 
 use openssl::pkey::PKey;
 use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslVerifyMode, SslVersion};
@@ -131,8 +131,7 @@ pub fn request(
         tls.ssl().peer_certificate().and_then(|c| c.to_der().ok()).unwrap_or_default();
     let body = json.unwrap_or("");
     let host = super::address(client.server, 443);
-    // RFC 7396; what Kubernetes takes a plain JSON body of a PATCH for is an error.
-    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let kind = content_type(method);
     let text = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
         host.trim_end_matches(":443"),
@@ -145,6 +144,118 @@ pub fn request(
         // Some servers close without a close_notify; what came is judged by itself.
         Err(e) if raw.is_empty() => return Err(HttpsError::Closed(e)),
         Err(_) => {}
+    }
+    parse(&raw, server_certificate)
+}
+
+/// One request of a [`Conversation`].
+pub struct HttpRequest<'a> {
+    /// Method.
+    pub method: &'a str,
+    /// Path and query; must need no escaping.
+    pub path: &'a str,
+    /// A token for `Authorization: Bearer`.
+    pub token: Option<&'a str>,
+    /// A JSON body.
+    pub json: Option<&'a str>,
+}
+
+/// A connection that takes one request after another (RFC 9112 section 9.3): the handshake, and the
+/// program on the node that carries the bytes, are paid for once.
+pub struct Conversation<'s> {
+    stream: BufReader<openssl::ssl::SslStream<Box<dyn Stream + 's>>>,
+    host: String,
+    server_certificate: Vec<u8>,
+}
+
+impl<'s> Conversation<'s> {
+    /// Shakes hands.
+    ///
+    /// # Errors
+    /// See [`HttpsError`].
+    pub fn open(stream: Box<dyn Stream + 's>, client: &TlsClient<'_>) -> Result<Self, HttpsError> {
+        let tls = connect(stream, client)?;
+        let server_certificate =
+            tls.ssl().peer_certificate().and_then(|c| c.to_der().ok()).unwrap_or_default();
+        let host = super::address(client.server, 443).trim_end_matches(":443").to_owned();
+        Ok(Self { stream: BufReader::new(tls), host, server_certificate })
+    }
+
+    /// Asks and reads the whole answer. After an error the connection is of no use any more.
+    ///
+    /// # Errors
+    /// See [`HttpsError`].
+    pub fn ask(&mut self, request: &HttpRequest<'_>) -> Result<HttpAnswer, HttpsError> {
+        let body = request.json.unwrap_or("");
+        let kind = content_type(request.method);
+        let token = request.token.map(|t| format!("Authorization: Bearer {t}\r\n"));
+        let head = format!(
+            "{} {} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            request.method,
+            request.path,
+            self.host,
+            token.unwrap_or_default(),
+            body.len()
+        );
+        let tls = self.stream.get_mut();
+        tls.write_all(head.as_bytes()).and_then(|()| tls.flush()).map_err(HttpsError::Closed)?;
+        read_answer(&mut self.stream, self.server_certificate.clone())
+    }
+}
+
+/// RFC 7396; what Kubernetes takes a plain JSON body of a PATCH for is an error.
+fn content_type(method: &str) -> &'static str {
+    if method == "PATCH" { "application/merge-patch+json" } else { "application/json" }
+}
+
+/// Reads one answer and not a byte more (RFC 9112 section 6.3).
+fn read_answer(
+    stream: &mut dyn BufRead,
+    server_certificate: Vec<u8>,
+) -> Result<HttpAnswer, HttpsError> {
+    const MAX_HEAD: usize = 64 * 1024;
+    let mut head = Vec::new();
+    let mut stream = stream.take(MAX_ANSWER);
+    while !head.ends_with(b"\r\n\r\n") {
+        let n = stream.read_until(b'\n', &mut head).map_err(HttpsError::Closed)?;
+        if n == 0 {
+            return Err(HttpsError::Closed(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        if head.len() > MAX_HEAD {
+            return Err(HttpsError::NotHttp("an endless head".into()));
+        }
+    }
+    let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let header = |name: &str| {
+        text.split("\r\n").find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    };
+    let mut raw = head.clone();
+    if header("transfer-encoding") == Some("chunked") {
+        loop {
+            let start = raw.len();
+            stream.read_until(b'\n', &mut raw).map_err(HttpsError::Closed)?;
+            let line = String::from_utf8_lossy(&raw[start..]).into_owned();
+            let size = line.split(';').next().unwrap_or_default().trim();
+            let size = u64::from_str_radix(size, 16)
+                .map_err(|_| HttpsError::NotHttp("a chunk without a size".into()))?;
+            // The chunk and the end of its line.
+            let read = stream.by_ref().take(size.saturating_add(2)).read_to_end(&mut raw);
+            let read = read.map_err(HttpsError::Closed)?;
+            if (read as u64) < size + 2 {
+                return Err(HttpsError::Closed(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            if size == 0 {
+                break;
+            }
+        }
+    } else if let Some(length) = header("content-length").and_then(|l| l.parse::<u64>().ok()) {
+        let read =
+            stream.by_ref().take(length).read_to_end(&mut raw).map_err(HttpsError::Closed)?;
+        if (read as u64) < length {
+            return Err(HttpsError::Closed(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+    } else if !text.starts_with("http/1.1 204") && !text.starts_with("http/1.1 1") {
+        stream.read_to_end(&mut raw).map_err(HttpsError::Closed)?;
     }
     parse(&raw, server_certificate)
 }
@@ -198,10 +309,27 @@ mod tests {
         assert_eq!((chunked.status, chunked.body.as_slice()), (401, &b"abcde"[..]));
     }
 
+    #[test]
+    fn one_answer_ends_where_the_next_begins() {
+        let mut wire: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc\
+            HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\n\
+            HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort";
+        let mut next = || read_answer(&mut wire, Vec::new());
+        for (status, body) in [(200, &b"abc"[..]), (201, b"de"), (401, b"")] {
+            let answer = next().unwrap();
+            assert_eq!((answer.status, answer.body.as_slice()), (status, body));
+        }
+        assert!(matches!(next(), Err(HttpsError::Closed(_))), "half a body is none");
+        assert!(matches!(next(), Err(HttpsError::Closed(_))));
+    }
+
     proptest::proptest! {
         #[test]
         fn nothing_panics(raw in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
             let _ = parse(&raw, Vec::new());
+            let _ = read_answer(&mut raw.as_slice(), Vec::new());
+            let chunked = [&b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"[..], &raw].concat();
+            let _ = read_answer(&mut chunked.as_slice(), Vec::new());
             let _ = dechunk(&raw);
         }
     }

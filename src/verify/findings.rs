@@ -9,8 +9,11 @@ use time::{Date, OffsetDateTime};
 use super::judge::{Subject, judge, needs_api, words};
 use super::model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
 use super::objects::judge_objects;
+use super::probes::effective::{flag_words, setting_words};
 use super::probes::{Attempt, probe_words};
-use crate::controls::{CATALOGUE, Check, Component, Control, Daemon, Needs, Profiles, Scope};
+use crate::controls::{
+    CATALOGUE, Check, Component, Config, Control, Daemon, Needs, Probe, Profiles, Scope,
+};
 use crate::facts::cluster::ClusterFacts;
 use crate::inventory::{Inventory, Node, NodeName};
 
@@ -135,16 +138,29 @@ fn not_judged(control: &Control, inventory: &Inventory) -> Option<Verdict> {
 
 /// Judges every control of a node, with the attempts that were made on it.
 pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
-    of_subject(on, |probe| {
-        let made: Vec<Evidence> = attempts
-            .iter()
-            .filter(|a| a.target == on.node.name && a.probe == probe)
-            .map(|a| Evidence {
-                what: format!("from {}: {}", a.from, a.what),
-                verdict: a.verdict.clone(),
-                staged: None,
-            })
-            .collect();
+    of_subject(on, |check| {
+        let of = |probe, what: Option<String>| -> Vec<Evidence> {
+            let made = attempts.iter().filter(|a| a.target == on.node.name && a.probe == probe);
+            made.filter(|a| what.as_ref().is_none_or(|w| *w == a.what))
+                .map(|a| Evidence {
+                    what: format!("from {}: {}", a.from, a.what),
+                    verdict: a.verdict.clone(),
+                    staged: None,
+                })
+                .collect()
+        };
+        let probe = match check {
+            Check::Probe(probe) => *probe,
+            // What is in effect is beside what files and command lines say, where it was asked for.
+            Check::Flag(daemon, name, _) => {
+                return of(Probe::EffectiveSetting, Some(flag_words(*daemon, name)));
+            }
+            Check::Setting(Config::Kubelet, path, ..) => {
+                return of(Probe::EffectiveSetting, Some(setting_words(path)));
+            }
+            _ => return Vec::new(),
+        };
+        let made = of(probe, None);
         if made.is_empty() {
             let verdict = Verdict::unknown("nobody could try");
             return vec![Evidence { what: probe_words(probe).into(), verdict, staged: None }];
@@ -158,10 +174,7 @@ pub fn of_rendered(on: &Subject<'_>) -> Vec<Finding> {
     of_subject(on, |_| Vec::new())
 }
 
-fn of_subject(
-    on: &Subject<'_>,
-    probe: impl Fn(crate::controls::Probe) -> Vec<Evidence>,
-) -> Vec<Finding> {
+fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<Finding> {
     let kubernetes = on.seen.runs(Daemon::Apiserver) || on.seen.runs(Daemon::Kubelet);
     CATALOGUE
         .iter()
@@ -180,8 +193,11 @@ fn of_subject(
                         );
                         evidence.push(Evidence { what: words(check), verdict, staged: None });
                     }
-                    Check::Probe(p) => evidence.extend(probe(*p)),
-                    other => evidence.extend(judge(other, on)),
+                    Check::Probe(_) => evidence.extend(tried(check)),
+                    other => {
+                        evidence.extend(judge(other, on));
+                        evidence.extend(tried(check));
+                    }
                 }
             }
             if evidence.is_empty() {

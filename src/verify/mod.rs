@@ -3,7 +3,7 @@
 //! [`watch`] says what has to be looked at, [`Observed`] is what was seen on a node or what was
 //! rendered for it, and [`judge`] evaluates every row of the catalogue on it. [`probes`] attack from
 //! the operator's machine and from other nodes. [`findings`] puts both together. Nothing here
-//! changes a node.
+//! changes a node; some probes write to the cluster's API and clean up after themselves.
 
 mod certificates;
 pub mod findings;

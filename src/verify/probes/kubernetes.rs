@@ -6,14 +6,35 @@ use crate::controls::Probe;
 use crate::transport::Transport;
 use crate::verify::Verdict;
 
+/// Whether health paths are refused to whoever has no certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// They are.
+    Refused,
+    /// The inventory opens them, so that they are not tried.
+    Open,
+}
+
 /// Tries an API server without credentials, without TLS and with weak TLS.
 pub fn probe_apiserver(
     through: &mut dyn Transport,
     host: &str,
     ports: Ports,
+    health: Health,
 ) -> Vec<(Probe, String, Verdict)> {
     let side = Side { host, port: ports.apiserver, ca: None, identity: None };
-    let paths = ["/api", "/version", "/api/v1/namespaces/kube-public/configmaps/cluster-info"];
+    const PATHS: [&str; 6] = [
+        "/",
+        "/api",
+        "/metrics",
+        "/openapi/v2",
+        "/version",
+        "/api/v1/namespaces/kube-public/configmaps/cluster-info",
+    ];
+    let mut paths = PATHS.to_vec();
+    if health == Health::Refused {
+        paths.extend(["/healthz", "/livez", "/readyz"]);
+    }
     let mut made = anonymous(through, side, &paths, Probe::ApiserverAnonymous);
     // An answer of any kind shows that the way is open.
     let positive = ask(through, side, "/livez").why();
@@ -33,8 +54,16 @@ pub fn probe_kubelet(
     ports: Ports,
 ) -> Vec<(Probe, String, Verdict)> {
     let side = Side { host, port: ports.kubelet, ca: None, identity: None };
-    let mut made =
-        anonymous(through, side, &["/pods", "/metrics", "/runningpods/"], Probe::KubeletAnonymous);
+    const PATHS: [&str; 7] = [
+        "/pods",
+        "/metrics",
+        "/runningpods/",
+        "/configz",
+        "/logs/",
+        "/run/kube-system/probe/probe",
+        "/exec/kube-system/probe/probe?command=id",
+    ];
+    let mut made = anonymous(through, side, &PATHS, Probe::KubeletAnonymous);
     let [_, weak] = floor(through, side);
     made.push((Probe::KubeletWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
     made

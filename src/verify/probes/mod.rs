@@ -2,19 +2,26 @@
 //!
 //! A refusal counts only where the same way is known to be open: an etcd that is down refuses
 //! everybody. Attempts go from the operator's machine ([`operator`]) and from other nodes
-//! ([`peers`]) through the connections that facts were read with. Nothing is changed anywhere.
+//! ([`peers`]) through the connections that facts were read with. Attempts that write, in [`api`], do so in a
+//! namespace of their own, which they delete; nothing else is changed.
 
+mod api;
+mod at_rest;
+mod caller;
+pub(super) mod effective;
 mod etcd;
 mod kubernetes;
 mod operator;
 mod peers;
 mod sweep;
 mod tls;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::model::Verdict;
 use super::observed::Observed;
@@ -23,8 +30,10 @@ use crate::inventory::{Inventory, Node, NodeName};
 use crate::secret::Secret;
 use crate::transport::{Transport, fleet};
 
+pub use api::LABEL;
+pub use caller::{ApiKeys, Identity};
 pub use etcd::{EtcdKeys, Member, probe_member};
-pub use kubernetes::{probe_apiserver, probe_kubelet};
+pub use kubernetes::{Health, probe_apiserver, probe_kubelet};
 pub use operator::password_verdict;
 pub use sweep::{Reach, SWEEP_SCRIPT, sweep};
 
@@ -103,8 +112,23 @@ pub struct Field<'a> {
     pub seen: &'a BTreeMap<NodeName, Observed>,
     /// Keys; without them, refusals prove nothing.
     pub keys: Option<&'a Keys>,
+    /// Identities to try the cluster's API with.
+    pub api: Option<&'a ApiKeys>,
+    /// Whether attempts may write to the cluster's API.
+    pub writes: Writes,
+    /// Tells leftovers of killed runs from the work of others.
+    pub now: OffsetDateTime,
     /// Ports.
     pub ports: Ports,
+}
+
+/// Whether attempts may write to the cluster's API: in a namespace of their own, deleted at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// They may.
+    Allowed,
+    /// They may not; what needs it is unknown.
+    Forbidden,
 }
 
 impl Field<'_> {
@@ -164,5 +188,22 @@ pub fn probe_words(probe: Probe) -> &'static str {
         Probe::ApiserverWeakCiphers => "speak CBC or static RSA suites to the API server",
         Probe::KubeletAnonymous => "ask the kubelet without credentials",
         Probe::KubeletWeakCiphers => "speak CBC or static RSA suites to the kubelet",
+        Probe::KubeletWithoutRights => "ask the kubelet with a certificate that has no rights",
+        Probe::ApiserverHealthCertificate => "misuse the certificate of the health probes",
+        Probe::ApiserverProfiling => "read profiles of the API server",
+        Probe::ControllerManagerProfiling => "read profiles of the controller manager",
+        Probe::SchedulerProfiling => "read profiles of the scheduler",
+        Probe::AuditEvent => "do something that the audit log has to tell of",
+        Probe::PodLogs => "read logs of pods through the API server",
+        Probe::PodSecurity => "create pods that break the restricted standard",
+        Probe::MissingServiceAccount => "create a pod with a service account that is not there",
+        Probe::MissingNamespace => "create an object in a namespace that is not there",
+        Probe::ExternalIps => "claim an external address for a Service",
+        Probe::NodeRestriction => "change Nodes as a kubelet",
+        Probe::NodeAuthorizer => "read Secrets as a kubelet",
+        Probe::ServiceAccountRights => "do what a service account has no right to",
+        Probe::ServiceAccountToken => "use a forged token and one whose account is gone",
+        Probe::SecretAtRest => "read a Secret raw from etcd",
+        Probe::EffectiveSetting => "ask a daemon for its settings in effect",
     }
 }

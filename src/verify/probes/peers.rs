@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::sweep::{Reach, sweep};
-use super::{Attempt, Field, Ports, etcd, kubernetes};
+use super::{Attempt, Field, Health, Ports, api, etcd, kubernetes};
 use crate::controls::{Daemon, Probe};
 use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::transport::Transport;
@@ -20,6 +20,8 @@ pub(super) enum Job {
     Apiserver(NodeName),
     /// Try a kubelet.
     Kubelet(NodeName),
+    /// Try the cluster's API, over this node's own API server.
+    Api(NodeName),
     /// Try ports that have to be closed to this node.
     Closed(NodeName),
 }
@@ -60,6 +62,10 @@ pub(super) fn assign<'a>(
             && let Some(from) = node(next(&control_planes))
         {
             give(from, Job::Apiserver(target.name.clone()));
+        }
+        // Over its own connection: each API server is tried, all at the same time.
+        if seen.runs(Daemon::Apiserver) && control_planes.iter().any(|n| n.name == target.name) {
+            give(target, Job::Api(target.name.clone()));
         }
         if seen.runs(Daemon::Kubelet)
             && let Some(from) = node(next(&control_planes))
@@ -126,7 +132,11 @@ pub(super) fn attempts(
     let mut made: Vec<Attempt> = Vec::new();
     let mut aims: Vec<(NodeName, IpAddr, u16)> = Vec::new();
     for job in jobs {
-        let (Job::Etcd(name) | Job::Apiserver(name) | Job::Kubelet(name) | Job::Closed(name)) = job;
+        let (Job::Etcd(name)
+        | Job::Apiserver(name)
+        | Job::Kubelet(name)
+        | Job::Api(name)
+        | Job::Closed(name)) = job;
         let (Some(target), Some(seen)) = (node(name), field.seen.get(name)) else { continue };
         let host = target.internal_ip().to_string();
         let results = match job {
@@ -136,8 +146,28 @@ pub(super) fn attempts(
                 field.keys,
                 field.ports,
             ),
-            Job::Apiserver(_) => kubernetes::probe_apiserver(through, &host, field.ports),
-            Job::Kubelet(_) => kubernetes::probe_kubelet(through, &host, field.ports),
+            Job::Apiserver(_) => {
+                let refused = crate::controls::find("apiserver-authenticated-probes")
+                    .is_some_and(|c| c.wanted(field.inventory));
+                let health = if refused { Health::Refused } else { Health::Open };
+                kubernetes::probe_apiserver(through, &host, field.ports, health)
+            }
+            Job::Kubelet(_) => {
+                let mut made = kubernetes::probe_kubelet(through, &host, field.ports);
+                if let Some(source) = node(from) {
+                    made.extend(api::kubelet_without_rights(field, source, target, through));
+                }
+                // An API server on the node itself, or the first that runs.
+                let runs =
+                    |n: &&Node| field.seen.get(&n.name).is_some_and(|s| s.runs(Daemon::Apiserver));
+                let own = node(from).filter(runs);
+                let server = own.or_else(|| field.inventory.nodes.iter().find(runs));
+                if let Some(server) = server {
+                    made.extend(api::kubelet_settings(field, target, server, through));
+                }
+                made
+            }
+            Job::Api(_) => api::attack(field, target, seen, through),
             Job::Closed(_) => {
                 let source = node(from);
                 let closed = source.map(|s| closed_ports(field.inventory, target, s, field.ports));
@@ -242,12 +272,17 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
                 Probe::ApiserverPlainHttp,
                 Probe::ApiserverOldTls,
                 Probe::ApiserverWeakCiphers,
-            ] {
+            ]
+            .into_iter()
+            .chain(api::all())
+            {
                 add(probe, "needs Kubernetes: kube-apiserver does not run on this node yet");
             }
         }
         if !seen.runs(Daemon::Kubelet) {
-            for probe in [Probe::KubeletAnonymous, Probe::KubeletWeakCiphers] {
+            for probe in
+                [Probe::KubeletAnonymous, Probe::KubeletWeakCiphers, Probe::KubeletWithoutRights]
+            {
                 add(probe, "needs Kubernetes: kubelet does not run on this node yet");
             }
         }

@@ -1,0 +1,275 @@
+//! What pods, nodes and service accounts must not do, tried in a namespace of the probe's own.
+//!
+//! Objects are created with `dryRun=All`: admission decides, and nothing is kept.
+
+use serde_json::{Value, json};
+
+use super::caller::{Answered, Call, Expect, judge, only_if};
+use crate::controls::Probe;
+use crate::secret::Secret;
+use crate::verify::Verdict;
+
+/// Name of the probe's service account.
+pub(super) const ACCOUNT: &str = "probe";
+/// Name of the probe's Secret.
+pub(super) const SECRET: &str = "probe";
+
+/// An attempt, before it is made.
+pub(super) struct Try {
+    pub probe: Probe,
+    pub what: &'static str,
+    pub call: Call,
+    pub expect: Expect,
+}
+
+/// Attempts with what came of them. The first of a table is what has to work: where it does not,
+/// refusals of the others prove nothing.
+pub(super) fn verdicts(tries: &[Try], answers: &[Answered]) -> Vec<(Probe, String, Verdict)> {
+    let judged: Vec<Verdict> =
+        tries.iter().zip(answers).map(|(t, answer)| judge(t.expect, answer)).collect();
+    let Some(positive) = judged.first().cloned() else { return Vec::new() };
+    tries
+        .iter()
+        .zip(judged)
+        .map(|(t, verdict)| (t.probe, t.what.to_owned(), only_if(&positive, verdict)))
+        .collect()
+}
+
+/// A pod that fulfils the restricted standard
+/// (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>).
+fn compliant() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"},
+        "spec": {
+            "serviceAccountName": ACCOUNT, "automountServiceAccountToken": false,
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 65534,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": "c", "image": "registry.k8s.io/pause:3.10",
+                "resources": {
+                    "requests": {"cpu": "1m", "memory": "1Mi"},
+                    "limits": {"cpu": "1m", "memory": "1Mi"},
+                },
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+                },
+            }],
+        },
+    })
+}
+
+/// A change that makes a pod break the standard, in words, where in the pod, and to what.
+fn bad_pods() -> Vec<(&'static str, &'static str, Value)> {
+    const CONTAINER: &str = "/spec/containers/0/securityContext";
+    vec![
+        ("a privileged pod", CONTAINER, json!({"privileged": true})),
+        ("a pod on the host's network", "/spec/hostNetwork", json!(true)),
+        ("a pod in the host's process namespace", "/spec/hostPID", json!(true)),
+        ("a pod in the host's IPC namespace", "/spec/hostIPC", json!(true)),
+        (
+            "a pod with a directory of the host",
+            "/spec/volumes",
+            json!([{"name": "v", "hostPath": {"path": "/"}}]),
+        ),
+        (
+            "a pod with a port of the host",
+            "/spec/containers/0/ports",
+            json!([{"containerPort": 48123, "hostPort": 48123}]),
+        ),
+        (
+            "a pod that runs as root",
+            "/spec/securityContext",
+            json!({"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}}),
+        ),
+        (
+            "a pod with an added capability",
+            CONTAINER,
+            json!({"allowPrivilegeEscalation": false,
+                   "capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}}),
+        ),
+        (
+            "a pod without a seccomp profile",
+            "/spec/securityContext",
+            json!({"runAsNonRoot": true, "runAsUser": 65534}),
+        ),
+    ]
+}
+
+/// Puts a value at a pointer whose parent is there.
+fn put(object: &mut Value, pointer: &str, value: Value) {
+    if let Some((parent, member)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(parent)) = object.pointer_mut(parent)
+    {
+        parent.insert(member.to_owned(), value);
+    }
+}
+
+/// What an administrator tries: even for one, admission says no.
+pub(super) fn admission(space: &str) -> Vec<Try> {
+    let pods = format!("/api/v1/namespaces/{space}/pods?dryRun=All");
+    let mut tries = vec![Try {
+        probe: Probe::PodSecurity,
+        what: "create a pod that fulfils the restricted standard (dry run)",
+        call: Call::post(&pods, compliant()),
+        expect: Expect::Status(201),
+    }];
+    for (what, at, value) in bad_pods() {
+        let mut pod = compliant();
+        put(&mut pod, at, value);
+        let (call, expect) = (Call::post(&pods, pod), Expect::Denied("violates PodSecurity"));
+        tries.push(Try { probe: Probe::PodSecurity, what, call, expect });
+    }
+    let mut nobody = compliant();
+    put(&mut nobody, "/spec/serviceAccountName", json!("nobody"));
+    tries.push(Try {
+        probe: Probe::MissingServiceAccount,
+        what: "create a pod with a service account that is not there (dry run)",
+        call: Call::post(&pods, nobody),
+        expect: Expect::Denied("error looking up service account"),
+    });
+    tries.push(Try {
+        probe: Probe::MissingNamespace,
+        what: "create a ConfigMap in a namespace that is not there (dry run)",
+        call: Call::post(
+            format!("/api/v1/namespaces/{space}-gone/configmaps?dryRun=All"),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}}),
+        ),
+        expect: Expect::Status(404),
+    });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "probe"},
+        // TEST-NET-1, RFC 5737.
+        "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.1"]},
+    });
+    tries.push(Try {
+        probe: Probe::ExternalIps,
+        what: "create a Service that claims an external address (dry run)",
+        call: Call::post(format!("/api/v1/namespaces/{space}/services?dryRun=All"), service),
+        expect: Expect::Denied("external IPs"),
+    });
+    tries
+}
+
+/// What the kubelet of `own` tries.
+pub(super) fn as_kubelet(own: &str, other: &str, space: &str) -> Vec<Try> {
+    let label = |key: &str| json!({"metadata": {"labels": {key: "probe"}}});
+    let node = |name: &str| format!("/api/v1/nodes/{name}?dryRun=All");
+    vec![
+        Try {
+            probe: Probe::NodeRestriction,
+            what: "as a kubelet, read its own Node",
+            call: Call::get(format!("/api/v1/nodes/{own}")),
+            expect: Expect::Status(200),
+        },
+        Try {
+            probe: Probe::NodeRestriction,
+            what: "as a kubelet, label another Node (dry run)",
+            call: Call::patch(node(other), label("kubastion.io/probe")),
+            expect: Expect::Status(403),
+        },
+        Try {
+            probe: Probe::NodeRestriction,
+            what: "as a kubelet, give its own Node a label of node-restriction.kubernetes.io (dry run)",
+            call: Call::patch(node(own), label("node-restriction.kubernetes.io/probe")),
+            expect: Expect::Denied("is not allowed to modify labels"),
+        },
+        Try {
+            probe: Probe::NodeAuthorizer,
+            what: "as a kubelet, read a Secret that no pod of its node uses",
+            call: Call::get(format!("/api/v1/namespaces/{space}/secrets/{SECRET}")),
+            expect: Expect::Status(403),
+        },
+        Try {
+            probe: Probe::NodeAuthorizer,
+            what: "as a kubelet, list the Secrets of kube-system",
+            call: Call::get("/api/v1/namespaces/kube-system/secrets"),
+            expect: Expect::Status(403),
+        },
+    ]
+}
+
+/// What a service account without a role tries.
+pub(super) fn as_account(space: &str, token: &Secret<String>) -> Vec<Try> {
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let pods = format!("/api/v1/namespaces/{space}/pods?dryRun=All");
+    let table = [
+        (
+            "with the token of a service account, ask who it is",
+            Call::post("/apis/authentication.k8s.io/v1/selfsubjectreviews", review),
+            201,
+        ),
+        (
+            "with the token of a service account, list all Secrets",
+            Call::get("/api/v1/secrets"),
+            403,
+        ),
+        (
+            "with the token of a service account, list the Secrets of its namespace",
+            Call::get(format!("/api/v1/namespaces/{space}/secrets")),
+            403,
+        ),
+        ("with the token of a service account, list Nodes", Call::get("/api/v1/nodes"), 403),
+        (
+            "with the token of a service account, create a pod (dry run)",
+            Call::post(pods, compliant()),
+            403,
+        ),
+        (
+            "with the token of a service account, drive a kubelet",
+            Call::get("/api/v1/nodes/probe/proxy/pods"),
+            403,
+        ),
+    ];
+    let tries = table.into_iter().map(|(what, call, status)| Try {
+        probe: Probe::ServiceAccountRights,
+        what,
+        call: call.with_token(token),
+        expect: Expect::Status(status),
+    });
+    tries.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::https::HttpAnswer;
+    use crate::verify::Outcome;
+
+    #[test]
+    fn every_bad_pod_differs_from_the_good_one() {
+        let good = compliant();
+        for (what, at, value) in bad_pods() {
+            let mut pod = compliant();
+            put(&mut pod, at, value);
+            assert_ne!(pod, good, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_lets_everything_in_fails_every_attempt_but_the_allowed() {
+        let token = Secret::new("t".to_owned());
+        for tries in [admission("s"), as_kubelet("a", "b", "s"), as_account("s", &token)] {
+            let open = |t: &Try| {
+                let status = if t.call.method == "POST" { 201 } else { 200 };
+                Ok(HttpAnswer { status, body: b"{}".to_vec(), server_certificate: Vec::new() })
+            };
+            let answers: Vec<Answered> = tries.iter().map(open).collect();
+            let made = verdicts(&tries, &answers);
+            assert_eq!(made[0].2.outcome(), Outcome::Pass);
+            for (_, what, verdict) in &made[1..] {
+                assert_eq!(verdict.outcome(), Outcome::Fail, "{what}");
+            }
+            // One that refuses everything proves nothing.
+            let shut = |_: &Try| {
+                let body = b"violates PodSecurity, external IPs, error looking up service account, is not allowed to modify labels".to_vec();
+                Ok(HttpAnswer { status: 403, body, server_certificate: Vec::new() })
+            };
+            let answers: Vec<Answered> = tries.iter().map(shut).collect();
+            for (_, what, verdict) in verdicts(&tries, &answers) {
+                assert_ne!(verdict.outcome(), Outcome::Pass, "{what}");
+            }
+        }
+    }
+}
