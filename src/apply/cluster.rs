@@ -107,6 +107,39 @@ impl Server<'_> {
                 let path = format!("/api/v1/nodes/{}", segment(node.as_str())?);
                 self.json("PATCH", &path, Some(&body)).map(|_| ())
             }
+            ApiChange::UnmountDefaultAccount { namespace } => {
+                let path =
+                    format!("/api/v1/namespaces/{}/serviceaccounts/default", segment(namespace)?);
+                let body = json!({"automountServiceAccountToken": false});
+                self.json("PATCH", &path, Some(&body)).map(|_| ())
+            }
+            ApiChange::DenyByDefault { namespace } => {
+                // DNS first: for a moment too much is allowed, and never too little.
+                let path = format!(
+                    "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+                    segment(namespace)?
+                );
+                self.create(&path, &allow_dns())?;
+                self.create(&path, &deny_all())
+            }
+            ApiChange::LimitResources { namespace } => {
+                let path = format!("/api/v1/namespaces/{}", segment(namespace)?);
+                // Limits first: with a quota alone, pods that name no limits would be refused.
+                self.create(&format!("{path}/limitranges"), &limit_range())?;
+                self.create(&format!("{path}/resourcequotas"), &resource_quota())
+            }
+        }
+    }
+
+    /// Creates an object; one that is there already stays as it is.
+    fn create(&mut self, path: &str, body: &Value) -> Result<(), String> {
+        let answer = self.access.ask(self.through, self.address, "POST", path, Some(body))?;
+        match answer.status {
+            200..300 | 409 => Ok(()),
+            status => Err(format!(
+                "POST {path} answers {status}: {}",
+                crate::transport::tail(&answer.body[..answer.body.len().min(300)])
+            )),
         }
     }
 
@@ -146,6 +179,59 @@ impl Server<'_> {
         request["status"]["conditions"] = json!([condition]);
         self.json("PUT", &format!("{path}/approval"), Some(&request)).map(|_| ())
     }
+}
+
+/// Lets nothing in and out of any pod (Kubernetes documentation, "Network Policies": default deny all
+/// ingress and all egress traffic).
+fn deny_all() -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "kubastion-default-deny"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    })
+}
+
+/// Policies add up: pods may ask the cluster's DNS, or nothing that is allowed later would be found.
+fn allow_dns() -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "kubastion-allow-dns"},
+        "spec": {
+            "podSelector": {}, "policyTypes": ["Egress"],
+            "egress": [{
+                "to": [{
+                    "namespaceSelector":
+                        {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+                    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+                }],
+                "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+            }],
+        },
+    })
+}
+
+/// What a container gets that names no requests and limits.
+fn limit_range() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "kubastion-limits"},
+        "spec": {"limits": [{
+            "type": "Container",
+            "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
+            "default": {"cpu": "500m", "memory": "512Mi"},
+        }]},
+    })
+}
+
+/// Wide enough for a first application, and an end for one that runs away. People who need more say
+/// so by an object of their own: one that is there stays as it is.
+fn resource_quota() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "kubastion-quota"},
+        "spec": {"hard": {
+            "pods": "100", "requests.cpu": "16", "requests.memory": "32Gi",
+            "limits.cpu": "32", "limits.memory": "64Gi",
+        }},
+    })
 }
 
 /// A name as a part of a path. Names of objects never need escaping

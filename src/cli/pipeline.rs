@@ -484,6 +484,9 @@ fn wanted_objects(inventory: &Inventory) -> Wanted {
     Wanted {
         no_tokens: on("apiserver-bootstrap-token-lifecycle"),
         no_anonymous: on("apiserver-anonymous-rbac-removed"),
+        no_default_tokens: on("policy-default-sa-automount"),
+        default_deny: on("network-default-deny"),
+        quotas: on("policy-resource-quotas"),
     }
 }
 

@@ -81,7 +81,13 @@ impl Kind {
     ];
 
     /// What a plan depends on; checks ask for everything.
-    pub const FOR_A_PLAN: [Kind; 5] = [
+    pub const FOR_A_PLAN: [Kind; 11] = [
+        Kind::Namespaces,
+        Kind::ServiceAccounts,
+        Kind::NetworkPolicies,
+        Kind::ResourceQuotas,
+        Kind::LimitRanges,
+        Kind::Pods,
         Kind::JoinTokens,
         Kind::RoleBindings,
         Kind::ClusterRoleBindings,

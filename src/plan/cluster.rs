@@ -39,6 +39,21 @@ pub enum ApiChange {
         /// The node that asked.
         node: NodeName,
     },
+    /// Keep a default ServiceAccount from mounting its token into pods that do not ask for it.
+    UnmountDefaultAccount {
+        /// Its namespace.
+        namespace: String,
+    },
+    /// Create policies that let nothing into and out of a namespace's pods but questions to DNS.
+    DenyByDefault {
+        /// The namespace; no pod is in it.
+        namespace: String,
+    },
+    /// Create a ResourceQuota and a LimitRange.
+    LimitResources {
+        /// The namespace; no pod is in it.
+        namespace: String,
+    },
     /// Set labels that a kubelet may not set for itself.
     Label {
         /// The node.
@@ -60,6 +75,15 @@ impl fmt::Display for ApiChange {
             }
             ApiChange::Approve { name, node } => {
                 write!(f, "approve {name}, a serving certificate for {node}")
+            }
+            ApiChange::UnmountDefaultAccount { namespace } => {
+                write!(f, "mount no token of the default ServiceAccount of {namespace}")
+            }
+            ApiChange::DenyByDefault { namespace } => {
+                write!(f, "deny traffic of pods in {namespace} by default, DNS excepted")
+            }
+            ApiChange::LimitResources { namespace } => {
+                write!(f, "create a ResourceQuota and a LimitRange in {namespace}")
             }
             ApiChange::Label { node, labels } => {
                 let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -96,6 +120,7 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
             changes.push(ApiChange::KeepSubjects { name: name(binding).to_owned(), keep });
         }
     }
+    changes.extend(namespaces(facts, wanted));
     for request in of(Kind::SigningRequests) {
         if let Some(node) = serving_request(inventory, request) {
             let (name, node) = (name(request).to_owned(), node.name.clone());
@@ -126,6 +151,66 @@ pub struct Wanted {
     pub no_tokens: bool,
     /// No role is granted to anonymous users.
     pub no_anonymous: bool,
+    /// Default ServiceAccounts mount no token.
+    pub no_default_tokens: bool,
+    /// Traffic is denied by default.
+    pub default_deny: bool,
+    /// Namespaces have quotas and limits.
+    pub quotas: bool,
+}
+
+/// What is to be done in namespaces. Where pods rely on what is to go, nothing is: their owners have
+/// to do it, and a check goes on saying so.
+fn namespaces(facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
+    let of = |kind| facts.of(kind).unwrap_or_default();
+    let mut changes = Vec::new();
+    // Not knowing what runs, nothing is touched.
+    let Ok(pods) = facts.of(Kind::Pods) else { return changes };
+    if wanted.no_default_tokens {
+        let accounts = of(Kind::ServiceAccounts).iter().filter(|a| name(a) == "default");
+        let mounting = accounts
+            .filter(|a| a.get("automountServiceAccountToken") != Some(&Value::Bool(false)))
+            .map(namespace)
+            .filter(|space| is_steady(facts, space))
+            .filter(|space| !pods.iter().any(|p| namespace(p) == *space && mounts_default(p)));
+        changes
+            .extend(mounting.map(|n| ApiChange::UnmountDefaultAccount { namespace: n.to_owned() }));
+    }
+    // Of namespaces of users, only the one that every cluster has, and only before it is in use.
+    let space = "default";
+    if pods.iter().any(|p| namespace(p) == space) {
+        return changes;
+    }
+    let none_in = |kind| facts.of(kind).is_ok_and(|all| !all.iter().any(|o| namespace(o) == space));
+    if wanted.default_deny && none_in(Kind::NetworkPolicies) {
+        changes.push(ApiChange::DenyByDefault { namespace: space.to_owned() });
+    }
+    if wanted.quotas && (none_in(Kind::ResourceQuotas) || none_in(Kind::LimitRanges)) {
+        changes.push(ApiChange::LimitResources { namespace: space.to_owned() });
+    }
+    changes
+}
+
+/// Whether a namespace is there to stay.
+fn is_steady(facts: &ClusterFacts, space: &str) -> bool {
+    let all = facts.of(Kind::Namespaces).unwrap_or_default();
+    all.iter().any(|n| {
+        let labels = n.pointer("/metadata/labels");
+        name(n) == space
+            && text(n, "/status/phase") != "Terminating"
+            && labels.and_then(|l| l.get(PROBE_LABEL)).is_none()
+    })
+}
+
+/// The label of what an attempt of `verify` makes and deletes.
+pub const PROBE_LABEL: &str = "kubastion.io/probe";
+
+/// Whether a pod holds a token of the default ServiceAccount.
+fn mounts_default(pod: &Value) -> bool {
+    matches!(text(pod, "/spec/serviceAccountName"), "" | "default")
+        && list(pod, "/spec/volumes").iter().any(|v| {
+            list(v, "/projected/sources").iter().any(|s| s.get("serviceAccountToken").is_some())
+        })
 }
 
 fn has_anonymous(binding: &Value) -> bool {
@@ -175,7 +260,13 @@ mod tests {
         .unwrap()
     }
 
-    const ALL: Wanted = Wanted { no_tokens: true, no_anonymous: true };
+    const ALL: Wanted = Wanted {
+        no_tokens: true,
+        no_anonymous: true,
+        no_default_tokens: true,
+        default_deny: true,
+        quotas: true,
+    };
 
     fn facts() -> ClusterFacts {
         let mut facts = ClusterFacts::default();
@@ -224,9 +315,74 @@ mod tests {
                 "label w1 node-role.kubernetes.io/worker=",
             ]
         );
-        let less =
-            changes(&inventory(), &facts(), Wanted { no_tokens: false, no_anonymous: false });
+        let nothing = Wanted {
+            no_tokens: false,
+            no_anonymous: false,
+            no_default_tokens: false,
+            default_deny: false,
+            quotas: false,
+        };
+        let less = changes(&inventory(), &facts(), nothing);
         assert_eq!(less.len(), 2, "{less:?}");
+    }
+
+    /// Facts about namespaces alone.
+    fn spaces(pods: Value) -> ClusterFacts {
+        let mut facts = ClusterFacts::default();
+        let mut put =
+            |kind, items: Value| facts.insert(kind, &mut json!({"items": items})).unwrap();
+        let account = |space: &str| json!({"metadata": {"namespace": space, "name": "default"}});
+        let mut done = account("done");
+        done["automountServiceAccountToken"] = json!(false);
+        put(
+            Kind::Namespaces,
+            json!([
+                {"metadata": {"name": "default"}}, {"metadata": {"name": "shop"}},
+                {"metadata": {"name": "done"}},
+                {"metadata": {"name": "p", "labels": {PROBE_LABEL: "true"}}},
+                {"metadata": {"name": "t"}, "status": {"phase": "Terminating"}},
+            ]),
+        );
+        put(
+            Kind::ServiceAccounts,
+            json!([account("default"), account("shop"), done, account("p"), account("t")]),
+        );
+        for kind in [Kind::NetworkPolicies, Kind::ResourceQuotas, Kind::LimitRanges] {
+            put(kind, json!([]));
+        }
+        put(Kind::Pods, pods);
+        facts
+    }
+
+    #[test]
+    fn namespaces_in_use_are_left_to_their_owners() {
+        let said = |facts: &ClusterFacts| -> Vec<String> {
+            changes(&inventory(), facts, ALL).iter().map(ToString::to_string).collect()
+        };
+        let of_default = "mount no token of the default ServiceAccount of default";
+        let of_shop = "mount no token of the default ServiceAccount of shop";
+        assert_eq!(
+            said(&spaces(json!([]))),
+            [
+                of_default,
+                of_shop,
+                "deny traffic of pods in default by default, DNS excepted",
+                "create a ResourceQuota and a LimitRange in default",
+            ]
+        );
+        let token = json!([{"projected": {"sources": [{"serviceAccountToken": {}}]}}]);
+        let pod = |space: &str| {
+            json!({"metadata": {"namespace": space, "name": "x"},
+            "spec": {"serviceAccountName": "default", "volumes": token.clone()}})
+        };
+        assert_eq!(said(&spaces(json!([pod("default")]))), [of_shop]);
+        assert_eq!(said(&spaces(json!([pod("shop")])))[..1], [of_default]);
+        let mut unread = spaces(json!([]));
+        unread.objects.remove(&Kind::Pods);
+        assert!(said(&unread).is_empty());
+        let mut partly = spaces(json!([]));
+        partly.objects.remove(&Kind::NetworkPolicies);
+        assert_eq!(said(&partly).len(), 3);
     }
 
     #[test]

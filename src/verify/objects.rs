@@ -10,7 +10,7 @@ use super::rbac;
 use super::rule::shown;
 use crate::controls::{ApiRule, Config};
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
-use crate::plan::cluster::ANONYMOUS;
+use crate::plan::cluster::{ANONYMOUS, PROBE_LABEL};
 
 /// Judges a rule.
 pub fn judge_objects(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
@@ -85,12 +85,14 @@ fn user_namespaces(facts: &ClusterFacts) -> Result<Vec<&str>, Verdict> {
     if !all.iter().any(|n| name(n) == "default") {
         return Err(Verdict::unknown("the list of namespaces lacks `default`"));
     }
-    Ok(all
-        .iter()
-        .filter(|n| text(n, "/status/phase") != "Terminating")
-        .map(name)
-        .filter(|n| !n.starts_with("kube-"))
-        .collect())
+    Ok(all.iter().filter(|n| is_steady(n)).map(name).filter(|n| !n.starts_with("kube-")).collect())
+}
+
+/// Not on its way out, and not one in which an attempt of ours was made: of those, the next run of
+/// `verify` deletes what the last left behind.
+fn is_steady(space: &Value) -> bool {
+    let ours = space.pointer("/metadata/labels").is_some_and(|l| l.get(PROBE_LABEL).is_some());
+    text(space, "/status/phase") != "Terminating" && !ours
 }
 
 /// Pods that run or may still run.
@@ -136,8 +138,12 @@ fn no_join_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
 }
 
 fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let accounts: Vec<&Value> =
-        of(facts, Kind::ServiceAccounts)?.iter().filter(|a| name(a) == "default").collect();
+    let spaces = of(facts, Kind::Namespaces)?;
+    let leaving = |s: &str| spaces.iter().any(|n| name(n) == s && !is_steady(n));
+    let accounts: Vec<&Value> = of(facts, Kind::ServiceAccounts)?
+        .iter()
+        .filter(|a| name(a) == "default" && !leaving(namespace(a)))
+        .collect();
     if accounts.is_empty() {
         return Err(Verdict::unknown("no default ServiceAccount was listed"));
     }

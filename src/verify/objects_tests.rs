@@ -7,6 +7,7 @@ use super::model::{Outcome, Verdict};
 use super::objects::{document, judge_objects};
 use crate::controls::{ApiRule, Config};
 use crate::facts::cluster::{ClusterFacts, Kind};
+use crate::plan::cluster::PROBE_LABEL;
 
 fn binding(name: &str, role: &str, subjects: Value) -> Value {
     json!({"metadata": {"name": name}, "roleRef": {"kind": "ClusterRole", "name": role},
@@ -91,9 +92,13 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 named("", "kube-system"),
                 named("", "shop"),
                 json!({"metadata": {"name": "gone"}, "status": {"phase": "Terminating"}}),
+                json!({"metadata": {"name": "probing", "labels": {PROBE_LABEL: "true"}}}),
             ],
         ),
-        (Kind::ServiceAccounts, vec![account]),
+        (
+            Kind::ServiceAccounts,
+            vec![account, named("probing", "default"), named("gone", "default")],
+        ),
         (Kind::NetworkPolicies, vec![deny("default"), deny("shop")]),
         (Kind::ResourceQuotas, vec![named("default", "q"), named("shop", "q")]),
         (Kind::LimitRanges, vec![named("default", "l"), named("shop", "l")]),

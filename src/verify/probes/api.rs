@@ -22,7 +22,7 @@ use crate::transport::Transport;
 use crate::verify::{Observed, Verdict};
 
 /// The label of everything that a probe makes.
-pub const LABEL: &str = "kubastion.io/probe";
+pub use crate::plan::cluster::PROBE_LABEL as LABEL;
 /// How old a namespace of a probe has to be to be a leftover.
 const LEFTOVER: Duration = Duration::minutes(10);
 
