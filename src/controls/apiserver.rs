@@ -432,6 +432,7 @@ pub(super) static ROWS: [Control; 32] = [
                 missing: Missing::NotYet,
             }),
             Check::Probe(Probe::PodLogs),
+            Check::Probe(Probe::PodExec),
         ],
     },
     Control {

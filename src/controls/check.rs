@@ -363,6 +363,8 @@ pub enum Probe {
     AuditEvent,
     /// Logs of pods are read through the API server, which verifies kubelets.
     PodLogs,
+    /// A program is run in a pod through the API server.
+    PodExec,
     /// Pods that break the restricted standard are denied, one that fulfils it is not.
     PodSecurity,
     /// A pod with a service account that is not there is denied.

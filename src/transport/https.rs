@@ -203,6 +203,46 @@ impl<'s> Conversation<'s> {
     }
 }
 
+impl Conversation<'_> {
+    /// Opens a WebSocket (RFC 6455) for one of `protocols` and reads what the server sends until it
+    /// ends or holds `until`. The frames are handed back as they came: what a server sends is not
+    /// masked. The connection is of no use afterwards.
+    ///
+    /// # Errors
+    /// See [`HttpsError`]. A server that does not open one has answered, without a body.
+    pub fn listen(
+        &mut self,
+        path: &str,
+        protocols: &str,
+        until: &[u8],
+    ) -> Result<HttpAnswer, HttpsError> {
+        const MAX: u64 = 64 * 1024;
+        // Against caches that know no WebSockets; nothing here depends on its being random.
+        let key = "a3ViYXN0aW9uLXByb2JlLQ==";
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\
+             Sec-WebSocket-Protocol: {protocols}\r\n\r\n",
+            self.host,
+        );
+        let tls = self.stream.get_mut();
+        tls.write_all(head.as_bytes()).and_then(|()| tls.flush()).map_err(HttpsError::Closed)?;
+        let mut answer = read_answer(&mut self.stream, self.server_certificate.clone())?;
+        if answer.status == 101 {
+            let mut stream = (&mut self.stream).take(MAX);
+            let mut piece = [0; 4096];
+            // A server that hangs up has said what it had to say.
+            while let Ok(n @ 1..) = stream.read(&mut piece) {
+                answer.body.extend_from_slice(&piece[..n]);
+                if answer.body.windows(until.len()).any(|w| w == until) {
+                    break;
+                }
+            }
+        }
+        Ok(answer)
+    }
+}
+
 /// RFC 7396; what Kubernetes takes a plain JSON body of a PATCH for is an error.
 fn content_type(method: &str) -> &'static str {
     if method == "PATCH" { "application/merge-patch+json" } else { "application/json" }

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::at_rest::{encrypted, event, raw_value, search};
-use super::caller::{ApiKeys, Call, Caller, Expect, Identity, Who, judge, only_if, said};
+use super::caller::{Answered, ApiKeys, Call, Caller, Expect, Identity, Who, judge, only_if, said};
 use super::workloads::{ACCOUNT, SECRET, Try, admission, as_account, as_kubelet, verdicts};
 use super::{Field, Writes, effective};
 use crate::clock::random_bytes;
@@ -19,6 +19,7 @@ use crate::facts::cluster::{list, name, text};
 use crate::inventory::Node;
 use crate::secret::Secret;
 use crate::transport::Transport;
+use crate::transport::https::HttpAnswer;
 use crate::verify::{Observed, Verdict};
 
 /// The label of everything that a probe makes.
@@ -37,7 +38,8 @@ const READING: [Probe; 6] = [
 ];
 
 /// Attempts that need a namespace to work in.
-const WRITING: [Probe; 9] = [
+const WRITING: [Probe; 10] = [
+    Probe::PodExec,
     Probe::PodSecurity,
     Probe::MissingServiceAccount,
     Probe::MissingNamespace,
@@ -77,7 +79,10 @@ pub(super) fn attack(
     made.extend(on.audit());
     made.extend(on.logs());
     match field.writes {
-        Writes::Allowed => made.extend(on.writing()),
+        Writes::Allowed => {
+            made.extend(on.exec());
+            made.extend(on.writing());
+        }
         Writes::Forbidden => {
             made.extend(unknown(WRITING, "not tried: nothing is to be written (--read-only)"));
         }
@@ -245,6 +250,50 @@ impl Attack<'_> {
                 other => judge(Expect::Status(200), other),
             };
             made.push((Probe::PodLogs, what, verdict));
+        }
+        made
+    }
+
+    /// kube-proxy, asked for its version in its own pods: an image without a shell has no other program.
+    fn exec(&mut self) -> Made {
+        let keys = self.keys;
+        let who = Who::Known(&keys.admin);
+        let path = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-proxy";
+        let pods = match self.api().json(who, Call::get(path)) {
+            Ok(pods) => pods,
+            Err(why) => return unknown([Probe::PodExec], &why),
+        };
+        // Starting a program is dear: the API servers share the pods out among themselves.
+        let servers: Vec<&Node> = self
+            .field
+            .nodes()
+            .filter(|(_, seen)| seen.runs(Daemon::Apiserver))
+            .map(|(node, _)| node)
+            .collect();
+        let own = servers.iter().position(|n| n.name == self.target.name).unwrap_or_default();
+        let mut running: Vec<&Value> = list(&pods, "/items")
+            .iter()
+            .filter(|p| text(p, "/status/phase") == "Running")
+            .collect();
+        running.sort_by_key(|p| text(p, "/spec/nodeName"));
+        let mut made = Made::new();
+        for pod in running.iter().skip(own).step_by(servers.len().max(1)) {
+            let path = format!(
+                "/api/v1/namespaces/kube-system/pods/{}/exec?container=kube-proxy&stdout=true&stderr=true\
+                 &command=kube-proxy&command=--version",
+                name(pod)
+            );
+            let answer = self.api().listen(who, &path, VERSION);
+            let what = format!("run a program in a pod on {}", text(pod, "/spec/nodeName"));
+            made.push((Probe::PodExec, what, ran(&answer)));
+        }
+        if made.is_empty() {
+            let why = "no pod of kube-proxy runs, and nothing is known of others";
+            made.push((
+                Probe::PodExec,
+                super::probe_words(Probe::PodExec).to_owned(),
+                Verdict::not_applicable(why),
+            ));
         }
         made
     }
@@ -446,6 +495,22 @@ impl Attack<'_> {
     }
 }
 
+/// How kube-proxy begins to tell its version.
+const VERSION: &[u8] = b"Kubernetes v";
+
+/// Whether a program ran and its output came back.
+fn ran(answer: &Answered) -> Verdict {
+    let expected = "its output";
+    match answer {
+        Err(why) => Verdict::unknown(why.clone()),
+        Ok(a) if a.status != 101 => Verdict::fail(expected, said(a)),
+        Ok(a) if a.body.windows(VERSION.len()).any(|w| w == VERSION) => {
+            Verdict::pass("its output came back")
+        }
+        Ok(a) => Verdict::fail(expected, crate::transport::tail(&a.body)),
+    }
+}
+
 /// Namespaces that a killed run left behind. One without a date that can be read is left alone.
 fn leftovers(spaces: &[Value], now: OffsetDateTime) -> Vec<&str> {
     let is_old = |space: &&Value| {
@@ -460,7 +525,7 @@ fn leftovers(spaces: &[Value], now: OffsetDateTime) -> Vec<&str> {
     spaces.iter().filter(is_ours).filter(is_old).map(name).collect()
 }
 
-fn token_of(answer: &crate::transport::https::HttpAnswer) -> Option<Secret<String>> {
+fn token_of(answer: &HttpAnswer) -> Option<Secret<String>> {
     if answer.status != 201 {
         return None;
     }
@@ -551,6 +616,19 @@ mod tests {
     fn a_forged_token_says_the_same_and_is_signed_by_nobody() {
         assert_eq!(forge("h.c.xAz"), "h.c.ABA");
         assert_ne!(forge("h.c.AAA"), "h.c.AAA");
+    }
+
+    #[test]
+    fn a_program_ran_only_if_its_output_came_back() {
+        let answer = |status, body: &[u8]| {
+            ran(&Ok(HttpAnswer { status, body: body.to_vec(), server_certificate: Vec::new() }))
+        };
+        use crate::verify::Outcome;
+        assert_eq!(answer(101, b"\x82\x13\x01Kubernetes v1.36.2").outcome(), Outcome::Pass);
+        assert_eq!(answer(101, b"\x82\x13\x03{\"status\":\"Failure\"}").outcome(), Outcome::Fail);
+        assert_eq!(answer(101, b"").outcome(), Outcome::Fail);
+        assert_eq!(answer(403, b"").outcome(), Outcome::Fail);
+        assert_eq!(ran(&Err("no way".into())).outcome(), Outcome::Unknown);
     }
 
     #[test]

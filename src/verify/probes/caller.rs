@@ -128,6 +128,15 @@ impl Caller<'_> {
         Conversation::open(stream, &client).map_err(|e| chain(&e))
     }
 
+    /// What a server sends over a WebSocket, until it holds a text.
+    pub fn listen(&mut self, who: Who<'_>, path: &str, until: &[u8]) -> Answered {
+        let mut conversation = self.open(who, Instant::now() + BATCH)?;
+        // Kubernetes documentation, "Transition from SPDY to WebSockets".
+        conversation
+            .listen(path, "v5.channel.k8s.io, v4.channel.k8s.io", until)
+            .map_err(|e| chain(&e))
+    }
+
     /// One request.
     pub fn one(&mut self, who: Who<'_>, call: Call) -> Answered {
         let mut answers = self.batch(who, &[&call]);

@@ -195,6 +195,7 @@ pub fn probe_words(probe: Probe) -> &'static str {
         Probe::SchedulerProfiling => "read profiles of the scheduler",
         Probe::AuditEvent => "do something that the audit log has to tell of",
         Probe::PodLogs => "read logs of pods through the API server",
+        Probe::PodExec => "run a program in a pod through the API server",
         Probe::PodSecurity => "create pods that break the restricted standard",
         Probe::MissingServiceAccount => "create a pod with a service account that is not there",
         Probe::MissingNamespace => "create an object in a namespace that is not there",

@@ -274,7 +274,7 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
                 Probe::ApiserverWeakCiphers,
             ]
             .into_iter()
-            .chain(api::all())
+            .chain(api::all().filter(|_| target.has_role(Role::ControlPlane)))
             {
                 add(probe, "needs Kubernetes: kube-apiserver does not run on this node yet");
             }
