@@ -32,4 +32,4 @@ pub use resolve::{ResolveError, resolve};
 pub use watch::{watch, watch_list};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -79,6 +79,16 @@ pub fn check(
             "name a bundle for this architecture under `kubernetes.bundle.path`",
         );
     }
+    if inventory.kubernetes.source == SoftwareSource::Preinstalled
+        && (node.has_role(Role::ControlPlane) || node.has_role(Role::Worker))
+    {
+        for program in ["kubeadm", "kubelet"].iter().filter(|p| !facts.commands.contains(**p)) {
+            report(
+                format!("`{program}` is not on the node, and the inventory says that it is"),
+                "install it, or name another `kubernetes.source`",
+            );
+        }
+    }
     for (port, daemon) in taken(inventory, node, facts) {
         report(
             format!("port {port} is taken, and not by a {daemon} that is known here"),
@@ -145,4 +155,89 @@ pub fn room(plan: &NodePlan, facts: &NodeFacts) -> Option<Problem> {
 pub fn median(mut clocks: Vec<i64>) -> i64 {
     clocks.sort_unstable();
     clocks.get(clocks.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::desired::{Blob, Phase};
+    use crate::facts::Listener;
+    use crate::plan::{Action, Transaction};
+
+    fn inventory(source: &str) -> Inventory {
+        serde_yaml::from_str(&format!(
+            "version: kubastion/v1\ncluster: {{name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}}\n\
+             kubernetes: {{source: {source}}}\n\
+             nodes:\n- {{name: n, addresses: [10.0.0.1], roles: [control-plane]}}\n"
+        ))
+        .unwrap()
+    }
+
+    /// A node with nothing wrong, of the tests of the desired state.
+    fn facts() -> NodeFacts {
+        let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+        facts.commands =
+            ["flock", "kubeadm", "kubelet", "sha256sum", "tar"].map(str::to_owned).into();
+        facts.var_free_bytes = 10 << 30;
+        facts
+    }
+
+    fn said(inventory: &Inventory, facts: &NodeFacts) -> String {
+        let problems = check(inventory, &inventory.nodes[0], facts, facts.clock_epoch_s);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_port_that_somebody_else_has_is_found_before_anything_is_begun() {
+        let listener = |port| Listener { protocol: "tcp".into(), address: "::".into(), port };
+        let mut facts = facts();
+        facts.processes = BTreeMap::new();
+        facts.listeners = Some(vec![listener(6443), listener(10250), listener(2379)]);
+        let found = said(&inventory("bundle"), &facts);
+        for port in ["6443", "10250", "2379"] {
+            assert!(found.contains(&format!("port {port} is taken")), "{found}");
+        }
+        // Where no cluster is brought up, only etcd's are needed.
+        let found = said(&inventory("none"), &facts);
+        assert!(found.contains("2379") && !found.contains("6443"), "{found}");
+        // A cluster that runs is not in its own way.
+        for process in ["etcd", "kube-apiserver", "kubelet"] {
+            facts.processes.insert(process.into(), Vec::new());
+        }
+        assert_eq!(said(&inventory("bundle"), &facts), "");
+    }
+
+    #[test]
+    fn what_is_said_to_be_installed_has_to_be_there() {
+        let mut facts = facts();
+        facts.listeners = Some(Vec::new());
+        facts.commands.remove("kubeadm");
+        facts.commands.remove("kubelet");
+        let found = said(&inventory("preinstalled"), &facts);
+        assert!(found.contains("kubeadm") && found.contains("kubelet"), "{found}");
+        assert_eq!(said(&inventory("bundle"), &facts), "");
+    }
+
+    #[test]
+    fn a_bundle_that_does_not_fit_is_refused() {
+        let step = Step::Images {
+            archive: Blob { sha256: "a".repeat(64), size: 1 << 30 },
+            references: vec!["r".into()],
+        };
+        let action = Action { step, controls: Default::default(), why: String::new() };
+        let transaction = Transaction {
+            phase: Phase::Images,
+            confirm_within_s: None,
+            steps: vec![action],
+            expect: BTreeMap::new(),
+        };
+        let plan = NodePlan { transactions: vec![transaction], ..NodePlan::default() };
+        let mut facts = facts();
+        assert!(room(&plan, &facts).is_none());
+        facts.var_free_bytes = 2 << 30;
+        assert!(room(&plan, &facts).unwrap().to_string().contains("MB are free"));
+        assert!(room(&NodePlan::default(), &facts).is_none());
+    }
 }

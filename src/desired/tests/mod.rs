@@ -65,7 +65,7 @@ pub(super) fn load(text: &str) -> Inventory {
 }
 
 /// Facts of a machine on which nothing was done yet.
-fn facts(node: &str, os: &str, container: Option<&str>) -> NodeFacts {
+pub(crate) fn facts(node: &str, os: &str, container: Option<&str>) -> NodeFacts {
     let (id, version) = os.split_once(' ').unwrap();
     serde_json::from_value(serde_json::json!({
         "node": node,
