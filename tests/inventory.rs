@@ -100,6 +100,16 @@ fn the_schema_file_is_up_to_date() {
     assert!(pinned == schema(), "run: kubastion inventory schema > inventory/schema.json");
 }
 
+/// An endpoint that is managed, with more settings of it.
+macro_rules! managed {
+    ($endpoint:literal) => {
+        managed!($endpoint, "")
+    };
+    ($endpoint:literal, $more:literal) => {
+        concat!($endpoint, "\n  load_balancer: { mode: managed", $more, " }")
+    };
+}
+
 macro_rules! signer {
     () => {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
@@ -175,6 +185,32 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ("api.example:6443", "10.96.0.1:6443", "cluster.endpoint", "lies in cluster.service_networks"),
     ("api.example:6443", "192.0.2.21:6443", "cluster.endpoint", "runs no API server"),
     ("api.example:6443", "w-1:6443", "cluster.endpoint", "runs no API server"),
+    ("api.example:6443", managed!("api.example:8443"), "cluster.endpoint", "is an address"),
+    ("api.example:6443", managed!("192.0.2.11:8443"), "cluster.endpoint", "address of node cp-1"),
+    ("api.example:6443", managed!("192.0.2.21:8443"), "cluster.endpoint", "runs no API server"),
+    ("api.example:6443", managed!("224.0.0.18:8443"), "cluster.endpoint", "not the address of"),
+    ("api.example:6443", managed!("'[fd00::5]:8443'"), "cluster.endpoint", "has no IPv6 address"),
+    ("api.example:6443", managed!("192.0.2.5:6443"), "cluster.endpoint", "port 6443 has another"),
+    ("api.example:6443", managed!("192.0.2.5:22"), "cluster.endpoint", "port 22 has another"),
+    ("api.example:6443", managed!("192.0.2.5:31000"), "cluster.endpoint", "port 31000 has another"),
+    (
+        "api.example:6443",
+        managed!("192.0.2.5:8443", ", virtual_router_id: 0"),
+        "cluster.load_balancer.virtual_router_id",
+        "no such router id",
+    ),
+    (
+        "api.example:6443",
+        managed!("192.0.2.5:8443", ", interface: 'eth0 {'"),
+        "cluster.load_balancer.interface",
+        "malformed interface",
+    ),
+    (
+        "  name: lab",
+        "  name: lab\n  load_balancer: { interface: eth0 }",
+        "cluster.load_balancer.interface",
+        "would not be used",
+    ),
     // machines
     ("- name: w-1", "- name: cp-1", "nodes[1].name", "nodes[0] has this name"),
     ("[192.0.2.21]", "[192.0.2.11]", "nodes[1].addresses[0]", "nodes[0] has this address"),
@@ -366,6 +402,21 @@ fn warnings_stand_apart_from_errors() {
     let loaded = read(&BASE.replace("[192.0.2.0/24]", "[]")).unwrap();
     let fields: Vec<&str> = loaded.warnings.iter().map(|d| d.field.as_str()).collect();
     assert_eq!(fields, ["firewall.admin_networks"]);
+}
+
+#[test]
+fn a_managed_endpoint_that_several_control_planes_share_raises_no_warning() {
+    let two = BASE.replace("roles: [worker]", "roles: [worker, control-plane]");
+    let two = two + "  - { name: cp-3, addresses: [192.0.2.13], roles: [control-plane] }\n";
+    let alone = read(&two.replace("api.example:6443", "192.0.2.11:6443")).unwrap();
+    assert_eq!(alone.warnings[0].field, "cluster.endpoint");
+    let managed = two.replace("api.example:6443", managed!("192.0.2.5:8443"));
+    let loaded = read(&managed).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let endpoint = loaded.inventory.cluster.virtual_address().unwrap();
+    assert_eq!((endpoint.address.to_string().as_str(), endpoint.port), ("192.0.2.5", 8443));
+    assert_eq!(endpoint.router_id, 5);
+    assert_eq!(read(BASE).unwrap().inventory.cluster.virtual_address(), None);
 }
 
 #[test]

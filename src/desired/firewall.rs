@@ -152,12 +152,16 @@ fn table(context: &Context<'_>, made: Made<'_>) -> Firewall {
 
     let mut input = rules(&admins, Protocol::Tcp, &ssh_ports(context, made), "SSH");
     if control_plane {
-        let api = [API_PORT];
+        let endpoint = inventory.cluster.virtual_address();
+        let api: Vec<u16> = std::iter::once(API_PORT).chain(endpoint.map(|e| e.port)).collect();
         input.extend(rules(&admins, Protocol::Tcp, &api, "API server, administrators"));
         if !everyone {
             input.extend(rules(&nodes, Protocol::Tcp, &api, "API server, nodes"));
             // A Service's packets keep the pod's address on their way to an API server.
             input.extend(rules(&pods, Protocol::Tcp, &api, "API server, pods"));
+        }
+        if endpoint.is_some() {
+            input.extend(rules(&planes, Protocol::Vrrp, &[], "VRRP, control planes"));
         }
     }
     if member {

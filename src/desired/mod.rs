@@ -7,6 +7,7 @@
 
 mod apiserver;
 mod context;
+mod endpoint;
 mod etcd;
 mod firewall;
 mod host;

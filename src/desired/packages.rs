@@ -13,6 +13,8 @@ enum Need {
     Every,
     Kubelet,
     Member,
+    /// Control planes that keep the endpoint's address.
+    Endpoint,
     /// Where security updates are wanted.
     Updates,
 }
@@ -36,7 +38,7 @@ const ETCD: &[&str] = &["etcd-run-as-user"];
 /// kubeadm looks for conntrack, iptables, ethtool, socat and friends in its preflight
 /// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>).
 #[rustfmt::skip]
-const PACKAGES: [Package; 14] = [
+const PACKAGES: [Package; 16] = [
     Package { need: Need::Every,   debian: "nftables",         red_hat: "nftables",         command: "",           controls: FIREWALL },
     Package { need: Need::Every,   debian: "chrony",           red_hat: "chrony",           command: "",           controls: &["host-time-sync"] },
     Package { need: Need::Every,   debian: "auditd",           red_hat: "audit",            command: "",           controls: &["host-auditd"] },
@@ -49,6 +51,8 @@ const PACKAGES: [Package; 14] = [
     Package { need: Need::Kubelet, debian: "conntrack",        red_hat: "conntrack-tools",  command: "",           controls: &[] },
     Package { need: Need::Kubelet, debian: "ethtool",          red_hat: "ethtool",          command: "",           controls: &[] },
     Package { need: Need::Kubelet, debian: "socat",            red_hat: "socat",            command: "",           controls: &[] },
+    Package { need: Need::Endpoint, debian: "haproxy",         red_hat: "haproxy",          command: "",           controls: &[] },
+    Package { need: Need::Endpoint, debian: "keepalived",      red_hat: "keepalived",       command: "",           controls: &[] },
     Package { need: Need::Member,  debian: "etcd-server",      red_hat: "",                 command: "etcd",       controls: ETCD },
     Package { need: Need::Member,  debian: "etcd-client",      red_hat: "",                 command: "etcd",       controls: ETCD },
 ];
@@ -81,6 +85,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             Need::Every => true,
             Need::Kubelet => context.has_kubelet(),
             Need::Member => context.is_member(),
+            Need::Endpoint => {
+                context.is_control_plane() && context.inventory.cluster.virtual_address().is_some()
+            }
             Need::Updates => host.security_updates == Switch::On,
         };
         let name = match context.traits.family {

@@ -5,8 +5,8 @@ use super::model::{NodeDesired, Phase};
 use super::sink::{Part, Sink};
 use super::traits::Traits;
 use super::{
-    apiserver, etcd, firewall, host, kubelet, member, packages, pki_files, repository, runtime,
-    software, ssh,
+    apiserver, endpoint, etcd, firewall, host, kubelet, member, packages, pki_files, repository,
+    runtime, software, ssh,
 };
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node};
@@ -55,6 +55,21 @@ pub enum ResolveError {
         /// The CA certificate on the node.
         path: String,
     },
+    /// Nothing says which interface should get the endpoint's address.
+    #[error(
+        "no interface has the node's address {0}; `cluster.load_balancer.interface` can name the one for the endpoint"
+    )]
+    EndpointInterface(std::net::IpAddr),
+    /// The endpoint's address would reach nobody from this node's interface.
+    #[error(
+        "the endpoint's address {address} is not in the network of the node's address, {network}"
+    )]
+    EndpointNetwork {
+        /// The endpoint.
+        address: std::net::IpAddr,
+        /// Network of the interface.
+        network: ipnet::IpNet,
+    },
     /// `audit.policy: custom` names a file that is no policy.
     #[error("the audit policy of the inventory cannot be used: {0}")]
     AuditPolicy(&'static str),
@@ -102,6 +117,7 @@ pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
     kubelet::items(context, sink);
     member::unit_file(context, sink);
     apiserver::items(context, sink);
+    endpoint::items(context, sink);
     sink.phase(Phase::Etcd, Part::Cluster);
     etcd::items(context, sink);
     sink.phase(Phase::Images, Part::Cluster);

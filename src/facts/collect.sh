@@ -164,6 +164,9 @@ cat /etc/passwd
 echo @listeners
 if have ss; then ss -Hlntu && echo ok; fi
 
+echo @addresses
+if have ip; then ip -o addr show 2>/dev/null; fi
+
 echo @sshd
 if have sshd; then sshd -T 2>/dev/null && echo ok; fi
 

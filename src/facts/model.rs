@@ -118,6 +118,9 @@ pub struct NodeFacts {
     pub users: BTreeMap<String, UserFacts>,
     /// Listening sockets; `None` if the node could not tell.
     pub listeners: Option<Vec<Listener>>,
+    /// Addresses of the node's interfaces; empty if the node could not tell.
+    #[serde(default)]
+    pub addresses: Vec<InterfaceAddress>,
     /// Effective sshd settings (`sshd -T`): lower-case key to values in order.
     pub sshd: BTreeMap<String, Vec<String>>,
     /// Our nftables table, and a digest of all others.
@@ -311,6 +314,15 @@ pub struct Listener {
     pub address: String,
     /// Local port.
     pub port: u16,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct InterfaceAddress {
+    /// Name of the interface.
+    pub interface: String,
+    /// The address with the length of its network.
+    pub network: ipnet::IpNet,
 }
 
 /// nftables as seen on the node.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::extras;
 use super::model::{
-    Extra, FileFacts, Listener, NftFacts, NftRecord, NodeFacts, OpenTransaction, Os, ProcessFacts,
-    UnitFacts, UserFacts, WatchList,
+    Extra, FileFacts, InterfaceAddress, Listener, NftFacts, NftRecord, NodeFacts, OpenTransaction,
+    Os, ProcessFacts, UnitFacts, UserFacts, WatchList,
 };
 use crate::inventory::NodeName;
 
@@ -42,7 +42,7 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
-const SECTIONS: [&str; 23] = [
+const SECTIONS: [&str; 24] = [
     "os",
     "node",
     "commands",
@@ -55,6 +55,7 @@ const SECTIONS: [&str; 23] = [
     "units",
     "users",
     "listeners",
+    "addresses",
     "sshd",
     "nft",
     "marks",
@@ -137,6 +138,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         files,
         users: users(watch, lines("users")),
         listeners: listeners(lines("listeners"))?,
+        addresses: addresses(lines("addresses")),
         sshd: sshd(lines("sshd")),
         nft: nft(lines("nft")),
         unit_marks: pairs(lines("marks")),
@@ -320,6 +322,23 @@ fn listeners(lines: &[&str]) -> Result<Option<Vec<Listener>>, ParseError> {
         });
     }
     Ok(Some(found.into_iter().collect()))
+}
+
+/// `ip -o addr show`: `2: eth0    inet 192.0.2.1/24 ...`. Lines of other address families are passed over.
+fn addresses(lines: &[&str]) -> Vec<InterfaceAddress> {
+    let mut found: Vec<InterfaceAddress> = lines
+        .iter()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (_, interface, family) = (words.next()?, words.next()?, words.next()?);
+            let network = words.next().filter(|_| matches!(family, "inet" | "inet6"))?;
+            // `eth0@if5` is eth0.
+            let interface = interface.split('@').next().unwrap_or_default().to_owned();
+            Some(InterfaceAddress { interface, network: network.parse().ok()? })
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 /// `sshd -T`: `key value`, some keys several times. Empty if it did not run to its end.
@@ -519,6 +538,20 @@ mod tests {
         assert!(matches!(f.files["/dev/null"], FileFacts::Other { .. }));
         assert!(["0", "1"].contains(&f.sysctls["net.ipv4.ip_forward"].as_str()));
         assert!(f.memory_bytes > 0 && f.var_free_bytes > 0 && !f.os.id.is_empty());
+    }
+
+    #[test]
+    fn addresses_have_their_interface_and_length() {
+        let lines = [
+            "2: eth0    inet 192.0.2.11/24 brd 192.0.2.255 scope global eth0\\       valid_lft forever",
+            "3: veth1@if5    inet6 fd00::1/64 scope global",
+            "4: ppp0    inet 10.0.0.1 peer 10.0.0.2/32 scope global ppp0",
+            "5: odd    inet nonsense",
+            "6: short",
+        ];
+        let found: Vec<String> =
+            addresses(&lines).iter().map(|a| format!("{} {}", a.interface, a.network)).collect();
+        assert_eq!(found, ["eth0 192.0.2.11/24", "veth1 fd00::1/64"]);
     }
 
     #[test]

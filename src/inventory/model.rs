@@ -75,6 +75,9 @@ pub struct Cluster {
     pub kubernetes: KubernetesVersion,
     /// Address under which every client reaches the API servers.
     pub endpoint: Endpoint,
+    /// What answers at the endpoint and passes connections on to the API servers.
+    #[serde(default)]
+    pub load_balancer: LoadBalancer,
     /// Further names and addresses for the API server certificate.
     #[serde(default)]
     pub extra_sans: Vec<Host>,
@@ -87,6 +90,61 @@ pub struct Cluster {
     /// DNS domain of Services.
     #[serde(default = "default_domain")]
     pub domain: DnsDomain,
+}
+
+/// What answers at the endpoint and passes connections on to the API servers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadBalancer {
+    /// Who runs it.
+    pub mode: LoadBalancerMode,
+    /// VRRP router id, 1 to 255, for `mode: managed`; no other VRRP instance of the network may have
+    /// it. If absent, the last byte of the endpoint's address, or 51 where that is 0.
+    pub virtual_router_id: Option<u8>,
+    /// Interface of all control planes that gets the endpoint's address, for `mode: managed`. If
+    /// absent, on each node the one that has the node's address.
+    pub interface: Option<String>,
+}
+
+/// Who runs what answers at the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadBalancerMode {
+    /// Somebody else, or nobody: the endpoint is a load balancer of the site, or a control plane.
+    #[default]
+    External,
+    /// haproxy on every control plane, and keepalived, which keeps the endpoint's address on one of
+    /// them. The endpoint is a free address of the nodes' network, with another port than 6443.
+    Managed,
+}
+
+/// The endpoint's address and port, where kubastion keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtualAddress {
+    /// The address that moves between control planes.
+    pub address: IpAddr,
+    /// TCP port.
+    pub port: u16,
+    /// VRRP router id (RFC 9568, 5.2.3).
+    pub router_id: u8,
+}
+
+impl Cluster {
+    /// The managed endpoint; none where somebody else runs it.
+    pub fn virtual_address(&self) -> Option<VirtualAddress> {
+        if self.load_balancer.mode != LoadBalancerMode::Managed {
+            return None;
+        }
+        // A name is refused when the file is loaded.
+        let address: IpAddr = self.endpoint.host.as_str().parse().ok()?;
+        let last = match address {
+            IpAddr::V4(a) => a.octets()[3],
+            IpAddr::V6(a) => a.octets()[15],
+        };
+        let derived = if last == 0 { 51 } else { last };
+        let router_id = self.load_balancer.virtual_router_id.unwrap_or(derived);
+        Some(VirtualAddress { address, port: self.endpoint.port, router_id })
+    }
 }
 
 /// Where the Kubernetes software comes from.

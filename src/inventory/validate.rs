@@ -37,12 +37,13 @@ struct Rule {
     check: fn(&Inventory, &mut Review<'_>),
 }
 
-const RULES: [Rule; 26] = [
+const RULES: [Rule; 27] = [
     Rule { needs: &["cluster"], check: cluster::network_families },
     Rule { needs: &["cluster"], check: cluster::network_sizes },
     Rule { needs: &["cluster"], check: cluster::network_overlaps },
     Rule { needs: &["cluster"], check: cluster::nodes_in_cluster_networks },
     Rule { needs: &["cluster", "nodes"], check: cluster::endpoint },
+    Rule { needs: &["cluster"], check: cluster::load_balancer },
     Rule { needs: &[], check: cluster::host_bits },
     Rule { needs: &["nodes"], check: cluster::room_for_nodes },
     Rule { needs: &[], check: nodes::duplicate_names },

@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
+/// Last octet of a managed endpoint, and its port.
+pub(super) const ENDPOINT: (u8, u16) = (5, 8443);
 /// Control-plane node `n` has this plus `n` as its last octet.
 pub(super) const CONTROL_PLANE_BASE: u8 = 10;
 /// Worker `n` has this plus `n` as its last octet.

@@ -18,7 +18,7 @@ pub(super) const INVENTORY_FILE: &str = "inventory.yaml";
 /// Written by hand and not by a serializer, which would spell out every default.
 pub(super) fn text(state: &State, host_keys: &[HostKeyFingerprint]) -> String {
     let network = address::network(state.slot);
-    let endpoint = state.nodes.first().map_or_else(|| state.gateway(), |n| n.address);
+    let endpoint = endpoint(state);
     let kubernetes = state.bundle.as_ref().map_or("1.36.2", |b| b.kubernetes.as_str());
     let software = state.bundle.as_ref().map(software).unwrap_or_default();
     let mut text = format!(
@@ -28,7 +28,7 @@ version: kubastion/v1
 cluster:
   name: lab
   kubernetes: {kubernetes}
-  endpoint: {endpoint}:6443
+  endpoint: {endpoint}
 {software}ssh:
   user: root
   key_file: ssh/id_ed25519
@@ -51,6 +51,18 @@ host:
         );
     }
     text
+}
+
+/// One control plane is its own endpoint. Several share an address, where there is something to run on them.
+fn endpoint(state: &State) -> String {
+    let planes = state.nodes.iter().filter(|n| n.roles.contains(&Role::ControlPlane)).count();
+    if planes > 1 && state.bundle.is_some() {
+        let (octet, port) = address::ENDPOINT;
+        let address = address::in_slot(state.slot, octet);
+        return format!("{address}:{port}\n  load_balancer:\n    mode: managed");
+    }
+    let first = state.nodes.first().map_or_else(|| state.gateway(), |n| n.address);
+    format!("{first}:6443")
 }
 
 fn software(bundle: &LabBundle) -> String {
@@ -125,15 +137,27 @@ mod tests {
             bundle: None,
         };
         let key: HostKeyFingerprint = format!("SHA256:{}", "a".repeat(43)).parse().unwrap();
-        let text = text(&state, &vec![key.clone(); 4]);
+        let of = |state: &State| text(state, &vec![key.clone(); 4]);
+        let text = of(&state);
         let inventory: Inventory = serde_yaml::from_str(&text).unwrap();
         assert!(inventory.host.lab);
         assert_eq!(inventory.hardening.exceptions[0].expires, "2026-04-02");
         assert_eq!(inventory.etcd_members().count(), 3);
         assert_eq!(inventory.with_role(Role::Worker).count(), 1);
-        assert_eq!(inventory.nodes[3].ssh.host_keys, [key]);
+        assert_eq!(inventory.nodes[3].ssh.host_keys, [key.clone()]);
         assert_eq!(inventory.nodes[3].addresses[0].to_string(), "10.213.7.101");
         assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.11:6443");
         assert_eq!(inventory.firewall.admin_networks[0].0.to_string(), "10.213.7.0/24");
+        assert_eq!(inventory.cluster.virtual_address(), None);
+
+        let bundle =
+            LabBundle { dir: "/b".into(), kubernetes: "1.36.2".into(), signers: Vec::new() };
+        let mut state = State { bundle: Some(bundle), ..state };
+        let inventory: Inventory = serde_yaml::from_str(&of(&state)).unwrap();
+        assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.5:8443");
+        assert!(inventory.cluster.virtual_address().is_some());
+        state.nodes.drain(1..3);
+        let inventory: Inventory = serde_yaml::from_str(&of(&state)).unwrap();
+        assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.11:6443");
     }
 }

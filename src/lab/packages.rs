@@ -58,7 +58,9 @@ pub(super) const PACKAGES: &[Package] = &[
     installed("containernetworking-plugins"),
     installed("etcd-client"),
     installed("etcd-server"),
+    installed("haproxy"),
     installed("iptables"),
+    installed("keepalived"),
     installed("nftables"),
     installed("runc"),
     installed("socat"),
@@ -82,8 +84,8 @@ pub(super) const NOT_IN_A_CONTAINER: &[(&str, &str)] = &[
 ];
 
 /// Units that Debian enables when their package is installed and a lab does not: a node starts
-/// with the software, not with a member of somebody's cluster.
-pub(super) const NOT_ENABLED: &[&str] = &["etcd.service"];
+/// with the software, not with a member of somebody's cluster or a load balancer without backends.
+pub(super) const NOT_ENABLED: &[&str] = &["etcd.service", "haproxy.service", "keepalived.service"];
 
 /// Names of the packages with a placement.
 pub(super) fn names(placement: Placement) -> Vec<&'static str> {

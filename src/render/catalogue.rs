@@ -56,6 +56,9 @@ pub const TEMPLATES: &[Template] = rows![
     "apiserver/encryption.yaml",        Yaml,  "EncryptionConfig", 0o600, CONTROL_PLANE, MINORS;
     "apiserver/probes-exec.yaml",       Yaml,  "ApiserverExecProbes", 0o600, CONTROL_PLANE, MINORS;
     "apiserver/probes.yaml",            Yaml,  "ApiserverProbes",  0o600, CONTROL_PLANE, MINORS;
+    "endpoint/check.sh",                Shell, "-",                0o755, CONTROL_PLANE, MINORS;
+    "endpoint/haproxy.cfg",             Lines, "Haproxy",          0o600, CONTROL_PLANE, MINORS;
+    "endpoint/keepalived.conf",         Lines, "Keepalived",       0o600, CONTROL_PLANE, MINORS;
     "etcd/etcd.conf",                   Lines, "EtcdBootstrap",    0o600, MEMBERS,       MINORS;
     "etcd/etcd.service",                Unit,  "EtcdUnit",         0o600, MEMBERS,       MINORS;
     "host/apt-updates.conf",            Lines, "AptUpdates",       0o644, EVERY,         MINORS;

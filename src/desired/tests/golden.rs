@@ -5,8 +5,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{INVENTORY, desired, facts, load};
-use crate::desired::{Access, Content, ItemKind, NodeDesired};
+use super::{INVENTORY, desired, facts, facts_with_addresses, load, with_managed_endpoint};
+use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
 use crate::inventory::{KubernetesVersion, Probe, elf};
 
 fn access(a: &Access) -> String {
@@ -67,6 +67,18 @@ fn show(desired: &NodeDesired) -> String {
     out
 }
 
+/// Whether an item is there for a managed endpoint, or depends on one in more than its address.
+fn is_about_the_endpoint(item: &Item) -> bool {
+    let words = ["haproxy", "keepalived", "endpoint-check", "firewall.nft"];
+    match &item.kind {
+        ItemKind::Package { name } | ItemKind::User { name, .. } | ItemKind::Unit { name, .. } => {
+            words.iter().any(|w| name.contains(w))
+        }
+        ItemKind::File { path, .. } => words.iter().any(|w| path.contains(w)),
+        _ => false,
+    }
+}
+
 fn compare(path: &str, found: &str, problems: &mut Vec<String>) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -110,5 +122,12 @@ fn golden_files_hold() {
     let mut wanted = desired(&inventory, "cp-1", &facts("cp-1", "debian 13", None));
     wanted.items.retain(|i| i.controls.contains(&"apiserver-authenticated-probes"));
     compare("probe/control-plane/items.txt", &show(&wanted), &mut problems);
+    for (variant, endpoint) in [("ipv4", "192.0.2.5:8443"), ("ipv6", "[fd00:1::5]:8443")] {
+        let inventory = with_managed_endpoint(endpoint);
+        let mut wanted = desired(&inventory, "cp-2", &facts_with_addresses("cp-2", "debian 13"));
+        wanted.items.retain(is_about_the_endpoint);
+        wanted.notes.clear();
+        compare(&format!("endpoint/{variant}/items.txt"), &show(&wanted), &mut problems);
+    }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

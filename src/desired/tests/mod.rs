@@ -1,5 +1,6 @@
 //! What nodes get: golden files, coverage of the watch list, who holds which secret.
 
+mod endpoint;
 mod golden;
 mod secrets;
 mod values;
@@ -10,7 +11,7 @@ use std::path::Path;
 use super::{Content, ItemKind, NodeDesired, resolve};
 use crate::clock::Clock;
 use crate::controls::ids;
-use crate::facts::NodeFacts;
+use crate::facts::{InterfaceAddress, NodeFacts};
 use crate::inventory::{Inventory, LoadContext, Node, load_bytes};
 use crate::pki::Material;
 
@@ -43,6 +44,31 @@ nodes:
     labels: { topology.kubernetes.io/zone: a, node-role.kubernetes.io/edge: "" }
     taints: ["dedicated=batch:NoSchedule"]
 "#;
+
+/// [`INVENTORY`] with three control planes that keep the endpoint's address among them.
+fn with_managed_endpoint(endpoint: &str) -> Inventory {
+    let managed = format!("\"{endpoint}\"\n  load_balancer: {{ mode: managed }}");
+    let mut text = INVENTORY.replace("api.example:6443", &managed);
+    for n in [2, 3] {
+        text.push_str(&format!(
+            "  - {{ name: cp-{n}, addresses: [192.0.2.1{n}, \"fd00:1::1{n}\"], roles: [control-plane] }}\n"
+        ));
+    }
+    load(&text)
+}
+
+/// Facts of a control plane of [`INVENTORY`] with its addresses.
+fn facts_with_addresses(node: &str, os: &str) -> NodeFacts {
+    let mut facts = facts(node, os, None);
+    let n = node.rsplit('-').next().unwrap();
+    let address = |network: String| InterfaceAddress {
+        interface: "ens3".into(),
+        network: network.parse().unwrap(),
+    };
+    facts.addresses =
+        vec![address(format!("192.0.2.1{n}/24")), address(format!("fd00:1::1{n}/64"))];
+    facts
+}
 
 /// One machine for everything, IPv4 only, all defaults.
 const SMALL: &str = r#"

@@ -1,6 +1,6 @@
 //! Whatever a node turns out to be: what it should hold was looked at.
 
-use super::{INVENTORY, SMALL, facts, load};
+use super::{INVENTORY, SMALL, facts, load, with_managed_endpoint};
 use crate::desired::{resolve, watch, watch_list};
 use crate::inventory::{
     CaCustody, Cni, EncryptionProvider, FirewallMode, Inventory, KubernetesVersion, Probe, Profile,
@@ -35,6 +35,10 @@ fn inventories() -> Vec<Inventory> {
         other.hardening.controls = off.map(|c| (c.to_owned(), Switch::Off)).into();
         all.push(other);
     }
+    let mut managed = with_managed_endpoint("192.0.2.5:8443");
+    // A test without facts about interfaces.
+    managed.cluster.load_balancer.interface = Some("ens3".to_owned());
+    all.push(managed);
     all
 }
 
@@ -49,6 +53,8 @@ fn the_watch_list_covers_every_item() {
                     for audit in [true, false] {
                         let mut facts = facts(node.name.as_str(), os, container);
                         facts.audit_usable = audit;
+                        // An endpoint that was managed is given up.
+                        facts.unit_marks.insert("keepalived.service".into(), "0".into());
                         let desired = resolve(&inventory, node, &facts, &material).unwrap();
                         let needed = watch_list(&desired.items);
                         let what = format!("{} {os} {container:?} {audit}", node.name);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::super::diagnostic::Path;
-use super::super::model::{Inventory, Role};
+use super::super::model::{Inventory, LoadBalancerMode, Role};
 use super::super::names::IpNetText;
 use super::{Review, section};
 
@@ -162,11 +162,90 @@ pub(super) fn endpoint(inventory: &Inventory, review: &mut Review<'_>) {
             .error(&path, format!("endpoint is node {}, which runs no API server", owner.name))
             .found(&inventory.cluster.endpoint)
             .allowed("a control-plane node, or a load balancer before them");
-    } else if inventory.with_role(Role::ControlPlane).count() > 1 {
+    } else if inventory.cluster.load_balancer.mode != LoadBalancerMode::Managed
+        && inventory.with_role(Role::ControlPlane).count() > 1
+    {
         review.warn(
             &path,
             format!("endpoint is node {} alone; the API goes when this node goes", owner.name),
         );
+    }
+}
+
+/// Ports of control planes that a managed endpoint on the same machines cannot have: etcd, the API
+/// server, its parts and the kubelet with its kin, what keepalived asks haproxy, and node ports.
+const TAKEN: [std::ops::RangeInclusive<u16>; 5] =
+    [2379..=2381, 6443..=6443, 8080..=8080, 10248..=10262, 30000..=32767];
+
+/// A managed endpoint is an address that is free for it, beside the nodes' own.
+pub(super) fn load_balancer(inventory: &Inventory, review: &mut Review<'_>) {
+    let (cluster, path) = (&inventory.cluster, section("cluster"));
+    let options = path.then("load_balancer");
+    let id = cluster.load_balancer.virtual_router_id;
+    let interface = cluster.load_balancer.interface.as_deref();
+    if cluster.load_balancer.mode != LoadBalancerMode::Managed {
+        let set = [("virtual_router_id", id.is_some()), ("interface", interface.is_some())];
+        for (key, _) in set.iter().filter(|s| s.1) {
+            review
+                .error(&options.then(*key), "a setting that would not be used")
+                .allowed(format!("`{key}` only with `mode: managed`"));
+        }
+        return;
+    }
+    if id == Some(0) {
+        review
+            .error(&options.then("virtual_router_id"), "no such router id")
+            .found(0)
+            .allowed("1 to 255");
+    }
+    // IFNAMSIZ of Linux, with the byte that ends it, is 16.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if let Some(name) = interface.filter(|n| !(1..=15).contains(&n.len()) || !n.chars().all(plain))
+    {
+        review
+            .error(&options.then("interface"), "malformed interface name")
+            .found(format!("{name:?}"))
+            .allowed("15 letters, digits, `.`, `_` and `-` at most");
+    }
+    managed_endpoint(inventory, review, &path.then("endpoint"));
+}
+
+fn managed_endpoint(inventory: &Inventory, review: &mut Review<'_>, path: &Path) {
+    let endpoint = &inventory.cluster.endpoint;
+    let allowed = "a free address of the control planes' network, as in `10.0.0.10:8443`";
+    let Ok(address) = endpoint.host.as_str().parse::<IpAddr>() else {
+        review
+            .error(path, "a managed endpoint is an address, which moves between control planes")
+            .found(endpoint)
+            .allowed(allowed);
+        return;
+    };
+    if super::nodes::is_no_host(address) || address.is_loopback() {
+        review.error(path, "not the address of a machine").found(endpoint).allowed(allowed);
+    }
+    let control_planes = || inventory.with_role(Role::ControlPlane);
+    // Of another node's address the rule above says enough.
+    if let Some(owner) = control_planes().find(|n| n.addresses.contains(&address)) {
+        review
+            .error(path, format!("a managed endpoint cannot be the address of node {}", owner.name))
+            .found(endpoint)
+            .allowed(allowed);
+    }
+    let v4 = address.is_ipv4();
+    for node in control_planes().filter(|n| n.addresses.iter().all(|a| a.is_ipv4() != v4)) {
+        review
+            .error(path, format!("control plane {} has no {} address", node.name, family(v4)))
+            .found(endpoint)
+            .allowed("an address of a family that every control plane has");
+    }
+    let ssh = control_planes().any(|n| inventory.ssh.for_node(n).port == endpoint.port);
+    if ssh || TAKEN.iter().any(|p| p.contains(&endpoint.port)) {
+        review
+            .error(path, format!("port {} has another use on control planes", endpoint.port))
+            .found(endpoint)
+            .allowed(
+                "a free port for haproxy, beside the API server's 6443, as in `10.0.0.10:8443`",
+            );
     }
 }
 

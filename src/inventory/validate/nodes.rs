@@ -59,7 +59,7 @@ pub(super) fn addresses(inventory: &Inventory, review: &mut Review<'_>) {
     }
 }
 
-fn is_no_host(address: IpAddr) -> bool {
+pub(super) fn is_no_host(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(a) => {
             a.is_unspecified() || a.is_multicast() || a.is_broadcast() || a.is_link_local()

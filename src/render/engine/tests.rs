@@ -9,7 +9,7 @@ use tera::{Context, Tera};
 
 use super::*;
 use crate::render::Format;
-use crate::render::input::{etcd, host, kubernetes, runtime};
+use crate::render::input::{endpoint, etcd, host, kubernetes, runtime};
 
 /// Behaviour of the engine that docs/decisions/render.md relies on.
 #[test]
@@ -61,6 +61,8 @@ fn every_input_names_its_row_and_every_row_its_input() {
         (I::TEMPLATE, I::NAME)
     }
     let mut inputs = vec![
+        pair::<endpoint::Haproxy>(),
+        pair::<endpoint::Keepalived>(),
         pair::<etcd::EtcdBootstrap>(),
         pair::<etcd::EtcdUnit>(),
         pair::<host::AptUpdates>(),

@@ -116,6 +116,9 @@ pub enum Protocol {
     /// IP in IP (protocol 4), as some CNIs use between nodes.
     #[serde(rename = "4")]
     IpIp,
+    /// VRRP (protocol 112, RFC 9568), by which control planes agree on who has the endpoint.
+    #[serde(rename = "112")]
+    Vrrp,
 }
 
 /// Source of a connection.
