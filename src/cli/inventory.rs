@@ -254,6 +254,9 @@ cluster:
   kubernetes: {kubernetes}
   # Where every client reaches the API servers: a load balancer, a virtual address, or a node.
   endpoint: {endpoint}
+  # Or a free address of the control planes' network that they share, as in 10.0.0.10:8443:
+  # load_balancer:
+  #   mode: managed
   pod_networks: {pods}
   service_networks: {services}
 

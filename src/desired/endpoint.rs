@@ -26,6 +26,8 @@ const LIBRARY: &str = "/usr/local/lib/kubastion";
 const CHECK: &str = "/usr/local/lib/kubastion/endpoint-check";
 /// Who runs [`CHECK`]; the name is the one that keepalived itself looks for.
 const SCRIPT_USER: &str = "keepalived_script";
+/// Where haproxy tells keepalived about itself, on the loopback only; templates/endpoint names it too.
+pub(crate) const ENDPOINT_STATUS_PORT: u16 = 10262;
 const CA: &str = "/etc/kubernetes/pki/ca.crt";
 /// Priority of the first control plane; each further one has one less. What a check adds must fit in
 /// below 255, which VRRP keeps for the owner of an address.
@@ -47,6 +49,10 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let key = format!("/etc/kubernetes/pki/{}.key", Kind::ApiserverProbe.profile().file);
     sink.template(&[], HAPROXY, |_| Ok(haproxy(context, endpoint, &certificate)));
     sink.template(&[], KEEPALIVED, |source| keepalived(context, endpoint, source.facts));
+    for name in UNITS {
+        let drop_in = format!("/etc/systemd/system/{name}.d/kubastion.conf");
+        sink.fixed(&[], &drop_in, "endpoint/restart.conf");
+    }
 
     // Reloading keeps connections and the address; a file that haproxy cannot read ends it before.
     let reloaded =

@@ -28,6 +28,7 @@ mod version;
 pub(crate) mod watch;
 
 pub(crate) use apiserver::APISERVER_PROBE;
+pub(crate) use endpoint::ENDPOINT_STATUS_PORT;
 pub use model::*;
 pub use resolve::{ResolveError, resolve};
 pub use watch::{watch, watch_list};

@@ -29,9 +29,10 @@ pub const COMMANDS: [&str; 14] = [
 ];
 
 /// Daemons whose command lines are read.
-pub const PROCESSES: [&str; 7] = [
+pub const PROCESSES: [&str; 8] = [
     "containerd",
     "etcd",
+    "haproxy",
     "kube-apiserver",
     "kube-controller",
     "kube-scheduler",

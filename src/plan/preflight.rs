@@ -1,6 +1,7 @@
 //! What must hold before a node is planned at all: found here, it costs nothing; found in the middle
 //! of an apply, it costs a rollback.
 
+use crate::desired::ENDPOINT_STATUS_PORT;
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, Role, SoftwareSource};
@@ -111,7 +112,7 @@ fn taken(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Vec<(u16, &'s
     let kubelet = control_plane || node.has_role(Role::Worker);
     let brings_up = inventory.kubernetes.source != SoftwareSource::None;
     let member = inventory.is_etcd_member(node);
-    let rows = [
+    let mut rows = vec![
         (2379, "etcd", "etcd", member),
         (2380, "etcd", "etcd", member),
         (6443, "kube-apiserver", "kube-apiserver", control_plane && brings_up),
@@ -120,6 +121,10 @@ fn taken(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Vec<(u16, &'s
         (10257, "kube-controller", "kube-controller-manager", control_plane && brings_up),
         (10259, "kube-scheduler", "kube-scheduler", control_plane && brings_up),
     ];
+    if let Some(endpoint) = inventory.cluster.virtual_address() {
+        rows.push((endpoint.port, "haproxy", "haproxy", control_plane));
+        rows.push((ENDPOINT_STATUS_PORT, "haproxy", "haproxy", control_plane));
+    }
     let listening = |port: u16| {
         facts.listeners.iter().flatten().any(|l| l.port == port && l.protocol.starts_with("tcp"))
     };

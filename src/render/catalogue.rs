@@ -59,6 +59,7 @@ pub const TEMPLATES: &[Template] = rows![
     "endpoint/check.sh",                Shell, "-",                0o755, CONTROL_PLANE, MINORS;
     "endpoint/haproxy.cfg",             Lines, "Haproxy",          0o600, CONTROL_PLANE, MINORS;
     "endpoint/keepalived.conf",         Lines, "Keepalived",       0o600, CONTROL_PLANE, MINORS;
+    "endpoint/restart.conf",            Unit,  "-",                0o644, CONTROL_PLANE, MINORS;
     "etcd/etcd.conf",                   Lines, "EtcdBootstrap",    0o600, MEMBERS,       MINORS;
     "etcd/etcd.service",                Unit,  "EtcdUnit",         0o600, MEMBERS,       MINORS;
     "host/apt-updates.conf",            Lines, "AptUpdates",       0o644, EVERY,         MINORS;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{desired, facts, facts_with_addresses, load, node, text, with_managed_endpoint};
-use crate::desired::{ItemKind, NodeDesired, ResolveError, resolve};
+use crate::desired::{ENDPOINT_STATUS_PORT, ItemKind, NodeDesired, ResolveError, resolve};
 use crate::pki::Material;
 
 const ENDPOINT: &str = "192.0.2.5:8443";
@@ -40,6 +40,10 @@ fn control_planes_differ_in_priority_and_name_each_other() {
         let balancer = text(&wanted, HAPROXY);
         assert_eq!(balancer.matches(":6443").count(), 6, "{balancer}");
         assert!(balancer.contains(&format!("srv_is_up(ready/{name})")), "{balancer}");
+        let port = format!("127.0.0.1:{ENDPOINT_STATUS_PORT}");
+        assert!(balancer.contains(&port), "{balancer}");
+        let check = text(&wanted, "/usr/local/lib/kubastion/endpoint-check");
+        assert!(check.contains(&format!("/dev/tcp/{}", port.replace(':', "/"))), "{check}");
     }
     assert_eq!(priorities.len(), 3);
     let worker = desired(&inventory, "w-1", &facts("w-1", "debian 13", None));
