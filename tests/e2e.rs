@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use kubastion::lab::{Lab, preflight};
 
+/// The control planes of the lab, which share the endpoint's address.
+const PLANES: [&str; 3] = ["cp1", "cp2", "cp3"];
+
 /// A cluster in a lab, taken down at the end also when a step fails.
 struct Cluster {
     dir: PathBuf,
@@ -67,6 +70,21 @@ impl Cluster {
             "PATH=/usr/local/bin:$PATH kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=10s {args}"
         );
         self.inside(on, &script)
+    }
+
+    /// The control plane that has the endpoint's address.
+    fn holder(&self) -> Option<&'static str> {
+        let script = "a=$(sed -n 's,.*server: .*https://\\([0-9.]*\\):.*,\\1,p' /etc/kubernetes/admin.conf) && \
+             ip -4 -o addr show up | grep -qF \" $a/\"";
+        PLANES.into_iter().find(|n| self.inside(n, script).status.success())
+    }
+
+    /// Whether a worker gets an answer at the endpoint, as its kubelet would, within 2 s.
+    fn endpoint_answers(&self, worker: &str) -> bool {
+        let script = "cd /var/lib/kubelet/pki && \
+             curl -sSf -m 2 --cacert /etc/kubernetes/pki/ca.crt --cert client.crt --key client.key \
+             $(sed -n 's/.*server: \"\\(.*\\)\"/\\1/p' /etc/kubernetes/kubelet.conf)/version";
+        text(&self.inside(worker, script)).contains("gitVersion")
     }
 
     /// Everything on a node's disk, with type, mode, owner and what it holds. Left out: what package
@@ -181,20 +199,59 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     c.ends(0, &["kubeconfig", "--out", "admin.conf"]);
     say(began, "logs and exec work");
 
-    // A control plane is gone from the network, with its etcd member: the others go on.
-    c.inside("cp2", "ip link set eth0 down");
-    c.until("the API to go on without cp2", 60, || {
-        c.kubectl("cp1", "get --raw /readyz").status.success()
-            && c.kubectl("cp3", "get --raw /readyz").status.success()
+    // The control plane that has the endpoint's address is gone from the network, with its etcd member:
+    // another one takes the address over, and the API goes on under it.
+    let gone = c.holder().unwrap();
+    let [one, other] = PLANES.into_iter().filter(|p| *p != gone).collect::<Vec<_>>()[..] else {
+        panic!("{gone} is not one of three control planes")
+    };
+    let lost = Instant::now();
+    c.inside(gone, "ip link set eth0 down");
+    c.until("the endpoint to answer w1 without the one that had it", 10, || {
+        c.endpoint_answers("w1")
     });
+    let away = lost.elapsed().as_millis();
+    assert_ne!(c.holder(), Some(gone));
     // API servers notice a member that says nothing any more by their keepalive, after 30 to 40 s.
-    c.until("the API to take a change without cp2", 90, || {
-        text(&c.kubectl("cp3", "create namespace without-cp2")).contains("created")
+    c.until("the API to take a change without it", 90, || {
+        text(&c.kubectl(one, "create namespace without-it")).contains("created")
     });
-    c.inside("cp2", "ip link set eth0 up && ip route replace default via $(ip -4 -o addr show eth0 | awk '{print $4}' | sed 's/[0-9]*\\/24/1/')");
-    c.until("cp2 to be back", 120, || c.all_ready("cp2", 5));
-    assert!(c.kubectl("cp2", "delete namespace without-cp2 --wait=false").status.success());
-    say(began, "one control plane was away");
+    let dns = "-n kube-system get pods -l k8s-app=kube-dns --no-headers";
+    // Each API server notices for itself.
+    c.until("every API server to take a change without it", 90, || {
+        let args = "-n kube-system delete pods -l k8s-app=kube-dns --wait=false";
+        c.kubectl(other, args).status.success()
+    });
+    c.until("new pods to be scheduled and run without it", 120, || {
+        text(&c.kubectl(other, dns))
+            .lines()
+            .filter(|l| l.contains(" 1/1 ") && l.contains(" Running "))
+            .count()
+            >= 2
+    });
+    c.inside(gone, "ip link set eth0 up && ip route replace default via $(ip -4 -o addr show eth0 | awk '{print $4}' | sed 's/[0-9]*\\/24/1/')");
+    c.until("it to be back", 120, || c.all_ready(gone, 5));
+    assert!(c.kubectl(gone, "delete namespace without-it --wait=false").status.success());
+    say(began, &format!("{gone} was away; the endpoint answered after {away} ms"));
+
+    // Neither its load balancer nor its API server alone takes the endpoint along.
+    let holder = c.holder().unwrap();
+    c.inside(holder, "systemctl stop haproxy");
+    c.until("the endpoint to answer without its haproxy", 10, || c.endpoint_answers("w1"));
+    assert_ne!(c.holder(), Some(holder));
+    c.inside(holder, "systemctl start haproxy");
+    let holder = c.holder().unwrap();
+    c.inside(holder, "mv /etc/kubernetes/manifests/kube-apiserver.yaml /root/");
+    c.until("the API server to end", 60, || {
+        !c.inside(holder, "pidof kube-apiserver").status.success()
+    });
+    c.until("the endpoint to answer without the API server beside it", 10, || {
+        c.endpoint_answers("w1")
+    });
+    assert_eq!(c.holder(), Some(holder), "the address has no reason to move");
+    c.inside(holder, "mv /root/kube-apiserver.yaml /etc/kubernetes/manifests/");
+    c.until("the API server to be back", 120, || c.all_ready(holder, 5));
+    say(began, "a haproxy and an API server were away");
 
     // A reboot of a control plane and of a worker: both come back hardened by themselves.
     for node in ["cp3", "w1"] {

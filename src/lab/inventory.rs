@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(inventory.hardening.exceptions[0].expires, "2026-04-02");
         assert_eq!(inventory.etcd_members().count(), 3);
         assert_eq!(inventory.with_role(Role::Worker).count(), 1);
-        assert_eq!(inventory.nodes[3].ssh.host_keys, [key.clone()]);
+        assert_eq!(inventory.nodes[3].ssh.host_keys, std::slice::from_ref(&key));
         assert_eq!(inventory.nodes[3].addresses[0].to_string(), "10.213.7.101");
         assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.11:6443");
         assert_eq!(inventory.firewall.admin_networks[0].0.to_string(), "10.213.7.0/24");
