@@ -125,6 +125,7 @@ pub(super) fn config(context: &Context<'_>, facts: &NodeFacts) -> Kubelet {
             CgroupDriver::Cgroupfs
         },
         fail_cgroup_v1: !context.inventory.host.lab,
+        lab: context.inventory.host.lab,
         cluster_domain: Text::of(&cluster.domain),
         cluster_dns: Text::all(cluster.service_networks.iter().map(dns)),
         rotate_certificates: context.on("kubelet-rotate-client-certs"),

@@ -33,6 +33,7 @@ fn settings_of_the_lab_stay_in_the_lab() {
     let lab = small(|i| i.host.lab = true);
     let init = text(&lab, INIT);
     assert!(init.contains("failCgroupV1: false") && init.contains("SystemVerification"));
+    assert!(init.contains("evictionHard") && !plain.contains("evictionHard"));
     let config = "/etc/containerd/config.toml";
     assert!(text(&lab, config).contains("restrict_oom_score_adj = true"));
     assert!(text(&small(|_| {}), config).contains("restrict_oom_score_adj = false"));

@@ -162,6 +162,8 @@ pub struct Kubelet {
     pub cgroup_driver: CgroupDriver,
     /// Whether cgroup v1 is refused.
     pub fail_cgroup_v1: bool,
+    /// Whether the node is one of a lab.
+    pub lab: bool,
     /// DNS domain.
     pub cluster_domain: Text,
     /// Addresses of the cluster's DNS.
