@@ -619,6 +619,11 @@ fn founder(inventory: &Inventory, fleet: &Fleet) -> Result<Option<NodeName>, Str
     if fleet.seen.values().any(|s| is_member(&s.facts)) {
         return Ok(None);
     }
+    let mut planes = inventory.with_role(Role::ControlPlane);
+    // Only workers were chosen: they join what is there, or say that nothing is.
+    if planes.all(|n| !fleet.seen.contains_key(&n.name) && !fleet.lost.contains_key(&n.name)) {
+        return Ok(None);
+    }
     let mut first = None;
     for node in inventory.with_role(Role::ControlPlane) {
         if !fleet.seen.contains_key(&node.name) {
