@@ -3,7 +3,7 @@
 use super::apply::{ask, finish, record_stop};
 use super::args::Global;
 use super::exit::Exit;
-use super::pipeline::{self, Reach};
+use super::pipeline::{self, PkiUse, Reach};
 use super::run::Stop;
 use crate::apply::record::{Journal, Line, Outcomes};
 use crate::apply::reset::{Data, reset};
@@ -13,9 +13,9 @@ use crate::desired::Phase;
 use crate::error::Problem;
 use crate::event::Event;
 use crate::event::Sink as _;
-use crate::inventory::{Inventory, Node, Role};
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource};
 use crate::report::Monitor;
-use crate::transport::{Dialer as _, fleet};
+use crate::transport::{Dialer, fleet};
 
 /// Arguments of `reset`.
 #[derive(Debug, clap::Args)]
@@ -93,7 +93,57 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         outcomes.entry(node).or_default().insert(phase, outcome);
     }
     drop(monitor);
-    finish(global, &journal, &outcomes, Vec::new())
+    let gone: Vec<&NodeName> =
+        outcomes.iter().filter(|(_, p)| p.values().all(Outcome::is_good)).map(|(n, _)| n).collect();
+    let problems = forget(&loaded, &dialer, &gone);
+    finish(global, &journal, &outcomes, problems)
+}
+
+/// Deletes the Node objects of nodes that have left a cluster that goes on: a node of the same name
+/// could not join again, and pods would be thought to run there. Where all control planes were reset,
+/// there is nobody to tell.
+fn forget(loaded: &Loaded, dialer: &dyn Dialer, gone: &[&NodeName]) -> Vec<Problem> {
+    let inventory = &loaded.inventory;
+    let planes: Vec<&Node> =
+        inventory.with_role(Role::ControlPlane).filter(|n| !gone.contains(&&n.name)).collect();
+    let never = inventory.kubernetes.source == SoftwareSource::None;
+    if planes.is_empty() || gone.is_empty() || never {
+        return Vec::new();
+    }
+    let stays = |why: String| {
+        let names: Vec<&str> = gone.iter().map(|n| n.as_str()).collect();
+        let problem = Problem::new("the cluster was not told that nodes have left it");
+        let hint = format!("`kubectl delete node {}`", names.join(" "));
+        problem.at("cluster").because(why).left("the nodes are reset").hint(hint)
+    };
+    let access = pipeline::material(loaded, PkiUse::ReadOnly)
+        .ok()
+        .and_then(|material| pipeline::api_access(inventory, &material));
+    let Some(access) = access else {
+        return vec![stays("the key store has no certificate for it".into())];
+    };
+    let mut last = String::new();
+    for plane in planes {
+        let mut session = match dialer.connect(&inventory.ssh.for_node(plane)) {
+            Ok(session) => session,
+            Err(e) => {
+                last = format!("{}: {}", plane.name, chain(&e));
+                continue;
+            }
+        };
+        let mut ask = |node: &NodeName| {
+            let path = format!("/api/v1/nodes/{node}");
+            access.ask(session.as_mut(), plane.internal_ip(), "DELETE", &path, None).and_then(|a| {
+                // 404: it never was part of it.
+                if matches!(a.status, 200 | 202 | 404) { Ok(()) } else { Err(a.status.to_string()) }
+            })
+        };
+        match gone.iter().try_for_each(|node| ask(node)) {
+            Ok(()) => return Vec::new(),
+            Err(why) => last = format!("{}: {why}", plane.name),
+        }
+    }
+    vec![stays(last)]
 }
 
 /// Control planes and etcd members only all at once.

@@ -56,7 +56,10 @@ apply_manifests() {
 # What kubeadm says of each good step is of no use where it fails; the whole stays in a file.
 run_kubeadm() {
     kubeadm "$@" >"$T/kubeadm.out" 2>&1 && return 0
-    grep -v -e '^\[[a-z-]*\]' -e '^$' -e '^To see the stack' "$T/kubeadm.out" | cut -c-600 | tail -n 12
+    # From its error on, without the colours and tabs of its preflight report.
+    plain=$(sed 's/\x1b\[[0-9;]*m//g' "$T/kubeadm.out" | tr '\t' ' ' | grep -v -e '^$' -e '^To see the stack')
+    last=$(printf '%s\n' "$plain" | sed -n '/^error/,$p')
+    printf '%s\n' "${last:-$plain}" | grep -v '^\[[a-z-]*\]' | cut -c-600 | tail -n 12
     component_logs
     return 1
 }
