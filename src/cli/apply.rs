@@ -148,9 +148,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     } else {
         execute(&controls, fleet.into_sessions()).map_err(record_stop)?
     };
+    // Also one that is not part of the run: a worker that joins alone is labelled through it.
     let members: Vec<_> = inventory
         .with_role(Role::ControlPlane)
-        .filter(|n| plan.nodes.contains_key(&n.name))
         .filter(|n| outcomes.get(&n.name).is_none_or(|p| p.values().all(Outcome::is_good)))
         .collect();
     if let Some(access) = api.as_ref().filter(|_| plan.has_members() || !plan.api.is_empty()) {
