@@ -207,7 +207,7 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     };
     let lost = Instant::now();
     c.inside(gone, "ip link set eth0 down");
-    c.until("the endpoint to answer w1 without the one that had it", 10, || {
+    c.until("the endpoint to answer w1 without the one that had it", 30, || {
         c.endpoint_answers("w1")
     });
     let away = lost.elapsed().as_millis();
@@ -237,7 +237,7 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     // Neither its load balancer nor its API server alone takes the endpoint along.
     let holder = c.holder().unwrap();
     c.inside(holder, "systemctl stop haproxy");
-    c.until("the endpoint to answer without its haproxy", 10, || c.endpoint_answers("w1"));
+    c.until("the endpoint to answer without its haproxy", 30, || c.endpoint_answers("w1"));
     assert_ne!(c.holder(), Some(holder));
     c.inside(holder, "systemctl start haproxy");
     let holder = c.holder().unwrap();
@@ -245,7 +245,7 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     c.until("the API server to end", 60, || {
         !c.inside(holder, "pidof kube-apiserver").status.success()
     });
-    c.until("the endpoint to answer without the API server beside it", 10, || {
+    c.until("the endpoint to answer without the API server beside it", 30, || {
         c.endpoint_answers("w1")
     });
     assert_eq!(c.holder(), Some(holder), "the address has no reason to move");
