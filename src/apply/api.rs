@@ -45,22 +45,6 @@ impl ApiAccess {
     ) -> Result<HttpAnswer, String> {
         let identity =
             ClientIdentity { certificate_pem: &self.certificate_pem, key_pem: &self.key_pem };
-        self.ask_as(through, server, Some(identity), method, path, body)
-    }
-
-    /// As [`Self::ask`], with another certificate or none.
-    ///
-    /// # Errors
-    /// As [`Self::ask`].
-    pub fn ask_as(
-        &self,
-        through: &mut dyn Transport,
-        server: IpAddr,
-        identity: Option<ClientIdentity<'_>>,
-        method: &str,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<HttpAnswer, String> {
         let host = server.to_string();
         let stream =
             through.dial(&host, API_PORT, Duration::from_secs(5)).map_err(|e| chain(&e))?;
@@ -68,7 +52,7 @@ impl ApiAccess {
         let client = TlsClient {
             ca_pem: Some(&self.ca_pem),
             server: &host,
-            identity,
+            identity: Some(identity),
             max_version: None,
             ciphers: None,
         };
