@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::model::Verdict;
 use super::staged::Staged;
 use crate::controls::{Config, Daemon};
-use crate::desired::{Content, Item, ItemKind, NodeDesired};
+use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::{
     FileFacts, Listener, LsmFacts, NftFacts, NodeFacts, ProcessFacts, TimeFacts, TreeFacts,
@@ -156,16 +156,8 @@ impl Observed {
     fn take(&mut self, item: &Item) {
         match &item.kind {
             ItemKind::File { path, content, access, .. } => {
-                self.files.insert(
-                    path.clone(),
-                    FileFacts::File {
-                        mode: access.mode,
-                        owner: access.owner.clone(),
-                        group: access.group.clone(),
-                        size: content.bytes().len() as u64,
-                        sha256: content.sha256(),
-                    },
-                );
+                let size = content.bytes().len() as u64;
+                self.files.insert(path.clone(), file(access, size, content.sha256()));
                 let text = match content {
                     Content::Text(text) => Some(text.clone()),
                     Content::Bytes(_) => None,
@@ -176,16 +168,8 @@ impl Observed {
                 self.texts.insert(path.clone(), text);
             }
             ItemKind::Program { path, blob, access } => {
-                self.files.insert(
-                    path.clone(),
-                    FileFacts::File {
-                        mode: access.mode,
-                        owner: access.owner.clone(),
-                        group: access.group.clone(),
-                        size: blob.size,
-                        sha256: blob.sha256.clone(),
-                    },
-                );
+                let file = file(access, blob.size, blob.sha256.clone());
+                self.files.insert(path.clone(), file);
             }
             ItemKind::Directory { path, access } => {
                 let (owner, group) = (access.owner.clone(), access.group.clone());
@@ -329,6 +313,12 @@ fn without_secrets(text: &str) -> String {
         out.push('\n');
     }
     out
+}
+
+/// A file as it will be on the node.
+fn file(access: &Access, size: u64, sha256: String) -> FileFacts {
+    let (owner, group) = (access.owner.clone(), access.group.clone());
+    FileFacts::File { mode: access.mode, owner, group, size, sha256 }
 }
 
 #[cfg(test)]
