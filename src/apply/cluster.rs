@@ -111,6 +111,15 @@ impl Server<'_> {
                 let path =
                     format!("/api/v1/namespaces/{}/serviceaccounts/default", segment(namespace)?);
                 let body = json!({"automountServiceAccountToken": false});
+                if self.maybe("GET", &path)?.is_none() {
+                    let account = json!({
+                        "apiVersion": "v1", "kind": "ServiceAccount",
+                        "metadata": {"name": "default"}, "automountServiceAccountToken": false,
+                    });
+                    let all = format!("/api/v1/namespaces/{}/serviceaccounts", segment(namespace)?);
+                    self.create(&all, &account)?;
+                }
+                // Also after creating it: the controller manager may have been first.
                 self.json("PATCH", &path, Some(&body)).map(|_| ())
             }
             ApiChange::DenyByDefault { namespace } => {

@@ -166,12 +166,19 @@ fn namespaces(facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
     let mut changes = Vec::new();
     // Not knowing what runs, nothing is touched.
     let Ok(pods) = facts.of(Kind::Pods) else { return changes };
-    if wanted.no_default_tokens {
-        let accounts = of(Kind::ServiceAccounts).iter().filter(|a| name(a) == "default");
-        let mounting = accounts
-            .filter(|a| a.get("automountServiceAccountToken") != Some(&Value::Bool(false)))
-            .map(namespace)
-            .filter(|space| is_steady(facts, space))
+    // Namespaces, not accounts, are walked: the controller manager makes the account of a new namespace a
+    // moment later, and pods must not come between.
+    if let (true, Ok(accounts)) = (wanted.no_default_tokens, facts.of(Kind::ServiceAccounts)) {
+        let done = |space: &str| {
+            accounts.iter().any(|a| {
+                (namespace(a), name(a)) == (space, "default")
+                    && a.get("automountServiceAccountToken") == Some(&Value::Bool(false))
+            })
+        };
+        let mounting = of(Kind::Namespaces)
+            .iter()
+            .map(name)
+            .filter(|space| is_steady(facts, space) && !done(space))
             .filter(|space| !pods.iter().any(|p| namespace(p) == *space && mounts_default(p)));
         changes
             .extend(mounting.map(|n| ApiChange::UnmountDefaultAccount { namespace: n.to_owned() }));
@@ -345,7 +352,8 @@ mod tests {
         );
         put(
             Kind::ServiceAccounts,
-            json!([account("default"), account("shop"), done, account("p"), account("t")]),
+            // The account of `shop` is not made yet.
+            json!([account("default"), done, account("p"), account("t")]),
         );
         for kind in [Kind::NetworkPolicies, Kind::ResourceQuotas, Kind::LimitRanges] {
             put(kind, json!([]));
@@ -380,6 +388,9 @@ mod tests {
         let mut unread = spaces(json!([]));
         unread.objects.remove(&Kind::Pods);
         assert!(said(&unread).is_empty());
+        let mut blind = spaces(json!([]));
+        blind.objects.remove(&Kind::ServiceAccounts);
+        assert_eq!(said(&blind).len(), 2);
         let mut partly = spaces(json!([]));
         partly.objects.remove(&Kind::NetworkPolicies);
         assert_eq!(said(&partly).len(), 3);
