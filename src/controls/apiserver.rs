@@ -20,11 +20,14 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(
-            Daemon::Apiserver,
-            "enable-admission-plugins",
-            Rule::Has("AlwaysPullImages"),
-        )],
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Has("AlwaysPullImages"),
+            ),
+            Check::Probe(Probe::PullPolicy),
+        ],
     },
     Control {
         id: "apiserver-admission-denyexternalips",
@@ -69,6 +72,7 @@ pub(super) static ROWS: [Control; 32] = [
             Check::Flag(Daemon::Apiserver, "enable-admission-plugins", Rule::Has("EventRateLimit")),
             Check::Flag(Daemon::Apiserver, "admission-control-config-file", Rule::Given),
             Check::Fact(Fact::EventRateLimit),
+            Check::Probe(Probe::EventRateLimit),
         ],
     },
     Control {

@@ -373,6 +373,10 @@ pub enum Probe {
     MissingNamespace,
     /// A Service that claims external addresses is denied.
     ExternalIps,
+    /// A pod that would use an image that the node has already is made to pull it.
+    PullPolicy,
+    /// Events pass through the plugin that limits their rate.
+    EventRateLimit,
     /// A kubelet changes no other Node, and no reserved label of its own.
     NodeRestriction,
     /// A kubelet reads no Secret that its pods do not use.

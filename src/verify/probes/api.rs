@@ -11,7 +11,10 @@ use time::{Duration, OffsetDateTime};
 
 use super::at_rest::{encrypted, event, raw_value, search};
 use super::caller::{Answered, ApiKeys, Call, Caller, Expect, Identity, Who, judge, only_if, said};
-use super::workloads::{ACCOUNT, SECRET, Try, admission, as_account, as_kubelet, verdicts};
+use super::workloads::{
+    ACCOUNT, SECRET, Try, admission, as_account, as_kubelet, cached_pod, event_in, limited,
+    pulled_anew, verdicts,
+};
 use super::{Field, Writes, effective};
 use crate::clock::random_bytes;
 use crate::controls::{Daemon, Probe};
@@ -38,12 +41,14 @@ const READING: [Probe; 6] = [
 ];
 
 /// Attempts that need a namespace to work in.
-const WRITING: [Probe; 10] = [
+const WRITING: [Probe; 12] = [
     Probe::PodExec,
     Probe::PodSecurity,
     Probe::MissingServiceAccount,
     Probe::MissingNamespace,
     Probe::ExternalIps,
+    Probe::PullPolicy,
+    Probe::EventRateLimit,
     Probe::NodeRestriction,
     Probe::NodeAuthorizer,
     Probe::ServiceAccountRights,
@@ -382,6 +387,17 @@ impl Attack<'_> {
         };
 
         let mut made = self.make(who, &admission(space));
+        if !self.field.inventory.runtime.registry_mirrors.is_empty() {
+            let pod = Call::post(within("pods?dryRun=All"), cached_pod());
+            let answer = self.api().one(who, pod);
+            let what = "create a pod that pulls its image only if it is missing (dry run)";
+            made.push((Probe::PullPolicy, what.into(), pulled_anew(&answer)));
+        }
+        let calls =
+            [Call::post(within("events?dryRun=All"), event_in(space)), Call::get("/metrics")];
+        let answers = self.api().batch(who, &calls.iter().collect::<Vec<_>>());
+        let what = "create an event (dry run), and read who had a say in it";
+        made.push((Probe::EventRateLimit, what.into(), limited(&answers)));
         let is_other = |n: &&Node| n.name != self.target.name;
         let other = self.field.inventory.nodes.iter().find(is_other);
         let other = other.map_or("kubastion-probe-other", |n| n.name.as_str());

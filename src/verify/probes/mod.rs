@@ -200,6 +200,8 @@ pub fn probe_words(probe: Probe) -> &'static str {
         Probe::MissingServiceAccount => "create a pod with a service account that is not there",
         Probe::MissingNamespace => "create an object in a namespace that is not there",
         Probe::ExternalIps => "claim an external address for a Service",
+        Probe::PullPolicy => "create a pod that uses an image without the right to pull it",
+        Probe::EventRateLimit => "create an event past the plugin that limits their rate",
         Probe::NodeRestriction => "change Nodes as a kubelet",
         Probe::NodeAuthorizer => "read Secrets as a kubelet",
         Probe::ServiceAccountRights => "do what a service account has no right to",

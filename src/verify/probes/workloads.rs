@@ -152,6 +152,68 @@ pub(super) fn admission(space: &str) -> Vec<Try> {
     tries
 }
 
+/// A good pod whose image would be taken from the node's store if it is there.
+pub(super) fn cached_pod() -> Value {
+    let mut pod = compliant();
+    put(&mut pod, "/spec/containers/0/imagePullPolicy", json!("IfNotPresent"));
+    pod
+}
+
+/// Whether AlwaysPullImages has changed [`cached_pod`] on its way in.
+pub(super) fn pulled_anew(answer: &Answered) -> Verdict {
+    let created = judge(Expect::Status(201), answer);
+    let (Verdict::Pass { .. }, Ok(answer)) = (&created, answer) else { return created };
+    let pod: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    match pod.pointer("/spec/containers/0/imagePullPolicy").and_then(Value::as_str) {
+        Some("Always") => Verdict::pass("imagePullPolicy: Always"),
+        Some(other) => {
+            Verdict::fail("imagePullPolicy: Always", format!("imagePullPolicy: {other}"))
+        }
+        None => Verdict::unknown("the answer holds no pod"),
+    }
+}
+
+/// An event, as any component writes it.
+pub(super) fn event_in(space: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Event", "type": "Normal", "reason": "Probe",
+        "metadata": {"name": "probe"},
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "probe", "namespace": space},
+    })
+}
+
+/// Whether EventRateLimit had a say in an event that was just created. Its limits themselves are far
+/// above what a probe should send: the configuration file is judged for those.
+pub(super) fn limited(answers: &[Answered]) -> Verdict {
+    let [event, metrics] = answers else { return Verdict::unknown("nothing was asked") };
+    let created = judge(Expect::Status(201), event);
+    if !matches!(created, Verdict::Pass { .. }) {
+        return created;
+    }
+    let readable = judge(Expect::Status(200), metrics);
+    let (Verdict::Pass { .. }, Ok(metrics)) = (&readable, metrics) else { return readable };
+    // Kubernetes Metrics Reference, v1.36: a histogram by name, operation, rejected and type.
+    let page = String::from_utf8_lossy(&metrics.body);
+    let mut counts = page.lines().filter(|l| {
+        l.starts_with("apiserver_admission_controller_admission_duration_seconds_count{")
+    });
+    let of = |name: &str| format!("name=\"{name}\"");
+    let counted = |l: &str| l.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()) > Some(0.0);
+    let create = "operation=\"CREATE\"";
+    match () {
+        () if counts
+            .clone()
+            .any(|l| l.contains(&of("EventRateLimit")) && l.contains(create) && counted(l)) =>
+        {
+            Verdict::pass("EventRateLimit decided on it")
+        }
+        () if counts.any(|l| l.contains(&of("NamespaceLifecycle"))) => {
+            Verdict::fail("EventRateLimit decides on events", "no event went through it")
+        }
+        () => Verdict::unknown("the metrics do not tell which admission plugins ran"),
+    }
+}
+
 /// What the kubelet of `own` tries.
 pub(super) fn as_kubelet(own: &str, other: &str, space: &str) -> Vec<Try> {
     let label = |key: &str| json!({"metadata": {"labels": {key: "probe"}}});
@@ -245,6 +307,51 @@ mod tests {
             put(&mut pod, at, value);
             assert_ne!(pod, good, "{what}");
         }
+    }
+
+    fn said(status: u16, body: &str) -> Answered {
+        Ok(HttpAnswer { status, body: body.into(), server_certificate: Vec::new() })
+    }
+
+    #[test]
+    fn an_image_is_pulled_anew_only_if_the_pod_says_so_when_it_comes_back() {
+        let pod = |policy: &str| {
+            said(201, &json!({"spec": {"containers": [{"imagePullPolicy": policy}]}}).to_string())
+        };
+        assert_eq!(pulled_anew(&pod("Always")).outcome(), Outcome::Pass);
+        assert_eq!(pulled_anew(&pod("IfNotPresent")).outcome(), Outcome::Fail);
+        assert_eq!(pulled_anew(&said(201, "{}")).outcome(), Outcome::Unknown);
+        assert_ne!(pulled_anew(&said(403, "{}")).outcome(), Outcome::Pass);
+        assert_eq!(pulled_anew(&Err("no way".into())).outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn events_are_limited_only_if_the_plugin_counted_one() {
+        let line = |name: &str, operation: &str, n: u32| {
+            format!(
+                "apiserver_admission_controller_admission_duration_seconds_count{{name=\"{name}\",\
+                 operation=\"{operation}\",rejected=\"false\",type=\"validate\"}} {n}\n"
+            )
+        };
+        let others = line("NamespaceLifecycle", "CREATE", 7);
+        let outcome =
+            |event: u16, page: String| limited(&[said(event, "{}"), said(200, &page)]).outcome();
+        assert_eq!(
+            outcome(201, others.clone() + &line("EventRateLimit", "CREATE", 1)),
+            Outcome::Pass
+        );
+        assert_eq!(outcome(201, others.clone()), Outcome::Fail);
+        assert_eq!(
+            outcome(201, others.clone() + &line("EventRateLimit", "CREATE", 0)),
+            Outcome::Fail
+        );
+        assert_eq!(
+            outcome(201, others.clone() + &line("EventRateLimit", "UPDATE", 3)),
+            Outcome::Fail
+        );
+        assert_eq!(outcome(201, String::new()), Outcome::Unknown);
+        assert_ne!(outcome(403, others + &line("EventRateLimit", "CREATE", 1)), Outcome::Pass);
+        assert_eq!(limited(&[]).outcome(), Outcome::Unknown);
     }
 
     #[test]
