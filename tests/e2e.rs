@@ -196,8 +196,18 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     let pod = String::from_utf8_lossy(&pod.stdout).lines().next().unwrap().to_owned();
     let exec = c.kubectl("cp1", &format!("-n kube-system exec {pod} -- kube-proxy --version"));
     assert!(text(&exec).contains("Kubernetes v1."), "{}", text(&exec));
+    // CoreDNS answers /health on this port of its pod and nowhere else.
+    let forwarded = c.inside(
+        "cp1",
+        "PATH=/usr/local/bin:$PATH; out=$(mktemp); \
+         kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system port-forward deployment/coredns \
+             18080:8080 >$out 2>&1 & p=$!; \
+         for i in $(seq 40); do grep -q Forwarding $out && break; sleep 0.25; done; \
+         curl -sS -m 5 http://127.0.0.1:18080/health; kill $p; cat $out; rm $out",
+    );
+    assert!(text(&forwarded).starts_with("OK"), "{}", text(&forwarded));
     c.ends(0, &["kubeconfig", "--out", "admin.conf"]);
-    say(began, "logs and exec work");
+    say(began, "logs, exec and port-forward work");
 
     // The control plane that has the endpoint's address is gone from the network, with its etcd member:
     // another one takes the address over, and the API goes on under it.
