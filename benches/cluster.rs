@@ -1,5 +1,5 @@
-//! A cluster from bare nodes, against the kubeadm commands alone, typed one after another on the same
-//! nodes with everything else in place already.
+//! A cluster from bare nodes, and of it the phase in which nodes become members, against the kubeadm
+//! commands alone, typed one after another on the same nodes with everything else in place already.
 //!
 //! `make bench-cluster` runs it where there is a bundle (root on Debian). What is measured is in
 //! docs/benchmarks.md.
@@ -7,6 +7,7 @@
 // A bench is test code: what fails is to be seen at once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,9 +26,9 @@ fn main() {
         return;
     }
     println!(
-        "| nodes | kubastion, bare to Ready | kubeadm commands alone | ratio | no-op plan | verify |"
+        "| nodes | bare to Ready | of it, Kubernetes | kubeadm commands alone | ratio | no-op plan | verify |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     for (control_planes, workers) in [(1, 1), (3, 2)] {
         measure(&bundle, control_planes, workers);
     }
@@ -42,8 +43,34 @@ fn kubastion(dir: &Path, args: &[&str]) -> Duration {
         .output()
         .unwrap();
     let taken = began.elapsed();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = [output.stdout.as_slice(), output.stderr.as_slice()].map(String::from_utf8_lossy);
+    assert!(output.status.success(), "{args:?}: {}", said.concat());
     taken
+}
+
+/// An apply from beginning to end, and from where the first node begins to become a member to where the
+/// last one has.
+fn apply(dir: &Path) -> (Duration, Duration) {
+    let began = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kubastion"))
+        .current_dir(dir)
+        .args(["apply", "--yes"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut first, mut last) = (None, None);
+    for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        if line.contains(": kubernetes (") {
+            first.get_or_insert_with(Instant::now);
+        }
+        if line.ends_with(": kubernetes done") {
+            last = Some(Instant::now());
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    (began.elapsed(), last.unwrap() - first.unwrap())
 }
 
 fn measure(bundle: &str, control_planes: usize, workers: usize) {
@@ -55,15 +82,16 @@ fn measure(bundle: &str, control_planes: usize, workers: usize) {
     kubastion(dir, &[&up[..], &["--bundle", bundle]].concat());
     let lab = Lab::open(dir).unwrap();
     let result = std::panic::catch_unwind(|| {
-        let ours = kubastion(dir, &["apply", "--yes"]);
+        let (ours, members) = apply(dir);
         let plan = kubastion(dir, &["plan", "--exit-code"]);
         let verify = kubastion(dir, &["verify"]);
         let theirs = by_hand(&lab, control_planes, workers);
         println!(
-            "| {control_planes} + {workers} | {:.1} s | {:.1} s | {:.2} | {:.2} s | {:.1} s |",
+            "| {control_planes} + {workers} | {:.1} s | {:.1} s | {:.1} s | {:.2} | {:.2} s | {:.1} s |",
             ours.as_secs_f64(),
+            members.as_secs_f64(),
             theirs.as_secs_f64(),
-            ours.as_secs_f64() / theirs.as_secs_f64(),
+            members.as_secs_f64() / theirs.as_secs_f64(),
             plan.as_secs_f64(),
             verify.as_secs_f64(),
         );
