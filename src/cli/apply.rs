@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::args::{Format, Global};
 use super::exit::Exit;
+use super::objects;
 use super::output::{pretty, print};
 use super::pipeline::{self, Fleet, PkiUse, Reach};
 use super::run::Stop;
@@ -76,9 +77,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     let (mut plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
     let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
-    let api = pipeline::api_access(inventory, &material);
+    let api = objects::access(inventory, &material);
     if let Some(access) = &api {
-        let (with_objects, problem) = pipeline::plan_objects(inventory, plan, &mut fleet, access);
+        let (with_objects, problem) = objects::plan(inventory, plan, &mut fleet, access);
         plan = with_objects;
         problems.extend(problem);
     }
@@ -164,7 +165,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                 record = Err(e);
             }
         };
-        problems.extend(pipeline::apply_objects(inventory, &plan, &mut fleet, access, &mut said));
+        problems.extend(objects::apply(inventory, &plan, &mut fleet, access, &mut said));
         record.map_err(record_stop)?;
     }
     drop(monitor);

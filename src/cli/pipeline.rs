@@ -1,28 +1,25 @@
-//! The stages up to a plan, as every verb that looks at nodes runs them.
+//! The stages up to a plan, as every verb that looks at nodes runs them. What the cluster's API holds
+//! is looked at in [`super::objects`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use super::exit::Exit;
 use super::run::Stop;
-use crate::apply::api::ApiAccess;
-use crate::apply::cluster::Server;
 use crate::apply::execute::Sessions;
 use crate::apply::gate::EtcdAccess;
 use crate::apply::settle;
 use crate::bundle::{self, Bundle};
 use crate::clock::Clock;
-use crate::controls::{self, Severity};
+use crate::controls::Severity;
 use crate::desired::{self, DesiredState, NodeDesired, Phase};
 use crate::error::Problem;
-use crate::facts::cluster::{ClusterFacts, Kind as ObjectKind};
 use crate::facts::{FactsError, NodeFacts, WatchList, collect};
 use crate::inventory::{
     Inventory, Loaded, Node, NodeName, Role, Software, SoftwareFile, SoftwareKind, SoftwareSource,
     Sudo,
 };
 use crate::pki::{self, Ca, Kind, Material, Store};
-use crate::plan::cluster::{self as objects, ApiChange, Wanted};
 use crate::plan::diff::MEMBER_MARK;
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{NodePlan, Plan, node_plan, preflight};
@@ -48,6 +45,14 @@ pub struct Seen {
     pub session: Box<dyn Transport>,
     /// What it answered.
     pub facts: NodeFacts,
+}
+
+impl Seen {
+    /// Whether the node is part of a cluster.
+    pub fn is_member(&self) -> bool {
+        self.facts.unit_marks.contains_key(MEMBER_MARK)
+            || self.facts.processes.contains_key("kube-apiserver")
+    }
 }
 
 /// All nodes after the facts were read.
@@ -463,160 +468,13 @@ pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, Stop> {
     Ok(Some(bundle))
 }
 
-/// How API servers are asked.
-pub fn api_access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {
-    let servers: Vec<_> = inventory
-        .with_role(Role::ControlPlane)
-        .map(|n| (n.name.clone(), n.internal_ip()))
-        .collect();
-    let pair = material.operator(Kind::Admin)?;
-    Some(ApiAccess {
-        servers,
-        ca_pem: material.ca_cert(Ca::Cluster).to_owned(),
-        certificate_pem: pair.cert_pem.clone(),
-        key_pem: pair.key_pem.clone(),
-    })
-}
-
-/// Which API objects the inventory's controls want changed.
-fn wanted_objects(inventory: &Inventory) -> Wanted {
-    let on = |id| controls::find(id).is_some_and(|c| c.wanted(inventory));
-    Wanted {
-        no_tokens: on("apiserver-bootstrap-token-lifecycle"),
-        no_anonymous: on("apiserver-anonymous-rbac-removed"),
-        no_default_tokens: on("policy-default-sa-automount"),
-        default_deny: on("network-default-deny"),
-        quotas: on("policy-resource-quotas"),
-    }
-}
-
-/// Reads the cluster's API over a control plane that is part of it. `None` where no node of the fleet
-/// is one.
-pub fn cluster_facts(
-    fleet: &mut Fleet,
-    access: &ApiAccess,
-    kinds: &[ObjectKind],
-) -> Option<Result<ClusterFacts, Problem>> {
-    let mut last: Option<Problem> = None;
-    for (name, address) in &access.servers {
-        let Some(seen) = fleet.seen.get_mut(name) else { continue };
-        if !is_member(&seen.facts) {
-            continue;
-        }
-        let through = seen.session.as_mut();
-        let facts = Server { through, address: *address, access }.facts(kinds);
-        match facts.unread.iter().next() {
-            None => return Some(Ok(facts)),
-            Some((_, why)) => {
-                last = Some(
-                    Problem::new("objects of the cluster cannot be read")
-                        .at(name.to_string())
-                        .because(why.clone())
-                        .left("nothing was changed"),
-                );
-            }
-        }
-    }
-    last.map(Err)
-}
-
-/// Reads objects of every kind for checks, over the first control plane whose API server answers. Kinds
-/// that cannot be read are said so in the facts. `None` where no node of the fleet is part of a cluster.
-///
-/// # Errors
-/// Why nobody could be asked.
-pub fn objects(
-    fleet: &mut Fleet,
-    access: Option<&ApiAccess>,
-) -> Option<Result<ClusterFacts, String>> {
-    if !fleet.seen.values().any(|s| is_member(&s.facts)) {
-        return None;
-    }
-    let Some(access) = access else {
-        return Some(Err("the key store gave no administrator's certificate".into()));
-    };
-    let kinds = ObjectKind::ALL.map(|(kind, _)| kind);
-    let mut why = "no control plane answered".to_owned();
-    for (name, address) in &access.servers {
-        let Some(seen) = fleet.seen.get_mut(name).filter(|s| is_member(&s.facts)) else { continue };
-        let through = seen.session.as_mut();
-        let facts = Server { through, address: *address, access }.facts(&kinds);
-        match facts.unread.values().next() {
-            Some(said) if facts.objects.is_empty() => why = format!("{name}: {said}"),
-            _ => return Some(Ok(facts)),
-        }
-    }
-    Some(Err(why))
-}
-
-/// Adds to a plan what is to be done to API objects, where there is a cluster. The problem, if there is
-/// a cluster and it does not answer.
-pub fn plan_objects(
-    inventory: &Inventory,
-    plan: Plan,
-    fleet: &mut Fleet,
-    access: &ApiAccess,
-) -> (Plan, Option<Problem>) {
-    match cluster_facts(fleet, access, &ObjectKind::FOR_A_PLAN) {
-        None => (plan, None),
-        Some(Err(problem)) => (plan, Some(problem)),
-        Some(Ok(facts)) => {
-            let changes = objects::changes(inventory, &facts, wanted_objects(inventory));
-            (plan.with_api(changes), None)
-        }
-    }
-}
-
-/// Changes API objects after the nodes are done: those of the plan that are still due, and all that are
-/// due where nodes have joined.
-pub fn apply_objects(
-    inventory: &Inventory,
-    plan: &Plan,
-    fleet: &mut Fleet,
-    access: &ApiAccess,
-    said: &mut dyn FnMut(&ApiChange, &Result<(), String>),
-) -> Vec<Problem> {
-    let facts = match cluster_facts(fleet, access, &ObjectKind::FOR_A_PLAN) {
-        None => return Vec::new(),
-        Some(Err(problem)) => return vec![problem],
-        Some(Ok(facts)) => facts,
-    };
-    let mut due = objects::changes(inventory, &facts, wanted_objects(inventory));
-    if !plan.has_members() {
-        due.retain(|c| plan.api.contains(c));
-    }
-    let mut problems = Vec::new();
-    let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| is_member(&s.facts));
-    let member = access.servers.iter().find(|(name, _)| is_server(name));
-    let Some((name, address)) = member else { return problems };
-    let Some(seen) = fleet.seen.get_mut(name) else { return problems };
-    let mut server = Server { through: seen.session.as_mut(), address: *address, access };
-    for change in &due {
-        let result = server.change(inventory, change);
-        said(change, &result);
-        if let Err(why) = result {
-            problems.push(
-                Problem::new(format!("cannot {change}"))
-                    .at("cluster")
-                    .because(why)
-                    .left("this object is as it was; the nodes are done"),
-            );
-        }
-    }
-    problems
-}
-
-fn is_member(facts: &NodeFacts) -> bool {
-    facts.unit_marks.contains_key(MEMBER_MARK) || facts.processes.contains_key("kube-apiserver")
-}
-
 /// Which node starts the cluster, if there is none yet.
 ///
 /// # Errors
 /// A control plane that was not looked at may be part of a cluster already: starting a second one
 /// would be a disaster.
 fn founder(inventory: &Inventory, fleet: &Fleet) -> Result<Option<NodeName>, String> {
-    if fleet.seen.values().any(|s| is_member(&s.facts)) {
+    if fleet.seen.values().any(Seen::is_member) {
         return Ok(None);
     }
     let mut planes = inventory.with_role(Role::ControlPlane);

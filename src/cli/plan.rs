@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::args::{Format, Global};
 use super::exit::Exit;
+use super::objects;
 use super::output::{pretty, print};
 use super::pipeline::{self, PkiUse, Reach};
 use super::run::Stop;
@@ -70,11 +71,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     let (plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
     let mut failed: Vec<Problem> = fleet.lost.values().cloned().collect();
-    let plan = match pipeline::api_access(&loaded.inventory, &material) {
+    let plan = match objects::access(&loaded.inventory, &material) {
         None => plan,
         Some(access) => {
-            let (plan, problem) =
-                pipeline::plan_objects(&loaded.inventory, plan, &mut fleet, &access);
+            let (plan, problem) = objects::plan(&loaded.inventory, plan, &mut fleet, &access);
             failed.extend(problem);
             plan
         }

@@ -3,6 +3,7 @@
 use super::apply::{ask, finish, record_stop};
 use super::args::Global;
 use super::exit::Exit;
+use super::objects;
 use super::pipeline::{self, PkiUse, Reach};
 use super::run::Stop;
 use crate::apply::record::{Journal, Line, Outcomes};
@@ -118,7 +119,7 @@ fn forget(loaded: &Loaded, dialer: &dyn Dialer, gone: &[&NodeName]) -> Vec<Probl
     };
     let access = pipeline::material(loaded, PkiUse::ReadOnly)
         .ok()
-        .and_then(|material| pipeline::api_access(inventory, &material));
+        .and_then(|material| objects::access(inventory, &material));
     let Some(access) = access else {
         return vec![stays("the key store has no certificate for it".into())];
     };

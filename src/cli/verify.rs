@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::args::{Format, Global};
 use super::exit::Exit;
+use super::objects;
 use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
@@ -64,8 +65,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let now = Clock::System.now();
 
     let mut fleet = fleet;
-    let access = material.as_ref().and_then(|m| pipeline::api_access(inventory, m));
-    let objects = pipeline::objects(&mut fleet, access.as_ref());
+    let access = material.as_ref().and_then(|m| objects::access(inventory, m));
+    let objects = objects::read(&mut fleet, access.as_ref());
     let mut facts: BTreeMap<NodeName, NodeFacts> = BTreeMap::new();
     let mut sessions: BTreeMap<NodeName, Box<dyn Transport>> = BTreeMap::new();
     for (name, seen) in fleet.seen {

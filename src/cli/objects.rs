@@ -1,0 +1,146 @@
+//! What a plan, an apply and the checks do with the objects of the cluster's API, over the nodes that
+//! [`super::pipeline`] has looked at.
+
+use super::pipeline::{Fleet, Seen};
+use crate::apply::api::ApiAccess;
+use crate::apply::cluster::Server;
+use crate::controls;
+use crate::error::Problem;
+use crate::facts::cluster::{ClusterFacts, Kind};
+use crate::inventory::{Inventory, Role};
+use crate::pki::{self, Ca, Material};
+use crate::plan::Plan;
+use crate::plan::cluster::{self, ApiChange, Wanted};
+
+/// How API servers are asked.
+pub fn access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {
+    let servers: Vec<_> = inventory
+        .with_role(Role::ControlPlane)
+        .map(|n| (n.name.clone(), n.internal_ip()))
+        .collect();
+    let pair = material.operator(pki::Kind::Admin)?;
+    Some(ApiAccess {
+        servers,
+        ca_pem: material.ca_cert(Ca::Cluster).to_owned(),
+        certificate_pem: pair.cert_pem.clone(),
+        key_pem: pair.key_pem.clone(),
+    })
+}
+
+/// Which API objects the inventory's controls want changed.
+fn wanted(inventory: &Inventory) -> Wanted {
+    let on = |id| controls::find(id).is_some_and(|c| c.wanted(inventory));
+    Wanted {
+        no_tokens: on("apiserver-bootstrap-token-lifecycle"),
+        no_anonymous: on("apiserver-anonymous-rbac-removed"),
+        no_default_tokens: on("policy-default-sa-automount"),
+        default_deny: on("network-default-deny"),
+        quotas: on("policy-resource-quotas"),
+    }
+}
+
+/// Reads what a plan needs over the first control plane that can read all of it: a plan made from less
+/// would leave changes out. `None` where no node of the fleet is part of a cluster.
+fn read_for_a_plan(fleet: &mut Fleet, access: &ApiAccess) -> Option<Result<ClusterFacts, Problem>> {
+    let mut last: Option<Problem> = None;
+    for (name, address) in &access.servers {
+        let Some(seen) = fleet.seen.get_mut(name).filter(|s| s.is_member()) else { continue };
+        let through = seen.session.as_mut();
+        let facts = Server { through, address: *address, access }.facts(&Kind::FOR_A_PLAN);
+        match facts.unread.iter().next() {
+            None => return Some(Ok(facts)),
+            Some((_, why)) => {
+                last = Some(
+                    Problem::new("objects of the cluster cannot be read")
+                        .at(name.to_string())
+                        .because(why.clone())
+                        .left("nothing was changed"),
+                );
+            }
+        }
+    }
+    last.map(Err)
+}
+
+/// Reads objects of every kind for checks, over the first control plane whose API server answers. Kinds
+/// that cannot be read are said so in the facts. `None` where no node of the fleet is part of a cluster.
+///
+/// # Errors
+/// Why nobody could be asked.
+pub fn read(fleet: &mut Fleet, access: Option<&ApiAccess>) -> Option<Result<ClusterFacts, String>> {
+    if !fleet.seen.values().any(|s| s.is_member()) {
+        return None;
+    }
+    let Some(access) = access else {
+        return Some(Err("the key store gave no administrator's certificate".into()));
+    };
+    let kinds = Kind::ALL.map(|(kind, _)| kind);
+    let mut why = "no control plane answered".to_owned();
+    for (name, address) in &access.servers {
+        let Some(seen) = fleet.seen.get_mut(name).filter(|s| s.is_member()) else { continue };
+        let through = seen.session.as_mut();
+        let facts = Server { through, address: *address, access }.facts(&kinds);
+        match facts.unread.values().next() {
+            Some(said) if facts.objects.is_empty() => why = format!("{name}: {said}"),
+            _ => return Some(Ok(facts)),
+        }
+    }
+    Some(Err(why))
+}
+
+/// Adds to a plan what is to be done to API objects, where there is a cluster. The problem, if there is
+/// a cluster and it does not answer.
+pub fn plan(
+    inventory: &Inventory,
+    plan: Plan,
+    fleet: &mut Fleet,
+    access: &ApiAccess,
+) -> (Plan, Option<Problem>) {
+    match read_for_a_plan(fleet, access) {
+        None => (plan, None),
+        Some(Err(problem)) => (plan, Some(problem)),
+        Some(Ok(facts)) => {
+            let changes = cluster::changes(inventory, &facts, wanted(inventory));
+            (plan.with_api(changes), None)
+        }
+    }
+}
+
+/// Changes API objects after the nodes are done: those of the plan that are still due, and all that are
+/// due where nodes have joined.
+pub fn apply(
+    inventory: &Inventory,
+    plan: &Plan,
+    fleet: &mut Fleet,
+    access: &ApiAccess,
+    said: &mut dyn FnMut(&ApiChange, &Result<(), String>),
+) -> Vec<Problem> {
+    let facts = match read_for_a_plan(fleet, access) {
+        None => return Vec::new(),
+        Some(Err(problem)) => return vec![problem],
+        Some(Ok(facts)) => facts,
+    };
+    let mut due = cluster::changes(inventory, &facts, wanted(inventory));
+    if !plan.has_members() {
+        due.retain(|c| plan.api.contains(c));
+    }
+    let mut problems = Vec::new();
+    let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| s.is_member());
+    let member = access.servers.iter().find(|(name, _)| is_server(name));
+    let Some((name, address)) = member else { return problems };
+    let Some(seen) = fleet.seen.get_mut(name) else { return problems };
+    let mut server = Server { through: seen.session.as_mut(), address: *address, access };
+    for change in &due {
+        let result = server.change(inventory, change);
+        said(change, &result);
+        if let Err(why) = result {
+            problems.push(
+                Problem::new(format!("cannot {change}"))
+                    .at("cluster")
+                    .because(why)
+                    .left("this object is as it was; the nodes are done"),
+            );
+        }
+    }
+    problems
+}
