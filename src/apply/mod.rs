@@ -13,14 +13,16 @@ pub mod payload;
 pub mod protocol;
 pub mod record;
 pub mod reset;
+mod transaction;
 pub mod upload;
 pub mod ways;
 
 #[cfg(test)]
 mod txn_tests;
 
-pub use execute::{Controls, execute, settle};
+pub use execute::{Controls, execute};
 pub use record::{Outcome, RunRecord};
+pub use transaction::settle;
 
 /// The transaction program, as it runs on a node.
 pub const TXN_SCRIPT: &str = include_str!("node/txn.sh");

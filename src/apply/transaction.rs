@@ -1,0 +1,368 @@
+//! One transaction on one node: staged, switched, confirmed over a new connection or taken back. Where
+//! a connection breaks, only the node's own word on its state counts.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::execute::{Controls, Sessions, keep};
+use super::gate::chain;
+use super::payload;
+use super::protocol::{self, Answer, TxnState, Verb};
+use super::record::{Line, Outcome, RecordError};
+use super::upload::{self, UploadError};
+use crate::event::Event;
+use crate::facts::NodeFacts;
+use crate::inventory::Node;
+use crate::plan::{Step, Transaction};
+use crate::transport::{Transport, TransportError};
+
+/// Seconds beyond a node's own deadline until which its final state is asked for. A reboot fits in.
+const GRACE: Duration = Duration::from_secs(90);
+/// How long a new connection is tried before the node is asked over the old one to go back.
+const RECONNECT: Duration = Duration::from_secs(15);
+/// Deadline of one attempt to connect again, in seconds.
+const RECONNECT_TIMEOUT_S: u32 = 5;
+/// Pause between two attempts to connect.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A transaction that has been carried out on its node and waits for a decision.
+pub(super) struct Switched {
+    id: String,
+    guarded: bool,
+    /// When the node goes back by itself.
+    deadline: Instant,
+}
+
+/// The outer error is that of the record, the inner one how the node is left.
+pub(super) type SwitchResult = Result<Result<Option<Switched>, Outcome>, RecordError>;
+
+/// Stages and switches. `Ok(Ok(None))` if the node committed by itself, since nothing in the
+/// transaction could cut access.
+pub(super) fn switch(
+    c: &Controls<'_>,
+    node: &Node,
+    transaction: &Transaction,
+    sessions: &Mutex<Sessions>,
+) -> SwitchResult {
+    let phase = transaction.phase;
+    let id = format!("{}-{}", c.journal.run, phase.name());
+    c.sink.send(Event::Begin {
+        node: node.name.clone(),
+        what: phase.name().to_owned(),
+        steps: transaction.steps.len(),
+    });
+    let existing = sessions.lock().expect("no thread panics while holding it").remove(&node.name);
+    let mut session = match existing {
+        Some(s) => s,
+        None => match c.dialer.connect(&c.inventory.ssh.for_node(node)) {
+            Ok(s) => s,
+            Err(e) => return Ok(Err(Outcome::Unreachable { why: chain(&e) })),
+        },
+    };
+    if let Err(outcome) = upload_all(c, node, transaction, session.as_mut()) {
+        return Ok(Err(outcome));
+    }
+    let Some(desired) = c.desired.nodes.get(&node.name) else {
+        return Ok(Err(Outcome::Refused {
+            why: "the node is not part of the desired state".into(),
+        }));
+    };
+    let now = u64::try_from(c.clock.now().unix_timestamp()).unwrap_or_default();
+    let payload = match payload::build(transaction, desired, now) {
+        Ok(p) => p,
+        Err(e) => return Ok(Err(Outcome::Refused { why: chain(&e) })),
+    };
+    // Before the node is sent anything: a killed run must still say where it was.
+    c.journal.write(&Line::Transaction { node: node.name.clone(), phase, id: id.clone() })?;
+    let confirm_within = transaction.confirm_within_s.map(|s| Duration::from_secs(u64::from(s)));
+    let mut deadline = None;
+    let answer = protocol::begin(session.as_mut(), &id, &payload, &mut |number| {
+        // The node arms itself in one of its steps, so not before the first.
+        deadline.get_or_insert_with(|| Instant::now() + confirm_within.unwrap_or_default());
+        let step = number
+            .checked_sub(1)
+            .and_then(|i| transaction.steps.get(i))
+            .map(|a| a.step.to_string())
+            .unwrap_or_default();
+        c.sink.send(Event::Step { node: node.name.clone(), number, what: step });
+    });
+    if let Ok(a) = &answer
+        && matches!(a.state, None | Some(TxnState::Prepared))
+        && deadline.is_none()
+    {
+        let why = refusal(a);
+        discard(session.as_mut(), &id);
+        keep(sessions, node, session);
+        return Ok(Err(Outcome::Refused { why }));
+    }
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + confirm_within.unwrap_or_default());
+    let guarded = confirm_within.is_some();
+    match answer {
+        Ok(a) => match a.state {
+            Some(TxnState::Committed) if !guarded => {
+                keep(sessions, node, session);
+                Ok(Ok(None))
+            }
+            Some(TxnState::Switched) if guarded && a.armed => {
+                keep(sessions, node, session);
+                Ok(Ok(Some(Switched { id, guarded, deadline })))
+            }
+            Some(TxnState::Reverted) => {
+                keep(sessions, node, session);
+                Ok(Err(Outcome::Reverted { why: failure(&a, transaction) }))
+            }
+            Some(TxnState::Incomplete) => {
+                Ok(Err(Outcome::Incomplete { why: failure(&a, transaction) }))
+            }
+            // No final state: ask again over a new connection.
+            _ => Ok(learn(c, node, &Switched { id, guarded, deadline }, &failure(&a, transaction))),
+        },
+        Err(e) => {
+            drop(session);
+            Ok(learn(c, node, &Switched { id, guarded, deadline }, &chain(&e)))
+        }
+    }
+}
+
+/// Brings the files of the bundle that a transaction needs. Nothing in use is changed by it.
+fn upload_all(
+    c: &Controls<'_>,
+    node: &Node,
+    transaction: &Transaction,
+    session: &mut dyn Transport,
+) -> Result<(), Outcome> {
+    for action in &transaction.steps {
+        let blob = match &action.step {
+            Step::Program { blob, .. } => blob,
+            Step::Images { archive, .. } => archive,
+            _ => continue,
+        };
+        let Some(bundle) = c.bundle else {
+            return Err(Outcome::Refused { why: "no bundle is open".into() });
+        };
+        upload::send(session, bundle, blob, &node.name, c.sink).map_err(|e| match e {
+            UploadError::Transport { .. } => Outcome::Unreachable { why: chain(&e) },
+            _ => Outcome::Refused { why: chain(&e) },
+        })?;
+    }
+    Ok(())
+}
+
+/// What came of a transaction whose connection broke while it was carried out. The node brings it
+/// to an end by itself; this waits for that and believes only what the node says.
+fn learn(
+    c: &Controls<'_>,
+    node: &Node,
+    s: &Switched,
+    why: &str,
+) -> Result<Option<Switched>, Outcome> {
+    let until = s.deadline.max(Instant::now()) + GRACE;
+    c.sink.send(Event::Waiting {
+        node: node.name.clone(),
+        what: "the node's own word on its state".into(),
+    });
+    match final_state(c, node, s, until, why) {
+        Outcome::Committed => Ok(None),
+        other => Err(other),
+    }
+}
+
+/// Asks for the state until it is final.
+fn final_state(c: &Controls<'_>, node: &Node, s: &Switched, until: Instant, why: &str) -> Outcome {
+    let latest = Instant::now() + Verb::Switch.deadline();
+    let mut until = until;
+    let mut last = String::from("it could not be reached");
+    while Instant::now() < until {
+        let Ok(mut session) = reconnect(c, node, until) else { break };
+        // A guarded transaction is asked to go back, which is faster than its timer.
+        let asked = protocol::call(session.as_mut(), &s.id, Verb::State, "-", &mut |_| {});
+        match asked {
+            Ok(Answer { state: Some(state), .. }) => match state {
+                TxnState::Committed => return Outcome::Committed,
+                TxnState::Reverted => return Outcome::Reverted { why: why.to_owned() },
+                TxnState::Incomplete => {
+                    return Outcome::Incomplete {
+                        why: format!("{why}; the node could not undo all of it"),
+                    };
+                }
+                TxnState::Absent => {
+                    return Outcome::Reverted { why: format!("{why}; nothing was begun") };
+                }
+                TxnState::Staged
+                | TxnState::Prepared
+                | TxnState::Switching
+                | TxnState::Switched => {
+                    // Nothing in an unguarded one can cut access, and a package manager must not be
+                    // killed: with this reason the node waits for its end, and says so if it takes
+                    // longer.
+                    let reason = if s.guarded { "connection-lost" } else { "left-open" };
+                    let asked =
+                        protocol::call(session.as_mut(), &s.id, Verb::Revert, reason, &mut |_| {});
+                    if asked.is_ok_and(|a| a.busy) {
+                        last = "it is still at work".into();
+                        until = until.max(Instant::now() + GRACE).min(latest);
+                    }
+                }
+                TxnState::Reverting => last = "it is still going back".into(),
+            },
+            Ok(a) => last = a.rest,
+            Err(e) => last = chain(&e),
+        }
+        std::thread::sleep(RETRY);
+    }
+    let back = if s.guarded {
+        "it goes back by itself, but has not said so"
+    } else {
+        "it may be half done"
+    };
+    Outcome::Incomplete { why: format!("{why}; {back} ({last})") }
+}
+
+/// Connects anew, until `deadline`.
+fn reconnect(
+    c: &Controls<'_>,
+    node: &Node,
+    deadline: Instant,
+) -> Result<Box<dyn Transport>, TransportError> {
+    let mut target = c.inventory.ssh.for_node(node);
+    // Several short attempts see a node come back sooner than one long one.
+    target.connect_timeout_s = target.connect_timeout_s.min(RECONNECT_TIMEOUT_S);
+    loop {
+        match c.dialer.connect(&target) {
+            Ok(t) => return Ok(t),
+            // Another key is another machine: trying again would not make it the right one.
+            Err(e @ (TransportError::HostKey { .. } | TransportError::LocalFile { .. })) => {
+                return Err(e);
+            }
+            Err(e) if Instant::now() + RETRY >= deadline => return Err(e),
+            Err(_) => std::thread::sleep(RETRY),
+        }
+    }
+}
+
+/// Confirms over a new connection, the proof that the node can still be reached.
+pub(super) fn confirm(
+    c: &Controls<'_>,
+    node: &Node,
+    s: &Switched,
+    sessions: &Mutex<Sessions>,
+) -> Outcome {
+    c.sink.send(Event::Waiting { node: node.name.clone(), what: "a new connection".into() });
+    let until = s.deadline.min(Instant::now() + RECONNECT);
+    match reconnect(c, node, until) {
+        Ok(mut session) => {
+            let asked = protocol::call(session.as_mut(), &s.id, Verb::Confirm, "-", &mut |_| {});
+            match asked {
+                Ok(Answer { state: Some(TxnState::Committed), .. }) => {
+                    keep(sessions, node, session);
+                    Outcome::Committed
+                }
+                Ok(a) => {
+                    let why = format!("it would not confirm ({})", a.rest);
+                    take_back(c, node, s, sessions, &why)
+                }
+                Err(e) => {
+                    let why = format!("it could not be asked to confirm: {}", chain(&e));
+                    take_back(c, node, s, sessions, &why)
+                }
+            }
+        }
+        Err(e) => {
+            let why = format!("no new connection after the change: {}", chain(&e));
+            take_back(c, node, s, sessions, &why)
+        }
+    }
+}
+
+/// Has a node go back now: over the connection that is still open, else by waiting for its timer.
+pub(super) fn take_back(
+    c: &Controls<'_>,
+    node: &Node,
+    s: &Switched,
+    sessions: &Mutex<Sessions>,
+    why: &str,
+) -> Outcome {
+    c.sink.send(Event::Waiting { node: node.name.clone(), what: "the node to go back".into() });
+    let open = sessions.lock().expect("no thread panics while holding it").remove(&node.name);
+    if let Some(mut session) = open {
+        let asked =
+            protocol::call(session.as_mut(), &s.id, Verb::Revert, "not-confirmed", &mut |_| {});
+        match asked.ok().and_then(|a| a.state) {
+            Some(TxnState::Reverted) => return Outcome::Reverted { why: why.to_owned() },
+            Some(TxnState::Committed) => return Outcome::Committed,
+            Some(TxnState::Incomplete) => {
+                return Outcome::Incomplete {
+                    why: format!("{why}; the node could not undo all of it"),
+                };
+            }
+            _ => {}
+        }
+    }
+    final_state(c, node, s, s.deadline.max(Instant::now()) + GRACE, why)
+}
+
+/// A transaction that was refused has changed nothing; it is marked so that it is not open any more.
+fn discard(session: &mut dyn Transport, id: &str) {
+    // If that fails, the next run finds it open and does the same.
+    let _ = protocol::call(session, id, Verb::Revert, "refused", &mut |_| {});
+}
+
+/// Why a node did not begin.
+fn refusal(a: &Answer) -> String {
+    if a.busy {
+        "another run is at work on the node".into()
+    } else if let Some(moved) = &a.moved {
+        format!("changed since the plan was made: {moved}")
+    } else if let Some(refused) = &a.refused {
+        refused.clone()
+    } else {
+        a.rest.clone()
+    }
+}
+
+fn failure(a: &Answer, transaction: &Transaction) -> String {
+    let step = a.failed_step.map(|n| {
+        let what =
+            n.checked_sub(1).and_then(|i| transaction.steps.get(i)).map(|s| s.step.to_string());
+        format!("step {n} ({}) failed", what.unwrap_or_default())
+    });
+    let mut text = step.unwrap_or_else(|| refusal(a));
+    if !a.said.is_empty() {
+        text = format!("{text}: {}", a.said.join("; "));
+    }
+    text
+}
+
+/// Brings the transactions that an earlier run left open to an end: they go back. Returns what was
+/// done, by transaction id.
+///
+/// # Errors
+/// If the node cannot be asked, or could not undo everything.
+pub fn settle(
+    session: &mut dyn Transport,
+    facts: &NodeFacts,
+) -> Result<Vec<(String, TxnState)>, String> {
+    let mut done = Vec::new();
+    for open in &facts.open_transactions {
+        if open.state == "incomplete" {
+            continue;
+        }
+        let answer = protocol::call(session, &open.id, Verb::Revert, "left-open", &mut |_| {})
+            .map_err(|e| chain(&e))?;
+        match answer.state {
+            Some(state @ (TxnState::Reverted | TxnState::Committed)) => {
+                done.push((open.id.clone(), state))
+            }
+            _ if answer.busy => return Err("another run is at work on the node".into()),
+            other => {
+                return Err(format!(
+                    "transaction {} was left {} by an earlier run and could not be undone: {other:?} {}",
+                    open.id,
+                    open.state,
+                    answer.said.join("; ")
+                ));
+            }
+        }
+    }
+    Ok(done)
+}
