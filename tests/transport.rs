@@ -9,7 +9,8 @@ use kubastion::apply::record::Outcome;
 use kubastion::facts::{WatchList, collect};
 use kubastion::inventory::{JumpHost, NodeName, SshTarget, Sudo};
 use kubastion::secret::Secret;
-use kubastion::transport::ssh::{SshDialer, SshSession, present_host_keys};
+use kubastion::transport::reach::present_host_keys;
+use kubastion::transport::ssh::{SshDialer, SshSession};
 use kubastion::transport::{Credentials, DialFailure, Dialer, Request, Transport, TransportError};
 
 use crate::apply::file;

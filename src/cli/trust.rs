@@ -8,7 +8,7 @@ use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::error::Problem;
-use crate::transport::{fleet, ssh};
+use crate::transport::{fleet, reach};
 
 /// Arguments of `trust`.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let results = fleet::each(nodes.clone(), fleet::WINDOW, |node| {
         let target = inventory.ssh.for_node(node);
         let timeout = Duration::from_secs(u64::from(target.connect_timeout_s));
-        ssh::present_host_keys(&target, timeout)
+        reach::present_host_keys(&target, timeout)
     });
     let mut text = String::new();
     let mut rows = Vec::new();

@@ -9,8 +9,8 @@ pub mod frame;
 pub mod host_key;
 pub mod https;
 pub mod known_hosts;
+pub mod reach;
 mod relay;
-
 pub mod ssh;
 
 use std::io::{Read, Write};

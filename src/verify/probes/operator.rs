@@ -9,7 +9,7 @@ use super::{Attempt, CONNECT_TIMEOUT, Field};
 use crate::apply::gate::chain;
 use crate::controls::Probe;
 use crate::inventory::{Node, Role};
-use crate::transport::{fleet, ssh};
+use crate::transport::{fleet, reach};
 use crate::verify::{Observed, Verdict};
 
 /// Connections tried at once.
@@ -130,7 +130,7 @@ fn try_one(field: &Field<'_>, aim: &Aim<'_>) -> Attempt {
         }
         Aim::Password(node, user) => {
             let target = field.inventory.ssh.for_node(node);
-            let offered = ssh::offered_methods(&target, user, SSH_TIMEOUT);
+            let offered = reach::offered_methods(&target, user, SSH_TIMEOUT);
             let verdict = password_verdict(offered.map_err(|e| chain(&e)));
             attempt(node, Probe::SshPassword, format!("log in as {user} without a key"), verdict)
         }
