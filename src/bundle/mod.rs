@@ -24,6 +24,7 @@ pub mod model;
 pub mod registry;
 mod rules;
 pub mod sign;
+mod software;
 pub mod sources;
 mod tree;
 pub mod verify;

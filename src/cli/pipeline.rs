@@ -15,10 +15,7 @@ use crate::controls::Severity;
 use crate::desired::{self, DesiredState, NodeDesired, Phase};
 use crate::error::Problem;
 use crate::facts::{FactsError, NodeFacts, WatchList, collect};
-use crate::inventory::{
-    Inventory, Loaded, Node, NodeName, Role, Software, SoftwareFile, SoftwareKind, SoftwareSource,
-    Sudo,
-};
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource, Sudo};
 use crate::pki::{self, Ca, Kind, Material, Store};
 use crate::plan::diff::MEMBER_MARK;
 use crate::plan::order::{EtcdState, stages};
@@ -444,27 +441,7 @@ pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, Stop> {
             );
         return Err(Stop::one(Exit::InvalidInput, problem));
     }
-    let file = |f: &bundle::File| SoftwareFile {
-        kind: match f.kind {
-            bundle::Kind::Binary => SoftwareKind::Program,
-            bundle::Kind::CniPlugin => SoftwareKind::CniPlugin,
-            bundle::Kind::Image => SoftwareKind::Images,
-            bundle::Kind::Manifest => SoftwareKind::Manifest,
-        },
-        name: f.name().to_owned(),
-        sha256: f.sha256.as_str().to_owned(),
-        size: f.size,
-        images: f.images.clone(),
-    };
-    let machine = match manifest.architecture {
-        bundle::Architecture::Amd64 => "x86_64",
-        bundle::Architecture::Arm64 => "aarch64",
-    };
-    kubernetes.software = Some(Software {
-        machine: machine.to_owned(),
-        versions: manifest.components.iter().map(|(n, c)| (n.clone(), c.version.clone())).collect(),
-        files: manifest.files.iter().map(file).collect(),
-    });
+    kubernetes.software = Some(manifest.software());
     Ok(Some(bundle))
 }
 

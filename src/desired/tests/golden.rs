@@ -13,6 +13,38 @@ fn access(a: &Access) -> String {
     format!("{:04o} {}:{}", a.mode, a.owner, a.group)
 }
 
+/// What an item is, on one line.
+pub(super) fn headline(item: &Item) -> String {
+    match &item.kind {
+        ItemKind::Package { name } => format!("package {name}"),
+        ItemKind::User { name, home } => format!("user {name} {home}"),
+        ItemKind::Directory { path, access: a } => format!("directory {path} {}", access(a)),
+        ItemKind::File { path, access: a, check, .. } => {
+            format!("file {path} {} {check:?}", access(a))
+        }
+        ItemKind::Program { path, blob, access: a } => {
+            format!("program {path} {} {}", access(a), blob.sha256)
+        }
+        ItemKind::Images { archive, references } => {
+            format!("images {} {}", archive.sha256, references.join(","))
+        }
+        ItemKind::Member { way, watches } => {
+            format!("member {way:?} watches={}", watches.join(","))
+        }
+        ItemKind::Permissions { path, access: a } => format!("mode {path} {}", access(a)),
+        ItemKind::Absent { path } => format!("absent {path}"),
+        ItemKind::Sysctl { key, value } => format!("sysctl {key} {value}"),
+        ItemKind::Module { name } => format!("module {name}"),
+        ItemKind::SwapOff => "swap off".to_owned(),
+        ItemKind::Firewall { path } => format!("firewall {path}"),
+        ItemKind::FirewallAbsent => "no firewall".to_owned(),
+        ItemKind::Unit { name, enabled, active, on_change, watches, start } => format!(
+            "unit {name} enabled={enabled} active={active} {on_change:?} {start:?} watches={}",
+            watches.join(",")
+        ),
+    }
+}
+
 /// Items as text; a secret is its length.
 fn show(desired: &NodeDesired) -> String {
     let mut out = String::new();
@@ -20,35 +52,13 @@ fn show(desired: &NodeDesired) -> String {
         let _ = writeln!(out, "note: {note}");
     }
     for item in &desired.items {
-        let what = match &item.kind {
-            ItemKind::Package { name } => format!("package {name}"),
-            ItemKind::User { name, home } => format!("user {name} {home}"),
-            ItemKind::Directory { path, access: a } => format!("directory {path} {}", access(a)),
-            ItemKind::File { path, access: a, check, .. } => {
-                format!("file {path} {} {check:?}", access(a))
-            }
-            ItemKind::Program { path, blob, access: a } => {
-                format!("program {path} {} {}", access(a), blob.sha256)
-            }
-            ItemKind::Images { archive, references } => {
-                format!("images {} {}", archive.sha256, references.join(","))
-            }
-            ItemKind::Member { way, watches } => {
-                format!("member {way:?} watches={}", watches.join(","))
-            }
-            ItemKind::Permissions { path, access: a } => format!("mode {path} {}", access(a)),
-            ItemKind::Absent { path } => format!("absent {path}"),
-            ItemKind::Sysctl { key, value } => format!("sysctl {key} {value}"),
-            ItemKind::Module { name } => format!("module {name}"),
-            ItemKind::SwapOff => "swap off".to_owned(),
-            ItemKind::Firewall { path } => format!("firewall {path}"),
-            ItemKind::FirewallAbsent => "no firewall".to_owned(),
-            ItemKind::Unit { name, enabled, active, on_change, watches, start } => format!(
-                "unit {name} enabled={enabled} active={active} {on_change:?} {start:?} watches={}",
-                watches.join(",")
-            ),
-        };
-        let _ = writeln!(out, "\n{:?} {what}\n  for: {}", item.phase, item.controls.join(" "));
+        let _ = writeln!(
+            out,
+            "\n{:?} {}\n  for: {}",
+            item.phase,
+            headline(item),
+            item.controls.join(" ")
+        );
         match &item.kind {
             ItemKind::File { content: Content::Text(text), .. } => {
                 for line in text.lines() {

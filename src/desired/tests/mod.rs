@@ -1,5 +1,6 @@
 //! What nodes get: golden files, coverage of the watch list, who holds which secret.
 
+mod bundled;
 mod endpoint;
 mod golden;
 mod secrets;
@@ -47,14 +48,18 @@ nodes:
 
 /// [`INVENTORY`] with three control planes that keep the endpoint's address among them.
 fn with_managed_endpoint(endpoint: &str) -> Inventory {
+    load(&managed(INVENTORY, endpoint))
+}
+
+fn managed(inventory: &str, endpoint: &str) -> String {
     let managed = format!("\"{endpoint}\"\n  load_balancer: {{ mode: managed }}");
-    let mut text = INVENTORY.replace("api.example:6443", &managed);
+    let mut text = inventory.replace("api.example:6443", &managed);
     for n in [2, 3] {
         text.push_str(&format!(
             "  - {{ name: cp-{n}, addresses: [192.0.2.1{n}, \"fd00:1::1{n}\"], roles: [control-plane] }}\n"
         ));
     }
-    load(&text)
+    text
 }
 
 /// Facts of a control plane of [`INVENTORY`] with its addresses.
