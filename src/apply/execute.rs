@@ -335,6 +335,7 @@ mod tests {
     use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
     use crate::desired::NodeDesired;
     use crate::event::Silent;
+    use crate::inventory::{Role, testing};
     use crate::plan::{Action, NodePlan};
     use crate::transport::{Output, Request, Rounds, Stream, TransportError};
 
@@ -414,12 +415,7 @@ mod tests {
 
     #[test]
     fn a_slow_node_does_not_use_up_the_time_of_the_others_to_be_confirmed() {
-        let inventory: Inventory = serde_yaml::from_str(
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
-             nodes:\n- {name: fast, addresses: [10.0.0.1], roles: [worker]}\n\
-             - {name: slow, addresses: [10.0.0.2], roles: [worker]}\n",
-        )
-        .unwrap();
+        let inventory = testing::of_nodes([("fast", Role::Worker), ("slow", Role::Worker)]);
         let step = Action { step: Step::SwapOff, controls: BTreeSet::new(), why: String::new() };
         let transaction = Transaction {
             phase: Phase::Host,

@@ -59,17 +59,17 @@ pub fn is_open(from: &mut dyn Transport, target: &Node, port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::testing;
 
     #[test]
     fn ways_lead_from_peers_planes_and_one_worker() {
-        let inventory: Inventory = serde_yaml::from_str(
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
-             nodes:\n- {name: cp1, addresses: [10.0.0.1], roles: [control-plane]}\n\
-             - {name: cp2, addresses: [10.0.0.2], roles: [control-plane]}\n\
-             - {name: w1, addresses: [10.0.0.3], roles: [worker]}\n\
-             - {name: w2, addresses: [10.0.0.4], roles: [worker]}\n",
-        )
-        .unwrap();
+        let roles = [
+            ("cp1", Role::ControlPlane),
+            ("cp2", Role::ControlPlane),
+            ("w1", Role::Worker),
+            ("w2", Role::Worker),
+        ];
+        let inventory = testing::of_nodes(roles);
         let ways = |n: usize| -> Vec<(String, u16)> {
             let all = to(&inventory, &inventory.nodes[n]);
             all.into_iter().map(|w| (w.from.to_string(), w.port)).collect()

@@ -263,6 +263,7 @@ pub(super) fn ask(instead: &str) -> Result<(), Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::testing;
 
     #[test]
     fn a_second_apply_ends_before_it_undoes_what_the_first_has_open() {
@@ -270,8 +271,8 @@ mod tests {
         let inventory = dir.path().join("inventory.yaml");
         std::fs::write(
             &inventory,
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
-             ssh: {user: root, agent: true}\n\
+            testing::HEAD.to_owned()
+                + "ssh: {user: root, agent: true}\n\
              nodes:\n- {name: n, addresses: [127.0.0.1], roles: [control-plane], ssh: {port: 1, host_keys: ['SHA256:8DGrk4ABxkvQicgzmvk+gLNZLa18r+RwLy0YuENi2ac']}}\n",
         )
         .unwrap();

@@ -169,16 +169,12 @@ fn only_together(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::{Role, testing};
 
     #[test]
     fn a_control_plane_is_not_reset_alone() {
-        let inventory: Inventory = serde_yaml::from_str(
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
-             nodes:\n- {name: a, addresses: [10.0.0.1], roles: [control-plane]}\n\
-             - {name: b, addresses: [10.0.0.2], roles: [control-plane]}\n\
-             - {name: w, addresses: [10.0.0.3], roles: [worker]}\n",
-        )
-        .unwrap();
+        let planes = ["a", "b"].map(|name| (name, Role::ControlPlane));
+        let inventory = testing::of_nodes(planes.into_iter().chain([("w", Role::Worker)]));
         let pick = |names: &[&str]| -> Vec<&Node> {
             inventory.nodes.iter().filter(|n| names.contains(&n.name.as_str())).collect()
         };

@@ -240,6 +240,7 @@ fn choose<'r>(all: &'r [RunRecord], wanted: Option<&str>) -> Result<&'r RunRecor
 mod tests {
     use super::*;
     use crate::apply::record::TransactionRecord;
+    use crate::inventory::testing;
 
     #[test]
     fn a_second_rollback_goes_one_run_further_back() {
@@ -285,14 +286,13 @@ mod tests {
 
     #[test]
     fn a_rollback_takes_etcd_members_one_at_a_time() {
-        let inventory: Inventory = serde_yaml::from_str(
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
-             nodes:\n- {name: cp1, addresses: [10.0.0.1], roles: [control-plane]}\n\
-             - {name: cp2, addresses: [10.0.0.2], roles: [control-plane]}\n\
-             - {name: w1, addresses: [10.0.0.3], roles: [worker]}\n\
-             - {name: w2, addresses: [10.0.0.4], roles: [worker]}\n",
-        )
-        .unwrap();
+        let roles = [
+            ("cp1", Role::ControlPlane),
+            ("cp2", Role::ControlPlane),
+            ("w1", Role::Worker),
+            ("w2", Role::Worker),
+        ];
+        let inventory = testing::of_nodes(roles);
         let work = || inventory.nodes.iter().map(|n| (n, ())).collect();
         let serving = ["cp1", "cp2"].map(|n| n.parse().unwrap()).into();
         let sizes: Vec<usize> = groups(work(), &serving).iter().map(Vec::len).collect();

@@ -74,16 +74,16 @@ fn is_ignored(context: &Context<'_>, facts: &NodeFacts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::testing;
 
     #[test]
     fn a_jump_host_is_known_by_name_address_or_ssh_host() {
         let inventory = |jump: &str| -> Inventory {
-            serde_yaml::from_str(&format!(
-                "version: kubastion/v1\ncluster: {{name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}}\nnodes:\n\
+            testing::with(&format!(
+                "nodes:\n\
                  - {{name: a, addresses: [10.0.0.1], roles: [control-plane], ssh: {{host: a.example}}}}\n\
                  - {{name: b, addresses: [10.0.0.2], roles: [worker], ssh: {{jump: [{{host: {jump}}}]}}}}\n"
             ))
-            .unwrap()
         };
         for jump in ["a", "10.0.0.1", "a.example"] {
             let i = inventory(jump);

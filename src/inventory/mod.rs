@@ -10,6 +10,8 @@ pub mod model;
 pub mod names;
 mod probe;
 mod software;
+#[cfg(test)]
+pub(crate) mod testing;
 mod validate;
 mod yaml;
 

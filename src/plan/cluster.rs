@@ -257,14 +257,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::inventory::{Role, testing};
 
     fn inventory() -> Inventory {
-        serde_yaml::from_str(
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
-             nodes:\n- {name: cp1, addresses: [10.0.0.1], roles: [control-plane]}\n\
-             - {name: w1, addresses: [10.0.0.2], roles: [worker]}\n",
-        )
-        .unwrap()
+        testing::of_nodes([("cp1", Role::ControlPlane), ("w1", Role::Worker)])
     }
 
     const ALL: Wanted = Wanted {

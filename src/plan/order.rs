@@ -122,23 +122,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::inventory::{Role, testing};
     use crate::plan::{Action, Transaction};
 
     fn inventory(control_planes: usize, workers: usize) -> Inventory {
-        let mut text = String::from(
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\nnodes:\n",
-        );
-        for i in 0..control_planes {
-            text.push_str(&format!(
-                "- {{name: cp{i}, addresses: [10.0.0.{i}], roles: [control-plane]}}\n"
-            ));
-        }
-        for i in 0..workers {
-            text.push_str(&format!(
-                "- {{name: w{i:02}, addresses: [10.0.1.{i}], roles: [worker]}}\n"
-            ));
-        }
-        serde_yaml::from_str(&text).unwrap()
+        let planes = (0..control_planes).map(|i| (format!("cp{i}"), Role::ControlPlane));
+        let workers = (0..workers).map(|i| (format!("w{i:02}"), Role::Worker));
+        let nodes: Vec<_> = planes.chain(workers).collect();
+        testing::of_nodes(nodes.iter().map(|(name, role)| (name.as_str(), *role)))
     }
 
     fn busy(inventory: &Inventory, phases: &[Phase]) -> BTreeMap<NodeName, NodePlan> {

@@ -169,15 +169,14 @@ mod tests {
     use super::*;
     use crate::desired::{Blob, Phase};
     use crate::facts::Listener;
+    use crate::inventory::testing;
     use crate::plan::{Action, Transaction};
 
     fn inventory(source: &str) -> Inventory {
-        serde_yaml::from_str(&format!(
-            "version: kubastion/v1\ncluster: {{name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}}\n\
-             kubernetes: {{source: {source}}}\n\
+        testing::with(&format!(
+            "kubernetes: {{source: {source}}}\n\
              nodes:\n- {{name: n, addresses: [10.0.0.1], roles: [control-plane]}}\n"
         ))
-        .unwrap()
     }
 
     /// A node with nothing wrong, of the tests of the desired state.

@@ -319,13 +319,11 @@ pub fn waiting_for_kubernetes(findings: &[Finding]) -> impl Iterator<Item = &Fin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::testing;
 
     #[test]
     fn nothing_judged_is_no_success() {
-        let inventory: Inventory = serde_yaml::from_str(
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\nnodes: []\n",
-        )
-        .unwrap();
+        let inventory = testing::of_nodes([]);
         let now = OffsetDateTime::UNIX_EPOCH;
         let control = &CATALOGUE[0];
         let with = |verdict| {

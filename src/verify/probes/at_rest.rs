@@ -169,6 +169,7 @@ pub(super) fn event(inventory: &Inventory, verb: &str, logged: Result<Logged, St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::testing;
     use crate::verify::Outcome;
 
     #[test]
@@ -189,11 +190,7 @@ mod tests {
     }
 
     fn inventory(policy: &str) -> Inventory {
-        serde_yaml::from_str(&format!(
-            "version: kubastion/v1\ncluster: {{name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}}\n\
-             audit: {{policy: {policy}}}\nnodes: []\n",
-        ))
-        .unwrap()
+        testing::with(&format!("audit: {{policy: {policy}}}\n"))
     }
 
     #[test]

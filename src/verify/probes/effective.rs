@@ -120,6 +120,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::inventory::{Role, testing};
     use crate::verify::Outcome;
 
     const PAGE: &str = "\napiserver flagz\nWarning: not meant to be machine parseable\n\n\
@@ -159,12 +160,7 @@ mod tests {
 
     #[test]
     fn what_the_kubelet_says_is_judged_by_the_rules_of_its_rows() {
-        let inventory: Inventory = serde_yaml::from_str(
-            "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
-             nodes:\n- {name: cp1, addresses: [10.0.0.1], roles: [control-plane]}\n\
-             - {name: w1, addresses: [10.0.0.2], roles: [worker]}\n",
-        )
-        .unwrap();
+        let inventory = testing::of_nodes([("cp1", Role::ControlPlane), ("w1", Role::Worker)]);
         let config = json!({
             "staticPodPath": "/etc/kubernetes/manifests",
             "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": true}},
