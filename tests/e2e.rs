@@ -206,6 +206,15 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
          curl -sS -m 5 http://127.0.0.1:18080/health; kill $p; cat $out; rm $out",
     );
     assert!(text(&forwarded).starts_with("OK"), "{}", text(&forwarded));
+    // Also in a namespace of which no apply knows yet, from its first second.
+    assert!(c.kubectl("cp1", "create namespace shop").status.success());
+    let account = "-n shop get serviceaccount default -o jsonpath={.automountServiceAccountToken}";
+    c.until("the default account of a new namespace", 20, || {
+        c.kubectl("cp1", account).status.success()
+    });
+    let mounts = c.kubectl("cp1", account);
+    assert_eq!(String::from_utf8_lossy(&mounts.stdout), "false", "{}", text(&mounts));
+    assert!(c.kubectl("cp1", "delete namespace shop").status.success());
     c.ends(0, &["kubeconfig", "--out", "admin.conf"]);
     say(began, "logs, exec and port-forward work");
 

@@ -10,6 +10,7 @@ use super::api::ApiAccess;
 use crate::facts::cluster::{ClusterFacts, Kind, list, text};
 use crate::inventory::{Inventory, Node, NodeName};
 use crate::plan::cluster::{ANONYMOUS, ApiChange};
+use crate::plan::policy;
 use crate::transport::Transport;
 
 /// Objects on one page of a list.
@@ -121,6 +122,14 @@ impl Server<'_> {
                 }
                 // Also after creating it: the controller manager may have been first.
                 self.json("PATCH", &path, Some(&body)).map(|_| ())
+            }
+            ApiChange::MountNothingInNewNamespaces => {
+                for (kind, object) in policy::mount_nothing() {
+                    // One that is there says something else, and may be narrowed in many ways.
+                    self.maybe("DELETE", &format!("{}/{}", kind.path(), policy::NAME))?;
+                    self.create(kind.path(), &object)?;
+                }
+                Ok(())
             }
             ApiChange::DenyByDefault { namespace } => {
                 // DNS first: for a moment too much is allowed, and never too little.

@@ -41,12 +41,17 @@ fn wanted(inventory: &Inventory) -> Wanted {
 
 /// Reads what a plan needs over the first control plane that can read all of it: a plan made from less
 /// would leave changes out. `None` where no node of the fleet is part of a cluster.
-fn read_for_a_plan(fleet: &mut Fleet, access: &ApiAccess) -> Option<Result<ClusterFacts, Problem>> {
+fn read_for_a_plan(
+    inventory: &Inventory,
+    fleet: &mut Fleet,
+    access: &ApiAccess,
+) -> Option<Result<ClusterFacts, Problem>> {
+    let kinds = Kind::for_a_plan(inventory.cluster.kubernetes.minor);
     let mut last: Option<Problem> = None;
     for (name, address) in &access.servers {
         let Some(seen) = fleet.seen.get_mut(name).filter(|s| s.is_member()) else { continue };
         let through = seen.session.as_mut();
-        let facts = Server { through, address: *address, access }.facts(&Kind::FOR_A_PLAN);
+        let facts = Server { through, address: *address, access }.facts(&kinds);
         match facts.unread.iter().next() {
             None => return Some(Ok(facts)),
             Some((_, why)) => {
@@ -96,7 +101,7 @@ pub fn plan(
     fleet: &mut Fleet,
     access: &ApiAccess,
 ) -> (Plan, Option<Problem>) {
-    match read_for_a_plan(fleet, access) {
+    match read_for_a_plan(inventory, fleet, access) {
         None => (plan, None),
         Some(Err(problem)) => (plan, Some(problem)),
         Some(Ok(facts)) => {
@@ -115,7 +120,7 @@ pub fn apply(
     access: &ApiAccess,
     said: &mut dyn FnMut(&ApiChange, &Result<(), String>),
 ) -> Vec<Problem> {
-    let facts = match read_for_a_plan(fleet, access) {
+    let facts = match read_for_a_plan(inventory, fleet, access) {
         None => return Vec::new(),
         Some(Err(problem)) => return vec![problem],
         Some(Ok(facts)) => facts,

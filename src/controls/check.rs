@@ -246,6 +246,8 @@ pub enum ApiRule {
     NoJoinTokens,
     /// Default ServiceAccounts mount no token.
     DefaultAccountsMountNothing,
+    /// An admission policy sees to those of namespaces to come.
+    NewAccountsMountNothing,
     /// Each user namespace has a NetworkPolicy that selects all pods and lets nothing through.
     DefaultDeny,
     /// Images of pods in `kube-*` namespaces name a version or a digest.
@@ -266,7 +268,7 @@ pub enum ApiRule {
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 11] = [
+    pub const ALL: [(ApiRule, &str); 12] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -278,6 +280,10 @@ impl ApiRule {
         (
             ApiRule::DefaultAccountsMountNothing,
             "every default ServiceAccount has automountServiceAccountToken false",
+        ),
+        (
+            ApiRule::NewAccountsMountNothing,
+            "an admission policy keeps default ServiceAccounts to come from mounting a token",
         ),
         (ApiRule::DefaultDeny, "every user namespace has a policy that denies ingress and egress"),
         (ApiRule::ImagesPinned, "images of system pods are pinned by digest or version"),
@@ -302,6 +308,15 @@ impl ApiRule {
     pub fn words(self) -> &'static str {
         let row = Self::ALL.iter().find(|(rule, _)| *rule == self);
         row.expect("a test walks all rules").1
+    }
+
+    /// The first minor release whose API has what the rule is about; 0 for all.
+    pub fn since_minor(self) -> u16 {
+        match self {
+            // MutatingAdmissionPolicy is v1 and on by default from here on.
+            ApiRule::NewAccountsMountNothing => 36,
+            _ => 0,
+        }
     }
 }
 

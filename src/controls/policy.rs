@@ -54,7 +54,10 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api(ApiRule::DefaultAccountsMountNothing)],
+        checks: &[
+            Check::Api(ApiRule::DefaultAccountsMountNothing),
+            Check::Api(ApiRule::NewAccountsMountNothing),
+        ],
     },
     Control {
         id: "policy-image-provenance",

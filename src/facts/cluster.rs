@@ -42,6 +42,8 @@ pub enum Kind {
     Services,
     /// `MutatingAdmissionPolicy` objects, where the release has them.
     MutatingPolicies,
+    /// `MutatingAdmissionPolicyBinding` objects, where the release has them.
+    MutatingBindings,
     /// `ValidatingAdmissionPolicy` objects.
     ValidatingPolicies,
     /// `ValidatingAdmissionPolicyBinding` objects.
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 18] = [
+    pub const ALL: [(Kind, &str); 19] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -71,6 +73,10 @@ impl Kind {
         (Kind::Services, "/api/v1/services"),
         (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),
         (
+            Kind::MutatingBindings,
+            "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings",
+        ),
+        (
             Kind::ValidatingPolicies,
             "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
         ),
@@ -79,6 +85,10 @@ impl Kind {
             "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
         ),
     ];
+
+    /// What a plan depends on besides, where the release has it.
+    pub const FOR_A_PLAN_SINCE: [(u16, Kind); 2] =
+        [(36, Kind::MutatingPolicies), (36, Kind::MutatingBindings)];
 
     /// What a plan depends on; checks ask for everything.
     pub const FOR_A_PLAN: [Kind; 11] = [
@@ -94,6 +104,12 @@ impl Kind {
         Kind::SigningRequests,
         Kind::Nodes,
     ];
+
+    /// What a plan for a minor release depends on.
+    pub fn for_a_plan(minor: u16) -> Vec<Kind> {
+        let since = Self::FOR_A_PLAN_SINCE.iter().filter(|(first, _)| *first <= minor);
+        Self::FOR_A_PLAN.into_iter().chain(since.map(|(_, kind)| *kind)).collect()
+    }
 
     /// The path of its list.
     pub fn path(self) -> &'static str {

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::policy;
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
 use crate::inventory::{Inventory, Node, NodeName, Role, is_reserved_label};
 
@@ -44,6 +45,8 @@ pub enum ApiChange {
         /// Its namespace.
         namespace: String,
     },
+    /// Have new default ServiceAccounts mount no token, by an admission policy.
+    MountNothingInNewNamespaces,
     /// Create policies that let nothing into and out of a namespace's pods but questions to DNS.
     DenyByDefault {
         /// The namespace; no pod is in it.
@@ -78,6 +81,10 @@ impl fmt::Display for ApiChange {
             }
             ApiChange::UnmountDefaultAccount { namespace } => {
                 write!(f, "mount no token of the default ServiceAccount of {namespace}")
+            }
+            ApiChange::MountNothingInNewNamespaces => {
+                let name = policy::NAME;
+                write!(f, "mount no token in namespaces to come (MutatingAdmissionPolicy {name})")
             }
             ApiChange::DenyByDefault { namespace } => {
                 write!(f, "deny traffic of pods in {namespace} by default, DNS excepted")
@@ -164,6 +171,14 @@ pub struct Wanted {
 fn namespaces(facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
     let of = |kind| facts.of(kind).unwrap_or_default();
     let mut changes = Vec::new();
+    let stands = |(kind, wanted): &(Kind, Value)| {
+        facts.of(*kind).map(|all| all.iter().any(|o| policy::says(o, wanted)))
+    };
+    // Of releases without the policy nothing could be read.
+    let standing: Result<Vec<bool>, _> = policy::mount_nothing().iter().map(stands).collect();
+    if wanted.no_default_tokens && standing.is_ok_and(|all| all.contains(&false)) {
+        changes.push(ApiChange::MountNothingInNewNamespaces);
+    }
     // Not knowing what runs, nothing is touched.
     let Ok(pods) = facts.of(Kind::Pods) else { return changes };
     // Namespaces, not accounts, are walked: the controller manager makes the account of a new namespace a
@@ -390,6 +405,24 @@ mod tests {
         let mut partly = spaces(json!([]));
         partly.objects.remove(&Kind::NetworkPolicies);
         assert_eq!(said(&partly).len(), 3);
+    }
+
+    #[test]
+    fn namespaces_to_come_have_their_policy_where_the_release_knows_it() {
+        let said = |policies: Option<Vec<Value>>| {
+            let mut facts = ClusterFacts::default();
+            if let Some(objects) = policies {
+                for kind in [Kind::MutatingPolicies, Kind::MutatingBindings] {
+                    facts.insert(kind, &mut json!({"items": objects})).unwrap();
+                }
+            }
+            changes(&inventory(), &facts, ALL)
+        };
+        let objects = policy::mount_nothing().map(|(_, o)| o);
+        assert_eq!(said(None), []);
+        assert_eq!(said(Some(vec![])), [ApiChange::MountNothingInNewNamespaces]);
+        assert_eq!(said(Some(objects[..1].to_vec())), [ApiChange::MountNothingInNewNamespaces]);
+        assert_eq!(said(Some(objects.to_vec())), []);
     }
 
     #[test]

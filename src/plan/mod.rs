@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod diff;
 pub mod model;
 pub mod order;
+pub mod policy;
 pub mod preflight;
 pub mod text;
 

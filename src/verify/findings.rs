@@ -232,6 +232,7 @@ pub enum Api<'f> {
 
 /// Controls that are judged once for the cluster.
 pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> Vec<Finding> {
+    let minor = inventory.cluster.kubernetes.minor;
     CATALOGUE
         .iter()
         .filter(|c| c.scope == Scope::Cluster)
@@ -251,6 +252,10 @@ pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> 
                             Api::Absent => Verdict::not_applicable(needs_api()),
                             Api::Unread(why) => {
                                 Verdict::unknown(format!("the API cannot be read: {why}"))
+                            }
+                            Api::Read(_) if minor < rule.since_minor() => {
+                                let first = rule.since_minor();
+                                Verdict::not_applicable(format!("needs Kubernetes 1.{first}"))
                             }
                             Api::Read(facts) => judge_objects(*rule, facts),
                         },

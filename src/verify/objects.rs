@@ -11,6 +11,7 @@ use super::rule::shown;
 use crate::controls::{ApiRule, Config};
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
 use crate::plan::cluster::{ANONYMOUS, PROBE_LABEL};
+use crate::plan::policy;
 
 /// Judges a rule.
 pub fn judge_objects(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
@@ -18,6 +19,7 @@ pub fn judge_objects(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
         ApiRule::NoAnonymousBindings => no_anonymous_bindings(facts),
         ApiRule::NoJoinTokens => no_join_tokens(facts),
         ApiRule::DefaultAccountsMountNothing => default_accounts(facts),
+        ApiRule::NewAccountsMountNothing => new_accounts(facts),
         ApiRule::DefaultDeny => default_deny(facts),
         ApiRule::ImagesPinned => images_pinned(facts),
         ApiRule::NamespacesClean => namespaces_clean(facts),
@@ -151,6 +153,17 @@ fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let wrong = accounts.iter().filter(|a| mounts(a)).map(|a| full_name(a)).collect();
     let expected = "automountServiceAccountToken: false";
     Ok(none_of(expected, wrong, format!("{} default ServiceAccounts", accounts.len())))
+}
+
+fn new_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let mut wrong = Vec::new();
+    for (kind, wanted) in policy::mount_nothing() {
+        if !of(facts, kind)?.iter().any(|o| policy::says(o, &wanted)) {
+            wrong.push(format!("no {} that says so", text(&wanted, "/kind")));
+        }
+    }
+    let expected = format!("a MutatingAdmissionPolicy {} and its binding", policy::NAME);
+    Ok(none_of(&expected, wrong, format!("policy and binding {}", policy::NAME)))
 }
 
 /// Whether a policy selects every pod and lets nothing through, each way.

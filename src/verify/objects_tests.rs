@@ -8,6 +8,7 @@ use super::objects::{document, judge_objects};
 use crate::controls::{ApiRule, Config};
 use crate::facts::cluster::{ClusterFacts, Kind};
 use crate::plan::cluster::PROBE_LABEL;
+use crate::plan::policy;
 
 fn binding(name: &str, role: &str, subjects: Value) -> Value {
     json!({"metadata": {"name": name}, "roleRef": {"kind": "ClusterRole", "name": role},
@@ -46,7 +47,11 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
     };
     let mut account = named("shop", "default");
     account["automountServiceAccountToken"] = json!(false);
+    let [policy, binding_of_it] =
+        policy::mount_nothing().map(|(kind, object)| (kind, vec![object]));
     vec![
+        policy,
+        binding_of_it,
         (Kind::JoinTokens, vec![]),
         (
             Kind::ConfigMaps,
@@ -221,7 +226,7 @@ fn one_thing_wrong_breaks_exactly_its_rule() {
 #[test]
 fn what_is_there_has_to_do_what_it_is_for() {
     type Change = fn(&mut Value);
-    let table: [(Kind, Change, ApiRule); 7] = [
+    let table: [(Kind, Change, ApiRule); 9] = [
         (
             Kind::NetworkPolicies,
             |p| p["spec"]["podSelector"] = json!({"matchLabels": {"a": "b"}}),
@@ -237,6 +242,16 @@ fn what_is_there_has_to_do_what_it_is_for() {
             Kind::ServiceAccounts,
             |a| a["automountServiceAccountToken"] = json!(true),
             ApiRule::DefaultAccountsMountNothing,
+        ),
+        (
+            Kind::MutatingPolicies,
+            |p| p["spec"]["mutations"] = json!([]),
+            ApiRule::NewAccountsMountNothing,
+        ),
+        (
+            Kind::MutatingBindings,
+            |b| b["spec"]["policyName"] = json!("other"),
+            ApiRule::NewAccountsMountNothing,
         ),
         (
             Kind::ValidatingBindings,
