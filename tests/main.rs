@@ -5,6 +5,7 @@
 
 mod apply;
 mod bundle;
+mod cluster_api;
 mod docs;
 mod inventory;
 mod lab;

@@ -10,11 +10,11 @@ use super::gate::{Until, chain};
 use crate::inventory::NodeName;
 use crate::pki::kubeconfig::API_PORT;
 use crate::secret::Secret;
-use crate::transport::https::{ClientIdentity, HttpAnswer, TlsClient, request};
+use crate::transport::https::{ClientIdentity, Conversation, HttpAnswer, HttpRequest, TlsClient};
 use crate::transport::{Transport, tail};
 
 /// How long one question may take.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(super) const ANSWER: Duration = Duration::from_secs(20);
 /// Pause between two looks at something that is not ready yet.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -31,6 +31,33 @@ pub struct ApiAccess {
 }
 
 impl ApiAccess {
+    /// A connection to the API server at an address, that `through` opens, for one question after
+    /// another.
+    ///
+    /// # Errors
+    /// What the server or the way to it said instead.
+    pub fn converse<'t>(
+        &self,
+        through: &'t mut dyn Transport,
+        server: IpAddr,
+        within: Duration,
+    ) -> Result<Conversation<'t>, String> {
+        let identity =
+            ClientIdentity { certificate_pem: &self.certificate_pem, key_pem: &self.key_pem };
+        let host = server.to_string();
+        let stream =
+            through.dial(&host, API_PORT, Duration::from_secs(5)).map_err(|e| chain(&e))?;
+        let stream = Box::new(Until { stream, deadline: Instant::now() + within });
+        let client = TlsClient {
+            ca_pem: Some(&self.ca_pem),
+            server: &host,
+            identity: Some(identity),
+            max_version: None,
+            ciphers: None,
+        };
+        Conversation::open(stream, &client).map_err(|e| chain(&e))
+    }
+
     /// One request to the API server at an address, over a connection that `through` opens.
     ///
     /// # Errors
@@ -43,21 +70,9 @@ impl ApiAccess {
         path: &str,
         body: Option<&Value>,
     ) -> Result<HttpAnswer, String> {
-        let identity =
-            ClientIdentity { certificate_pem: &self.certificate_pem, key_pem: &self.key_pem };
-        let host = server.to_string();
-        let stream =
-            through.dial(&host, API_PORT, Duration::from_secs(5)).map_err(|e| chain(&e))?;
-        let stream = Box::new(Until { stream, deadline: Instant::now() + ANSWER });
-        let client = TlsClient {
-            ca_pem: Some(&self.ca_pem),
-            server: &host,
-            identity: Some(identity),
-            max_version: None,
-            ciphers: None,
-        };
         let body = body.map(Value::to_string);
-        request(stream, &client, method, path, body.as_deref()).map_err(|e| chain(&e))
+        let request = HttpRequest { method, path, token: None, json: body.as_deref() };
+        self.converse(through, server, ANSWER)?.ask(&request).map_err(|e| chain(&e))
     }
 
     /// A request whose answer must be 200 or 201 and JSON.
@@ -72,13 +87,17 @@ impl ApiAccess {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, String> {
-        let answer = self.ask(through, server, method, path, body)?;
-        if !(200..300).contains(&answer.status) {
-            let said = tail(&answer.body[..answer.body.len().min(300)]);
-            return Err(format!("{method} {path} answers {}: {said}", answer.status));
-        }
-        serde_json::from_slice(&answer.body).map_err(|e| format!("{method} {path}: {e}"))
+        decode(method, path, &self.ask(through, server, method, path, body)?)
     }
+}
+
+/// The JSON of an answer that says yes.
+pub(super) fn decode(method: &str, path: &str, answer: &HttpAnswer) -> Result<Value, String> {
+    if !(200..300).contains(&answer.status) {
+        let said = tail(&answer.body[..answer.body.len().min(300)]);
+        return Err(format!("{method} {path} answers {}: {said}", answer.status));
+    }
+    serde_json::from_slice(&answer.body).map_err(|e| format!("{method} {path}: {e}"))
 }
 
 /// Whether a node is Ready, or waits for nothing but a pod network that is somebody else's to bring.

@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use openssl::x509::X509Req;
 use serde_json::{Value, json};
 
-use super::api::ApiAccess;
+use super::api::{ANSWER, ApiAccess, decode};
+use super::gate::chain;
 use crate::facts::cluster::{ClusterFacts, Kind, list, text};
 use crate::inventory::{Inventory, Node, NodeName};
 use crate::plan::cluster::{ANONYMOUS, ApiChange};
 use crate::plan::policy;
 use crate::transport::Transport;
+use crate::transport::https::{Conversation, HttpRequest};
 
 /// Objects on one page of a list.
 const PAGE: usize = 500;
@@ -45,42 +47,44 @@ impl Server<'_> {
         }
     }
 
-    /// Reads lists of objects. What cannot be read is said so in the facts.
+    /// Reads lists of objects, over one connection as long as it holds. What cannot be read is said so
+    /// in the facts.
     pub fn facts(&mut self, kinds: &[Kind]) -> ClusterFacts {
         let mut facts = ClusterFacts::default();
-        for kind in kinds {
-            let read = self.whole_list(kind.path()).and_then(|mut l| facts.insert(*kind, &mut l));
-            if let Err(why) = read {
-                facts.unread.insert(*kind, why);
-            }
+        let mut left = kinds;
+        while !left.is_empty() {
+            left = self.read_while_open(left, &mut facts);
         }
         facts
     }
 
-    /// A list, however many pages it has.
-    fn whole_list(&mut self, path: &str) -> Result<Value, String> {
-        let sign = if path.contains('?') { '&' } else { '?' };
-        let mut list = self.json("GET", &format!("{path}{sign}limit={PAGE}"), None)?;
-        for _ in 0..MAX_PAGES {
-            let more = text(&list, "/metadata/continue");
-            // Base64 for URLs (RFC 4648 section 5): nothing in it needs escaping.
-            if more.is_empty()
-                || !more.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b))
-            {
-                break;
+    /// Reads lists until the connection breaks. Hands back what is left to be read over another one.
+    fn read_while_open<'k>(&mut self, kinds: &'k [Kind], facts: &mut ClusterFacts) -> &'k [Kind] {
+        let within = ANSWER * u32::try_from(kinds.len()).unwrap_or(u32::MAX);
+        let mut server = match self.access.converse(self.through, self.address, within) {
+            Ok(open) => open,
+            Err(why) => {
+                facts.unread.extend(kinds.iter().map(|kind| (*kind, why.clone())));
+                return &[];
             }
-            let mut next =
-                self.json("GET", &format!("{path}{sign}limit={PAGE}&continue={more}"), None)?;
-            let rest = next.get_mut("items").map(Value::take);
-            let (Some(Value::Array(items)), Some(Value::Array(rest))) =
-                (list.get_mut("items"), rest)
-            else {
-                return Err("the answer has no items".into());
+        };
+        for (i, kind) in kinds.iter().enumerate() {
+            let read = match whole_list(&mut server, kind.path()) {
+                Ok(mut list) => facts.insert(*kind, &mut list),
+                Err(Unread::Said(why)) => Err(why),
+                // A server may hang up between two answers, as one does that stops. Not before the
+                // first, or this would go on for ever.
+                Err(Unread::Broken(_)) if i > 0 => return &kinds[i..],
+                Err(Unread::Broken(why)) => {
+                    facts.unread.insert(*kind, why);
+                    return &kinds[i + 1..];
+                }
             };
-            items.extend(rest);
-            list["metadata"] = next["metadata"].take();
+            if let Err(why) = read {
+                facts.unread.insert(*kind, why);
+            }
         }
-        Ok(list)
+        &[]
     }
 
     /// Carries one change out. Doing it twice does no harm.
@@ -197,6 +201,43 @@ impl Server<'_> {
         request["status"]["conditions"] = json!([condition]);
         self.json("PUT", &format!("{path}/approval"), Some(&request)).map(|_| ())
     }
+}
+
+/// Why a list was not read.
+enum Unread {
+    /// The server said something else.
+    Said(String),
+    /// The connection is of no use any more.
+    Broken(String),
+}
+
+/// A list, however many pages it has.
+fn whole_list(server: &mut Conversation<'_>, path: &str) -> Result<Value, Unread> {
+    let mut get = |path: &str| {
+        let request = HttpRequest { method: "GET", path, token: None, json: None };
+        let answer = server.ask(&request).map_err(|e| Unread::Broken(chain(&e)))?;
+        decode("GET", path, &answer).map_err(Unread::Said)
+    };
+    let sign = if path.contains('?') { '&' } else { '?' };
+    let mut list = get(&format!("{path}{sign}limit={PAGE}"))?;
+    for _ in 0..MAX_PAGES {
+        let more = text(&list, "/metadata/continue");
+        // Base64 for URLs (RFC 4648 section 5): nothing in it needs escaping.
+        if more.is_empty()
+            || !more.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b))
+        {
+            break;
+        }
+        let mut next = get(&format!("{path}{sign}limit={PAGE}&continue={more}"))?;
+        let rest = next.get_mut("items").map(Value::take);
+        let (Some(Value::Array(items)), Some(Value::Array(rest))) = (list.get_mut("items"), rest)
+        else {
+            return Err(Unread::Said("the answer has no items".into()));
+        };
+        items.extend(rest);
+        list["metadata"] = next["metadata"].take();
+    }
+    Ok(list)
 }
 
 /// Lets nothing in and out of any pod (Kubernetes documentation, "Network Policies": default deny all

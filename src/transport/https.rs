@@ -243,6 +243,15 @@ impl Conversation<'_> {
     }
 }
 
+/// Says goodbye (RFC 8446 section 6.1): the server closes its end, so that nothing on the node waits for
+/// it until the server's patience ends.
+impl Drop for Conversation<'_> {
+    fn drop(&mut self) {
+        // Of a connection that is broken there is nothing to end.
+        let _ = self.stream.get_mut().shutdown();
+    }
+}
+
 /// RFC 7396; what Kubernetes takes a plain JSON body of a PATCH for is an error.
 fn content_type(method: &str) -> &'static str {
     if method == "PATCH" { "application/merge-patch+json" } else { "application/json" }

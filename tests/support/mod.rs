@@ -1,3 +1,4 @@
 //! What several test modules share.
 
+pub(crate) mod api;
 pub mod fleet;
