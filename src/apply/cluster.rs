@@ -31,12 +31,17 @@ pub struct Server<'a> {
 }
 
 impl Server<'_> {
-    fn json(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, String> {
+    pub(super) fn json(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, String> {
         self.access.json(self.through, self.address, method, path, body)
     }
 
     /// A request that may find nothing: `None` for 404.
-    fn maybe(&mut self, method: &str, path: &str) -> Result<Option<Value>, String> {
+    pub(super) fn maybe(&mut self, method: &str, path: &str) -> Result<Option<Value>, String> {
         let answer = self.access.ask(self.through, self.address, method, path, None)?;
         match answer.status {
             404 => Ok(None),
@@ -153,6 +158,14 @@ impl Server<'_> {
         }
     }
 
+    /// Deletes the object of a node that has left. One that never was there is as good.
+    ///
+    /// # Errors
+    /// What the API server said instead.
+    pub fn forget(&mut self, node: &NodeName) -> Result<(), String> {
+        self.maybe("DELETE", &format!("/api/v1/nodes/{node}")).map(|_| ())
+    }
+
     /// Creates an object; one that is there already stays as it is.
     fn create(&mut self, path: &str, body: &Value) -> Result<(), String> {
         let answer = self.access.ask(self.through, self.address, "POST", path, Some(body))?;
@@ -204,15 +217,24 @@ impl Server<'_> {
 }
 
 /// Why a list was not read.
-enum Unread {
+pub(super) enum Unread {
     /// The server said something else.
     Said(String),
     /// The connection is of no use any more.
     Broken(String),
 }
 
+impl Unread {
+    /// In words.
+    pub(super) fn why(self) -> String {
+        match self {
+            Unread::Said(why) | Unread::Broken(why) => why,
+        }
+    }
+}
+
 /// A list, however many pages it has.
-fn whole_list(server: &mut Conversation<'_>, path: &str) -> Result<Value, Unread> {
+pub(super) fn whole_list(server: &mut Conversation<'_>, path: &str) -> Result<Value, Unread> {
     let mut get = |path: &str| {
         let request = HttpRequest { method: "GET", path, token: None, json: None };
         let answer = server.ask(&request).map_err(|e| Unread::Broken(chain(&e)))?;
@@ -295,7 +317,7 @@ fn resource_quota() -> Value {
 
 /// A name as a part of a path. Names of objects never need escaping
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>); RBAC allows `:`.
-fn segment(name: &str) -> Result<&str, String> {
+pub(super) fn segment(name: &str) -> Result<&str, String> {
     let plain = !name.is_empty()
         && !matches!(name, "." | "..")
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod inventory;
 mod kubeconfig;
 mod lab;
+mod leave;
 pub mod objects;
 mod output;
 pub mod pipeline;

@@ -1,10 +1,12 @@
 //! `kubastion reset`: nodes back to what they were before the first run.
 
+use std::time::Duration;
+
 use super::apply::{ask, finish, record_stop};
 use super::args::Global;
 use super::exit::Exit;
-use super::objects;
-use super::pipeline::{self, PkiUse, Reach};
+use super::leave::{Drain, Staying, Undrained, drain_all, forget};
+use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::apply::record::{Journal, Line, Outcomes};
 use crate::apply::reset::{Data, reset};
@@ -14,7 +16,7 @@ use crate::desired::Phase;
 use crate::error::Problem;
 use crate::event::Event;
 use crate::event::Sink as _;
-use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource};
+use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::report::Monitor;
 use crate::transport::{Dialer, fleet};
 
@@ -28,9 +30,24 @@ pub struct Args {
     /// Delete etcd's data: the cluster's whole state. Without it, a member's data stays.
     #[arg(long)]
     pub delete_etcd_data: bool,
+    /// How long the pods of a node may take to leave it, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub drain_timeout: u32,
+    /// Reset a node also if its pods could not be evicted: the API does not answer, or time is over.
+    #[arg(long)]
+    pub undrained: bool,
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+}
+
+impl Args {
+    fn drain(&self) -> Drain {
+        Drain {
+            within: Duration::from_secs(u64::from(self.drain_timeout)),
+            undrained: if self.undrained { Undrained::Leave } else { Undrained::Stay },
+        }
+    }
 }
 
 const HELP: &str =
@@ -38,11 +55,17 @@ const HELP: &str =
 that the node itself keeps. Packages stay installed, and so do logs of the system. The key store
 here is not touched: the same cluster can be made again.
 
+From a cluster that goes on, a node is drained first: no new pods are put on it, and those that are
+there are evicted, as PodDisruptionBudgets allow. Pods of DaemonSets and static pods end with the
+node. Where pods are left when time is over, or the API does not answer, the node stays as it is and
+takes pods again; with --undrained it is reset all the same, and what runs on it is cut off.
+
 A control plane or an etcd member is reset only together with all others: taking one out of a
 running cluster is another task, and a wrong order costs the quorum.
 
 Examples:
   kubastion reset --nodes w2
+  kubastion reset --nodes w2 --drain-timeout 30 --undrained
   kubastion reset --delete-etcd-data --yes";
 
 /// Runs `kubastion reset`.
@@ -69,19 +92,31 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         super::args::Format::Json => Monitor::for_machines(),
     };
     let data = if args.delete_etcd_data { Data::Delete } else { Data::Keep };
+    let stays = Staying::of(&loaded, &nodes);
+    let (kept, mut problems) = match &stays {
+        Some(cluster) => drain_all(cluster, &dialer, &nodes, args.drain(), &monitor),
+        None => Default::default(),
+    };
     let results = fleet::each(nodes, fleet::WINDOW, |node: &Node| {
         let name = node.name.clone();
         monitor.send(Event::Begin { node: name.clone(), what: "reset".into(), steps: 0 });
-        let outcome = match dialer.connect(&inventory.ssh.for_node(node)) {
-            Ok(mut session) => reset(session.as_mut(), &name, data, &monitor),
-            Err(e) => Outcome::Unreachable { why: chain(&e) },
+        let outcome = match kept.get(&name) {
+            Some(why) => Outcome::Refused { why: why.clone() },
+            None => match dialer.connect(&inventory.ssh.for_node(node)) {
+                Ok(mut session) => reset(session.as_mut(), &name, data, &monitor),
+                Err(e) => Outcome::Unreachable { why: chain(&e) },
+            },
         };
-        let good = outcome.is_good();
-        monitor.send(Event::End {
-            node: name.clone(),
-            how: if good { "as it was".into() } else { format!("{outcome:?}") },
-            good,
-        });
+        let how = match &outcome {
+            Outcome::Committed => "as it was".to_owned(),
+            Outcome::Refused { why } => format!("left as it is: {why}"),
+            Outcome::Unreachable { why } => format!("unreachable: {why}"),
+            Outcome::Incomplete { why } => format!("INCOMPLETE: {why}"),
+            Outcome::Reverted { why } | Outcome::Skipped { why } | Outcome::Unready { why } => {
+                why.clone()
+            }
+        };
+        monitor.send(Event::End { node: name.clone(), how, good: outcome.is_good() });
         (name, outcome)
     });
     let mut outcomes = Outcomes::new();
@@ -96,55 +131,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     drop(monitor);
     let gone: Vec<&NodeName> =
         outcomes.iter().filter(|(_, p)| p.values().all(Outcome::is_good)).map(|(n, _)| n).collect();
-    let problems = forget(&loaded, &dialer, &gone);
+    if let Some(cluster) = stays.filter(|_| !gone.is_empty()) {
+        problems.extend(forget(&cluster, &dialer, &gone));
+    }
     finish(global, &journal, &outcomes, problems)
-}
-
-/// Deletes the Node objects of nodes that have left a cluster that goes on: a node of the same name
-/// could not join again, and pods would be thought to run there. Where all control planes were reset,
-/// there is nobody to tell.
-fn forget(loaded: &Loaded, dialer: &dyn Dialer, gone: &[&NodeName]) -> Vec<Problem> {
-    let inventory = &loaded.inventory;
-    let planes: Vec<&Node> =
-        inventory.with_role(Role::ControlPlane).filter(|n| !gone.contains(&&n.name)).collect();
-    let never = inventory.kubernetes.source == SoftwareSource::None;
-    if planes.is_empty() || gone.is_empty() || never {
-        return Vec::new();
-    }
-    let stays = |why: String| {
-        let names: Vec<&str> = gone.iter().map(|n| n.as_str()).collect();
-        let problem = Problem::new("the cluster was not told that nodes have left it");
-        let hint = format!("`kubectl delete node {}`", names.join(" "));
-        problem.at("cluster").because(why).left("the nodes are reset").hint(hint)
-    };
-    let access = pipeline::material(loaded, PkiUse::ReadOnly)
-        .ok()
-        .and_then(|material| objects::access(inventory, &material));
-    let Some(access) = access else {
-        return vec![stays("the key store has no certificate for it".into())];
-    };
-    let mut last = String::new();
-    for plane in planes {
-        let mut session = match dialer.connect(&inventory.ssh.for_node(plane)) {
-            Ok(session) => session,
-            Err(e) => {
-                last = format!("{}: {}", plane.name, chain(&e));
-                continue;
-            }
-        };
-        let mut ask = |node: &NodeName| {
-            let path = format!("/api/v1/nodes/{node}");
-            access.ask(session.as_mut(), plane.internal_ip(), "DELETE", &path, None).and_then(|a| {
-                // 404: it never was part of it.
-                if matches!(a.status, 200 | 202 | 404) { Ok(()) } else { Err(a.status.to_string()) }
-            })
-        };
-        match gone.iter().try_for_each(|node| ask(node)) {
-            Ok(()) => return Vec::new(),
-            Err(why) => last = format!("{}: {why}", plane.name),
-        }
-    }
-    vec![stays(last)]
 }
 
 /// Control planes and etcd members only all at once.

@@ -33,6 +33,8 @@ pub(crate) struct Asked {
     pub connection: usize,
     /// Method and path with its query.
     pub line: String,
+    /// The JSON that came with it, or null.
+    pub body: Value,
 }
 
 /// The server, and whom it takes for the administrator.
@@ -112,6 +114,11 @@ impl FakeApi {
     pub(crate) fn node(&self) -> impl Transport + use<> {
         Beside(self.port)
     }
+
+    /// The lines of all requests so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|a| a.line.clone()).collect()
+    }
 }
 
 fn read(stream: &mut impl BufRead, connection: usize) -> Option<Asked> {
@@ -124,8 +131,11 @@ fn read(stream: &mut impl BufRead, connection: usize) -> Option<Asked> {
         }
         lines.push(line.trim_end().to_owned());
     }
+    let length = lines.iter().find_map(|l| l.strip_prefix("Content-Length: "))?;
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).ok()?;
     let line = lines[0].trim_end_matches(" HTTP/1.1").to_owned();
-    Some(Asked { connection, line })
+    Some(Asked { connection, line, body: serde_json::from_slice(&body).unwrap_or_default() })
 }
 
 /// A node on which every address is the fake's.
