@@ -302,6 +302,32 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     c.ends(0, &["verify"]);
     say(began, "two nodes have rebooted; the plan is empty and verify holds");
 
+    // Another setting of the API server and of the kubelets, on a cluster that runs.
+    let inventory = std::fs::read_to_string(c.dir.join("inventory.yaml")).unwrap();
+    let other = inventory.replace("hardening:\n", "audit: { max_age_days: 60 }\nhardening:\n");
+    let other =
+        other.replace("hardening:\n", "hardening:\n  controls: { kubelet-pod-pids-limit: off }\n");
+    assert_ne!(inventory, other);
+    std::fs::write(c.dir.join("inventory.yaml"), other).unwrap();
+    c.ends(0, &["apply", "--yes"]);
+    let cluster =
+        c.kubectl("cp2", "-n kube-system get configmap kubeadm-config kubelet-config -o yaml");
+    let argv = c.inside("cp3", "tr '\\0' '\\n' </proc/$(pidof kube-apiserver)/cmdline");
+    assert!(text(&argv).contains("--audit-log-maxage=60"), "{}", text(&argv));
+    // The next join and the next upgrade go by what the cluster keeps.
+    assert!(text(&cluster).contains("value: \"60\""), "{}", text(&cluster));
+    for node in ["cp1", "w1"] {
+        let limit = c.inside(node, "grep podPidsLimit /var/lib/kubelet/config.yaml");
+        assert!(text(&limit).contains("podPidsLimit: -1"), "{node}: {}", text(&limit));
+    }
+    c.until("all nodes to be Ready with the new settings", 120, || c.all_ready("cp1", 5));
+    c.ends(0, &["plan", "--exit-code"]);
+    c.ends(0, &["verify"]);
+    std::fs::write(c.dir.join("inventory.yaml"), inventory).unwrap();
+    c.ends(0, &["apply", "--yes"]);
+    c.ends(0, &["plan", "--exit-code"]);
+    say(began, "settings were changed on the running cluster, and changed back");
+
     // One worker back to what it was, and once more into the cluster.
     let output = kubastion(&c.dir, &["reset", "--nodes", "cp1", "--yes"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));

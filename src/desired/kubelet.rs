@@ -11,7 +11,8 @@ use crate::inventory::IpNetText;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::kubernetes::{
-    CgroupDriver, Family, JoinKind, KubeadmJoin, Kubelet, KubeletDropIn, KubeletPatch,
+    CgroupDriver, Family, JoinKind, KubeadmJoin, KubeadmKubelet, Kubelet, KubeletDropIn,
+    KubeletPatch,
 };
 
 /// Controls of the KubeletConfiguration.
@@ -68,9 +69,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
         let minor = context.minor();
         let init = kubeadm::init(context);
+        let cluster = KubeadmKubelet {
+            kubernetes_version: Text::of(format!("v{}", context.inventory.cluster.kubernetes)),
+            no_certificates: Text::of(format!("{STAGED}/none")),
+        };
         let documents = [
             text(&path, minor, &init)?,
-            text(&path, minor, &kubeadm::cluster(context))?,
+            text(&path, minor, &cluster)?,
             text(&path, minor, &config(context, source.facts))?,
         ];
         Ok(Content::Text(documents.join("---\n")))

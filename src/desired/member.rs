@@ -31,6 +31,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
     let mut watches = vec![
         DROP_IN.to_owned(),
+        "/etc/kubernetes/kubelet.conf".to_owned(),
         format!("{STAGED}/kubeadm-kubelet.yaml"),
         format!("{PATCHES}/kubeletconfiguration0+json.yaml"),
     ];

@@ -202,6 +202,8 @@ pub enum Way {
     Init,
     /// `kubeadm join`, as the file for it says.
     Join,
+    /// It is part of one: its components get the configuration that is staged now.
+    Configure,
 }
 
 /// Owner, group and mode of a path.

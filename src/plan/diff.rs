@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction};
 use crate::desired::watch::ancestors;
 use crate::desired::{
-    Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, hex,
+    Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, Way, hex,
 };
 use crate::facts::{FileFacts, NodeFacts, OsFamily};
 
@@ -26,6 +26,9 @@ pub const GUARD_UNIT: &str = "kubastion-guard.service";
 
 /// Name of the mark of a node that is part of the cluster, among those of units.
 pub const MEMBER_MARK: &str = "kubernetes";
+
+/// What a kubelet that is part of a cluster runs by.
+const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
 /// Something that should be done and cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -167,14 +170,19 @@ fn add(
         }
         ItemKind::Member { way, watches } => {
             let mark = config_digest(watches, contents);
-            let why = match facts.unit_marks.get(MEMBER_MARK) {
-                Some(found) if *found == mark => None,
-                Some(_) => Some("runs with an older configuration"),
-                None => Some("is not part of the cluster"),
+            let found = facts.unit_marks.get(MEMBER_MARK);
+            // One that somebody else's kubeadm made a member has no mark.
+            let configured =
+                matches!(facts.files.get(KUBELET_CONFIG), Some(FileFacts::File { .. }));
+            let (way, why) = match found {
+                Some(found) if *found == mark => return Ok(()),
+                Some(_) => (Way::Configure, "runs with an older configuration"),
+                None if configured => {
+                    (Way::Configure, "runs with a configuration that is not ours")
+                }
+                None => (*way, "is not part of the cluster"),
             };
-            if let Some(why) = why {
-                pending.member.push(action(Step::Member { way: *way, mark }, why.into()));
-            }
+            pending.member.push(action(Step::Member { way, mark }, why.into()));
         }
         ItemKind::Permissions { path, access } => {
             let why = match facts.files.get(path) {
@@ -510,4 +518,38 @@ fn merge_packages(packages: Vec<Action>) -> Vec<Action> {
         }
     }
     merged.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is to be done with a node that runs with this mark, and has this kubelet configuration.
+    fn way(mark: Option<&str>, configured: bool) -> Option<Way> {
+        let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+        facts.unit_marks.extend(mark.map(|m| (MEMBER_MARK.to_owned(), m.to_owned())));
+        let (mode, owner, group) = (0o600, "root".to_owned(), "root".to_owned());
+        let file = FileFacts::File { mode, owner, group, size: 0, sha256: String::new() };
+        let found = if configured { file } else { FileFacts::Absent };
+        facts.files.insert(KUBELET_CONFIG.to_owned(), found);
+        let kind = ItemKind::Member { way: Way::Join, watches: Vec::new() };
+        let item = Item { phase: Phase::Kubernetes, controls: Vec::new(), kind };
+        let mut pending = Pending::default();
+        add(&mut pending, &item, &facts, &BTreeMap::new()).unwrap();
+        match pending.member.as_slice() {
+            [] => None,
+            [Action { step: Step::Member { way, .. }, .. }] => Some(*way),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_member_is_configured_and_never_joined_again() {
+        let current = config_digest(&[], &BTreeMap::new());
+        assert_eq!(way(None, false), Some(Way::Join));
+        assert_eq!(way(None, true), Some(Way::Configure), "somebody else's member");
+        assert_eq!(way(Some("older"), true), Some(Way::Configure));
+        assert_eq!(way(Some("older"), false), Some(Way::Configure));
+        assert_eq!(way(Some(&current), true), None);
+    }
 }

@@ -362,6 +362,7 @@ impl Step {
                 let way = match way {
                     Way::Init => "init",
                     Way::Join => "join",
+                    Way::Configure => "configure",
                 };
                 format!("member|{way}|{}", word(mark)?)
             }
@@ -436,6 +437,9 @@ impl fmt::Display for Step {
             }
             Step::Member { way: Way::Init, .. } => f.write_str("start the cluster (kubeadm init)"),
             Step::Member { way: Way::Join, .. } => f.write_str("join the cluster (kubeadm join)"),
+            Step::Member { way: Way::Configure, .. } => {
+                f.write_str("configure its Kubernetes components anew (kubeadm init phase)")
+            }
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
                 write!(f, "arm: goes back by itself unless confirmed within {within_s} s")

@@ -21,6 +21,15 @@ pub(super) const STAGED_FILES: [&str; 4] = [
 pub(super) const APISERVER_PATCH: &str =
     "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml";
 
+/// The file with which kubeadm configures the kubelet of a member.
+const FOR_KUBELET: &str = "kubeadm-kubelet.yaml";
+
+const CLUSTER: &str = "ClusterConfiguration";
+
+fn kind(document: &Value) -> &str {
+    document.get("kind").and_then(Value::as_str).unwrap_or_default()
+}
+
 /// What is staged.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Staged {
@@ -45,6 +54,10 @@ impl Staged {
             }
             for document in serde_yaml::Deserializer::from_str(text) {
                 let Ok(value) = <Value as serde::Deserialize>::deserialize(document) else { break };
+                // The file for a kubelet says nothing of the control plane.
+                if name == FOR_KUBELET && kind(&value) == CLUSTER {
+                    continue;
+                }
                 staged.take(value);
             }
         }
@@ -57,8 +70,7 @@ impl Staged {
     }
 
     fn take(&mut self, document: Value) {
-        let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
-        if kind == "ClusterConfiguration" {
+        if kind(&document) == CLUSTER {
             for (daemon, key) in [
                 (Daemon::Apiserver, "apiServer"),
                 (Daemon::ControllerManager, "controllerManager"),
@@ -87,7 +99,7 @@ impl Staged {
             }
         }
         for config in [Config::Kubelet, Config::KubeProxy] {
-            if kind == config.kind() {
+            if kind(&document) == config.kind() {
                 self.documents.insert(config.kind(), document);
                 return;
             }

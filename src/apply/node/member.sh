@@ -29,7 +29,10 @@ become_member() { # way mark
                 --skip-certificate-key-print
             ;;
         join) run_kubeadm join --config "$staged/kubeadm-join.yaml" ;;
-        *) return 1 ;;
+        *)
+            echo "the node was part of the cluster when this was planned, and is not any more"
+            return 1
+            ;;
         esac || return 1
     fi
     # Add-ons such as a CNI; a node that joins finds them in the cluster.
@@ -69,29 +72,62 @@ run_kubeadm() {
 configure_member() {
     if control_plane; then
         run_kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" || return 1
-        api_answers 180 || {
+        components_answer 180 || {
             component_logs
             return 1
         }
+        tell_cluster || return 1
     fi
     if [ -e "$staged/kubeadm-kubelet.yaml" ]; then
         run_kubeadm init phase kubelet-start --config "$staged/kubeadm-kubelet.yaml" || return 1
     fi
 }
 
-# The API server of this node, asked with the administrator's certificate.
-api_answers() { # seconds
+# What the cluster keeps of kubeadm's configuration: the next join or upgrade goes by it, and kube-proxy
+# runs by it. A cluster without kube-proxy gets none.
+tell_cluster() {
+    run_kubeadm init phase upload-config all --config "$staged/kubeadm-init.yaml" || return 1
+    proxy='kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s -n kube-system'
+    $proxy get daemonset kube-proxy >/dev/null 2>&1 || return 0
+    was=$($proxy get configmap kube-proxy -o 'jsonpath={.data}')
+    run_kubeadm init phase addon kube-proxy --config "$staged/kubeadm-init.yaml" || return 1
+    # Its pods read the configuration once.
+    [ "$was" = "$($proxy get configmap kube-proxy -o 'jsonpath={.data}')" ] ||
+        $proxy rollout restart daemonset kube-proxy >/dev/null
+}
+
+# The components of this node, each by its own port: the endpoint may be answered by another node.
+# Health is told to everybody on the loopback address (`--authorization-always-allow-paths`).
+components_answer() { # seconds
     end=$(($(cut -d. -f1 /proc/uptime) + $1))
     # The kubelet takes a moment to see that a manifest has changed.
     sleep 3
-    until kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 5s \
-        get --raw /readyz >/dev/null 2>&1; do
-        [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
-            echo "the API server of this node did not get ready within $1 s"
-            return 1
-        }
-        sleep 1
+    own=$(sed -n 's/^ *server: *"\{0,1\}\([^"]*\)"\{0,1\} *$/\1/p' /etc/kubernetes/controller-manager.conf)
+    for component in "kube-apiserver $own/readyz" kube-controller-manager\ https://127.0.0.1:10257/healthz \
+        kube-scheduler\ https://127.0.0.1:10259/healthz; do
+        until component_answers "${component#* }"; do
+            [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
+                echo "${component%% *} of this node did not answer ${component#* } within $1 s"
+                return 1
+            }
+            sleep 1
+        done
     done
+}
+
+component_answers() { # URL
+    server=${1%/*}
+    client=/etc/kubernetes/pki/apiserver-kubelet-client
+    case $server in
+    # A certificate of any kind: without one, kubectl asks for a name and a password. A server that is
+    # not who it says learns nothing from it.
+    https://127.*) set -- "$1" --kubeconfig /dev/null --insecure-skip-tls-verify \
+        --client-certificate "$client.crt" --client-key "$client.key" ;;
+    *) set -- "$1" --kubeconfig /etc/kubernetes/admin.conf ;;
+    esac
+    path=/${1##*/}
+    shift
+    kubectl "$@" --server "$server" --request-timeout 5s get --raw "$path" >/dev/null 2>&1
 }
 
 # The last words of everything that may be the cause.

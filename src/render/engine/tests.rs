@@ -85,6 +85,7 @@ fn every_input_names_its_row_and_every_row_its_input() {
         pair::<kubernetes::KubeadmCluster>(),
         pair::<kubernetes::KubeadmInit>(),
         pair::<kubernetes::KubeadmJoin>(),
+        pair::<kubernetes::KubeadmKubelet>(),
         pair::<kubernetes::Kubelet>(),
         pair::<kubernetes::KubeletDropIn>(),
         pair::<kubernetes::KubeletPatch>(),

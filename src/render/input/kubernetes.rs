@@ -38,6 +38,17 @@ pub struct KubeadmJoin {
 }
 input!(KubeadmJoin, "kubeadm/join.yaml");
 
+/// As much of kubeadm's ClusterConfiguration as the kubelet of a member needs: what the control plane
+/// is started with is no business of it, and a change there no reason to restart it.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubeadmKubelet {
+    /// With the leading `v`.
+    pub kubernetes_version: Text,
+    /// A directory that is not there.
+    pub no_certificates: Text,
+}
+input!(KubeadmKubelet, "kubeadm/kubelet.yaml");
+
 /// What a node joins as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
