@@ -236,6 +236,10 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
         text(&c.kubectl(one, "create namespace without-it")).contains("created")
     });
     let dns = "-n kube-system get pods -l k8s-app=kube-dns --no-headers";
+    // Until then, the scheduler may put a pod where nobody will ever start it.
+    c.until("the cluster to believe that it is away", 90, || {
+        text(&c.kubectl(other, &format!("get node {gone} --no-headers"))).contains("NotReady")
+    });
     // Each API server notices for itself.
     c.until("every API server to take a change without it", 90, || {
         let args = "-n kube-system delete pods -l k8s-app=kube-dns --wait=false";
@@ -323,10 +327,7 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     c.until("all nodes to be Ready with the new settings", 120, || c.all_ready("cp1", 5));
     c.ends(0, &["plan", "--exit-code"]);
     c.ends(0, &["verify"]);
-    std::fs::write(c.dir.join("inventory.yaml"), inventory).unwrap();
-    c.ends(0, &["apply", "--yes"]);
-    c.ends(0, &["plan", "--exit-code"]);
-    say(began, "settings were changed on the running cluster, and changed back");
+    say(began, "settings were changed on the running cluster");
 
     // One worker back to what it was, and once more into the cluster.
     let output = kubastion(&c.dir, &["reset", "--nodes", "cp1", "--yes"]).output().unwrap();
