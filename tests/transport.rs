@@ -362,6 +362,34 @@ fn hostile_answers_are_errors() {
 }
 
 #[test]
+fn a_program_that_ends_early_is_believed_at_once() {
+    let Some(node) = borrow("a_program_that_ends_early", "w1") else { return };
+    let mut session = node.connect();
+    let began = std::time::Instant::now();
+    // Far more than the window of a channel takes.
+    let request = Request {
+        script: "head -c 3000000 >/dev/null; echo enough; exit 3",
+        input: &mut std::io::repeat(b'x').take(256 << 20),
+        deadline: Duration::from_secs(120),
+        max_output: 1024,
+    };
+    let output = session.run(request, &mut |_| {}).unwrap();
+    assert_eq!((output.status, &output.stdout[..]), (3, &b"enough\n"[..]));
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(run(session.as_mut(), "echo on"), "on\n", "the connection goes on");
+    // And all of it arrives where it is wanted.
+    let request = Request {
+        script: "sha256sum",
+        input: &mut std::io::repeat(b'x').take(64 << 20),
+        deadline: Duration::from_secs(120),
+        max_output: 1024,
+    };
+    let sum = session.run(request, &mut |_| {}).unwrap();
+    let wanted = node.sh("head -c 67108864 /dev/zero | tr '\\000' x | sha256sum");
+    assert_eq!(String::from_utf8_lossy(&sum.stdout), wanted);
+}
+
+#[test]
 fn an_answer_that_never_ends_meets_its_deadline() {
     let Some(node) = borrow("never_ending", "w1") else { return };
     for body in ["sleep 600", "while :; do echo; sleep 0.05; done"] {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
 use ssh2::{MethodType, Session};
 
 use super::host_key::{self, Policy, Refusal};
@@ -136,8 +137,8 @@ enum Until {
 pub(super) struct Reached {
     /// The session, in blocking mode.
     pub(super) session: Session,
-    /// A duplicate of the socket under the session, for a relay to wait on.
-    socket: OwnedFd,
+    /// A duplicate of the socket under the session, to wait on.
+    pub(super) socket: OwnedFd,
     /// Of the jump hosts on the way; they end when their sockets close.
     pub(super) relays: Vec<relay::Relay>,
     /// The SHA-256 fingerprint of the host key that was accepted.
@@ -247,6 +248,7 @@ fn connect_tcp(hop: &Hop<'_>, deadline: Instant) -> Result<TcpStream, TransportE
         match TcpStream::connect_timeout(&socket_address, left) {
             Ok(stream) => {
                 stream.set_nodelay(true).map_err(fail)?;
+                notice_death(&stream).map_err(|e| fail(e.into()))?;
                 return Ok(stream);
             }
             Err(e) => last = e,
@@ -254,6 +256,22 @@ fn connect_tcp(hop: &Hop<'_>, deadline: Instant) -> Result<TcpStream, TransportE
     }
     Err(fail(last))
 }
+
+/// A machine that loses its power says no goodbye. Without this, whoever waits for the end of a long
+/// step there would wait until that step's deadline, a quarter of an hour. Behind a jump host it is the
+/// jump host that is watched.
+fn notice_death(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, QUIET)?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5))?;
+    // Also says when keepalive gives up, and counts what a node that is merely slow does not take.
+    sockopt::set_tcp_user_timeout(stream, DEAD_MS)
+}
+
+/// How long a connection is quiet before the other side is asked whether it is there (tcp(7)).
+const QUIET: Duration = Duration::from_secs(15);
+/// How long nothing may be acknowledged, in milliseconds.
+const DEAD_MS: u32 = 60_000;
 
 fn handshake(
     socket: OwnedFd,

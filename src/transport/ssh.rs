@@ -7,9 +7,11 @@
 //! writes, so that files travel as one tar stream on a program's standard input.
 
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use ssh2::{ErrorCode, ExtendedData, Session};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ssh2::{BlockDirections, ErrorCode, ExtendedData, Session};
 
 use super::reach::{self, Reached};
 use super::{
@@ -40,6 +42,7 @@ pub struct SshSession {
     credentials: Credentials,
     host_key: String,
     rounds: Rounds,
+    socket: OwnedFd,
     // Relay threads of jump hosts end when their sockets close, which dropping the session does.
     _relays: Vec<relay::Relay>,
 }
@@ -50,7 +53,7 @@ impl SshSession {
     /// # Errors
     /// See [`TransportError`]. Nothing but the key exchange is sent to a host whose key is not trusted.
     pub fn connect(target: &SshTarget, credentials: &Credentials) -> Result<Self, TransportError> {
-        let Reached { session, relays, host_key, .. } = reach::log_in(target)?;
+        let Reached { session, socket, relays, host_key } = reach::log_in(target)?;
         Ok(Self {
             session,
             address: address(target.host.as_str(), target.port),
@@ -59,6 +62,7 @@ impl SshSession {
             credentials: credentials.clone(),
             host_key,
             rounds: Rounds::default(),
+            socket,
             _relays: relays,
         })
     }
@@ -71,6 +75,52 @@ impl SshSession {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.session.set_timeout(ms);
+        Ok(())
+    }
+
+    /// Sends all of it, as long as the program at the other end runs. In blocking mode libssh2 would wait
+    /// until the deadline for room in a window that nobody opens any more.
+    fn send(&self, channel: &mut ssh2::Channel, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        self.session.set_blocking(false);
+        let sent = self.send_while_it_runs(channel, bytes, deadline);
+        self.session.set_blocking(true);
+        sent
+    }
+
+    fn send_while_it_runs(
+        &self,
+        channel: &mut ssh2::Channel,
+        mut bytes: &[u8],
+        deadline: Instant,
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match channel.write(bytes) {
+                Ok(n) if n > 0 => {
+                    bytes = &bytes[n..];
+                    continue;
+                }
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+            // Only says so in this mode; what the program has written stays to be read.
+            if channel.wait_eof().is_ok() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let events = match self.session.block_directions() {
+                BlockDirections::Outbound => PollFlags::OUT,
+                BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
+                BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
+            };
+            let most = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+            match poll(&mut [PollFd::new(&self.socket, events)], Some(&most)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
         Ok(())
     }
 
@@ -177,8 +227,7 @@ impl Transport for SshSession {
                 if n == 0 {
                     break;
                 }
-                self.set_deadline(deadline)?;
-                channel.write_all(&buffer[..n])?;
+                self.send(&mut channel, &buffer[..n], deadline)?;
                 sent += n as u64;
             }
             self.set_deadline(deadline)?;
