@@ -170,7 +170,9 @@ impl BundleError {
         Self { subject: subject.to_owned(), faults, state: None }
     }
 
-    pub(super) fn left(mut self, state: &'static str) -> Self {
+    /// Says in which state things were left.
+    #[must_use]
+    pub fn left(mut self, state: &'static str) -> Self {
         self.state = Some(state);
         self
     }

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::fault::{BundleError, Fault};
+use super::image::{self, Image, ImageError};
 use super::model::{
     FILES, FORMAT, File, FilePath, Kind, MANIFEST, MAX_MANIFEST, Manifest, Mode, SIGNATURE,
     Sha256Hex, in_bundle,
@@ -110,6 +111,21 @@ impl Bundle {
         } else {
             Err(BundleError::new(&self.dir, faults))
         }
+    }
+
+    /// As [`Bundle::verify_all`], only files with these digests.
+    ///
+    /// # Errors
+    /// Every one of them that is not what the manifest says.
+    pub fn verify_some(
+        &self,
+        digests: &BTreeSet<&str>,
+        sink: &dyn Sink,
+    ) -> Result<(), BundleError> {
+        let chosen = |f: &&File| digests.contains(f.sha256.as_str());
+        let files: Vec<File> = self.manifest.files.iter().filter(chosen).cloned().collect();
+        let faults = read_all(&self.dir, &files, sink);
+        if faults.is_empty() { Ok(()) } else { Err(BundleError::new(&self.dir, faults)) }
     }
 
     /// Where the bundle lies.
@@ -413,11 +429,13 @@ fn read_one(
     buffer: &mut [u8],
     advance: impl Fn(u64),
 ) -> Result<(), Fault> {
-    let mut reader = VerifiedReader::open(dir, file)?;
+    let mut reader = Counted { reader: VerifiedReader::open(dir, file)?, advance };
+    // What an archive says it holds is looked at in the same go, and believed only after its end.
+    let images = (file.kind == Kind::Image).then(|| image::inspect(&mut reader));
     loop {
         match reader.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => advance(count as u64),
+            Ok(0) => break,
+            Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                 return Err(Fault::entry(in_bundle(&file.path), "is not what was signed")
@@ -425,5 +443,46 @@ fn read_one(
             }
             Err(e) => return Err(Fault::io("read", &dir.join(in_bundle(&file.path)))(e)),
         }
+    }
+    images.map_or(Ok(()), |images| holds_its_images(file, images))
+}
+
+/// Whether an archive holds what the manifest says: signed or not, a kubelet that looks for an image
+/// that is not there would wait for it without an end.
+fn holds_its_images(file: &File, found: Result<Vec<Image>, ImageError>) -> Result<(), Fault> {
+    let place = in_bundle(&file.path);
+    let found = found.map_err(|e| {
+        let why = std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source());
+        let why: Vec<String> = why.map(ToString::to_string).collect();
+        Fault::entry(&place, "cannot be used").why(why.join(": "))
+    })?;
+    let missing: Vec<&str> = file
+        .images
+        .iter()
+        .filter(|wanted| !found.iter().any(|i| i.reference == **wanted))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let held: Vec<String> = found.into_iter().map(|i| i.reference).collect();
+    Err(Fault::entry(place, "holds other images than the manifest says").why(format!(
+        "{} instead of {}",
+        held.join(", "),
+        missing.join(", ")
+    )))
+}
+
+/// Says how much was read.
+struct Counted<R, F> {
+    reader: R,
+    advance: F,
+}
+
+impl<R: Read, F: Fn(u64)> Read for Counted<R, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        (self.advance)(count as u64);
+        Ok(count)
     }
 }

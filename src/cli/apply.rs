@@ -1,5 +1,6 @@
 //! `kubastion apply`: carries a plan out.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use super::pipeline::{self, Fleet, PkiUse, Reach};
 use super::run::Stop;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunLock};
 use crate::apply::{Controls, execute};
+use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::desired::Phase;
 use crate::error::Problem;
@@ -103,13 +105,13 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         }
     }
 
+    if let Some(bundle) = &bundle {
+        intact(bundle, &plan, global.format)?;
+    }
     let journal =
         Journal::begin_locked(lock, base, "apply", Some(&plan.id), &plan.cluster, Clock::System)
             .map_err(record_stop)?;
-    let monitor = match global.format {
-        Format::Text => Monitor::for_people(),
-        Format::Json => Monitor::for_machines(),
-    };
+    let monitor = monitor(global.format);
     let etcd = pipeline::etcd_access(inventory, &material);
     let mut controls = Controls {
         plan: &plan,
@@ -169,7 +171,29 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         record.map_err(record_stop)?;
     }
     drop(monitor);
+    problems.extend(runs::problems(&outcomes));
     finish(global, &journal, &outcomes, problems)
+}
+
+fn monitor(format: Format) -> Monitor {
+    match format {
+        Format::Text => Monitor::for_people(),
+        Format::Json => Monitor::for_machines(),
+    }
+}
+
+/// Reads what the plan sends from the bundle: a file that is not what was signed is found before
+/// anything is sent to anybody. It is compared again as it is sent.
+fn intact(bundle: &Bundle, plan: &Plan, format: Format) -> Result<(), Stop> {
+    let digests: BTreeSet<&str> =
+        plan.nodes.values().flat_map(|n| n.blobs()).map(|b| b.sha256.as_str()).collect();
+    if digests.is_empty() {
+        return Ok(());
+    }
+    bundle.verify_some(&digests, &monitor(format)).map_err(|e| Stop {
+        exit: Exit::InvalidInput,
+        problems: e.left("nothing was sent to a node, and nothing was changed").problems(),
+    })
 }
 
 /// Reports the outcomes and ends the record.

@@ -49,6 +49,29 @@ pub struct NodePlan {
     pub notes: Vec<String>,
 }
 
+impl NodePlan {
+    /// Takes a phase out, and says whether it was there.
+    pub fn remove(&mut self, phase: Phase) -> bool {
+        let before = self.transactions.len();
+        self.transactions.retain(|t| t.phase != phase);
+        self.transactions.len() < before
+    }
+
+    /// The files of a bundle that are sent to the node, by digest.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        self.transactions.iter().flat_map(|t| &t.steps).filter_map(|a| match &a.step {
+            Step::Program { blob, .. } | Step::Images { archive: blob, .. } => Some(blob),
+            _ => None,
+        })
+    }
+
+    /// Whether it starts the cluster.
+    pub fn founds(&self) -> bool {
+        let mut steps = self.transactions.iter().flat_map(|t| &t.steps);
+        steps.any(|a| matches!(a.step, Step::Member { way: Way::Init, .. }))
+    }
+}
+
 /// Steps that succeed or are undone together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

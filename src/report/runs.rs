@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::apply::record::{Outcome, Outcomes, RunRecord};
+use crate::error::Problem;
 
 /// One line a run, newest last, with its nodes that are not as wanted.
 pub fn list(runs: &[RunRecord]) -> String {
@@ -54,10 +55,67 @@ pub fn outcome(outcomes: &Outcomes) -> String {
     let mut out = String::new();
     for (node, phases) in outcomes {
         let parts: Vec<String> =
-            phases.iter().map(|(p, o)| format!("{} {}", p.name(), words(o))).collect();
+            phases.iter().map(|(p, o)| format!("{} {}", p.name(), first_line(&words(o)))).collect();
         let _ = writeln!(out, "{node}: {}", parts.join("; "));
     }
     out
+}
+
+/// The last words of a component stand with the problem, not in a list.
+fn first_line(words: &str) -> String {
+    match words.split_once('\n') {
+        Some((first, _)) => format!("{first} ...)"),
+        None => words.to_owned(),
+    }
+}
+
+/// What did not come out as wanted, in which state that left the nodes, and how to go on: the first
+/// phase of each node, since the later ones only follow.
+pub fn problems(outcomes: &Outcomes) -> Vec<Problem> {
+    let again = "mend the cause, and run `kubastion apply` again: what is done stays done";
+    let mut problems = Vec::new();
+    for (node, phases) in outcomes {
+        // One that was left out says only that another one failed, which is said of that one.
+        let failed = |o: &Outcome| !o.is_good() && !matches!(o, Outcome::Skipped { .. });
+        let Some((phase, outcome)) = phases.iter().find(|(_, o)| failed(o)) else { continue };
+        let phase = phase.name();
+        let (what, why, state, hint) = match outcome {
+            Outcome::Committed | Outcome::Skipped { .. } => continue,
+            Outcome::Reverted { why } => (
+                format!("{phase} failed"),
+                why,
+                format!("{phase} is undone on it; what was done before stays"),
+                again,
+            ),
+            Outcome::Refused { why } => (
+                format!("{phase} was not begun"),
+                why,
+                "nothing was changed by it".to_owned(),
+                again,
+            ),
+            Outcome::Unreachable { why } => (
+                format!("{phase} was not begun: the node cannot be reached"),
+                why,
+                "nothing was changed by it".to_owned(),
+                "when the node is back, run `kubastion apply` again",
+            ),
+            Outcome::Unready { why } => (
+                format!("{phase} is done, and the node is not ready"),
+                why,
+                "its part of the plan is done".to_owned(),
+                "`kubastion verify` looks again; the log of its kubelet says more",
+            ),
+            Outcome::Incomplete { why } => (
+                format!("{phase} was cut off"),
+                why,
+                "neither as before nor as planned, or not known".to_owned(),
+                "when the node is back, `kubastion apply` first takes back what was left open, and goes on",
+            ),
+        };
+        let problem = Problem::new(what).at(node.to_string()).because(why.clone());
+        problems.push(problem.left(state).hint(hint));
+    }
+    problems
 }
 
 fn words(o: &Outcome) -> String {
