@@ -173,7 +173,8 @@ fn plan_with_sessions(
                 .unwrap();
         (node.name.clone(), pipeline::Seen { session, facts })
     });
-    let fleet = pipeline::Fleet { seen: seen.into_iter().collect(), lost: Default::default() };
+    let (seen, lost) = (seen.into_iter().collect(), Default::default());
+    let fleet = pipeline::Fleet { seen, lost, bare: Default::default() };
     let mut desired = DesiredState { nodes: Default::default() };
     let mut plans = std::collections::BTreeMap::new();
     for (name, seen) in &fleet.seen {

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::desired::{DesiredState, Phase};
 use crate::event::{Event, Sink};
 use crate::inventory::{Inventory, Node, NodeName};
-use crate::plan::{Gate, Plan, Stage, Step, Transaction};
+use crate::plan::{Gate, NodePlan, Plan, Stage, Step, Transaction};
 use crate::transport::{Dialer, Transport, fleet};
 
 /// How long a node that has joined may take to be Ready.
@@ -89,6 +89,13 @@ pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordE
                     stop_serial = Some(why.clone());
                 }
                 out.insert(name, why);
+            }
+            // Without it there is nothing to join, and every node would find that out after minutes.
+            let founder = group.iter().find(|n| c.plan.nodes.get(*n).is_some_and(NodePlan::founds));
+            if stage.phase == Phase::Kubernetes
+                && let Some(name) = founder.filter(|n| out.contains_key(*n))
+            {
+                stop_all = Some(format!("{name} did not start the cluster"));
             }
         }
     }
@@ -334,9 +341,11 @@ mod tests {
     use super::*;
     use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
     use crate::desired::NodeDesired;
+    use crate::desired::Way as Join;
     use crate::event::Silent;
     use crate::inventory::{Role, testing};
-    use crate::plan::{Action, NodePlan};
+    use crate::plan::Action;
+    use crate::plan::order::{EtcdState, stages};
     use crate::transport::{Output, Request, Rounds, Stream, TransportError};
 
     /// Nodes that answer as `txn.sh` does; `slow` is done only once `fast` was confirmed.
@@ -450,5 +459,67 @@ mod tests {
         )
         .unwrap();
         assert!(outcomes.values().all(|p| p[&Phase::Host] == Outcome::Committed), "{outcomes:?}");
+    }
+
+    #[test]
+    fn nobody_joins_a_cluster_that_was_not_started() {
+        let nodes = [("a", Role::ControlPlane), ("b", Role::ControlPlane), ("w", Role::Worker)];
+        let inventory = testing::of_nodes(nodes);
+        /// The first node's machine is gone; nobody else is to be asked for anything.
+        struct Gone;
+        impl Dialer for Gone {
+            fn connect(
+                &self,
+                target: &crate::inventory::SshTarget,
+            ) -> Result<Box<dyn Transport>, TransportError> {
+                assert_eq!(target.host.to_string(), "10.0.0.1");
+                let source = std::io::ErrorKind::TimedOut.into();
+                Err(TransportError::Connect { address: "10.0.0.1:22".into(), source })
+            }
+        }
+        let plan_of = |way| {
+            let step = Step::Member { way, mark: String::new() };
+            let action = Action { step, controls: BTreeSet::new(), why: String::new() };
+            let transaction = Transaction {
+                phase: Phase::Kubernetes,
+                confirm_within_s: None,
+                steps: vec![action],
+                expect: BTreeMap::new(),
+            };
+            NodePlan { transactions: vec![transaction], ..NodePlan::default() }
+        };
+        let name = |n: &str| n.parse::<NodeName>().unwrap();
+        let plans: BTreeMap<NodeName, NodePlan> =
+            [("a", Join::Init), ("b", Join::Join), ("w", Join::Join)]
+                .map(|(n, way)| (name(n), plan_of(way)))
+                .into();
+        let stages = stages(&inventory, &plans, EtcdState::Running);
+        let plan = Plan::new("c".into(), String::new(), plans, stages);
+        let empty = || NodeDesired { items: vec![], notes: vec![] };
+        let nodes = inventory.nodes.iter().map(|n| (n.name.clone(), empty())).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+        let outcomes = execute(
+            &Controls {
+                plan: &plan,
+                desired: &DesiredState { nodes },
+                inventory: &inventory,
+                dialer: &Gone,
+                etcd: None,
+                api: None,
+                bundle: None,
+                sink: &Silent,
+                journal: &journal,
+                clock: Clock::System,
+            },
+            Sessions::new(),
+        )
+        .unwrap();
+        let of = |n: &str| &outcomes[&name(n)][&Phase::Kubernetes];
+        assert!(matches!(of("a"), Outcome::Unreachable { .. }), "{outcomes:?}");
+        for joining in ["b", "w"] {
+            let wanted = Outcome::Skipped { why: "a did not start the cluster".into() };
+            assert_eq!(*of(joining), wanted);
+        }
     }
 }

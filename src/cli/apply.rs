@@ -130,6 +130,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         // What packages bring along (users, units, default files) is seen only once they are there:
         // they are a run of their own, and the rest is planned from what it finds then.
         let first = only_packages(&plan);
+        let bare = std::mem::take(&mut fleet.bare);
         let mut outcomes = execute(&Controls { plan: &first, ..controls }, fleet.into_sessions())
             .map_err(record_stop)?;
         let good: Vec<_> = nodes
@@ -139,6 +140,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             .filter(|n| plan.nodes.contains_key(&n.name))
             .collect();
         let mut again = pipeline::look(inventory, &good, &dialer);
+        again.bare.extend(bare);
         let (rest, desired) = pipeline::plan(&loaded, &mut again, &material);
         problems.extend(again.lost.values().cloned());
         controls.plan = &rest;

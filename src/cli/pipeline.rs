@@ -58,6 +58,8 @@ pub struct Fleet {
     pub seen: BTreeMap<NodeName, Seen>,
     /// Those that did not, and why.
     pub lost: BTreeMap<NodeName, Problem>,
+    /// Those that answered and are part of no cluster, also where something else is wrong with them.
+    pub bare: BTreeSet<NodeName>,
 }
 
 /// The chosen nodes.
@@ -132,10 +134,13 @@ pub fn look_at(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer, watc
         let facts = read(session.as_mut(), node, &watch(inventory, node))?;
         Ok(Seen { session, facts })
     });
-    let mut fleet = Fleet { seen: BTreeMap::new(), lost: BTreeMap::new() };
+    let mut fleet = Fleet { seen: BTreeMap::new(), lost: BTreeMap::new(), bare: BTreeSet::new() };
     for (node, result) in nodes.iter().zip(results) {
         match result {
             Ok(seen) => {
+                if !seen.is_member() {
+                    fleet.bare.insert(node.name.clone());
+                }
                 fleet.seen.insert(node.name.clone(), seen);
             }
             Err(problem) => {
@@ -210,9 +215,13 @@ impl Fleet {
         for (name, result) in results {
             match result {
                 Ok(seen) => {
+                    if !seen.is_member() {
+                        self.bare.insert(name.clone());
+                    }
                     self.seen.insert(name, seen);
                 }
                 Err(problem) => {
+                    self.bare.remove(&name);
                     self.lost.insert(name, problem);
                 }
             }
@@ -289,7 +298,14 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     let mut plans: BTreeMap<NodeName, NodePlan> = BTreeMap::new();
     let mut etcd = EtcdState::Down;
     let mut failed: BTreeMap<NodeName, Problem> = BTreeMap::new();
-    let founder = founder(inventory, fleet);
+    for (name, seen) in &fleet.seen {
+        let Some(node) = inventory.nodes.iter().find(|n| n.name == *name) else { continue };
+        let problems = preflight::check(inventory, node, &seen.facts, reference);
+        if !problems.is_empty() {
+            failed.insert(name.clone(), join(name, "the node is not ready", problems));
+        }
+    }
+    let founder = founder(inventory, fleet, &failed);
     for node in &inventory.nodes {
         let Some(seen) = fleet.seen.get(&node.name) else { continue };
         let facts = &seen.facts;
@@ -301,9 +317,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         if inventory.is_etcd_member(node) && runs {
             etcd = EtcdState::Running;
         }
-        let problems = preflight::check(inventory, node, facts, reference);
-        if !problems.is_empty() {
-            failed.insert(node.name.clone(), join(&node.name, "the node is not ready", problems));
+        if failed.contains_key(&node.name) {
             continue;
         }
         let mut wanted = match desired::resolve(inventory, node, facts, material) {
@@ -334,9 +348,10 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         }
         match node_plan(&wanted, facts, seen.session.host_key()) {
             Ok(mut plan) => {
-                if let Some(problem) = preflight::room(&plan, facts) {
+                let problems = preflight::room(&plan, facts);
+                if !problems.is_empty() {
                     let what = "the node is not ready";
-                    failed.insert(node.name.clone(), join(&node.name, what, vec![problem]));
+                    failed.insert(node.name.clone(), join(&node.name, what, problems));
                     continue;
                 }
                 plan.notes.extend(broken.notes);
@@ -350,6 +365,29 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
             }
         }
     }
+    if let Ok(Some(first)) = &founder
+        && failed.contains_key(first)
+    {
+        let why = format!("the cluster is not started: {first} is not ready for it");
+        hold_back(&mut plans, &[Phase::Kubernetes], &why);
+    }
+    if etcd == EtcdState::Down {
+        // Members that are known not to run, and will not after this run either.
+        let away = |n: &&Node| {
+            let left_out = fleet.bare.contains(&n.name) && !fleet.seen.contains_key(&n.name);
+            failed.contains_key(&n.name) || left_out
+        };
+        let (all, away) =
+            (inventory.etcd_members().count(), inventory.etcd_members().filter(away).count());
+        if away > 0 && all - away <= all / 2 {
+            let why = format!(
+                "etcd is not started, and no cluster: {} of {all} members are ready, and {} are a quorum",
+                all - away,
+                all / 2 + 1
+            );
+            hold_back(&mut plans, &[Phase::Etcd, Phase::Kubernetes], &why);
+        }
+    }
     for (name, problem) in failed {
         fleet.seen.remove(&name);
         fleet.lost.insert(name, problem);
@@ -357,6 +395,15 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     let stages = stages(inventory, &plans, etcd);
     let cluster = inventory.cluster.name.to_string();
     (Plan::new(cluster, loaded.sha256.clone(), plans, stages), desired)
+}
+
+/// Takes phases out of plans that could only fail, after minutes.
+fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &str) {
+    for plan in plans.values_mut() {
+        if phases.iter().filter(|p| plan.remove(**p)).count() > 0 {
+            plan.notes.push(why.to_owned());
+        }
+    }
 }
 
 /// Controls that what was rendered for a node does not fulfil.
@@ -403,7 +450,8 @@ fn judge_rendered(
 
 /// Several problems of one node as one.
 fn join(node: &NodeName, what: &str, problems: Vec<Problem>) -> Problem {
-    let hints: Vec<String> = problems.iter().filter_map(|p| p.hint.clone()).collect();
+    let mut hints: Vec<String> = problems.iter().filter_map(|p| p.hint.clone()).collect();
+    hints.dedup();
     let mut whole = Problem::new(what).at(node.to_string()).left("nothing was changed on it");
     for p in problems {
         let text = if p.what.is_empty() { p.why.join(": ") } else { p.what };
@@ -449,27 +497,35 @@ pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, Stop> {
 ///
 /// # Errors
 /// A control plane that was not looked at may be part of a cluster already: starting a second one
-/// would be a disaster.
-fn founder(inventory: &Inventory, fleet: &Fleet) -> Result<Option<NodeName>, String> {
+/// would be a disaster. Or none is ready for it.
+fn founder(
+    inventory: &Inventory,
+    fleet: &Fleet,
+    unready: &BTreeMap<NodeName, Problem>,
+) -> Result<Option<NodeName>, String> {
     if fleet.seen.values().any(Seen::is_member) {
         return Ok(None);
     }
     let mut planes = inventory.with_role(Role::ControlPlane);
+    let known = |n: &NodeName| fleet.bare.contains(n) || fleet.lost.contains_key(n);
     // Only workers were chosen: they join what is there, or say that nothing is.
-    if planes.all(|n| !fleet.seen.contains_key(&n.name) && !fleet.lost.contains_key(&n.name)) {
+    if planes.all(|n| !known(&n.name)) {
         return Ok(None);
     }
     let mut first = None;
     for node in inventory.with_role(Role::ControlPlane) {
-        if !fleet.seen.contains_key(&node.name) {
+        if !fleet.bare.contains(&node.name) {
             return Err(format!(
                 "the cluster is not started: control plane {} was not looked at, and may be part of one already",
                 node.name
             ));
         }
-        first.get_or_insert_with(|| node.name.clone());
+        if fleet.seen.contains_key(&node.name) && !unready.contains_key(&node.name) {
+            first.get_or_insert_with(|| node.name.clone());
+        }
     }
-    Ok(first)
+    let none = || "the cluster is not started: no control plane is ready for it".to_owned();
+    first.ok_or_else(none).map(Some)
 }
 
 /// How etcd members are asked for their health.

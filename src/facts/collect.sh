@@ -50,6 +50,9 @@ while read -r k v unit; do
     case $k in MemTotal:) echo "memory_kib=$v" ;; esac
 done </proc/meminfo
 echo "var_free=$(stat -f -c '%a %S' /var/lib)"
+echo @disks
+# Those of them that are there; a directory may be a disk of its own.
+stat -f -c '%n %i %a %S' /var/lib /var/lib/kubastion /var/lib/containerd /var/lib/etcd /var/lib/kubelet 2>/dev/null
 
 echo @commands
 for c in $commands; do ! have "$c" || echo "$c"; done

@@ -91,6 +91,10 @@ pub struct NodeFacts {
     pub audit_usable: bool,
     /// Free bytes on the file system of /var/lib.
     pub var_free_bytes: u64,
+    /// The file systems of the directories below /var/lib that grow (containerd's, etcd's, the
+    /// kubelet's and ours), and of /var/lib itself, by directory; only those that are there.
+    #[serde(default)]
+    pub disks: BTreeMap<String, Disk>,
     /// Total memory in bytes.
     pub memory_bytes: u64,
     /// Commands found in PATH, of those that later stages ask for.
@@ -142,6 +146,16 @@ pub struct NodeFacts {
     pub time: Option<TimeFacts>,
     /// Loaded audit rules as `auditctl -l` prints them; `None` if not asked for or not to be had.
     pub audit_rules: Option<Vec<String>>,
+}
+
+/// A file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// What the kernel tells file systems apart by, as statfs(2) has it; two directories with the same
+    /// id share their room.
+    pub id: String,
+    /// Bytes that are free to others than root.
+    pub free_bytes: u64,
 }
 
 /// Everything below a directory.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::extras;
 use super::model::{
-    Extra, FileFacts, InterfaceAddress, Listener, NftFacts, NftRecord, NodeFacts, OpenTransaction,
-    Os, ProcessFacts, UnitFacts, UserFacts, WatchList,
+    Disk, Extra, FileFacts, InterfaceAddress, Listener, NftFacts, NftRecord, NodeFacts,
+    OpenTransaction, Os, ProcessFacts, UnitFacts, UserFacts, WatchList,
 };
 use crate::inventory::NodeName;
 
@@ -42,9 +42,10 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
-const SECTIONS: [&str; 24] = [
+const SECTIONS: [&str; 25] = [
     "os",
     "node",
+    "disks",
     "commands",
     "versions",
     "swaps",
@@ -68,6 +69,17 @@ const SECTIONS: [&str; 24] = [
     "stat",
     "end",
 ];
+
+/// Lines of `PATH ID BLOCKS SIZE`, as stat(1) prints them.
+fn disks(lines: &[&str]) -> Result<BTreeMap<String, Disk>, ParseError> {
+    let disk = |line: &&str| {
+        let mut words = line.rsplitn(4, ' ');
+        let (size, blocks) = (words.next()?.parse::<u64>().ok()?, words.next()?.parse().ok()?);
+        let id = words.next()?.to_owned();
+        Some((words.next()?.to_owned(), Disk { id, free_bytes: size.saturating_mul(blocks) }))
+    };
+    lines.iter().map(|l| disk(l).ok_or_else(|| value_error("disks", l))).collect()
+}
 
 /// Parses a whole answer.
 ///
@@ -127,6 +139,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
                 text.split_once(' ').ok_or_else(|| value_error("var_free", text))?;
             number("var_free", blocks)?.saturating_mul(number("var_free", size)?)
         },
+        disks: disks(lines("disks"))?,
         memory_bytes: number("memory_kib", needed("memory_kib")?)?.saturating_mul(1024),
         commands: lines("commands").iter().map(|l| (*l).to_owned()).collect(),
         versions: pairs(lines("versions")),
@@ -538,6 +551,18 @@ mod tests {
         assert!(matches!(f.files["/dev/null"], FileFacts::Other { .. }));
         assert!(["0", "1"].contains(&f.sysctls["net.ipv4.ip_forward"].as_str()));
         assert!(f.memory_bytes > 0 && f.var_free_bytes > 0 && !f.os.id.is_empty());
+        assert!(f.disks["/var/lib"].free_bytes > 0);
+    }
+
+    #[test]
+    fn disks_are_told_apart_by_their_id() {
+        let lines = ["/var/lib 1f 10 4096", "/var/lib/a b 2c 0 4096"];
+        let found = disks(&lines).unwrap();
+        assert_eq!(found["/var/lib"], Disk { id: "1f".into(), free_bytes: 40960 });
+        assert_eq!(found["/var/lib/a b"].free_bytes, 0);
+        for bad in ["/var/lib 1f 10", "/var/lib 1f many 4096", ""] {
+            assert!(disks(&[bad]).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

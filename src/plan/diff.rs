@@ -552,4 +552,17 @@ mod tests {
         assert_eq!(way(Some("older"), false), Some(Way::Configure));
         assert_eq!(way(Some(&current), true), None);
     }
+
+    #[test]
+    fn swap_that_is_on_is_switched_off() {
+        let item = Item { phase: Phase::Host, controls: Vec::new(), kind: ItemKind::SwapOff };
+        let desired = NodeDesired { items: vec![item], notes: Vec::new() };
+        let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+        assert!(node_plan(&desired, &facts, "").unwrap().transactions.is_empty());
+        facts.swaps = vec!["/swapfile".into()];
+        let plan = node_plan(&desired, &facts, "").unwrap();
+        let steps: Vec<&Action> = plan.transactions.iter().flat_map(|t| &t.steps).collect();
+        assert!(matches!(steps[..], [Action { step: Step::SwapOff, .. }]), "{steps:?}");
+        assert_eq!(steps[0].why, "active: /swapfile");
+    }
 }

@@ -1,6 +1,8 @@
 //! What must hold before a node is planned at all: found here, it costs nothing; found in the middle
 //! of an apply, it costs a rollback.
 
+use std::collections::BTreeMap;
+
 use crate::desired::ENDPOINT_STATUS_PORT;
 use crate::error::Problem;
 use crate::facts::NodeFacts;
@@ -48,16 +50,24 @@ pub fn check(
     }
     if facts.hostname != node.name.as_str() {
         report(
-            format!("the host name is `{}`", facts.hostname),
+            format!(
+                "the host name is `{}`, and the inventory says `{}`",
+                facts.hostname, node.name
+            ),
             "make the inventory's name and the host name equal: the kubelet registers under it \
              (CIS 4.2.7)",
         );
     }
+    let full =
+        |free: u64, of: &str| format!("{} MB are free on the file system of {of}", free >> 20);
+    const FULL: &str = "200 MB are needed, for the images of the old state and the new files";
     if facts.var_free_bytes < MIN_FREE_BYTES {
-        report(
-            format!("{} MB are free on the file system of /var/lib", facts.var_free_bytes >> 20),
-            "200 MB are needed, for the images of the old state and the new files",
-        );
+        report(full(facts.var_free_bytes, VAR), FULL);
+    }
+    for (directory, disk) in facts.disks.iter().filter(|(d, _)| own_disk(facts, d)) {
+        if disk.free_bytes < MIN_FREE_BYTES {
+            report(full(disk.free_bytes, directory), FULL);
+        }
     }
     let skew = facts.clock_epoch_s - reference_epoch_s;
     if skew.abs() > MAX_SKEW_S {
@@ -92,7 +102,7 @@ pub fn check(
     }
     for (port, daemon) in taken(inventory, node, facts) {
         report(
-            format!("port {port} is taken, and not by a {daemon} that is known here"),
+            format!("port {port} is taken, and no {daemon} runs here"),
             "`ss -lntp` on the node shows who listens; it has to go first",
         );
     }
@@ -136,24 +146,52 @@ fn taken(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Vec<(u16, &'s
         .collect()
 }
 
-/// What is missing for a plan's files of a bundle to find room on the node.
-pub fn room(plan: &NodePlan, facts: &NodeFacts) -> Option<Problem> {
-    let steps = plan.transactions.iter().flat_map(|t| &t.steps);
-    let needed: u64 = steps
-        .map(|a| match &a.step {
+/// Where everything below lies, unless a directory is a disk of its own.
+const VAR: &str = "/var/lib";
+/// Where files of a bundle arrive, and where those are kept that they replace.
+const OURS: &str = "/var/lib/kubastion";
+/// Where images are unpacked.
+const CONTAINERD: &str = "/var/lib/containerd";
+
+/// Whether a directory does not share the room of /var/lib.
+fn own_disk(facts: &NodeFacts, directory: &str) -> bool {
+    let id = |d| facts.disks.get(d).map(|d| &d.id);
+    id(directory).is_some() && id(directory) != id(VAR)
+}
+
+/// What is missing for a plan's files of a bundle to find room on the node, for each file system.
+pub fn room(plan: &NodePlan, facts: &NodeFacts) -> Vec<Problem> {
+    let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut need = |directory: &'static str, bytes: u64| {
+        let of = if own_disk(facts, directory) { directory } else { VAR };
+        *needed.entry(of).or_default() += bytes;
+    };
+    for action in plan.transactions.iter().flat_map(|t| &t.steps) {
+        match &action.step {
             // It is moved to its place; one that is there is kept for the way back.
-            Step::Program { blob, .. } => blob.size * 2,
+            Step::Program { blob, .. } => need(OURS, blob.size * 2),
             // The archive, its content in containerd, and what is unpacked from that.
-            Step::Images { archive, .. } => archive.size * 3,
-            _ => 0,
+            Step::Images { archive, .. } => {
+                need(OURS, archive.size);
+                need(CONTAINERD, archive.size * 2);
+            }
+            _ => {}
+        }
+    }
+    let free = |directory: &str| match facts.disks.get(directory) {
+        Some(disk) if directory != VAR => disk.free_bytes,
+        _ => facts.var_free_bytes,
+    };
+    needed
+        .into_iter()
+        .map(|(directory, bytes)| (directory, free(directory), bytes + MIN_FREE_BYTES))
+        .filter(|(_, free, wanted)| free < wanted)
+        .map(|(directory, free, wanted)| {
+            let (free, wanted) = (free >> 20, wanted >> 20);
+            Problem::new(format!("{free} MB are free on the file system of {directory}"))
+                .hint(format!("{wanted} MB are needed for what comes out of the bundle"))
         })
-        .sum();
-    let wanted = needed + MIN_FREE_BYTES;
-    (needed > 0 && facts.var_free_bytes < wanted).then(|| {
-        let (free, wanted) = (facts.var_free_bytes >> 20, wanted >> 20);
-        Problem::new(format!("{free} MB are free on the file system of /var/lib"))
-            .hint(format!("{wanted} MB are needed for what comes out of the bundle"))
-    })
+        .collect()
 }
 
 /// The middle one of all clocks.
@@ -164,11 +202,9 @@ pub fn median(mut clocks: Vec<i64>) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::desired::{Blob, Phase};
-    use crate::facts::Listener;
+    use crate::facts::{Disk, Listener};
     use crate::inventory::testing;
     use crate::plan::{Action, Transaction};
 
@@ -239,9 +275,60 @@ mod tests {
         };
         let plan = NodePlan { transactions: vec![transaction], ..NodePlan::default() };
         let mut facts = facts();
-        assert!(room(&plan, &facts).is_none());
+        let said = |facts: &NodeFacts| -> String {
+            room(&plan, facts).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(said(&facts), "");
         facts.var_free_bytes = 2 << 30;
-        assert!(room(&plan, &facts).unwrap().to_string().contains("MB are free"));
-        assert!(room(&NodePlan::default(), &facts).is_none());
+        assert!(said(&facts).contains("MB are free on the file system of /var/lib\n"));
+        assert!(room(&NodePlan::default(), &facts).is_empty());
+        // A disk of its own for containerd takes two thirds of it, and has to have them.
+        let disk = |id: &str, free_bytes| Disk { id: id.into(), free_bytes };
+        facts.disks =
+            [(VAR.into(), disk("a", 2 << 30)), (CONTAINERD.into(), disk("b", 3 << 30))].into();
+        assert_eq!(said(&facts), "");
+        facts.disks.insert(CONTAINERD.into(), disk("b", 1 << 30));
+        assert!(said(&facts).contains("file system of /var/lib/containerd\n"), "{}", said(&facts));
+        facts.disks.insert(CONTAINERD.into(), disk("a", 3 << 30));
+        assert!(said(&facts).contains("file system of /var/lib\n"), "they share it");
+    }
+
+    #[test]
+    fn a_full_disk_is_found_wherever_it_is() {
+        let mut facts = facts();
+        facts.listeners = Some(Vec::new());
+        let disk = |id: &str, free_bytes| Disk { id: id.into(), free_bytes };
+        facts.disks =
+            [(VAR.into(), disk("a", 10 << 30)), ("/var/lib/etcd".into(), disk("b", 1 << 20))]
+                .into();
+        let found = said(&inventory("bundle"), &facts);
+        assert!(found.contains("1 MB are free on the file system of /var/lib/etcd"), "{found}");
+        facts.disks.remove("/var/lib/etcd");
+        facts.var_free_bytes = 1 << 20;
+        let found = said(&inventory("bundle"), &facts);
+        assert!(found.contains("1 MB are free on the file system of /var/lib\n"), "{found}");
+    }
+
+    #[test]
+    fn a_node_that_is_not_what_the_inventory_says_is_not_begun_with() {
+        let mut facts = facts();
+        facts.listeners = Some(Vec::new());
+        let inventory = inventory("bundle");
+        let node = &inventory.nodes[0];
+        let at = |facts: &NodeFacts, reference| -> String {
+            check(&inventory, node, facts, reference).iter().map(ToString::to_string).collect()
+        };
+        let now = facts.clock_epoch_s;
+        assert_eq!(at(&facts, now), "");
+        assert!(at(&facts, now - 600).contains("the clock is 600 s off the median"));
+        assert!(at(&facts, now + 600).contains("the clock is -600 s off the median"));
+        facts.hostname = "elsewhere".into();
+        assert!(at(&facts, now).contains("host name is `elsewhere`, and the inventory says `n`"));
+        facts.hostname = "n".into();
+        facts.cgroup_version = 1;
+        assert!(at(&facts, now).contains("cgroup hierarchy is version 1"));
+        let mut lab = inventory.clone();
+        lab.host.lab = true;
+        assert!(check(&lab, node, &facts, now).is_empty(), "a lab may have it");
     }
 }
