@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::inventory::NodeName;
 use crate::secret::Secret;
 use crate::transport::https::{ClientIdentity, TlsClient, request};
-use crate::transport::{DialFailure, Transport, TransportError, address, tail};
+use crate::transport::{DialFailure, Request, Transport, TransportError, address, tail};
 
 /// etcd's client port (IANA `etcd-client`).
 pub const ETCD_CLIENT_PORT: u16 = 2379;
@@ -123,10 +123,41 @@ pub fn is_needed(members: usize, healthy_others: usize) -> bool {
     healthy_others > 0 && healthy_others < members / 2 + 1
 }
 
-/// Waits until a member is healthy.
+/// The program that asks a member's service for its last words.
+const LAST_WORDS: &str = include_str!("node/etcd-words.sh");
+
+/// How often a member may end and be started again by systemd before it is given up. Every two seconds
+/// it is; what it dies of does not go away by waiting.
+const RESTARTS: u32 = 5;
+
+/// Pause between two looks at a member's service.
+const LOOK: Duration = Duration::from_secs(4);
+
+/// What systemd and the journal say of a member: how often it was started again, and its last words.
+fn last_words(through: &mut dyn Transport) -> (u32, String) {
+    let mut restarts = 0;
+    let mut said = Vec::new();
+    let request = Request {
+        script: LAST_WORDS,
+        input: &mut io::empty(),
+        deadline: ANSWER,
+        max_output: 64 * 1024,
+    };
+    let asked = through.run(request, &mut |line| match line.split_once(' ') {
+        Some(("@restarts", n)) => restarts = n.parse().unwrap_or(0),
+        Some(("@said", words)) => said.push(tail(words.as_bytes())),
+        _ => {}
+    });
+    if let Err(e) = asked {
+        said.push(format!("its journal could not be read: {}", chain(&e)));
+    }
+    (restarts, said.join("\n"))
+}
+
+/// Waits until a member is healthy. One that ends again and again is given up before the deadline.
 ///
 /// # Errors
-/// The last answer, when `within` has passed.
+/// The last answer and the last words of its log, when `within` has passed.
 pub fn wait_for_member(
     through: &mut dyn Transport,
     member: IpAddr,
@@ -134,14 +165,24 @@ pub fn wait_for_member(
     within: Duration,
 ) -> Result<(), String> {
     let deadline = Instant::now() + within;
+    let mut look = Instant::now() + LOOK;
     loop {
-        match member_health(through, member, access) {
-            Ok(()) => return Ok(()),
-            Err(why) if Instant::now() >= deadline => {
-                return Err(format!("not healthy within {} s: {why}", within.as_secs()));
-            }
-            Err(_) => std::thread::sleep(POLL),
+        let Err(why) = member_health(through, member, access) else { return Ok(()) };
+        let now = Instant::now();
+        if now >= deadline {
+            let (_, words) = last_words(through);
+            return Err(format!("not healthy within {} s: {why}\n{words}", within.as_secs()));
         }
+        if now >= look {
+            let (restarts, words) = last_words(through);
+            if restarts >= RESTARTS {
+                return Err(format!(
+                    "it does not stay up, and was started {restarts} times again\n{words}"
+                ));
+            }
+            look = Instant::now() + LOOK;
+        }
+        std::thread::sleep(POLL);
     }
 }
 

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::etcd::CIPHERS;
 use super::firewall::{ETCD_CLIENT, in_url};
 use super::model::Way;
+use super::software;
 use crate::inventory::{CaCustody, IpNetText, KeyAlgorithm, is_reserved_label};
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
@@ -317,6 +318,11 @@ pub(super) fn registration(context: &Context<'_>, way: Way) -> Registration {
     let mut ignored = Vec::new();
     if context.inventory.host.lab {
         ignored.push("SystemVerification");
+    }
+    if context.is_control_plane() && software::bundled(context, "etcd") {
+        // It asks every member, and one that is away must not keep others from joining. What it wants
+        // to know is said by the bundle; whether there is a quorum, by the gate before.
+        ignored.push("ExternalEtcdVersion");
     }
     if way == Way::Join {
         // Files that were put there on purpose.

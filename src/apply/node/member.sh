@@ -48,8 +48,8 @@ become_member() { # way mark
 apply_manifests() {
     for m in "$staged"/manifests/*.yaml; do
         [ -e "$m" ] || continue
-        kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s apply --server-side \
-            --force-conflicts -f "$m" >"$T/manifest.out" 2>&1 || {
+        kubectl --cache-dir "$T/kubectl" --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s \
+            apply --server-side --force-conflicts -f "$m" >"$T/manifest.out" 2>&1 || {
             echo "$m cannot be applied: $(tail -n 3 "$T/manifest.out" | tr '\n' ' ')"
             return 1
         }
@@ -59,9 +59,9 @@ apply_manifests() {
 # What kubeadm says of each good step is of no use where it fails; the whole stays in a file.
 run_kubeadm() {
     kubeadm "$@" >"$T/kubeadm.out" 2>&1 && return 0
-    # From its error on, without the colours and tabs of its preflight report.
+    # From its error on and what its preflight found, without the colours and tabs of that report.
     plain=$(sed 's/\x1b\[[0-9;]*m//g' "$T/kubeadm.out" | tr '\t' ' ' | grep -v -e '^$' -e '^To see the stack')
-    last=$(printf '%s\n' "$plain" | sed -n '/^error/,$p')
+    last=$(printf '%s\n' "$plain" | sed -n -e '/^ *\[ERROR /p' -e '/^error/,$p')
     printf '%s\n' "${last:-$plain}" | grep -v '^\[[a-z-]*\]' | cut -c-600 | tail -n 12
     component_logs
     return 1

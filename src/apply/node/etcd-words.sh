@@ -1,0 +1,11 @@
+# What systemd and the journal say of an etcd member that does not come up: how often it was started
+# again, then its last words. Changes nothing.
+set -u
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+restarts=$(systemctl show etcd.service -p NRestarts --value 2>/dev/null)
+echo "@restarts ${restarts:-0}"
+all=$(journalctl -u etcd.service -n 80 --no-pager -o cat 2>/dev/null)
+# Call stacks say nothing to an administrator, and warnings are many.
+bad=$(printf '%s\n' "$all" | grep -e '^{"level":"\(error\|fatal\|panic\|dpanic\)"' -e '^panic: ' -e '^etcd.service: Main')
+printf '%s\n' "${bad:-$all}" | sed 's/,"stacktrace":.*/}/' | cut -c-400 | tail -n 4 | sed 's/^/@said /'
