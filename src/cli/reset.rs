@@ -27,9 +27,12 @@ pub struct Args {
     /// Which nodes, and how they are reached.
     #[command(flatten)]
     pub reach: Reach,
-    /// Delete etcd's data: the cluster's whole state. Without it, a member's data stays.
-    #[arg(long)]
+    /// Delete etcd's data: the cluster's whole state.
+    #[arg(long, conflicts_with = "keep_etcd_data")]
     pub delete_etcd_data: bool,
+    /// Leave etcd's data where it is, with every Secret in it.
+    #[arg(long)]
+    pub keep_etcd_data: bool,
     /// How long the pods of a node may take to leave it, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub drain_timeout: u32,
@@ -52,8 +55,9 @@ impl Args {
 
 const HELP: &str =
     "Takes a node out of its cluster and takes back every run on it, newest first, from the images
-that the node itself keeps. Packages stay installed, and so do logs of the system. The key store
-here is not touched: the same cluster can be made again.
+that the node itself keeps. What stays: packages and what they make when they run, logs of the system, and
+the copies that useradd keeps (/etc/passwd- and its like). The key store here is not touched: the same
+cluster can be made again.
 
 From a cluster that goes on, a node is drained first: no new pods are put on it, and those that are
 there are evicted, as PodDisruptionBudgets allow. Pods of DaemonSets and static pods end with the
@@ -61,7 +65,8 @@ node. Where pods are left when time is over, or the API does not answer, the nod
 takes pods again; with --undrained it is reset all the same, and what runs on it is cut off.
 
 A control plane or an etcd member is reset only together with all others: taking one out of a
-running cluster is another task, and a wrong order costs the quorum.
+running cluster is another task, and a wrong order costs the quorum. What becomes of etcd's data is then
+to be said: --delete-etcd-data or --keep-etcd-data.
 
 Examples:
   kubastion reset --nodes w2
@@ -77,6 +82,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let inventory = &loaded.inventory;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
     only_together(inventory, &nodes)?;
+    if !args.delete_etcd_data && !args.keep_etcd_data {
+        without_data(inventory, &nodes)?;
+    }
     let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
     let etcd = if args.delete_etcd_data { ", with etcd's data" } else { "" };
     eprintln!("{} will be taken back to what they were{etcd}", names.join(", "));
@@ -156,6 +164,23 @@ fn only_together(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
     Err(Stop::one(Exit::InvalidInput, problem.at("--nodes")))
 }
 
+/// Whether there is no data on the nodes about which something would have to be said.
+fn without_data(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
+    let members = nodes.iter().filter(|n| inventory.is_etcd_member(n));
+    let names: Vec<&str> = members.map(|n| n.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let problem = Problem::new("it is not said what becomes of etcd's data")
+        .at(names.join(", "))
+        .because("it is the cluster's whole state, with every Secret")
+        .left("nothing was changed")
+        .hint(
+            "--delete-etcd-data deletes it for good, --keep-etcd-data leaves it in /var/lib/etcd",
+        );
+    Err(Stop::one(Exit::InvalidInput, problem))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +195,9 @@ mod tests {
         };
         assert!(only_together(&inventory, &pick(&["w"])).is_ok());
         assert!(only_together(&inventory, &pick(&["a", "b"])).is_ok());
+        assert!(without_data(&inventory, &pick(&["w"])).is_ok());
+        let stop = without_data(&inventory, &pick(&["a", "b", "w"])).unwrap_err();
+        assert!(stop.problems[0].to_string().contains("error: a, b: it is not said"));
         let stop = only_together(&inventory, &pick(&["a", "w"])).unwrap_err();
         assert!(stop.problems[0].to_string().contains("b would stay"), "{}", stop.problems[0]);
     }
