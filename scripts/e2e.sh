@@ -1,5 +1,5 @@
 #!/bin/sh
-# A real cluster from a bundle, from bare nodes to its end. Without a bundle it says so. $1: cargo.
+# Real clusters from a bundle, from bare nodes to their end, on good days and bad ones. Without a bundle it says so. $1: cargo.
 set -eu
 cargo=${1:-cargo}
 bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
@@ -9,4 +9,4 @@ if [ ! -e "$bundle/manifest.json" ]; then
 fi
 "$cargo" build --locked --workspace --tests
 sh scripts/probe.sh "$cargo" target/debug
-KUBASTION_E2E_BUNDLE=$bundle "$cargo" test --locked --test e2e -- --nocapture
+KUBASTION_E2E_BUNDLE=$bundle "$cargo" test --locked --test e2e --test bad_days -- --nocapture

@@ -6,72 +6,19 @@
 // A failed step is to be seen at once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use kubastion::lab::{Lab, preflight};
+use kubastion::lab::Lab;
+
+use cluster::{Cluster, given, kubastion, say, text};
+
+#[path = "support/cluster.rs"]
+mod cluster;
 
 /// The control planes of the lab, which share the endpoint's address.
 const PLANES: [&str; 3] = ["cp1", "cp2", "cp3"];
 
-/// A cluster in a lab, taken down at the end also when a step fails.
-struct Cluster {
-    dir: PathBuf,
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if std::thread::panicking() && std::env::var_os("KUBASTION_E2E_KEEP").is_some() {
-            eprintln!("e2e: the lab stays up in {}", self.dir.display());
-            return;
-        }
-        let _ = kubastion(&self.dir, &["lab", "down", "--dir", "."]).output();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn kubastion(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubastion"));
-    command.current_dir(dir).args(args).stdin(Stdio::null());
-    command
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "{}{}[{:?}]",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-        output.status.code()
-    )
-}
-
-fn say(began: Instant, what: &str) {
-    eprintln!("e2e {:>4} s: {what}", began.elapsed().as_secs());
-}
-
 impl Cluster {
-    fn ends(&self, code: i32, args: &[&str]) -> String {
-        let output = kubastion(&self.dir, args).output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{args:?}\n{}", text(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// A shell program in a node, past SSH.
-    fn inside(&self, node: &str, script: &str) -> Output {
-        let lab = Lab::open(&self.dir).unwrap();
-        lab.command(node, &["sh", "-c", script]).unwrap().stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// kubectl as an administrator has it, on the first control plane that runs it.
-    fn kubectl(&self, on: &str, args: &str) -> Output {
-        let script = format!(
-            "PATH=/usr/local/bin:$PATH kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout=10s {args}"
-        );
-        self.inside(on, &script)
-    }
-
     /// The control plane that has the endpoint's address.
     fn holder(&self) -> Option<&'static str> {
         let script = "a=$(sed -n 's,.*server: .*https://\\([0-9.]*\\):.*,\\1,p' /etc/kubernetes/admin.conf) && \
@@ -87,36 +34,6 @@ impl Cluster {
         text(&self.inside(worker, script)).contains("gitVersion")
     }
 
-    /// Everything on a node's disk, with type, mode, owner and what it holds. Left out: what package
-    /// managers and the system write for themselves (packages stay installed after a reset).
-    fn tree(&self, node: &str) -> BTreeSet<String> {
-        let script = "for d in /etc /opt /root /srv /usr /var/lib /var/lib/containerd /var/lib/etcd \
-             /var/lib/kubelet; do find $d -xdev -printf '%y %m %u:%g %p %l\\n'; done; \
-             find /etc /usr/local /root -xdev -type f -exec sha256sum {} +";
-        let out = self.inside(node, script);
-        assert!(out.status.success(), "{}", text(&out));
-        let left_out = |line: &str| LEFT_OUT.iter().any(|p| line.contains(p));
-        let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        text.lines().filter(|l| !left_out(l)).map(str::to_owned).collect()
-    }
-
-    /// Waits until something holds, and says what it waited for.
-    fn until(&self, what: &str, within_s: u64, holds: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(within_s);
-        while !holds() {
-            assert!(Instant::now() < deadline, "not within {within_s} s: {what}");
-            std::thread::sleep(Duration::from_millis(500));
-        }
-    }
-
-    fn all_ready(&self, on: &str, nodes: usize) -> bool {
-        let out = self.kubectl(on, "get nodes --no-headers");
-        let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        out.status.success()
-            && text.lines().filter(|l| l.split_whitespace().nth(1) == Some("Ready")).count()
-                == nodes
-    }
-
     fn all_run(&self, on: &str) -> bool {
         let out = self.kubectl(on, "get pods -A --no-headers");
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -130,47 +47,9 @@ impl Cluster {
     }
 }
 
-/// See [`Cluster::tree`].
-const LEFT_OUT: [&str; 17] = [
-    " /var/lib/apt",
-    " /var/lib/chrony",
-    " /var/lib/dpkg",
-    " /var/lib/logrotate",
-    " /var/lib/systemd",
-    " /var/lib/private",
-    " /var/lib/dbus",
-    " /var/lib/containerd",
-    "/etc/ld.so.cache",
-    "/etc/.updated",
-    "/etc/resolv.conf",
-    "/etc/mtab",
-    "ethtool",
-    "/etc/network/if-",
-    "/usr/share/doc",
-    "/usr/share/man",
-    "/usr/share/info",
-];
-
-/// The bundle and a place for a lab, or why there is none.
-fn given() -> Option<(String, PathBuf)> {
-    let Some(bundle) = std::env::var("KUBASTION_E2E_BUNDLE").ok().filter(|b| !b.is_empty()) else {
-        eprintln!("SKIPPED e2e: no bundle is named (KUBASTION_E2E_BUNDLE)");
-        return None;
-    };
-    let missing: Vec<String> = preflight().iter().map(|m| format!("{m:?}")).collect();
-    if !missing.is_empty() {
-        let why = format!("this machine cannot carry a lab: {}", missing.join("; "));
-        assert!(std::env::var_os("KUBASTION_REQUIRE_LAB").is_none(), "{why}");
-        eprintln!("SKIPPED e2e: {why}");
-        return None;
-    }
-    let dir = tempfile::Builder::new().prefix("kubastion-e2e-").tempdir_in("/var/tmp").unwrap();
-    Some((bundle, dir.keep()))
-}
-
 #[test]
 fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
-    let Some((bundle, dir)) = given() else { return };
+    let Some((bundle, dir)) = given("e2e") else { return };
     let began = Instant::now();
     let c = Cluster { dir };
     let up = ["lab", "up", "--control-planes", "3", "--workers", "2", "--dir", "."];

@@ -799,3 +799,49 @@ fn status_exits_5_when_something_has_expired() {
     assert_eq!(row["issuer"], "kubernetes-ca");
     assert_eq!(row["reasons"][0], "it has expired");
 }
+
+/// No token could expire here: certificates play their part.
+#[test]
+fn what_has_expired_is_said_before_a_node_is_asked() {
+    let run = |file: &std::path::Path, verb: &[&str]| {
+        let out = kubastion(&[&["-i", file.to_str().unwrap()], verb].concat());
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let made = |days: i64| {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("i.yaml");
+        // Nobody listens there.
+        let here = "roles: [control-plane], ssh: { host: 127.0.0.1, port: 1 } }";
+        let text = INVENTORY.replacen("roles: [control-plane] }", here, 1);
+        std::fs::write(&file, text).unwrap();
+        ensure_at(&inventory(dir.path()), OffsetDateTime::now_utc() - Duration::days(days))
+            .unwrap();
+        (dir, file)
+    };
+    // Certificates of a year: a plan only looks, and says what is due.
+    let (_dir, file) = made(400);
+    let (code, said) = run(&file, &["plan"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("are to be issued first") && said.contains("`kubastion pki ensure`"),
+        "{said}"
+    );
+    assert!(!said.contains("cannot be reached"), "{said}");
+    // An apply renews them by itself, and only then goes to the nodes (which are not there).
+    let (code, said) = run(&file, &["apply", "--yes", "--nodes", "cp-1"]);
+    assert_eq!(code, Some(6), "{said}");
+    assert!(
+        said.contains("certificates and keys issued") && said.contains("cannot be reached"),
+        "{said}"
+    );
+    // A CA that is over is nobody's to renew in passing: every node would have to learn the new one.
+    let (_dir, file) = made(11 * 365);
+    for verb in [&["plan"][..], &["apply", "--yes"]] {
+        let (code, said) = run(&file, verb);
+        assert!(matches!(code, Some(3 | 4)), "{code:?} {said}");
+        assert!(!said.contains("cannot be reached"), "{said}");
+    }
+    let (code, said) = run(&file, &["apply", "--yes"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("CA expired on") && said.contains("hint:"), "{said}");
+}
