@@ -59,7 +59,8 @@ fn a_man_in_the_middle_receives_no_payload_byte() {
     // Another sshd, with a key of its own, at the address that is asked for; it logs every message.
     node.sh(
         "rm -f /run/mitm*; ssh-keygen -q -t ed25519 -N '' -f /run/mitm_key; \
-         /usr/sbin/sshd -p 2222 -h /run/mitm_key -o LogLevel=DEBUG3 -o PidFile=/run/mitm.pid -E /run/mitm.log",
+         /usr/sbin/sshd -p 2222 -h /run/mitm_key -o LogLevel=DEBUG3 -o PidFile=/run/mitm.pid -E /run/mitm.log; \
+         until ss -Hlnt | grep -q ':2222 '; do sleep 0.1; done",
     );
     let mut wrong = target(&node);
     wrong.port = 2222;
