@@ -342,6 +342,11 @@ fn says_what_the_inventory_says(request: &Value, node: &Node) -> Result<(), Stri
     }
     let pem = BASE64_STANDARD.decode(text(request, "/spec/request")).map_err(|e| e.to_string())?;
     let csr = X509Req::from_pem(&pem).map_err(|e| format!("its request cannot be read: {e}"))?;
+    // What is judged must be what is signed. Parsers of PEM do not agree on where a block ends and
+    // which of several counts: OpenSSL takes one that Go passes over for the next.
+    if csr.to_pem().map_err(|e| e.to_string())? != pem {
+        return Err("its request is more or other than one PEM block".into());
+    }
     let key = csr.public_key().map_err(|e| format!("its key cannot be read: {e}"))?;
     if !csr.verify(&key).unwrap_or(false) {
         return Err("its request is not signed by its own key".into());
@@ -430,7 +435,7 @@ mod tests {
         params.distinguished_name.push(DnType::OrganizationName, o);
         params.distinguished_name.push(DnType::CommonName, cn);
         let key = KeyPair::generate().unwrap();
-        let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+        let pem = params.serialize_request(&key).unwrap().pem().unwrap().replace('\r', "");
         json!({"spec": {
             "signerName": "kubernetes.io/kubelet-serving", "username": "system:node:w1",
             "usages": usages, "request": BASE64_STANDARD.encode(pem),
@@ -456,6 +461,33 @@ mod tests {
         let mut other = request(&["w1"], good.0, good.1, &usages);
         other["spec"]["username"] = json!("system:node:cp1");
         assert!(says_what_the_inventory_says(&other, &node()).is_err());
+    }
+
+    #[test]
+    fn a_request_that_parsers_read_differently_is_not_approved() {
+        let pem_of = |r: &Value| {
+            String::from_utf8(BASE64_STANDARD.decode(text(r, "/spec/request")).unwrap()).unwrap()
+        };
+        let ask = |name: &str| {
+            request(
+                &[name],
+                "system:node:w1",
+                "system:nodes",
+                &["digital signature", "server auth"],
+            )
+        };
+        let (good, evil) = (ask("w1"), ask("kubernetes"));
+        assert_eq!(says_what_the_inventory_says(&good, &node()), Ok(()));
+        // Base64 ends at a `-` for OpenSSL; Go drops the block and goes on to the next.
+        let (block, other) = (pem_of(&good), pem_of(&evil));
+        let cut = block.replace("\n-----END", "-\n-----END");
+        for pem in [format!("{cut}{other}"), format!("{block}{other}"), format!("x\n{block}")] {
+            let mut request = good.clone();
+            request["spec"]["request"] = json!(BASE64_STANDARD.encode(&pem));
+            assert!(X509Req::from_pem(pem.as_bytes()).is_ok());
+            let why = says_what_the_inventory_says(&request, &node()).unwrap_err();
+            assert!(why.contains("one PEM block"), "{why}");
+        }
     }
 
     #[test]
