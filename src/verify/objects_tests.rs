@@ -276,6 +276,49 @@ fn what_is_there_has_to_do_what_it_is_for() {
     assert_eq!(failing(&facts(signed)), [ApiRule::NoJoinTokens]);
 }
 
+/// `good()` with a default binding of `subject` to a role that holds `rule`.
+fn with_default_role(called: &str, subject: Value, resource: &str, verb: &str) -> ClusterFacts {
+    let mut lists = good();
+    let mut put = |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    put(Kind::ClusterRoles, role(called, &["", "apps"], &[resource], &[verb]));
+    put(Kind::ClusterRoleBindings, binding(called, called, json!([subject])));
+    facts(lists)
+}
+
+#[test]
+fn a_default_role_that_has_grown_is_no_default() {
+    let everybody = || json!({"kind": "Group", "name": "system:authenticated"});
+    let account =
+        |name: &str| json!({"kind": "ServiceAccount", "namespace": "kube-system", "name": name});
+    let grown = with_default_role("system:basic-user", everybody(), "secrets", "get");
+    assert_eq!(failing(&grown), [ApiRule::MinimalRbac]);
+    let as_it_comes =
+        with_default_role("system:basic-user", everybody(), "selfsubjectreviews", "create");
+    assert!(failing(&as_it_comes).is_empty());
+    // Called like a controller of Kubernetes, which it is not.
+    for (resource, verb) in [("secrets", "list"), ("daemonsets", "create")] {
+        let posing =
+            with_default_role("system:controller:backdoor", account("backdoor"), resource, verb);
+        assert_eq!(failing(&posing), [ApiRule::MinimalRbac], "{resource}");
+    }
+    let name = "system:controller:job-controller";
+    let own = with_default_role(name, account("job-controller"), "pods", "create");
+    assert!(failing(&own).is_empty());
+
+    let mut lists = good();
+    let mut put = |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    let called = "system::leader-locking-backdoor";
+    let mut own = role(called, &[""], &["secrets"], &["get"]);
+    let mut by = binding(called, called, json!([account("backdoor")]));
+    by["roleRef"]["kind"] = json!("Role");
+    for object in [&mut own, &mut by] {
+        object["metadata"]["namespace"] = json!("kube-system");
+    }
+    put(Kind::Roles, own);
+    put(Kind::RoleBindings, by);
+    assert_eq!(failing(&facts(lists)), [ApiRule::MinimalRbac]);
+}
+
 #[test]
 fn what_could_not_be_read_is_unknown() {
     for (rule, _) in ApiRule::ALL {

@@ -8,9 +8,15 @@ use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
 
 /// Rights that amount to the whole cluster, or lead there (Kubernetes documentation, "RBAC good
 /// practices": privilege escalation risks; CIS 5.1.1 to 5.1.13): API group, resource, verbs, words.
-const POWERS: [(&str, &str, &[&str], &str); 10] = [
+const POWERS: [(&str, &str, &[&str], &str); 16] = [
     ("", "secrets", &["get", "list", "watch"], "read every Secret"),
     ("", "pods", &["create"], "create pods everywhere"),
+    ("apps", "daemonsets", WRITE, "create pods everywhere"),
+    ("apps", "deployments", WRITE, "create pods everywhere"),
+    ("apps", "replicasets", WRITE, "create pods everywhere"),
+    ("apps", "statefulsets", WRITE, "create pods everywhere"),
+    ("batch", "cronjobs", WRITE, "create pods everywhere"),
+    ("batch", "jobs", WRITE, "create pods everywhere"),
     ("", "pods/exec", &["create", "get"], "run programs in every pod"),
     ("", "nodes/proxy", &["get", "create", "update", "patch", "delete"], "drive kubelets"),
     ("", "serviceaccounts/token", &["create"], "issue tokens for everybody"),
@@ -34,6 +40,35 @@ const POWERS: [(&str, &str, &[&str], &str); 10] = [
         &["create", "update", "patch"],
         "change every request",
     ),
+];
+
+/// What changes the pods of a workload.
+const WRITE: &[&str] = &["create", "update", "patch"];
+
+/// Default roles that hold such rights as they come (bootstrappolicy in Kubernetes' source). No other
+/// may: when it starts, the API server adds what its roles lack, and takes away nothing that somebody
+/// has added (Kubernetes documentation, "Auto-reconciliation").
+const MIGHTY: [&str; 20] = [
+    "cluster-admin",
+    "system:controller:bootstrap-signer",
+    "system:controller:certificate-controller",
+    "system:controller:clusterrole-aggregation-controller",
+    "system:controller:cronjob-controller",
+    "system:controller:daemon-set-controller",
+    "system:controller:deployment-controller",
+    "system:controller:expand-controller",
+    "system:controller:generic-garbage-collector",
+    "system:controller:job-controller",
+    "system:controller:namespace-controller",
+    "system:controller:persistent-volume-binder",
+    "system:controller:replicaset-controller",
+    "system:controller:replication-controller",
+    "system:controller:resourcequota-controller",
+    "system:controller:statefulset-controller",
+    "system:controller:token-cleaner",
+    "system:kube-controller-manager",
+    "system:kubelet-api-admin",
+    "system:node",
 ];
 
 /// Bindings that kubeadm makes (`kubeadm:*`), and those of Kubernetes that are not called like their
@@ -176,6 +211,14 @@ fn power(rules: &[Value]) -> Option<&'static str> {
     })
 }
 
+/// The role of a RoleBinding, with its namespace if it has one.
+fn full_role(binding: &Value, role: &str) -> String {
+    match text(binding, "/roleRef/kind") {
+        "ClusterRole" => role.to_owned(),
+        _ => format!("{}/{role}", namespace(binding)),
+    }
+}
+
 /// Roles of Kubernetes that hold wildcards of every verb.
 const ALMIGHTY: [&str; 1] = ["cluster-admin"];
 
@@ -199,9 +242,7 @@ pub(super) fn minimal(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
         let (role, called) = (text(binding, "/roleRef/name"), name(binding));
         let might = power(rules_of(role));
         if is_default(binding, &subjects) {
-            // The API server puts its own roles right; those that kubeadm makes may have grown.
-            let kubeadms = role.starts_with("kubeadm:") || role == "system:coredns";
-            if let Some(might) = might.filter(|_| kubeadms) {
+            if let Some(might) = might.filter(|_| !MIGHTY.contains(&role)) {
                 wrong.push(format!("role {role} may {might}"));
             }
         } else if let Some(might) = might {
@@ -212,9 +253,6 @@ pub(super) fn minimal(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     }
     for binding in role_bindings {
         let subjects = subjects(binding);
-        if is_default(binding, &subjects) {
-            continue;
-        }
         let everybody = subjects.iter().any(|s| EVERYBODY.contains(&s.as_str()));
         let role = text(binding, "/roleRef/name");
         let rules = if text(binding, "/roleRef/kind") == "ClusterRole" {
@@ -226,7 +264,11 @@ pub(super) fn minimal(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
         };
         // Rights in kube-system lead to its accounts, and so to the cluster.
         let might = power(rules).filter(|_| namespace(binding) == "kube-system");
-        if let Some(might) = might.filter(|_| !subjects.is_empty()) {
+        if is_default(binding, &subjects) {
+            if let Some(might) = might.filter(|_| !MIGHTY.contains(&role)) {
+                wrong.push(format!("role {} may {might}", full_role(binding, role)));
+            }
+        } else if let Some(might) = might.filter(|_| !subjects.is_empty()) {
             let called = full_name(binding);
             wrong.push(format!("{} may {might} by {called}", subjects.join(" and ")));
         } else if everybody {
