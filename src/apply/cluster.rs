@@ -17,6 +17,8 @@ use crate::transport::https::{Conversation, HttpRequest};
 
 /// Objects on one page of a list.
 const PAGE: usize = 500;
+/// Where roles and bindings are.
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 /// Pages of a list, before it is taken for endless.
 const MAX_PAGES: usize = 200;
 
@@ -104,13 +106,13 @@ impl Server<'_> {
             }
             ApiChange::DeleteRoleBinding { namespace, name } => {
                 let path = format!(
-                    "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings/{}",
+                    "{RBAC}/namespaces/{}/rolebindings/{}",
                     segment(namespace)?,
-                    segment(name)?
+                    escaped(name)?
                 );
                 self.maybe("DELETE", &path).map(|_| ())
             }
-            ApiChange::KeepSubjects { name, .. } => self.drop_anonymous(name),
+            ApiChange::KeepSubjects { namespace, name, .. } => self.drop_anonymous(namespace, name),
             ApiChange::Approve { name, node } => self.approve(inventory, name, node),
             ApiChange::Label { node, labels } => {
                 let body = json!({"metadata": {"labels": labels}});
@@ -178,9 +180,12 @@ impl Server<'_> {
         }
     }
 
-    fn drop_anonymous(&mut self, name: &str) -> Result<(), String> {
-        let path =
-            format!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{}", segment(name)?);
+    fn drop_anonymous(&mut self, namespace: &str, name: &str) -> Result<(), String> {
+        let name = escaped(name)?;
+        let path = match namespace {
+            "" => format!("{RBAC}/clusterrolebindings/{name}"),
+            space => format!("{RBAC}/namespaces/{}/rolebindings/{name}", segment(space)?),
+        };
         let Some(binding) = self.maybe("GET", &path)? else { return Ok(()) };
         let subjects: Vec<&Value> = list(&binding, "/subjects")
             .iter()
@@ -313,6 +318,22 @@ fn resource_quota() -> Value {
             "limits.cpu": "32", "limits.memory": "64Gi",
         }},
     })
+}
+
+/// The name of an object of RBAC as a part of a path (RFC 3986 section 2.1): it may be anything that is
+/// one part of a path.
+fn escaped(name: &str) -> Result<String, String> {
+    if matches!(name, "" | "." | "..") || name.contains(['/', '%']) {
+        return Err(format!("{name:?} is no name of an object"));
+    }
+    Ok(name
+        .bytes()
+        .map(|b| match b {
+            b'-' | b'.' | b'_' | b'~' | b':' => char::from(b).to_string(),
+            b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
+            b => format!("%{b:02X}"),
+        })
+        .collect())
 }
 
 /// A name as a part of a path. Names of objects never need escaping
@@ -492,6 +513,10 @@ mod tests {
 
     #[test]
     fn a_name_cannot_lead_to_another_object() {
+        assert_eq!(escaped("a b?\u{1b}:c").as_deref(), Ok("a%20b%3F%1B:c"));
+        for bad in ["", ".", "..", "a/b", "a%2fb"] {
+            assert!(escaped(bad).is_err(), "{bad}");
+        }
         assert!(segment("kubeadm:bootstrap-signer-clusterinfo").is_ok());
         for bad in ["", "..", "a/b", "a?b", "a%2fb", "a b"] {
             assert!(segment(bad).is_err(), "{bad}");

@@ -19,16 +19,20 @@ pub enum ApiChange {
         /// Name of the Secret in kube-system.
         name: String,
     },
-    /// Delete a binding that gives a role to whoever asks.
+    /// Delete a binding that gives a role to whoever asks, and to nobody else.
     DeleteRoleBinding {
         /// Its namespace.
         namespace: String,
         /// Its name.
         name: String,
     },
-    /// Take subjects out of a binding that Kubernetes itself makes, and keep it from putting them back.
+    /// Take the anonymous subjects out of a binding, and keep Kubernetes from putting them back into one of
+    /// its own.
     KeepSubjects {
-        /// Name of the ClusterRoleBinding.
+        /// Namespace of a RoleBinding; empty for a ClusterRoleBinding.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        namespace: String,
+        /// Its name.
         name: String,
         /// Names of the groups and users that stay.
         keep: Vec<String>,
@@ -71,10 +75,17 @@ impl fmt::Display for ApiChange {
         match self {
             ApiChange::DeleteToken { name } => write!(f, "delete join token {name}"),
             ApiChange::DeleteRoleBinding { namespace, name } => {
+                let name = plain(name);
                 write!(f, "delete RoleBinding {namespace}/{name}, which names anonymous users")
             }
-            ApiChange::KeepSubjects { name, keep } => {
-                write!(f, "leave only {} in ClusterRoleBinding {name}", keep.join(", "))
+            ApiChange::KeepSubjects { namespace, name, keep } => {
+                let keep =
+                    if keep.is_empty() { "nobody".to_owned() } else { plain(&keep.join(", ")) };
+                let name = plain(name);
+                match namespace.as_str() {
+                    "" => write!(f, "leave only {keep} in ClusterRoleBinding {name}"),
+                    space => write!(f, "leave only {keep} in RoleBinding {space}/{name}"),
+                }
             }
             ApiChange::Approve { name, node } => {
                 write!(f, "approve {name}, a serving certificate for {node}")
@@ -100,6 +111,16 @@ impl fmt::Display for ApiChange {
     }
 }
 
+/// A name for people. Names of RBAC's objects and subjects may hold anything but `/` and `%`, also what
+/// steers a terminal or turns the direction of writing.
+fn plain(name: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    name.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// Subjects that stand for whoever asks.
 pub const ANONYMOUS: [&str; 2] = ["system:anonymous", "system:unauthenticated"];
 
@@ -112,19 +133,20 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
         changes.extend(tokens.map(|name| ApiChange::DeleteToken { name }));
     }
     if wanted.no_anonymous {
-        for binding in of(Kind::RoleBindings).iter().filter(|b| has_anonymous(b)) {
-            changes.push(ApiChange::DeleteRoleBinding {
-                namespace: namespace(binding).to_owned(),
-                name: name(binding).to_owned(),
-            });
-        }
-        for binding in of(Kind::ClusterRoleBindings).iter().filter(|b| has_anonymous(b)) {
-            let keep = list(binding, "/subjects")
+        let all = of(Kind::RoleBindings).iter().chain(of(Kind::ClusterRoleBindings));
+        for binding in all.filter(|b| has_anonymous(b)) {
+            let keep: Vec<String> = list(binding, "/subjects")
                 .iter()
                 .map(|s| text(s, "/name").to_owned())
                 .filter(|s| !ANONYMOUS.contains(&s.as_str()))
                 .collect();
-            changes.push(ApiChange::KeepSubjects { name: name(binding).to_owned(), keep });
+            let (namespace, name) = (namespace(binding).to_owned(), name(binding).to_owned());
+            // One of the cluster may be Kubernetes' own, which would make it anew.
+            changes.push(if keep.is_empty() && !namespace.is_empty() {
+                ApiChange::DeleteRoleBinding { namespace, name }
+            } else {
+                ApiChange::KeepSubjects { namespace, name, keep }
+            });
         }
     }
     changes.extend(namespaces(facts, wanted));
@@ -216,12 +238,8 @@ fn namespaces(facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
 /// Whether a namespace is there to stay.
 fn is_steady(facts: &ClusterFacts, space: &str) -> bool {
     let all = facts.of(Kind::Namespaces).unwrap_or_default();
-    all.iter().any(|n| {
-        let labels = n.pointer("/metadata/labels");
-        name(n) == space
-            && text(n, "/status/phase") != "Terminating"
-            && labels.and_then(|l| l.get(PROBE_LABEL)).is_none()
-    })
+    all.iter()
+        .any(|n| name(n) == space && text(n, "/status/phase") != "Terminating" && !is_of_a_probe(n))
 }
 
 /// The label of what an attempt of `verify` makes and deletes.
@@ -297,6 +315,8 @@ mod tests {
                 {"metadata": {"namespace": "kube-public", "name": "kubeadm:bootstrap-signer-clusterinfo"},
                  "subjects": [{"kind": "User", "name": "system:anonymous"}]},
                 {"metadata": {"namespace": "a", "name": "b"}, "subjects": [{"name": "alice"}]},
+                {"metadata": {"namespace": "a", "name": "c"},
+                 "subjects": [{"name": "bob"}, {"name": "system:unauthenticated"}]},
             ]),
         );
         put(
@@ -328,6 +348,7 @@ mod tests {
             [
                 "delete join token bootstrap-token-abcdef",
                 "delete RoleBinding kube-public/kubeadm:bootstrap-signer-clusterinfo, which names anonymous users",
+                "leave only bob in RoleBinding a/c",
                 "leave only system:authenticated in ClusterRoleBinding system:public-info-viewer",
                 "approve csr-1, a serving certificate for w1",
                 "label w1 node-role.kubernetes.io/worker=",
@@ -405,6 +426,19 @@ mod tests {
         let mut partly = spaces(json!([]));
         partly.objects.remove(&Kind::NetworkPolicies);
         assert_eq!(said(&partly).len(), 3);
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal_that_shows_the_plan() {
+        let name = "a\u{1b}[2K\r\u{202e}b".to_owned();
+        let namespace = "n".to_owned();
+        for change in [
+            ApiChange::DeleteRoleBinding { namespace: namespace.clone(), name: name.clone() },
+            ApiChange::KeepSubjects { namespace, name: name.clone(), keep: vec![name.clone()] },
+        ] {
+            let said = change.to_string();
+            assert!(!said.contains(['\u{1b}', '\r', '\u{202e}']), "{said:?}");
+        }
     }
 
     #[test]
