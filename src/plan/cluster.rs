@@ -245,6 +245,16 @@ fn is_steady(facts: &ClusterFacts, space: &str) -> bool {
 /// The label of what an attempt of `verify` makes and deletes.
 pub const PROBE_LABEL: &str = "kubastion.io/probe";
 
+/// How the names of such namespaces begin.
+pub const PROBE_PREFIX: &str = "kubastion-probe-";
+
+/// Whether a namespace is one that an attempt of `verify` made: both by name and by label, as it is when
+/// the next run deletes it. The label alone would hide anybody's namespace.
+pub fn is_of_a_probe(space: &Value) -> bool {
+    let labelled = space.pointer("/metadata/labels").is_some_and(|l| l.get(PROBE_LABEL).is_some());
+    name(space).starts_with(PROBE_PREFIX) && labelled
+}
+
 /// Whether a pod holds a token of the default ServiceAccount.
 fn mounts_default(pod: &Value) -> bool {
     matches!(text(pod, "/spec/serviceAccountName"), "" | "default")
@@ -378,14 +388,14 @@ mod tests {
             json!([
                 {"metadata": {"name": "default"}}, {"metadata": {"name": "shop"}},
                 {"metadata": {"name": "done"}},
-                {"metadata": {"name": "p", "labels": {PROBE_LABEL: "true"}}},
+                {"metadata": {"name": "kubastion-probe-p", "labels": {PROBE_LABEL: "true"}}},
                 {"metadata": {"name": "t"}, "status": {"phase": "Terminating"}},
             ]),
         );
         put(
             Kind::ServiceAccounts,
             // The account of `shop` is not made yet.
-            json!([account("default"), done, account("p"), account("t")]),
+            json!([account("default"), done, account("kubastion-probe-p"), account("t")]),
         );
         for kind in [Kind::NetworkPolicies, Kind::ResourceQuotas, Kind::LimitRanges] {
             put(kind, json!([]));
@@ -439,6 +449,16 @@ mod tests {
             let said = change.to_string();
             assert!(!said.contains(['\u{1b}', '\r', '\u{202e}']), "{said:?}");
         }
+    }
+
+    #[test]
+    fn a_label_alone_hides_no_namespace() {
+        let mut facts = spaces(json!([]));
+        let shop = &mut facts.objects.get_mut(&Kind::Namespaces).unwrap()[1];
+        assert_eq!(name(shop), "shop");
+        shop["metadata"]["labels"] = json!({PROBE_LABEL: "true"});
+        let wanted = ApiChange::UnmountDefaultAccount { namespace: "shop".into() };
+        assert!(changes(&inventory(), &facts, ALL).contains(&wanted));
     }
 
     #[test]

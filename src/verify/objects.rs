@@ -10,7 +10,7 @@ use super::rbac;
 use super::rule::shown;
 use crate::controls::{ApiRule, Config};
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
-use crate::plan::cluster::{ANONYMOUS, PROBE_LABEL};
+use crate::plan::cluster::{ANONYMOUS, is_of_a_probe};
 use crate::plan::policy;
 
 /// Judges a rule.
@@ -93,8 +93,7 @@ fn user_namespaces(facts: &ClusterFacts) -> Result<Vec<&str>, Verdict> {
 /// Not on its way out, and not one in which an attempt of ours was made: of those, the next run of
 /// `verify` deletes what the last left behind.
 fn is_steady(space: &Value) -> bool {
-    let ours = space.pointer("/metadata/labels").is_some_and(|l| l.get(PROBE_LABEL).is_some());
-    text(space, "/status/phase") != "Terminating" && !ours
+    text(space, "/status/phase") != "Terminating" && !is_of_a_probe(space)
 }
 
 /// Pods that run or may still run.

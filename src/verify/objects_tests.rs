@@ -97,12 +97,12 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 named("", "kube-system"),
                 named("", "shop"),
                 json!({"metadata": {"name": "gone"}, "status": {"phase": "Terminating"}}),
-                json!({"metadata": {"name": "probing", "labels": {PROBE_LABEL: "true"}}}),
+                json!({"metadata": {"name": "kubastion-probe-1", "labels": {PROBE_LABEL: "true"}}}),
             ],
         ),
         (
             Kind::ServiceAccounts,
-            vec![account, named("probing", "default"), named("gone", "default")],
+            vec![account, named("kubastion-probe-1", "default"), named("gone", "default")],
         ),
         (Kind::NetworkPolicies, vec![deny("default"), deny("shop")]),
         (Kind::ResourceQuotas, vec![named("default", "q"), named("shop", "q")]),
@@ -193,6 +193,12 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::DefaultAccountsMountNothing],
         ),
         (Kind::Namespaces, named("", "new"), vec![ApiRule::DefaultDeny, ApiRule::QuotasAndLimits]),
+        (
+            // Whoever may label a namespace must not be able to hide it.
+            Kind::Namespaces,
+            json!({"metadata": {"name": "new", "labels": {PROBE_LABEL: "true"}}}),
+            vec![ApiRule::DefaultDeny, ApiRule::QuotasAndLimits],
+        ),
         (
             Kind::Pods,
             pod("kube-system", "x", json!({}), "r.io:5000/x"),

@@ -27,6 +27,7 @@ use crate::verify::{Observed, Verdict};
 
 /// The label of everything that a probe makes.
 pub use crate::plan::cluster::PROBE_LABEL as LABEL;
+use crate::plan::cluster::{PROBE_PREFIX, is_of_a_probe};
 /// How old a namespace of a probe has to be to be a leftover.
 const LEFTOVER: Duration = Duration::minutes(10);
 
@@ -106,7 +107,7 @@ struct Attack<'a> {
 /// A name that nobody has used.
 fn random_name() -> String {
     let hex: String = random_bytes::<6>().iter().map(|b| format!("{b:02x}")).collect();
-    format!("kubastion-probe-{hex}")
+    format!("{PROBE_PREFIX}{hex}")
 }
 
 impl Attack<'_> {
@@ -533,11 +534,8 @@ fn leftovers(spaces: &[Value], now: OffsetDateTime) -> Vec<&str> {
         let made = OffsetDateTime::parse(text(space, "/metadata/creationTimestamp"), &Rfc3339);
         made.is_ok_and(|made| now - made > LEFTOVER)
     };
-    let is_ours = |space: &&Value| {
-        name(space).starts_with("kubastion-probe-")
-            && text(space, "/status/phase") != "Terminating"
-            && space.pointer("/metadata/labels").and_then(|l| l.get(LABEL)).is_some()
-    };
+    let is_ours =
+        |space: &&Value| text(space, "/status/phase") != "Terminating" && is_of_a_probe(space);
     spaces.iter().filter(is_ours).filter(is_old).map(name).collect()
 }
 
