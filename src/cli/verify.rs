@@ -76,7 +76,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let mut seen: BTreeMap<NodeName, Observed> =
         facts.iter().map(|(n, f)| (n.clone(), Observed::from_facts(f))).collect();
     if let Some(Ok(objects)) = &objects {
-        seen.values_mut().for_each(|s| s.add_objects(objects));
+        seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects));
     }
     let keys = material.as_ref().and_then(|m| keys(inventory, m));
     let api_keys = material.as_ref().and_then(|m| api_keys(inventory, m));

@@ -188,9 +188,13 @@ fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<
                 match check {
                     // A port is closed, too, while its daemon is still to come.
                     Check::Probe(_) if control.needs == Needs::Kubernetes && !kubernetes => {
-                        let verdict = Verdict::not_applicable(
-                            "needs Kubernetes: it does not run on this node yet",
-                        );
+                        let verdict = if on.seen.kubernetes_is_set_up() {
+                            Verdict::unknown("Kubernetes is set up on this node and does not run")
+                        } else {
+                            Verdict::not_applicable(
+                                "needs Kubernetes: it does not run on this node yet",
+                            )
+                        };
                         evidence.push(Evidence { what: words(check), verdict, staged: None });
                     }
                     Check::Probe(_) => evidence.extend(tried(check)),

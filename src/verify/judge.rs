@@ -11,7 +11,7 @@ use super::staged::scalar;
 use super::{certificates, health, host, kubernetes};
 use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
-use crate::inventory::{Inventory, Node};
+use crate::inventory::{Inventory, Node, Role};
 
 /// What a check is judged on.
 pub struct Subject<'a> {
@@ -422,6 +422,20 @@ pub(super) fn running<'a>(daemon: Daemon, on: &Subject<'a>) -> Result<Vec<&'a [S
         }
         Daemon::Kubelet if on.seen.exists("/var/lib/kubelet/config.yaml") => {
             Verdict::unknown("kubelet is set up and does not run")
+        }
+        // The cluster knows the node: either its daemons are down, or it hides them.
+        Daemon::Kubelet if on.seen.registered => {
+            Verdict::unknown("the cluster has this node, and no kubelet is seen on it")
+        }
+        // A cluster may have something else in its place; this one has its configuration.
+        Daemon::KubeProxy if on.seen.registered && matches!(on.seen.proxy_config, Some(Ok(_))) => {
+            Verdict::unknown("the cluster has this node, and no kube-proxy is seen on it")
+        }
+        Daemon::Apiserver | Daemon::ControllerManager | Daemon::Scheduler
+            if on.seen.registered && on.node.has_role(Role::ControlPlane) =>
+        {
+            let program = daemon.program();
+            Verdict::unknown(format!("the cluster has this node, and no {program} is seen on it"))
         }
         _ => needs(daemon),
     })

@@ -6,11 +6,13 @@ use super::model::Verdict;
 use super::staged::Staged;
 use crate::controls::{Config, Daemon};
 use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
-use crate::facts::cluster::ClusterFacts;
+use crate::facts::cluster::{self, ClusterFacts, Kind};
 use crate::facts::{
     FileFacts, Listener, LsmFacts, NftFacts, NodeFacts, ProcessFacts, TimeFacts, TreeFacts,
     UnitFacts,
 };
+
+use crate::inventory::NodeName;
 
 /// Unit file of etcd, whose command line is judged before there is a process.
 pub(super) const ETCD_UNIT: &str = "/etc/systemd/system/etcd.service";
@@ -71,6 +73,9 @@ pub struct Observed {
     pub cgroup_version: Option<u8>,
     /// Configuration that is on the node for daemons that do not run yet.
     pub staged: Staged,
+    /// By the word of the cluster's API: whether it knows the node. What the node itself shows of
+    /// Kubernetes is not asked for this.
+    pub registered: bool,
     /// kube-proxy's configuration, which lives in the cluster's API; `None` if nobody asked.
     pub proxy_config: Option<Result<serde_yaml::Value, Verdict>>,
 }
@@ -101,12 +106,15 @@ impl Observed {
             audit_usable: facts.audit_usable,
             container: facts.container.clone(),
             cgroup_version: Some(facts.cgroup_version),
+            registered: false,
             proxy_config: None,
         }
     }
 
     /// Adds what the cluster's API holds about a node.
-    pub fn add_objects(&mut self, facts: &ClusterFacts) {
+    pub fn add_objects(&mut self, node: &NodeName, facts: &ClusterFacts) {
+        let nodes = facts.of(Kind::Nodes).unwrap_or_default();
+        self.registered = nodes.iter().any(|n| cluster::name(n) == node.as_str());
         self.proxy_config = Some(super::objects::document(Config::KubeProxy, facts));
     }
 
@@ -133,6 +141,7 @@ impl Observed {
             container: facts.container.clone(),
             cgroup_version: Some(facts.cgroup_version),
             staged: Staged::default(),
+            registered: false,
             proxy_config: None,
         };
         for item in &desired.items {
@@ -239,7 +248,8 @@ impl Observed {
 
     /// Whether Kubernetes was set up on the node, running or not.
     pub fn kubernetes_is_set_up(&self) -> bool {
-        self.runs(Daemon::Apiserver)
+        self.registered
+            || self.runs(Daemon::Apiserver)
             || self.runs(Daemon::Kubelet)
             || self.exists("/etc/kubernetes/manifests/kube-apiserver.yaml")
             || self.exists("/var/lib/kubelet/config.yaml")

@@ -277,12 +277,11 @@ impl Attack<'_> {
             .map(|(node, _)| node)
             .collect();
         let own = servers.iter().position(|n| n.name == self.target.name).unwrap_or_default();
-        let mut running: Vec<&Value> = list(&pods, "/items")
-            .iter()
-            .filter(|p| text(p, "/status/phase") == "Running")
-            .collect();
+        let all = list(&pods, "/items");
+        let mut running: Vec<&Value> =
+            all.iter().filter(|p| text(p, "/status/phase") == "Running").collect();
         running.sort_by_key(|p| text(p, "/spec/nodeName"));
-        let mut made = Made::new();
+        let mut made = unable_to_run(all);
         for pod in running.iter().skip(own).step_by(servers.len().max(1)) {
             let path = format!(
                 "/api/v1/namespaces/kube-system/pods/{}/exec?container=kube-proxy&stdout=true&stderr=true\
@@ -512,6 +511,23 @@ impl Attack<'_> {
     }
 }
 
+/// Pods in which no program can be run now, though they are there for every node: not tried is not
+/// known. Each API server says so, since the one whose share they are cannot be told.
+fn unable_to_run(pods: &[Value]) -> Made {
+    let down = pods.iter().filter(|p| text(p, "/status/phase") != "Running");
+    let row = |pod: &Value| {
+        let what = format!("run a program in a pod on {}", text(pod, "/spec/nodeName"));
+        let phase = match text(pod, "/status/phase") {
+            "" => "unknown",
+            phase => phase,
+        };
+        let why =
+            format!("its kube-proxy does not run: {}", crate::transport::tail(phase.as_bytes()));
+        (Probe::PodExec, what, Verdict::unknown(why))
+    };
+    down.map(row).collect()
+}
+
 /// How kube-proxy begins to tell its version.
 const VERSION: &[u8] = b"Kubernetes v";
 
@@ -643,6 +659,15 @@ mod tests {
         assert_eq!(answer(101, b"").outcome(), Outcome::Fail);
         assert_eq!(answer(403, b"").outcome(), Outcome::Fail);
         assert_eq!(ran(&Err("no way".into())).outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn a_pod_that_does_not_run_leaves_its_node_unknown() {
+        let pod = |node: &str, phase: &str| json!({"spec": {"nodeName": node}, "status": {"phase": phase}});
+        let made = unable_to_run(&[pod("a", "Running"), pod("b", "Pending"), pod("c", "Failed")]);
+        let said: Vec<&str> = made.iter().map(|(_, what, _)| what.as_str()).collect();
+        assert_eq!(said, ["run a program in a pod on b", "run a program in a pod on c"]);
+        assert!(made.iter().all(|(_, _, v)| v.outcome() == crate::verify::Outcome::Unknown));
     }
 
     #[test]

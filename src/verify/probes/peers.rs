@@ -249,14 +249,24 @@ pub(super) fn closed_verdict(reach: Result<Reach, String>) -> Verdict {
 pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attempt> {
     let mut added = Vec::new();
     for (target, seen) in field.nodes() {
-        let mut add = |probe, why: &str| {
+        let mut add = |probe, verdict| {
             added.push(Attempt {
                 target: target.name.clone(),
                 probe,
                 from: "operator".to_owned(),
                 what: super::probe_words(probe).to_owned(),
-                verdict: Verdict::not_applicable(why),
+                verdict,
             });
+        };
+        // Where it should run, that it does not is no reason to leave anything out.
+        let down = |daemon: Daemon| {
+            let program = daemon.program();
+            if seen.kubernetes_is_set_up() {
+                Verdict::unknown(format!("{program} does not run, though Kubernetes is set up"))
+            } else {
+                let why = format!("needs Kubernetes: {program} does not run on this node yet");
+                Verdict::not_applicable(why)
+            }
         };
         let others = field.inventory.nodes.iter().filter(|n| n.name != target.name);
         let kept_out = others
@@ -264,9 +274,11 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
             .count();
         let tried = made.iter().any(|a| a.target == target.name && a.probe == Probe::ClosedToPeers);
         if kept_out == 0 && !tried {
-            add(Probe::ClosedToPeers, "no other node has to be kept out");
+            let why = "no other node has to be kept out";
+            add(Probe::ClosedToPeers, Verdict::not_applicable(why));
         }
-        if !seen.runs(Daemon::Apiserver) {
+        // A worker has none, and no control of one either.
+        if !seen.runs(Daemon::Apiserver) && target.has_role(Role::ControlPlane) {
             for probe in [
                 Probe::ApiserverAnonymous,
                 Probe::ApiserverPlainHttp,
@@ -274,16 +286,16 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
                 Probe::ApiserverWeakCiphers,
             ]
             .into_iter()
-            .chain(api::all().filter(|_| target.has_role(Role::ControlPlane)))
+            .chain(api::all())
             {
-                add(probe, "needs Kubernetes: kube-apiserver does not run on this node yet");
+                add(probe, down(Daemon::Apiserver));
             }
         }
         if !seen.runs(Daemon::Kubelet) {
             for probe in
                 [Probe::KubeletAnonymous, Probe::KubeletWeakCiphers, Probe::KubeletWithoutRights]
             {
-                add(probe, "needs Kubernetes: kubelet does not run on this node yet");
+                add(probe, down(Daemon::Kubelet));
             }
         }
     }
