@@ -14,6 +14,8 @@ const SCRIPT: &str = include_str!("node/reset.sh");
 
 /// Pods that end slowly, and packages' services that start again.
 const DEADLINE: Duration = Duration::from_secs(600);
+/// For a look alone.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Whether etcd's data is deleted too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,17 +26,62 @@ pub enum Data {
     Delete,
 }
 
+/// What a node is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum As {
+    /// Nobody counts on it: it is refused if it runs an API server or etcd.
+    Worker,
+    /// A control plane or an etcd member, which goes together with all others.
+    Member,
+}
+
+impl As {
+    fn word(self) -> &'static str {
+        match self {
+            As::Worker => "worker",
+            As::Member => "member",
+        }
+    }
+}
+
+/// Whether a node is what it is taken for. Changes nothing.
+///
+/// # Errors
+/// What it is instead, or why it could not be asked.
+pub fn may_be_reset(transport: &mut dyn Transport, taken_for: As) -> Result<(), String> {
+    let line = format!("look {}\n", taken_for.word());
+    let mut answer = Err(String::new());
+    let request = Request {
+        script: SCRIPT,
+        input: &mut line.as_bytes(),
+        deadline: LOOK,
+        max_output: 64 * 1024,
+    };
+    let output = transport.run(request, &mut |line| match line.split_once(' ') {
+        Some(("@state", "clean")) => answer = Ok(()),
+        Some(("@refused", why)) => answer = Err(tail(why.as_bytes())),
+        _ => {}
+    });
+    let output = output.map_err(|e| chain(&e))?;
+    answer.map_err(|why| match why.as_str() {
+        "" => format!("status {}: {}", output.status, tail(&output.stderr)),
+        _ => why,
+    })
+}
+
 /// Takes back every transaction of a node, newest first.
 pub fn reset(
     transport: &mut dyn Transport,
     node: &NodeName,
+    taken_for: As,
     data: Data,
     sink: &dyn Sink,
 ) -> Outcome {
-    let line = match data {
-        Data::Keep => "keep-data\n",
-        Data::Delete => "delete-data\n",
+    let data = match data {
+        Data::Keep => "keep-data",
+        Data::Delete => "delete-data",
     };
+    let line = format!("{data} {}\n", taken_for.word());
     let mut clean = false;
     let mut said = Vec::new();
     let mut refused = None;

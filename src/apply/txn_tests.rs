@@ -243,3 +243,47 @@ fn a_clock_that_went_back_does_not_let_an_older_change_be_undone_alone() {
     assert!(second.run("undo").contains("@state reverted"));
     assert!(first.run("undo").contains("@state reverted"));
 }
+
+#[test]
+fn a_rollback_takes_nobody_out_of_a_cluster() {
+    let txn = Txn::staged("1-kubernetes", "");
+    txn.run("begin");
+    assert_eq!(txn.state(), "committed");
+    let was = std::fs::read_to_string(txn.path.join("before")).unwrap();
+    txn.set("before", &format!("{was}member|none\n"));
+    let mark = txn.base.join("units/kubernetes");
+    std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+    std::fs::write(&mark, "digest\n").unwrap();
+    for how in ["undo", "undo alone", "undo together"] {
+        let said = txn.run(how);
+        assert!(said.contains("@refused it made the node a part of its cluster"), "{how}: {said}");
+        assert_eq!((txn.state().as_str(), txn.target().as_str()), ("committed", "new\n"));
+    }
+    // A node that has left it already goes the way of all others. The line is what would take it out of
+    // the cluster, here: this machine.
+    std::fs::remove_file(&mark).unwrap();
+    txn.set("before", &was);
+    assert!(txn.run("undo alone").contains("@state reverted"));
+    assert_eq!(txn.target(), "old\n");
+}
+
+#[test]
+fn a_rollback_of_one_node_stops_no_etcd_member_that_it_started() {
+    let txn = Txn::staged("1-etcd", "");
+    txn.run("begin");
+    let was = std::fs::read_to_string(txn.path.join("before")).unwrap();
+    // Its own word for systemctl: etcd runs.
+    let with_etcd = |verb: &str| {
+        let active = "systemctl() { [ \"$*\" = '-q is-active etcd.service' ]; }";
+        txn.run_with("set -u", active, verb)
+    };
+    txn.set("before", &format!("{was}unit|etcd.service|not-found|inactive\n"));
+    let said = with_etcd("undo alone");
+    assert!(said.contains("@refused it started this etcd member"), "{said}");
+    // A change of a member that ran before can be taken back alone; so can the first with all others.
+    txn.set("before", &format!("{was}unit|etcd.service|enabled|active\n"));
+    assert!(!with_etcd("undo alone").contains("@refused"));
+    let txn = Txn::staged("2-etcd", "");
+    txn.run("begin");
+    assert!(txn.run("undo together").contains("@state reverted"));
+}

@@ -1,5 +1,6 @@
 //! `kubastion reset`: nodes back to what they were before the first run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::apply::{ask, finish, record_stop};
@@ -9,7 +10,7 @@ use super::leave::{Drain, Staying, Undrained, drain_all, forget};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::apply::record::{Journal, Line, Outcomes};
-use crate::apply::reset::{Data, reset};
+use crate::apply::reset::{As, Data, may_be_reset, reset};
 use crate::apply::{Outcome, gate::chain};
 use crate::clock::Clock;
 use crate::desired::Phase;
@@ -101,17 +102,26 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     };
     let data = if args.delete_etcd_data { Data::Delete } else { Data::Keep };
     let stays = Staying::of(&loaded, &nodes);
-    let (kept, mut problems) = match &stays {
-        Some(cluster) => drain_all(cluster, &dialer, &nodes, args.drain(), &monitor),
-        None => Default::default(),
-    };
+    // Before anybody's pods are moved.
+    let (workers, members): (Vec<&Node>, _) = nodes.iter().partition(|n| !serves(inventory, n));
+    let (mut kept, mut problems) = misjudged(inventory, &dialer, &workers);
+    let leaving: Vec<&Node> =
+        workers.into_iter().chain(members).filter(|n| !kept.contains_key(&n.name)).collect();
+    if let Some(cluster) = &stays {
+        let (undrained, more) = drain_all(cluster, &dialer, &leaving, args.drain(), &monitor);
+        kept.extend(undrained);
+        problems.extend(more);
+    }
     let results = fleet::each(nodes, fleet::WINDOW, |node: &Node| {
         let name = node.name.clone();
         monitor.send(Event::Begin { node: name.clone(), what: "reset".into(), steps: 0 });
         let outcome = match kept.get(&name) {
             Some(why) => Outcome::Refused { why: why.clone() },
             None => match dialer.connect(&inventory.ssh.for_node(node)) {
-                Ok(mut session) => reset(session.as_mut(), &name, data, &monitor),
+                Ok(mut session) => {
+                    let taken_for = if serves(inventory, node) { As::Member } else { As::Worker };
+                    reset(session.as_mut(), &name, taken_for, data, &monitor)
+                }
                 Err(e) => Outcome::Unreachable { why: chain(&e) },
             },
         };
@@ -145,16 +155,46 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     finish(global, &journal, &outcomes, problems)
 }
 
+/// Whether others count on a node, by the inventory.
+fn serves(inventory: &Inventory, node: &Node) -> bool {
+    node.has_role(Role::ControlPlane) || inventory.is_etcd_member(node)
+}
+
+/// Control planes and etcd members that are not among some nodes.
+pub(super) fn left_out<'i>(inventory: &'i Inventory, nodes: &[&Node]) -> Vec<&'i str> {
+    let all = inventory.nodes.iter().filter(|n| serves(inventory, n));
+    all.filter(|n| !nodes.iter().any(|c| c.name == n.name)).map(|n| n.name.as_str()).collect()
+}
+
+/// Nodes that the inventory takes for workers and that are something else, and why they stay. A node that
+/// cannot be reached now is asked again when it is reset.
+fn misjudged(
+    inventory: &Inventory,
+    dialer: &dyn Dialer,
+    workers: &[&Node],
+) -> (BTreeMap<NodeName, String>, Vec<Problem>) {
+    let looks = fleet::each(workers.to_vec(), fleet::WINDOW, |node: &Node| {
+        let session = dialer.connect(&inventory.ssh.for_node(node)).ok();
+        let look = session.map_or(Ok(()), |mut s| may_be_reset(s.as_mut(), As::Worker));
+        (node.name.clone(), look)
+    });
+    let kept: BTreeMap<NodeName, String> =
+        looks.into_iter().filter_map(|(name, look)| Some((name, look.err()?))).collect();
+    let problem = |(name, why): (&NodeName, &String)| {
+        Problem::new("the node is not what the inventory says")
+            .at(name.to_string())
+            .because(why.clone())
+            .left("it was not reset, and its pods were left alone")
+            .hint("control planes and etcd members are reset only together with all others")
+    };
+    let problems = kept.iter().map(problem).collect();
+    (kept, problems)
+}
+
 /// Control planes and etcd members only all at once.
 fn only_together(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
-    let serves = |n: &Node| n.has_role(Role::ControlPlane) || inventory.is_etcd_member(n);
-    let left: Vec<&str> = inventory
-        .nodes
-        .iter()
-        .filter(|n| serves(n) && !nodes.iter().any(|c| c.name == n.name))
-        .map(|n| n.name.as_str())
-        .collect();
-    if left.is_empty() || !nodes.iter().any(|n| serves(n)) {
+    let left = left_out(inventory, nodes);
+    if left.is_empty() || !nodes.iter().any(|n| serves(inventory, n)) {
         return Ok(());
     }
     let problem = Problem::new("control planes and etcd members are reset only all together")

@@ -7,6 +7,7 @@ use super::args::{Format, Global};
 use super::exit::Exit;
 use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
+use super::reset::left_out;
 use super::run::Stop;
 use crate::apply::gate::chain;
 use crate::apply::protocol::{self, Answer, TxnState, Verb};
@@ -38,7 +39,8 @@ pub struct Rollback {
 const HELP: &str =
     "Brings files, owners, modes, units, kernel settings and our firewall table back to the images
 that were taken before the run. Packages stay installed, and etcd's data is never touched.
-A run that others were made on top of is refused: undo the later ones first.
+A run that others were made on top of is refused: undo the later ones first. So is one that made
+a node part of a cluster: `kubastion reset` takes it out.
 
 Examples:
   kubastion runs
@@ -93,9 +95,12 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     )
     .map_err(record_stop)?;
     let serving = serving(inventory, &nodes, &dialer);
+    let how = if left_out(inventory, &nodes).is_empty() { "together" } else { "alone" };
     let mut outcomes = Outcomes::new();
+    // What the nodes of a cluster stand on, dedicated etcd members too, stays as long as one of them stays.
+    let mut cluster_stays = false;
     for (phase, work) in todo.into_iter().rev() {
-        let mut stopped: Option<String> = None;
+        let mut stopped = cluster_stays.then(|| "a node is still part of the cluster".to_owned());
         for group in groups(work, &serving) {
             let serial = serving.contains(&group[0].0.name);
             let (run, skip): (Vec<_>, Vec<_>) = group.into_iter().partition(|(node, _)| {
@@ -113,7 +118,7 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
             }
             let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
                 let outcome = match dialer.connect(&inventory.ssh.for_node(node)) {
-                    Ok(mut session) => undo(session.as_mut(), t),
+                    Ok(mut session) => undo(session.as_mut(), t, how),
                     Err(e) => Outcome::Unreachable { why: chain(&e) },
                 };
                 (node.name.clone(), outcome)
@@ -122,6 +127,7 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
                 if serial && !outcome.is_good() {
                     stopped.get_or_insert(format!("the rollback failed on {name}"));
                 }
+                cluster_stays |= phase == Phase::Kubernetes && !outcome.is_good();
                 record(&journal, &mut outcomes, name, phase, outcome)?;
             }
         }
@@ -177,8 +183,9 @@ fn groups<'n, T>(
     groups
 }
 
-fn undo(session: &mut dyn Transport, t: &TransactionRecord) -> Outcome {
-    match protocol::call(session, &t.id, Verb::Undo, "-", &mut |_| {}) {
+/// `how` tells the node whether all that others count on go back together.
+fn undo(session: &mut dyn Transport, t: &TransactionRecord, how: &str) -> Outcome {
+    match protocol::call(session, &t.id, Verb::Undo, how, &mut |_| {}) {
         Ok(a) => undone(a, t.outcome.as_ref()),
         Err(e) => Outcome::Incomplete { why: chain(&e) },
     }

@@ -1,12 +1,27 @@
 # Takes back everything that was ever done to this node, newest first, and then what services left.
-# Answers with lines that start with `@`. `delete-data` on standard input also deletes etcd's data.
+# Answers with lines that start with `@`. On standard input: `look` (only whether it may be done),
+# `keep-data` or `delete-data` (also etcd's), and what the node is taken for: `worker` or `member`.
 set -u
 umask 077
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 export PATH
 base=/var/lib/kubastion
 
-IFS= read -r data
+IFS=' ' read -r data as
+# An inventory may be wrong about a node, or have been changed too early: others may count on it.
+if [ "$as" != member ]; then
+    serves=
+    [ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ] || serves='an API server'
+    ! systemctl -q is-active etcd.service 2>/dev/null || serves='an etcd member'
+    [ -z "$serves" ] || {
+        echo "@refused it runs $serves, and the inventory takes it for a worker"
+        exit 4
+    }
+fi
+[ "$data" != look ] || {
+    echo '@state clean'
+    exit 0
+}
 [ -d "$base/txn" ] || {
     echo '@state clean'
     exit 0
@@ -37,7 +52,7 @@ had_runtime=
 printf '%s\n' "$todo" | while IFS=' ' read -r n txn; do
     [ -n "$txn" ] || continue
     echo "@step ${txn##*/}"
-    said=$(sh "$txn/txn.sh" undo 2>&1)
+    said=$(sh "$txn/txn.sh" undo reset 2>&1)
     printf '%s\n' "$said" | grep '^@said\|^@refused\|^@busy'
     case $said in
     *'@state reverted'*) ;;
