@@ -14,10 +14,10 @@ use crate::clock::Clock;
 use crate::controls::Severity;
 use crate::desired::{self, DesiredState, NodeDesired, Phase};
 use crate::error::Problem;
-use crate::facts::{FactsError, NodeFacts, WatchList, collect};
+use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource, Sudo};
 use crate::pki::{self, Ca, Kind, Material, Store};
-use crate::plan::diff::MEMBER_MARK;
+use crate::plan::diff::{KUBELET_CONFIG, MEMBER_MARK};
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{NodePlan, Plan, node_plan, preflight};
 use crate::secret::Secret;
@@ -49,6 +49,13 @@ impl Seen {
     pub fn is_member(&self) -> bool {
         self.facts.unit_marks.contains_key(MEMBER_MARK)
             || self.facts.processes.contains_key("kube-apiserver")
+    }
+}
+
+impl Seen {
+    /// Whether a kubeadm, whosever, has configured a kubelet here.
+    fn has_kubelet_config(&self) -> bool {
+        matches!(self.facts.files.get(KUBELET_CONFIG), Some(FileFacts::File { .. }))
     }
 }
 
@@ -503,7 +510,8 @@ fn founder(
     fleet: &Fleet,
     unready: &BTreeMap<NodeName, Problem>,
 ) -> Result<Option<NodeName>, String> {
-    if fleet.seen.values().any(Seen::is_member) {
+    // Also one whose API server is down just now, and which another kubeadm has made.
+    if fleet.seen.values().any(|s| s.is_member() || s.has_kubelet_config()) {
         return Ok(None);
     }
     let mut planes = inventory.with_role(Role::ControlPlane);

@@ -28,7 +28,7 @@ pub const GUARD_UNIT: &str = "kubastion-guard.service";
 pub const MEMBER_MARK: &str = "kubernetes";
 
 /// What a kubelet that is part of a cluster runs by.
-const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
+pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
 /// Something that should be done and cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
