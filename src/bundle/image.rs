@@ -18,6 +18,8 @@ const MAX_UNPACKED: u64 = 16 << 30;
 const MAX_JSON: u64 = 4 << 20;
 /// Bytes of all JSON documents that are kept.
 const MAX_JSON_TOTAL: u64 = 64 << 20;
+/// Largest name of an entry in bytes, with what a tar extension wraps around it.
+const MAX_NAME: u64 = 64 << 10;
 /// Most entries of an archive.
 const MAX_ENTRIES: usize = 100_000;
 
@@ -136,13 +138,22 @@ impl Entries {
         let mut entries = Entries::default();
         let mut kept = 0;
         let mut archive = tar::Archive::new(Limited { inner: unpacked, left: MAX_UNPACKED });
-        for entry in archive.entries().map_err(ImageError::Tar)? {
+        let mut long_name = None;
+        // Raw: otherwise names in extensions are read whole, however long they are said to be, and some
+        // kilobytes of gzip unpack to gigabytes of memory.
+        for entry in archive.entries().map_err(ImageError::Tar)?.raw(true) {
             let mut entry = entry.map_err(ImageError::Tar)?;
-            let path = entry.path_bytes();
-            let name = String::from_utf8_lossy(&path).into_owned();
-            let name = name.trim_start_matches("./").trim_end_matches('/').to_owned();
-            drop(path);
             let kind = entry.header().entry_type();
+            if kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions() {
+                if entry.size() > MAX_NAME {
+                    return Err(ImageError::TooLarge("a name"));
+                }
+                long_name = extended_name(&mut entry)?.or(long_name);
+                continue;
+            }
+            let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
+            let name = String::from_utf8_lossy(&name).into_owned();
+            let name = name.trim_start_matches("./").trim_end_matches('/').to_owned();
             if kind.is_dir() {
                 continue;
             }
@@ -273,6 +284,31 @@ impl Entries {
     }
 }
 
+/// The name that an extension gives to the entry after it, if it does.
+fn extended_name<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<Vec<u8>>, ImageError> {
+    let kind = entry.header().entry_type();
+    if kind.is_gnu_longlink() {
+        return Ok(None);
+    }
+    if kind.is_gnu_longname() {
+        let mut name = Vec::new();
+        entry.read_to_end(&mut name).map_err(ImageError::Tar)?;
+        name.truncate(name.iter().position(|b| *b == 0).unwrap_or(name.len()));
+        return Ok(Some(name));
+    }
+    let mut name = None;
+    for extension in entry.pax_extensions().map_err(ImageError::Tar)?.into_iter().flatten() {
+        let extension = extension.map_err(ImageError::Tar)?;
+        match extension.key_bytes() {
+            b"path" => name = Some(extension.value_bytes().to_owned()),
+            // Of entries beyond 8 GiB, and of archives that parsers read differently.
+            b"size" => return Err(ImageError::TooLarge("an entry")),
+            _ => {}
+        }
+    }
+    Ok(name)
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct DockerManifest {
@@ -355,6 +391,37 @@ mod tests {
         assert_eq!(full_reference("calico/node:v3").unwrap(), "docker.io/calico/node:v3");
         assert_eq!(full_reference("r.io:5000/a"), None);
         assert_eq!(full_reference("v1.2"), None);
+    }
+
+    fn archive_with(extension: tar::EntryType, content: &[u8]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(extension);
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, "extension", content).unwrap();
+        let index = br#"{"manifests":[]}"#;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(index.len() as u64);
+        builder.append_data(&mut header, "short", &index[..]).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_name_is_read_from_its_extension_and_no_more_than_a_name() {
+        use tar::EntryType;
+        let pax = b"19 path=index.json\n";
+        for (kind, content) in
+            [(EntryType::GNULongName, &b"index.json\0"[..]), (EntryType::XHeader, &pax[..])]
+        {
+            let found = inspect(&archive_with(kind, content)[..]);
+            assert!(matches!(found, Err(ImageError::NoReference)), "{kind:?}: {found:?}");
+        }
+        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+            let found = inspect(&archive_with(kind, &vec![0; 65 << 10])[..]);
+            assert!(matches!(found, Err(ImageError::TooLarge(_))), "{kind:?}: {found:?}");
+        }
+        let sized = inspect(&archive_with(EntryType::XHeader, b"9 size=1\n")[..]);
+        assert!(matches!(sized, Err(ImageError::TooLarge(_))), "{sized:?}");
     }
 
     proptest::proptest! {

@@ -404,7 +404,8 @@ impl Manifest {
 
     /// Size of all files in bytes.
     pub fn total_size(&self) -> u64 {
-        self.files.iter().map(|f| f.size).sum()
+        // Also asked of a manifest that is about to be refused, whose sizes may be anything.
+        self.files.iter().fold(0, |sum: u64, f| sum.saturating_add(f.size))
     }
 }
 
@@ -440,6 +441,23 @@ mod tests {
         for bad in bad {
             assert!(bad.parse::<FilePath>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn sizes_that_nobody_has_do_not_overflow() {
+        let file = |name: &str| {
+            serde_json::json!({
+                "path": format!("bin/{name}"), "kind": "binary", "component": "etcd",
+                "sha256": "0".repeat(64), "size": u64::MAX, "mode": "0755", "origin": "x",
+                "images": [],
+            })
+        };
+        let manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "format": 1, "created": "", "architecture": "amd64", "kubernetes": "1.36.2",
+            "components": {}, "files": [file("a"), file("b")],
+        }))
+        .unwrap();
+        assert_eq!(manifest.total_size(), u64::MAX);
     }
 
     #[test]

@@ -381,7 +381,7 @@ const STEP: u64 = 8 << 20;
 
 /// Reads files on all processors and returns what is wrong, in the order of the files.
 fn read_all(dir: &Path, files: &[File], sink: &dyn Sink) -> Vec<Fault> {
-    let total = files.iter().map(|f| f.size).sum();
+    let total = files.iter().fold(0, |sum: u64, f| sum.saturating_add(f.size));
     let what = "verify".to_owned();
     let progress = |done_bytes| {
         sink.send(Event::Transfer { what: what.clone(), done_bytes, total_bytes: Some(total) });
