@@ -362,6 +362,8 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
                     t.outcome = Some(outcome);
                 }
             }
+            // Objects of the API have no way back; what was done to them is for people to read.
+            (Line::Object { .. }, Some(_)) => {}
             (Line::End { at, exit }, Some(r)) => {
                 r.ended = Some(at);
                 r.exit = Some(exit);
@@ -374,3 +376,26 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
 
 /// The outcomes of a run, by node and phase.
 pub type Outcomes = BTreeMap<NodeName, BTreeMap<Phase, Outcome>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::cluster::ApiChange;
+
+    #[test]
+    fn a_run_that_changed_objects_can_be_listed_and_rolled_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+        let node: NodeName = "n".parse().unwrap();
+        let (phase, id) = (Phase::Host, "1-host".to_owned());
+        journal.write(&Line::Transaction { node: node.clone(), phase, id }).unwrap();
+        journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
+        for problem in [None, Some("no".to_owned())] {
+            let change = ApiChange::MountNothingInNewNamespaces;
+            journal.write(&Line::Object { change, problem }).unwrap();
+        }
+        journal.end(0).unwrap();
+        let all = read_all(dir.path()).unwrap();
+        assert_eq!((all.len(), all[0].transactions.len(), all[0].exit), (1, 1, Some(0)));
+    }
+}
