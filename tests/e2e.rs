@@ -211,6 +211,13 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     // One worker back to what it was, and once more into the cluster.
     let output = kubastion(&c.dir, &["reset", "--nodes", "cp1", "--yes"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    // Nor by a rollback of the run that brought the cluster up, which can be asked for by name.
+    let runs = c.ends(0, &["runs"]);
+    let first = runs.split_whitespace().next().expect("there was an apply");
+    let output = kubastion(&c.dir, &["rollback", first, "--yes"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output));
+    assert!(text(&output).contains("that first") || text(&output).contains("kubastion reset"));
+    assert!(c.all_ready("cp1", 5), "the rollback took something away");
     c.ends(0, &["reset", "--nodes", "w2", "--yes"]);
     let now = c.tree("w2");
     let changed: Vec<&String> = bare.symmetric_difference(&now).collect();

@@ -52,7 +52,7 @@ had_runtime=
 printf '%s\n' "$todo" | while IFS=' ' read -r n txn; do
     [ -n "$txn" ] || continue
     echo "@step ${txn##*/}"
-    said=$(sh "$txn/txn.sh" undo reset 2>&1)
+    said=$(sh "$txn/txn.sh" undo 2>&1)
     printf '%s\n' "$said" | grep '^@said\|^@refused\|^@busy'
     case $said in
     *'@state reverted'*) ;;

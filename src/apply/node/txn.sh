@@ -1,6 +1,6 @@
 # One transaction on a node: prepare, switch, confirm or revert.
 #
-# Usage: sh txn.sh prepare | switch | begin (both) | confirm | revert REASON | undo HOW | state
+# Usage: sh txn.sh prepare | switch | begin (both) | confirm | revert REASON | undo | state
 #
 # Lives in /var/lib/kubastion/txn/ID, beside what it needs:
 #   steps       what to do, one step a line, fields separated by `|`
@@ -766,29 +766,11 @@ newer_change() {
     return 1
 }
 
-# What a rollback would take from others, if anything: a node's place in its cluster, for which there is
-# `kubastion reset`, and a member that the others count on.
-belongs_to_others() { # together | alone | reset
-    [ "$1" != reset ] || return 1
-    if [ -e "$base/units/kubernetes" ] && grep -q '^member|none' "$T/before"; then
-        say "refused it made the node a part of its cluster: \`kubastion reset\` takes it out"
-        return 0
-    fi
-    [ "$1" != together ] || return 1
-    if grep -q '^unit|etcd\.service|[^|]*|\(inactive\|failed\|unknown\)$' "$T/before" &&
-        systemctl -q is-active etcd.service; then
-        say "refused it started this etcd member: name all members and control planes, or none"
-        return 0
-    fi
-    return 1
-}
-
 # Rollback of a committed transaction, on the operator's wish.
-undo() { # together | alone | reset
+undo() {
     lock
     trap '' HUP PIPE
     get_state
-    [ "$state" != committed ] || ! belongs_to_others "$1" || exit 4
     case $state in
     committed | incomplete | reverting)
         if other=$(newer_change); then
@@ -814,13 +796,13 @@ begin)
 switch) switch ;;
 confirm) confirm ;;
 revert) revert "${2-asked}" ;;
-undo) undo "${2-alone}" ;;
+undo) undo ;;
 state)
     get_state
     say "state $state"
     ;;
 *)
-    echo "usage: sh txn.sh prepare|switch|begin|confirm|revert REASON|undo HOW|state" >&2
+    echo "usage: sh txn.sh prepare|switch|begin|confirm|revert REASON|undo|state" >&2
     exit 2
     ;;
 esac
