@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
 # Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup build demo test lint nodes e2e bench bench-cluster clean-lab
+.PHONY: setup build demo test lint fuzz book nodes e2e bench bench-cluster clean-lab
 
 CARGO ?= cargo
 DEMO_DIR ?= demo
@@ -24,6 +24,16 @@ test: setup lint nodes
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --bins
+	@sh scripts/deny.sh $(CARGO)
+
+# Each fuzz target for FUZZ_SECONDS (nightly Rust and cargo-fuzz). Findings are left in fuzz/artifacts.
+fuzz: setup
+	@sh scripts/fuzz.sh $(CARGO)
+
+# The documents as a book, in target/book (mdBook).
+book:
+	mdbook build docs
 
 # Tests on real nodes bring up one lab and share it. They are skipped, with the reason, only where
 # a machine cannot carry a lab.

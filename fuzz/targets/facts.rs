@@ -1,0 +1,26 @@
+//! Any bytes as a node's answer: an error or facts, nothing in them that steers a terminal, and what
+//! follows from them (preflight, desired files' watch list, judgement) does not panic.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use kubastion::inventory::Inventory;
+
+static INVENTORY: LazyLock<Inventory> = LazyLock::new(kubastion_fuzz::inventory);
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    for node in &INVENTORY.nodes {
+        for watch in [
+            kubastion::desired::watch(&INVENTORY, node),
+            kubastion::verify::watch(&INVENTORY, node),
+        ] {
+            let Ok(facts) = kubastion::facts::parse::facts(&node.name, &watch, data) else {
+                continue;
+            };
+            let text = serde_json::to_string(&facts).expect("facts are plain values");
+            kubastion_fuzz::assert_tame(&text);
+            let _ = kubastion::plan::preflight::check(&INVENTORY, node, &facts, 0);
+            let _ = kubastion::verify::Observed::from_facts(&facts);
+        }
+    }
+});

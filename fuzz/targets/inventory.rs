@@ -1,0 +1,21 @@
+//! Any bytes as an inventory: refused with places, or loaded, and then it loads again from what
+//! `inventory show` writes.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    match kubastion_fuzz::load(data) {
+        Err(e) => {
+            let problems = e.problems();
+            assert!(!problems.is_empty());
+            for problem in problems {
+                kubastion_fuzz::assert_tame(&problem.to_string());
+            }
+        }
+        Ok(loaded) => {
+            let text = serde_yaml::to_string(&loaded.inventory).expect("it was read");
+            let again: kubastion::inventory::Inventory =
+                serde_yaml::from_str(&text).expect("it was written");
+            assert_eq!(text, serde_yaml::to_string(&again).expect("it was read"));
+        }
+    }
+});

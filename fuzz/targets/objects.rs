@@ -1,0 +1,37 @@
+//! Any JSON as the lists of the cluster's API: every rule comes to a verdict, every plan to changes.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use kubastion::controls::ApiRule;
+use kubastion::facts::cluster::{ClusterFacts, Kind};
+use kubastion::inventory::Inventory;
+use kubastion::plan::cluster::{Wanted, changes};
+use serde_json::{Value, json};
+
+static INVENTORY: LazyLock<Inventory> = LazyLock::new(kubastion_fuzz::inventory);
+
+const ALL: Wanted = Wanted {
+    no_tokens: true,
+    no_anonymous: true,
+    no_default_tokens: true,
+    default_deny: true,
+    quotas: true,
+};
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let Ok(items) = serde_json::from_slice::<Value>(data) else { return };
+    let mut facts = ClusterFacts::default();
+    for (kind, _) in Kind::ALL {
+        // One list for all kinds, or one for each.
+        let mine = items.get(format!("{kind:?}")).unwrap_or(&items).clone();
+        let _ = facts.insert(kind, &mut json!({"items": mine}));
+    }
+    for (rule, _) in ApiRule::ALL {
+        let verdict = kubastion::verify::judge_objects(rule, &facts);
+        kubastion_fuzz::assert_tame(&format!("{verdict:?}"));
+    }
+    for change in changes(&INVENTORY, &facts, ALL) {
+        let _ = change.to_string();
+    }
+});

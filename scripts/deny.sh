@@ -1,0 +1,12 @@
+#!/bin/sh
+# Advisories, licences and sources of every crate in the lock file (deny.toml). $1: cargo.
+set -eu
+cargo=${1:-cargo}
+"$cargo" deny --version >/dev/null 2>&1 || "$cargo" install --locked cargo-deny
+"$cargo" deny --locked check licenses bans sources
+# The advisories are in a git repository that not every network reaches.
+if timeout 60 "$cargo" deny fetch db >/dev/null 2>&1; then
+    "$cargo" deny --locked check --disable-fetch advisories
+else
+    echo "SKIPPED deny: the advisory database cannot be fetched from here"
+fi
