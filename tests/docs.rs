@@ -79,3 +79,52 @@ fn the_architecture_page_has_every_certificate_and_every_phase() {
         assert!(row(&format!("{port}/tcp")), "{port}");
     }
 }
+
+/// The book's pages: every document has its place in it, and no place is empty.
+#[test]
+fn the_book_has_every_page_and_no_link_leads_nowhere() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let pages = |dir: &Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+        entries.filter(|p| p.extension().is_some_and(|e| e == "md")).collect()
+    };
+    let mut all = pages(&docs);
+    all.extend(pages(&docs.join("decisions")));
+    let summary = read("docs/SUMMARY.md");
+    for page in &all {
+        let name = page.strip_prefix(&docs).unwrap().to_str().unwrap();
+        assert!(name == "SUMMARY.md" || summary.contains(&format!("({name})")), "{name}");
+        let text = std::fs::read_to_string(page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|t| !t.starts_with('#') && !t.contains("://")) {
+            let file = page.parent().unwrap().join(target.split('#').next().unwrap());
+            assert!(file.exists(), "{}: {target}", page.display());
+        }
+    }
+}
+
+/// The tests that pages name as guards exist.
+#[test]
+fn named_guards_exist() {
+    let mut sources = String::new();
+    for dir in ["tests", "src/verify", "src/render/engine", "fuzz/targets"] {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "rs") {
+                sources += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let mut named = 0;
+    for page in ["docs/protection.md", "docs/threats.md"] {
+        for word in read(page).split('`').skip(1).step_by(2).filter(|w| w.contains('_')) {
+            let plain = word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if plain && word.matches('_').count() >= 2 {
+                assert!(sources.contains(&format!("fn {word}(")), "{page}: {word}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 15, "{named}");
+}

@@ -100,6 +100,23 @@ fn the_schema_file_is_up_to_date() {
     assert!(pinned == schema(), "run: kubastion inventory schema > inventory/schema.json");
 }
 
+#[test]
+fn the_reference_is_the_schemas() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/inventory.md");
+    let pinned = std::fs::read_to_string(file).unwrap();
+    let schema = schema();
+    let reference = kubastion::inventory::reference(&schema);
+    assert!(pinned == reference, "run: kubastion inventory reference > docs/inventory.md");
+    // Every object with keys has its section, and each of its keys a line.
+    for (name, definition) in schema["$defs"].as_object().unwrap() {
+        let Some(keys) = definition.get("properties").and_then(|p| p.as_object()) else { continue };
+        assert!(reference.contains(&format!("\n## {name}\n")), "{name}");
+        for key in keys.keys() {
+            assert!(reference.contains(&format!("\n| `{key}` | ")), "{name}.{key}");
+        }
+    }
+}
+
 /// An endpoint that is managed, with more settings of it.
 macro_rules! managed {
     ($endpoint:literal) => {

@@ -7,6 +7,7 @@ mod apply;
 mod bundle;
 mod cluster_api;
 mod docs;
+mod first_hour;
 mod inventory;
 mod lab;
 mod packages;

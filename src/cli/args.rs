@@ -48,6 +48,8 @@ pub enum Verb {
     /// Make, check and list the signed offline set that clusters are installed from.
     #[command(subcommand)]
     Bundle(super::bundle::Command),
+    /// Look for what stands in the way, here and on the nodes. Changes nothing.
+    Doctor(super::doctor::Args),
     /// Show the nodes' host keys, for a first contact.
     Trust(super::trust::Args),
     /// Show what apply would do. Changes nothing.
@@ -70,6 +72,10 @@ pub enum Verb {
     /// Disposable nodes on this machine, to try everything out.
     #[command(subcommand)]
     Lab(LabVerb),
+    /// A script that completes the command line in a shell.
+    Completions(super::completions::Completions),
+    /// Write manual pages.
+    Man(super::completions::Man),
 }
 
 /// What can be done with a lab.

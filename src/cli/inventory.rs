@@ -30,6 +30,9 @@ pub enum Command {
     /// Print the JSON schema of inventories, for editors.
     #[command(after_long_help = SCHEMA_EXAMPLES)]
     Schema,
+    /// Print every key with its values, default and meaning, as Markdown.
+    #[command(after_long_help = REFERENCE_EXAMPLES)]
+    Reference,
     /// Print the inventory with all defaults filled in and paths resolved.
     #[command(after_long_help = SHOW_EXAMPLES)]
     Show,
@@ -40,6 +43,8 @@ const INIT_EXAMPLES: &str = "Examples:
   kubastion -i prod.yaml inventory init --name prod --endpoint api.example:6443 \\
       --control-plane cp-1=10.0.0.11 --control-plane cp-2=10.0.0.12 --control-plane cp-3=10.0.0.13 \\
       --ssh-user admin --ssh-key ~/.ssh/id_ed25519 --known-hosts ~/.ssh/known_hosts";
+const REFERENCE_EXAMPLES: &str = "Examples:
+  kubastion inventory reference | less";
 const CHECK_EXAMPLES: &str = "Examples:
   kubastion inventory check
   kubastion -i prod.yaml --format json inventory check | jq '.problems[].message'";
@@ -108,6 +113,7 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
         Command::Init(request) => init(&global.inventory, request),
         Command::Check => check(global),
         Command::Schema => print(&pretty(&inventory::schema())),
+        Command::Reference => print(&inventory::reference(&inventory::schema())),
         Command::Show => {
             let loaded = load(global)?;
             match global.format {

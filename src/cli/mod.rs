@@ -3,7 +3,9 @@
 pub mod apply;
 pub mod args;
 pub mod bundle;
+mod completions;
 pub mod controls;
+mod doctor;
 pub mod exit;
 pub mod inventory;
 mod kubeconfig;

@@ -46,6 +46,9 @@ pub fn main() -> std::process::ExitCode {
 
 fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
     match verb {
+        Verb::Doctor(args) => super::doctor::run(global, &args),
+        Verb::Completions(args) => super::completions::completions(&args),
+        Verb::Man(args) => super::completions::man(&args),
         Verb::Trust(args) => super::trust::run(global, &args),
         Verb::Plan(args) => super::plan::run(global, &args),
         Verb::Apply(args) => super::apply::run(global, &args),

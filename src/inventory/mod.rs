@@ -9,6 +9,7 @@ mod load;
 pub mod model;
 pub mod names;
 mod probe;
+mod reference;
 mod software;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,5 +24,6 @@ pub use names::*;
 #[cfg(test)]
 pub(crate) use probe::elf;
 pub use probe::{Probe, ProbeError};
+pub use reference::reference;
 pub use software::{Software, SoftwareFile, SoftwareKind};
 pub(crate) use validate::is_reserved_label;

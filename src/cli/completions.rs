@@ -1,0 +1,63 @@
+//! `kubastion completions` and `kubastion man`: what a shell and a reader of manuals want, made from the
+//! same definition as the parser.
+
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::args::Cli;
+use super::exit::Exit;
+use super::output::print;
+use super::run::Stop;
+use crate::error::Problem;
+
+/// Arguments of `completions`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = COMPLETIONS_EXAMPLES)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: Shell,
+}
+
+const COMPLETIONS_EXAMPLES: &str = "Examples:
+  kubastion completions bash | sudo tee /usr/share/bash-completion/completions/kubastion >/dev/null
+  kubastion completions zsh > \"${fpath[1]}/_kubastion\"
+  kubastion completions fish > ~/.config/fish/completions/kubastion.fish";
+
+/// Arguments of `man`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = MAN_EXAMPLES)]
+pub struct Man {
+    /// Directory for the pages, one for each verb; made if it is missing.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+const MAN_EXAMPLES: &str = "Examples:
+  kubastion man --out ~/.local/share/man/man1 && man kubastion-apply";
+
+/// Prints a completion script.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn completions(args: &Completions) -> Result<Exit, Stop> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "kubastion", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+/// Writes the manual pages.
+///
+/// # Errors
+/// If the directory cannot be made or written.
+pub fn man(args: &Man) -> Result<Exit, Stop> {
+    let failed = |e: std::io::Error| {
+        let problem = Problem::from_error("the manual pages cannot be written", &e);
+        Stop::one(Exit::Unexpected, problem.at(args.out.display().to_string()))
+    };
+    std::fs::create_dir_all(&args.out).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), &args.out).map_err(failed)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,303 @@
+//! `kubastion doctor`: what stands in the way of a plan, before there is one.
+//!
+//! The operator's machine first, since nothing else can be looked at without it; then every node, over
+//! the same connection and with the same facts as a plan. Nothing is changed anywhere.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::{Format, Global};
+use super::exit::Exit;
+use super::output::{pretty, print};
+use super::pipeline::{self, Fleet, Reach};
+use super::run::Stop;
+use crate::clock::Clock;
+use crate::error::Problem;
+use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
+use crate::pki::{self, State, Store};
+use crate::plan::preflight;
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct Args {
+    /// Which nodes.
+    #[command(flatten)]
+    reach: Reach,
+    /// Look at this machine only, and connect to no node.
+    #[arg(long)]
+    offline: bool,
+}
+
+const HELP: &str = "Looks at this machine (inventory, keys, bundle, clock) and at every node (reachable, host key, login,
+sudo, operating system, clock, room, ports) and says of everything that is wrong what can be done.
+Changes nothing. The exit code is 3 if something is wrong here, 6 if only nodes have problems.
+
+Examples:
+  kubastion doctor
+  kubastion doctor --offline
+  kubastion --format json doctor | jq '.[] | select(.level == \"problem\")'";
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Level {
+    Ok,
+    Note,
+    Problem,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+struct Finding {
+    /// `operator`, or a node's name.
+    place: String,
+    level: Level,
+    what: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    why: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn new(place: &str, level: Level, what: impl Into<String>) -> Self {
+        Self { place: place.to_owned(), level, what: what.into(), why: Vec::new(), hint: None }
+    }
+
+    fn of(place: &str, problem: Problem) -> Self {
+        let at = problem.place.filter(|p| p != place).map(|p| format!("{p}: ")).unwrap_or_default();
+        Self {
+            what: format!("{at}{}", problem.what),
+            why: problem.why,
+            hint: problem.hint,
+            ..Self::new(place, Level::Problem, "")
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// The machine that kubastion runs on.
+const HERE: &str = "operator";
+
+/// Runs `kubastion doctor`.
+///
+/// # Errors
+/// A node that is not in the inventory, or a password that cannot be asked for.
+pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+    let mut findings = Vec::new();
+    let loaded = match super::inventory::load_for_first_contact(global) {
+        Ok(loaded) => Some(loaded),
+        Err(stop) => {
+            findings.extend(stop.problems.into_iter().map(|p| Finding::of(HERE, p)));
+            None
+        }
+    };
+    if let Some(mut loaded) = loaded {
+        let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?.len();
+        let what = format!("{}: {nodes} node(s) to look at", global.inventory.display());
+        findings.push(Finding::new(HERE, Level::Ok, what));
+        operator(global, &mut loaded, &mut findings);
+        if args.offline {
+            findings.push(Finding::new(HERE, Level::Note, "no node was looked at (--offline)"));
+        } else {
+            let inventory = &loaded.inventory;
+            let nodes = pipeline::chosen(inventory, &args.reach)?;
+            let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
+            eprintln!("looking at {} node(s)", nodes.len());
+            let fleet = pipeline::look(inventory, &nodes, &dialer);
+            of_nodes(inventory, &nodes, &fleet, &mut findings);
+        }
+    }
+    match global.format {
+        Format::Json => print(&pretty(&findings))?,
+        Format::Text => print(&text(&findings))?,
+    };
+    let bad = |here: bool| {
+        findings.iter().any(|f| f.level == Level::Problem && (f.place == HERE) == here)
+    };
+    Ok(match (bad(true), bad(false)) {
+        (true, _) => Exit::InvalidInput,
+        (false, true) => Exit::NodeFailed,
+        (false, false) => Exit::Done,
+    })
+}
+
+fn operator(global: &Global, loaded: &mut Loaded, findings: &mut Vec<Finding>) {
+    let mut say = |finding| findings.push(finding);
+    if mode_of(&global.inventory).is_some_and(|mode| mode & 0o022 != 0) {
+        say(Finding::new(HERE, Level::Problem, "others can write the inventory")
+            .hint(format!("`chmod go-w {}`", global.inventory.display())));
+    }
+    match pipeline::bundle(loaded) {
+        Ok(None) if loaded.inventory.kubernetes.source == SoftwareSource::None => {
+            let what = "no source of Kubernetes: hosts and etcd are hardened, the rest is staged";
+            say(Finding::new(HERE, Level::Note, what)
+                .hint("`kubernetes.source` names one; see `kubastion bundle --help`"));
+        }
+        Ok(None) => {}
+        Ok(Some(bundle)) => {
+            let kubernetes = &bundle.manifest().kubernetes;
+            let what =
+                format!("the bundle is signed by a key of the inventory: Kubernetes {kubernetes}");
+            say(Finding::new(HERE, Level::Ok, what));
+        }
+        Err(stop) => stop.problems.into_iter().for_each(|p| say(Finding::of(HERE, p))),
+    }
+    if loaded.inventory.kubernetes.probe.is_none() {
+        let what = "kubastion-probe is not beside kubastion: API servers keep TCP probes";
+        say(Finding::new(HERE, Level::Note, what)
+            .hint("`make build` makes it, KUBASTION_PROBE names another place"));
+    }
+    let inventory = &loaded.inventory;
+    for target in inventory.nodes.iter().map(|n| inventory.ssh.for_node(n)) {
+        let Some(file) = &target.key_file else { continue };
+        let what = match mode_of(file) {
+            None => format!("the SSH key {} cannot be read", file.display()),
+            Some(mode) if mode & 0o077 != 0 => {
+                format!("others can read the SSH key {} (mode {mode:04o})", file.display())
+            }
+            Some(_) => continue,
+        };
+        if !findings.iter().any(|f| f.what == what) {
+            findings.push(
+                Finding::new(HERE, Level::Problem, what).hint("it has to be there, mode 0600"),
+            );
+        }
+    }
+    let agent = |n: &Node| inventory.ssh.for_node(n).agent;
+    let without_file = |n: &&Node| inventory.ssh.for_node(n).key_file.is_none();
+    if inventory.nodes.iter().any(agent) && std::env::var_os("SSH_AUTH_SOCK").is_none() {
+        let level = match inventory.nodes.iter().find(without_file) {
+            Some(_) => Level::Problem,
+            None => Level::Note,
+        };
+        findings.push(
+            Finding::new(HERE, level, "no ssh-agent runs (SSH_AUTH_SOCK is not set)")
+                .hint("start one and add your key, or name `ssh.key_file`"),
+        );
+    }
+    for node in &inventory.nodes {
+        let target = inventory.ssh.for_node(node);
+        if target.host_keys.is_empty() && target.known_hosts.is_none() {
+            findings.push(
+                Finding::new(HERE, Level::Problem, format!("the host key of {} is not known", node.name))
+                    .hint("`kubastion trust` shows it; compare with the machine's console, then write it into `ssh.host_keys`"),
+            );
+        }
+    }
+    findings.push(key_store(inventory));
+}
+
+fn mode_of(path: &Path) -> Option<u32> {
+    Some(std::fs::metadata(path).ok()?.permissions().mode() & 0o7777)
+}
+
+fn key_store(inventory: &Inventory) -> Finding {
+    let dir = inventory.pki.dir.display();
+    if !inventory.pki.dir.exists() {
+        return Finding::new(HERE, Level::Note, format!("there is no key store in {dir} yet"))
+            .hint("`kubastion pki ensure` makes it; so does the first apply");
+    }
+    let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
+    let contents = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
+        .and_then(|store| store.contents());
+    let contents = match contents {
+        Ok(contents) => contents,
+        Err(e) => {
+            let problem = e.problems().into_iter().next();
+            let problem = problem.unwrap_or_else(|| Problem::new("the key store cannot be read"));
+            return Finding::of(HERE, problem);
+        }
+    };
+    let all = pki::assess(inventory, &contents, Clock::System.now());
+    let count = |state| all.iter().filter(|a| a.state == state).count();
+    let soonest = all.iter().filter_map(|a| a.days_left).min();
+    let (level, what) = match all.iter().map(|a| a.state).max() {
+        Some(State::Expired) => {
+            (Level::Problem, format!("{} certificates have expired", count(State::Expired)))
+        }
+        Some(State::Expiring | State::Mismatch | State::Missing) => {
+            let due = all.iter().filter(|a| a.is_to_be_issued()).count();
+            (Level::Note, format!("{due} certificates or keys are to be issued"))
+        }
+        _ => {
+            let days =
+                soonest.map(|d| format!(", the first expires in {d} days")).unwrap_or_default();
+            (Level::Ok, format!("the key store in {dir} is complete{days}"))
+        }
+    };
+    let finding = Finding::new(HERE, level, what);
+    match level {
+        Level::Ok => finding,
+        _ => finding.hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them"),
+    }
+}
+
+fn of_nodes(inventory: &Inventory, nodes: &[&Node], fleet: &Fleet, findings: &mut Vec<Finding>) {
+    let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
+    let skew = Clock::System.now().unix_timestamp() - reference;
+    if !fleet.seen.is_empty() && skew.unsigned_abs() > MAX_OWN_SKEW.as_secs() {
+        findings.push(
+            Finding::new(
+                HERE,
+                Level::Problem,
+                format!("this machine's clock is {skew} s off the nodes'"),
+            )
+            .hint("synchronize it: certificates issued here would not be valid there"),
+        );
+    }
+    for node in nodes {
+        let name = node.name.as_str();
+        if let Some(problem) = fleet.lost.get(&node.name) {
+            findings.push(Finding::of(name, problem.clone()));
+            continue;
+        }
+        let Some(seen) = fleet.seen.get(&node.name) else { continue };
+        let problems = preflight::check(inventory, node, &seen.facts, reference);
+        if problems.is_empty() {
+            let facts = &seen.facts;
+            let what = format!(
+                "ready: {}, {}, kernel {}, {} GB free, host key and login right",
+                facts.os.pretty,
+                facts.arch,
+                facts.kernel,
+                facts.var_free_bytes >> 30
+            );
+            findings.push(Finding::new(name, Level::Ok, what));
+        }
+        findings.extend(problems.into_iter().map(|p| Finding::of(name, p)));
+    }
+}
+
+/// How far this machine's clock may be from the nodes': certificates begin five minutes back.
+const MAX_OWN_SKEW: Duration = Duration::from_secs(240);
+
+fn text(findings: &[Finding]) -> String {
+    let width = findings.iter().map(|f| f.place.chars().count()).max().unwrap_or_default();
+    let mut text = String::new();
+    for f in findings {
+        let word = match f.level {
+            Level::Ok => "ok",
+            Level::Note => "note",
+            Level::Problem => "PROBLEM",
+        };
+        // Writing to a String cannot fail.
+        _ = writeln!(text, "{:width$}  {word:<7}  {}", f.place, f.what);
+        let rest = f.why.iter().map(|w| ("why", w)).chain(f.hint.iter().map(|h| ("hint", h)));
+        for (word, line) in rest {
+            _ = writeln!(text, "{:width$}           {word}: {}", "", line.replace('\n', " "));
+        }
+    }
+    let bad = findings.iter().filter(|f| f.level == Level::Problem).count();
+    _ = writeln!(text, "\n{bad} problem(s)");
+    text
+}

@@ -1,0 +1,105 @@
+//! What somebody meets who has never used kubastion: no network, no node, no root.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn kubastion(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubastion"));
+    command.current_dir(dir).args(args).stdin(Stdio::null()).env_remove("SSH_AUTH_SOCK");
+    command.output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+const INIT: [&str; 6] =
+    ["inventory", "init", "--control-plane", "cp1=192.0.2.11", "--worker", "w1=192.0.2.21"];
+
+#[test]
+fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let nothing = kubastion(dir.path(), &["doctor", "--offline"]);
+    assert_eq!(nothing.status.code(), Some(3));
+    assert!(out(&nothing).contains("inventory.yaml"), "{}", out(&nothing));
+    assert!(kubastion(dir.path(), &INIT).status.success());
+
+    let said = kubastion(dir.path(), &["doctor", "--offline", "--format", "json"]);
+    assert_eq!(said.status.code(), Some(3), "{}", err(&said));
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&said.stdout).unwrap();
+    let problems: Vec<&serde_json::Value> =
+        findings.iter().filter(|f| f["level"] == "problem").collect();
+    for words in ["the host key of cp1", "the host key of w1", "no ssh-agent"] {
+        let found = problems.iter().find(|f| f["what"].as_str().unwrap().contains(words));
+        let found = found.unwrap_or_else(|| panic!("{words}: {problems:?}"));
+        assert!(found["hint"].is_string(), "{found}");
+    }
+
+    // Mended one by one.
+    let inventory = dir.path().join("inventory.yaml");
+    std::fs::write(dir.path().join("key"), "x").unwrap();
+    let text = std::fs::read_to_string(&inventory).unwrap();
+    let mut mended = String::new();
+    for line in text.lines().filter(|l| !l.contains("host_keys")) {
+        mended += &format!("{line}\n");
+    }
+    let key = format!("SHA256:{}", "A".repeat(43));
+    let mut value: serde_yaml::Value = serde_yaml::from_str(&mended).unwrap();
+    for node in value["nodes"].as_sequence_mut().unwrap() {
+        node["ssh"] = serde_yaml::from_str(&format!("host_keys: ['{key}']")).unwrap();
+    }
+    value["ssh"] = serde_yaml::from_str("{user: root, key_file: key}").unwrap();
+    std::fs::write(&inventory, serde_yaml::to_string(&value).unwrap()).unwrap();
+    let loose = kubastion(dir.path(), &["doctor", "--offline"]);
+    assert!(out(&loose).contains("others can read the SSH key"), "{}", out(&loose));
+    assert_eq!(loose.status.code(), Some(3));
+    let mode = |m| std::os::unix::fs::PermissionsExt::from_mode(m);
+    std::fs::set_permissions(dir.path().join("key"), mode(0o600)).unwrap();
+    let good = kubastion(dir.path(), &["doctor", "--offline"]);
+    assert_eq!(good.status.code(), Some(0), "{}{}", out(&good), err(&good));
+    assert!(out(&good).contains("0 problem(s)"));
+    // A key store that is there is looked into.
+    assert!(kubastion(dir.path(), &["pki", "ensure"]).status.success());
+    let good = kubastion(dir.path(), &["doctor", "--offline"]);
+    assert!(out(&good).contains("is complete, the first expires in"), "{}", out(&good));
+    std::fs::set_permissions(&inventory, mode(0o666)).unwrap();
+    let open = kubastion(dir.path(), &["doctor", "--offline"]);
+    assert!(out(&open).contains("others can write the inventory"), "{}", out(&open));
+}
+
+#[test]
+fn shells_and_readers_get_every_verb() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = out(&kubastion(dir.path(), &["help"]));
+    let verbs: Vec<&str> = help
+        .lines()
+        .skip_while(|l| *l != "Commands:")
+        .skip(1)
+        .take_while(|l| !l.is_empty())
+        .filter_map(|l| l.split_whitespace().next())
+        .filter(|v| *v != "help")
+        .collect();
+    assert!(verbs.len() > 12, "{verbs:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = out(&kubastion(dir.path(), &["completions", shell]));
+        for verb in &verbs {
+            assert!(script.contains(verb), "{shell}: {verb}");
+        }
+    }
+    // Whether bash can read it, where there is one.
+    let bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn();
+    if let Ok(mut bash) = bash {
+        let script = kubastion(dir.path(), &["completions", "bash"]).stdout;
+        std::io::Write::write_all(&mut bash.stdin.take().unwrap(), &script).unwrap();
+        assert!(bash.wait().unwrap().success());
+    }
+    assert!(kubastion(dir.path(), &["man", "--out", "man"]).status.success());
+    for verb in verbs {
+        let page = std::fs::read_to_string(dir.path().join(format!("man/kubastion-{verb}.1")));
+        assert!(page.unwrap().contains(".SH"), "{verb}");
+    }
+}
