@@ -24,7 +24,7 @@ test: setup lint nodes
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --bins
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target --bins
 	@sh scripts/deny.sh $(CARGO)
 
 # Each fuzz target for FUZZ_SECONDS (nightly Rust and cargo-fuzz). Findings are left in fuzz/artifacts.
