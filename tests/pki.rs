@@ -492,6 +492,22 @@ fn a_lost_ca_is_never_made_a_second_time() {
 }
 
 #[test]
+fn a_lost_encryption_or_service_account_key_is_never_made_a_second_time() {
+    for lost in [&["enc/keys.json"][..], &["sa.key", "sa.pub"]] {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = small(dir.path(), KeyAlgorithm::EcdsaP256);
+        ensure(&inventory);
+        for file in lost {
+            std::fs::remove_file(inventory.pki.dir.join(file)).unwrap();
+        }
+        let before = tree(&inventory.pki.dir);
+        let e = ensure_at(&inventory, NOW).map(|_| ()).unwrap_err();
+        assert!(matches!(e, PkiError::KeyLost { .. }), "{e}");
+        assert!(tree(&inventory.pki.dir) == before);
+    }
+}
+
+#[test]
 fn encryption_keys_survive_and_are_checked() {
     let dir = tempfile::tempdir().unwrap();
     let inventory = small(dir.path(), KeyAlgorithm::EcdsaP256);

@@ -93,7 +93,13 @@ fn refuse_broken(
                     }
                 }
             }
-            (Entry::ServiceAccountKey | Entry::EncryptionKeys, [Reason::Missing]) => {}
+            (entry @ (Entry::ServiceAccountKey | Entry::EncryptionKeys), [Reason::Missing]) => {
+                // They are made before any certificate: with one there, they were lost. New ones in their
+                // place would make every Secret in etcd, or every token, worthless.
+                if contents.public.keys().any(|path| path.ends_with("/apiserver.crt")) {
+                    return Err(PkiError::KeyLost { what: entry.to_string(), file: entry.file() });
+                }
+            }
             (entry @ (Entry::ServiceAccountKey | Entry::EncryptionKeys), [reason, ..]) => {
                 return Err(damaged(entry.file(), reason));
             }

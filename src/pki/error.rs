@@ -87,6 +87,14 @@ pub enum PkiError {
         /// What is missing.
         why: String,
     },
+    /// A key that the cluster's data or tokens depend on is not there any more.
+    #[error("the {what} cannot be found at {file}, and API servers have certificates already")]
+    KeyLost {
+        /// Which.
+        what: String,
+        /// Its place in the store, without the ending.
+        file: String,
+    },
     /// A CA has expired.
     #[error("the {ca} CA expired on {not_after}")]
     CaExpired {
@@ -147,6 +155,9 @@ impl PkiError {
             PkiError::Passphrase(_) => "run in a terminal, or name a `pki.store.passphrase_file`",
             PkiError::CaIncomplete { .. } => {
                 "restore the file from a backup of the store; a CA is never made a second time"
+            }
+            PkiError::KeyLost { .. } => {
+                "restore the file from a backup of the store; what was encrypted or signed with the old key is lost with a new one"
             }
             PkiError::CaExpired { .. } => {
                 "nodes that trust it must get a new CA: that is a rotation"
