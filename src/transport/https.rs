@@ -35,7 +35,7 @@ pub struct TlsClient<'a> {
 }
 
 /// The list of all pods of a large cluster takes some megabytes.
-const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+pub(crate) const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 
 /// How a TLS exchange failed.
 #[derive(Debug, thiserror::Error)]
@@ -290,7 +290,7 @@ fn read_answer(
             // The chunk and the end of its line.
             let read = stream.by_ref().take(size.saturating_add(2)).read_to_end(&mut raw);
             let read = read.map_err(HttpsError::Closed)?;
-            if (read as u64) < size + 2 {
+            if (read as u64) < size.saturating_add(2) {
                 return Err(HttpsError::Closed(std::io::ErrorKind::UnexpectedEof.into()));
             }
             if size == 0 {
@@ -341,7 +341,7 @@ fn dechunk(mut body: &[u8]) -> Option<Vec<u8>> {
             return Some(out);
         }
         out.extend_from_slice(body.get(..size)?);
-        body = body.get(size + 2..)?;
+        body = body.get(size.checked_add(2)?..)?;
     }
 }
 
@@ -370,6 +370,13 @@ mod tests {
         }
         assert!(matches!(next(), Err(HttpsError::Closed(_))), "half a body is none");
         assert!(matches!(next(), Err(HttpsError::Closed(_))));
+    }
+
+    #[test]
+    fn a_chunk_as_large_as_numbers_go_is_no_answer() {
+        let raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx\r\n";
+        assert!(read_answer(&mut &raw[..], Vec::new()).is_err());
+        assert!(parse(raw, Vec::new()).is_err());
     }
 
     proptest::proptest! {
