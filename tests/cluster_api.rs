@@ -21,10 +21,10 @@ fn connections(api: &FakeApi) -> Vec<usize> {
 #[test]
 fn lists_are_read_over_one_connection_page_by_page() {
     let api = FakeApi::start(usize::MAX, |asked| match asked.line.as_str() {
-        "GET /api/v1/pods?limit=500" => {
+        "GET /api/v1/pods?limit=40" => {
             (200, json!({"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "a"}}]}))
         }
-        "GET /api/v1/pods?limit=500&continue=more" => {
+        "GET /api/v1/pods?limit=40&continue=more" => {
             (200, json!({"metadata": {}, "items": [{"metadata": {"name": "b"}}]}))
         }
         line if line.starts_with("GET /api/v1/nodes") => (403, json!({"kind": "Status"})),
@@ -58,7 +58,7 @@ fn a_server_that_never_answers_is_not_asked_for_ever() {
 
 const PATIENCE: Patience =
     Patience { within: Duration::from_secs(20), pause: Duration::from_millis(1) };
-const LIST: &str = "GET /api/v1/pods?fieldSelector=spec.nodeName%3Dw1&limit=500";
+const LIST: &str = "GET /api/v1/pods?fieldSelector=spec.nodeName%3Dw1&limit=40";
 
 fn pod(name: &str, owner: Option<&str>) -> Value {
     let owners = owner.map(|kind| json!({"kind": kind, "controller": true}));

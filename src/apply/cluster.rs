@@ -15,12 +15,15 @@ use crate::plan::policy;
 use crate::transport::Transport;
 use crate::transport::https::{Conversation, HttpRequest};
 
-/// Objects on one page of a list.
-const PAGE: usize = 500;
+/// Objects on one page of a list. etcd takes 1.5 MiB for one (`--max-request-bytes`): a page of the
+/// largest that a tenant can make still fits into an answer.
+const PAGE: usize = 40;
 /// Where roles and bindings are.
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 /// Pages of a list, before it is taken for endless.
-const MAX_PAGES: usize = 200;
+const MAX_PAGES: usize = 2500;
+/// Bytes of all pages of a list.
+const MAX_LIST: usize = 512 << 20;
 
 /// An API server, and the connection over which it is asked.
 pub struct Server<'a> {
@@ -240,9 +243,14 @@ impl Unread {
 
 /// A list, however many pages it has.
 pub(super) fn whole_list(server: &mut Conversation<'_>, path: &str) -> Result<Value, Unread> {
+    let mut bytes = 0;
     let mut get = |path: &str| {
         let request = HttpRequest { method: "GET", path, token: None, json: None };
         let answer = server.ask(&request).map_err(|e| Unread::Broken(chain(&e)))?;
+        bytes += answer.body.len();
+        if bytes > MAX_LIST {
+            return Err(Unread::Said(format!("the list has more than {} MiB", MAX_LIST >> 20)));
+        }
         decode("GET", path, &answer).map_err(Unread::Said)
     };
     let sign = if path.contains('?') { '&' } else { '?' };
@@ -509,6 +517,13 @@ mod tests {
             let why = says_what_the_inventory_says(&request, &node()).unwrap_err();
             assert!(why.contains("one PEM block"), "{why}");
         }
+    }
+
+    #[test]
+    fn a_page_of_the_largest_objects_fits_into_an_answer() {
+        // As many as a tenant has the right to make: the list must not become unreadable by them.
+        let largest = 3 * (1 << 20) / 2;
+        assert!((PAGE * largest) as u64 <= crate::transport::https::MAX_ANSWER);
     }
 
     #[test]
