@@ -255,7 +255,7 @@ fn before_anything_is_begun(c: &Cluster) {
         w1,
         &[
             "software was not begun",
-            "the disk has 0 MB left",
+            " MB left, and the file needs",
             "and the file needs",
             "nothing was changed by it",
             "hint: ",
