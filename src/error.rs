@@ -3,9 +3,11 @@
 //! Every module has an error enum of its own; at the edge it becomes a [`Problem`]. All problems of
 //! a run are shown, not the first.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
+
+use crate::plain::plain;
 
 /// One thing that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,6 +67,13 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&plain(&self.text()?))
+    }
+}
+
+impl Problem {
+    fn text(&self) -> Result<String, fmt::Error> {
+        let mut f = String::new();
         write!(f, "error: ")?;
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
@@ -79,6 +88,6 @@ impl fmt::Display for Problem {
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint:  {hint}")?;
         }
-        Ok(())
+        Ok(f)
     }
 }

@@ -23,6 +23,7 @@ pub mod facts;
 pub mod inventory;
 pub mod lab;
 pub mod pki;
+pub mod plain;
 pub mod plan;
 pub mod render;
 pub mod report;

@@ -9,7 +9,7 @@ use kubastion::inventory::{Inventory, LoadContext, LoadError, Loaded, load_bytes
 const INVENTORY: &str = "\
 version: kubastion/v1
 cluster: {name: fuzz, kubernetes: 1.36.2, endpoint: 'api.example:6443'}
-ssh: {user: admin, sudo: passwordless}
+ssh: {user: admin, sudo: passwordless, agent: true}
 firewall: {admin_networks: [192.0.2.0/24]}
 nodes:
 - name: cp1
@@ -47,6 +47,5 @@ pub fn scratch() -> std::path::PathBuf {
 
 /// Text that goes to a terminal must not steer it.
 pub fn assert_tame(text: &str) {
-    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    assert!(!text.chars().any(steers), "{text:?}");
+    assert!(!text.chars().any(kubastion::plain::steers), "{text:?}");
 }

@@ -87,10 +87,7 @@ fn disks(lines: &[&str]) -> Result<BTreeMap<String, Disk>, ParseError> {
 /// A [`ParseError`] for the first thing that is not as `collect.sh` writes it.
 pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFacts, ParseError> {
     // Whatever a node says may end up on a terminal: nothing in it may steer one.
-    let text: String = String::from_utf8_lossy(answer)
-        .chars()
-        .map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c })
-        .collect();
+    let text = crate::plain::plain(&String::from_utf8_lossy(answer));
     let sections = split(&text)?;
     let lines = |name| sections.get(name).map(Vec::as_slice).unwrap_or_default();
     let about: BTreeMap<&str, &str> =

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::policy;
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
 use crate::inventory::{Inventory, Node, NodeName, Role, is_reserved_label};
+use crate::plain::plain_line;
 
 /// One change of an object. Each names all it does: apply decides nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,13 +76,16 @@ impl fmt::Display for ApiChange {
         match self {
             ApiChange::DeleteToken { name } => write!(f, "delete join token {name}"),
             ApiChange::DeleteRoleBinding { namespace, name } => {
-                let name = plain(name);
+                let name = plain_line(name);
                 write!(f, "delete RoleBinding {namespace}/{name}, which names anonymous users")
             }
             ApiChange::KeepSubjects { namespace, name, keep } => {
-                let keep =
-                    if keep.is_empty() { "nobody".to_owned() } else { plain(&keep.join(", ")) };
-                let name = plain(name);
+                let keep = if keep.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    plain_line(&keep.join(", "))
+                };
+                let name = plain_line(name);
                 match namespace.as_str() {
                     "" => write!(f, "leave only {keep} in ClusterRoleBinding {name}"),
                     space => write!(f, "leave only {keep} in RoleBinding {space}/{name}"),
@@ -109,16 +113,6 @@ impl fmt::Display for ApiChange {
             }
         }
     }
-}
-
-/// A name for people. Names of RBAC's objects and subjects may hold anything but `/` and `%`, also what
-/// steers a terminal or turns the direction of writing.
-fn plain(name: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    name.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Subjects that stand for whoever asks.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::model::{NodePlan, Plan, Step, Transaction};
 use crate::desired::OnChange;
+use crate::plain::plain;
 
 /// How much of a plan is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
     let _ = writeln!(
         out,
         "Plan {} for cluster {}: {} of {} nodes change, {} steps",
-        &plan.id[..12],
+        plan.id.get(..12).unwrap_or(&plan.id),
         plan.cluster,
         busy,
         plan.nodes.len(),
@@ -59,7 +60,7 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
                 writeln!(out, "  {}. {}: {}", i + 1, stage.phase.name(), groups.join(", then "));
         }
     }
-    out
+    plain(&out)
 }
 
 /// What is to be done on one node; empty if there is nothing to say.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::controls::{Probe, find};
+use crate::plain::plain;
 use crate::verify::findings::waiting_for_kubernetes;
 use crate::verify::probes::{Attempt, probe_words};
 use crate::verify::{Evidence, Finding, Outcome, Summary, Verdict, Verification};
@@ -47,7 +48,7 @@ pub fn text(report: &Verification, detail: Detail) -> String {
     if detail == Detail::Short {
         out.push_str("\n--verbose shows everything that was looked at and tried, --summary says it in plain words\n");
     }
-    out
+    plain(&out)
 }
 
 /// Findings grouped by control; nodes about which the same is to be said share a paragraph.
@@ -210,7 +211,7 @@ pub fn summary(report: &Verification) -> String {
     if others > 0 {
         let _ = writeln!(out, "\n{others} do not apply here; --verbose says why.");
     }
-    out
+    plain(&out)
 }
 
 /// Ids of what failed, a few of them.

@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::event::{Event, Sink};
 use crate::inventory::NodeName;
+use crate::plain::plain;
 
 /// Draws events. One line a node on a terminal; elsewhere a line when a node begins, waits or ends.
 pub struct Monitor {
@@ -77,7 +78,7 @@ impl Sink for Monitor {
                     }
                     Event::Object { what, problem } => object(what, problem.as_deref()),
                 };
-                let _ = writeln!(std::io::stderr().lock(), "{line}");
+                let _ = writeln!(std::io::stderr().lock(), "{}", plain(&line));
             }
             View::Bars { all, bars } => {
                 let mut bars = bars.lock().expect("no thread panics while holding it");
@@ -101,7 +102,7 @@ fn object(what: &str, problem: Option<&str>) -> String {
 fn draw(all: &MultiProgress, bars: &mut BTreeMap<Subject, ProgressBar>, event: &Event) {
     if let Event::Object { what, problem } = event {
         // Nobody to tell if standard error is closed.
-        let _ = all.println(object(what, problem.as_deref()));
+        let _ = all.println(plain(&object(what, problem.as_deref())));
         return;
     }
     let (subject, template) = match event {
@@ -135,20 +136,20 @@ fn draw(all: &MultiProgress, bars: &mut BTreeMap<Subject, ProgressBar>, event: &
         Event::Begin { what, steps, .. } => {
             bar.reset();
             bar.set_length(*steps as u64);
-            bar.set_message(what.clone());
+            bar.set_message(plain(what));
         }
         Event::Step { number, what, .. } => {
             bar.set_position(*number as u64);
-            bar.set_message(what.clone());
+            bar.set_message(plain(what));
         }
         Event::Object { .. } => {}
-        Event::Waiting { what, .. } => bar.set_message(format!("waiting for {what}")),
+        Event::Waiting { what, .. } => bar.set_message(plain(&format!("waiting for {what}"))),
         Event::Transfer { done_bytes, total_bytes, .. } => {
             bar.set_length(total_bytes.unwrap_or(*done_bytes));
             bar.set_position(*done_bytes);
         }
         Event::End { how, good, .. } | Event::TransferEnd { how, good, .. } => {
-            bar.abandon_with_message(ending(how, *good));
+            bar.abandon_with_message(plain(&ending(how, *good)));
         }
     }
 }

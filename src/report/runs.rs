@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::apply::record::{Outcome, Outcomes, RunRecord};
 use crate::error::Problem;
+use crate::plain::plain;
 
 /// One line a run, newest last, with its nodes that are not as wanted.
 pub fn list(runs: &[RunRecord]) -> String {
@@ -47,7 +48,7 @@ pub fn list(runs: &[RunRecord]) -> String {
             }
         }
     }
-    out
+    plain(&out)
 }
 
 /// What came of a run, node by node.
@@ -58,7 +59,7 @@ pub fn outcome(outcomes: &Outcomes) -> String {
             phases.iter().map(|(p, o)| format!("{} {}", p.name(), first_line(&words(o)))).collect();
         let _ = writeln!(out, "{node}: {}", parts.join("; "));
     }
-    out
+    plain(&out)
 }
 
 /// The last words of a component stand with the problem, not in a list.

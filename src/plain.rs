@@ -1,0 +1,33 @@
+//! Text for people that may hold what a node, an object of the API or a file said.
+//!
+//! A control character in it could clear a terminal, rewrite a line above or type an answer; a change of
+//! the direction of writing could make a path read as another one (Unicode Technical Report 36,
+//! section 2.5).
+
+/// Whether a character steers a terminal or the direction of writing. Ends of lines and tabs do not.
+pub fn steers(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t'))
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The text with a replacement character for each that [`steers`].
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// The same on one line.
+pub fn plain_line(text: &str) -> String {
+    plain(text).replace(['\n', '\t'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(plain("a\u{1b}[2J\r\u{9b}b\n\tc"), "a\u{fffd}[2J\u{fffd}\u{fffd}b\n\tc");
+        assert_eq!(plain("a\u{202e}b"), "a\u{fffd}b");
+        assert_eq!(plain_line("a\nb"), "a b");
+    }
+}
