@@ -105,6 +105,7 @@ impl SshSession {
             }
             // Only says so in this mode; what the program has written stays to be read.
             if channel.wait_eof().is_ok() {
+                self.finish_packet(channel, bytes, deadline)?;
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             if Instant::now() >= deadline {
@@ -117,6 +118,33 @@ impl SshSession {
             };
             let most = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
             match poll(&mut [PollFd::new(&self.socket, events)], Some(&most)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is left of a packet that was begun: libssh2 can send no other one before. It knows the
+    /// packet by its bytes.
+    fn finish_packet(
+        &self,
+        channel: &mut ssh2::Channel,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> io::Result<()> {
+        let until = deadline.min(Instant::now() + AFTER_THE_END);
+        while matches!(
+            self.session.block_directions(),
+            BlockDirections::Outbound | BlockDirections::Both
+        ) && Instant::now() < until
+        {
+            match channel.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+            let most = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+            match poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&most)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -182,6 +210,84 @@ impl SshSession {
         merge(channel, ExtendedData::Normal)
     }
 
+    /// Sends input to a program that was started, and takes what it answers.
+    fn talk(
+        &mut self,
+        channel: &mut ssh2::Channel,
+        marker: &str,
+        request: Request<'_>,
+        deadline: Instant,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<Output, TransportError> {
+        let timeout = request.deadline;
+        let step = |what| Self::broken(what, timeout);
+        let mut lines = LineReader::new(marker, request.max_output);
+        if self.sudo == Sudo::Password {
+            self.become_root(channel, &mut lines, deadline, timeout, on_line)?;
+        }
+
+        let mut sent = 0u64;
+        let upload = (|| -> io::Result<()> {
+            let program = frame::program(request.script);
+            self.set_deadline(deadline)?;
+            channel.write_all(&program)?;
+            sent += program.len() as u64;
+            let mut buffer = zeroize::Zeroizing::new(vec![0u8; 64 * 1024]);
+            loop {
+                let n = request.input.read(&mut buffer)?;
+                if n == 0 {
+                    break;
+                }
+                self.send(channel, &buffer[..n], deadline)?;
+                sent += n as u64;
+            }
+            self.set_deadline(deadline)?;
+            channel.send_eof()?;
+            Ok(())
+        })();
+        self.rounds.sent_bytes += sent;
+        if let Err(e) = upload {
+            // A program that ends early closes the pipe; what it said is the better error.
+            if e.kind() == io::ErrorKind::TimedOut {
+                return Err(step("sending to the node")(e));
+            }
+        }
+
+        loop {
+            self.set_deadline(deadline).map_err(step("waiting for the node's answer"))?;
+            let n = lines.read_from(channel, on_line, step("waiting for the node's answer"))?;
+            if n == 0 {
+                break;
+            }
+        }
+        let mut stderr = Vec::new();
+        self.set_deadline(deadline).map_err(step("reading standard error"))?;
+        channel
+            .stderr()
+            .take(request.max_output as u64 + 1)
+            .read_to_end(&mut stderr)
+            .map_err(step("reading standard error"))?;
+        if stderr.len() > request.max_output {
+            return Err(TransportError::TooMuch { limit: request.max_output });
+        }
+        self.set_deadline(deadline).map_err(step("closing a channel"))?;
+        channel.wait_close().map_err(|e| step("closing a channel")(e.into()))?;
+        let status = exit_status(channel);
+        let stdout = lines.finish(on_line);
+        self.rounds.received_bytes += (stdout.len() + stderr.len()) as u64;
+        if !lines.started {
+            if self.sudo != Sudo::None && status != 0 {
+                return Err(TransportError::Root {
+                    user: self.user.clone(),
+                    reason: tail(&stderr),
+                });
+            }
+            let said = if stderr.is_empty() { tail(&lines.noise) } else { tail(&stderr) };
+            return Err(TransportError::NotStarted { status, said });
+        }
+        Ok(Output { status, stdout, stderr })
+    }
+
     fn broken(what: &'static str, timeout: Duration) -> impl Fn(io::Error) -> TransportError {
         move |source| {
             if source.kind() == io::ErrorKind::TimedOut {
@@ -209,73 +315,12 @@ impl Transport for SshSession {
             .exec(&frame::command(&marker, self.sudo))
             .map_err(|e| step("starting a shell")(e.into()))?;
         self.rounds.execs += 1;
-
-        let mut lines = LineReader::new(&marker, request.max_output);
-        if self.sudo == Sudo::Password {
-            self.become_root(&mut channel, &mut lines, deadline, timeout, on_line)?;
-        }
-
-        let mut sent = 0u64;
-        let upload = (|| -> io::Result<()> {
-            let program = frame::program(request.script);
-            self.set_deadline(deadline)?;
-            channel.write_all(&program)?;
-            sent += program.len() as u64;
-            let mut buffer = zeroize::Zeroizing::new(vec![0u8; 64 * 1024]);
-            loop {
-                let n = request.input.read(&mut buffer)?;
-                if n == 0 {
-                    break;
-                }
-                self.send(&mut channel, &buffer[..n], deadline)?;
-                sent += n as u64;
-            }
-            self.set_deadline(deadline)?;
-            channel.send_eof()?;
-            Ok(())
-        })();
-        self.rounds.sent_bytes += sent;
-        if let Err(e) = upload {
-            // A program that ends early closes the pipe; what it said is the better error.
-            if e.kind() == io::ErrorKind::TimedOut {
-                return Err(step("sending to the node")(e));
-            }
-        }
-
-        loop {
-            self.set_deadline(deadline).map_err(step("waiting for the node's answer"))?;
-            let n =
-                lines.read_from(&mut channel, on_line, step("waiting for the node's answer"))?;
-            if n == 0 {
-                break;
-            }
-        }
-        let mut stderr = Vec::new();
-        self.set_deadline(deadline).map_err(step("reading standard error"))?;
-        channel
-            .stderr()
-            .take(request.max_output as u64 + 1)
-            .read_to_end(&mut stderr)
-            .map_err(step("reading standard error"))?;
-        if stderr.len() > request.max_output {
-            return Err(TransportError::TooMuch { limit: request.max_output });
-        }
-        self.set_deadline(deadline).map_err(step("closing a channel"))?;
-        channel.wait_close().map_err(|e| step("closing a channel")(e.into()))?;
-        let status = exit_status(&channel);
-        let stdout = lines.finish(on_line);
-        self.rounds.received_bytes += (stdout.len() + stderr.len()) as u64;
-        if !lines.started {
-            if self.sudo != Sudo::None && status != 0 {
-                return Err(TransportError::Root {
-                    user: self.user.clone(),
-                    reason: tail(&stderr),
-                });
-            }
-            let said = if stderr.is_empty() { tail(&lines.noise) } else { tail(&stderr) };
-            return Err(TransportError::NotStarted { status, said });
-        }
-        Ok(Output { status, stdout, stderr })
+        let answer = self.talk(&mut channel, &marker, request, deadline, on_line);
+        // What a channel's end waits for may never come where its input was cut off, and the answer is
+        // there already.
+        self.session.set_timeout(AFTER_THE_END.as_millis() as u32);
+        drop(channel);
+        answer
     }
 
     fn dial(
@@ -383,6 +428,9 @@ fn exit_status(channel: &ssh2::Channel) -> i32 {
         _ => channel.exit_status().unwrap_or(-1),
     }
 }
+
+/// How long the end of a channel may take whose program has ended.
+const AFTER_THE_END: Duration = Duration::from_secs(2);
 
 /// How often a word occurs.
 fn count(bytes: &[u8], word: &[u8]) -> usize {
