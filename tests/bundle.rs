@@ -774,3 +774,34 @@ fn the_command_line_makes_checks_and_lists() {
     let stranger = kubastion(path, &["bundle", "verify", "b", "--signer", "ssh-rsa AAAA"]);
     assert_eq!(stranger.status.code(), Some(2));
 }
+
+/// The doctor opens the bundle as a plan does.
+#[test]
+fn an_older_bundle_of_the_same_key_does_not_take_the_place_of_a_pinned_one() {
+    let made = made();
+    let bytes = fs::read(made.out().join("manifest.json")).unwrap();
+    let digest: String =
+        <sha2::Sha256 as sha2::Digest>::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let doctor = |pin: &str| {
+        let bundle = format!(
+            "kubernetes: {{source: bundle, bundle: {{path: bundle, signers: ['{}'], manifest_sha256: {pin}}}}}",
+            made.signer
+        );
+        let nodes = "nodes: [{name: cp1, addresses: [192.0.2.1], roles: [control-plane], \
+                     ssh: {agent: true, known_hosts: none}}]";
+        let head = "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: '192.0.2.1:6443'}";
+        let file = made.dir.path().join("inventory.yaml");
+        fs::write(&file, format!("{head}\n{bundle}\n{nodes}\n")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_kubastion"))
+            .args(["doctor", "--offline"])
+            .current_dir(made.dir.path())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let right = doctor(&format!("'{digest}'"));
+    assert!(right.contains("the bundle is signed by a key of the inventory"), "{right}");
+    let other = doctor(&format!("'{}'", "0".repeat(64)));
+    assert!(other.contains("another bundle than the inventory names"), "{other}");
+    assert!(!other.contains("the bundle is signed"), "{other}");
+}

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use sha2::{Digest, Sha256};
+
 use super::exit::Exit;
 use super::run::Stop;
 use crate::apply::execute::Sessions;
@@ -12,7 +14,7 @@ use crate::apply::settle;
 use crate::bundle::{self, Bundle};
 use crate::clock::Clock;
 use crate::controls::Severity;
-use crate::desired::{self, DesiredState, NodeDesired, Phase};
+use crate::desired::{self, DesiredState, NodeDesired, Phase, hex};
 use crate::error::Problem;
 use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource, Sudo};
@@ -484,6 +486,16 @@ pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, Stop> {
     let bundle = Bundle::open(&dir, &kubernetes.bundle.signers)
         .map_err(|e| Stop { exit: Exit::InvalidInput, problems: e.problems() })?;
     let manifest = bundle.manifest();
+    let pinned = kubernetes.bundle.manifest_sha256.as_deref();
+    let found = hex(&Sha256::digest(manifest.canonical()));
+    if let Some(pinned) = pinned.filter(|p| !p.eq_ignore_ascii_case(&found)) {
+        let problem = Problem::new("this is another bundle than the inventory names")
+            .at(dir.display().to_string())
+            .because(format!("the SHA-256 of its manifest.json is {found}, and not {pinned}"))
+            .left("nothing was changed")
+            .hint("an old bundle may have taken its place; if it is the right one, set `kubernetes.bundle.manifest_sha256`");
+        return Err(Stop::one(Exit::InvalidInput, problem));
+    }
     let wanted = &loaded.inventory.cluster.kubernetes;
     if manifest.kubernetes != *wanted {
         let what = format!(

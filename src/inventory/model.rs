@@ -190,6 +190,9 @@ pub struct BundleSource {
     pub path: Option<PathBuf>,
     /// Keys that are trusted to sign bundles; one signature is enough.
     pub signers: Vec<SignerKey>,
+    /// SHA-256 of the bundle's `manifest.json`, hexadecimal. Pins one bundle: an older one, which the same
+    /// key has signed, is refused.
+    pub manifest_sha256: Option<String>,
 }
 
 /// A repository of packages and the key that signs it.
