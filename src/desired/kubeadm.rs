@@ -215,6 +215,9 @@ pub(super) fn scheduler(context: &Context<'_>) -> Flags {
         context,
         vec![
             ("profiling", "false".into(), "scheduler-profiling-off"),
+            // One that starts while no API server answers would go on without the CA of clients, and take
+            // every certificate for anonymous until it is started again. This one ends, and is.
+            ("authentication-tolerate-lookup-failure", "false".into(), "scheduler-profiling-off"),
             ("bind-address", "127.0.0.1".into(), "scheduler-bind-localhost"),
             ("tls-min-version", "VersionTLS12".into(), "scheduler-tls-min-version"),
             ("tls-cipher-suites", CIPHERS.into(), "scheduler-tls-min-version"),

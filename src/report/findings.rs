@@ -251,6 +251,9 @@ fn attacks(out: &mut String, attempts: &[Attempt]) {
             Probe::EtcdServedCertificate | Probe::EtcdPeerServedCertificate => "equal",
             Probe::DefaultDrop => "dropped",
             Probe::ClosedToPeers | Probe::ClosedToOperator => "closed",
+            Probe::AuditEvent => "recorded",
+            Probe::PodLogs | Probe::PodExec => "done",
+            Probe::EffectiveSetting | Probe::EventRateLimit | Probe::PullPolicy => "as wanted",
             _ => "refused",
         };
         let times = |n: usize| if n == 1 { "once".to_owned() } else { format!("{n} times") };
