@@ -157,9 +157,9 @@ say "a disk"
 disk=$work/disk.raw
 truncate -s 10G "$disk"
 echo '2048,,L,*' | sfdisk --quiet "$disk"
-# In blocks of 4 KiB, without the MiB before the partition. GRUB 2.06 reads neither feature.
+# Without the MiB before the partition. GRUB 2.06 reads neither feature.
 mke2fs -q -t ext4 -L root -O '^metadata_csum_seed,^orphan_file' -E offset=1048576,lazy_itable_init=1 \
-    -d "$work/root" "$disk" $(((10 * 1024 - 1) * 256))
+    -d "$work/root" "$disk" 10239M
 core=$work/root/boot/grub/core.img
 [ "$(stat -c %s "$core")" -lt $((2047 * 512)) ]
 # 440 bytes: after them comes the partition table.
