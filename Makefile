@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
 # Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup build demo test lint fuzz book nodes e2e bench bench-cluster clean-lab
+.PHONY: setup build demo test lint fuzz book nodes e2e bench bench-cluster vagrant-test clean-lab
 
 CARGO ?= cargo
 DEMO_DIR ?= demo
@@ -26,6 +26,7 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target --bins
 	@sh scripts/deny.sh $(CARGO)
+	@sh scripts/vagrant-validate.sh
 
 # Each fuzz target for FUZZ_SECONDS (nightly Rust and cargo-fuzz). Findings are left in fuzz/artifacts.
 fuzz: setup
@@ -44,6 +45,13 @@ nodes:
 # `make test` includes it where there is one.
 e2e: setup
 	@sh scripts/e2e.sh $(CARGO)
+
+# Virtual machines that really boot, with reboots in bad moments. Needs root, Vagrant and libvirt; see
+# vagrant/README.md.
+vagrant-test:
+	$(CARGO) build --locked
+	@sh scripts/probe.sh $(CARGO) target/debug
+	@sh scripts/vagrant-test.sh target/debug/kubastion
 
 # Side by side with bare OpenSSH on ten nodes.
 bench: setup
