@@ -83,8 +83,8 @@ DHCP=ipv4
 ClientIdentifier=mac
 END
 systemctl enable --quiet systemd-networkd.service ssh.service serial-getty@ttyS0.service
-# A machine boots without waiting for a network that Vagrant has not set up yet.
-systemctl disable --quiet systemd-networkd-wait-online.service
+# What wants network-online.target means addresses, of the interfaces that are set up.
+systemctl enable --quiet systemd-networkd-wait-online.service
 # A node starts with the software, not as a member of somebody's cluster.
 systemctl disable --quiet etcd.service
 rm -f /var/lib/dbus/machine-id
