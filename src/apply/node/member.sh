@@ -84,7 +84,7 @@ configure_member() {
             # shellcheck disable=SC2046 # one or several process ids
             kill $(pidof kube-apiserver) 2>/dev/null
         fi
-        components_answer 180 || {
+        components_answer 360 || {
             component_logs
             return 1
         }
