@@ -145,13 +145,7 @@ mmdebstrap --mode=root --variant=minbase --format=directory \
     --customize-hook="copy-in $work/published /tmp" \
     --customize-hook="chroot \"\$1\" sh -s <'$work/inside'" \
     "$release" "$work/root" $mirror >&2
-# The mirror of this machine may be one that a VM does not reach.
-rm -f "$work"/root/etc/apt/sources.list.d/*
-cat >"$work/root/etc/apt/sources.list" <<EOF
-deb http://deb.debian.org/debian $release main
-deb http://deb.debian.org/debian $release-updates main
-deb http://deb.debian.org/debian-security $release-security main
-EOF
+# The VM installs from where the box came from: what this machine's apt, or KUBASTION_BOX_MIRROR, named.
 
 say "a disk"
 disk=$work/disk.raw
