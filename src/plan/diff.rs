@@ -79,6 +79,35 @@ struct FileGroup {
     why: Vec<String>,
 }
 
+/// What is on the node, and what an item has to know of others, whatever their phase.
+struct Known<'d> {
+    facts: &'d NodeFacts,
+    /// Digests of what files will hold.
+    contents: BTreeMap<&'d str, String>,
+    directories: BTreeMap<&'d str, &'d Access>,
+}
+
+impl<'d> Known<'d> {
+    fn of(desired: &'d NodeDesired, facts: &'d NodeFacts) -> Self {
+        let mut known = Self { facts, contents: BTreeMap::new(), directories: BTreeMap::new() };
+        for item in &desired.items {
+            match &item.kind {
+                ItemKind::File { path, content, .. } => {
+                    known.contents.insert(path, content.sha256());
+                }
+                ItemKind::Program { path, blob, .. } => {
+                    known.contents.insert(path, blob.sha256.clone());
+                }
+                ItemKind::Directory { path, access } => {
+                    known.directories.insert(path, access);
+                }
+                _ => {}
+            }
+        }
+        known
+    }
+}
+
 /// Plans one node.
 ///
 /// # Errors
@@ -90,18 +119,10 @@ pub fn node_plan(
 ) -> Result<NodePlan, Vec<Missing>> {
     let mut problems = Vec::new();
     let mut phases: BTreeMap<Phase, Pending> = BTreeMap::new();
-    let contents: BTreeMap<&str, String> = desired
-        .items
-        .iter()
-        .filter_map(|i| match &i.kind {
-            ItemKind::File { path, content, .. } => Some((path.as_str(), content.sha256())),
-            ItemKind::Program { path, blob, .. } => Some((path.as_str(), blob.sha256.clone())),
-            _ => None,
-        })
-        .collect();
+    let known = Known::of(desired, facts);
     for item in &desired.items {
         let pending = phases.entry(item.phase).or_default();
-        if let Err(problem) = add(pending, item, facts, &contents) {
+        if let Err(problem) = add(pending, item, &known) {
             problems.push(problem);
         }
     }
@@ -115,12 +136,8 @@ pub fn node_plan(
     })
 }
 
-fn add(
-    pending: &mut Pending,
-    item: &Item,
-    facts: &NodeFacts,
-    contents: &BTreeMap<&str, String>,
-) -> Result<(), Missing> {
+fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Missing> {
+    let Known { facts, contents, .. } = known;
     let controls: BTreeSet<String> = item.controls.iter().map(|c| (*c).to_owned()).collect();
     let action = |step, why: String| Action { step, controls: controls.clone(), why };
     match &item.kind {
@@ -150,16 +167,16 @@ fn add(
                 Some(other) => return Err(in_the_way(path, other, "directory")),
             };
             if let Some(why) = why {
-                parents(pending, path, facts);
+                parents(pending, path, known);
                 let step = Step::Directory { path: path.clone(), access: access.clone() };
                 pending.directories.insert(path.clone(), action(step, why));
             }
         }
         ItemKind::File { path, content, access, check } => {
-            add_file(pending, path, content, access, *check, facts, &controls)?;
+            add_file(pending, path, content, access, *check, known, &controls)?;
         }
         ItemKind::Program { path, blob, access } => {
-            add_program(pending, path, blob, access, facts, &controls)?;
+            add_program(pending, path, blob, access, known, &controls)?;
         }
         ItemKind::Images { archive, references } => {
             if !facts.images.contains(&archive.sha256) {
@@ -283,11 +300,11 @@ fn add_file(
     content: &Content,
     access: &Access,
     check: FileCheck,
-    facts: &NodeFacts,
+    known: &Known<'_>,
     controls: &BTreeSet<String>,
 ) -> Result<(), Missing> {
     let wanted = content.sha256();
-    let found = facts.files.get(path).unwrap_or(&FileFacts::Absent);
+    let found = known.facts.files.get(path).unwrap_or(&FileFacts::Absent);
     let (why, replaces) = match found {
         FileFacts::Absent => ("does not exist".to_owned(), false),
         FileFacts::File { sha256, .. } if *sha256 != wanted => ("differs".to_owned(), true),
@@ -306,7 +323,7 @@ fn add_file(
         pending.cuts_access = true;
         pending.sshd_check = true;
     }
-    parents(pending, path, facts);
+    parents(pending, path, known);
     let (directory, name) = path.rsplit_once('/').expect("every path is absolute");
     let directory = if directory.is_empty() { "/" } else { directory };
     let groups = if path.contains("kubastion-guard") || path.ends_with("/guard.sh") {
@@ -343,11 +360,11 @@ fn add_program(
     path: &str,
     blob: &Blob,
     access: &Access,
-    facts: &NodeFacts,
+    known: &Known<'_>,
     controls: &BTreeSet<String>,
 ) -> Result<(), Missing> {
     let action = |step, why| Action { step, controls: controls.clone(), why };
-    let found = facts.files.get(path).unwrap_or(&FileFacts::Absent);
+    let found = known.facts.files.get(path).unwrap_or(&FileFacts::Absent);
     let (why, expected) = match found {
         FileFacts::Absent => ("does not exist".to_owned(), Some(None)),
         FileFacts::File { sha256, .. } if *sha256 != blob.sha256 => {
@@ -364,19 +381,22 @@ fn add_program(
         FileFacts::Symlink { target } => (format!("is a link to {target}"), None),
         other => return Err(in_the_way(path, other, "file")),
     };
-    parents(pending, path, facts);
+    parents(pending, path, known);
     let (path, blob, access) = (path.to_owned(), blob.clone(), access.clone());
     pending.expect.extend(expected.map(|e| (path.clone(), e)));
     pending.programs.push(action(Step::Program { path, blob, access }, why));
     Ok(())
 }
 
-/// Missing ancestors of a path are made as `root:root 0755`.
-fn parents(pending: &mut Pending, path: &str, facts: &NodeFacts) {
+/// Missing ancestors of a path are made as they are wanted, also where that is an earlier phase's to do;
+/// others as `root:root 0755`.
+fn parents(pending: &mut Pending, path: &str, known: &Known<'_>) {
     for parent in ancestors(path) {
-        if matches!(facts.files.get(parent), Some(FileFacts::Absent)) {
+        if matches!(known.facts.files.get(parent), Some(FileFacts::Absent)) {
+            let access = known.directories.get(parent).map(|a| (*a).clone());
+            let access = access.unwrap_or_else(|| Access::root(0o755));
             pending.directories.entry(parent.to_owned()).or_insert_with(|| Action {
-                step: Step::Directory { path: parent.to_owned(), access: Access::root(0o755) },
+                step: Step::Directory { path: parent.to_owned(), access },
                 controls: BTreeSet::new(),
                 why: "does not exist".into(),
             });
@@ -535,12 +555,45 @@ mod tests {
         let kind = ItemKind::Member { way: Way::Join, watches: Vec::new() };
         let item = Item { phase: Phase::Kubernetes, controls: Vec::new(), kind };
         let mut pending = Pending::default();
-        add(&mut pending, &item, &facts, &BTreeMap::new()).unwrap();
+        let desired = NodeDesired { items: vec![item], notes: vec![] };
+        add(&mut pending, &desired.items[0], &Known::of(&desired, &facts)).unwrap();
         match pending.member.as_slice() {
             [] => None,
             [Action { step: Step::Member { way, .. }, .. }] => Some(*way),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A file of a later phase lies where an earlier one makes the directory.
+    #[test]
+    fn a_missing_directory_is_made_as_it_is_wanted() {
+        let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+        for path in ["/a", "/a/b", "/a/b/f"] {
+            facts.files.insert(path.to_owned(), FileFacts::Absent);
+        }
+        let item = |phase, kind| Item { phase, controls: Vec::new(), kind };
+        let directory =
+            ItemKind::Directory { path: "/a/b".to_owned(), access: Access::root(0o700) };
+        let file = ItemKind::File {
+            path: "/a/b/f".to_owned(),
+            content: Content::Text(String::new()),
+            access: Access::root(0o600),
+            check: FileCheck::None,
+        };
+        let items = vec![item(Phase::Host, directory), item(Phase::Kubernetes, file)];
+        let plan = node_plan(&NodeDesired { items, notes: vec![] }, &facts, "").unwrap();
+        for transaction in &plan.transactions {
+            let modes: Vec<(&str, u32)> = transaction
+                .steps
+                .iter()
+                .filter_map(|a| match &a.step {
+                    Step::Directory { path, access } => Some((path.as_str(), access.mode)),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(modes, [("/a", 0o755), ("/a/b", 0o700)], "{:?}", transaction.phase);
+        }
+        assert_eq!(plan.transactions.len(), 2);
     }
 
     #[test]
