@@ -338,16 +338,8 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
                 continue;
             }
         };
-        match &founder {
-            Ok(Some(first)) if *first == node.name => desired::member::found(&mut wanted.items),
-            Ok(_) => {}
-            Err(why) => {
-                let before = wanted.items.len();
-                wanted.items.retain(|i| i.phase != Phase::Kubernetes);
-                if wanted.items.len() < before {
-                    wanted.notes.push(why.clone());
-                }
-            }
+        if founder.as_ref().is_ok_and(|first| first.as_ref() == Some(&node.name)) {
+            desired::member::found(&mut wanted.items);
         }
         let broken = judge_rendered(inventory, node, facts, &wanted);
         if !broken.critical.is_empty() {
@@ -374,11 +366,13 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
             }
         }
     }
-    if let Ok(Some(first)) = &founder
-        && failed.contains_key(first)
-    {
-        let why = format!("the cluster is not started: {first} is not ready for it");
-        hold_back(&mut plans, &[Phase::Kubernetes], &why);
+    match &founder {
+        Ok(Some(first)) if failed.contains_key(first) => {
+            let why = format!("the cluster is not started: {first} is not ready for it");
+            hold_back(&mut plans, &[Phase::Kubernetes], &why);
+        }
+        Ok(_) => {}
+        Err(why) => hold_back(&mut plans, &[Phase::Kubernetes], why),
     }
     if etcd == EtcdState::Down {
         // Members that are known not to run, and will not after this run either.
