@@ -3,20 +3,21 @@
 use std::net::SocketAddr;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use sha2::{Digest, Sha256};
 
 use super::context::{Context, Source};
 use super::kubeadm::{
     self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR, PATCHES, STAGED,
 };
 use super::kubelet;
-use super::model::{Access, Content, FileCheck};
+use super::model::{Access, Content, FileCheck, ItemKind, hex};
 use super::resolve::ResolveError;
 use super::sink::{Sink, rendering, text};
 use crate::inventory::{AuditPolicy, EncryptionProvider, Probe, Profile};
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::input::kubernetes::{
     Admission, ApiserverExecProbes, ApiserverProbes, Component, EncryptionConfig, NamedKey,
-    Provider, SecurityContext,
+    Provider, ReadAtStart, SecurityContext,
 };
 use crate::render::{self, Text};
 use crate::secret::Secret;
@@ -47,7 +48,27 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     staged(context, sink);
     patches(context, sink);
     sink.directory(&[AUX], CONFIG_DIR, Access::root(0o700));
-    audit(context, sink);
+    audit_log(sink);
+    if context.on("apiserver-encryption-config") {
+        encryption(context, sink);
+    }
+    if context.facts().is_some() {
+        notes(context, sink);
+    }
+}
+
+/// kubeadm's patch that names what the API server reads when it starts.
+pub(super) const READ_AT_START: &str =
+    "/etc/kubernetes/kubastion/patches/kube-apiserver2+strategic.yaml";
+
+/// Files that the API server reads when it starts, and never again. They belong to the transaction that
+/// starts it: with a file that it cannot start with, only both together lead back.
+pub(super) fn read_at_start(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if !context.is_control_plane() {
+        return;
+    }
+    let before = sink.items.len();
+    audit_policy(context, sink);
     if kubeadm::has_admission_config(context) {
         let controls = [AUX, "apiserver-admission-eventratelimit", "policy-pod-security"];
         sink.template(&controls, &format!("{CONFIG_DIR}/admission.yaml"), |_| {
@@ -65,12 +86,14 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     } else {
         sink.gone(&path);
     }
-    if context.on("apiserver-encryption-config") {
-        encryption(context, sink);
+    let mut all = Sha256::new();
+    for item in &sink.items[before..] {
+        if let ItemKind::File { path, content, .. } = &item.kind {
+            all.update(format!("{path} {}\n", content.sha256()));
+        }
     }
-    if context.facts().is_some() {
-        notes(context, sink);
-    }
+    let digest = Text::of(hex(&all.finalize()));
+    sink.template(&[], READ_AT_START, |_| Ok(ReadAtStart { digest }));
 }
 
 /// kubeadm's files. Every control plane has both: which one starts the cluster is not a matter of
@@ -147,12 +170,15 @@ fn probe<'a>(context: &Context<'a>) -> Option<&'a Probe> {
     context.facts().is_none_or(|f| f.arch == probe.architecture).then_some(probe)
 }
 
-fn audit(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn audit_log(sink: &mut Sink<'_>) {
     let controls = ["apiserver-audit-log-permissions", "apiserver-audit-log-path"];
     sink.directory(&[], "/var/log/kubernetes", Access::root(0o755));
     sink.directory(&controls, AUDIT_DIR, Access::root(0o700));
     let log = format!("{AUDIT_DIR}/audit.log");
     sink.permissions(&["apiserver-audit-log-permissions"], &log, 0o600);
+}
+
+fn audit_policy(context: &Context<'_>, sink: &mut Sink<'_>) {
     if !context.on("apiserver-audit-policy") {
         return;
     }

@@ -11,7 +11,7 @@ use crate::inventory::IpNetText;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::kubernetes::{
-    CgroupDriver, Family, JoinKind, KubeadmJoin, KubeadmKubelet, Kubelet, KubeletDropIn,
+    CgroupDriver, Family, JoinKind, KubeadmJoin, KubeadmMember, Kubelet, KubeletDropIn,
     KubeletPatch,
 };
 
@@ -69,7 +69,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
         let minor = context.minor();
         let init = kubeadm::init(context);
-        let cluster = KubeadmKubelet {
+        let cluster = KubeadmMember {
             kubernetes_version: Text::of(format!("v{}", context.inventory.cluster.kubernetes)),
             no_certificates: Text::of(format!("{STAGED}/none")),
         };

@@ -1,7 +1,8 @@
 //! The node as a part of the cluster: the kubelet's service and what kubeadm makes of the staged files.
 
+use super::apiserver::READ_AT_START;
 use super::context::Context;
-use super::kubeadm::{CONFIG_DIR, PATCHES, STAGED};
+use super::kubeadm::{PATCHES, STAGED};
 use super::model::{Blob, ItemKind, OnChange, Way};
 use super::sink::{Sink, Unit};
 use super::software::{self, PROGRAMS};
@@ -40,9 +41,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
     if context.is_control_plane() {
         watches.push(format!("{STAGED}/kubeadm-init.yaml"));
-        // The API server reads them once. It looks at its encryption configuration by itself.
-        let once = ["admission", "audit-policy", "authentication"];
-        watches.extend(once.map(|f| format!("{CONFIG_DIR}/{f}.yaml")));
+        watches.push(READ_AT_START.to_owned());
         let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
         watches.extend(components.map(|c| format!("{PATCHES}/{c}1+strategic.yaml")));
         watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));

@@ -9,7 +9,7 @@ use super::{
     runtime, software, ssh,
 };
 use crate::facts::NodeFacts;
-use crate::inventory::{Inventory, Node};
+use crate::inventory::{Inventory, Node, SoftwareSource};
 use crate::pki::Material;
 use crate::render::RenderError;
 
@@ -117,11 +117,17 @@ pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
     kubelet::items(context, sink);
     member::unit_file(context, sink);
     apiserver::items(context, sink);
+    if context.inventory.kubernetes.source == SoftwareSource::None {
+        apiserver::read_at_start(context, sink);
+    }
     endpoint::items(context, sink);
     sink.phase(Phase::Etcd, Part::Cluster);
     etcd::items(context, sink);
     sink.phase(Phase::Images, Part::Cluster);
     software::images(context, sink);
     sink.phase(Phase::Kubernetes, Part::Cluster);
+    if context.inventory.kubernetes.source != SoftwareSource::None {
+        apiserver::read_at_start(context, sink);
+    }
     member::items(context, sink);
 }

@@ -85,7 +85,8 @@ pub const TEMPLATES: &[Template] = rows![
     "kubeadm/init.yaml",                Yaml,  "KubeadmInit",      0o600, CONTROL_PLANE, MINORS;
     "kubeadm/join.yaml",                Yaml,  "KubeadmJoin",      0o600, KUBELET,       MINORS;
     "kubeadm/kube-proxy.yaml",          Yaml,  "KubeProxy",        0o600, CONTROL_PLANE, MINORS;
-    "kubeadm/kubelet.yaml",             Yaml,  "KubeadmKubelet",   0o600, KUBELET,       MINORS;
+    "kubeadm/member.yaml",              Yaml,  "KubeadmMember",    0o600, KUBELET,       MINORS;
+    "kubeadm/read-at-start.yaml",       Yaml,  "ReadAtStart",      0o600, CONTROL_PLANE, MINORS;
     "kubeadm/security-context.yaml",    Yaml,  "SecurityContext",  0o600, CONTROL_PLANE, MINORS;
     "kubelet/10-kubeadm.conf",          Unit,  "KubeletDropIn",    0o600, KUBELET,       MINORS;
     "kubelet/config.yaml",              Yaml,  "Kubelet",          0o600, CONTROL_PLANE, MINORS;

@@ -42,12 +42,13 @@ become_member() { # way mark
     esac
     # Of use once, to give the administrators' group its rights; it is not bound by any role.
     rm -f /etc/kubernetes/super-admin.conf
-    ! control_plane || files_read_once >"$base/read-once"
     mark_unit kubernetes "$2"
 }
 
-# Files that the API server reads when it starts, and never again.
-files_read_once() { cat /etc/kubernetes/config/*.yaml 2>/dev/null | sha256sum; }
+# The API as its administrator, with what kubectl learns of it kept where the transaction ends.
+kube() {
+    kubectl --cache-dir "$T/kubectl" --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s "$@"
+}
 
 apply_manifests() {
     for m in "$staged"/manifests/*.yaml; do
@@ -75,15 +76,7 @@ run_kubeadm() {
 # error, and the old manifests come back.
 configure_member() {
     if control_plane; then
-        manifest=$(sha256sum "$manifests/kube-apiserver.yaml" 2>/dev/null)
         run_kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" || return 1
-        # What it reads once, such as the audit policy, may have changed under an equal manifest. The
-        # kubelet starts it again.
-        if [ "$manifest" = "$(sha256sum "$manifests/kube-apiserver.yaml")" ] &&
-            [ "$(files_read_once)" != "$(cat "$base/read-once" 2>/dev/null)" ]; then
-            # shellcheck disable=SC2046 # one or several process ids
-            kill $(pidof kube-apiserver) 2>/dev/null
-        fi
         components_answer 360 || {
             component_logs
             return 1

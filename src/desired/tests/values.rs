@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::{INVENTORY, SMALL, desired, facts, file, load, node, text};
-use crate::desired::{ItemKind, NodeDesired, ResolveError, resolve};
+use crate::desired::{ItemKind, NodeDesired, Phase, ResolveError, resolve};
 use crate::facts::{FileFacts, UnitFacts};
-use crate::inventory::{AuditPolicy, FirewallMode, Probe, Switch, elf};
+use crate::inventory::{AuditPolicy, FirewallMode, Probe, SoftwareSource, Switch, elf};
 use crate::pki::Material;
 
 const INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
@@ -207,6 +207,35 @@ fn a_custom_audit_policy_is_judged() {
     let good = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{ level: None }]\n";
     let wanted = with(Some(good)).unwrap();
     assert_eq!(text(&wanted, "/etc/kubernetes/config/audit-policy.yaml"), good);
+}
+
+/// The API server reads its audit policy once: what starts it has to follow, and both go back together.
+#[test]
+fn another_audit_policy_is_another_api_server() {
+    const POLICY: &str = "/etc/kubernetes/config/audit-policy.yaml";
+    const PATCH: &str = "/etc/kubernetes/kubastion/patches/kube-apiserver2+strategic.yaml";
+    let with = |policy, source| {
+        small(|i| {
+            i.audit.policy = policy;
+            i.kubernetes.source = source;
+        })
+    };
+    for (source, phase) in
+        [(SoftwareSource::Preinstalled, Phase::Kubernetes), (SoftwareSource::None, Phase::Host)]
+    {
+        let before = with(AuditPolicy::Balanced, source);
+        let after = with(AuditPolicy::Stig, source);
+        assert_ne!(text(&before, POLICY), text(&after, POLICY));
+        assert_ne!(text(&before, PATCH), text(&after, PATCH));
+        assert_eq!(text(&before, INIT), text(&after, INIT), "or the test shows nothing");
+        for path in [POLICY, PATCH] {
+            let of = |i: &&crate::desired::Item| matches!(&i.kind, ItemKind::File { path: p, .. } if p == path);
+            assert_eq!(before.items.iter().find(of).map(|i| i.phase), Some(phase), "{path}");
+        }
+    }
+    let brought_up = with(AuditPolicy::Balanced, SoftwareSource::Preinstalled);
+    let watched = |i: &crate::desired::Item| matches!(&i.kind, ItemKind::Member { watches, .. } if watches.contains(&PATCH.to_owned()));
+    assert!(brought_up.items.iter().any(watched));
 }
 
 #[test]

@@ -41,13 +41,21 @@ input!(KubeadmJoin, "kubeadm/join.yaml");
 /// As much of kubeadm's ClusterConfiguration as the kubelet of a member needs: what the control plane
 /// is started with is no business of it, and a change there no reason to restart it.
 #[derive(Debug, Clone, Serialize)]
-pub struct KubeadmKubelet {
+pub struct KubeadmMember {
     /// With the leading `v`.
     pub kubernetes_version: Text,
     /// A directory that is not there.
     pub no_certificates: Text,
 }
-input!(KubeadmKubelet, "kubeadm/kubelet.yaml");
+input!(KubeadmMember, "kubeadm/member.yaml");
+
+/// kubeadm patch of the API server's static pod.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReadAtStart {
+    /// Digest of what the files hold, hexadecimal.
+    pub digest: Text,
+}
+input!(ReadAtStart, "kubeadm/read-at-start.yaml");
 
 /// What a node joins as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
