@@ -53,8 +53,7 @@ kube() {
 apply_manifests() {
     for m in "$staged"/manifests/*.yaml; do
         [ -e "$m" ] || continue
-        kubectl --cache-dir "$T/kubectl" --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s \
-            apply --server-side --force-conflicts -f "$m" >"$T/manifest.out" 2>&1 || {
+        kube apply --server-side --force-conflicts -f "$m" >"$T/manifest.out" 2>&1 || {
             echo "$m cannot be applied: $(tail -n 3 "$T/manifest.out" | tr '\n' ' ')"
             return 1
         }
@@ -92,14 +91,19 @@ configure_member() {
 # runs by it. A cluster without kube-proxy gets none.
 tell_cluster() {
     run_kubeadm init phase upload-config all --config "$staged/kubeadm-init.yaml" || return 1
-    proxy='kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s -n kube-system'
-    $proxy get daemonset kube-proxy >/dev/null 2>&1 || return 0
-    was=$($proxy get configmap kube-proxy -o 'jsonpath={.data}')
+    there=$(kube -n kube-system get daemonset kube-proxy --ignore-not-found -o name 2>&1) || {
+        echo "the API server cannot be asked for kube-proxy: $there"
+        return 1
+    }
+    [ -n "$there" ] || return 0
+    was=$(proxy_configuration)
     run_kubeadm init phase addon kube-proxy --config "$staged/kubeadm-init.yaml" || return 1
     # Its pods read the configuration once.
-    [ "$was" = "$($proxy get configmap kube-proxy -o 'jsonpath={.data}')" ] ||
-        $proxy rollout restart daemonset kube-proxy >/dev/null
+    [ "$was" = "$(proxy_configuration)" ] ||
+        kube -n kube-system rollout restart daemonset kube-proxy >/dev/null
 }
+
+proxy_configuration() { kube -n kube-system get configmap kube-proxy -o 'jsonpath={.data}'; }
 
 # The components of this node, each by its own port: the endpoint may be answered by another node.
 # Health is told to everybody on the loopback address (`--authorization-always-allow-paths`).
