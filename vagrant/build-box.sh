@@ -40,7 +40,7 @@ if [ "$(dpkg --print-architecture)" != amd64 ]; then
     exit 3
 fi
 
-key=$({ cat "$0" "$here/packages"; echo "$release $mirror $extra"; } | sha256sum | cut -c1-16)
+key=$({ cat "$0" "$here/packages" "$here/say-host-keys.sh"; echo "$release $mirror $extra"; } | sha256sum | cut -c1-16)
 box=$cache/$release-$key.box
 if [ -s "$box" ]; then
     echo "$box"
@@ -94,23 +94,9 @@ rm -f /var/lib/dbus/machine-id
 echo debian >/etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 debian\n::1 localhost ip6-localhost ip6-loopback\n' >/etc/hosts
 
-# Host keys are made at the first boot, and every boot says them on the serial console, which the
-# hypervisor alone hears.
+# Host keys are made at the first boot, and every boot says them.
 rm -f /etc/ssh/ssh_host_*
-cat >/usr/local/sbin/host-keys-to-console <<'END'
-#!/bin/sh
-set -eu
-ssh-keygen -A
-[ -c /dev/ttyS0 ] || exit 0
-# The kernel writes to the same console: a line that it broke is said again.
-for again in 1 2 3; do
-    for file in /etc/ssh/ssh_host_*_key.pub; do
-        read -r kind blob _ <"$file"
-        printf '\r\nssh-host-key %s %s\r\n' "$kind" "$blob" >/dev/ttyS0
-    done
-done
-END
-chmod 755 /usr/local/sbin/host-keys-to-console
+chmod 755 /usr/local/sbin/say-host-keys.sh
 cat >/etc/systemd/system/host-keys-to-console.service <<'END'
 [Unit]
 Description=Host keys, made once and said on the serial console
@@ -118,7 +104,8 @@ Before=ssh.service
 ConditionPathIsReadWrite=/etc
 [Service]
 Type=oneshot
-ExecStart=/usr/local/sbin/host-keys-to-console
+ExecStart=/usr/bin/ssh-keygen -A
+ExecStart=/usr/local/sbin/say-host-keys.sh
 [Install]
 WantedBy=multi-user.target
 END
@@ -143,6 +130,7 @@ mmdebstrap --mode=root --variant=minbase --format=directory \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt=force-unsafe-io \
     --customize-hook="copy-in $work/published /tmp" \
+    --customize-hook="copy-in $here/say-host-keys.sh /usr/local/sbin" \
     --customize-hook="chroot \"\$1\" sh -s <'$work/inside'" \
     "$release" "$work/root" $mirror >&2
 # The VM installs from where the box came from: what this machine's apt, or KUBASTION_BOX_MIRROR, named.
