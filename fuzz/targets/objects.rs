@@ -11,14 +11,6 @@ use serde_json::{Value, json};
 
 static INVENTORY: LazyLock<Inventory> = LazyLock::new(kubastion_fuzz::inventory);
 
-const ALL: Wanted = Wanted {
-    no_tokens: true,
-    no_anonymous: true,
-    no_default_tokens: true,
-    default_deny: true,
-    quotas: true,
-};
-
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Ok(items) = serde_json::from_slice::<Value>(data) else { return };
     let mut facts = ClusterFacts::default();
@@ -31,7 +23,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let verdict = kubastion::verify::judge_objects(rule, &facts);
         kubastion_fuzz::assert_tame(&format!("{verdict:?}"));
     }
-    for change in changes(&INVENTORY, &facts, ALL) {
+    for change in changes(&INVENTORY, &facts, Wanted::ALL) {
         let _ = change.to_string();
     }
 });

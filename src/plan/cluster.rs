@@ -182,6 +182,17 @@ pub struct Wanted {
     pub quotas: bool,
 }
 
+impl Wanted {
+    /// What an inventory asks for that switches nothing off.
+    pub const ALL: Wanted = Wanted {
+        no_tokens: true,
+        no_anonymous: true,
+        no_default_tokens: true,
+        default_deny: true,
+        quotas: true,
+    };
+}
+
 /// What is to be done in namespaces. Where pods rely on what is to go, nothing is: their owners have
 /// to do it, and a check goes on saying so.
 fn namespaces(facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
@@ -300,14 +311,6 @@ mod tests {
         testing::of_nodes([("cp1", Role::ControlPlane), ("w1", Role::Worker)])
     }
 
-    const ALL: Wanted = Wanted {
-        no_tokens: true,
-        no_anonymous: true,
-        no_default_tokens: true,
-        default_deny: true,
-        quotas: true,
-    };
-
     fn facts() -> ClusterFacts {
         let mut facts = ClusterFacts::default();
         let mut put =
@@ -346,7 +349,7 @@ mod tests {
     #[test]
     fn what_kubeadm_leaves_behind_is_found() {
         let said: Vec<String> =
-            changes(&inventory(), &facts(), ALL).iter().map(ToString::to_string).collect();
+            changes(&inventory(), &facts(), Wanted::ALL).iter().map(ToString::to_string).collect();
         assert_eq!(
             said,
             [
@@ -401,7 +404,7 @@ mod tests {
     #[test]
     fn namespaces_in_use_are_left_to_their_owners() {
         let said = |facts: &ClusterFacts| -> Vec<String> {
-            changes(&inventory(), facts, ALL).iter().map(ToString::to_string).collect()
+            changes(&inventory(), facts, Wanted::ALL).iter().map(ToString::to_string).collect()
         };
         let of_default = "mount no token of the default ServiceAccount of default";
         let of_shop = "mount no token of the default ServiceAccount of shop";
@@ -452,7 +455,7 @@ mod tests {
         assert_eq!(name(shop), "shop");
         shop["metadata"]["labels"] = json!({PROBE_LABEL: "true"});
         let wanted = ApiChange::UnmountDefaultAccount { namespace: "shop".into() };
-        assert!(changes(&inventory(), &facts, ALL).contains(&wanted));
+        assert!(changes(&inventory(), &facts, Wanted::ALL).contains(&wanted));
     }
 
     #[test]
@@ -464,7 +467,7 @@ mod tests {
                     facts.insert(kind, &mut json!({"items": objects})).unwrap();
                 }
             }
-            changes(&inventory(), &facts, ALL)
+            changes(&inventory(), &facts, Wanted::ALL)
         };
         let objects = policy::mount_nothing().map(|(_, o)| o);
         assert_eq!(said(None), []);
@@ -475,6 +478,6 @@ mod tests {
 
     #[test]
     fn what_could_not_be_read_is_left_alone() {
-        assert_eq!(changes(&inventory(), &ClusterFacts::default(), ALL), []);
+        assert_eq!(changes(&inventory(), &ClusterFacts::default(), Wanted::ALL), []);
     }
 }
