@@ -422,6 +422,27 @@ mod tests {
         }
     }
 
+    /// What becomes of a plan whose nodes a dialer plays.
+    fn executed(inventory: &Inventory, plan: &Plan, dialer: &dyn Dialer) -> Outcomes {
+        let empty = || NodeDesired { items: vec![], notes: vec![] };
+        let nodes = inventory.nodes.iter().map(|n| (n.name.clone(), empty())).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+        let controls = Controls {
+            plan,
+            desired: &DesiredState { nodes },
+            inventory,
+            dialer,
+            etcd: None,
+            api: None,
+            bundle: None,
+            sink: &Silent,
+            journal: &journal,
+            clock: Clock::System,
+        };
+        execute(&controls, Sessions::new()).unwrap()
+    }
+
     #[test]
     fn a_slow_node_does_not_use_up_the_time_of_the_others_to_be_confirmed() {
         let inventory = testing::of_nodes([("fast", Role::Worker), ("slow", Role::Worker)]);
@@ -438,26 +459,7 @@ mod tests {
         let stage =
             Stage { phase: Phase::Host, groups: vec![names.clone()], gate: Gate::Reachable };
         let plan = Plan::new("c".into(), String::new(), plans, vec![stage]);
-        let empty = || NodeDesired { items: vec![], notes: vec![] };
-        let desired = DesiredState { nodes: names.iter().map(|n| (n.clone(), empty())).collect() };
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
-        let outcomes = execute(
-            &Controls {
-                plan: &plan,
-                desired: &desired,
-                inventory: &inventory,
-                dialer: &Nodes::default(),
-                etcd: None,
-                api: None,
-                bundle: None,
-                sink: &Silent,
-                journal: &journal,
-                clock: Clock::System,
-            },
-            Sessions::new(),
-        )
-        .unwrap();
+        let outcomes = executed(&inventory, &plan, &Nodes::default());
         assert!(outcomes.values().all(|p| p[&Phase::Host] == Outcome::Committed), "{outcomes:?}");
     }
 
@@ -495,26 +497,7 @@ mod tests {
                 .into();
         let stages = stages(&inventory, &plans, EtcdState::Running);
         let plan = Plan::new("c".into(), String::new(), plans, stages);
-        let empty = || NodeDesired { items: vec![], notes: vec![] };
-        let nodes = inventory.nodes.iter().map(|n| (n.name.clone(), empty())).collect();
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
-        let outcomes = execute(
-            &Controls {
-                plan: &plan,
-                desired: &DesiredState { nodes },
-                inventory: &inventory,
-                dialer: &Gone,
-                etcd: None,
-                api: None,
-                bundle: None,
-                sink: &Silent,
-                journal: &journal,
-                clock: Clock::System,
-            },
-            Sessions::new(),
-        )
-        .unwrap();
+        let outcomes = executed(&inventory, &plan, &Gone);
         let of = |n: &str| &outcomes[&name(n)][&Phase::Kubernetes];
         assert!(matches!(of("a"), Outcome::Unreachable { .. }), "{outcomes:?}");
         for joining in ["b", "w"] {

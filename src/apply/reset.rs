@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::{Event, Sink};
 use crate::inventory::NodeName;
-use crate::transport::{Request, Transport, tail};
+use crate::transport::{Output, Request, Transport, TransportError, tail};
 
 use super::gate::chain;
 use super::record::Outcome;
@@ -44,6 +44,16 @@ impl As {
     }
 }
 
+fn run(
+    transport: &mut dyn Transport,
+    line: &str,
+    deadline: Duration,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<Output, TransportError> {
+    let input = &mut line.as_bytes();
+    transport.run(Request { script: SCRIPT, input, deadline, max_output: 1024 * 1024 }, on_line)
+}
+
 /// Whether a node is what it is taken for. Changes nothing.
 ///
 /// # Errors
@@ -51,13 +61,7 @@ impl As {
 pub fn may_be_reset(transport: &mut dyn Transport, taken_for: As) -> Result<(), String> {
     let line = format!("look {}\n", taken_for.word());
     let mut answer = Err(String::new());
-    let request = Request {
-        script: SCRIPT,
-        input: &mut line.as_bytes(),
-        deadline: LOOK,
-        max_output: 64 * 1024,
-    };
-    let output = transport.run(request, &mut |line| match line.split_once(' ') {
+    let output = run(transport, &line, LOOK, &mut |line| match line.split_once(' ') {
         Some(("@state", "clean")) => answer = Ok(()),
         Some(("@refused", why)) => answer = Err(tail(why.as_bytes())),
         _ => {}
@@ -85,13 +89,7 @@ pub fn reset(
     let mut clean = false;
     let mut said = Vec::new();
     let mut refused = None;
-    let request = Request {
-        script: SCRIPT,
-        input: &mut line.as_bytes(),
-        deadline: DEADLINE,
-        max_output: 1024 * 1024,
-    };
-    let output = transport.run(request, &mut |line| match line.split_once(' ') {
+    let output = run(transport, &line, DEADLINE, &mut |line| match line.split_once(' ') {
         Some(("@state", "clean")) => clean = true,
         Some(("@step", id)) => {
             let what = format!("{} to be taken back", tail(id.as_bytes()));

@@ -63,13 +63,7 @@ mod tests {
 
     #[test]
     fn ways_lead_from_peers_planes_and_one_worker() {
-        let roles = [
-            ("cp1", Role::ControlPlane),
-            ("cp2", Role::ControlPlane),
-            ("w1", Role::Worker),
-            ("w2", Role::Worker),
-        ];
-        let inventory = testing::of_nodes(roles);
+        let inventory = testing::two_and_two();
         let ways = |n: usize| -> Vec<(String, u16)> {
             let all = to(&inventory, &inventory.nodes[n]);
             all.into_iter().map(|w| (w.from.to_string(), w.port)).collect()

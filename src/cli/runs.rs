@@ -293,13 +293,7 @@ mod tests {
 
     #[test]
     fn a_rollback_takes_etcd_members_one_at_a_time() {
-        let roles = [
-            ("cp1", Role::ControlPlane),
-            ("cp2", Role::ControlPlane),
-            ("w1", Role::Worker),
-            ("w2", Role::Worker),
-        ];
-        let inventory = testing::of_nodes(roles);
+        let inventory = testing::two_and_two();
         let work = || inventory.nodes.iter().map(|n| (n, ())).collect();
         let serving = ["cp1", "cp2"].map(|n| n.parse().unwrap()).into();
         let sizes: Vec<usize> = groups(work(), &serving).iter().map(Vec::len).collect();

@@ -15,6 +15,12 @@ pub(crate) fn with(more: &str) -> Inventory {
     serde_yaml::from_str(&format!("{HEAD}{more}{nodes}")).unwrap()
 }
 
+/// The control planes `cp1` and `cp2`, then the workers `w1` and `w2`.
+pub(crate) fn two_and_two() -> Inventory {
+    let planes = ["cp1", "cp2"].map(|name| (name, Role::ControlPlane));
+    of_nodes(planes.into_iter().chain(["w1", "w2"].map(|name| (name, Role::Worker))))
+}
+
 /// Nodes by name and role, with the addresses 10.0.0.1 and on.
 pub(crate) fn of_nodes<'n>(nodes: impl IntoIterator<Item = (&'n str, Role)>) -> Inventory {
     let mut text = "nodes:\n".to_owned();
