@@ -39,7 +39,7 @@ fn lists_are_read_over_one_connection_page_by_page() {
 
 #[test]
 fn a_server_that_hangs_up_in_between_is_asked_again() {
-    let kinds = Kind::FOR_A_PLAN;
+    let kinds = Kind::for_a_plan(36);
     let api = FakeApi::start(4, |_| (200, json!({"items": []})));
     let facts = facts(&api, &kinds);
     assert!(facts.unread.is_empty(), "{:?}", facts.unread);

@@ -72,14 +72,18 @@ fn read_for_a_plan(
 ///
 /// # Errors
 /// Why nobody could be asked.
-pub fn read(fleet: &mut Fleet, access: Option<&ApiAccess>) -> Option<Result<ClusterFacts, String>> {
+pub fn read(
+    fleet: &mut Fleet,
+    access: Option<&ApiAccess>,
+    minor: u16,
+) -> Option<Result<ClusterFacts, String>> {
     if !fleet.seen.values().any(|s| s.is_member()) {
         return None;
     }
     let Some(access) = access else {
         return Some(Err("the key store gave no administrator's certificate".into()));
     };
-    let kinds = Kind::ALL.map(|(kind, _)| kind);
+    let kinds = Kind::for_checks(minor);
     let mut why = "no control plane answered".to_owned();
     for (name, address) in &access.servers {
         let Some(seen) = fleet.seen.get_mut(name).filter(|s| s.is_member()) else { continue };

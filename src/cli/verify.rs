@@ -66,7 +66,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
 
     let mut fleet = fleet;
     let access = material.as_ref().and_then(|m| objects::access(inventory, m));
-    let objects = objects::read(&mut fleet, access.as_ref());
+    let objects =
+        objects::read(&mut fleet, access.as_ref(), loaded.inventory.cluster.kubernetes.minor);
     let mut facts: BTreeMap<NodeName, NodeFacts> = BTreeMap::new();
     let mut sessions: BTreeMap<NodeName, Box<dyn Transport>> = BTreeMap::new();
     for (name, seen) in fleet.seen {

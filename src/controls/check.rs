@@ -309,15 +309,6 @@ impl ApiRule {
         let row = Self::ALL.iter().find(|(rule, _)| *rule == self);
         row.expect("a test walks all rules").1
     }
-
-    /// The first minor release whose API has what the rule is about; 0 for all.
-    pub fn since_minor(self) -> u16 {
-        match self {
-            // MutatingAdmissionPolicy is v1 and on by default from here on.
-            ApiRule::NewAccountsMountNothing => 36,
-            _ => 0,
-        }
-    }
 }
 
 /// An attempt over the network, made while verifying.

@@ -86,12 +86,8 @@ impl Kind {
         ),
     ];
 
-    /// What a plan depends on besides, where the release has it.
-    pub const FOR_A_PLAN_SINCE: [(u16, Kind); 2] =
-        [(36, Kind::MutatingPolicies), (36, Kind::MutatingBindings)];
-
     /// What a plan depends on; checks ask for everything.
-    pub const FOR_A_PLAN: [Kind; 11] = [
+    const FOR_A_PLAN: [Kind; 13] = [
         Kind::Namespaces,
         Kind::ServiceAccounts,
         Kind::NetworkPolicies,
@@ -103,12 +99,27 @@ impl Kind {
         Kind::ClusterRoleBindings,
         Kind::SigningRequests,
         Kind::Nodes,
+        Kind::MutatingPolicies,
+        Kind::MutatingBindings,
     ];
+
+    /// The first minor release whose API server has it by default; 0 for all that are supported.
+    pub fn since_minor(self) -> u16 {
+        match self {
+            // In v1, and switched on: enhancement 3962.
+            Kind::MutatingPolicies | Kind::MutatingBindings => 36,
+            _ => 0,
+        }
+    }
 
     /// What a plan for a minor release depends on.
     pub fn for_a_plan(minor: u16) -> Vec<Kind> {
-        let since = Self::FOR_A_PLAN_SINCE.iter().filter(|(first, _)| *first <= minor);
-        Self::FOR_A_PLAN.into_iter().chain(since.map(|(_, kind)| *kind)).collect()
+        Self::FOR_A_PLAN.into_iter().filter(|kind| kind.since_minor() <= minor).collect()
+    }
+
+    /// Everything that a minor release has.
+    pub fn for_checks(minor: u16) -> Vec<Kind> {
+        Self::ALL.iter().map(|(kind, _)| *kind).filter(|k| k.since_minor() <= minor).collect()
     }
 
     /// The path of its list.
@@ -117,6 +128,13 @@ impl Kind {
         row.expect("a test walks all kinds").1
     }
 }
+
+/// The ConfigMap that kubeadm's join tokens sign.
+pub const CLUSTER_INFO: &str = "kube-public/cluster-info";
+/// The ConfigMap with kube-proxy's configuration.
+pub const PROXY_CONFIG: &str = "kube-system/kube-proxy";
+/// `ConfigMap`s whose data is kept.
+const KEPT: [&str; 2] = [CLUSTER_INFO, PROXY_CONFIG];
 
 /// What the API answered.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -150,10 +168,9 @@ impl ClusterFacts {
         }
         if kind == Kind::ConfigMaps {
             // Others' may be large, or hold what should be in a Secret.
-            let kept = ["kube-public/cluster-info", "kube-system/kube-proxy"];
             for item in &mut items {
                 let is_kept =
-                    kept.contains(&format!("{}/{}", namespace(item), name(item)).as_str());
+                    KEPT.contains(&format!("{}/{}", namespace(item), name(item)).as_str());
                 if let Some(object) = item.as_object_mut().filter(|_| !is_kept) {
                     object.remove("data");
                     object.remove("binaryData");
@@ -208,6 +225,15 @@ mod tests {
         let kinds: BTreeSet<Kind> = Kind::ALL.iter().map(|(k, _)| *k).collect();
         assert_eq!(kinds.len(), Kind::ALL.len());
         assert!(kinds.iter().all(|k| k.path().starts_with("/api")));
+    }
+
+    #[test]
+    fn a_release_is_not_asked_for_what_it_lacks() {
+        for asked in [Kind::for_a_plan, Kind::for_checks] {
+            assert!(!asked(35).contains(&Kind::MutatingPolicies));
+            assert!(asked(36).contains(&Kind::MutatingPolicies));
+            assert!(asked(35).contains(&Kind::Pods));
+        }
     }
 
     #[test]

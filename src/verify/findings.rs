@@ -8,7 +8,7 @@ use time::{Date, OffsetDateTime};
 
 use super::judge::{Subject, judge, needs_api, words};
 use super::model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
-use super::objects::judge_objects;
+use super::objects::{judge_objects, since_minor};
 use super::probes::effective::{flag_words, setting_words};
 use super::probes::{Attempt, probe_words};
 use crate::controls::{
@@ -257,8 +257,8 @@ pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> 
                             Api::Unread(why) => {
                                 Verdict::unknown(format!("the API cannot be read: {why}"))
                             }
-                            Api::Read(_) if minor < rule.since_minor() => {
-                                let first = rule.since_minor();
+                            Api::Read(_) if minor < since_minor(*rule) => {
+                                let first = since_minor(*rule);
                                 Verdict::not_applicable(format!("needs Kubernetes 1.{first}"))
                             }
                             Api::Read(facts) => judge_objects(*rule, facts),

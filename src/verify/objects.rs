@@ -8,8 +8,10 @@ use serde_json::Value;
 use super::model::Verdict;
 use super::rbac;
 use super::rule::shown;
-use crate::controls::{ApiRule, Config};
-use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
+use crate::controls::ApiRule;
+use crate::facts::cluster::{
+    CLUSTER_INFO, ClusterFacts, Kind, PROXY_CONFIG, list, name, namespace, text,
+};
 use crate::plan::cluster::{ANONYMOUS, is_of_a_probe};
 use crate::plan::policy;
 
@@ -32,24 +34,31 @@ pub fn judge_objects(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
     judged.unwrap_or_else(|unknown| unknown)
 }
 
-/// A configuration document that lies in a ConfigMap.
+/// The first minor release whose API has what a rule is about; 0 for all.
+pub fn since_minor(rule: ApiRule) -> u16 {
+    match rule {
+        ApiRule::NewAccountsMountNothing => {
+            let kinds = policy::mount_nothing().into_iter().map(|(kind, _)| kind.since_minor());
+            kinds.max().unwrap_or_default()
+        }
+        _ => 0,
+    }
+}
+
+/// The KubeProxyConfiguration of a kubeadm cluster, which lies in a ConfigMap.
 ///
 /// # Errors
 /// Why there is none to judge.
-pub fn document(config: Config, facts: &ClusterFacts) -> Result<serde_yaml::Value, Verdict> {
-    let map = match config {
-        Config::KubeProxy => "kube-proxy",
-        Config::Kubelet => "kubelet-config",
-    };
-    let key = if config == Config::KubeProxy { "config.conf" } else { "kubelet" };
+pub fn proxy_configuration(facts: &ClusterFacts) -> Result<serde_yaml::Value, Verdict> {
     let maps = of(facts, Kind::ConfigMaps)?;
-    let found = maps.iter().find(|m| namespace(m) == "kube-system" && name(m) == map);
-    let data = found.and_then(|m| m.pointer("/data")?.get(key)?.as_str());
-    let Some(data) = data else {
-        return Err(Verdict::unknown(format!("there is no {key} in ConfigMap kube-system/{map}")));
+    let found = maps.iter().find(|m| full_name(m) == PROXY_CONFIG);
+    let Some(data) = found.and_then(|m| m.pointer("/data")?.get("config.conf")?.as_str()) else {
+        return Err(Verdict::unknown(format!(
+            "there is no config.conf in ConfigMap {PROXY_CONFIG}"
+        )));
     };
     serde_yaml::from_str(data)
-        .map_err(|e| Verdict::unknown(format!("ConfigMap kube-system/{map} is not YAML: {e}")))
+        .map_err(|e| Verdict::unknown(format!("ConfigMap {PROXY_CONFIG} is not YAML: {e}")))
 }
 
 pub(super) fn of(facts: &ClusterFacts, kind: Kind) -> Result<&[Value], Verdict> {
@@ -127,7 +136,7 @@ fn no_join_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let mut wrong: Vec<String> =
         of(facts, Kind::JoinTokens)?.iter().map(|t| format!("Secret {}", full_name(t))).collect();
     let maps = of(facts, Kind::ConfigMaps)?;
-    let info = maps.iter().find(|m| namespace(m) == "kube-public" && name(m) == "cluster-info");
+    let info = maps.iter().find(|m| full_name(m) == CLUSTER_INFO);
     let data = info.and_then(|m| m.get("data")).and_then(Value::as_object);
     let signatures = data.into_iter().flatten().map(|(key, _)| key);
     wrong.extend(

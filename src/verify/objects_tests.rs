@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::model::{Outcome, Verdict};
-use super::objects::{document, judge_objects};
-use crate::controls::{ApiRule, Config};
+use super::objects::{judge_objects, proxy_configuration};
+use crate::controls::ApiRule;
 use crate::facts::cluster::{ClusterFacts, Kind};
 use crate::plan::cluster::PROBE_LABEL;
 use crate::plan::policy;
@@ -149,7 +149,7 @@ fn a_cluster_as_it_should_be_fulfils_every_rule() {
         let verdict = judge_objects(rule, &facts);
         assert_eq!(verdict.outcome(), Outcome::Pass, "{rule:?}: {verdict:?}");
     }
-    let proxy = document(Config::KubeProxy, &facts).unwrap();
+    let proxy = proxy_configuration(&facts).unwrap();
     assert_eq!(proxy["metricsBindAddress"], "127.0.0.1:10249");
 }
 
@@ -338,5 +338,5 @@ fn what_could_not_be_read_is_unknown() {
         let verdict = judge_objects(rule, &empty);
         assert!(!matches!(verdict, Verdict::Pass { .. }), "{rule:?}: {verdict:?}");
     }
-    assert!(document(Config::KubeProxy, &empty).is_err());
+    assert!(proxy_configuration(&empty).is_err());
 }

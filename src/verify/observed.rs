@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::model::Verdict;
 use super::staged::Staged;
-use crate::controls::{Config, Daemon};
+use crate::controls::Daemon;
 use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
 use crate::facts::cluster::{self, ClusterFacts, Kind};
 use crate::facts::{
@@ -115,7 +115,7 @@ impl Observed {
     pub fn add_objects(&mut self, node: &NodeName, facts: &ClusterFacts) {
         let nodes = facts.of(Kind::Nodes).unwrap_or_default();
         self.registered = nodes.iter().any(|n| cluster::name(n) == node.as_str());
-        self.proxy_config = Some(super::objects::document(Config::KubeProxy, facts));
+        self.proxy_config = Some(super::objects::proxy_configuration(facts));
     }
 
     /// What was rendered for a node. `facts` are those of the node it is for.
