@@ -61,7 +61,7 @@ fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
     std::fs::set_permissions(dir.path().join("key"), mode(0o600)).unwrap();
     let good = kubastion(dir.path(), &["doctor", "--offline"]);
     assert_eq!(good.status.code(), Some(0), "{}{}", out(&good), err(&good));
-    assert!(out(&good).contains("0 problem(s)"));
+    assert!(out(&good).contains("0 problems"));
     // A key store that is there is looked into.
     assert!(kubastion(dir.path(), &["pki", "ensure"]).status.success());
     let good = kubastion(dir.path(), &["doctor", "--offline"]);
@@ -69,6 +69,37 @@ fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
     std::fs::set_permissions(&inventory, mode(0o666)).unwrap();
     let open = kubastion(dir.path(), &["doctor", "--offline"]);
     assert!(out(&open).contains("others can write the inventory"), "{}", out(&open));
+}
+
+/// A terminal is asked; nothing else is.
+#[test]
+fn init_asks_a_terminal_for_what_it_was_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = kubastion(dir.path(), &["inventory", "init"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(err(&nobody).contains("--control-plane NAME=ADDRESS"), "{}", err(&nobody));
+    assert!(!dir.path().join("inventory.yaml").exists());
+
+    let ask = |answers: &str| {
+        let line = format!("{} inventory init", env!("CARGO_BIN_EXE_kubastion"));
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).current_dir(dir.path());
+        let mut asked = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut asked.stdin.take().unwrap(), answers.as_bytes()).unwrap();
+        asked.wait_with_output().unwrap()
+    };
+    let gone = ask("cp1=192.0.2.11\n\u{4}");
+    assert_eq!(gone.status.code(), Some(2), "{}", out(&gone));
+    assert!(!dir.path().join("inventory.yaml").exists());
+    // A slip is asked for again.
+    let asked = ask("cp1=192.0.2.11 cp2\ncp1=192.0.2.11\nw1=192.0.2.21 w2=192.0.2.22\nadmin\n/k\n");
+    let said = out(&asked);
+    assert_eq!(asked.status.code(), Some(0), "{said}");
+    assert!(said.contains("expected NAME=ADDRESS"), "{said}");
+    let text = std::fs::read_to_string(dir.path().join("inventory.yaml")).unwrap();
+    for line in ["name: \"w2\"", "user: \"admin\"", "key_file: \"/k\"", "sudo: passwordless"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
 }
 
 #[test]

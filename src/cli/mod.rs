@@ -7,6 +7,7 @@ mod completions;
 pub mod controls;
 mod doctor;
 pub mod exit;
+mod init;
 pub mod inventory;
 mod kubeconfig;
 mod lab;
