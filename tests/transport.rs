@@ -110,7 +110,12 @@ fn host_keys_come_from_fingerprints_or_known_hosts_and_nothing_else() {
     assert!(hashed.unwrap().success());
     let hashed = std::fs::read_to_string(&known).unwrap();
     assert!(!hashed.contains(&host));
-    assert!(connect(&with(hashed, false)).is_ok());
+    let by_file = with(hashed, false);
+    assert!(connect(&by_file).is_ok());
+    let shown = present_host_keys(&by_file, Duration::from_secs(10)).unwrap();
+    let trusted: Vec<&str> =
+        shown.iter().filter(|k| k.is_trusted).map(|k| k.kind.as_str()).collect();
+    assert_eq!(trusted, ["Ed25519"], "{shown:?}");
     for (lines, why) in [
         (format!("other.example {key}\n"), "no line for it"),
         (format!("@cert-authority {host} {key}\n"), "@cert-authority"),
@@ -199,7 +204,7 @@ fn through_one_and_two_jump_hosts() {
         first.host_keys.clear();
         let keys = present_host_keys(&first, Duration::from_secs(10)).unwrap();
         let own = node.node().ssh.host_keys[0].as_str();
-        assert!(keys.iter().any(|(_, print)| print == own), "{keys:?}");
+        assert!(keys.iter().any(|k| k.fingerprint == own && !k.is_trusted), "{keys:?}");
         // Every hop's key counts.
         t.jump[0].host_keys = vec![WRONG_PRINT.parse().unwrap()];
         assert!(matches!(error(&t), TransportError::HostKey { .. }));

@@ -8,7 +8,7 @@ use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::error::Problem;
-use crate::transport::{fleet, reach};
+use crate::transport::{fleet, reach, reach::Presented};
 
 /// Arguments of `trust`.
 #[derive(Debug, clap::Args)]
@@ -20,9 +20,9 @@ pub struct Args {
 }
 
 const HELP: &str =
-    "Asks each node for its host keys, without logging in, and shows their fingerprints beside
-those that the inventory promises. Whether they are the right ones only the machine's own console
-or your provider can say: compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there,
+    "Asks each node for its host keys, without logging in, and shows their fingerprints and whether
+the inventory, or the known_hosts file that it names, has them. Whether they are the right ones only
+the machine's own console or your provider can say: compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there,
 then write them into the node's `ssh.host_keys`. Nothing here trusts anything by itself.
 
 Examples:
@@ -48,12 +48,12 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     for (node, result) in nodes.iter().zip(results) {
         match result {
             Ok(keys) => {
-                for (kind, print) in keys {
-                    let promised = node.ssh.host_keys.iter().any(|k| k.as_str() == print);
-                    let mark = if promised { "in the inventory" } else { "NOT in the inventory" };
-                    text.push_str(&format!("{:<16} {kind:<10} {print}  {mark}\n", node.name));
+                for Presented { kind, fingerprint, is_trusted } in keys {
+                    let mark = if is_trusted { "trusted" } else { "NOT trusted" };
+                    text.push_str(&format!("{:<16} {kind:<10} {fingerprint}  {mark}\n", node.name));
                     rows.push(serde_json::json!({
-                        "node": node.name, "type": kind, "fingerprint": print, "promised": promised,
+                        "node": node.name, "type": kind, "fingerprint": fingerprint,
+                        "promised": is_trusted,
                     }));
                 }
             }

@@ -254,6 +254,10 @@ impl TransportError {
             Self::NotStarted { .. } => {
                 "does the login shell's start-up file end the shell or ask questions?".into()
             }
+            Self::LocalFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                "are `ssh.key_file` and `ssh.known_hosts` right? Relative paths start at the inventory"
+                    .into()
+            }
             Self::TooMuch { .. } => "look at the node by hand before trusting it".into(),
             _ => return None,
         })

@@ -58,6 +58,12 @@ struct Hop<'a> {
     host_keys: &'a [HostKeyFingerprint],
 }
 
+impl<'a> Hop<'a> {
+    fn policy(&self, known_hosts: Option<&'a KnownHosts>) -> Policy<'a> {
+        Policy { fingerprints: self.host_keys, known_hosts, host: self.host, port: self.port }
+    }
+}
+
 /// Connects, verifies every host key on the way, and logs in.
 ///
 /// # Errors
@@ -155,8 +161,7 @@ fn reach(
 ) -> Result<Reached, TransportError> {
     let (hop, before) = hops.split_last().expect("a chain has at least the node itself");
     let place = address(hop.host, hop.port);
-    let policy =
-        Policy { fingerprints: hop.host_keys, known_hosts: known, host: hop.host, port: hop.port };
+    let policy = hop.policy(known);
     // A server offers one of its keys. Where that is not a promised one, a key of another type may
     // be: ask for the other types before refusing. Nothing but the key exchange is sent meanwhile.
     let candidates = host_key_preferences(&policy);
@@ -394,6 +399,17 @@ pub fn offered_methods(
     })
 }
 
+/// A host key that a server presents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presented {
+    /// Type, as in `Ed25519`.
+    pub kind: String,
+    /// `SHA256:` and 43 characters.
+    pub fingerprint: String,
+    /// Whether a connection would be made: the inventory, or the known_hosts file it names, has it.
+    pub is_trusted: bool,
+}
+
 /// The host keys a server presents, one for each family of algorithms, without logging in.
 ///
 /// # Errors
@@ -401,7 +417,7 @@ pub fn offered_methods(
 pub fn present_host_keys(
     target: &SshTarget,
     timeout: Duration,
-) -> Result<Vec<(String, String)>, TransportError> {
+) -> Result<Vec<Presented>, TransportError> {
     let known = target.known_hosts.as_deref().map(read_known_hosts).transpose()?;
     let hops = hops(target);
     let (hop, before) = hops.split_last().expect("a chain has at least the node itself");
@@ -421,7 +437,11 @@ pub fn present_host_keys(
         match handshake(socket, &algorithms, &place, deadline) {
             Ok(session) => {
                 if let Some((blob, kind)) = session.host_key() {
-                    keys.push((format!("{kind:?}"), host_key::fingerprint(blob)));
+                    keys.push(Presented {
+                        kind: format!("{kind:?}"),
+                        fingerprint: host_key::fingerprint(blob),
+                        is_trusted: host_key::judge(&hop.policy(known.as_ref()), blob).is_ok(),
+                    });
                 }
             }
             Err(e) => last = Some(e),
