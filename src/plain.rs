@@ -20,6 +20,13 @@ pub fn plain_line(text: &str) -> String {
     plain(text).replace(['\n', '\t'], " ")
 }
 
+/// A number and what is counted: `1 step`, `2 steps`; "directory/directories" where an s is not enough.
+pub fn counted(n: usize, what: &str) -> String {
+    let (one, many) =
+        what.split_once('/').map_or((what, format!("{what}s")), |(o, m)| (o, m.into()));
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +36,12 @@ mod tests {
         assert_eq!(plain("a\u{1b}[2J\r\u{9b}b\n\tc"), "a\u{fffd}[2J\u{fffd}\u{fffd}b\n\tc");
         assert_eq!(plain("a\u{202e}b"), "a\u{fffd}b");
         assert_eq!(plain_line("a\nb"), "a b");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "step")), ["0 steps", "1 step", "2 steps"]);
+        let directories = [1, 2].map(|n| counted(n, "directory/directories"));
+        assert_eq!(directories, ["1 directory", "2 directories"]);
     }
 }

@@ -10,6 +10,7 @@ mod docs;
 mod first_hour;
 mod inventory;
 mod lab;
+mod mistakes;
 mod packages;
 mod pki;
 mod probe;

@@ -143,6 +143,10 @@ impl Fault {
                     false => format!("trusted: {}", trusted.join(", ")),
                 });
             }
+            Fault::NoManifest => {
+                let hint = "is `kubernetes.bundle.path` right? `kubastion bundle create` makes one";
+                problem.hint = Some(hint.to_owned());
+            }
             Fault::Occupied(_) => {
                 problem.hint = Some("name another --out, or move it away".to_owned());
             }
@@ -155,7 +159,7 @@ impl Fault {
 
 /// Everything that is wrong, at once.
 #[derive(Debug, thiserror::Error)]
-#[error("{} has {} problem(s)", subject.display(), faults.len())]
+#[error("{} has {}", subject.display(), crate::plain::counted(faults.len(), "problem"))]
 pub struct BundleError {
     /// The bundle, or the directory that was to become one.
     pub subject: PathBuf,

@@ -18,6 +18,7 @@ use crate::desired::Phase;
 use crate::error::Problem;
 use crate::event::{Event, Sink as _};
 use crate::inventory::Role;
+use crate::plain::counted;
 use crate::plan::Plan;
 use crate::plan::cluster::ApiChange;
 use crate::plan::text::{Detail, render};
@@ -92,8 +93,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         for problem in &problems {
             eprintln!("{problem}");
         }
-        eprintln!("nothing to do on {} nodes", plan.nodes.len());
-        return Ok(if problems.is_empty() { Exit::Done } else { Exit::NodeFailed });
+        if !problems.is_empty() {
+            return Ok(Exit::NodeFailed);
+        }
+        eprintln!("nothing to do on {}", counted(plan.nodes.len(), "node"));
+        return Ok(Exit::Done);
     }
     if saved.is_none() {
         eprint!("{}", render(&plan, Detail::Summary));

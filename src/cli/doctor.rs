@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::error::Problem;
 use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
 use crate::pki::{self, State, Store};
+use crate::plain::counted;
 use crate::plan::preflight;
 
 /// Arguments of `doctor`.
@@ -103,7 +104,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     };
     if let Some(mut loaded) = loaded {
         let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?.len();
-        let what = format!("{}: {nodes} node(s) to look at", global.inventory.display());
+        let nodes = counted(nodes, "node");
+        let what = format!("{}: {nodes} to look at", global.inventory.display());
         findings.push(Finding::new(HERE, Level::Ok, what));
         operator(global, &mut loaded, &mut findings);
         if args.offline {
@@ -112,7 +114,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             let inventory = &loaded.inventory;
             let nodes = pipeline::chosen(inventory, &args.reach)?;
             let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
-            eprintln!("looking at {} node(s)", nodes.len());
+            eprintln!("looking at {}", counted(nodes.len(), "node"));
             let fleet = pipeline::look(inventory, &nodes, &dialer);
             of_nodes(inventory, &nodes, &fleet, &mut findings);
         }
@@ -298,6 +300,6 @@ fn text(findings: &[Finding]) -> String {
         }
     }
     let bad = findings.iter().filter(|f| f.level == Level::Problem).count();
-    _ = writeln!(text, "\n{bad} problem(s)");
+    _ = writeln!(text, "\n{}", counted(bad, "problem"));
     text
 }

@@ -17,8 +17,10 @@ use crate::controls::Severity;
 use crate::desired::{self, DesiredState, NodeDesired, Phase, hex};
 use crate::error::Problem;
 use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
+use crate::inventory::diagnostic::nearest;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource, Sudo};
 use crate::pki::{self, Ca, Kind, Material, Store};
+use crate::plain::counted;
 use crate::plan::diff::{KUBELET_CONFIG, MEMBER_MARK};
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{NodePlan, Plan, node_plan, preflight};
@@ -80,7 +82,15 @@ pub fn chosen<'i>(inventory: &'i Inventory, reach: &Reach) -> Result<Vec<&'i Nod
         .nodes
         .iter()
         .filter(|name| !inventory.nodes.iter().any(|n| n.name == **name))
-        .map(|name| Problem::new(format!("the inventory has no node `{name}`")).at("--nodes"))
+        .map(|name| {
+            let all: Vec<&str> = inventory.nodes.iter().map(|n| n.name.as_str()).collect();
+            let hint = match nearest(name.as_str(), all.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`kubastion inventory show` lists them".into(),
+            };
+            let what = format!("the inventory has no node `{name}`");
+            Problem::new(what).at("--nodes").left("nothing was changed").hint(hint)
+        })
         .collect();
     if !unknown.is_empty() {
         return Err(Stop { exit: Exit::Usage, problems: unknown });
@@ -280,7 +290,8 @@ pub fn material(loaded: &Loaded, pki_use: PkiUse) -> Result<Material, Stop> {
         let (material, issued) =
             pki::ensure(inventory, &mut store, &ask, Clock::System).map_err(stop)?;
         if !issued.is_empty() {
-            eprintln!("pki: {} certificates and keys issued", issued.len());
+            let what = "certificate or key/certificates and keys";
+            eprintln!("pki: {} issued", counted(issued.len(), what));
         }
         return Ok(material);
     }
@@ -290,9 +301,12 @@ pub fn material(loaded: &Loaded, pki_use: PkiUse) -> Result<Material, Stop> {
         .filter(|a| a.is_to_be_issued())
         .count();
     if due > 0 {
-        let problem = Problem::new(format!("{due} certificates or keys are to be issued first"))
-            .at(inventory.pki.dir.display().to_string())
-            .hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
+        let problem = Problem::new(format!(
+            "{} to be issued first",
+            counted(due, "certificate or key is/certificates or keys are")
+        ))
+        .at(inventory.pki.dir.display().to_string())
+        .hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
         return Err(Stop::one(Exit::Pending, problem));
     }
     Material::from_contents(inventory, &contents).map_err(stop)
@@ -444,8 +458,8 @@ fn judge_rendered(
                 .hint("switch the control off under `hardening.controls`, or grant an exception"),
             );
         } else {
-            // Without the values, which may hold a date: a plan depends on what it does alone.
-            broken.notes.push(format!("{} will not hold: {}", finding.control, finding.title));
+            // Without what was found, which may hold a date: a plan depends on what it does alone.
+            broken.notes.push(format!("{} will not hold: expected {expected}", finding.control));
         }
     }
     broken

@@ -102,6 +102,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         Format::Text => {
             let detail = if args.verbose { Detail::Steps } else { Detail::Summary };
             let mut text = render(&plan, detail);
+            if !fleet.lost.is_empty() {
+                let names: Vec<&str> = fleet.lost.keys().map(NodeName::as_str).collect();
+                text.push_str(&format!("\nnot planned: {}\n", names.join(", ")));
+            }
             for (name, diff) in &diffs {
                 text.push_str(&format!("\n{name}\n{diff}"));
             }
@@ -137,6 +141,8 @@ fn only_replaces_a_plan(file: &std::path::Path) -> Result<(), Stop> {
     Err(Stop::one(Exit::InvalidInput, problem.at(file.display().to_string())))
 }
 
+const AGAIN: &str = "make a new one with `kubastion plan --out`";
+
 /// Reads a saved plan.
 ///
 /// # Errors
@@ -146,16 +152,15 @@ pub fn read(file: &std::path::Path) -> Result<Plan, Stop> {
     let stop =
         |problem: Problem| Stop::one(Exit::InvalidInput, problem.at(file.display().to_string()));
     let bytes = std::fs::read(file)
-        .map_err(|e| stop(Problem::from_error("the plan cannot be read", &e)))?;
+        .map_err(|e| stop(Problem::from_error("the plan cannot be read", &e).hint(AGAIN)))?;
     let plan: Plan = serde_json::from_slice(&bytes)
-        .map_err(|e| stop(Problem::from_error("this is not a plan", &e)))?;
-    let again = "make a new one with `kubastion plan --out`";
+        .map_err(|e| stop(Problem::from_error("this is not a plan", &e).hint(AGAIN)))?;
     if plan.format != crate::plan::FORMAT || plan.made_by != env!("CARGO_PKG_VERSION") {
         let what = format!("the plan was made by version {} of kubastion", plan.made_by);
-        return Err(stop(Problem::new(what).hint(again)));
+        return Err(stop(Problem::new(what).hint(AGAIN)));
     }
     if plan.digest() != plan.id {
-        return Err(stop(Problem::new("the plan was changed since it was saved").hint(again)));
+        return Err(stop(Problem::new("the plan was changed since it was saved").hint(AGAIN)));
     }
     Ok(plan)
 }

@@ -50,8 +50,8 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
     /// The program could not be run.
-    #[error("facts could not be read")]
-    Transport(#[source] TransportError),
+    #[error(transparent)]
+    Transport(TransportError),
     /// The program ended with an error.
     #[error("reading facts ended with status {status}: {stderr}")]
     Failed {

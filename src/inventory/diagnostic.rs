@@ -105,6 +105,8 @@ pub struct Diagnostic {
     pub allowed: Option<String>,
     /// The valid name that comes nearest.
     pub nearest: Option<String>,
+    /// How to go on, where what is allowed does not say it.
+    pub hint: Option<String>,
     /// What is wrong, as a sentence without a full stop.
     pub message: String,
 }
@@ -119,6 +121,7 @@ impl Diagnostic {
             found: None,
             allowed: None,
             nearest: None,
+            hint: None,
             message: message.into(),
         }
     }
@@ -145,12 +148,19 @@ impl Diagnostic {
         self
     }
 
+    /// Says how to go on.
+    pub fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
     /// As the user sees it, at `file:line:column`.
     pub fn problem(&self, file: &std::path::Path) -> Problem {
         let mut problem = Problem::new(self.headline()).at(self.place(file));
         problem.why.extend(self.found.iter().map(|f| format!("found {f}")));
         problem.why.extend(self.allowed.iter().map(|a| format!("allowed: {a}")));
-        problem.hint = self.nearest.as_ref().map(|n| format!("did you mean `{n}`?"));
+        let nearest = self.nearest.as_ref().map(|n| format!("did you mean `{n}`?"));
+        problem.hint = nearest.or_else(|| self.hint.clone());
         problem
     }
 

@@ -47,7 +47,7 @@ pub struct Loaded {
 
 /// Why an inventory cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} has {} problem(s)", file.display(), problems.len())]
+#[error("{} has {}", file.display(), crate::plain::counted(problems.len(), "problem"))]
 pub struct LoadError {
     /// The file as named by the user.
     pub file: PathBuf,
@@ -79,8 +79,11 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
     };
     let mut bytes = Vec::new();
     let open = std::fs::File::open(file);
-    open.and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|e| unreadable(format!("the inventory cannot be read: {e}")))?;
+    open.and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(|e| {
+        let mut error = unreadable(format!("the inventory cannot be read: {e}"));
+        error.problems[0].hint("-i names another file; `kubastion inventory init` writes one");
+        error
+    })?;
     let base = match file.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => FilePath::new("."),

@@ -86,7 +86,8 @@ fn refuse_broken(
                             return Err(PkiError::CaExpired { ca: ca.name(), not_after });
                         }
                         Reason::KeyMissing | Reason::CertificateMissing => {
-                            let why = reason.to_string();
+                            let ending = if *reason == Reason::KeyMissing { "key" } else { "crt" };
+                            let why = format!("{reason} ({}.{ending} in the store)", ca.file());
                             return Err(PkiError::CaIncomplete { ca: ca.name(), why });
                         }
                         other => return Err(damaged(format!("{}.crt", ca.file()), other)),

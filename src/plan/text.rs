@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::model::{NodePlan, Plan, Step, Transaction};
 use crate::desired::OnChange;
-use crate::plain::plain;
+use crate::plain::{counted, plain};
 
 /// How much of a plan is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
     let busy = plan.nodes.values().filter(|n| !n.transactions.is_empty()).count();
     let _ = writeln!(
         out,
-        "Plan {} for cluster {}: {} of {} nodes change, {} steps",
+        "Plan {} for cluster {}: {} of {} change, {}",
         plan.id.get(..12).unwrap_or(&plan.id),
         plan.cluster,
         busy,
-        plan.nodes.len(),
-        plan.step_count()
+        counted(plan.nodes.len(), "node"),
+        counted(plan.step_count(), "step")
     );
     // Nodes that read the same are shown once: ten workers fit on one screen.
     let mut blocks: Vec<(Vec<&str>, String)> = Vec::new();
@@ -103,11 +103,11 @@ fn block(node: &NodePlan, detail: Detail) -> String {
 fn heading(t: &Transaction) -> String {
     match t.confirm_within_s {
         Some(s) => format!(
-            "{} ({} steps; goes back by itself unless a new connection confirms within {s} s)",
+            "{} ({}; goes back by itself unless a new connection confirms within {s} s)",
             t.phase.name(),
-            t.steps.len()
+            counted(t.steps.len(), "step")
         ),
-        None => format!("{} ({} steps)", t.phase.name(), t.steps.len()),
+        None => format!("{} ({})", t.phase.name(), counted(t.steps.len(), "step")),
     }
 }
 
@@ -141,19 +141,19 @@ fn summary(t: &Transaction) -> Vec<String> {
             other => lines.push(other.to_string()),
         }
     }
-    let mut counts = Vec::new();
-    let mut count = |n: usize, text: String| {
-        if n > 0 {
-            counts.push(text);
-        }
-    };
-    count(files, format!("{files} files ({new} new)"));
-    count(directories, format!("{directories} directories"));
-    let mb = |bytes: u64| bytes.div_ceil(1_000_000);
-    count(programs, format!("{programs} programs of the bundle ({} MB)", mb(program_bytes)));
-    count(archives, format!("{archives} archives of images ({} MB)", mb(archive_bytes)));
-    count(modes, format!("{modes} owners or modes"));
-    count(sysctls, format!("{sysctls} kernel settings"));
+    let mb = |bytes: u64| format!(" ({} MB)", bytes.div_ceil(1_000_000));
+    let counts: Vec<String> = [
+        (files, "file", format!(" ({new} new)")),
+        (directories, "directory/directories", String::new()),
+        (programs, "program of the bundle/programs of the bundle", mb(program_bytes)),
+        (archives, "archive of images/archives of images", mb(archive_bytes)),
+        (modes, "owner or mode/owners or modes", String::new()),
+        (sysctls, "kernel setting", String::new()),
+    ]
+    .into_iter()
+    .filter(|(n, ..)| *n > 0)
+    .map(|(n, what, more)| counted(n, what) + &more)
+    .collect();
     if !counts.is_empty() {
         lines.insert(0, counts.join(", "));
     }

@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::event::{Event, Sink};
 use crate::inventory::NodeName;
-use crate::plain::plain;
+use crate::plain::{counted, plain};
 
 /// Draws events. One line a node on a terminal; elsewhere a line when a node begins, waits or ends.
 pub struct Monitor {
@@ -69,7 +69,9 @@ impl Sink for Monitor {
             }
             View::Lines => {
                 let line = match &event {
-                    Event::Begin { node, what, steps } => format!("{node}: {what} ({steps} steps)"),
+                    Event::Begin { node, what, steps } => {
+                        format!("{node}: {what} ({})", counted(*steps, "step"))
+                    }
                     Event::Step { .. } | Event::Transfer { .. } => return,
                     Event::Waiting { node, what } => format!("{node}: waiting for {what}"),
                     Event::End { node, how, good } => format!("{node}: {}", ending(how, *good)),

@@ -8,6 +8,8 @@ use super::{Review, duplicates, section};
 const HOST_KEY_SOURCES: &str =
     "`host_keys` with fingerprints from `ssh-keygen -lf`, or a `known_hosts` file";
 
+const FIRST_CONTACT: &str = "`kubastion trust` shows the keys that it presents; compare them with the machine's own console";
+
 /// What must hold of the top-level `ssh` by itself.
 pub(super) fn defaults(inventory: &Inventory, review: &mut Review<'_>) {
     let ssh = &inventory.ssh;
@@ -34,7 +36,8 @@ pub(super) fn targets(inventory: &Inventory, review: &mut Review<'_>) {
             review
                 .error(&path, format!("nothing to verify the host key of {} with", node.name))
                 .found("neither `host_keys` nor `known_hosts`")
-                .allowed(HOST_KEY_SOURCES);
+                .allowed(HOST_KEY_SOURCES)
+                .hint(FIRST_CONTACT);
         }
         if target.key_file.is_none() && !target.agent {
             review
@@ -100,7 +103,8 @@ fn jumps(chain: &[JumpHost], known_hosts: bool, path: &Path, review: &mut Review
             review
                 .error(&path, format!("nothing to verify the host key of {} with", jump.host))
                 .found("neither `host_keys` nor `known_hosts`")
-                .allowed(HOST_KEY_SOURCES);
+                .allowed(HOST_KEY_SOURCES)
+                .hint(FIRST_CONTACT);
         }
     }
     let hops = chain.iter().enumerate().map(|(j, h)| ((h.host.clone(), h.port), j)).collect();
