@@ -187,16 +187,28 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
 
     // Another setting of the API server and of the kubelets, on a cluster that runs.
     let inventory = std::fs::read_to_string(c.dir.join("inventory.yaml")).unwrap();
-    let other = inventory.replace("hardening:\n", "audit: { max_age_days: 60 }\nhardening:\n");
+    let audit = "audit: { max_age_days: 60, policy: stig }\nhardening:\n";
+    let other = inventory.replace("hardening:\n", audit);
     let other =
         other.replace("hardening:\n", "hardening:\n  controls: { kubelet-pod-pids-limit: off }\n");
     assert_ne!(inventory, other);
+    // What only the new policy asks for. The API server reads it once.
+    let whole_answers = "cat /var/log/kubernetes/audit/audit*.log | \
+         grep -c '\"level\":\"RequestResponse\".*\"resource\":\"namespaces\"'";
+    let answers = |c: &Cluster| {
+        let output = c.inside("cp3", whole_answers);
+        String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().expect("a number of lines")
+    };
+    assert_eq!(answers(&c), 0);
     std::fs::write(c.dir.join("inventory.yaml"), other).unwrap();
     c.ends(0, &["apply", "--yes"]);
     let cluster =
         c.kubectl("cp2", "-n kube-system get configmap kubeadm-config kubelet-config -o yaml");
     let argv = c.inside("cp3", "tr '\\0' '\\n' </proc/$(pidof kube-apiserver)/cmdline");
     assert!(text(&argv).contains("--audit-log-maxage=60"), "{}", text(&argv));
+    assert!(c.kubectl("cp3", "create namespace audited").status.success());
+    assert!(c.kubectl("cp3", "delete namespace audited --wait=false").status.success());
+    c.until("the new audit policy to be in effect", 30, || answers(&c) > 0);
     // The next join and the next upgrade go by what the cluster keeps.
     assert!(text(&cluster).contains("value: \"60\""), "{}", text(&cluster));
     for node in ["cp1", "w1"] {
