@@ -59,6 +59,8 @@ fn the_readme_names_folders_verbs_and_files_that_exist() {
     for (code, meaning) in kubastion::cli::exit::Exit::ALL {
         assert!(help.contains(&format!("  {}  {meaning}", code as u8)), "{meaning}");
     }
+    let number = format!("the catalogue of {} controls", kubastion::controls::CATALOGUE.len());
+    assert!(readme.contains(&number), "{number}");
     for link in readme.split("](").skip(1).filter_map(|l| l.split(')').next()) {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
     }

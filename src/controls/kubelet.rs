@@ -79,7 +79,7 @@ pub(super) static ROWS: [Control; 19] = [
         checks: &[Check::Setting(
             Config::Kubelet,
             &["authentication", "x509", "clientCAFile"],
-            Rule::Given,
+            Rule::Is("/etc/kubernetes/pki/ca.crt"),
             Some("client-ca-file"),
         )],
     },
@@ -393,11 +393,17 @@ pub(super) static ROWS: [Control; 19] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Setting(Config::Kubelet, &["tlsCertFile"], Rule::Given, Some("tls-cert-file")),
+            // The files that the last check is about.
+            Check::Setting(
+                Config::Kubelet,
+                &["tlsCertFile"],
+                Rule::Is("/var/lib/kubelet/pki/serving.crt"),
+                Some("tls-cert-file"),
+            ),
             Check::Setting(
                 Config::Kubelet,
                 &["tlsPrivateKeyFile"],
-                Rule::Given,
+                Rule::Is("/var/lib/kubelet/pki/serving.key"),
                 Some("tls-private-key-file"),
             ),
             Check::Fact(Fact::KubeletServingFiles),

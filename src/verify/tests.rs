@@ -346,6 +346,13 @@ fn text(seen: &mut Observed, path: &str, from: &str, to: &str) {
     *text = text.replace(from, to);
 }
 
+/// A certificate for longer than a leaf may live.
+fn long_lived() -> String {
+    let mut params = rcgen::CertificateParams::default();
+    (params.not_before, params.not_after) = (NOW, NOW + time::Duration::days(3000));
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+}
+
 /// One thing broken, and exactly the controls that fail.
 #[rustfmt::skip]
 const BREAKS: &[(Break, &[&str])] = &[
@@ -422,6 +429,8 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| text(s, "/etc/kubernetes/config/admission.yaml", "EventRateLimit", "Other"), &["apiserver-admission-eventratelimit"]),
     (|s| text(s, "/etc/kubernetes/manifests/kube-apiserver.yaml", "tcpSocket", "httpGet"), &["apiserver-authenticated-probes"]),
     (|s| { s.files.remove("/etc/cni/net.d/10-calico.conflist"); owner(s, "/etc/cni/net.d/10-bridge.conflist", 0o600, "root"); }, &["network-cni-with-policies"]),
+    (|s| { let ca = s.texts["/etc/kubernetes/pki/ca.crt"].clone(); s.texts.insert("/var/lib/kubelet/pki/serving.crt".into(), ca); }, &["kubelet-serving-cert"]),
+    (|s| { s.texts.insert("/etc/kubernetes/pki/apiserver.crt".into(), Some(long_lived())); }, &["pki-key-algorithm-and-lifetime"]),
     (|s| { let ca = s.texts["/etc/kubernetes/pki/ca.crt"].clone(); s.texts.insert("/etc/kubernetes/pki/etcd/ca.crt".into(), ca); }, &["pki-separate-cas", "etcd-unique-ca"]),
 ];
 
@@ -436,6 +445,104 @@ fn one_thing_broken_fails_exactly_its_controls() {
         assert_eq!(ids(&findings, Outcome::Fail), wanted, "break {index}");
         assert!(ids(&findings, Outcome::Unknown).is_empty(), "break {index}");
     }
+}
+
+/// Ways to make what a check looks at wrong; of a check that takes more than one value to judge there are
+/// none, and a row of [`BREAKS`] has to be about its control.
+fn ways_to_break(check: &Check) -> Vec<Box<dyn Fn(&mut Observed)>> {
+    type Way = Box<dyn Fn(&mut Observed)>;
+    const VALUES: [&str; 10] = [
+        "true",
+        "false",
+        "0",
+        "broken",
+        "http://192.0.2.9:1",
+        "0.0.0.0",
+        "AlwaysAllow",
+        "AlwaysAdmit",
+        "NamespaceLifecycle,ServiceAccount,ValidatingAdmissionWebhook",
+        "RotateKubeletServerCertificate=false",
+    ];
+    match *check {
+        Check::Path(r) => vec![Box::new(move |s| owner(s, r.path, 0o777, "eve"))],
+        Check::Tree(r) => {
+            vec![Box::new(move |s| owner(s, &format!("{}/zz{}", r.dir, r.suffix), 0o777, "eve"))]
+        }
+        Check::Gone(path) => vec![Box::new(move |s| owner(s, path, 0o600, "root"))],
+        Check::Sysctl(key, _) => vec![Box::new(move |s| {
+            s.sysctls.insert(key.into(), "99".into());
+        })],
+        Check::Sshd(key, _) => VALUES
+            .map(|v| -> Way {
+                Box::new(move |s| {
+                    s.sshd.as_mut().unwrap().insert(key.into(), vec![v.into()]);
+                })
+            })
+            .into(),
+        Check::Flag(daemon, name, _) => std::iter::once(None)
+            .chain(VALUES.map(Some))
+            .map(|value| -> Way { Box::new(move |s| flag(s, daemon, name, value)) })
+            .collect(),
+        Check::RunsAs(daemon, _) => vec![Box::new(move |s| {
+            let all = s.processes.as_mut().unwrap().get_mut(daemon.comm()).unwrap();
+            all[0].user = "eve".into();
+        })],
+        // A flag beats the file.
+        Check::Setting(config, _, _, Some(name)) => VALUES
+            .map(|v| -> Way { Box::new(move |s| flag(s, config.daemon(), name, Some(v))) })
+            .into(),
+        Check::Setting(config, path, _, None) => VALUES
+            .map(|v| -> Way {
+                Box::new(move |s| match config {
+                    Config::Kubelet => setting(s, &path.join("."), v),
+                    Config::KubeProxy => {
+                        let mut at =
+                            s.proxy_config.insert(Ok(serde_yaml::Value::Null)).as_mut().unwrap();
+                        for part in path {
+                            at = &mut at[*part];
+                        }
+                        *at = serde_yaml::from_str(v).unwrap();
+                    }
+                })
+            })
+            .into(),
+        Check::LoopbackOnly(_, port) => vec![Box::new(move |s| {
+            let listener = Listener { protocol: "tcp".into(), address: "0.0.0.0".into(), port };
+            s.listeners.as_mut().unwrap().push(listener);
+        })],
+        Check::Fact(_) | Check::Probe(_) | Check::Api(_) | Check::Manual(_) => Vec::new(),
+    }
+}
+
+/// A check that nothing could make fail would be worth nothing, and a new one comes without a test.
+#[test]
+fn every_check_of_a_node_can_fail() {
+    let (inventory, good) = hardened();
+    let by_hand: BTreeSet<&str> = BREAKS.iter().flat_map(|(_, ids)| *ids).copied().collect();
+    let node = &inventory.nodes[0];
+    let not_here: BTreeSet<&str> = NOT_PASSED.iter().map(|(id, _)| *id).collect();
+    let mut wrong = Vec::new();
+    for control in CATALOGUE.iter().filter(|c| c.scope.holds(inventory, node)) {
+        if not_here.contains(control.id) {
+            continue;
+        }
+        for check in control.checks {
+            let fails = |way: &dyn Fn(&mut Observed)| {
+                let mut seen = good.clone();
+                way(&mut seen);
+                ids(&judged(inventory, "a", &seen, &attempts()), Outcome::Fail).contains(control.id)
+            };
+            let can_fail = match check {
+                Check::Probe(_) | Check::Api(_) | Check::Manual(_) => continue,
+                Check::Fact(_) => by_hand.contains(control.id),
+                _ => ways_to_break(check).iter().any(|way| fails(way)),
+            };
+            if !can_fail {
+                wrong.push(format!("{}: {}", control.id, super::judge::words(check)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "nothing makes these fail:\n{}", wrong.join("\n"));
 }
 
 /// What could not be looked at, and some controls that are unknown then.
