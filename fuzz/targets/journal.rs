@@ -15,7 +15,7 @@ static BASE: LazyLock<PathBuf> = LazyLock::new(|| {
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let file = record::directory(&BASE).join("20260101t000000z-000000.jsonl");
     std::fs::write(file, data).expect("in memory");
-    if let Ok(runs) = record::read_all(&BASE) {
-        kubastion_fuzz::assert_tame(&kubastion::report::runs::list(&runs));
+    if let Ok(records) = record::read_all(&BASE) {
+        kubastion_fuzz::assert_tame(&kubastion::report::runs::list(&records.runs));
     }
 });

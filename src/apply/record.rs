@@ -297,11 +297,20 @@ impl Journal {
     }
 }
 
-/// Reads all records, oldest first. A last line that was cut off is left out.
+/// All records of a directory.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Oldest first. A last line that was cut off is left out.
+    pub runs: Vec<RunRecord>,
+    /// Records that cannot be read or hold a line that is not of the format.
+    pub damaged: Vec<RecordError>,
+}
+
+/// Reads all records. One that is damaged does not hide the others.
 ///
 /// # Errors
-/// If a file cannot be read or holds a line that is not of the format.
-pub fn read_all(base: &Path) -> Result<Vec<RunRecord>, RecordError> {
+/// If the directory cannot be read.
+pub fn read_all(base: &Path) -> Result<Records, RecordError> {
     let dir = directory(base);
     let fail = |path: &Path, source| RecordError {
         path: path.display().to_string(),
@@ -310,7 +319,7 @@ pub fn read_all(base: &Path) -> Result<Vec<RunRecord>, RecordError> {
     };
     let entries = match std::fs::read_dir(&dir) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Records::default()),
         Err(e) => return Err(fail(&dir, e)),
     };
     let mut paths = Vec::new();
@@ -321,12 +330,14 @@ pub fn read_all(base: &Path) -> Result<Vec<RunRecord>, RecordError> {
         }
     }
     paths.sort();
-    let mut runs = Vec::new();
+    let mut records = Records::default();
     for path in paths {
-        let file = File::open(&path).map_err(|e| fail(&path, e))?;
-        runs.extend(read(BufReader::new(file)).map_err(|e| fail(&path, e))?);
+        match File::open(&path).and_then(|file| read(BufReader::new(file))) {
+            Ok(run) => records.runs.extend(run),
+            Err(e) => records.damaged.push(fail(&path, e)),
+        }
     }
-    Ok(runs)
+    Ok(records)
 }
 
 fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
@@ -395,7 +406,10 @@ mod tests {
             journal.write(&Line::Object { change, problem }).unwrap();
         }
         journal.end(0).unwrap();
-        let all = read_all(dir.path()).unwrap();
+        // Somebody's editor, or a disk: what is left of the others is what a rollback needs.
+        std::fs::write(directory(dir.path()).join("0.jsonl"), "{}\n{}\n").unwrap();
+        let Records { runs: all, damaged } = read_all(dir.path()).unwrap();
+        assert_eq!(damaged.len(), 1, "{damaged:?}");
         assert_eq!((all.len(), all[0].transactions.len(), all[0].exit), (1, 1, Some(0)));
     }
 }

@@ -12,7 +12,7 @@ use super::run::Stop;
 use crate::apply::gate::chain;
 use crate::apply::protocol::{self, Answer, TxnState, Verb};
 use crate::apply::record::{
-    Journal, Line, Outcome, Outcomes, RunRecord, TransactionRecord, read_all,
+    Journal, Line, Outcome, Outcomes, RecordError, Records, RunRecord, TransactionRecord, read_all,
 };
 use crate::clock::Clock;
 use crate::desired::Phase;
@@ -50,14 +50,27 @@ Examples:
 /// Runs `kubastion runs`.
 ///
 /// # Errors
-/// If the inventory or a record cannot be read.
+/// If the inventory cannot be read; after the list, for every record that cannot.
 pub fn list(global: &Global) -> Result<Exit, Stop> {
     let loaded = super::inventory::load(global)?;
-    let all = read_all(&loaded.base_dir).map_err(record_stop)?;
+    let records = read_all(&loaded.base_dir).map_err(record_stop)?;
     match global.format {
-        Format::Json => print(&pretty(&all)),
-        Format::Text => print(&runs::list(&all)),
+        Format::Json => print(&pretty(&records.runs)),
+        Format::Text => print(&runs::list(&records.runs)),
+    }?;
+    match damaged(&records) {
+        problems if problems.is_empty() => Ok(Exit::Done),
+        problems => Err(Stop { exit: Exit::InvalidInput, problems }),
     }
+}
+
+fn damaged(records: &Records) -> Vec<Problem> {
+    let problem = |e: &RecordError| {
+        Problem::from_error("a record of a run is damaged", e).hint(
+            "move it away; what the run did stands on its nodes, and `kubastion plan` sees it",
+        )
+    };
+    records.damaged.iter().map(problem).collect()
 }
 
 /// Runs `kubastion rollback`.
@@ -67,8 +80,15 @@ pub fn list(global: &Global) -> Result<Exit, Stop> {
 pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     let loaded = super::inventory::load(global)?;
     let inventory = &loaded.inventory;
-    let all = read_all(&loaded.base_dir).map_err(record_stop)?;
-    let run = choose(&all, args.run.as_deref())?;
+    let records = read_all(&loaded.base_dir).map_err(record_stop)?;
+    // The last run may be the one that cannot be read.
+    if args.run.is_none() && !records.damaged.is_empty() {
+        let mut problems = damaged(&records);
+        let what = Problem::new("which run was the last one cannot be told");
+        problems.push(what.left("nothing was changed").hint("name the run: `kubastion runs`"));
+        return Err(Stop { exit: Exit::InvalidInput, problems });
+    }
+    let run = choose(&records.runs, args.run.as_deref())?;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
     // Latest first: a phase builds on the ones before it.
     let mut todo: BTreeMap<Phase, Vec<(&Node, &TransactionRecord)>> = BTreeMap::new();
