@@ -237,7 +237,8 @@ pub enum Fact {
     EtcdOwnCa,
 }
 
-/// What objects of the Kubernetes API have to be like. User namespaces are all but `kube-*`.
+/// What objects of the Kubernetes API have to be like. User namespaces are all but those that
+/// Kubernetes makes: a name that begins with `kube-` is anybody's to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ApiRule {
     /// No binding names `system:anonymous` or `system:unauthenticated`.

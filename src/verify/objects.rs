@@ -90,13 +90,16 @@ pub(super) fn full_name(object: &Value) -> String {
     }
 }
 
+/// Namespaces that Kubernetes makes, but for `default`.
+const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
 /// Namespaces that are not Kubernetes' own; those on their way out are nobody's any more.
 fn user_namespaces(facts: &ClusterFacts) -> Result<Vec<&str>, Verdict> {
     let all = of(facts, Kind::Namespaces)?;
     if !all.iter().any(|n| name(n) == "default") {
         return Err(Verdict::unknown("the list of namespaces lacks `default`"));
     }
-    Ok(all.iter().filter(|n| is_steady(n)).map(name).filter(|n| !n.starts_with("kube-")).collect())
+    Ok(all.iter().filter(|n| is_steady(n)).map(name).filter(|n| !SYSTEM.contains(n)).collect())
 }
 
 /// Not on its way out, and not one in which an attempt of ours was made: of those, the next run of

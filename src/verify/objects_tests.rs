@@ -194,6 +194,12 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         ),
         (Kind::Namespaces, named("", "new"), vec![ApiRule::DefaultDeny, ApiRule::QuotasAndLimits]),
         (
+            // Nor is a name of Kubernetes' kind a way to hide one.
+            Kind::Namespaces,
+            named("", "kube-attic"),
+            vec![ApiRule::DefaultDeny, ApiRule::QuotasAndLimits],
+        ),
+        (
             // Whoever may label a namespace must not be able to hide it.
             Kind::Namespaces,
             json!({"metadata": {"name": "new", "labels": {PROBE_LABEL: "true"}}}),
