@@ -6,15 +6,19 @@
 #
 # A box (cached), two machines, `kubastion apply` with a reboot inside the confirm window, apply again, a
 # reboot of both, `kubastion verify`, `kubastion reset`, and nothing is left but what is in
-# cat_leftovers. Not part of it: Kubernetes itself, from a bundle (not tried yet).
+# cat_leftovers. Where a bundle is, then Kubernetes on the same machines, with the settings of production: no
+# `host.lab`.
 #
 # Needs root, Vagrant with vagrant-libvirt, and a libvirt that answers; see vagrant/README.md.
 # KUBASTION_VAGRANT_TEST_DIR   where all of it lies (/var/tmp/kubastion-vagrant-test)
 # KUBASTION_BOX                a box that is there already
+# KUBASTION_BUNDLE             the bundle (/var/cache/kubastion/bundle)
 # KUBASTION_VAGRANT_KEEP=1     leave the machines up at the end
 set -eu
 kubastion=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 tree=$PWD
+bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
+[ -e "$bundle/manifest.json" ] || bundle=
 dir=${KUBASTION_VAGRANT_TEST_DIR:-/var/tmp/kubastion-vagrant-test}
 begun=$(date +%s)
 say() { printf '%4d s  %s\n' "$(($(date +%s) - begun))" "$*" >&2; }
@@ -44,7 +48,9 @@ export VAGRANT_CWD="$dir/vagrant" VAGRANT_HOME="$dir/home" VAGRANT_DEFAULT_PROVI
 unset KUBASTION_INVENTORY VAGRANT_DOTFILE_PATH
 # A /dev/kvm that is there need not work: `kvm-ok` of the cpu-checker package would know, a variable too.
 export KUBASTION_VM_DRIVER="${KUBASTION_VM_DRIVER:-$([ -w /dev/kvm ] && grep -qE 'vmx|svm' /proc/cpuinfo && echo kvm || echo qemu)}"
-export KUBASTION_VM_MEMORY="${KUBASTION_VM_MEMORY:-1024}" KUBASTION_VM_NETWORK="${KUBASTION_VM_NETWORK:-none}"
+# An API server, its images and etcd want more.
+export KUBASTION_VM_MEMORY="${KUBASTION_VM_MEMORY:-$([ -z "$bundle" ] && echo 1024 || echo 2560)}"
+export KUBASTION_VM_NETWORK="${KUBASTION_VM_NETWORK:-none}"
 
 down() {
     [ -z "${KUBASTION_VAGRANT_KEEP:-}" ] || return 0
@@ -61,7 +67,7 @@ export KUBASTION_BOX
 rm -rf "$dir"
 mkdir -p "$dir/inventory" "$dir/vagrant"
 chmod 700 "$dir"
-cp "$tree/vagrant/Vagrantfile" "$tree/vagrant/packages" "$tree/vagrant/fingerprints.sh" "$dir/vagrant/"
+for file in Vagrantfile packages fingerprints.sh say-host-keys.sh; do cp "$tree/vagrant/$file" "$dir/vagrant/"; done
 cp "$tree/inventory/vagrant.yaml" "$dir/inventory/"
 cd "$dir/inventory"
 if [ "$KUBASTION_VM_NETWORK" = none ]; then
@@ -211,4 +217,40 @@ ends 0 reset --delete-etcd-data --yes
 trees reset
 same bare reset cp-1
 same bare reset w-1
+
+if [ -z "$bundle" ]; then
+    say "SKIPPED Kubernetes: no bundle in /var/cache/kubastion/bundle or \$KUBASTION_BUNDLE"
+    exit 0
+fi
+say "Kubernetes, from $bundle"
+{
+    printf 'kubernetes:\n  source: bundle\n  bundle:\n    path: %s\n    signers:\n' "$bundle"
+    sed 's/.*/      - "&"/' "$bundle.signers"
+} >>vagrant.yaml
+sed -i '/^  exceptions:$/a\
+    - control: network-cni-with-policies\
+      reason: the bridge network enforces no policies\
+      owner: whoever made these machines\
+      expires: 2040-01-31
+' vagrant.yaml
+ends 0 apply --yes
+ends 0 plan --exit-code
+cat >"$dir/cluster.sh" <<'END'
+k() { /usr/local/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /tmp/kubectl "$@"; }
+k wait --for=condition=Ready node --all --timeout=300s && k -n kube-system rollout status deployment coredns --timeout=300s
+code=$?
+k get nodes -o wide
+k get pods -A
+exit $code
+END
+on cp-1 <"$dir/cluster.sh" >&2 || fail "not every node and pod is ready"
+ends 0 verify --summary
+boot_id cp-1 >"$dir/boot.cp-1"
+on cp-1 <<'END' || true
+systemctl reboot
+END
+wait_for cp-1 600 "$(cat "$dir/boot.cp-1")"
+on cp-1 <"$dir/cluster.sh" >&2 || fail "the cluster did not come back after a reboot of its control plane"
+ends 0 plan --exit-code
+ends 0 verify --summary
 say "done"
