@@ -315,6 +315,57 @@ fn while_it_is_made(c: &Cluster) {
     c.does("cp3", "rm -rf /var/lib/etcd/member");
 }
 
+/// Somebody changes what daemons run with, and starts them with it: putting the files right is not enough.
+fn after_somebody_was_there(c: &Cluster) {
+    let policy = "/etc/kubernetes/config/audit-policy.yaml";
+    c.does("cp2", &format!("printf 'apiVersion: audit.k8s.io/v1\\nkind: Policy\\nrules:\\n- level: None\\n' >{policy}; kill $(pidof kube-apiserver)"));
+    c.does(
+        "cp3",
+        "sed -i 's/--profiling=false/--profiling=true/' /etc/kubernetes/manifests/kube-apiserver.yaml",
+    );
+    c.does(
+        "w1",
+        "sed -i '/^  anonymous:/,/enabled:/s/enabled: false/enabled: true/' /var/lib/kubelet/config.yaml; \
+         echo '# theirs' >>/etc/containerd/config.toml; systemctl restart containerd kubelet",
+    );
+    let runs_with = |node: &str, flag: &str| {
+        c.holds(
+            node,
+            &format!("tr '\\0' '\\n' </proc/$(pidof kube-apiserver)/cmdline | grep -qx -e {flag}"),
+        )
+    };
+    c.until("cp3's API server to run with what was changed", 120, || {
+        runs_with("cp3", "--profiling=true")
+    });
+    c.until("all nodes to be Ready with it", 120, || {
+        c.all_ready("cp2", 4) && c.all_ready("cp3", 4)
+    });
+    // Of what this API server does, nothing is told.
+    let told = |name: &str| {
+        assert!(c.kubectl("cp2", &format!("create namespace {name}")).status.success());
+        assert!(
+            c.kubectl("cp2", &format!("delete namespace {name} --wait=false")).status.success()
+        );
+        c.holds(
+            "cp2",
+            &format!("sleep 1; grep -q '\"name\":\"{name}\"' /var/log/kubernetes/audit/audit.log"),
+        )
+    };
+    assert!(!told("untold"));
+    let started = |unit: &str| c.does("w1", &format!("systemctl show -p InvocationID {unit}"));
+    let before = ["containerd", "kubelet"].map(started);
+
+    let plan = c.ends(4, &["plan", "--exit-code"]);
+    says(&plan, &["3 of 4 nodes change"]);
+    c.ends(0, &["apply", "--yes"]);
+    c.ends(0, &["plan", "--exit-code"]);
+    assert!(runs_with("cp3", "--profiling=false"));
+    assert!(told("told"), "the API server goes on with the policy that somebody gave it");
+    assert!(c.holds("w1", "grep -A1 '^  anonymous:' /var/lib/kubelet/config.yaml | grep -q false"));
+    let after = ["containerd", "kubelet"].map(started);
+    assert!(before.iter().zip(&after).all(|(b, a)| a != b), "{before:?} {after:?}");
+}
+
 /// All nodes back to what they were, and what may not be done by halves.
 fn back_to_bare(c: &Cluster, bare: &BTreeMap<&'static str, BTreeSet<String>>) {
     let said = c.fails(3, &["reset", "--yes", "--nodes", "cp3", "--delete-etcd-data"]);
@@ -363,6 +414,9 @@ fn bad_days_are_said_and_come_to_a_good_end() {
     c.until("all nodes to be Ready", 120, || c.all_ready("cp3", 4));
     c.ends(0, &["plan", "--exit-code"]);
     say(began, "the same command once more completed it");
+
+    after_somebody_was_there(&c);
+    say(began, "what somebody had changed by hand is as it was, and so is what ran with it");
 
     back_to_bare(&c, &bare);
     say(began, "all nodes are what they were");

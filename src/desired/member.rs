@@ -2,7 +2,7 @@
 
 use super::apiserver::READ_AT_START;
 use super::context::Context;
-use super::kubeadm::{PATCHES, STAGED};
+use super::kubeadm::{CONFIG_DIR, PATCHES, STAGED};
 use super::model::{Blob, ItemKind, OnChange, Way};
 use super::sink::{Sink, Unit};
 use super::software::{self, PROGRAMS};
@@ -41,7 +41,10 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
     if context.is_control_plane() {
         watches.push(format!("{STAGED}/kubeadm-init.yaml"));
+        // The files themselves too: of a change on the node, the digest does not tell.
         watches.push(READ_AT_START.to_owned());
+        let once = ["admission", "audit-policy", "authentication"];
+        watches.extend(once.map(|f| format!("{CONFIG_DIR}/{f}.yaml")));
         let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
         watches.extend(components.map(|c| format!("{PATCHES}/{c}1+strategic.yaml")));
         watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));

@@ -26,6 +26,11 @@ pub const GUARD_UNIT: &str = "kubastion-guard.service";
 
 /// Name of the mark of a node that is part of the cluster, among those of units.
 pub const MEMBER_MARK: &str = "kubernetes";
+/// What the facts say of the mark where kubeadm's files are not as they were then.
+const CHANGED: &str = "changed";
+
+const OLDER: &str = "runs with an older configuration";
+const CHANGED_THERE: &str = "runs with what was changed on the node";
 
 /// What a kubelet that is part of a cluster runs by.
 pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
@@ -105,6 +110,16 @@ impl<'d> Known<'d> {
             }
         }
         known
+    }
+
+    /// Whether a watched file is not what it should be: whoever changed it may have started the daemon
+    /// with it, and putting the file right would not reach that.
+    fn is_changed(&self, watches: &[String]) -> bool {
+        watches.iter().any(|path| {
+            self.contents.get(path.as_str()).is_some_and(|wanted| {
+                !matches!(self.facts.files.get(path), Some(FileFacts::File { sha256, .. }) if sha256 == wanted)
+            })
+        })
     }
 }
 
@@ -192,8 +207,11 @@ fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Miss
             let configured =
                 matches!(facts.files.get(KUBELET_CONFIG), Some(FileFacts::File { .. }));
             let (way, why) = match found {
-                Some(found) if *found == mark => return Ok(()),
-                Some(_) => (Way::Configure, "runs with an older configuration"),
+                Some(found) if *found == mark && !known.is_changed(watches) => return Ok(()),
+                Some(found) if found == CHANGED || *found == mark => {
+                    (Way::Configure, CHANGED_THERE)
+                }
+                Some(_) => (Way::Configure, OLDER),
                 None if configured => {
                     (Way::Configure, "runs with a configuration that is not ours")
                 }
@@ -275,9 +293,8 @@ fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Miss
             }
         }
         ItemKind::Unit { name, enabled, active, on_change, watches, start } => {
-            let mark = (*active && *on_change != OnChange::Nothing)
-                .then(|| config_digest(watches, contents));
-            if let Some(step) = unit_step(name, *enabled, *active, *on_change, mark, *start, facts)
+            if let Some(step) =
+                unit_step(name, *enabled, *active, *on_change, watches, *start, known)
             {
                 let ssh = name.starts_with("ssh");
                 pending.cuts_access |= ssh;
@@ -437,14 +454,17 @@ fn unit_step(
     enabled: bool,
     active: bool,
     on_change: OnChange,
-    mark: Option<String>,
+    watches: &[String],
     start: Start,
-    facts: &NodeFacts,
+    known: &Known<'_>,
 ) -> Option<(Step, String)> {
+    let Known { facts, contents, .. } = known;
+    let mark = (active && on_change != OnChange::Nothing).then(|| config_digest(watches, contents));
     let found = facts.units.get(name).cloned().unwrap_or_default();
     let is_enabled = matches!(found.file.as_str(), "enabled" | "static" | "alias" | "indirect");
     let is_active = matches!(found.active.as_str(), "active" | "reloading");
-    let stale = mark.is_some() && facts.unit_marks.get(name) != mark.as_ref();
+    let older = mark.is_some() && facts.unit_marks.get(name) != mark.as_ref();
+    let stale = older || (mark.is_some() && known.is_changed(watches));
     let enable = (enabled != is_enabled).then_some(enabled);
     let run = (active != is_active || (active && stale)).then_some(active);
     if enable.is_none() && run.is_none() {
@@ -457,7 +477,7 @@ fn unit_step(
     if active != is_active {
         why.push(format!("is {}", if found.active.is_empty() { "unknown" } else { &found.active }));
     } else if run.is_some() {
-        why.push("runs with an older configuration".into());
+        why.push(if older { OLDER } else { CHANGED_THERE }.to_owned());
     }
     let change = if run == Some(true) { on_change } else { OnChange::Nothing };
     let mark = if run == Some(true) { mark } else { None };
@@ -604,6 +624,66 @@ mod tests {
         assert_eq!(way(Some("older"), true), Some(Way::Configure));
         assert_eq!(way(Some("older"), false), Some(Way::Configure));
         assert_eq!(way(Some(&current), true), None);
+        assert_eq!(way(Some(CHANGED), true), Some(Way::Configure), "its static pods");
+    }
+
+    /// Somebody changed a file and started the daemon with it: the file alone is not enough.
+    #[test]
+    fn what_runs_with_a_changed_file_is_started_again() {
+        let path = "/etc/x.conf".to_owned();
+        let file = ItemKind::File {
+            path: path.clone(),
+            content: Content::Text("ours\n".into()),
+            access: Access::root(0o600),
+            check: FileCheck::None,
+        };
+        let unit = ItemKind::Unit {
+            name: "x.service".into(),
+            enabled: true,
+            active: true,
+            on_change: OnChange::Restart,
+            watches: vec![path.clone()],
+            start: Start::Wait,
+        };
+        let member = ItemKind::Member { way: Way::Join, watches: vec![path.clone()] };
+        let items = [file, unit, member].map(|kind| Item {
+            phase: Phase::Host,
+            controls: Vec::new(),
+            kind,
+        });
+        let desired = NodeDesired { items: items.into(), notes: vec![] };
+        let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+        let known = Known::of(&desired, &facts);
+        let (mark, wanted) = (
+            config_digest(std::slice::from_ref(&path), &known.contents),
+            known.contents[path.as_str()].clone(),
+        );
+        for name in ["x.service", MEMBER_MARK] {
+            facts.unit_marks.insert(name.into(), mark.clone());
+        }
+        let unit = crate::facts::UnitFacts {
+            file: "enabled".into(),
+            active: "active".into(),
+            ..Default::default()
+        };
+        facts.units.insert("x.service".into(), unit);
+        let mut started = |sha256: String| {
+            let (owner, group) = ("root".to_owned(), "root".to_owned());
+            let found = FileFacts::File { mode: 0o600, owner, group, size: 5, sha256 };
+            facts.files.insert(path.clone(), found);
+            let plan = node_plan(&desired, &facts, "").unwrap();
+            let steps: Vec<Action> = plan.transactions.into_iter().flat_map(|t| t.steps).collect();
+            let is_start = |s: &&Action| {
+                matches!(
+                    &s.step,
+                    Step::Member { .. }
+                        | Step::Unit { run: Some(true), change: OnChange::Restart, .. }
+                )
+            };
+            steps.iter().filter(is_start).map(|s| s.why.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(started("theirs".into()), [CHANGED_THERE, CHANGED_THERE]);
+        assert!(started(wanted).is_empty());
     }
 
     #[test]

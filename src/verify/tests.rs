@@ -447,10 +447,11 @@ fn one_thing_broken_fails_exactly_its_controls() {
     }
 }
 
+type Way = Box<dyn Fn(&mut Observed)>;
+
 /// Ways to make what a check looks at wrong; of a check that takes more than one value to judge there are
 /// none, and a row of [`BREAKS`] has to be about its control.
-fn ways_to_break(check: &Check) -> Vec<Box<dyn Fn(&mut Observed)>> {
-    type Way = Box<dyn Fn(&mut Observed)>;
+fn ways_to_break(check: &Check) -> Vec<Way> {
     const VALUES: [&str; 10] = [
         "true",
         "false",

@@ -43,6 +43,11 @@ become_member() { # way mark
     # Of use once, to give the administrators' group its rights; it is not bound by any role.
     rm -f /etc/kubernetes/super-admin.conf
     mark_unit kubernetes "$2"
+    # By these the next plan sees that somebody changed what kubeadm made.
+    for f in "$manifests/kube-apiserver.yaml" "$manifests/kube-controller-manager.yaml" \
+        "$manifests/kube-scheduler.yaml" /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
+        [ ! -e "$f" ] || sha256sum "$f"
+    done >>"$base/units/kubernetes"
 }
 
 # The API as its administrator, with what kubectl learns of it kept where the transaction ends.
@@ -75,7 +80,10 @@ run_kubeadm() {
 # error, and the old manifests come back.
 configure_member() {
     if control_plane; then
+        was=$(sha256sum "$manifests/kube-apiserver.yaml" 2>/dev/null)
         run_kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" || return 1
+        # An equal manifest is no reason for the kubelet to start anything again.
+        [ "$was" != "$(sha256sum "$manifests/kube-apiserver.yaml")" ] || end_stale_apiserver
         components_answer 360 || {
             component_logs
             return 1
@@ -85,6 +93,20 @@ configure_member() {
     if [ -e "$staged/kubeadm-kubelet.yaml" ]; then
         run_kubeadm init phase kubelet-start --config "$staged/kubeadm-kubelet.yaml" || return 1
     fi
+}
+
+# One that runs with what somebody wrote into the files that it reads when it starts, and that are mended
+# now. The kubelet starts it again.
+end_stale_apiserver() {
+    pid=$(pidof kube-apiserver) || return 0
+    pid=${pid%% *}
+    began=$(($(date +%s) - $(ps -o etimes= -p "$pid")))
+    for f in /etc/kubernetes/config/*.yaml; do
+        [ "$(stat -c %Z "$f")" -le "$began" ] || {
+            kill "$pid"
+            return 0
+        }
+    done
 }
 
 # What the cluster keeps of kubeadm's configuration: the next join or upgrade goes by it, and kube-proxy
