@@ -34,7 +34,7 @@ fuzz: setup
 
 # The documents as a book, in target/book (mdBook).
 book:
-	mdbook build docs
+	@sh scripts/book.sh $(CARGO)
 
 # Tests on real nodes bring up one lab and share it. They are skipped, with the reason, only where
 # a machine cannot carry a lab.
