@@ -14,7 +14,7 @@ use crate::apply::settle;
 use crate::bundle::{self, Bundle};
 use crate::clock::Clock;
 use crate::controls::Severity;
-use crate::desired::{self, DesiredState, NodeDesired, Phase, hex};
+use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, hex};
 use crate::error::Problem;
 use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
 use crate::inventory::diagnostic::nearest;
@@ -404,6 +404,25 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
             );
             hold_back(&mut plans, &[Phase::Etcd, Phase::Kubernetes], &why);
         }
+    }
+    let moved: Vec<&str> = plans
+        .iter()
+        .filter(|(name, plan)| preflight::moves_pods(plan, &fleet.seen[*name].facts))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !moved.is_empty() {
+        let problem = Problem::new("the network of running pods would be another one")
+            .because(format!("parts of `pod_networks` or {CONFLIST} changed: {}", moved.join(", ")))
+            .left("nothing is planned on any node")
+            .hint(
+                "the bridge network gives nodes their parts in the order of the inventory: add nodes at \
+                 its end; to move one, `kubastion reset --nodes` takes it out first. A file that somebody \
+                 changed can be removed: it is written anew",
+            );
+        for name in std::mem::take(&mut plans).into_keys() {
+            failed.insert(name.clone(), problem.clone().at(name.to_string()));
+        }
+        desired.nodes.clear();
     }
     for (name, problem) in failed {
         fleet.seen.remove(&name);

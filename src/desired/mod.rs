@@ -31,6 +31,7 @@ pub(crate) use apiserver::APISERVER_PROBE;
 pub(crate) use endpoint::ENDPOINT_STATUS_PORT;
 pub use model::*;
 pub use resolve::{ResolveError, resolve};
+pub(crate) use runtime::CONFLIST;
 pub use watch::{watch, watch_list};
 
 #[cfg(test)]

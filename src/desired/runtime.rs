@@ -19,7 +19,8 @@ const CONFIG: &str = "/etc/containerd/config.toml";
 const UNIT: &str = "/etc/systemd/system/containerd.service";
 const POD_ROUTES: &str = "/etc/systemd/system/kubastion-pod-routes.service";
 const CONTROLS: &[&str] = &["containerd-config-permissions", "containerd-runtime-hardening"];
-const CONFLIST: &str = "/etc/cni/net.d/10-kubastion.conflist";
+/// The bridge network of this node.
+pub(crate) const CONFLIST: &str = "/etc/cni/net.d/10-kubastion.conflist";
 const CNI: &[&str] = &["files-cni"];
 /// Leases of the bridge network, by its name in the configuration.
 const LEASES: [&str; 3] =

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::desired::ENDPOINT_STATUS_PORT;
+use crate::desired::{CONFLIST, ENDPOINT_STATUS_PORT};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, Role, SoftwareSource};
+use crate::plan::diff::MEMBER_MARK;
 use crate::plan::{NodePlan, Step};
 
 /// Free space below which nothing is begun: images of the old state and new files must both fit.
@@ -194,6 +195,21 @@ pub fn room(plan: &NodePlan, facts: &NodeFacts) -> Vec<Problem> {
         .collect()
 }
 
+/// Whether pods of a member would get addresses of another part of the pod network: those that run keep the
+/// old ones, which by then are another node's.
+pub fn moves_pods(plan: &NodePlan, facts: &NodeFacts) -> bool {
+    let is_conflist = |directory: &str, name: &str| {
+        CONFLIST.strip_prefix(directory).is_some_and(|rest| rest.strip_prefix('/') == Some(name))
+    };
+    facts.unit_marks.contains_key(MEMBER_MARK)
+        && plan.transactions.iter().flat_map(|t| &t.steps).any(|action| match &action.step {
+            Step::Files { directory, files } => {
+                files.iter().any(|(name, file)| file.replaces && is_conflist(directory, name))
+            }
+            _ => false,
+        })
+}
+
 /// The middle one of all clocks.
 pub fn median(mut clocks: Vec<i64>) -> i64 {
     clocks.sort_unstable();
@@ -260,12 +276,7 @@ mod tests {
         assert_eq!(said(&inventory("bundle"), &facts), "");
     }
 
-    #[test]
-    fn a_bundle_that_does_not_fit_is_refused() {
-        let step = Step::Images {
-            archive: Blob { sha256: "a".repeat(64), size: 1 << 30 },
-            references: vec!["r".into()],
-        };
+    fn plan_of(step: Step) -> NodePlan {
         let action = Action { step, controls: Default::default(), why: String::new() };
         let transaction = Transaction {
             phase: Phase::Images,
@@ -273,7 +284,16 @@ mod tests {
             steps: vec![action],
             expect: BTreeMap::new(),
         };
-        let plan = NodePlan { transactions: vec![transaction], ..NodePlan::default() };
+        NodePlan { transactions: vec![transaction], ..NodePlan::default() }
+    }
+
+    #[test]
+    fn a_bundle_that_does_not_fit_is_refused() {
+        let step = Step::Images {
+            archive: Blob { sha256: "a".repeat(64), size: 1 << 30 },
+            references: vec!["r".into()],
+        };
+        let plan = plan_of(step);
         let mut facts = facts();
         let said = |facts: &NodeFacts| -> String {
             room(&plan, facts).iter().map(ToString::to_string).collect()
@@ -330,5 +350,25 @@ mod tests {
         let mut lab = inventory.clone();
         lab.host.lab = true;
         assert!(check(&lab, node, &facts, now).is_empty(), "a lab may have it");
+    }
+
+    #[test]
+    fn pods_of_a_member_keep_their_network() {
+        let moves = |is_member: bool, path: &str, replaces: bool| {
+            let mut facts = facts();
+            if is_member {
+                facts.unit_marks.insert(MEMBER_MARK.into(), "m".into());
+            }
+            let (directory, name) = path.rsplit_once('/').unwrap();
+            let (sha256, access) = (String::new(), crate::desired::Access::root(0o600));
+            let file = crate::plan::NewFile { sha256, size: 1, access, secret: false, replaces };
+            let step =
+                Step::Files { directory: directory.into(), files: [(name.into(), file)].into() };
+            moves_pods(&plan_of(step), &facts)
+        };
+        assert!(moves(true, CONFLIST, true));
+        assert!(!moves(false, CONFLIST, true), "nothing runs there yet");
+        assert!(!moves(true, CONFLIST, false), "it was not there");
+        assert!(!moves(true, "/etc/cni/net.d/99-other.conflist", true));
     }
 }
