@@ -28,10 +28,13 @@ fail() {
 }
 
 # What may differ between a machine that never was hardened and one that was led back: the backups that
-# useradd and groupadd keep of their files. One extended regular expression for a path per line.
+# useradd, groupadd and augenrules keep of their files, and empty directories that containerd makes when it
+# starts. One extended regular expression for a path per line.
 cat_leftovers() {
     cat <<'END'
 ^/etc/(group|gshadow|passwd|shadow|subgid|subuid)-$
+^/etc/audit/audit.rules.prev$
+^/opt/containerd(/bin|/lib)?$
 END
 }
 

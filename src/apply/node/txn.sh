@@ -657,6 +657,13 @@ restore() {
         esac
     done <"$T/before.reverse"
     ! have_systemd || systemctl daemon-reload || failed=1
+    # The kernel goes by the rules that were loaded, and a boot loads what is there then. A container has its
+    # host's kernel.
+    if [ "$1" != boot ] && grep -q '|/etc/audit/rules\.d/' "$T/before" && command -v augenrules >/dev/null &&
+        have_systemd && ! systemd-detect-virt -qc; then
+        # Rules that were locked (`-e 2`) stay until the next boot.
+        augenrules --load >/dev/null 2>&1 || echo 'the audit rules of before are loaded at the next boot'
+    fi
     while IFS='|' read -r kind a b c; do
         case $kind in
         sysctl) [ "$1" = boot ] || printf '%s\n' "$b" >"$a" || failed=1 ;;
