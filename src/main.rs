@@ -5,5 +5,6 @@ fn main() -> std::process::ExitCode {
     // forbids it), a run is still better than none.
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    kubastion::transport::fleet::raise_open_files();
     kubastion::cli::main()
 }

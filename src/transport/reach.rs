@@ -5,6 +5,7 @@ use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
@@ -143,8 +144,9 @@ enum Until {
 pub(super) struct Reached {
     /// The session, in blocking mode.
     pub(super) session: Session,
-    /// A duplicate of the socket under the session, to wait on.
-    pub(super) socket: OwnedFd,
+    /// The socket under the session, to wait on. Shared and not duplicated: a thousand nodes are a thousand
+    /// open files then.
+    pub(super) socket: Arc<OwnedFd>,
     /// Of the jump hosts on the way; they end when their sockets close.
     pub(super) relays: Vec<relay::Relay>,
     /// The SHA-256 fingerprint of the host key that was accepted.
@@ -168,10 +170,8 @@ fn reach(
     let mut refused: Option<TransportError> = None;
     for algorithms in &candidates {
         let (socket, relays) = open_socket(hop, before, known, deadline, timeout)?;
-        let duplicate = socket
-            .try_clone()
-            .map_err(|source| TransportError::Connect { address: place.clone(), source })?;
-        let session = match handshake(socket, algorithms, &place, deadline) {
+        let socket = Arc::new(socket);
+        let session = match handshake(Arc::clone(&socket), algorithms, &place, deadline) {
             Ok(session) => session,
             // The first list names every algorithm: if that fails, there is nothing to negotiate.
             // A later one fails where the server has no key of these types.
@@ -184,7 +184,7 @@ fn reach(
                 if until == Until::LoggedIn {
                     login(&session, hop, &place)?;
                 }
-                return Ok(Reached { session, socket: duplicate, relays, host_key });
+                return Ok(Reached { session, socket, relays, host_key });
             }
             Err(refusal) => {
                 let mismatch = matches!(refusal, Refusal::Mismatch(_));
@@ -279,7 +279,7 @@ const QUIET: Duration = Duration::from_secs(15);
 const DEAD_MS: u32 = 60_000;
 
 fn handshake(
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     algorithms: &str,
     place: &str,
     deadline: Instant,
@@ -298,7 +298,7 @@ fn handshake(
 }
 
 /// What libssh2 needs of a socket: its descriptor.
-struct Socket(OwnedFd);
+struct Socket(Arc<OwnedFd>);
 
 impl std::os::fd::AsRawFd for Socket {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
@@ -434,7 +434,7 @@ pub fn present_host_keys(
         // Through the jump hosts, as every other connection: whoever answers to a private address on
         // the operator's own network is somebody else.
         let (socket, _relays) = open_socket(hop, before, known.as_ref(), deadline, timeout)?;
-        match handshake(socket, &algorithms, &place, deadline) {
+        match handshake(Arc::new(socket), &algorithms, &place, deadline) {
             Ok(session) => {
                 if let Some((blob, kind)) = session.host_key() {
                     keys.push(Presented {

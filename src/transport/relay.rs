@@ -6,6 +6,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,13 +20,13 @@ pub struct Relay {
 impl Relay {
     /// Opens a `direct-tcpip` channel (RFC 4254 section 7.2) and copies between it and the returned
     /// socket.
-    /// `jump_socket` is a duplicate of the socket under `jump`, to wait on.
+    /// `jump_socket` is the socket under `jump`, to wait on.
     ///
     /// # Errors
     /// If the jump host does not connect in time or forbids forwarding.
     pub fn start(
         jump: Session,
-        jump_socket: OwnedFd,
+        jump_socket: Arc<OwnedFd>,
         host: &str,
         port: u16,
         deadline: Instant,

@@ -8,6 +8,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,7 +43,7 @@ pub struct SshSession {
     credentials: Credentials,
     host_key: String,
     rounds: Rounds,
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     // Relay threads of jump hosts end when their sockets close, which dropping the session does.
     _relays: Vec<relay::Relay>,
 }
