@@ -7,7 +7,7 @@ use super::sink::{Sink, Unit, text};
 use super::software::{self, CNI_PLUGINS, PROGRAMS};
 use super::version::Version;
 use crate::facts::NodeFacts;
-use crate::inventory::{Cni, Inventory, Node, NodeName, Role};
+use crate::inventory::{Cni, Inventory, Node, Role};
 use crate::render::Text;
 use crate::render::input::runtime::{
     BridgeNetwork, CniBinKey, Containerd1, Containerd2, ContainerdUnit, PodRoute, PodRoutes,
@@ -82,7 +82,7 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
         return;
     }
     sink.template(CNI, CONFLIST, |_| {
-        let subnets = subnets(context, &context.node.name)?;
+        let subnets = own_subnets(context)?;
         let default = |n: &ipnet::IpNet| if n.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
         let routes = subnets.iter().map(default);
         Ok(BridgeNetwork { routes: Text::all(routes), subnets: Text::all(&subnets) })
@@ -118,9 +118,14 @@ fn kubelets(inventory: &Inventory) -> impl Iterator<Item = &Node> {
 
 /// The way to the pods of every other node, by its address of the same family.
 fn routes(context: &Context<'_>) -> Result<Vec<PodRoute>, ResolveError> {
+    let mut nodes: Vec<&Node> = kubelets(context.inventory).collect();
+    nodes.sort_by_key(|n| &n.name);
     let mut routes = Vec::new();
-    for node in kubelets(context.inventory).filter(|n| n.name != context.node.name) {
-        for subnet in subnets(context, &node.name)? {
+    for (place, node) in nodes.iter().enumerate() {
+        if node.name == context.node.name {
+            continue;
+        }
+        for subnet in subnets(context, place, nodes.len())? {
             let v4 = subnet.addr().is_ipv4();
             let via = node.addresses.iter().find(|a| a.is_ipv4() == v4);
             routes.extend(via.map(|via| PodRoute { subnet: Text::of(subnet), via: Text::of(via) }));
@@ -129,21 +134,46 @@ fn routes(context: &Context<'_>) -> Result<Vec<PodRoute>, ResolveError> {
     Ok(routes)
 }
 
-/// A node's part of each pod network: by its place among the nodes with a kubelet, /24 or /64.
-fn subnets(context: &Context<'_>, of: &NodeName) -> Result<Vec<ipnet::IpNet>, ResolveError> {
-    let cluster = &context.inventory.cluster;
-    let mut names: Vec<_> = kubelets(context.inventory).map(|n| &n.name).collect();
-    names.sort();
-    let place = names.iter().position(|n| *n == of).unwrap_or_default();
+/// This node's parts of the pod networks.
+fn own_subnets(context: &Context<'_>) -> Result<Vec<ipnet::IpNet>, ResolveError> {
+    let own = &context.node.name;
+    let place = kubelets(context.inventory).filter(|n| n.name < *own).count();
+    subnets(context, place, kubelets(context.inventory).count())
+}
+
+/// A node's part of each pod network: by its place among the nodes with a kubelet, sorted by name, /24 or
+/// /64.
+fn subnets(
+    context: &Context<'_>,
+    place: usize,
+    nodes: usize,
+) -> Result<Vec<ipnet::IpNet>, ResolveError> {
     let part = |network: &crate::inventory::IpNetText| {
         let length = if network.0.addr().is_ipv4() { 24 } else { 64 };
-        let parts = network.0.trunc().subnets(length.max(network.0.prefix_len()));
-        parts.ok().and_then(|mut p| p.nth(place)).ok_or_else(|| ResolveError::PodNetwork {
-            network: network.to_string(),
-            nodes: names.len(),
-        })
+        nth_part(network.0, length, place)
+            .ok_or_else(|| ResolveError::PodNetwork { network: network.to_string(), nodes })
     };
-    cluster.pod_networks.iter().map(part).collect()
+    context.inventory.cluster.pod_networks.iter().map(part).collect()
+}
+
+/// The part of a network at a place, all of them with this prefix length; a network that is no larger is its
+/// own first part. `None` beyond the last.
+fn nth_part(network: ipnet::IpNet, length: u8, place: usize) -> Option<ipnet::IpNet> {
+    let network = network.trunc();
+    let length = length.max(network.prefix_len());
+    let place = u128::try_from(place).ok()?;
+    if place >> (length - network.prefix_len()) != 0 {
+        return None;
+    }
+    let offset = place << (network.max_prefix_len() - length);
+    let address: std::net::IpAddr = match network.addr() {
+        std::net::IpAddr::V4(a) => {
+            let bits = u32::from(a) | u32::try_from(offset).ok()?;
+            std::net::Ipv4Addr::from(bits).into()
+        }
+        std::net::IpAddr::V6(a) => std::net::Ipv6Addr::from(u128::from(a) | offset).into(),
+    };
+    ipnet::IpNet::new(address, length).ok()
 }
 
 fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveError> {
@@ -197,4 +227,32 @@ fn version(context: &Context<'_>, facts: &NodeFacts) -> Option<Version> {
         let packages = ["containerd", "containerd.io"];
         packages.iter().find_map(|p| Version::of_package(facts.packages.get(*p)?))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nth_part;
+
+    #[test]
+    fn parts_are_those_of_a_walk_through_all() {
+        for network in [
+            "10.244.0.0/16",
+            "10.244.7.9/22",
+            "10.0.0.0/8",
+            "192.0.2.0/25",
+            "fd00:10::/56",
+            "fd00::/64",
+        ] {
+            let network: ipnet::IpNet = network.parse().unwrap();
+            let length: u8 = if network.addr().is_ipv4() { 24 } else { 64 };
+            let walk = network.trunc().subnets(length.max(network.prefix_len())).unwrap();
+            let all: Vec<_> = walk.take(300).collect();
+            for (place, part) in all.iter().enumerate() {
+                assert_eq!(nth_part(network, length, place), Some(*part));
+            }
+            if all.len() < 300 {
+                assert_eq!(nth_part(network, length, all.len()), None, "{network}");
+            }
+        }
+    }
 }
