@@ -312,7 +312,7 @@ pub fn material(loaded: &Loaded, pki_use: PkiUse) -> Result<Material, Stop> {
     Material::from_contents(inventory, &contents).map_err(stop)
 }
 
-/// What the nodes should hold, and the plan that leads there. Nodes with problems are taken out of
+/// The plan, and what those nodes should hold that have work in it. Nodes with problems are taken out of
 /// the fleet and reported.
 pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, DesiredState) {
     let inventory = &loaded.inventory;
@@ -370,8 +370,11 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
                     continue;
                 }
                 plan.notes.extend(broken.notes);
+                // What nothing is done about is not kept: of a thousand nodes it is a hundred megabytes.
+                if !plan.transactions.is_empty() {
+                    desired.nodes.insert(node.name.clone(), wanted);
+                }
                 plans.insert(node.name.clone(), plan);
-                desired.nodes.insert(node.name.clone(), wanted);
             }
             Err(missing) => {
                 let problems = missing.iter().map(|m| Problem::from_error("", m)).collect();
