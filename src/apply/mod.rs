@@ -19,6 +19,8 @@ pub mod upload;
 pub mod ways;
 
 #[cfg(test)]
+mod member_tests;
+#[cfg(test)]
 mod txn_tests;
 
 pub use execute::{Controls, execute};

@@ -98,15 +98,35 @@ configure_member() {
 # One that runs with what somebody wrote into the files that it reads when it starts, and that are mended
 # now. The kubelet starts it again.
 end_stale_apiserver() {
-    pid=$(pidof kube-apiserver) || return 0
-    pid=${pid%% *}
-    began=$(($(date +%s) - $(ps -o etimes= -p "$pid")))
-    for f in /etc/kubernetes/config/*.yaml; do
-        [ "$(stat -c %Z "$f")" -le "$began" ] || {
-            kill "$pid"
-            return 0
-        }
+    for p in /proc/[0-9]*; do
+        is_apiserver "$p" && began_at "$p" || continue
+        for f in /etc/kubernetes/config/*.yaml; do
+            # Both times are of whole seconds.
+            [ "$(stat -c %Z "$f")" -ge $((began - 1)) ] || continue
+            kill "${p#/proc/}"
+            break
+        done
     done
+    return 0
+}
+
+# Anybody may call a process so: other users do not count, nor pods with a network of their own.
+is_apiserver() { # directory in /proc
+    [ -O "$1" ] && IFS= read -r name <"$1/comm" && [ "$name" = kube-apiserver ] &&
+        [ "$(readlink "$1/ns/net")" = "$(readlink /proc/self/ns/net)" ]
+} 2>/dev/null
+
+# Sets `began`, in seconds of the clock as it goes now. A process that has ended has no beginning.
+began_at() { # directory in /proc
+    theirs=$(start_ticks "$(cat "$1/stat")") && now=$(start_ticks "$(cat /proc/self/stat)") &&
+        began=$(($(date +%s) - (now - theirs) / $(getconf CLK_TCK)))
+} 2>/dev/null
+
+start_ticks() { # /proc/PID/stat
+    # The fields from the third on: the second is a name in brackets.
+    # shellcheck disable=SC2086 # fields
+    set -- ${1##*) }
+    [ -n "${20-}" ] && echo "${20}"
 }
 
 # What the cluster keeps of kubeadm's configuration: the next join or upgrade goes by it, and kube-proxy

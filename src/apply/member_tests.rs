@@ -1,0 +1,94 @@
+//! Parts of `member.sh` on this machine, with directories and programs of their own.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::MEMBER_SCRIPT;
+
+/// What a shell says that has read `member.sh` and `setup`, with `dir` for /etc/kubernetes and `T`. It ends
+/// nothing: this machine may have an API server that is no test's.
+fn said(dir: &Path, setup: &str, call: &str) -> String {
+    let script = MEMBER_SCRIPT.replace("/etc/kubernetes", dir.to_str().unwrap());
+    let program = format!(
+        "set -u\nT={}\n{script}\nkill() {{ echo \"kill $*\"; }}\n{setup}\n{call}\necho \"ended $?\"",
+        dir.display()
+    );
+    let out = Command::new("sh").args(["-c", &program]).output().unwrap();
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+/// A process that is called kube-apiserver, and ends with the test.
+struct Apiserver(Child);
+
+impl Apiserver {
+    fn start(dir: &Path, uid: Option<u32>) -> Self {
+        let program = dir.join("kube-apiserver");
+        if !program.exists() {
+            std::fs::copy("/bin/sleep", &program).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.arg("600").stdin(Stdio::null());
+        if let Some(uid) = uid {
+            command.uid(uid);
+        }
+        Self(command.spawn().unwrap())
+    }
+
+    fn is_ended_by(&self, said: &str) -> bool {
+        said.lines().any(|l| l == format!("kill {}", self.0.id()))
+    }
+}
+
+impl Drop for Apiserver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_api_server_that_runs_with_what_was_mended_since_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("config")).unwrap();
+    let policy = dir.path().join("config/audit-policy.yaml");
+    std::fs::write(&policy, "").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let server = Apiserver::start(dir.path(), None);
+    let before = said(dir.path(), "", "end_stale_apiserver");
+    assert!(before.ends_with("ended 0\n") && !server.is_ended_by(&before), "{before}");
+    std::fs::write(&policy, "mended").unwrap();
+    // Neither belongs to what every distribution has; one that ends meanwhile is not known to ps.
+    let none = "ps() { return 1; }\npidof() { return 1; }";
+    let after = said(dir.path(), none, "end_stale_apiserver");
+    assert!(after.ends_with("ended 0\n") && server.is_ended_by(&after), "{after}");
+}
+
+/// An arithmetic error ends dash, and with it the transaction.
+#[test]
+fn an_api_server_that_ends_at_the_wrong_moment_ends_no_transaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = "pidof() { echo 999999999; }\nis_apiserver() { return 0; }\ncat() { return 1; }";
+    assert!(said(dir.path(), gone, "end_stale_apiserver").contains("ended 0\n"));
+}
+
+#[test]
+fn a_user_who_calls_a_process_kube_apiserver_stands_in_for_nothing() {
+    // To start a process as somebody else takes root.
+    if !Command::new("id").arg("-u").output().unwrap().stdout.starts_with(b"0\n") {
+        eprintln!(
+            "SKIPPED a_user_who_calls_a_process_kube_apiserver_stands_in_for_nothing: needs root"
+        );
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).unwrap();
+    let ours = Apiserver::start(dir.path(), None);
+    // The later one has the greater number, which is what pidof names first.
+    let theirs = Apiserver::start(dir.path(), Some(65_534));
+    std::fs::create_dir(dir.path().join("config")).unwrap();
+    std::fs::write(dir.path().join("config/audit-policy.yaml"), "mended").unwrap();
+    let said = said(dir.path(), "", "end_stale_apiserver");
+    assert!(ours.is_ended_by(&said) && !theirs.is_ended_by(&said), "{said}");
+}
