@@ -92,3 +92,18 @@ fn a_user_who_calls_a_process_kube_apiserver_stands_in_for_nothing() {
     let said = said(dir.path(), "", "end_stale_apiserver");
     assert!(ours.is_ended_by(&said) && !theirs.is_ended_by(&said), "{said}");
 }
+
+#[test]
+fn a_cluster_without_kube_proxy_gets_none_because_of_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |answer: &str| {
+        let setup = format!("run_kubeadm() {{ echo kubeadm \"$@\"; }}\nkubectl() {{ {answer}; }}");
+        said(dir.path(), &setup, "tell_cluster")
+    };
+    let warned =
+        told("echo 'memcache.go: metrics.k8s.io/v1beta1: unable to handle the request' >&2");
+    assert!(warned.ends_with("ended 0\n") && !warned.contains("addon"), "{warned}");
+    assert!(told("echo daemonset.apps/kube-proxy").contains("addon kube-proxy"));
+    let refused = told("echo 'connection refused' >&2; return 1");
+    assert!(refused.contains("connection refused") && refused.ends_with("ended 1\n"), "{refused}");
+}

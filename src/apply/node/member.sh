@@ -133,8 +133,9 @@ start_ticks() { # /proc/PID/stat
 # runs by it. A cluster without kube-proxy gets none.
 tell_cluster() {
     run_kubeadm init phase upload-config all --config "$staged/kubeadm-init.yaml" || return 1
-    there=$(kube -n kube-system get daemonset kube-proxy --ignore-not-found -o name 2>&1) || {
-        echo "the API server cannot be asked for kube-proxy: $there"
+    # What kubectl says besides, of an aggregated API that is down for one, is no kube-proxy.
+    there=$(kube -n kube-system get daemonset kube-proxy --ignore-not-found -o name 2>"$T/kube.err") || {
+        echo "the API server cannot be asked for kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
         return 1
     }
     [ -n "$there" ] || return 0
