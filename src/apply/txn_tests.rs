@@ -98,6 +98,21 @@ fn switched(id: &str) -> Txn {
     txn
 }
 
+/// The mark, and below it what kubeadm made, is the old one again where the file is.
+#[test]
+fn what_is_noted_of_a_daemon_goes_back_with_its_file() {
+    let txn = Txn::staged("1-a-host", "stale|kubernetes\n");
+    let mark = txn.base.join("units/kubernetes");
+    std::fs::create_dir(txn.base.join("units")).unwrap();
+    std::fs::write(&mark, "digest\nab  /a\ncd  /b\n").unwrap();
+    let said = txn.run("begin");
+    assert!(said.contains("@state committed"), "{said}");
+    assert_eq!(std::fs::read_to_string(&mark).unwrap(), "changed\n");
+    let said = txn.run("undo");
+    assert!(said.contains("@state reverted"), "{said}");
+    assert_eq!(std::fs::read_to_string(&mark).unwrap(), "digest\nab  /a\ncd  /b\n");
+}
+
 #[test]
 fn a_confirm_that_was_cut_off_is_finished_by_the_next_run() {
     let txn = switched("1-a-host");

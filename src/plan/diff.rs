@@ -26,7 +26,8 @@ pub const GUARD_UNIT: &str = "kubastion-guard.service";
 
 /// Name of the mark of a node that is part of the cluster, among those of units.
 pub const MEMBER_MARK: &str = "kubernetes";
-/// What the facts say of the mark where kubeadm's files are not as they were then.
+/// What a mark says of a daemon that may run with what was changed on the node ([`Step::Stale`]), and what
+/// the facts say where kubeadm's files are not as they were then.
 const CHANGED: &str = "changed";
 
 const OLDER: &str = "runs with an older configuration";
@@ -60,6 +61,7 @@ struct Pending {
     users: Vec<Action>,
     directories: BTreeMap<String, Action>,
     guard_files: BTreeMap<String, FileGroup>,
+    stale: Vec<Action>,
     permissions: Vec<Action>,
     files: BTreeMap<String, FileGroup>,
     programs: Vec<Action>,
@@ -89,19 +91,28 @@ struct Known<'d> {
     facts: &'d NodeFacts,
     /// Digests of what files will hold.
     contents: BTreeMap<&'d str, String>,
+    /// When they are put in place.
+    phases: BTreeMap<&'d str, Phase>,
     directories: BTreeMap<&'d str, &'d Access>,
 }
 
 impl<'d> Known<'d> {
     fn of(desired: &'d NodeDesired, facts: &'d NodeFacts) -> Self {
-        let mut known = Self { facts, contents: BTreeMap::new(), directories: BTreeMap::new() };
+        let mut known = Self {
+            facts,
+            contents: BTreeMap::new(),
+            phases: BTreeMap::new(),
+            directories: BTreeMap::new(),
+        };
         for item in &desired.items {
             match &item.kind {
                 ItemKind::File { path, content, .. } => {
                     known.contents.insert(path, content.sha256());
+                    known.phases.insert(path, item.phase);
                 }
                 ItemKind::Program { path, blob, .. } => {
                     known.contents.insert(path, blob.sha256.clone());
+                    known.phases.insert(path, item.phase);
                 }
                 ItemKind::Directory { path, access } => {
                     known.directories.insert(path, access);
@@ -115,11 +126,22 @@ impl<'d> Known<'d> {
     /// Whether a watched file is not what it should be: whoever changed it may have started the daemon
     /// with it, and putting the file right would not reach that.
     fn is_changed(&self, watches: &[String]) -> bool {
-        watches.iter().any(|path| {
-            self.contents.get(path.as_str()).is_some_and(|wanted| {
-                !matches!(self.facts.files.get(path), Some(FileFacts::File { sha256, .. }) if sha256 == wanted)
+        self.changed(watches).next().is_some()
+    }
+
+    fn changed<'a>(&'a self, watches: &'a [String]) -> impl Iterator<Item = &'a str> {
+        watches.iter().map(String::as_str).filter(|path| {
+            self.contents.get(path).is_some_and(|wanted| {
+                !matches!(self.facts.files.get(*path), Some(FileFacts::File { sha256, .. }) if sha256 == wanted)
             })
         })
+    }
+
+    /// The phases that put right what an item of a later one watches. The file would tell of the change no
+    /// more if that later phase did not come, or failed.
+    fn mended_before(&self, phase: Phase, watches: &[String]) -> BTreeSet<Phase> {
+        let phases = self.changed(watches).filter_map(|path| self.phases.get(path).copied());
+        phases.filter(|p| *p < phase).collect()
     }
 }
 
@@ -143,6 +165,22 @@ pub fn node_plan(
     }
     if !problems.is_empty() {
         return Err(problems);
+    }
+    for item in &desired.items {
+        let (unit, watches) = match &item.kind {
+            ItemKind::Member { watches, .. } => (MEMBER_MARK, watches),
+            ItemKind::Unit { name, watches, .. } => (name.as_str(), watches),
+            _ => continue,
+        };
+        // Without its mark, nothing else is needed to have it started again.
+        if facts.unit_marks.get(unit) != Some(&config_digest(watches, &known.contents)) {
+            continue;
+        }
+        for phase in known.mended_before(item.phase, watches) {
+            let step = Step::Stale { unit: unit.to_owned() };
+            let action = Action { step, controls: BTreeSet::new(), why: CHANGED_THERE.to_owned() };
+            phases.entry(phase).or_default().stale.push(action);
+        }
     }
     Ok(NodePlan {
         host_key: host_key.to_owned(),
@@ -477,7 +515,8 @@ fn unit_step(
     if active != is_active {
         why.push(format!("is {}", if found.active.is_empty() { "unknown" } else { &found.active }));
     } else if run.is_some() {
-        why.push(if older { OLDER } else { CHANGED_THERE }.to_owned());
+        let is_noted = facts.unit_marks.get(name).is_some_and(|m| m == CHANGED);
+        why.push(if older && !is_noted { OLDER } else { CHANGED_THERE }.to_owned());
     }
     let change = if run == Some(true) { on_change } else { OnChange::Nothing };
     let mark = if run == Some(true) { mark } else { None };
@@ -514,6 +553,7 @@ impl Pending {
         if let Some(within_s) = confirm_within_s {
             steps.push(plain(Step::Arm { within_s }));
         }
+        steps.extend(self.stale);
         steps.extend(self.permissions);
         steps.extend(self.files.into_iter().map(group));
         steps.extend(self.programs);
@@ -625,6 +665,76 @@ mod tests {
         assert_eq!(way(Some("older"), false), Some(Way::Configure));
         assert_eq!(way(Some(&current), true), None);
         assert_eq!(way(Some(CHANGED), true), Some(Way::Configure), "its static pods");
+    }
+
+    /// The file is mended in one transaction, its daemon started again in a later one. If that one does
+    /// not come, the file is as it should be, and the mark has to tell.
+    #[test]
+    fn what_was_changed_is_not_forgotten_between_two_transactions() {
+        let path = "/etc/x.conf".to_owned();
+        let item = |phase, kind| Item { phase, controls: Vec::new(), kind };
+        let file = ItemKind::File {
+            path: path.clone(),
+            content: Content::Text("ours\n".into()),
+            access: Access::root(0o600),
+            check: FileCheck::None,
+        };
+        let member = ItemKind::Member { way: Way::Join, watches: vec![path.clone()] };
+        let unit = ItemKind::Unit {
+            name: "x.service".into(),
+            enabled: true,
+            active: true,
+            on_change: OnChange::Restart,
+            watches: vec![path.clone()],
+            start: Start::Wait,
+        };
+        let items =
+            vec![item(Phase::Host, file), item(Phase::Etcd, unit), item(Phase::Kubernetes, member)];
+        let desired = NodeDesired { items, notes: vec![] };
+        let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+        let (mark, wanted) = {
+            let known = Known::of(&desired, &facts);
+            let digest = config_digest(std::slice::from_ref(&path), &known.contents);
+            (digest, known.contents[path.as_str()].clone())
+        };
+        let found = |sha256: &str| FileFacts::File {
+            mode: 0o600,
+            owner: "root".to_owned(),
+            group: "root".to_owned(),
+            size: 5,
+            sha256: sha256.to_owned(),
+        };
+        facts.files.insert(path.clone(), found("theirs"));
+        for name in ["x.service", MEMBER_MARK] {
+            facts.unit_marks.insert(name.into(), mark.clone());
+        }
+        let plan = node_plan(&desired, &facts, "").unwrap();
+        let steps = &plan.transactions[0].steps;
+        let noted: Vec<&str> = steps
+            .iter()
+            .filter_map(|a| match &a.step {
+                Step::Stale { unit } => Some(unit.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(
+            (plan.transactions[0].phase, noted),
+            (Phase::Host, vec!["x.service", "kubernetes"])
+        );
+        let at = |wanted: fn(&Step) -> bool| steps.iter().position(|a| wanted(&a.step)).unwrap();
+        assert!(at(|s| matches!(s, Step::Stale { .. })) < at(|s| matches!(s, Step::Files { .. })));
+        // The first transaction alone was made.
+        facts.files.insert(path, found(&wanted));
+        for mark in facts.unit_marks.values_mut() {
+            *mark = CHANGED.to_owned();
+        }
+        let plan = node_plan(&desired, &facts, "").unwrap();
+        let again: Vec<&str> =
+            plan.transactions.iter().flat_map(|t| &t.steps).map(|a| a.why.as_str()).collect();
+        assert!(again.iter().filter(|why| **why == CHANGED_THERE).count() == 1, "{again:?}");
+        assert!(again.iter().any(|why| why.ends_with(CHANGED_THERE)), "{again:?}");
+        let phases: Vec<Phase> = plan.transactions.iter().map(|t| t.phase).collect();
+        assert_eq!(phases, [Phase::Etcd, Phase::Kubernetes]);
     }
 
     /// Somebody changed a file and started the daemon with it: the file alone is not enough.

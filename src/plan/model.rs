@@ -166,6 +166,12 @@ pub enum Step {
         /// Digest of the configuration, recorded when it took effect.
         mark: String,
     },
+    /// Note that a daemon runs with what was changed on the node: what would show that is mended by this
+    /// transaction, and the daemon is started again by a later one, which may not come.
+    Stale {
+        /// Unit name, or that of the member's mark.
+        unit: String,
+    },
     /// Delete a file.
     Remove {
         /// Absolute path.
@@ -389,6 +395,7 @@ impl Step {
                 };
                 format!("member|{way}|{}", word(mark)?)
             }
+            Step::Stale { unit } => format!("stale|{}", word(unit)?),
             Step::Remove { path: p } => format!("remove|{}", path(p)?),
             Step::Arm { within_s } => format!("arm|{within_s}"),
             Step::DaemonReload => "daemon-reload".into(),
@@ -463,6 +470,7 @@ impl fmt::Display for Step {
             Step::Member { way: Way::Configure, .. } => {
                 f.write_str("configure its Kubernetes components anew (kubeadm init phase)")
             }
+            Step::Stale { unit } => write!(f, "note that {unit} has to be started again"),
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
                 write!(f, "arm: goes back by itself unless confirmed within {within_s} s")

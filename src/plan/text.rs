@@ -137,7 +137,11 @@ fn summary(t: &Transaction) -> Vec<String> {
                 archives += 1;
                 archive_bytes += archive.size;
             }
-            Step::Arm { .. } | Step::DaemonReload | Step::CheckSshd | Step::Verify => {}
+            Step::Arm { .. }
+            | Step::DaemonReload
+            | Step::CheckSshd
+            | Step::Stale { .. }
+            | Step::Verify => {}
             other => lines.push(other.to_string()),
         }
     }

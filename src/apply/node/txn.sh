@@ -140,6 +140,7 @@ take_images() {
             fi
             image_path "$base/firewall.loaded"
             ;;
+        stale) image_path "$base/units/$a" ;;
         unit)
             image_unit "$a"
             image_path "$base/units/$a"
@@ -388,6 +389,7 @@ STEP
         . "$T/member.sh"
         become_member "$a" "$b"
         ;;
+    stale) mark_unit "$a" changed ;;
     remove) rm -f "$a" ;;
     package-apt)
         # A fresh machine has no package lists yet, an old one lists that point to what is gone.
