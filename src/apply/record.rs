@@ -347,7 +347,8 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
     for (i, text) in lines.iter().enumerate() {
         let line: Line = match serde_json::from_str(text) {
             Ok(line) => line,
-            Err(_) if i == last => break,
+            // Without a first line, it is known of one that was cut off alone that nothing was done yet.
+            Err(_) if i == last && (record.is_some() || text.starts_with('{')) => break,
             Err(e) => return Err(io::Error::new(io::ErrorKind::InvalidData, e)),
         };
         match (line, &mut record) {
@@ -408,8 +409,10 @@ mod tests {
         journal.end(0).unwrap();
         // Somebody's editor, or a disk: what is left of the others is what a rollback needs.
         std::fs::write(directory(dir.path()).join("0.jsonl"), "{}\n{}\n").unwrap();
+        // After a power cut, as long as it was and nothing in it.
+        std::fs::write(directory(dir.path()).join("9.jsonl"), [0; 300]).unwrap();
         let Records { runs: all, damaged } = read_all(dir.path()).unwrap();
-        assert_eq!(damaged.len(), 1, "{damaged:?}");
+        assert_eq!(damaged.len(), 2, "{damaged:?}");
         assert_eq!((all.len(), all[0].transactions.len(), all[0].exit), (1, 1, Some(0)));
     }
 }
