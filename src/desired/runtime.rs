@@ -118,8 +118,7 @@ fn kubelets(inventory: &Inventory) -> impl Iterator<Item = &Node> {
 
 /// The way to the pods of every other node, by its address of the same family.
 fn routes(context: &Context<'_>) -> Result<Vec<PodRoute>, ResolveError> {
-    let mut nodes: Vec<&Node> = kubelets(context.inventory).collect();
-    nodes.sort_by_key(|n| &n.name);
+    let nodes: Vec<&Node> = kubelets(context.inventory).collect();
     let mut routes = Vec::new();
     for (place, node) in nodes.iter().enumerate() {
         if node.name == context.node.name {
@@ -137,12 +136,12 @@ fn routes(context: &Context<'_>) -> Result<Vec<PodRoute>, ResolveError> {
 /// This node's parts of the pod networks.
 fn own_subnets(context: &Context<'_>) -> Result<Vec<ipnet::IpNet>, ResolveError> {
     let own = &context.node.name;
-    let place = kubelets(context.inventory).filter(|n| n.name < *own).count();
+    let place = kubelets(context.inventory).position(|n| n.name == *own).unwrap_or_default();
     subnets(context, place, kubelets(context.inventory).count())
 }
 
-/// A node's part of each pod network: by its place among the nodes with a kubelet, sorted by name, /24 or
-/// /64.
+/// A node's part of each pod network: by its place among the nodes with a kubelet, /24 or /64. The
+/// order is the inventory's: a node that is added at its end moves no other.
 fn subnets(
     context: &Context<'_>,
     place: usize,

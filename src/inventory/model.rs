@@ -82,6 +82,7 @@ pub struct Cluster {
     #[serde(default)]
     pub extra_sans: Vec<Host>,
     /// Pod networks; one, or one IPv4 and one IPv6.
+    /// With `runtime.cni: bridge`, nodes get their parts in the order of `nodes`: add nodes at the end.
     #[serde(default = "default_pod_networks")]
     pub pod_networks: Vec<IpNetText>,
     /// Service networks, of the same families in the same order as `pod_networks`.
