@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
 # Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup build demo test lint fuzz book nodes e2e bench bench-cluster vagrant-test clean-lab
+.PHONY: setup build demo test lint fuzz book nodes e2e bench bench-scale bench-cluster vagrant-test clean-lab
 
 CARGO ?= cargo
 DEMO_DIR ?= demo
@@ -53,9 +53,14 @@ vagrant-test:
 	@sh scripts/probe.sh $(CARGO) target/debug
 	@sh scripts/vagrant-test.sh target/debug/kubastion
 
-# Side by side with bare OpenSSH on ten nodes.
+# Side by side with bare OpenSSH, pyinfra and Ansible on 1 to 500 nodes, with and without latency. A quarter
+# of an hour. BENCH="--nodes 1,10 --rtt 0" runs a part, "--save" keeps the plots in docs/benchmarks.
 bench: setup
-	$(CARGO) bench --locked --bench fleet
+	$(CARGO) bench --locked --bench fleet -- $(BENCH)
+
+# What the controller computes for 10 to 5,000 nodes.
+bench-scale: setup
+	$(CARGO) bench --locked --bench scale -- $(BENCH)
 
 # A cluster from bare nodes against the kubeadm commands alone.
 bench-cluster: setup

@@ -17,6 +17,8 @@ openssh-client     lab: keys; tests: an independent SSH client
 openssl            tests: an independent judge of certificates
 passwd             lab: sudo password of a test user
 pkg-config         build: finds OpenSSL
+python3            bench: Ansible's side of a node
+python3-venv       bench: pyinfra and Ansible, from PyPI
 procps             tests: process lists
 systemd-container  lab: systemd-nspawn
 tar                bench: the baseline

@@ -21,7 +21,11 @@ fn every_crate_has_its_reason_and_every_reason_its_crate() {
         .filter_map(|l| l.strip_prefix("| ")?.split(" |").next())
         .filter(|cell| *cell != "crate")
         .flat_map(|cell| {
-            cell.replace(" (tests)", "").split(", ").map(str::to_owned).collect::<Vec<_>>()
+            cell.replace(" (tests)", "")
+                .replace(" (benches)", "")
+                .split(", ")
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         })
         .collect();
     assert_eq!(table, named);

@@ -1,0 +1,292 @@
+//! What the controller computes, by the number of nodes: load, PKI, render, plan. No node is asked;
+//! `benches/fleet.rs` is about that.
+//!
+//! `cargo bench --bench scale` runs all, with a filter (`-- plan/1000`) a part. `KUBASTION_BENCH_NODES=10,100`
+//! chooses other sizes.
+
+// A bench is test code: what fails is to be seen at once.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+
+use criterion::{
+    AxisScale, BatchSize, BenchmarkId, Criterion, PlotConfiguration, SamplingMode, Throughput,
+};
+use kubastion::cli::pipeline::{self, Fleet, Seen};
+use kubastion::clock::Clock;
+use kubastion::controls::ids;
+use kubastion::desired::{self, ItemKind, NodeDesired};
+use kubastion::facts::{FileFacts, NodeFacts};
+use kubastion::inventory::{Inventory, LoadContext, Loaded, Node, load_bytes};
+use kubastion::pki::{self, Material, Store};
+use kubastion::plan::node_plan;
+use kubastion::plan::order::{EtcdState, stages};
+use kubastion::transport::{Output, Request, Rounds, Stream, Transport, TransportError};
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let sizes = std::env::var("KUBASTION_BENCH_NODES").unwrap_or("10,100,1000,5000".into());
+    for nodes in sizes.split(',').map(|n| n.trim().parse().unwrap()) {
+        measure(&mut criterion, nodes);
+    }
+    criterion.final_summary();
+}
+
+/// What is made once for a size, and only if a bench of it is chosen.
+struct World {
+    text: String,
+    dir: tempfile::TempDir,
+}
+
+fn measure(criterion: &mut Criterion, nodes: usize) {
+    let world = World { text: inventory(nodes), dir: tempfile::tempdir().unwrap() };
+    let base = std::sync::OnceLock::new();
+    let base = || base.get_or_init(|| Base::of(&world));
+
+    each(criterion, "load", nodes, |b| b.iter(|| load(black_box(&world.text), world.dir.path())));
+    each(criterion, "pki", nodes, |b| {
+        // A store of its own each time: all certificates are issued and written.
+        b.iter_batched(
+            || tempfile::tempdir().unwrap(),
+            |dir| {
+                let material = issue(&load_inventory(&world.text, dir.path()));
+                (material, dir)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    each(criterion, "render", nodes, |b| {
+        b.iter(|| {
+            let base = base();
+            for (node, facts) in base.loaded.inventory.nodes.iter().zip(&base.bare) {
+                black_box(desired::watch(&base.loaded.inventory, node));
+                black_box(base.resolve(node, facts));
+            }
+        });
+    });
+    each(criterion, "plan", nodes, |b| {
+        let base = base();
+        let desired: Vec<NodeDesired> = base
+            .loaded
+            .inventory
+            .nodes
+            .iter()
+            .zip(&base.settled)
+            .map(|(n, f)| base.resolve(n, f))
+            .collect();
+        b.iter(|| {
+            let plans: BTreeMap<_, _> = desired
+                .iter()
+                .zip(&base.settled)
+                .map(|(d, f)| (f.node.clone(), node_plan(d, f, "").unwrap()))
+                .collect();
+            stages(&base.loaded.inventory, &plans, EtcdState::Down)
+        });
+    });
+    // All that `kubastion plan` computes once the nodes have answered.
+    each(criterion, "whole-plan", nodes, |b| {
+        let base = base();
+        b.iter_batched(
+            || base.fleet(),
+            |mut fleet| {
+                let (plan, desired) = pipeline::plan(&base.loaded, &mut fleet, &base.material);
+                assert_eq!(plan.nodes.len(), nodes, "{:?}", fleet.lost);
+                (plan, desired, fleet)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+}
+
+/// One bench at one size. Where a single pass takes seconds, ten of them must do.
+fn each(
+    criterion: &mut Criterion,
+    what: &str,
+    nodes: usize,
+    run: impl FnMut(&mut criterion::Bencher<'_>),
+) {
+    let mut run = run;
+    let mut group = criterion.benchmark_group(what);
+    group.plot_config(PlotConfiguration::default().summary_scale(AxisScale::Logarithmic));
+    group.throughput(Throughput::Elements(nodes as u64));
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.warm_up_time(Duration::from_millis(if nodes < 1000 { 300 } else { 1 }));
+    group.measurement_time(Duration::from_millis(if nodes < 1000 { 1500 } else { 1 }));
+    group.bench_function(BenchmarkId::from_parameter(nodes), |b| run(b));
+    group.finish();
+}
+
+/// Three control planes and workers, addresses from 172.16.0.0/12.
+fn inventory(nodes: usize) -> String {
+    let mut text = String::from(
+        "version: kubastion/v1\n\
+         cluster: { name: scale, kubernetes: 1.36.2, endpoint: \"api.example:6443\", pod_networks: [11.0.0.0/8] }\n\
+         ssh: { agent: true, known_hosts: kh }\n\
+         pki: { dir: pki }\n\
+         nodes:\n",
+    );
+    for i in 0..nodes {
+        let role = if i < 3 { "control-plane" } else { "worker" };
+        let (a, b) = (i / 250, i % 250 + 1);
+        let _ =
+            writeln!(text, "  - {{ name: n{i:04}, addresses: [172.16.{a}.{b}], roles: [{role}] }}");
+    }
+    text
+}
+
+fn load(text: &str, dir: &Path) -> Loaded {
+    let context = LoadContext {
+        clock: Clock::System,
+        known_controls: &ids::ALL,
+        home: None,
+        first_contact: false,
+    };
+    load_bytes(text.as_bytes(), Path::new("scale.yaml"), dir, &context).unwrap()
+}
+
+fn load_inventory(text: &str, dir: &Path) -> Inventory {
+    load(text, dir).inventory
+}
+
+fn issue(inventory: &Inventory) -> Material {
+    let ask: pki::AskPassphrase<'_> = &|_| Err(std::io::Error::other("no passphrase"));
+    let mut store = Store::open(&inventory.pki, &inventory.cluster.name, ask).unwrap();
+    pki::ensure(inventory, &mut store, ask, Clock::System).unwrap().0
+}
+
+/// What rendering and planning start from.
+struct Base {
+    loaded: Loaded,
+    material: Material,
+    /// Facts of nodes on which there is nothing yet.
+    bare: Vec<NodeFacts>,
+    /// Facts of nodes whose files are as they should be.
+    settled: Vec<NodeFacts>,
+}
+
+impl Base {
+    fn of(world: &World) -> Self {
+        let loaded = load(&world.text, world.dir.path());
+        let material = issue(&loaded.inventory);
+        let bare: Vec<NodeFacts> = loaded.inventory.nodes.iter().map(facts).collect();
+        let mut base = Self { loaded, material, bare, settled: Vec::new() };
+        base.settled = base
+            .loaded
+            .inventory
+            .nodes
+            .iter()
+            .zip(&base.bare)
+            .map(|(n, f)| with_files(f, &base.resolve(n, f)))
+            .collect();
+        base
+    }
+
+    fn resolve(&self, node: &Node, facts: &NodeFacts) -> NodeDesired {
+        desired::resolve(&self.loaded.inventory, node, facts, &self.material).unwrap()
+    }
+
+    fn fleet(&self) -> Fleet {
+        let seen = self
+            .settled
+            .iter()
+            .map(|f| (f.node.clone(), Seen { session: Box::new(Nobody), facts: f.clone() }));
+        Fleet { seen: seen.collect(), lost: BTreeMap::new(), bare: Default::default() }
+    }
+}
+
+/// A Debian machine as it was installed.
+fn facts(node: &Node) -> NodeFacts {
+    serde_json::from_value(serde_json::json!({
+        "node": node.name,
+        "hostname": node.name,
+        "os": { "id": "debian", "like": [], "version": "13", "pretty": "Debian" },
+        "arch": "x86_64",
+        "kernel": "6.12.0",
+        "boot_id": "0",
+        "clock_epoch_s": 0,
+        "systemd": true,
+        "container": null,
+        "cgroup_version": 2,
+        "audit_usable": true,
+        "var_free_bytes": 1u64 << 40,
+        "memory_bytes": 1u64 << 33,
+        "commands": kubastion::facts::COMMANDS,
+        "packages": {},
+        "units": {},
+        "sysctls": {},
+        "modules": [],
+        "swaps": [],
+        "files": {},
+        "users": {},
+        "listeners": [],
+        "sshd": { "port": ["22"] },
+        "nft": { "usable": true, "own_listing_sha256": null, "recorded": null, "foreign_tables": [] },
+        "unit_marks": {},
+        "processes": {},
+        "open_transactions": [],
+        "texts": {},
+        "trees": {},
+        "lsm": null,
+        "time": null,
+        "audit_rules": null
+    }))
+    .unwrap()
+}
+
+fn with_files(facts: &NodeFacts, desired: &NodeDesired) -> NodeFacts {
+    let mut facts = facts.clone();
+    for item in &desired.items {
+        match &item.kind {
+            ItemKind::File { path, content, access, .. } => {
+                let file = FileFacts::File {
+                    mode: access.mode,
+                    owner: access.owner.clone(),
+                    group: access.group.clone(),
+                    size: content.bytes().len() as u64,
+                    sha256: content.sha256(),
+                };
+                facts.files.insert(path.clone(), file);
+            }
+            ItemKind::Directory { path, access } => {
+                let directory = FileFacts::Directory {
+                    mode: access.mode,
+                    owner: access.owner.clone(),
+                    group: access.group.clone(),
+                };
+                facts.files.insert(path.clone(), directory);
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// A connection that nothing is asked over.
+struct Nobody;
+
+impl Transport for Nobody {
+    fn run(&mut self, _: Request<'_>, _: &mut dyn FnMut(&str)) -> Result<Output, TransportError> {
+        unreachable!("planning asks no node")
+    }
+
+    fn dial(
+        &mut self,
+        _: &str,
+        _: u16,
+        _: Duration,
+    ) -> Result<Box<dyn Stream + '_>, TransportError> {
+        unreachable!("planning asks no node")
+    }
+
+    fn host_key(&self) -> &str {
+        "SHA256:none"
+    }
+
+    fn rounds(&self) -> Rounds {
+        Rounds::default()
+    }
+}
