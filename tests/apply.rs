@@ -27,7 +27,10 @@ fn item(kind: ItemKind) -> Item {
 
 /// Our firewall with one rule set; `ssh` says whether sshd stays reachable.
 fn firewall(accept_ssh: bool) -> Vec<Item> {
-    let ssh = if accept_ssh { "tcp dport 22 accept" } else { "" };
+    firewall_with(if accept_ssh { "tcp dport 22 accept" } else { "" })
+}
+
+fn firewall_with(ssh: &str) -> Vec<Item> {
     let rules = format!(
         "table inet kubastion\ndelete table inet kubastion\ntable inet kubastion {{\n  chain input {{\n    \
          type filter hook input priority 0; policy drop;\n    ct state established,related accept\n    \
@@ -67,6 +70,11 @@ fn guard() -> Vec<Item> {
             start: Start::Wait,
         }),
     ]
+}
+
+/// A change that can cut access, and does not: it waits for a confirmation. Another one for each number.
+pub fn guarded(number: usize) -> Vec<Item> {
+    with(guard(), firewall_with(&format!("tcp dport {{ 22, {} }} accept", 7000 + number)))
 }
 
 fn with(mut a: Vec<Item>, b: Vec<Item>) -> Vec<Item> {

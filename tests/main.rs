@@ -14,6 +14,7 @@ mod mistakes;
 mod packages;
 mod pki;
 mod probe;
+mod rounds;
 mod support;
 mod transport;
 mod verify;

@@ -145,6 +145,17 @@ impl Lent {
         desired: &DesiredState,
         dialer: &dyn Dialer,
     ) -> Vec<(Phase, Outcome)> {
+        self.apply_over(self.connect(), plan, desired, dialer)
+    }
+
+    /// Applies a plan over a connection that is there; the dialer is for those that come later.
+    pub fn apply_over(
+        &self,
+        session: Box<dyn Transport>,
+        plan: &Plan,
+        desired: &DesiredState,
+        dialer: &dyn Dialer,
+    ) -> Vec<(Phase, Outcome)> {
         let journal =
             Journal::begin(self.state_dir.path(), "apply", Some(&plan.id), "lab", Clock::System)
                 .unwrap();
@@ -160,7 +171,7 @@ impl Lent {
             journal: &journal,
             clock: Clock::System,
         };
-        let sessions = [(self.name.clone(), self.connect())].into();
+        let sessions = [(self.name.clone(), session)].into();
         let mut outcomes: Outcomes = execute(&controls, sessions).unwrap();
         outcomes.remove(&self.name).unwrap_or_default().into_iter().collect()
     }

@@ -2,3 +2,5 @@
 
 pub(crate) mod api;
 pub mod fleet;
+#[path = "../../benches/fleet/proxy.rs"]
+pub mod proxy;
