@@ -107,3 +107,23 @@ fn a_cluster_without_kube_proxy_gets_none_because_of_a_warning() {
     let refused = told("echo 'connection refused' >&2; return 1");
     assert!(refused.contains("connection refused") && refused.ends_with("ended 1\n"), "{refused}");
 }
+
+/// Without its digests, a mark says of nothing that it was changed.
+#[test]
+fn a_mark_that_finds_no_room_is_no_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("manifests")).unwrap();
+    std::fs::create_dir_all(dir.path().join("base/units")).unwrap();
+    std::fs::write(dir.path().join("manifests/kube-apiserver.yaml"), "spec: {}\n").unwrap();
+    let made = |digests: &str| {
+        let setup = format!(
+            "base=$T/base\nis_member() {{ return 0; }}\nconfigure_member() {{ return 0; }}\n\
+             mark_unit() {{ echo \"$2\" >\"$base/units/$1\"; }}\nsha256sum() {{ {digests}; }}"
+        );
+        said(dir.path(), &setup, "become_member configure digest")
+    };
+    assert!(made("command sha256sum \"$@\"").ends_with("ended 0\n"));
+    let mark = std::fs::read_to_string(dir.path().join("base/units/kubernetes")).unwrap();
+    assert!(mark.starts_with("digest\n") && mark.contains("kube-apiserver.yaml\n"), "{mark}");
+    assert!(made("return 1").ends_with("ended 1\n"));
+}

@@ -46,7 +46,7 @@ become_member() { # way mark
     # By these the next plan sees that somebody changed what kubeadm made.
     for f in "$manifests/kube-apiserver.yaml" "$manifests/kube-controller-manager.yaml" \
         "$manifests/kube-scheduler.yaml" /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
-        [ ! -e "$f" ] || sha256sum "$f"
+        [ ! -e "$f" ] || sha256sum "$f" || return 1
     done >>"$base/units/kubernetes"
 }
 
