@@ -18,7 +18,12 @@ set -eu
 kubastion=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 tree=$PWD
 bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
-[ -e "$bundle/manifest.json" ] || bundle=
+if [ -e "$bundle/manifest.json" ]; then
+    bundle=$(cd "$bundle" && pwd)
+    [ -s "$bundle.signers" ] || { echo "$bundle.signers, the keys that may have signed it, is missing" >&2; exit 1; }
+else
+    bundle=
+fi
 dir=${KUBASTION_VAGRANT_TEST_DIR:-/var/tmp/kubastion-vagrant-test}
 begun=$(date +%s)
 say() { printf '%4d s  %s\n' "$(($(date +%s) - begun))" "$*" >&2; }

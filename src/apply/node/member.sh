@@ -10,7 +10,11 @@ made_by_members="$volumes $volumes/kubelet-plugins $volumes/kubelet-plugins/volu
 # What was installed from a bundle comes before what a package brought.
 member_path() { PATH=/usr/local/bin:/opt/cni/bin:$PATH; }
 
-is_member() { [ -e "$base/units/kubernetes" ] || [ -e /var/lib/kubelet/config.yaml ]; }
+# Whoever is taken for none and fails to join is cleared away: any sign of a member counts.
+is_member() {
+    [ -e "$base/units/kubernetes" ] || [ -e /var/lib/kubelet/config.yaml ] ||
+        [ -e "$manifests/kube-apiserver.yaml" ]
+}
 
 control_plane() { [ -e "$staged/kubeadm-init.yaml" ]; }
 
