@@ -370,7 +370,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
                     continue;
                 }
                 plan.notes.extend(broken.notes);
-                // What nothing is done about is not kept: of a thousand nodes it is a hundred megabytes.
+                // Where nothing is to be done nobody asks for the contents again.
                 if !plan.transactions.is_empty() {
                     desired.nodes.insert(node.name.clone(), wanted);
                 }
