@@ -49,6 +49,7 @@ fi
 while read -r k v unit; do
     case $k in MemTotal:) echo "memory_kib=$v" ;; esac
 done </proc/meminfo
+echo "cpus=$(nproc)"
 echo "var_free=$(stat -f -c '%a %S' /var/lib)"
 echo @disks
 # Those of them that are there; a directory may be a disk of its own.

@@ -97,6 +97,8 @@ pub struct NodeFacts {
     pub disks: BTreeMap<String, Disk>,
     /// Total memory in bytes.
     pub memory_bytes: u64,
+    /// Processors that may be used.
+    pub cpus: u64,
     /// Commands found in PATH, of those that later stages ask for.
     pub commands: BTreeSet<String>,
     /// What containerd and etcd say about their version where no package manager installed them:

@@ -138,6 +138,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         },
         disks: disks(lines("disks"))?,
         memory_bytes: number("memory_kib", needed("memory_kib")?)?.saturating_mul(1024),
+        cpus: number("cpus", needed("cpus")?)?,
         commands: lines("commands").iter().map(|l| (*l).to_owned()).collect(),
         versions: pairs(lines("versions")),
         packages: packages(lines("packages"))?,
@@ -547,7 +548,7 @@ mod tests {
         assert!(matches!(f.files["/proc/self"], FileFacts::Symlink { .. }));
         assert!(matches!(f.files["/dev/null"], FileFacts::Other { .. }));
         assert!(["0", "1"].contains(&f.sysctls["net.ipv4.ip_forward"].as_str()));
-        assert!(f.memory_bytes > 0 && f.var_free_bytes > 0 && !f.os.id.is_empty());
+        assert!(f.memory_bytes > 0 && f.cpus > 0 && f.var_free_bytes > 0 && !f.os.id.is_empty());
         assert!(f.disks["/var/lib"].free_bytes > 0);
     }
 

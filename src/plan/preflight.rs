@@ -17,6 +17,11 @@ const MIN_FREE_BYTES: u64 = 200 * 1024 * 1024;
 /// minutes back) and etcd's leases.
 const MAX_SKEW_S: i64 = 240;
 
+/// What `kubeadm init` and `join` want for a control plane (ControlPlaneNumCPU and ControlPlaneMem of
+/// kubeadm's constants, 1.36); they would say so after everything was sent.
+const PLANE_CPUS: u64 = 2;
+const PLANE_MEMORY_BYTES: u64 = 1700 << 20;
+
 /// Commands that the node-side programs need.
 const NEEDED: [&str; 3] = ["flock", "sha256sum", "tar"];
 
@@ -98,6 +103,23 @@ pub fn check(
             report(
                 format!("`{program}` is not on the node, and the inventory says that it is"),
                 "install it, or name another `kubernetes.source`",
+            );
+        }
+    }
+    if node.has_role(Role::ControlPlane)
+        && inventory.kubernetes.source != SoftwareSource::None
+        && !facts.unit_marks.contains_key(MEMBER_MARK)
+    {
+        if facts.cpus < PLANE_CPUS {
+            report(
+                format!("it has {} CPU", facts.cpus),
+                "kubeadm wants two or more for a control plane",
+            );
+        }
+        if facts.memory_bytes < PLANE_MEMORY_BYTES {
+            report(
+                format!("it has {} MB of memory", facts.memory_bytes >> 20),
+                "kubeadm wants 1700 MB or more for a control plane",
             );
         }
     }
@@ -243,6 +265,18 @@ mod tests {
     fn said(inventory: &Inventory, facts: &NodeFacts) -> String {
         let problems = check(inventory, &inventory.nodes[0], facts, facts.clock_epoch_s);
         problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_control_plane_too_small_for_kubeadm_is_not_begun() {
+        let mut small = facts();
+        (small.cpus, small.memory_bytes) = (1, 1 << 30);
+        let found = said(&inventory("bundle"), &small);
+        assert!(found.contains("1 CPU") && found.contains("1024 MB of memory"), "{found}");
+        assert_eq!(said(&inventory("none"), &small), "", "nothing is started there");
+        // One that is there already runs with what it has.
+        small.unit_marks.insert(MEMBER_MARK.into(), "m".into());
+        assert_eq!(said(&inventory("bundle"), &small), "");
     }
 
     #[test]

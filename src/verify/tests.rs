@@ -52,7 +52,7 @@ fn facts(node: &str) -> NodeFacts {
         "os": { "id": "debian", "like": [], "version": "13", "pretty": "Debian 13" },
         "arch": "x86_64", "kernel": "6.12.0", "boot_id": "0", "clock_epoch_s": 0, "systemd": true,
         "container": null, "cgroup_version": 2, "audit_usable": true,
-        "var_free_bytes": 1u64 << 34, "memory_bytes": 1u64 << 33, "commands": [],
+        "var_free_bytes": 1u64 << 34, "memory_bytes": 1u64 << 33, "cpus": 2, "commands": [],
         "packages": { "containerd": "2.1.9-1", "etcd-server": "3.5.30-1", "chrony": "4", "auditd": "4",
             "unattended-upgrades": "2.12", "nftables": "1.1" },
         "units": {}, "sysctls": {}, "modules": [], "swaps": [], "files": {}, "users": {},

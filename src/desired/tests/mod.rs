@@ -112,6 +112,7 @@ pub(crate) fn facts(node: &str, os: &str, container: Option<&str>) -> NodeFacts 
         "audit_usable": container.is_none(),
         "var_free_bytes": 1u64 << 34,
         "memory_bytes": 1u64 << 33,
+        "cpus": 2,
         "commands": [],
         "packages": {},
         "units": {},
