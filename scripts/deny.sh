@@ -6,7 +6,7 @@ cargo=${1:-cargo}
 "$cargo" deny --locked check licenses bans sources
 # The advisories are in a git repository that not every network reaches.
 if timeout 60 "$cargo" deny fetch db >/dev/null 2>&1; then
-    "$cargo" deny --locked check --disable-fetch advisories
+    "$cargo" deny --locked --offline check advisories
 else
     echo "SKIPPED deny: the advisory database cannot be fetched from here"
 fi
