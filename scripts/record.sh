@@ -10,5 +10,7 @@ trap '"$program" lab down --dir "$dir" >/dev/null 2>&1 || true; rm -rf "$cast" "
 # A dumb terminal gets lines instead of bars, which would be a frame each.
 asciinema rec --quiet --overwrite --idle-time-limit 1 --cols 110 --rows 36 \
     --command "TERM=dumb sh scripts/demo.sh $program $dir" "$cast"
+# Whoever looks at it has another machine.
+sed -i "s|$PWD/$program|kubastion|g; s|$dir|demo|g" "$cast"
 svg-term --in "$cast" --out docs/demo.svg --window --no-cursor
 echo "docs/demo.svg: $(wc -c <docs/demo.svg) bytes" >&2
