@@ -82,10 +82,10 @@ pub fn borrow(test: &str, name: &str) -> Option<Lent> {
     Some(lent)
 }
 
-/// Undoes what earlier tests did, newest first.
+/// Undoes what earlier tests did, newest first by the node's own count: ids of the same second say nothing.
 const BARE: &str = "
 cd /var/lib/kubastion/txn 2>/dev/null || exit 0
-for t in $(ls -1 | sort -r); do
+for t in $(for d in *; do echo \"$(cat $d/sequence 2>/dev/null || echo 0) $d\"; done | sort -rn | cut -d' ' -f2); do
     case $(cat $t/state) in reverted) ;; *) sh $t/txn.sh undo >/dev/null ;; esac
 done
 rm -rf /var/lib/kubastion
