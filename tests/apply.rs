@@ -295,6 +295,41 @@ fn an_sshd_setting_that_locks_the_operator_out_is_undone() {
 }
 
 #[test]
+fn an_sshd_that_takes_its_time_neither_confirms_with_the_settings_of_before_nor_is_left_away() {
+    let Some(node) = borrow("an_sshd_that_takes_its_time", "w2") else { return };
+    // Told to take up its files, it goes on for two seconds with those of before.
+    node.sh(
+        "mkdir -p /run/systemd/system/ssh.service.d; cat >/run/systemd/system/ssh.service.d/slow.conf <<'END'
+[Service]
+ExecReload=
+ExecReload=/bin/sh -c '(sleep 2; kill -HUP $MAINPID) >/dev/null 2>&1 &'
+END
+systemctl daemon-reload",
+    );
+    let before = node.tree(PLACES);
+    let locked_out = outcome(&node, sshd("AllowUsers nobody"));
+    // Refused if the node said that it is back while nobody listens.
+    let after = node.dialer.connect(&node.inventory.ssh.for_node(node.node())).map(drop);
+    wait_for_login(&node);
+    let tree = node.tree(PLACES);
+    let committed = outcome(&node, sshd("MaxAuthTries 3"));
+    let effective = node.sh("sshd -T | grep -i maxauthtries");
+    node.sh("rm -r /run/systemd/system/ssh.service.d; systemctl daemon-reload");
+    assert!(
+        matches!(&locked_out, Outcome::Reverted { why } if why.contains("no new connection")),
+        "{locked_out:?}"
+    );
+    assert!(after.is_ok(), "{after:?}");
+    assert_eq!(tree, before);
+    assert_eq!(committed, Outcome::Committed);
+    assert_eq!(effective, "maxauthtries 3\n");
+}
+
+fn wait_for_login(node: &Lent) {
+    node.lab.wait_for_ssh(node.name.as_str(), Duration::from_secs(30)).unwrap();
+}
+
+#[test]
 fn a_running_sshd_with_a_broken_file_survives_going_back() {
     let Some(node) = borrow("a_running_sshd_with_a_broken_file", "w2") else { return };
     node.sh("echo 'NoSuchSetting yes' >>/etc/ssh/sshd_config");

@@ -340,6 +340,43 @@ mark_unit() { # unit digest
     mkdir -p "$base/units" && printf '%s\n' "$2" >"$base/units/$1"
 }
 
+# Inodes of the TCP sockets that a process listens on.
+listening() { # pid
+    sockets=$(ls -l "/proc/$1/fd" 2>/dev/null)
+    cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6" 2>/dev/null |
+        while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
+            [ "$state" = 0A ] || continue
+            case $sockets in *"socket:[$inode]"*) printf ' %s' "$inode" ;; esac
+        done
+}
+
+# sshd takes up its files by executing itself anew some time after it was told to. Until then the old one
+# answers, and a new connection would prove nothing; then nobody does, for a moment. The new one has other
+# sockets, or, where systemd holds those, other addresses (AT_RANDOM and the like, proc(5) of auxv).
+reload_unit() { # unit
+    case $1 in
+    ssh.service | sshd.service) ;;
+    *)
+        systemctl reload "$1"
+        return
+        ;;
+    esac
+    main=$(systemctl show -p MainPID --value "$1")
+    before="$(cksum 2>/dev/null <"/proc/$main/auxv") $(listening "$main")"
+    systemctl reload "$1" || return 1
+    tries=0
+    while :; do
+        sockets=$(listening "$main")
+        [ -z "$sockets" ] || [ "$(cksum 2>/dev/null <"/proc/$main/auxv") $sockets" = "$before" ] || return 0
+        tries=$((tries + 1))
+        [ "$tries" -lt 200 ] || {
+            echo "$1 was told to take up its files, and 20 s later it still runs with those of before"
+            return 1
+        }
+        sleep 0.1
+    done
+}
+
 run_unit() { # unit enabled active change digest wait
     case $2 in
     yes) systemctl enable "$1" 2>&1 || return 1 ;;
@@ -353,7 +390,7 @@ run_unit() { # unit enabled active change digest wait
             systemctl reset-failed "$1" 2>/dev/null
             systemctl $block restart "$1" || return 1
         elif [ "$4" = reload ]; then
-            systemctl reload "$1" || return 1
+            reload_unit "$1" || return 1
         fi
         ;;
     no) systemctl stop "$1" || return 1 ;;
@@ -615,7 +652,7 @@ run_as_before() { # unit
         # An sshd that runs is never stopped: with a mistake in its files that was there before us, it
         # would not come up again, and nobody could log in any more to mend it.
         if systemctl -q is-active "$1"; then
-            if sshd -t; then systemctl reload "$1"; else echo "$1 runs on as it is"; fi
+            if sshd -t; then reload_unit "$1"; else echo "$1 runs on as it is"; fi
             return
         fi
         ;;
