@@ -20,8 +20,13 @@ down() {
 # A lab of an earlier version may not be what these tests expect.
 down
 # --nocapture would mix the tests' words; a skipped test says so on standard error, which is kept.
-"$cargo" test --locked --workspace --no-fail-fast 2>&1 -- --show-output | tee "$log"
-if grep -q '^test result: FAILED\|^error: ' "$log" || ! grep -q '^test result: ok' "$log"; then
+{
+    code=0
+    "$cargo" test --locked --workspace --no-fail-fast 2>&1 -- --show-output || code=$?
+    echo "cargo test ended with $code"
+} | tee "$log"
+# A cargo that was killed says nothing of the tests that it did not come to.
+if ! tail -n 1 "$log" | grep -q '^cargo test ended with 0$' || grep -q '^test result: FAILED\|^error: ' "$log" || ! grep -q '^test result: ok' "$log"; then
     status=1
 else
     status=0
