@@ -221,6 +221,82 @@ fn what_is_still_at_work_is_not_killed_by_another_run() {
     assert!(said.contains("@state committed"), "{said}");
 }
 
+/// A shell in the middle of its first step, which takes a second, before one that deletes a file.
+fn at_work(also: &str) -> (Txn, std::process::Child) {
+    use std::os::unix::process::CommandExt as _;
+    let txn = Txn::staged("1-a-host", "");
+    let gone = txn.base.join("target/gone.conf");
+    std::fs::write(&gone, "theirs\n").unwrap();
+    let steps = std::fs::read_to_string(txn.path.join("steps")).unwrap();
+    txn.set("steps", &format!("stale|a.service\nremove|{}\n{steps}", gone.display()));
+    std::fs::create_dir(txn.base.join("units")).unwrap();
+    let slow = TXN_SCRIPT.replacen(
+        "run_step() {",
+        &format!("{also}\nrun_step() {{\n    echo >\"$T/begun\"; sleep 1"),
+        1,
+    );
+    txn.set("txn.sh", &slow);
+    // As a controller starts it. It leads a process group, as under sshd; the test's own is to live.
+    let mut command = Command::new("sh");
+    let shell = command.arg(txn.path.join("txn.sh")).arg("begin").process_group(0).spawn().unwrap();
+    while !txn.path.join("begun").exists() {
+        std::thread::yield_now();
+    }
+    (txn, shell)
+}
+
+#[test]
+fn what_is_undone_while_it_is_carried_out_stays_undone() {
+    // Killed, and where that is not possible.
+    for kill in ["", "kill() { return 1; }"] {
+        let (txn, mut shell) = at_work(kill);
+        let said = txn.run("revert timeout");
+        assert!(said.contains("@state reverted"), "{kill}: {said}");
+        shell.wait().unwrap();
+        assert_eq!((txn.state().as_str(), txn.target().as_str()), ("reverted", "old\n"), "{kill}");
+        assert!(txn.base.join("target/gone.conf").exists(), "{kill}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_before_the_first_step_is_said_and_nothing_is_changed() {
+    let txn = Txn::staged("1-a-host", "");
+    let full =
+        "set_state() { [ \"$1\" != switching ] || return 1; printf '%s\\n' \"$1\" >\"$T/state\"; }";
+    let said = txn.run_with("have_systemd() { [ -d /run/systemd/system ]; }", full, "begin");
+    assert!(said.contains("@refused") && said.contains("disk full?"), "{said}");
+    assert_eq!((txn.state().as_str(), txn.target().as_str()), ("prepared", "old\n"));
+}
+
+#[test]
+fn whoever_touches_what_went_back_is_the_first_again() {
+    let first = Txn::staged("1-a-host", "");
+    assert!(first.run("begin").contains("@state committed"));
+    assert!(first.path.join("first").exists());
+    assert!(first.run("undo").contains("@state reverted"));
+    let second = first.other("2-b-host");
+    assert!(second.run("begin").contains("@state committed"));
+    // By this mark its images outlive the clearing away of old ones, and a reset finds them.
+    assert!(second.path.join("first").exists());
+    assert!(!first.path.join("first").exists());
+}
+
+#[test]
+fn nothing_is_rolled_back_below_a_change_that_waits_for_its_confirmation() {
+    let first = Txn::staged("1-a-host", "");
+    assert!(first.run("begin").contains("@state committed"));
+    let second = first.other("2-b-host");
+    assert!(second.run("prepare").contains("@prepared"));
+    second.set("armed", "");
+    std::fs::write(second.base.join("armed"), "2-b-host\n").unwrap();
+    assert!(second.run("switch -").contains("@state switched"));
+    assert!(first.run("undo").contains("@busy 2-b-host"));
+    assert!(first.base.join("armed").exists(), "the boot guard goes by it");
+    // Nor where that mark was lost.
+    std::fs::remove_file(first.base.join("armed")).unwrap();
+    assert!(first.run("undo").contains("@refused 2-b-host was made on top of it"));
+}
+
 #[test]
 fn nothing_is_written_or_owned_through_a_link_that_a_service_put_there() {
     let txn = Txn::staged("1-a-host", "");

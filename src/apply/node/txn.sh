@@ -55,6 +55,20 @@ lock() {
     }
 }
 
+# Ends if another transaction waits for its confirmation: its images are of what is there now, and its mark
+# is all that the boot guard goes by.
+nobody_waits() {
+    [ -e "$base/armed" ] || return 0
+    open=$(cat "$base/armed" 2>/dev/null)
+    [ "$open" != "$id" ] || return 0
+    case $(cat "$base/txn/${open:-none}/state" 2>/dev/null) in
+    switching | switched | reverting)
+        say "busy $open is not confirmed yet"
+        exit 75
+        ;;
+    esac
+}
+
 # --- prepare: nothing of the node is changed yet ----------------------------------------------
 
 still_as_planned() {
@@ -168,15 +182,7 @@ prepare() {
         say "state $state"
         exit 1
     }
-    if [ -e "$base/armed" ]; then
-        open=$(cat "$base/armed" 2>/dev/null)
-        case $(cat "$base/txn/${open:-none}/state" 2>/dev/null) in
-        switching | switched | reverting)
-            say "busy $open is not confirmed yet"
-            exit 75
-            ;;
-        esac
-    fi
+    nobody_waits
     still_as_planned || exit 3
     while IFS='|' read -r kind file; do
         case $kind in
@@ -517,10 +523,15 @@ switch() {
     # The caller may go away; what was begun is brought to an end.
     trap '' HUP PIPE
     echo $$ >"$T/pid"
-    set_state switching
+    # As long as the node is called prepared, nobody would undo anything.
+    set_state switching || {
+        say "refused $T/state cannot be written (disk full?)"
+        exit 4
+    }
     n=0
     while IFS= read -r step; do
         n=$((n + 1))
+        [ ! -e "$T/decision" ] || overtaken
         journal "$n begin $step"
         say "step $n begin"
         if run_step "$step" >"$T/step.out" 2>&1 </dev/null; then
@@ -534,12 +545,23 @@ switch() {
             revert "step $n failed"
         fi
     done <"$T/steps"
+    deciding 300 && [ ! -e "$T/decision" ] || overtaken
     set_state switched
+    exec 8>&-
     if [ -e "$T/armed" ]; then
         say "state switched"
     else
         confirm
     fi
+}
+
+# The time to be confirmed ran out in the middle, or the connection broke and another one asked for the way
+# back. What was undone is not done again.
+overtaken() {
+    deciding 300
+    get_state
+    say "state $state"
+    exit 6
 }
 
 # --- decide -----------------------------------------------------------------------------------
@@ -566,6 +588,13 @@ keep_first() {
         return 0
     }
     cat "$T/first" >>"$touched"
+}
+
+# What went back is as it was: whoever touches it next is the first again.
+forget_first() {
+    [ -e "$T/first" ] || return 0
+    grep -vxF -f "$T/first" "$base/touched" >"$base/touched.new"
+    [ $? -le 1 ] && mv -f "$base/touched.new" "$base/touched" && rm -f "$T/first"
 }
 
 commit() {
@@ -601,10 +630,14 @@ stop_switching() {
     pid=$(cat "$T/pid")
     [ "$pid" != $$ ] || return 0
     # Only if that process still is this transaction's shell.
-    if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q "$T/txn.sh switch"; then
-        # With what it started, if it leads a process group; sshd makes it so.
-        kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null
-    fi
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -e "$T/txn.sh switch" -e "$T/txn.sh begin" || return 0
+    # With what it started, if it leads a process group; sshd makes it so.
+    kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null
+    tries=0
+    while [ -s "/proc/$pid/cmdline" ] && [ "$tries" -lt 50 ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
     return 0
 }
 
@@ -736,6 +769,7 @@ finish_revert() { # reason
     set_state reverting
     printf '%s\n' "$1" >"$T/reason"
     if restore "$1" >"$T/restore.out" 2>&1; then
+        forget_first
         set_state reverted
         disarm
         rm -rf "$T/files" "$T/ballast"
@@ -813,8 +847,11 @@ newer_change() {
         other=${d##*/}
         [ "${other%-*}" != "${id%-*}" ] || continue
         theirs=$(cat "$d/sequence" 2>/dev/null)
-        [ "${theirs:-0}" -gt "${ours:-0}" ] && [ "$(cat "$d/state" 2>/dev/null)" = committed ] &&
-            echo "$other" && return 0
+        [ "${theirs:-0}" -gt "${ours:-0}" ] || continue
+        case $(cat "$d/state" 2>/dev/null) in
+        staged | prepared | reverted) ;;
+        *) echo "$other" && return 0 ;;
+        esac
     done
     return 1
 }
@@ -822,6 +859,7 @@ newer_change() {
 # Rollback of a committed transaction, on the operator's wish.
 undo() {
     lock
+    nobody_waits
     trap '' HUP PIPE
     get_state
     case $state in
