@@ -10,7 +10,7 @@ use super::gate::chain;
 use super::record::Outcome;
 
 /// The program that does it.
-const SCRIPT: &str = include_str!("node/reset.sh");
+pub(super) const SCRIPT: &str = include_str!("node/reset.sh");
 
 /// Pods that end slowly, and packages' services that start again.
 const DEADLINE: Duration = Duration::from_secs(600);

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use super::reset::SCRIPT as RESET_SCRIPT;
 use super::{CALL_SCRIPT, TXN_SCRIPT};
 
 struct Txn {
@@ -295,6 +296,89 @@ fn nothing_is_rolled_back_below_a_change_that_waits_for_its_confirmation() {
     // Nor where that mark was lost.
     std::fs::remove_file(first.base.join("armed")).unwrap();
     assert!(first.run("undo").contains("@refused 2-b-host was made on top of it"));
+}
+
+/// What `reset.sh` says, with everything that it looks at or deletes below the transaction's directory.
+fn reset(txn: &Txn, line: &str, before: &str) -> String {
+    use std::io::Write;
+    let root = txn.base.to_str().unwrap();
+    let mut script = RESET_SCRIPT.replace("/var/lib/kubastion", &format!("{root}/"));
+    for top in ["/var/lib/", "/var/log/", "/etc/", "/opt/", "/run/"] {
+        script = script.replace(&format!(" {top}"), &format!(" {root}{top}"));
+    }
+    let script = script.replacen("export PATH\n", "export PATH\nsystemctl() { return 1; }\n", 1);
+    // The target of these transactions lies there too.
+    let script = script.replacen("\"$base\"\nsystemctl", "\"$base/txn\"\nsystemctl", 1);
+    assert!(script.contains("\"$base/txn\"\n"));
+    let mut child = Command::new("unshare")
+        .args(["-rm", "sh", "-c", &format!("{before}\n{script}"), "sh", root])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{line}").unwrap();
+    text(&child.wait_with_output().unwrap())
+}
+
+/// Whether a user may have mounts of their own here.
+fn has_namespaces(test: &str) -> bool {
+    let has = Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|s| s.success());
+    if !has {
+        eprintln!("SKIPPED {test}: no user namespaces");
+    }
+    has
+}
+
+#[test]
+fn a_reset_passes_over_no_transaction() {
+    if !has_namespaces("a_reset_passes_over_no_transaction") {
+        return;
+    }
+    let txn = Txn::staged("1-a-host", "");
+    assert!(txn.run("begin").contains("@state committed"));
+    // As a power cut may leave it.
+    txn.set("state", "");
+    let said = reset(&txn, "keep-data member", "");
+    assert!(said.contains("@refused") && said.contains("is not decided yet"), "{said}");
+    assert!(!said.contains("@state clean"), "{said}");
+    assert!(txn.path.join("before.tar").exists());
+    txn.set("state", "committed\n");
+    let said = reset(&txn, "keep-data member", "");
+    assert!(said.contains("@state clean"), "{said}");
+    assert_eq!(txn.target(), "old\n");
+}
+
+#[test]
+fn a_reset_deletes_nothing_that_is_not_ours() {
+    if !has_namespaces("a_reset_deletes_nothing_that_is_not_ours") {
+        return;
+    }
+    let txn = Txn::staged("1-a-host", "");
+    assert!(txn.run("begin").contains("@state committed"));
+    let kubelet = txn.base.join("var/lib/kubelet");
+    let (volume, served) = (kubelet.join("pods/volume"), txn.base.join("served"));
+    for dir in [&volume, &served] {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    std::fs::write(kubelet.join("config.yaml"), "theirs\n").unwrap();
+    std::fs::write(served.join("data"), "precious\n").unwrap();
+    // The kubelet of a cluster that we did not make.
+    let said = reset(&txn, "keep-data member", "");
+    assert!(said.contains("@state clean"), "{said}");
+    assert!(kubelet.join("config.yaml").exists());
+
+    // Ours, with a volume that somebody mounted by hand.
+    let txn = txn.other("2-b-kubernetes");
+    assert!(txn.run("begin").contains("@state committed"));
+    std::fs::write(txn.base.join("reset.kubelet"), "").unwrap();
+    let mount = "mount --bind \"$1/served\" \"$1/var/lib/kubelet/pods/volume\"";
+    let said = reset(&txn, "keep-data member", mount);
+    assert!(said.contains("@state incomplete") && said.contains("unmount it"), "{said}");
+    assert!(served.join("data").exists());
+    let said = reset(&txn, "keep-data member", "");
+    assert!(said.contains("@state clean"), "{said}");
+    assert!(!kubelet.exists() && served.join("data").exists());
 }
 
 #[test]

@@ -226,6 +226,11 @@ leave_cluster() {
     sed -n 's/^[^ ]* \(\/var\/lib\/kubelet\/[^ ]*\) .*/\1/p' /proc/mounts | sort -r | while IFS= read -r m; do
         umount -l "$m" 2>/dev/null
     done
+    # Deleting would go through to whatever is mounted.
+    ! grep -q '^[^ ]* /var/lib/kubelet/' /proc/mounts || {
+        echo 'something below /var/lib/kubelet is mounted and cannot be unmounted'
+        return 1
+    }
     for n in /run/netns/cni-*; do [ ! -e "$n" ] || ip netns delete "${n##*/}" 2>/dev/null; done
     ! ip link show cni0 >/dev/null 2>&1 || ip link delete cni0
     # Only the chains that kube-proxy and the kubelet made; nobody else's rules are touched.

@@ -35,7 +35,9 @@ order() {
         [ ! -r "${d}state" ] || IFS= read -r s <"${d}state"
         case $s in
         committed | incomplete | reverting) echo "$n ${d%/}" ;;
-        switching | switched)
+        staged | prepared | reverted | none) ;;
+        # A power cut may leave the state empty.
+        *)
             echo "@refused ${d} is not decided yet: run apply or wait for its timer"
             ;;
         esac
@@ -47,6 +49,12 @@ case $todo in *@refused*)
     exit 4
     ;;
 esac
+# What the node had before us is not cleared away: a kubelet of another cluster, another runtime's images. Kept
+# for a second reset, which finds the transactions undone.
+for txn in $(printf '%s\n' "$todo" | cut -d' ' -f2); do
+    ! grep -qs '^member|none' "$txn/before" || : >"$base/reset.kubelet"
+    ! grep -qs '^data|/var/lib/containerd' "$txn/before" || : >"$base/reset.foreign-runtime"
+done
 had_runtime=
 [ ! -e "$base/programs" ] || had_runtime=$(ls "$base/programs" | grep -c '^containerd\.')
 printf '%s\n' "$todo" | while IFS=' ' read -r n txn; do
@@ -63,12 +71,21 @@ printf '%s\n' "$todo" | while IFS=' ' read -r n txn; do
     esac
 done || exit 7
 
+# What is mounted somewhere may be a server's, and deleting goes through.
+nothing_mounted() { # directory
+    ! mounted=$(sed -n "s|^[^ ]* \($1/[^ ]*\) .*|\1|p" /proc/mounts | head -n 1) || [ -z "$mounted" ] || {
+        echo "@state incomplete: $mounted is mounted, and nothing below $1 was deleted; unmount it"
+        exit 7
+    }
+}
+
 # What services wrote meanwhile, and nobody else's.
-if [ "${had_runtime:-0}" -gt 0 ]; then
+if [ "${had_runtime:-0}" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
     systemctl stop containerd.service 2>/dev/null
     for m in $(sed -n 's/^[^ ]* \(\/run\/containerd\/[^ ]*\) .*/\1/p' /proc/mounts | sort -r); do
         umount -l "$m" 2>/dev/null
     done
+    nothing_mounted /var/lib/containerd
     # Not the directory itself: it may be a mount point.
     find /var/lib/containerd -mindepth 1 -delete 2>/dev/null
     rm -rf /run/containerd
@@ -79,7 +96,10 @@ fi
 if [ "$data" = delete-data ]; then
     rm -rf /var/lib/etcd/member
 fi
-find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null
+if [ -e "$base/reset.kubelet" ]; then
+    nothing_mounted /var/lib/kubelet
+    find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null
+fi
 for d in /var/lib/kubelet /var/lib/cni /opt/cni/bin /opt/cni /etc/kubernetes; do
     rmdir "$d" 2>/dev/null
 done

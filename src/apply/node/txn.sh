@@ -115,6 +115,12 @@ take_images() {
             image_path "$b"
             program_record "$b"
             image_path "$record"
+            # For a reset: what is in there is not ours to delete.
+            case $b in */containerd)
+                [ -z "$(ls -A /var/lib/containerd/io.containerd.content.v1.content/blobs/sha256 2>/dev/null)" ] ||
+                    echo 'data|/var/lib/containerd' >>"$T/before"
+                ;;
+            esac
             ;;
         member)
             . "$T/member.sh"
