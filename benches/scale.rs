@@ -25,7 +25,6 @@ use kubastion::inventory::{Inventory, LoadContext, Loaded, Node, load_bytes};
 use kubastion::pki::{self, Material, Store};
 use kubastion::plan::node_plan;
 use kubastion::plan::order::{EtcdState, stages};
-use kubastion::transport::{Output, Request, Rounds, Stream, Transport, TransportError};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -190,10 +189,12 @@ impl Base {
     }
 
     fn fleet(&self) -> Fleet {
-        let seen = self
-            .settled
-            .iter()
-            .map(|f| (f.node.clone(), Seen { session: Box::new(Nobody), facts: f.clone() }));
+        let seen = self.settled.iter().map(|f| {
+            (
+                f.node.clone(),
+                Seen { session: None, host_key: "SHA256:none".into(), facts: f.clone() },
+            )
+        });
         Fleet { seen: seen.collect(), lost: BTreeMap::new(), bare: Default::default() }
     }
 }
@@ -263,30 +264,4 @@ fn with_files(facts: &NodeFacts, desired: &NodeDesired) -> NodeFacts {
         }
     }
     facts
-}
-
-/// A connection that nothing is asked over.
-struct Nobody;
-
-impl Transport for Nobody {
-    fn run(&mut self, _: Request<'_>, _: &mut dyn FnMut(&str)) -> Result<Output, TransportError> {
-        unreachable!("planning asks no node")
-    }
-
-    fn dial(
-        &mut self,
-        _: &str,
-        _: u16,
-        _: Duration,
-    ) -> Result<Box<dyn Stream + '_>, TransportError> {
-        unreachable!("planning asks no node")
-    }
-
-    fn host_key(&self) -> &str {
-        "SHA256:none"
-    }
-
-    fn rounds(&self) -> Rounds {
-        Rounds::default()
-    }
 }

@@ -39,7 +39,7 @@ fn firewall_with(ssh: &str) -> Vec<Item> {
     vec![
         item(ItemKind::File {
             path: "/etc/kubastion/firewall.nft".into(),
-            content: Content::Text(rules),
+            content: Content::Text(rules.into()),
             access: Access::root(0o600),
             check: FileCheck::Nft,
         }),
@@ -257,7 +257,7 @@ fn sshd(setting: &str) -> Vec<Item> {
         vec![
             item(ItemKind::File {
                 path: "/etc/ssh/sshd_config.d/00-test.conf".into(),
-                content: Content::Text(format!("{setting}\n")),
+                content: Content::Text(format!("{setting}\n").into()),
                 access: Access::root(0o600),
                 check: FileCheck::Sshd,
             }),

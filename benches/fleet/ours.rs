@@ -11,7 +11,7 @@ use kubastion::cli::pipeline::{self, Fleet};
 use kubastion::clock::Clock;
 use kubastion::controls::ids;
 use kubastion::desired::{
-    self, Access, Content, DesiredState, FileCheck, Item, ItemKind, NodeDesired, Phase,
+    self, Access, Content, DesiredState, FileCheck, Item, ItemKind, NodeDesired, Phase, SharedTexts,
 };
 use kubastion::event::Silent;
 use kubastion::facts::WatchList;
@@ -90,7 +90,7 @@ fn items(state: State) -> Vec<Item> {
             controls: Vec::new(),
             kind: ItemKind::File {
                 path: format!("/etc/kubastion-bench/{}", path(number)),
-                content: Content::Text(state.content(number)),
+                content: Content::Text(state.content(number).into()),
                 access: Access::root(0o600),
                 check: FileCheck::None,
             },
@@ -107,13 +107,15 @@ fn watch(inventory: &Inventory, node: &Node) -> WatchList {
 
 fn plan(inventory: &Inventory, state: State) -> (Plan, DesiredState, Fleet) {
     let nodes: Vec<&Node> = inventory.nodes.iter().collect();
-    let fleet = pipeline::look_at(inventory, &nodes, &SshDialer::default(), watch);
+    let fleet = pipeline::look_at(inventory, &nodes, &SshDialer::default(), watch, pipeline::KEPT);
     assert!(fleet.lost.is_empty(), "{:?}", fleet.lost);
     let mut desired = DesiredState { nodes: BTreeMap::new() };
     let mut plans = BTreeMap::new();
+    let mut texts = SharedTexts::default();
     for (name, seen) in &fleet.seen {
-        let wanted = NodeDesired { items: items(state), notes: Vec::new() };
-        let plan = node_plan(&wanted, &seen.facts, seen.session.host_key()).unwrap();
+        let mut wanted = NodeDesired { items: items(state), notes: Vec::new() };
+        texts.share(&mut wanted);
+        let plan = node_plan(&wanted, &seen.facts, &seen.host_key).unwrap();
         // As the command does.
         if !plan.transactions.is_empty() {
             desired.nodes.insert(name.clone(), wanted);

@@ -49,8 +49,8 @@ fn read_for_a_plan(
     let kinds = Kind::for_a_plan(inventory.cluster.kubernetes.minor);
     let mut last: Option<Problem> = None;
     for (name, address) in &access.servers {
-        let Some(seen) = fleet.seen.get_mut(name).filter(|s| s.is_member()) else { continue };
-        let through = seen.session.as_mut();
+        let member = fleet.seen.get_mut(name).filter(|s| s.is_member());
+        let Some(through) = member.and_then(|s| s.session.as_deref_mut()) else { continue };
         let facts = Server { through, address: *address, access }.facts(&kinds);
         match facts.unread.iter().next() {
             None => return Some(Ok(facts)),
@@ -86,8 +86,8 @@ pub fn read(
     let kinds = Kind::for_checks(minor);
     let mut why = "no control plane answered".to_owned();
     for (name, address) in &access.servers {
-        let Some(seen) = fleet.seen.get_mut(name).filter(|s| s.is_member()) else { continue };
-        let through = seen.session.as_mut();
+        let member = fleet.seen.get_mut(name).filter(|s| s.is_member());
+        let Some(through) = member.and_then(|s| s.session.as_deref_mut()) else { continue };
         let facts = Server { through, address: *address, access }.facts(&kinds);
         match facts.unread.values().next() {
             Some(said) if facts.objects.is_empty() => why = format!("{name}: {said}"),
@@ -137,8 +137,16 @@ pub fn apply(
     let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| s.is_member());
     let member = access.servers.iter().find(|(name, _)| is_server(name));
     let Some((name, address)) = member else { return problems };
-    let Some(seen) = fleet.seen.get_mut(name) else { return problems };
-    let mut server = Server { through: seen.session.as_mut(), address: *address, access };
+    let session = fleet.seen.get_mut(name).and_then(|s| s.session.as_deref_mut());
+    let Some(through) = session else {
+        let problem = Problem::new("the cluster's objects were not changed")
+            .at(name.to_string())
+            .because("there is no connection to it any more")
+            .hint("run `kubastion apply` again");
+        problems.push(problem);
+        return problems;
+    };
+    let mut server = Server { through, address: *address, access };
     for change in &due {
         let result = server.change(inventory, change);
         said(change, &result);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -14,7 +15,7 @@ use crate::apply::settle;
 use crate::bundle::{self, Bundle};
 use crate::clock::Clock;
 use crate::controls::Severity;
-use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, hex};
+use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, SharedTexts, hex};
 use crate::error::Problem;
 use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
 use crate::inventory::diagnostic::nearest;
@@ -26,7 +27,7 @@ use crate::plan::order::{EtcdState, stages};
 use crate::plan::{NodePlan, Plan, node_plan, preflight};
 use crate::secret::Secret;
 use crate::transport::ssh::SshDialer;
-use crate::transport::{Credentials, Dialer, Rounds, Transport, fleet};
+use crate::transport::{Credentials, Dialer, Transport, fleet};
 use crate::verify::{self, Observed, Subject, Verdict};
 
 /// How nodes are chosen and reached.
@@ -42,13 +43,37 @@ pub struct Reach {
 
 /// A node that answered.
 pub struct Seen {
-    /// The open connection.
-    pub session: Box<dyn Transport>,
+    /// The open connection. In a large fleet most nodes have none: see [`KEPT`].
+    pub session: Option<Box<dyn Transport>>,
+    /// The fingerprint of the host key that was accepted.
+    pub host_key: String,
     /// What it answered.
     pub facts: NodeFacts,
 }
 
+/// Connections that are kept for what comes after the look. One costs 80 kB here and a process on the node;
+/// a thousand that wait for somebody to read a plan are no use. Whoever needs one that was closed opens it
+/// anew. Those of control planes and etcd members, and of nodes with something open, are always kept.
+pub const KEPT: usize = 512;
+
 impl Seen {
+    /// The open connection, or a new one.
+    ///
+    /// # Errors
+    /// If a new one cannot be opened.
+    pub fn session(
+        &mut self,
+        inventory: &Inventory,
+        node: &Node,
+        dialer: &dyn Dialer,
+    ) -> Result<&mut dyn Transport, Problem> {
+        let open = match self.session.take() {
+            Some(open) => open,
+            None => connect(inventory, node, dialer)?,
+        };
+        Ok(self.session.insert(open).as_mut())
+    }
+
     /// Whether the node is part of a cluster.
     pub fn is_member(&self) -> bool {
         self.facts.unit_marks.contains_key(MEMBER_MARK)
@@ -136,22 +161,42 @@ pub type Watch = fn(&Inventory, &Node) -> WatchList;
 
 /// Connects to the nodes and reads what a plan needs; one connection and one exec a node.
 pub fn look(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> Fleet {
-    look_at(inventory, nodes, dialer, desired::watch)
+    look_at(inventory, nodes, dialer, desired::watch, KEPT)
 }
 
-/// Connects to the nodes and reads what `watch` names; one connection and one exec a node.
-pub fn look_at(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer, watch: Watch) -> Fleet {
+fn connect(
+    inventory: &Inventory,
+    node: &Node,
+    dialer: &dyn Dialer,
+) -> Result<Box<dyn Transport>, Problem> {
+    dialer.connect(&inventory.ssh.for_node(node)).map_err(|e| {
+        let mut problem = Problem::from_error("the node cannot be reached", &e)
+            .at(node.name.to_string())
+            .left("nothing was changed on it");
+        problem.hint = e.hint();
+        problem
+    })
+}
+
+/// Connects to the nodes and reads what `watch` names; one connection and one exec a node. About `kept`
+/// connections stay open, see [`KEPT`].
+pub fn look_at(
+    inventory: &Inventory,
+    nodes: &[&Node],
+    dialer: &dyn Dialer,
+    watch: Watch,
+    kept: usize,
+) -> Fleet {
+    let open = AtomicUsize::new(0);
     let results = fleet::each(nodes.to_vec(), window(inventory, nodes), |node| {
-        let target = inventory.ssh.for_node(node);
-        let mut session = dialer.connect(&target).map_err(|e| {
-            let mut problem = Problem::from_error("the node cannot be reached", &e)
-                .at(node.name.to_string())
-                .left("nothing was changed on it");
-            problem.hint = e.hint();
-            problem
-        })?;
+        let mut session = connect(inventory, node, dialer)?;
         let facts = read(session.as_mut(), node, &watch(inventory, node))?;
-        Ok(Seen { session, facts })
+        let host_key = session.host_key().to_owned();
+        let always = node.has_role(Role::ControlPlane)
+            || inventory.is_etcd_member(node)
+            || !facts.open_transactions.is_empty();
+        let keep = always || open.fetch_add(1, Ordering::Relaxed) < kept;
+        Ok(Seen { session: keep.then_some(session), host_key, facts })
     });
     let mut fleet = Fleet { seen: BTreeMap::new(), lost: BTreeMap::new(), bare: BTreeSet::new() };
     for (node, result) in nodes.iter().zip(results) {
@@ -216,7 +261,9 @@ impl Fleet {
         let results = fleet::each(open, fleet::WINDOW, |(name, mut seen)| {
             let node = inventory.nodes.iter().find(|n| n.name == name);
             let node = node.expect("only nodes of the inventory are looked at");
-            let result = settle(seen.session.as_mut(), &seen.facts)
+            let session =
+                seen.session.as_mut().expect("it is kept where something is open").as_mut();
+            let result = settle(session, &seen.facts)
                 .map_err(|why| {
                     Problem::new("what an earlier run left open cannot be undone")
                         .at(name.to_string())
@@ -227,7 +274,7 @@ impl Fleet {
                         let line = format!("{name}: transaction {id} was left open by an earlier run; it is {state:?} now");
                         said.lock().expect("no thread panics while holding it").push(line);
                     }
-                    read(seen.session.as_mut(), node, &desired::watch(inventory, node))
+                    read(session, node, &desired::watch(inventory, node))
                 });
             (name, result.map(|facts| Seen { facts, ..seen }))
         });
@@ -252,19 +299,7 @@ impl Fleet {
 
     /// The open connections.
     pub fn into_sessions(self) -> Sessions {
-        self.seen.into_iter().map(|(name, s)| (name, s.session)).collect()
-    }
-
-    /// What all connections have cost.
-    pub fn rounds(&self) -> Rounds {
-        self.seen.values().fold(Rounds::default(), |sum, s| {
-            let r = s.session.rounds();
-            Rounds {
-                execs: sum.execs + r.execs,
-                sent_bytes: sum.sent_bytes + r.sent_bytes,
-                received_bytes: sum.received_bytes + r.received_bytes,
-            }
-        })
+        self.seen.into_iter().filter_map(|(name, s)| Some((name, s.session?))).collect()
     }
 }
 
@@ -319,6 +354,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
     let mut desired = DesiredState { nodes: BTreeMap::new() };
     let mut plans: BTreeMap<NodeName, NodePlan> = BTreeMap::new();
+    let mut texts = SharedTexts::default();
     let mut etcd = EtcdState::Down;
     let mut failed: BTreeMap<NodeName, Problem> = BTreeMap::new();
     for (name, seen) in &fleet.seen {
@@ -361,7 +397,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
             failed.insert(node.name.clone(), join(&node.name, what, broken.critical));
             continue;
         }
-        match node_plan(&wanted, facts, seen.session.host_key()) {
+        match node_plan(&wanted, facts, &seen.host_key) {
             Ok(mut plan) => {
                 let problems = preflight::room(&plan, facts);
                 if !problems.is_empty() {
@@ -372,6 +408,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
                 plan.notes.extend(broken.notes);
                 // Where nothing is to be done nobody asks for the contents again.
                 if !plan.transactions.is_empty() {
+                    texts.share(&mut wanted);
                     desired.nodes.insert(node.name.clone(), wanted);
                 }
                 plans.insert(node.name.clone(), plan);
@@ -590,4 +627,73 @@ pub fn etcd_access(inventory: &Inventory, material: &Material) -> Option<EtcdAcc
         certificate_pem: pair.cert_pem.clone(),
         key_pem: pair.key_pem.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{SshTarget, testing};
+    use crate::transport::{Output, Request, Rounds, Stream, TransportError};
+
+    /// This machine plays every node.
+    struct Here;
+
+    impl Dialer for Here {
+        fn connect(&self, _: &SshTarget) -> Result<Box<dyn Transport>, TransportError> {
+            Ok(Box::new(Here))
+        }
+    }
+
+    impl Transport for Here {
+        fn run(
+            &mut self,
+            request: Request<'_>,
+            _: &mut dyn FnMut(&str),
+        ) -> Result<Output, TransportError> {
+            use std::process::{Command, Stdio};
+            let mut shell = Command::new("sh");
+            shell.args(["-c", request.script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = shell.stderr(Stdio::null()).spawn().unwrap();
+            std::io::copy(request.input, &mut child.stdin.take().unwrap()).unwrap();
+            let out = child.wait_with_output().unwrap();
+            Ok(Output { status: out.status.code().unwrap(), stdout: out.stdout, stderr: vec![] })
+        }
+
+        fn dial(
+            &mut self,
+            _: &str,
+            _: u16,
+            _: std::time::Duration,
+        ) -> Result<Box<dyn Stream + '_>, TransportError> {
+            unreachable!("a look dials nobody")
+        }
+
+        fn host_key(&self) -> &str {
+            "SHA256:here"
+        }
+
+        fn rounds(&self) -> Rounds {
+            Rounds::default()
+        }
+    }
+
+    #[test]
+    fn a_large_fleet_keeps_some_connections_and_those_of_its_servers() {
+        let inventory = testing::two_and_two();
+        let nodes: Vec<&Node> = inventory.nodes.iter().collect();
+        let open = |kept| {
+            let fleet = look_at(&inventory, &nodes, &Here, |_, _| WatchList::default(), kept);
+            assert!(fleet.lost.is_empty() && fleet.seen.len() == 4, "{:?}", fleet.lost);
+            assert!(fleet.seen.values().all(|s| s.host_key == "SHA256:here"));
+            let open = fleet.seen.iter().filter(|(_, s)| s.session.is_some());
+            open.map(|(name, _)| name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(open(usize::MAX), ["cp1", "cp2", "w1", "w2"]);
+        assert_eq!(open(1).len(), 3);
+        assert_eq!(open(0), ["cp1", "cp2"]);
+        // Who needs one that was closed has it.
+        let mut fleet = look_at(&inventory, &nodes, &Here, |_, _| WatchList::default(), 0);
+        let worker = fleet.seen.get_mut(&nodes[3].name).unwrap();
+        assert!(worker.session(&inventory, nodes[3], &Here).is_ok() && worker.session.is_some());
+    }
 }

@@ -86,7 +86,12 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             else {
                 continue;
             };
-            match pipeline::texts(seen.session.as_mut(), name, changes::replaced(node, wanted)) {
+            let of_node = nodes.iter().find(|n| n.name == *name);
+            let of_node = of_node.expect("only chosen nodes are planned for");
+            let old = seen
+                .session(&loaded.inventory, of_node, &dialer)
+                .and_then(|s| pipeline::texts(s, name, changes::replaced(node, wanted)));
+            match old {
                 Ok(old) => {
                     diffs.insert(name, changes::render(node, wanted, &old));
                 }

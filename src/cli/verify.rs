@@ -61,7 +61,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let nodes = pipeline::chosen(inventory, &args.reach)?;
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
     let material = material(&loaded);
-    let fleet = pipeline::look_at(inventory, &nodes, &dialer, verify::watch);
+    let fleet = pipeline::look_at(inventory, &nodes, &dialer, verify::watch, usize::MAX);
     let now = Clock::System.now();
 
     let mut fleet = fleet;
@@ -72,7 +72,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let mut sessions: BTreeMap<NodeName, Box<dyn Transport>> = BTreeMap::new();
     for (name, seen) in fleet.seen {
         facts.insert(name.clone(), seen.facts);
-        sessions.insert(name, seen.session);
+        sessions.extend(seen.session.map(|s| (name, s)));
     }
     let mut seen: BTreeMap<NodeName, Observed> =
         facts.iter().map(|(n, f)| (n.clone(), Observed::from_facts(f))).collect();

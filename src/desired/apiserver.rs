@@ -117,7 +117,7 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
             text(&path, minor, &kubelet::config(context, source.facts))?,
             text(&path, minor, &kubeadm::kube_proxy(context))?,
         ];
-        Ok(Content::Text(documents.join("---\n")))
+        Ok(Content::Text(documents.join("---\n").into()))
     });
 }
 
@@ -187,11 +187,13 @@ fn audit_policy(context: &Context<'_>, sink: &mut Sink<'_>) {
     let access = Access::root(0o600);
     sink.content(&controls, &path, access, FileCheck::None, |_| {
         let fixed = match policy(context) {
-            AuditPolicy::Custom => return custom_policy(context).map(Content::Text),
+            AuditPolicy::Custom => {
+                return custom_policy(context).map(|text| Content::Text(text.into()));
+            }
             AuditPolicy::Stig => "apiserver/audit-stig.yaml",
             AuditPolicy::Profile | AuditPolicy::Balanced => "apiserver/audit-balanced.yaml",
         };
-        Ok(Content::Text(render::fixed(fixed).to_owned()))
+        Ok(Content::Text(render::fixed(fixed).into()))
     });
 }
 

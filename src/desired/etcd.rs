@@ -57,13 +57,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         watches.push(format!("{PROGRAMS}/etcd"));
     }
     let ca = "/etc/etcd/pki/ca.crt";
-    key_file(sink, SERVER, ca, |s| Ok(Content::Text(s.material.ca_cert(Ca::Etcd).to_owned())));
+    key_file(sink, SERVER, ca, |s| Ok(Content::Text(s.material.ca_cert(Ca::Etcd).into())));
     watches.push(ca.to_owned());
     let pairs = [("server", Kind::EtcdServer, SERVER), ("peer", Kind::EtcdPeer, PEER)];
     for (name, kind, controls) in pairs {
         let (crt, key) = (format!("/etc/etcd/pki/{name}.crt"), format!("/etc/etcd/pki/{name}.key"));
         key_file(sink, controls, &crt, |s| {
-            Ok(Content::Text(held(context, s, kind)?.cert_pem.clone()))
+            Ok(Content::Text(held(context, s, kind)?.cert_pem.as_str().into()))
         });
         key_file(sink, controls, &key, |s| {
             Ok(Content::Secret(held(context, s, kind)?.key_pem.clone()))

@@ -78,7 +78,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             text(&path, minor, &cluster)?,
             text(&path, minor, &config(context, source.facts))?,
         ];
-        Ok(Content::Text(documents.join("---\n")))
+        Ok(Content::Text(documents.join("---\n").into()))
     });
     let joins = ["apiserver-bootstrap-token-lifecycle", "kubelet-no-hostname-override"];
     sink.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));

@@ -1,6 +1,6 @@
 //! What a node should hold, as typed data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -227,8 +227,8 @@ impl Access {
 /// What a file holds.
 #[derive(Clone)]
 pub enum Content {
-    /// May be shown in a diff.
-    Text(String),
+    /// May be shown in a diff. Shared: see [`SharedTexts`].
+    Text(Arc<str>),
     /// A program or the like: no secret, but nothing to show either.
     Bytes(Arc<[u8]>),
     /// Never shown: only its size and digest leave this type.
@@ -249,6 +249,28 @@ impl Content {
     /// more, so that the digest tells nothing about them.
     pub fn sha256(&self) -> String {
         hex(&Sha256::digest(self.bytes()))
+    }
+}
+
+/// Texts of files that many nodes have alike, kept once. A thousand workers are a thousand times the same
+/// audit rules.
+#[derive(Default)]
+pub struct SharedTexts(BTreeSet<Arc<str>>);
+
+impl SharedTexts {
+    /// Replaces texts that an earlier node has too by that node's.
+    pub fn share(&mut self, node: &mut NodeDesired) {
+        for item in &mut node.items {
+            let ItemKind::File { content: Content::Text(text), .. } = &mut item.kind else {
+                continue;
+            };
+            match self.0.get(text) {
+                Some(same) => *text = Arc::clone(same),
+                None => {
+                    self.0.insert(Arc::clone(text));
+                }
+            }
+        }
     }
 }
 
@@ -293,4 +315,35 @@ pub enum Start {
     Wait,
     /// Not at all; a gate looks at its health later.
     NoWait,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nodes_have_alike_is_kept_once() {
+        let node = |text: &str| NodeDesired {
+            items: vec![Item {
+                phase: Phase::Host,
+                controls: vec![],
+                kind: ItemKind::File {
+                    path: "/etc/motd".into(),
+                    content: Content::Text(text.into()),
+                    access: Access::root(0o644),
+                    check: FileCheck::None,
+                },
+            }],
+            notes: vec![],
+        };
+        let mut nodes = [node("same"), node("same"), node("other")];
+        let mut texts = SharedTexts::default();
+        nodes.iter_mut().for_each(|n| texts.share(n));
+        let place = |n: &NodeDesired| match &n.items[0].kind {
+            ItemKind::File { content: Content::Text(text), .. } => text.as_ptr(),
+            _ => unreachable!(),
+        };
+        assert_eq!(place(&nodes[0]), place(&nodes[1]));
+        assert_ne!(place(&nodes[0]), place(&nodes[2]));
+    }
 }

@@ -125,7 +125,7 @@ fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
 /// Refuses a node that has another CA: replacing it would cut the node off from its cluster.
 fn ours(context: &Context<'_>, sink: &mut Sink<'_>, path: &str, ca: Ca) {
     let Some(Source { facts, material }) = context.source else { return };
-    let wanted = Content::Text(material.ca_cert(ca).to_owned()).sha256();
+    let wanted = Content::Text(material.ca_cert(ca).into()).sha256();
     if matches!(facts.files.get(path), Some(FileFacts::File { sha256, .. }) if *sha256 != wanted) {
         sink.errors.push(ResolveError::ForeignCa { path: path.to_owned() });
     }
@@ -168,7 +168,7 @@ fn cert<'a>(
     content: impl FnOnce(Source<'a>) -> Result<String, ResolveError>,
 ) {
     sink.content(controls, path, Access::root(0o600), FileCheck::None, |s| {
-        Ok(Content::Text(content(s)?))
+        Ok(Content::Text(content(s)?.into()))
     });
 }
 

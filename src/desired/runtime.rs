@@ -36,7 +36,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
     sink.directory(&[], "/etc/containerd", Access::root(0o755));
     sink.content(CONTROLS, CONFIG, Access::root(0o600), FileCheck::None, |source| {
-        Ok(Content::Text(config(context, source.facts)?))
+        Ok(Content::Text(config(context, source.facts)?.into()))
     });
     for (registry, mirrors) in &context.inventory.runtime.registry_mirrors {
         let path = format!("/etc/containerd/certs.d/{registry}/hosts.toml");
@@ -94,7 +94,7 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
     // It would make this one 0750, for a file that nobody executes.
     let lock = format!("{}/lock", LEASES[2]);
     sink.content(CNI, &lock, Access::root(0o600), FileCheck::None, |_| {
-        Ok(Content::Text(String::new()))
+        Ok(Content::Text("".into()))
     });
     sink.template(CNI, POD_ROUTES, |_| Ok(PodRoutes { routes: routes(context)? }));
     sink.unit(

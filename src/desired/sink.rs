@@ -106,7 +106,7 @@ impl<'a> Sink<'a> {
     ) {
         let content = match self.context.source.map(content) {
             // Only the path is asked for.
-            None => Content::Text(String::new()),
+            None => Content::Text("".into()),
             Some(Ok(content)) => content,
             Some(Err(e)) => return self.errors.push(e),
         };
@@ -135,14 +135,14 @@ impl<'a> Sink<'a> {
         let access = Access::root(mode(I::TEMPLATE));
         let minor = self.context.minor();
         self.content(controls, path, access, check, |source| {
-            Ok(Content::Text(text(path, minor, &input(source)?)?))
+            Ok(Content::Text(text(path, minor, &input(source)?)?.into()))
         });
     }
 
     /// A file that takes no input.
     pub fn fixed(&mut self, controls: &[&'static str], path: &str, template: &'static str) {
         self.content(controls, path, Access::root(mode(template)), FileCheck::None, |_| {
-            Ok(Content::Text(render::fixed(template).to_owned()))
+            Ok(Content::Text(render::fixed(template).into()))
         });
     }
 

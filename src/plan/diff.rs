@@ -636,7 +636,7 @@ mod tests {
             ItemKind::Directory { path: "/a/b".to_owned(), access: Access::root(0o700) };
         let file = ItemKind::File {
             path: "/a/b/f".to_owned(),
-            content: Content::Text(String::new()),
+            content: Content::Text("".into()),
             access: Access::root(0o600),
             check: FileCheck::None,
         };

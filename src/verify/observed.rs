@@ -168,7 +168,7 @@ impl Observed {
                 let size = content.bytes().len() as u64;
                 self.files.insert(path.clone(), file(access, size, content.sha256()));
                 let text = match content {
-                    Content::Text(text) => Some(text.clone()),
+                    Content::Text(text) => Some(text.to_string()),
                     Content::Bytes(_) => None,
                     Content::Secret(bytes) => {
                         std::str::from_utf8(bytes.expose()).ok().map(without_secrets)

@@ -139,7 +139,7 @@ fn whole(desired: &NodeDesired) -> Whole {
         let mut line = format!("{} {}", item.phase.name(), headline(item));
         if let ItemKind::File { path, content, .. } = &item.kind {
             let (kind, text) = match content {
-                Content::Text(text) => ("text", text.clone()),
+                Content::Text(text) => ("text", text.to_string()),
                 Content::Secret(s) => ("secret", String::from_utf8(s.expose().clone()).unwrap()),
                 Content::Bytes(b) => {
                     ("bytes", format!("{} bytes: {}\n", b.len(), content.sha256()))
