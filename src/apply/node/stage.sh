@@ -38,11 +38,19 @@ mkdir "$T.new" || fail "cannot write below $base"
 tar -xpf - -C "$T.new" || fail "the files did not arrive whole (disk full?)"
 cd "$T.new" || fail "cannot enter the staging directory"
 # Nothing but what the manifest lists, and all of that.
-listed=$(wc -l <MANIFEST) || fail "the manifest is missing"
-found=$(find . -type f ! -name MANIFEST | wc -l)
-[ "$listed" -eq "$found" ] && [ -z "$(find . ! -type f ! -type d)" ] ||
-    fail "the files are not those of the manifest"
-sha256sum -c MANIFEST >/dev/null 2>&1 || fail "a file differs from the manifest"
+[ -f MANIFEST ] || fail "the manifest is missing"
+right=$(sha256sum -c MANIFEST 2>/dev/null) || fail "a file differs from the manifest"
+found=$(find . ! -type d ! -name MANIFEST) || fail "the staging directory cannot be read"
+# Names have no spaces.
+set -f
+set -- $right
+listed=$(($# / 2))
+set -- $found
+set +f
+[ "$listed" -eq $# ] || fail "the files are not those of the manifest"
+for f in "$@"; do
+    [ -f "$f" ] && [ ! -L "$f" ] || fail "$f is no regular file"
+done
 cd / && mv -T "$T.new" "$T" || fail "cannot name the staging directory"
 
 # The images of the last runs are kept for rollback; older ones go.

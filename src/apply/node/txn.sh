@@ -25,7 +25,9 @@ LC_ALL=C
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 export LC_ALL PATH
 
-T=$(cd "$(dirname "$0")" && pwd) || exit 1
+# Hundreds of nodes may share their machines: what the shell can do needs no fork.
+case $0 in */*) T=${0%/*} ;; *) T=. ;; esac
+T=$(cd "$T" && pwd) || exit 1
 id=${T##*/}
 base=${T%/txn/*}
 nl='
@@ -39,7 +41,7 @@ set_state() {
     printf '%s\n' "$1" >"$T/state.new" && mv -f "$T/state.new" "$T/state"
 }
 
-# Sets `state`. Hundreds of nodes may share their machines: what the shell can do needs no fork.
+# Sets `state`.
 get_state() {
     state=staged
     [ ! -r "$T/state" ] || IFS= read -r state <"$T/state" || state=
@@ -47,12 +49,15 @@ get_state() {
 
 have_systemd() { [ -d /run/systemd/system ]; }
 
+locked=
 lock() {
+    [ -z "$locked" ] || return 0
     exec 9>>"$base/lock" || exit 1
     flock -n 9 || {
         say "busy another run holds $base/lock"
         exit 75
     }
+    locked=yes
 }
 
 # Ends if another transaction waits for its confirmation: its images are of what is there now, and its mark
@@ -181,6 +186,12 @@ take_images() {
     sync -f "$T/." 2>/dev/null || sync
 }
 
+# Sets `count`: how many transactions were prepared on this node.
+last_prepared() {
+    count=0
+    [ ! -r "$base/sequence" ] || IFS= read -r count <"$base/sequence" || count=0
+}
+
 prepare() {
     lock
     get_state
@@ -204,12 +215,10 @@ prepare() {
         say "refused no image of the present state could be taken"
         exit 4
     }
-    count=0
-    [ ! -r "$base/sequence" ] || IFS= read -r count <"$base/sequence"
+    last_prepared
     count=$((count + 1))
     echo "$count" >"$base/sequence.new" && mv -f "$base/sequence.new" "$base/sequence" || exit 1
     echo "$count" >"$T/sequence" || exit 1
-    printf '%s\n' "$id" >"$base/prepared.new" && mv -f "$base/prepared.new" "$base/prepared" || exit 1
     set_state prepared
     say prepared
 }
@@ -520,9 +529,8 @@ switch() {
         exit 1
     }
     # Images that were taken before another change would bring back what that one replaced.
-    prepared=
-    [ ! -r "$base/prepared" ] || IFS= read -r prepared <"$base/prepared"
-    [ "$prepared" = "$id" ] || {
+    last_prepared
+    [ "$count" = "$(cat "$T/sequence" 2>/dev/null)" ] || {
         say "refused another run prepared a change since"
         exit 4
     }
@@ -552,12 +560,14 @@ switch() {
         fi
     done <"$T/steps"
     deciding 300 && [ ! -e "$T/decision" ] || overtaken
-    set_state switched
-    exec 8>&-
     if [ -e "$T/armed" ]; then
+        set_state switched
+        exec 8>&-
         say "state switched"
+    elif decide confirm; then
+        commit
     else
-        confirm
+        overtaken
     fi
 }
 
@@ -589,11 +599,8 @@ deciding() { # seconds
 keep_first() {
     touched=$base/touched
     [ -e "$touched" ] || : >"$touched"
-    cut -d'|' -f2 "$T/before" | grep -vxF -f "$touched" >"$T/first" || {
-        rm -f "$T/first"
-        return 0
-    }
-    cat "$T/first" >>"$touched"
+    new=$(cut -d'|' -f2 "$T/before" | grep -vxF -f "$touched") || return 0
+    printf '%s\n' "$new" >"$T/first" && printf '%s\n' "$new" >>"$touched"
 }
 
 # What went back is as it was: whoever touches it next is the first again.
