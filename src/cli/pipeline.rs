@@ -240,7 +240,7 @@ pub fn texts(
     if paths.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let watch = WatchList { files: paths.clone(), texts: paths, ..WatchList::default() };
+    let watch = WatchList { files: paths.clone(), shown: paths, ..WatchList::default() };
     collect(session, node, &watch).map(|facts| facts.texts).map_err(|e| {
         Problem::from_error("the present texts of its files cannot be read", &e)
             .at(node.to_string())

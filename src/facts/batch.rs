@@ -113,6 +113,7 @@ pub(super) fn request_lines(watch: &WatchList) -> String {
         ('M', &watch.modules),
         ('P', &watch.packages),
         ('R', &watch.texts),
+        ('D', &watch.shown),
         ('T', &watch.trees),
     ];
     for (letter, items) in sections {

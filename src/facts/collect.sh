@@ -1,6 +1,7 @@
 # Reads facts; changes nothing. The watch list comes on standard input, one item a line:
 # `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`, and, only where
-# they are asked for, `B path` (one of the files, a large one), `I digest` (an image archive), `R path` (the text of a file), `T directory` (everything below it), `X extra`.
+# they are asked for, `B path` (one of the files, a large one), `I digest` (an image archive), `R path` (the
+# text of a file), `D path` (a text that people will see), `T directory` (everything below it), `X extra`.
 # Answers in sections `@name`; the last line is `@end`.
 set -u
 set -f
@@ -9,7 +10,7 @@ export PATH
 base=/var/lib/kubastion
 nl='
 '
-files= units= sysctls= modules= packages= commands= processes= texts= trees= extras= programs= images=
+files= units= sysctls= modules= packages= commands= processes= texts= shown= trees= extras= programs= images=
 # `read` takes one byte a call; `cat` takes all of the list at once.
 list=$(cat)
 IFS=$nl
@@ -26,6 +27,7 @@ for line in $list; do
     'C '*) commands="$commands $item" ;;
     'N '*) processes="$processes $item" ;;
     'R '*) texts=$texts$item$nl ;;
+    'D '*) shown=$shown$item$nl ;;
     'T '*) trees=$trees$item$nl ;;
     'X '*) extras="$extras $item" ;;
     esac
@@ -252,12 +254,95 @@ if [ -n "$trees" ]; then
         echo "status $?"
     } | head -n 20000 | sed 's/^/=/'
 fi
-# Each line starts with its path. What looks like a key or a token does not leave the node.
+# What others may not read was not meant for a diff either, unless kubastion wrote it.
+for f in $shown; do
+    [ -f "$f" ] && [ ! -L "$f" ] || continue
+    case $(stat -c %a "$f"):$f in
+    *[4-7]:* | *kubastion*) ;;
+    *) head -n 2 "$f" | grep -q 'Made by kubastion' || continue ;;
+    esac
+    texts=$texts$f$nl
+done
+# Each line starts with its path. What looks like a key or a token does not leave the node: the value
+# of a setting whose name ends like a secret's (`name: value`, `name = value`, `name value`), what
+# stands further in below it without a name of its own, private keys, and what logs in to a URL. Lines
+# stay lines and settings stay settings, so that the rest can be judged. In a comment of some length,
+# what follows a name after a blank is prose, but for forms that are no language.
 echo @texts
 # shellcheck disable=SC2086
-[ -z "$texts" ] || grep -H -s -m 5000 '' $texts | sed \
-    -e 's/\(secret"\{0,1\}:\).*/\1 "(redacted)"/' -e 's/\(key-data"\{0,1\}:\).*/\1 "(redacted)"/' \
-    -e 's/\(token"\{0,1\}:\).*/\1 "(redacted)"/' -e 's/\(password"\{0,1\}:\).*/\1 "(redacted)"/'
+[ -z "$texts" ] || grep -H -s -m 5000 '' $texts | LC_ALL=C awk '
+BEGIN {
+    word = "(pass|passwd|password|passphrase|passcode|pwd|psk|secret|token|auth|authorization|credential"
+    word = word "|dockerconfigjson|key-data|(api|access|secret|private|shared|signing|encryption|certificate)[-_]?key)s?"
+    edge = "(^|[^a-z0-9_./-])"
+    named = edge "[a-z0-9_./-]*" word "[\"\047]?[ \t]*[:=][ \t]*"
+    spaced = edge "([a-z0-9_-]*(auth_?pass|password|passwd|passphrase|secret|token|credential|authorization"
+    spaced = spaced "|(api|private)[-_]?key)|stats[ \t]+auth)[\"\047]?[ \t]+"
+    plain = "^(true|false|yes|no|on|off|null|none|~|\"\"|\047\047)?[ \t]*(([,;}#]|\\]|\\\\).*)?$"
+    surely = edge "(stats[ \t]+auth|[a-z0-9_-]*[_-](pass|password)|user[ \t]+[^ \t]+[ \t]+password)[ \t]+"
+    begin = "-----BEGIN [A-Z0-9 ]*PRIVATE KEY"
+    end = "-----END [A-Z0-9 ]*PRIVATE KEY"
+    own_name = "^[ \t]*((- +)?[\"\047]?[A-Za-z0-9_./~-]+[\"\047]?[ \t]*[:=]|[{}#]|\\[|\\])"
+}
+{
+    at = index($0, ":")
+    text = substr($0, at + 1)
+    if (substr($0, 1, at) != file) { file = substr($0, 1, at); inside = 0; quote = ""; deep = -1 }
+    match(text, /^[ \t]*/)
+    indent = RLENGTH
+    hide = inside || quote != ""
+    if (quote != "") { if (index(text, quote)) quote = "" }
+    else if (inside) { if (text ~ end) inside = 0 }
+    else if (match(text, begin)) {
+        inside = text !~ end
+        text = substr(text, 1, RSTART - 1) "# (redacted)"
+    } else if (indent < length(text)) {
+        if (deep >= 0 && indent > deep && text !~ own_name) hide = 1
+        else { deep = -1; text = without(text) }
+    }
+    print file (hide ? substr(text, 1, indent) "# (redacted)" : text)
+}
+# A line without its secrets.
+function without(s, out, name, n, form) {
+    gsub(/:\/\/[^\/ \t"\047]*@/, "://(redacted)@", s)
+    while (match(tolower(s), named)) {
+        name = tolower(substr(s, RSTART, RLENGTH))
+        out = out substr(s, 1, RSTART + RLENGTH - 1)
+        s = substr(s, RSTART + RLENGTH)
+        # It keeps etcd clusters apart and opens nothing.
+        if (name ~ /initial[-_]cluster[-_]token/) continue
+        n = value(s, name)
+        if (n > 0) out = out "\"(redacted)\""
+        s = substr(s, n + 1)
+    }
+    s = out s
+    form = s ~ /^[ \t]*[#;!]/ && split(s, part) > 5 ? surely : spaced
+    out = ""
+    while (match(tolower(s), form)) {
+        out = out substr(s, 1, RSTART + RLENGTH - 1)
+        s = substr(s, RSTART + RLENGTH)
+        if (s ~ /^([:=|&{}]|\[|\])/ || tolower(s) ~ plain) continue
+        deep = indent
+        return out "(redacted)"
+    }
+    return out s
+}
+# The length of the value at the start of a text; without an end that is sure, the whole of it.
+function value(s, name, q) {
+    if (s != "" && tolower(s) ~ plain) return 0
+    deep = indent
+    q = substr(s, 1, 3)
+    if (q == "\"\"\"" || q == "\047\047\047") {
+        if (!index(substr(s, 4), q)) quote = q
+        return length(s)
+    }
+    if (match(s, /^"([^"\\]|\\.)*"/) || match(s, /^(\047[^\047]*\047)+/)) return RLENGTH
+    if (s ~ /^[{]/ || s ~ /^\[[ \t]*(#.*)?$/ || s ~ /^[|>][-+0-9]*[ \t]*(#.*)?$/) return 0
+    if (match(s, /^\[.*\]/)) return RLENGTH
+    if (q ~ /^["\047]/) quote = substr(s, 1, 1)
+    if (name ~ /--[a-z]/ && match(s, /^[^ \t]+/)) return RLENGTH
+    return length(s)
+}'
 IFS=' '
 
 echo @stat

@@ -24,7 +24,7 @@ pub(super) fn texts(
     }
     watch
         .texts
-        .iter()
+        .union(&watch.shown)
         .filter_map(|path| {
             let Some(FileFacts::File { size, .. }) = files.get(path) else { return None };
             let text = match found.remove(path.as_str()) {

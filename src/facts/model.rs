@@ -26,9 +26,12 @@ pub struct WatchList {
     pub packages: BTreeSet<String>,
     /// Local users.
     pub users: BTreeSet<String>,
-    /// Absolute paths of files whose text is read, each of them also in `files`. Values of keys
-    /// named like secrets are taken out on the node. Ask for no file that holds other secrets.
+    /// Absolute paths of files whose text is read, each of them also in `files`. What looks like a
+    /// secret is taken out on the node; ask for no file that is one.
     pub texts: BTreeSet<String>,
+    /// The same for people to see, and not for checks: what others may not read, and kubastion did not
+    /// write, stays on the node.
+    pub shown: BTreeSet<String>,
     /// Absolute paths of directories of which everything below is listed, without following links
     /// or entering other file systems.
     pub trees: BTreeSet<String>,
@@ -59,6 +62,7 @@ impl WatchList {
         self.packages.extend(other.packages);
         self.users.extend(other.users);
         self.texts.extend(other.texts);
+        self.shown.extend(other.shown);
         self.trees.extend(other.trees);
         self.extras.extend(other.extras);
     }

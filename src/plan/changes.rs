@@ -57,7 +57,10 @@ pub fn render(
                         match old.get(&path) {
                             Some(Some(text)) => text.as_str(),
                             _ => {
-                                let _ = writeln!(out, "--- {path}: what is there is no text");
+                                let _ = writeln!(
+                                    out,
+                                    "--- {path}: what is there is not shown: no text, or closed to others and not kubastion's"
+                                );
                                 ""
                             }
                         }

@@ -305,7 +305,8 @@ fn unit_process(text: &str) -> Option<ProcessFacts> {
     Some(ProcessFacts { pid: 0, user, argv })
 }
 
-/// As `collect.sh` does on a node: values of keys named like secrets never get into a report.
+/// As `collect.sh` does on a node, for what is rendered here: values of keys named like secrets never
+/// get into a report.
 fn without_secrets(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
