@@ -175,6 +175,47 @@ if have ip; then ip -o addr show 2>/dev/null; fi
 
 echo @sshd
 if have sshd; then sshd -T 2>/dev/null && echo ok; fi
+# It leaves out what a `Match` line says of some connections only. `Match all` is for all of them.
+echo @matches
+if have sshd; then
+    searched= more=/etc/ssh/sshd_config whole=ok
+    IFS=$nl
+    while [ -n "$more" ]; do
+        searched=$searched$nl$more$nl
+        # shellcheck disable=SC2086
+        said=$(awk '
+FNR == 1 { some = 0 }
+{
+    gsub(/["\r]/, "")
+    sub(/^[ \t]+/, "")
+    key = tolower($0)
+    sub(/[ \t=].*/, "", key)
+    if (key == "" || key ~ /^#/) next
+    value = substr($0, length(key) + 1)
+    sub(/^[ \t=]+/, "", value)
+    sub(/([ \t]+#.*|[ \t]+)$/, "", value)
+    if (key == "match") some = tolower(value) != "all"
+    else if (some) print "=" FILENAME "\t" key "\t" value
+    else if (key == "include") { gsub(/[ \t]+/, "\n", value); print value }
+}' $more 2>/dev/null) || whole=
+        more=
+        for line in $said; do
+            case $line in
+            =*) echo "${line#=}" && continue ;;
+            /*) ;;
+            *) line=/etc/ssh/$line ;;
+            esac
+            set +f
+            for f in $line; do
+                case $searched$nl$more$nl in *"$nl$f$nl"*) continue ;; esac
+                [ ! -f "$f" ] || more=$more${more:+$nl}$f
+            done
+            set -f
+        done
+    done
+    echo $whole
+    IFS=' '
+fi
 
 echo @nft
 if have nft && tables=$(nft list tables 2>/dev/null); then

@@ -133,6 +133,10 @@ pub struct NodeFacts {
     pub addresses: Vec<InterfaceAddress>,
     /// Effective sshd settings (`sshd -T`): lower-case key to values in order.
     pub sshd: BTreeMap<String, Vec<String>>,
+    /// What sshd's files set below `Match` lines, which is not among the effective settings; `None` if
+    /// the node could not tell.
+    #[serde(default)]
+    pub sshd_matches: Option<Vec<SshdMatch>>,
     /// Our nftables table, and a digest of all others.
     pub nft: NftFacts,
     /// Digest of the configuration each managed unit was last (re)started with.
@@ -334,6 +338,17 @@ pub struct Listener {
     pub address: String,
     /// Local port.
     pub port: u16,
+}
+
+/// A setting of sshd for some connections only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshdMatch {
+    /// The file that it is in.
+    pub file: String,
+    /// Keyword, in lower case.
+    pub key: String,
+    /// Value.
+    pub value: String,
 }
 
 /// An address of an interface.

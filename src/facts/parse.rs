@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::extras;
 use super::model::{
     Disk, Extra, FileFacts, InterfaceAddress, Listener, NftFacts, NftRecord, NodeFacts,
-    OpenTransaction, Os, ProcessFacts, UnitFacts, UserFacts, WatchList,
+    OpenTransaction, Os, ProcessFacts, SshdMatch, UnitFacts, UserFacts, WatchList,
 };
 use crate::inventory::NodeName;
 
@@ -42,7 +42,7 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
-const SECTIONS: [&str; 25] = [
+const SECTIONS: [&str; 26] = [
     "os",
     "node",
     "disks",
@@ -58,6 +58,7 @@ const SECTIONS: [&str; 25] = [
     "listeners",
     "addresses",
     "sshd",
+    "matches",
     "nft",
     "marks",
     "transactions",
@@ -151,6 +152,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         listeners: listeners(lines("listeners"))?,
         addresses: addresses(lines("addresses")),
         sshd: sshd(lines("sshd")),
+        sshd_matches: sshd_matches(lines("matches")),
         nft: nft(lines("nft")),
         unit_marks: pairs(lines("marks")),
         processes: processes(lines("processes")),
@@ -365,6 +367,16 @@ fn sshd(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     settings
 }
 
+/// `FILE KEY VALUE` with tabs between them. Nothing, if not all files could be read.
+fn sshd_matches(lines: &[&str]) -> Option<Vec<SshdMatch>> {
+    let (last, lines) = lines.split_last()?;
+    let setting = |line: &&str| {
+        let mut parts = line.splitn(3, '\t').map(str::to_owned);
+        Some(SshdMatch { file: parts.next()?, key: parts.next()?, value: parts.next()? })
+    };
+    if *last == "ok" { lines.iter().map(setting).collect() } else { None }
+}
+
 fn nft(lines: &[&str]) -> NftFacts {
     let mut facts = NftFacts::default();
     for line in lines {
@@ -575,6 +587,21 @@ mod tests {
         let found: Vec<String> =
             addresses(&lines).iter().map(|a| format!("{} {}", a.interface, a.network)).collect();
         assert_eq!(found, ["eth0 192.0.2.11/24", "veth1 fd00::1/64"]);
+    }
+
+    #[test]
+    fn settings_below_match_lines_are_known_or_nothing_is() {
+        let line = "/etc/ssh/sshd_config\tpasswordauthentication\tyes";
+        let found = sshd_matches(&[line, "ok"]).unwrap();
+        assert_eq!(found[0].file, "/etc/ssh/sshd_config");
+        assert_eq!(
+            (found[0].key.as_str(), found[0].value.as_str()),
+            ("passwordauthentication", "yes")
+        );
+        assert_eq!(sshd_matches(&["ok"]), Some(Vec::new()));
+        for cut in [&[][..], &[line], &["nonsense", "ok"]] {
+            assert_eq!(sshd_matches(cut), None);
+        }
     }
 
     #[test]

@@ -325,8 +325,46 @@ fn sshd(key: &str, rule: &Rule, on: &Subject<'_>) -> Verdict {
         None if on.seen.origin == Origin::Rendered => on.seen.blind(key),
         values => {
             let value = values.map(|v| v.join(" ").to_ascii_lowercase());
-            rule::judge(rule, value.as_deref())
+            let verdict = rule::judge(rule, value.as_deref());
+            let holds = matches!(verdict, Verdict::Pass { .. });
+            if holds && on.seen.origin == Origin::Node {
+                return sshd_for_some(key, rule, on).unwrap_or(verdict);
+            }
+            verdict
         }
+    }
+}
+
+/// The verdict where sshd's files say something else for some connections. Whether there will be such
+/// connections is not asked: a `Match` line can be about anything that a client brings along.
+fn sshd_for_some(key: &str, rule: &Rule, on: &Subject<'_>) -> Option<Verdict> {
+    let Some(settings) = &on.seen.sshd_matches else {
+        return Some(Verdict::unknown("sshd's files could not be searched for `Match` lines"));
+    };
+    let weaker = settings.iter().filter(|s| sshd_keyword(&s.key) == key).find_map(|s| {
+        let verdict = rule::judge(rule, Some(&s.value.to_ascii_lowercase()));
+        let Verdict::Fail { expected, actual } = verdict else { return None };
+        let file = rule::shown(Some(&s.file));
+        Some(Verdict::fail(
+            expected,
+            format!("{actual} for some connections, by a `Match` line in {file}"),
+        ))
+    });
+    let included = || {
+        let include = settings.iter().find(|s| s.key == "include")?;
+        let file = rule::shown(Some(&include.file));
+        Some(Verdict::unknown(format!(
+            "a `Match` line in {file} includes files that were not read"
+        )))
+    };
+    weaker.or_else(included)
+}
+
+/// A keyword under the name that `sshd -T` has for it.
+fn sshd_keyword(key: &str) -> &str {
+    match key {
+        "challengeresponseauthentication" | "skeyauthentication" => "kbdinteractiveauthentication",
+        key => key,
     }
 }
 

@@ -8,8 +8,8 @@ use crate::controls::Daemon;
 use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
 use crate::facts::cluster::{self, ClusterFacts, Kind};
 use crate::facts::{
-    FileFacts, Listener, LsmFacts, NftFacts, NodeFacts, ProcessFacts, TimeFacts, TreeFacts,
-    UnitFacts,
+    FileFacts, Listener, LsmFacts, NftFacts, NodeFacts, ProcessFacts, SshdMatch, TimeFacts,
+    TreeFacts, UnitFacts,
 };
 
 use crate::inventory::NodeName;
@@ -51,6 +51,8 @@ pub struct Observed {
     pub versions: BTreeMap<String, String>,
     /// Effective settings of sshd.
     pub sshd: Option<BTreeMap<String, Vec<String>>>,
+    /// What its files set for some connections only.
+    pub sshd_matches: Option<Vec<SshdMatch>>,
     /// Listening sockets.
     pub listeners: Option<Vec<Listener>>,
     /// Processes of daemons, by process name.
@@ -96,6 +98,7 @@ impl Observed {
             packages: facts.packages.clone(),
             versions: facts.versions.clone(),
             sshd: (!facts.sshd.is_empty()).then(|| facts.sshd.clone()),
+            sshd_matches: facts.sshd_matches.clone(),
             listeners: facts.listeners.clone(),
             processes: Some(facts.processes.clone()),
             swaps: Some(facts.swaps.clone()),
@@ -130,6 +133,7 @@ impl Observed {
             packages: facts.packages.clone(),
             versions: facts.versions.clone(),
             sshd: None,
+            sshd_matches: None,
             listeners: None,
             processes: None,
             swaps: None,

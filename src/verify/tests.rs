@@ -16,7 +16,7 @@ use crate::controls::{CATALOGUE, Check, Config, Daemon, Probe};
 use crate::desired;
 use crate::facts::{
     EntryKind, FileFacts, Listener, LsmFacts, NftFacts, NftRecord, NodeFacts, ProcessFacts,
-    TimeFacts, TreeEntry, TreeFacts,
+    SshdMatch, TimeFacts, TreeEntry, TreeFacts,
 };
 use crate::inventory::{Inventory, LoadContext, load_bytes};
 use crate::pki;
@@ -224,6 +224,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
     ]);
     let sshd = seen.sshd.as_mut().unwrap();
     sshd.insert("port".into(), vec!["22".into()]);
+    seen.sshd_matches = Some(Vec::new());
     seen.lsm = Some(LsmFacts {
         active: vec!["apparmor".into()],
         apparmor: Some(true),
@@ -315,6 +316,13 @@ fn flag(seen: &mut Observed, daemon: Daemon, name: &str, value: Option<&str>) {
     let argv = argv(seen, daemon);
     argv.retain(|a| !a.starts_with(&prefix));
     argv.extend(value.map(|v| format!("{prefix}{v}")));
+}
+
+/// A setting below a `Match` line of sshd.
+fn for_some(seen: &mut Observed, key: &str, value: &str) {
+    let file = "/etc/ssh/sshd_config.d/50-some.conf".to_owned();
+    let setting = SshdMatch { file, key: key.into(), value: value.into() };
+    seen.sshd_matches.as_mut().unwrap().push(setting);
 }
 
 fn setting(seen: &mut Observed, key: &str, value: &str) {
@@ -410,6 +418,9 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.swaps = Some(vec!["/swap".into()]), &["host-sysctls"]),
     (|s| { s.sshd.as_mut().unwrap().insert("passwordauthentication".into(), vec!["yes".into()]); }, &["host-ssh-hardening"]),
     (|s| { s.sshd.as_mut().unwrap().insert("permitrootlogin".into(), vec!["yes".into()]); }, &["host-ssh-hardening"]),
+    (|s| for_some(s, "passwordauthentication", "yes"), &["host-ssh-hardening"]),
+    (|s| for_some(s, "challengeresponseauthentication", "yes"), &["host-ssh-hardening"]),
+    (|s| for_some(s, "permitrootlogin", "yes"), &["host-ssh-hardening"]),
     (|s| s.nft.as_mut().unwrap().own_listing_sha256 = None, &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().own_listing_sha256 = Some("changed".into()), &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().recorded.as_mut().unwrap().file_sha256 = "old".into(), &["host-firewall-control-plane"]),
@@ -551,6 +562,8 @@ fn every_check_of_a_node_can_fail() {
 const BLIND: &[(Break, &[&str])] = &[
     (|s| s.listeners = None, &["kubelet-read-only-port", "kcm-bind-localhost", "etcd-listen-local"]),
     (|s| s.sshd = None, &["host-ssh-hardening"]),
+    (|s| s.sshd_matches = None, &["host-ssh-hardening"]),
+    (|s| for_some(s, "include", "/etc/ssh/more.conf"), &["host-ssh-hardening"]),
     (|s| s.processes = None, &["apiserver-profiling-off", "etcd-client-cert-auth", "etcd-run-as-user", "kubelet-anonymous-auth"]),
     (|s| s.processes.as_mut().unwrap().clear(), &["apiserver-profiling-off", "etcd-client-cert-auth", "etcd-run-as-user"]),
     (|s| s.nft.as_mut().unwrap().usable = false, &["host-firewall-control-plane"]),
@@ -583,6 +596,24 @@ fn what_could_not_be_looked_at_is_unknown_and_never_a_pass() {
             );
         }
     }
+}
+
+#[test]
+fn what_sshd_sets_for_some_connections_and_is_no_weaker_breaks_nothing() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    for (key, value) in
+        [("chrootdirectory", "/srv"), ("passwordauthentication", "NO"), ("maxauthtries", "2")]
+    {
+        for_some(&mut seen, key, value);
+    }
+    let findings = judged(inventory, "a", &seen, &attempts());
+    assert!(ids(&findings, Outcome::Pass).contains("host-ssh-hardening"), "{findings:#?}");
+    for_some(&mut seen, "passwordauthentication", "yes");
+    let findings = judged(inventory, "a", &seen, &attempts());
+    let finding = findings.iter().find(|f| f.control == "host-ssh-hardening").unwrap();
+    let said = format!("{:?}", finding.verdict);
+    assert!(said.contains("/etc/ssh/sshd_config.d/50-some.conf"), "{said}");
 }
 
 #[test]
