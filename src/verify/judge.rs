@@ -236,26 +236,22 @@ fn tree(rule: &TreeRule, on: &Subject<'_>) -> Verdict {
     let (mut judged, mut files) = (0, 0);
     let mut wrong = Vec::new();
     for (path, e) in &tree.entries {
+        let shown = || rule::shown(Some(path)).trim_matches('`').to_owned();
+        let (is_link, is_dir) = (e.kind == EntryKind::Symlink, e.kind == EntryKind::Directory);
         let of_interest = rule.suffix.is_empty() || path.ends_with(rule.suffix);
-        if !of_interest || (e.kind != EntryKind::File && !rule.suffix.is_empty()) {
+        // Nothing below a link was listed.
+        if is_link && (of_interest || path == rule.dir) {
+            wrong.push(format!("{} is a symbolic link, which is not followed", shown()));
+            continue;
+        }
+        if !of_interest || (is_dir && !rule.suffix.is_empty()) {
             continue;
         }
         judged += 1;
-        files += usize::from(e.kind != EntryKind::Directory);
-        let max = match e.kind {
-            EntryKind::File | EntryKind::Other => rule.file_mode,
-            EntryKind::Directory => rule.dir_mode,
-            // The mode of a link means nothing on Linux.
-            EntryKind::Symlink => 0o7777,
-        };
+        files += usize::from(!is_dir);
+        let max = if is_dir { rule.dir_mode } else { rule.file_mode };
         if e.mode & !max != 0 || e.owner != rule.owner || e.group != rule.owner {
-            wrong.push(format!(
-                "{} {}:{} {:04o}",
-                rule::shown(Some(path)).trim_matches('`'),
-                e.owner,
-                e.group,
-                e.mode
-            ));
+            wrong.push(format!("{} {}:{} {:04o}", shown(), e.owner, e.group, e.mode));
         }
     }
     if let Some(first) = wrong.first() {

@@ -348,6 +348,24 @@ fn owner(seen: &mut Observed, path: &str, mode: u32, owner: &str) {
     seen.trees = Some(trees(&seen.files));
 }
 
+/// Puts a link in the place of what is there, and of all below it.
+fn link(seen: &mut Observed, path: &str) {
+    let entry = TreeEntry {
+        kind: EntryKind::Symlink,
+        mode: 0o777,
+        owner: "root".into(),
+        group: "root".into(),
+    };
+    for (dir, tree) in seen.trees.as_mut().unwrap() {
+        if path == dir {
+            tree.entries.clear();
+        }
+        if path.strip_prefix(dir.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/')) {
+            tree.entries.insert(path.to_owned(), entry.clone());
+        }
+    }
+}
+
 fn text(seen: &mut Observed, path: &str, from: &str, to: &str) {
     let text = seen.texts.get_mut(path).unwrap().as_mut().unwrap();
     assert!(text.contains(from), "{path} has no {from}");
@@ -414,6 +432,10 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| argv(s, Daemon::Kubelet).push("--hostname-override=x".into()), &["kubelet-no-hostname-override"]),
     (|s| s.listeners.as_mut().unwrap().push(Listener { protocol: "tcp".into(), address: "::".into(), port: 10255 }), &["kubelet-read-only-port"]),
     (|s| s.listeners.as_mut().unwrap().push(Listener { protocol: "tcp".into(), address: "192.0.2.11".into(), port: 10257 }), &["kcm-bind-localhost"]),
+    // What a link leads to was not looked at.
+    (|s| link(s, "/etc/kubernetes/pki"), &["files-pki-cert-mode", "files-pki-key-mode", "files-pki-ownership"]),
+    (|s| link(s, "/etc/kubernetes/pki/ca.key"), &["files-pki-key-mode", "files-pki-ownership"]),
+    (|s| link(s, "/etc/cni/net.d"), &["files-cni", "network-cni-with-policies"]),
     (|s| { s.sysctls.insert("kernel.panic".into(), "0".into()); }, &["host-sysctls"]),
     (|s| s.swaps = Some(vec!["/swap".into()]), &["host-sysctls"]),
     (|s| { s.sshd.as_mut().unwrap().insert("passwordauthentication".into(), vec!["yes".into()]); }, &["host-ssh-hardening"]),
@@ -555,6 +577,24 @@ fn every_check_of_a_node_can_fail() {
         }
     }
     assert!(wrong.is_empty(), "nothing makes these fail:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_links_lead_to_passes_in_no_tree() {
+    let (inventory, good) = hardened();
+    let node = &inventory.nodes[0];
+    for control in CATALOGUE.iter().filter(|c| c.scope.holds(inventory, node)) {
+        for check in control.checks {
+            let Check::Tree(rule) = check else { continue };
+            for path in [rule.dir.to_owned(), format!("{}/zz{}", rule.dir, rule.suffix)] {
+                let mut seen = good.clone();
+                seen.trees.as_mut().unwrap().entry(rule.dir.into()).or_default().complete = true;
+                link(&mut seen, &path);
+                let failed = ids(&judged(inventory, "a", &seen, &attempts()), Outcome::Fail);
+                assert!(failed.contains(control.id), "{}: {path} {failed:?}", control.id);
+            }
+        }
+    }
 }
 
 /// What could not be looked at, and some controls that are unknown then.
