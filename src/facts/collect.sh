@@ -44,7 +44,14 @@ IFS= read -r v </proc/1/comm && echo "init=$v"
 [ ! -r /run/systemd/container ] || { IFS= read -r v </run/systemd/container; echo "container=$v"; }
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo cgroup=2; else echo cgroup=1; fi
 if have auditctl; then
-    if auditctl -s >/dev/null 2>&1; then echo audit=yes; else echo audit=no; fi
+    # `enabled 1` among other lines.
+    if v=$(auditctl -s 2>/dev/null); then
+        v=${v#*enabled[ =]}
+        echo audit=yes
+        echo "audit_enabled=${v%%[!0-9]*}"
+    else
+        echo audit=no
+    fi
 else
     echo audit=unknown
 fi

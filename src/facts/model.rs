@@ -93,6 +93,10 @@ pub struct NodeFacts {
     pub cgroup_version: u8,
     /// Whether the kernel's audit subsystem can be used from this node.
     pub audit_usable: bool,
+    /// Whether it is switched on, as `auditctl -s` says: 0, 1, or 2 where the rules are locked; `None` if
+    /// it was not said.
+    #[serde(default)]
+    pub audit_enabled: Option<u8>,
     /// Free bytes on the file system of /var/lib.
     pub var_free_bytes: u64,
     /// The file systems of the directories below /var/lib that grow (containerd's, etcd's, the

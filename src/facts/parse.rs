@@ -130,6 +130,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
             // Without auditctl nothing can be asked; a container shares its host's one subsystem.
             _ => container.is_none(),
         },
+        audit_enabled: about("audit_enabled").and_then(|v| v.parse().ok()),
         container,
         var_free_bytes: {
             let text = needed("var_free")?;

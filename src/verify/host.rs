@@ -190,9 +190,22 @@ pub(super) fn audit_rules(on: &Subject<'_>) -> Verdict {
     let Some(rules) = rendered.as_ref().or(on.seen.audit_rules.as_ref()) else {
         return Verdict::unknown("auditctl -l gave no list");
     };
+    if on.seen.origin == Origin::Node {
+        match on.seen.audit_enabled {
+            // 2: switched on, and the rules are locked until the next boot.
+            Some(1 | 2) => {}
+            Some(_) => return Verdict::fail(expected, "auditing is switched off (`auditctl -s`)"),
+            None => return Verdict::unknown("auditctl -s does not say whether auditing is on"),
+        }
+    }
+    if let Some(rule) = rules.iter().find(|r| AUDITED.iter().any(|path| leaves_out(r, path))) {
+        let rule = super::rule::shown(Some(rule));
+        return Verdict::fail(expected, format!("{rule} keeps them out of the log"));
+    }
     let watched = |path: &str| {
         rules
             .iter()
+            .filter(|r| !is_never(r))
             .any(|r| r.split([' ', '=']).any(|word| word == path || word == format!("{path}/")))
     };
     let open: Vec<&str> = AUDITED.into_iter().filter(|p| !watched(p)).collect();
@@ -201,6 +214,38 @@ pub(super) fn audit_rules(on: &Subject<'_>) -> Verdict {
     } else {
         Verdict::fail(expected, format!("none on {}", open.join(", ")))
     }
+}
+
+/// The list and the action of an audit rule (auditctl(8)); a watch has none.
+fn action(rule: &str) -> Vec<&str> {
+    let mut words = rule.split_whitespace();
+    let after = words.find(|w| matches!(*w, "-a" | "-A")).and_then(|_| words.next());
+    after.into_iter().flat_map(|w| w.split(',')).collect()
+}
+
+fn is_never(rule: &str) -> bool {
+    action(rule).contains(&"never")
+}
+
+/// Whether a rule keeps changes below a path out of the log, whoever makes them. One that is about some
+/// programs, users or system calls only is its author's choice.
+fn leaves_out(rule: &str, path: &str) -> bool {
+    if !is_never(rule) || !action(rule).iter().any(|w| matches!(*w, "exit" | "task")) {
+        return false;
+    }
+    let words: Vec<&str> = rule.split_whitespace().collect();
+    words.windows(2).all(|pair| match (pair[0], pair[1].split_once('=')) {
+        ("-S", _) => pair[1] == "all",
+        ("-F", Some(("dir" | "path", value))) => {
+            let rest = path.strip_prefix(value.trim_end_matches('/'));
+            rest.is_some_and(|r| r.is_empty() || r.starts_with('/'))
+        }
+        ("-F", Some(("perm", value))) => value.contains('w'),
+        ("-F", Some(("arch", value))) => value != "b32",
+        ("-F", Some(("key", _))) => true,
+        ("-F", _) => false,
+        _ => true,
+    })
 }
 
 fn lines(text: &str) -> Vec<String> {

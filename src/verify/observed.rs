@@ -69,6 +69,8 @@ pub struct Observed {
     pub audit_rules: Option<Vec<String>>,
     /// Whether the kernel's audit subsystem can be used.
     pub audit_usable: bool,
+    /// Whether it is switched on (1, 2 with rules that are locked).
+    pub audit_enabled: Option<u8>,
     /// Container technology the node runs in.
     pub container: Option<String>,
     /// cgroup hierarchy.
@@ -107,6 +109,7 @@ impl Observed {
             time: facts.time.clone(),
             audit_rules: facts.audit_rules.clone(),
             audit_usable: facts.audit_usable,
+            audit_enabled: facts.audit_enabled,
             container: facts.container.clone(),
             cgroup_version: Some(facts.cgroup_version),
             registered: false,
@@ -142,6 +145,7 @@ impl Observed {
             time: None,
             audit_rules: None,
             audit_usable: facts.audit_usable,
+            audit_enabled: None,
             container: facts.container.clone(),
             cgroup_version: Some(facts.cgroup_version),
             staged: Staged::default(),

@@ -231,6 +231,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         selinux_enforcing: None,
     });
     seen.time = Some(TimeFacts { synchronized: Some(true), chrony: Some("Normal".into()) });
+    seen.audit_enabled = Some(1);
     let rules =
         seen.texts.iter().find(|(p, _)| p.starts_with("/etc/audit/rules.d/")).unwrap().1.clone();
     seen.audit_rules =
@@ -451,6 +452,10 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.lsm.as_mut().unwrap().apparmor = Some(false), &["host-mandatory-access-control"]),
     (|s| s.time = Some(TimeFacts { synchronized: Some(false), chrony: Some("Not synchronised".into()) }), &["host-time-sync"]),
     (|s| s.audit_rules.as_mut().unwrap().retain(|r| !r.contains("/etc/kubernetes")), &["host-auditd"]),
+    (|s| s.audit_enabled = Some(0), &["host-auditd"]),
+    (|s| { let rules = s.audit_rules.as_mut().unwrap(); rules.retain(|r| !r.contains("/etc/kubernetes")); rules.push("-a never,exit -F dir=/etc/kubernetes".into()); }, &["host-auditd"]),
+    (|s| s.audit_rules.as_mut().unwrap().insert(0, "-a exit,never -S all -F dir=/etc -F perm=wa".into()), &["host-auditd"]),
+    (|s| s.audit_rules.as_mut().unwrap().insert(0, "-a never,task".into()), &["host-auditd"]),
     (|s| { s.packages.remove("unattended-upgrades"); }, &["host-updates"]),
     (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
@@ -615,6 +620,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.lsm = None, &["host-mandatory-access-control"]),
     (|s| s.time = Some(TimeFacts::default()), &["host-time-sync"]),
     (|s| s.audit_rules = None, &["host-auditd"]),
+    (|s| s.audit_enabled = None, &["host-auditd"]),
     (|s| s.swaps = None, &["host-sysctls"]),
     (|s| { s.sysctls.remove("kernel.panic"); }, &["host-sysctls"]),
     (|s| argv(s, Daemon::Etcd).push("--config-file=/x".into()), &["etcd-client-cert-auth", "etcd-no-auto-tls"]),
@@ -636,6 +642,25 @@ fn what_could_not_be_looked_at_is_unknown_and_never_a_pass() {
             );
         }
     }
+}
+
+#[test]
+fn audit_rules_that_leave_out_something_else_break_nothing() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    seen.audit_enabled = Some(2);
+    seen.audit_rules.as_mut().unwrap().extend(
+        [
+            "-a never,exit -F arch=b64 -S adjtimex",
+            "-a never,exit -F dir=/etc/kubernetes -F exe=/usr/bin/kubelet",
+            "-a never,exclude -F msgtype=CWD",
+            "-a never,exit -S all -F dir=/etc/kubernetes-other",
+            "-a always,exit -S all -F dir=/etc/kubernetes -F perm=wa -F key=never",
+        ]
+        .map(str::to_owned),
+    );
+    let findings = judged(inventory, "a", &seen, &attempts());
+    assert!(ids(&findings, Outcome::Pass).contains("host-auditd"), "{findings:#?}");
 }
 
 #[test]
