@@ -126,6 +126,7 @@ pub(super) fn request_lines(watch: &WatchList) -> String {
             Extra::Lsm => "X lsm\n",
             Extra::Time => "X time\n",
             Extra::Audit => "X audit\n",
+            Extra::Apt => "X apt\n",
         });
     }
     for command in COMMANDS {

@@ -115,6 +115,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         lsm: extra(Extra::Lsm).map(extras::lsm),
         time: extra(Extra::Time).map(extras::time),
         audit_rules: extra(Extra::Audit).and_then(extras::audit_rules),
+        apt_periodic: extra(Extra::Apt).and_then(extras::apt_periodic),
         hostname,
         os: os(lines("os"))?,
         arch: needed("arch")?.to_owned(),
@@ -620,7 +621,7 @@ mod tests {
             w.texts.insert(path(name));
         }
         w.trees.insert(path("").trim_end_matches('/').to_owned());
-        w.extras.extend([Extra::Lsm, Extra::Time, Extra::Audit]);
+        w.extras.extend([Extra::Lsm, Extra::Time, Extra::Audit, Extra::Apt]);
         let answer = this_machine(&w);
         assert!(!String::from_utf8_lossy(&answer).contains("c2VjcmV0"));
         assert!(!String::from_utf8_lossy(&answer).contains("QUJD"));
@@ -634,6 +635,7 @@ mod tests {
         let tree = f.trees.values().next().unwrap();
         assert!(!tree.complete && tree.entries.contains_key(&path("config")));
         assert!(f.lsm.is_some() && f.time.is_some());
+        assert_eq!(f.apt_periodic.is_some(), f.commands.contains("apt-get"));
     }
 
     /// Files as people and other programs leave them, with what may not leave the node in them and what

@@ -22,9 +22,8 @@ pub(super) const FORWARDERS: [&str; 4] = [
 /// Units of sshd, by distribution.
 pub(super) const SSH_UNITS: [&str; 4] =
     ["ssh.service", "ssh.socket", "sshd.service", "sshd.socket"];
-/// Files that switch unattended upgrades on.
-pub(super) const APT_UPDATES: [&str; 2] =
-    ["/etc/apt/apt.conf.d/20auto-upgrades", "/etc/apt/apt.conf.d/52kubastion-updates"];
+/// Our file that switches unattended upgrades on. Others, read later, can switch them off.
+const APT_UPDATES: &str = "/etc/apt/apt.conf.d/52kubastion-updates";
 /// Timers that install updates, by distribution.
 pub(super) const UPDATE_TIMERS: [&str; 3] =
     ["apt-daily-upgrade.timer", "dnf-automatic.timer", "dnf-automatic-install.timer"];
@@ -272,17 +271,23 @@ pub(super) fn security_updates(on: &Subject<'_>) -> Verdict {
     if !on.seen.packages.contains_key("unattended-upgrades") {
         return Verdict::fail("package unattended-upgrades", "not installed");
     }
-    let on_in = |text: &str| {
-        text.lines().any(|l| {
-            let l = l.trim_start();
-            l.starts_with("APT::Periodic::Unattended-Upgrade") && l.contains("\"1\"")
-        })
-    };
-    let texts = APT_UPDATES.iter().filter_map(|p| on.seen.texts.get(*p));
-    if texts.flatten().any(|t| on_in(t)) {
-        Verdict::pass(format!("{timer}, unattended-upgrades"))
+    let expected = "APT::Periodic::Unattended-Upgrade \"1\"";
+    let value = if on.seen.origin == Origin::Rendered {
+        let text = on.seen.texts.get(APT_UPDATES).and_then(Option::as_deref).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("APT::Periodic::Unattended-Upgrade "));
+        line.map(|l| l.trim_matches(['"', ';']))
     } else {
-        Verdict::fail("APT::Periodic::Unattended-Upgrade \"1\"", "not set")
+        let Some(apt) = &on.seen.apt_periodic else {
+            return Verdict::unknown("apt-config gave no settings");
+        };
+        if apt.get("Enable").is_some_and(|v| v == "0") {
+            return Verdict::fail(expected, "APT::Periodic::Enable \"0\"");
+        }
+        apt.get("Unattended-Upgrade").map(String::as_str)
+    };
+    match value {
+        Some("1") => Verdict::pass(format!("{timer}, unattended-upgrades")),
+        value => Verdict::fail(expected, super::rule::shown(value)),
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Observed {
     pub lsm: Option<LsmFacts>,
     /// Clock synchronization.
     pub time: Option<TimeFacts>,
+    /// apt's settings of its daily work.
+    pub apt_periodic: Option<BTreeMap<String, String>>,
     /// Loaded audit rules.
     pub audit_rules: Option<Vec<String>>,
     /// Whether the kernel's audit subsystem can be used.
@@ -107,6 +109,7 @@ impl Observed {
             nft: Some(facts.nft.clone()),
             lsm: facts.lsm.clone(),
             time: facts.time.clone(),
+            apt_periodic: facts.apt_periodic.clone(),
             audit_rules: facts.audit_rules.clone(),
             audit_usable: facts.audit_usable,
             audit_enabled: facts.audit_enabled,
@@ -143,6 +146,7 @@ impl Observed {
             nft: None,
             lsm: None,
             time: None,
+            apt_periodic: None,
             audit_rules: None,
             audit_usable: facts.audit_usable,
             audit_enabled: None,

@@ -231,6 +231,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         selinux_enforcing: None,
     });
     seen.time = Some(TimeFacts { synchronized: Some(true), chrony: Some("Normal".into()) });
+    seen.apt_periodic = Some([("Unattended-Upgrade".to_owned(), "1".to_owned())].into());
     seen.audit_enabled = Some(1);
     let rules =
         seen.texts.iter().find(|(p, _)| p.starts_with("/etc/audit/rules.d/")).unwrap().1.clone();
@@ -457,6 +458,9 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.audit_rules.as_mut().unwrap().insert(0, "-a exit,never -S all -F dir=/etc -F perm=wa".into()), &["host-auditd"]),
     (|s| s.audit_rules.as_mut().unwrap().insert(0, "-a never,task".into()), &["host-auditd"]),
     (|s| { s.packages.remove("unattended-upgrades"); }, &["host-updates"]),
+    (|s| { s.apt_periodic.as_mut().unwrap().insert("Unattended-Upgrade".into(), "0".into()); }, &["host-updates"]),
+    (|s| { s.apt_periodic.as_mut().unwrap().insert("Enable".into(), "0".into()); }, &["host-updates"]),
+    (|s| s.apt_periodic.as_mut().unwrap().clear(), &["host-updates"]),
     (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "disable_tcp_service = true", "disable_tcp_service = false"), &["containerd-config-permissions"]),
@@ -621,6 +625,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.time = Some(TimeFacts::default()), &["host-time-sync"]),
     (|s| s.audit_rules = None, &["host-auditd"]),
     (|s| s.audit_enabled = None, &["host-auditd"]),
+    (|s| s.apt_periodic = None, &["host-updates"]),
     (|s| s.swaps = None, &["host-sysctls"]),
     (|s| { s.sysctls.remove("kernel.panic"); }, &["host-sysctls"]),
     (|s| argv(s, Daemon::Etcd).push("--config-file=/x".into()), &["etcd-client-cert-auth", "etcd-no-auto-tls"]),

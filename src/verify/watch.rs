@@ -72,7 +72,7 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             watch.extras.insert(Extra::Audit);
         }
         Fact::SecurityUpdates => {
-            texts.extend(host::APT_UPDATES);
+            watch.extras.insert(Extra::Apt);
             watch.units.extend(host::UPDATE_TIMERS.map(str::to_owned));
             watch.packages.insert("unattended-upgrades".to_owned());
         }
