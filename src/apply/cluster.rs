@@ -215,13 +215,25 @@ impl Server<'_> {
         let node = inventory.nodes.iter().find(|n| n.name == *node);
         let node = node.ok_or("the inventory has no such node")?;
         says_what_the_inventory_says(&request, node)?;
-        let condition = json!({
-            "type": "Approved", "status": "True", "reason": "KubastionInventory",
-            "message": "requester, names and addresses are those of the inventory",
-        });
-        request["status"]["conditions"] = json!([condition]);
+        approved(&mut request)?;
         self.json("PUT", &format!("{path}/approval"), Some(&request)).map(|_| ())
     }
+}
+
+/// Adds the approval to a request. What an API server answers may be of any shape.
+fn approved(request: &mut Value) -> Result<(), String> {
+    let condition = json!({
+        "type": "Approved", "status": "True", "reason": "KubastionInventory",
+        "message": "requester, names and addresses are those of the inventory",
+    });
+    let status = request.as_object_mut().map(|r| r.entry("status").or_insert(Value::Null));
+    let status = status.ok_or("the request is no object")?;
+    if status.is_null() {
+        *status = json!({});
+    }
+    let status = status.as_object_mut().ok_or("the status of the request is no object")?;
+    status.insert("conditions".to_owned(), json!([condition]));
+    Ok(())
 }
 
 /// Why a list was not read.
@@ -516,6 +528,21 @@ mod tests {
             assert!(X509Req::from_pem(pem.as_bytes()).is_ok());
             let why = says_what_the_inventory_says(&request, &node()).unwrap_err();
             assert!(why.contains("one PEM block"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_request_whose_status_is_of_another_shape_is_an_error() {
+        for status in [json!({}), Value::Null, json!({"conditions": "x", "certificate": "y"})] {
+            let mut request = json!({"spec": {}, "status": status});
+            assert_eq!(approved(&mut request), Ok(()));
+            assert_eq!(list(&request, "/status/conditions").len(), 1);
+        }
+        let mut bare = json!({"spec": {}});
+        assert_eq!(approved(&mut bare), Ok(()));
+        for bad in [json!({"status": "x"}), json!({"status": [1]}), json!("x")] {
+            let mut request = bad.clone();
+            assert!(approved(&mut request).is_err(), "{bad}");
         }
     }
 
