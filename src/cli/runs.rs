@@ -19,6 +19,7 @@ use crate::desired::Phase;
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, NodeName, Role};
+use crate::plain::counted;
 use crate::report::runs;
 use crate::transport::{Dialer, Transport, fleet};
 
@@ -88,20 +89,25 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
         problems.push(what.left("nothing was changed").hint("name the run: `kubastion runs`"));
         return Err(Stop { exit: Exit::InvalidInput, problems });
     }
-    let run = choose(&records.runs, args.run.as_deref())?;
+    let run = choose(&records.runs, inventory.cluster.name.as_str(), args.run.as_deref())?;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
-    // Latest first: a phase builds on the ones before it.
-    let mut todo: BTreeMap<Phase, Vec<(&Node, &TransactionRecord)>> = BTreeMap::new();
-    for t in run.transactions.iter().filter(|t| t.phase != Phase::Packages) {
-        if let Some(node) = nodes.iter().find(|n| n.name == t.node) {
-            todo.entry(t.phase).or_default().push((node, t));
-        }
+    let todo = work(run, &nodes);
+    // Who names nodes does without the others.
+    let problems = if args.reach.nodes.is_empty() { gone(run, inventory) } else { Vec::new() };
+    if todo.is_empty() {
+        let what = format!("run {} has nothing to roll back on these nodes", run.run);
+        let problem = Problem::new(what)
+            .because("it began nothing there, or packages alone, which stay installed")
+            .left("nothing was changed")
+            .hint("`kubastion runs` says what each run did");
+        let problems = std::iter::once(problem).chain(problems).collect();
+        return Err(Stop { exit: Exit::InvalidInput, problems });
     }
-    eprintln!(
-        "rolling run {} back on {} nodes",
-        run.run,
-        todo.values().flatten().map(|(n, _)| &n.name).collect::<BTreeSet<_>>().len()
-    );
+    let names: BTreeSet<&NodeName> = todo.values().flatten().map(|(n, _)| &n.name).collect();
+    eprintln!("rolling run {} back on {}", run.run, counted(names.len(), "node"));
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
     if !args.yes {
         ask("say --yes")?;
     }
@@ -152,7 +158,44 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
             }
         }
     }
-    finish(global, &journal, &outcomes, Vec::new())
+    finish(global, &journal, &outcomes, problems)
+}
+
+/// What a run did on these nodes and can be taken back, by phase.
+fn work<'a>(
+    run: &'a RunRecord,
+    nodes: &[&'a Node],
+) -> BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)>> {
+    let mut todo: BTreeMap<Phase, Vec<_>> = BTreeMap::new();
+    for t in run.transactions.iter().filter(|t| t.phase != Phase::Packages) {
+        if let Some(node) = nodes.iter().find(|n| n.name == t.node) {
+            todo.entry(t.phase).or_default().push((*node, t));
+        }
+    }
+    todo
+}
+
+/// Nodes that a run changed and that the inventory does not have any more: there is no way to them.
+fn gone(run: &RunRecord, inventory: &Inventory) -> Vec<Problem> {
+    let changed = run
+        .transactions
+        .iter()
+        .filter(|t| t.phase != Phase::Packages && t.outcome.as_ref().is_none_or(may_stand));
+    let changed: BTreeSet<&NodeName> = changed.map(|t| &t.node).collect();
+    let missing =
+        changed.into_iter().filter(|name| !inventory.nodes.iter().any(|n| n.name == **name));
+    missing
+        .map(|name| {
+            Problem::new("the run changed this node, and the inventory does not have it")
+                .at(name.to_string())
+                .left("it is as the run left it")
+                .hint(format!(
+                    "put it back into the inventory and say `kubastion rollback {} --nodes {name}`; if it was \
+                     reset or is no more, choose the others with --nodes",
+                    run.run
+                ))
+        })
+        .collect()
 }
 
 fn record(
@@ -233,9 +276,30 @@ fn has_images(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Committed | Outcome::Incomplete { .. })
 }
 
-fn choose<'r>(all: &'r [RunRecord], wanted: Option<&str>) -> Result<&'r RunRecord, Stop> {
+/// Whether a transaction that ended so left anything on its node.
+fn may_stand(outcome: &Outcome) -> bool {
+    has_images(outcome) || matches!(outcome, Outcome::Unready { .. })
+}
+
+/// The run that is named, or the last one that stands. Runs of all clusters whose inventories lie in one
+/// directory are recorded beside each other.
+fn choose<'r>(
+    all: &'r [RunRecord],
+    cluster: &str,
+    wanted: Option<&str>,
+) -> Result<&'r RunRecord, Stop> {
     let found = match wanted {
-        Some(id) => all.iter().find(|r| r.run == id),
+        Some(id) => {
+            let named = all.iter().find(|r| r.run == id);
+            if let Some(run) = named.filter(|r| r.cluster != cluster) {
+                let whose = &run.cluster;
+                let what = format!("run {id} is of cluster {whose}, and not of {cluster}");
+                let problem = Problem::new(what).left("nothing was changed");
+                let hint = "name that cluster's inventory with --inventory, or another run: `kubastion runs`";
+                return Err(Stop::one(Exit::InvalidInput, problem.hint(hint)));
+            }
+            named
+        }
         None => {
             // What an earlier rollback took back is not there to be rolled back again.
             let undone: BTreeSet<&str> = all
@@ -247,6 +311,7 @@ fn choose<'r>(all: &'r [RunRecord], wanted: Option<&str>) -> Result<&'r RunRecor
                 .collect();
             all.iter().rev().find(|r| {
                 r.kind == "apply"
+                    && r.cluster == cluster
                     && r.transactions.iter().any(|t| {
                         let stands = t.outcome.as_ref().is_none_or(Outcome::is_good);
                         t.phase != Phase::Packages && stands && !undone.contains(t.id.as_str())
@@ -256,7 +321,7 @@ fn choose<'r>(all: &'r [RunRecord], wanted: Option<&str>) -> Result<&'r RunRecor
     };
     found.ok_or_else(|| {
         let what = wanted.map_or_else(
-            || "there is no apply to roll back".to_owned(),
+            || format!("there is no apply of cluster {cluster} to roll back"),
             |id| format!("there is no run `{id}`"),
         );
         Stop::one(Exit::InvalidInput, Problem::new(what).hint("`kubastion runs` lists them"))
@@ -269,9 +334,8 @@ mod tests {
     use crate::apply::record::TransactionRecord;
     use crate::inventory::testing;
 
-    #[test]
-    fn a_second_rollback_goes_one_run_further_back() {
-        let run = |run: &str, kind: &str, id: &str, outcome: Outcome| RunRecord {
+    fn run(run: &str, kind: &str, id: &str, outcome: Outcome) -> RunRecord {
+        RunRecord {
             run: run.into(),
             began: String::new(),
             ended: None,
@@ -279,25 +343,93 @@ mod tests {
             exit: None,
             plan: None,
             cluster: "c".into(),
-            transactions: vec![TransactionRecord {
-                node: "n".parse().unwrap(),
-                phase: Phase::Host,
-                id: id.into(),
-                outcome: Some(outcome),
-            }],
+            transactions: vec![done("n", Phase::Host, id, Some(outcome))],
+        }
+    }
+
+    fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
+        TransactionRecord { node: node.parse().unwrap(), phase, id: id.into(), outcome }
+    }
+
+    #[test]
+    fn runs_of_another_cluster_in_the_same_directory_are_not_rolled_back() {
+        let other =
+            RunRecord { cluster: "d".into(), ..run("2", "apply", "2-host", Outcome::Committed) };
+        let all = [run("1", "apply", "1-host", Outcome::Committed), other];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
+        assert_eq!(choose(&all, "d", None).unwrap().run, "2");
+        let stop = choose(&all, "c", Some("2")).unwrap_err();
+        assert_eq!(stop.exit, Exit::InvalidInput);
+        assert!(stop.problems[0].what.contains("is of cluster d"), "{:?}", stop.problems);
+        assert_eq!(choose(&all, "e", None).unwrap_err().exit, Exit::InvalidInput);
+    }
+
+    #[test]
+    fn a_node_that_the_inventory_lacks_is_a_problem_unless_nothing_stands_on_it() {
+        let refused = || Some(Outcome::Refused { why: String::new() });
+        let record = RunRecord {
+            transactions: vec![
+                done("cp1", Phase::Host, "a", Some(Outcome::Committed)),
+                done("gone", Phase::Host, "b", Some(Outcome::Committed)),
+                done("gone", Phase::Etcd, "c", None),
+                done("cut-off", Phase::Host, "d", None),
+                done("untouched", Phase::Host, "e", refused()),
+                done("packages", Phase::Packages, "f", Some(Outcome::Committed)),
+            ],
+            ..run("1", "apply", "", Outcome::Committed)
         };
+        let inventory = testing::two_and_two();
+        let problems = gone(&record, &inventory);
+        let places: Vec<&str> = problems.iter().filter_map(|p| p.place.as_deref()).collect();
+        assert_eq!(places, ["cut-off", "gone"]);
+        assert!(problems.iter().all(|p| p.state.is_some() && p.hint.is_some()), "{problems:?}");
+        let nodes: Vec<&Node> = inventory.nodes.iter().collect();
+        assert_eq!(work(&record, &nodes).values().map(Vec::len).sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn a_rollback_on_no_node_is_an_error_and_no_success() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = dir.path().join("inventory.yaml");
+        std::fs::write(
+            &inventory,
+            testing::HEAD.to_owned()
+                + "ssh: {user: root, agent: true}\n\
+             nodes:\n- {name: n, addresses: [127.0.0.1], roles: [control-plane], ssh: {port: 1, host_keys: ['SHA256:8DGrk4ABxkvQicgzmvk+gLNZLa18r+RwLy0YuENi2ac']}}\n",
+        )
+        .unwrap();
+        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+        let (node, phase): (NodeName, _) = ("m".parse().unwrap(), Phase::Host);
+        let line = Line::Transaction { node: node.clone(), phase, id: "1-host".into() };
+        journal.write(&line).unwrap();
+        journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
+        drop(journal);
+        let global = Global { inventory, format: Format::Text };
+        let args = Rollback { run: None, reach: Reach::default(), yes: true };
+        let stop = rollback(&global, &args).unwrap_err();
+        assert_eq!(stop.exit, Exit::InvalidInput);
+        let said: String = stop.problems.iter().map(ToString::to_string).collect();
+        assert!(
+            said.contains("nothing to roll back") && said.contains("m: the run changed"),
+            "{said}"
+        );
+        assert_eq!(read_all(dir.path()).unwrap().runs.len(), 1, "a rollback was recorded");
+    }
+
+    #[test]
+    fn a_second_rollback_goes_one_run_further_back() {
         let reverted = Outcome::Reverted { why: String::new() };
         let mut all = vec![
             run("1", "apply", "1-host", Outcome::Committed),
             run("2", "apply", "2-host", Outcome::Committed),
             run("3", "apply", "3-host", reverted),
         ];
-        assert_eq!(choose(&all, None).unwrap().run, "2");
+        assert_eq!(choose(&all, "c", None).unwrap().run, "2");
         all.push(run("4", "rollback", "2-host", Outcome::Committed));
-        assert_eq!(choose(&all, None).unwrap().run, "1");
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
         all.push(run("5", "rollback", "1-host", Outcome::Committed));
-        assert!(choose(&all, None).is_err());
-        assert_eq!(choose(&all, Some("2")).unwrap().run, "2");
+        assert!(choose(&all, "c", None).is_err());
+        assert_eq!(choose(&all, "c", Some("2")).unwrap().run, "2");
     }
 
     #[test]
