@@ -90,14 +90,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         same(saved, &plan, &fleet)?;
     }
     if plan.is_empty() {
-        for problem in &problems {
-            eprintln!("{problem}");
-        }
-        if !problems.is_empty() {
-            return Ok(Exit::NodeFailed);
-        }
-        eprintln!("nothing to do on {}", counted(plan.nodes.len(), "node"));
-        return Ok(Exit::Done);
+        problems.extend(pipeline::held_back(&plan));
+        return Ok(idle(&plan, &problems));
     }
     if saved.is_none() {
         eprint!("{}", render(&plan, Detail::Summary));
@@ -147,6 +141,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         again.bare.extend(bare);
         let (rest, desired) = pipeline::plan(&loaded, &mut again, &material);
         problems.extend(again.lost.values().cloned());
+        problems.extend(pipeline::held_back(&rest));
         controls.plan = &rest;
         controls.desired = &desired;
         let later = execute(&controls, again.into_sessions()).map_err(record_stop)?;
@@ -155,6 +150,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         }
         outcomes
     } else {
+        problems.extend(pipeline::held_back(&plan));
         execute(&controls, fleet.into_sessions()).map_err(record_stop)?
     };
     // Also one that is not part of the run: a worker that joins alone is labelled through it.
@@ -179,6 +175,18 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     drop(monitor);
     problems.extend(runs::problems(&outcomes));
     finish(global, &journal, &outcomes, problems)
+}
+
+/// Ends a run that has nothing to carry out. That is success only if nothing was left out of it.
+fn idle(plan: &Plan, problems: &[Problem]) -> Exit {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+    if !problems.is_empty() {
+        return Exit::NodeFailed;
+    }
+    eprintln!("nothing to do on {}", counted(plan.nodes.len(), "node"));
+    Exit::Done
 }
 
 fn monitor(format: Format) -> Monitor {
@@ -313,6 +321,19 @@ mod tests {
         let said: String = stop.problems.iter().map(ToString::to_string).collect();
         assert!(said.contains("another run is at work"), "{said}");
         assert!(!dir.path().join("pki").exists(), "it went on to the key store");
+    }
+
+    #[test]
+    fn a_run_that_leaves_something_for_later_is_no_success() {
+        let plan = |held_back: Vec<String>| {
+            let node = crate::plan::NodePlan { held_back, ..Default::default() };
+            let nodes = [("n".parse().unwrap(), node)].into();
+            Plan::new("c".into(), String::new(), nodes, Vec::new())
+        };
+        let (all, some) = (plan(vec![]), plan(vec!["not yet".into()]));
+        assert_eq!(idle(&all, &pipeline::held_back(&all)), Exit::Done);
+        assert_eq!(idle(&some, &pipeline::held_back(&some)), Exit::NodeFailed);
+        assert_eq!(exit_of(&Outcomes::new(), &pipeline::held_back(&some)), Exit::NodeFailed);
     }
 
     #[test]

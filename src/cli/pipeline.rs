@@ -477,9 +477,29 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
 fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &str) {
     for plan in plans.values_mut() {
         if phases.iter().filter(|p| plan.remove(**p)).count() > 0 {
-            plan.notes.push(why.to_owned());
+            plan.held_back.push(why.to_owned());
         }
     }
+}
+
+/// What a plan leaves for a later one, for whoever takes the run for all there is to do.
+pub fn held_back(plan: &Plan) -> Vec<Problem> {
+    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, node) in &plan.nodes {
+        for why in &node.held_back {
+            nodes.entry(why).or_default().push(name.as_str());
+        }
+    }
+    let problem = |(why, nodes): (&str, Vec<&str>)| {
+        Problem::new(why)
+            .at(nodes.join(", "))
+            .left("that was not begun on them, and nothing was changed by it")
+            .hint(
+                "see to the nodes that are not ready; where --nodes is used, name all control planes and \
+                 etcd members; then apply again",
+            )
+    };
+    nodes.into_iter().map(problem).collect()
 }
 
 /// Controls that what was rendered for a node does not fulfil.
@@ -633,6 +653,8 @@ pub fn etcd_access(inventory: &Inventory, material: &Material) -> Option<EtcdAcc
 mod tests {
     use super::*;
     use crate::inventory::{SshTarget, testing};
+    use crate::plan::text::{Detail, render};
+    use crate::plan::{Action, Step, Transaction};
     use crate::transport::{Output, Request, Rounds, Stream, TransportError};
 
     /// This machine plays every node.
@@ -695,5 +717,46 @@ mod tests {
         let mut fleet = look_at(&inventory, &nodes, &Here, |_, _| WatchList::default(), 0);
         let worker = fleet.seen.get_mut(&nodes[3].name).unwrap();
         assert!(worker.session(&inventory, nodes[3], &Here).is_ok() && worker.session.is_some());
+    }
+
+    #[test]
+    fn what_is_held_back_is_a_problem_with_its_reason_and_shows_in_the_plan() {
+        let transaction = |phase| Transaction {
+            phase,
+            confirm_within_s: None,
+            steps: vec![Action {
+                step: Step::DaemonReload,
+                controls: BTreeSet::new(),
+                why: String::new(),
+            }],
+            expect: BTreeMap::new(),
+        };
+        let node = |phases: &[Phase]| NodePlan {
+            transactions: phases.iter().map(|p| transaction(*p)).collect(),
+            notes: vec!["something to know".into()],
+            ..NodePlan::default()
+        };
+        let plan = |nodes: &BTreeMap<NodeName, NodePlan>| {
+            Plan::new("c".into(), String::new(), nodes.clone(), Vec::new())
+        };
+        let mut nodes: BTreeMap<NodeName, NodePlan> = [
+            ("cp1".parse().unwrap(), node(&[Phase::Kubernetes])),
+            ("cp2".parse().unwrap(), node(&[Phase::Kubernetes])),
+            ("w1".parse().unwrap(), node(&[])),
+        ]
+        .into();
+        assert!(held_back(&plan(&nodes)).is_empty() && !plan(&nodes).holds_back());
+        hold_back(&mut nodes, &[Phase::Kubernetes], "no cluster: cp3 was not looked at");
+        let plan = plan(&nodes);
+        assert!(plan.is_empty() && plan.holds_back());
+        let problems = held_back(&plan);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].place.as_deref(), Some("cp1, cp2"));
+        assert!(problems[0].what.contains("cp3 was not looked at"));
+        assert!(problems[0].state.is_some() && problems[0].hint.is_some());
+        let said = render(&plan, Detail::Summary);
+        assert!(said.contains("\ncp1, cp2\n  held back: no cluster: cp3"), "{said}");
+        assert!(!said.contains("w1") && !said.contains("something to know"), "{said}");
+        assert!(render(&plan, Detail::Steps).contains("  note: something to know"));
     }
 }

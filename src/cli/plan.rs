@@ -131,7 +131,12 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if !failed.is_empty() {
         return Err(Stop { exit: Exit::NodeFailed, problems: failed });
     }
-    Ok(if args.exit_code && !plan.is_empty() { Exit::Pending } else { Exit::Done })
+    Ok(if args.exit_code && is_pending(&plan) { Exit::Pending } else { Exit::Done })
+}
+
+/// Whether the nodes are not yet what they should be, also where nothing can be done about it now.
+fn is_pending(plan: &Plan) -> bool {
+    !plan.is_empty() || plan.holds_back()
 }
 
 /// A slip of the hand must not cost the inventory or a key.
@@ -173,6 +178,17 @@ pub fn read(file: &std::path::Path) -> Result<Plan, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_back_is_pending() {
+        let plan = |held_back: Vec<String>| {
+            let node = crate::plan::NodePlan { held_back, ..Default::default() };
+            let nodes = [("n".parse().unwrap(), node)].into();
+            Plan::new("c".into(), String::new(), nodes, Vec::new())
+        };
+        assert!(!is_pending(&plan(vec![])));
+        assert!(is_pending(&plan(vec!["not yet".into()])));
+    }
 
     #[test]
     fn a_plan_is_not_saved_over_anything_else() {

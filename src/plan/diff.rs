@@ -186,6 +186,7 @@ pub fn node_plan(
         host_key: host_key.to_owned(),
         transactions: phases.into_iter().filter_map(|(phase, p)| p.finish(phase)).collect(),
         notes: desired.notes.clone(),
+        held_back: Vec::new(),
     })
 }
 

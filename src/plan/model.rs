@@ -47,6 +47,9 @@ pub struct NodePlan {
     pub transactions: Vec<Transaction>,
     /// Things to know that are not changes.
     pub notes: Vec<String>,
+    /// Why some of what the node should hold is not begun, though nothing is wrong with the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_back: Vec<String>,
 }
 
 impl NodePlan {
@@ -321,6 +324,11 @@ impl Plan {
         self.nodes.values().all(|n| n.transactions.is_empty()) && self.api.is_empty()
     }
 
+    /// Whether something that is to be done is left for a later plan.
+    pub fn holds_back(&self) -> bool {
+        self.nodes.values().any(|n| !n.held_back.is_empty())
+    }
+
     /// Whether a node becomes part of the cluster, or has its components configured anew.
     pub fn has_members(&self) -> bool {
         let steps = self.nodes.values().flat_map(|n| &n.transactions).flat_map(|t| &t.steps);
@@ -564,6 +572,7 @@ mod tests {
             host_key: "SHA256:x".into(),
             transactions: vec![transaction],
             notes: vec![],
+            held_back: vec![],
         };
         let stage = Stage {
             phase: Phase::Host,

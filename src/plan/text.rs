@@ -69,7 +69,9 @@ fn block(node: &NodePlan, detail: Detail) -> String {
     if node.transactions.is_empty() {
         if detail == Detail::Steps {
             out.push_str("  nothing to do\n");
+            notes(node, &mut out);
         }
+        held_back(node, &mut out);
         return out;
     }
     for t in &node.transactions {
@@ -94,10 +96,21 @@ fn block(node: &NodePlan, detail: Detail) -> String {
             }
         }
     }
+    notes(node, &mut out);
+    held_back(node, &mut out);
+    out
+}
+
+fn notes(node: &NodePlan, out: &mut String) {
     for note in &node.notes {
         let _ = writeln!(out, "  note: {note}");
     }
-    out
+}
+
+fn held_back(node: &NodePlan, out: &mut String) {
+    for why in &node.held_back {
+        let _ = writeln!(out, "  held back: {why}");
+    }
 }
 
 fn heading(t: &Transaction) -> String {
