@@ -127,6 +127,7 @@ pub(super) fn request_lines(watch: &WatchList) -> String {
             Extra::Time => "X time\n",
             Extra::Audit => "X audit\n",
             Extra::Apt => "X apt\n",
+            Extra::SshdMatches => "X matches\n",
         });
     }
     for command in COMMANDS {

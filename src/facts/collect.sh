@@ -184,7 +184,8 @@ echo @sshd
 if have sshd; then sshd -T 2>/dev/null && echo ok; fi
 # It leaves out what a `Match` line says of some connections only. `Match all` is for all of them.
 echo @matches
-if have sshd; then
+case "$extras " in *' matches '*) search=yes ;; *) search= ;; esac
+if [ -n "$search" ] && have sshd; then
     searched= more=/etc/ssh/sshd_config whole=ok
     IFS=$nl
     while [ -n "$more" ]; do

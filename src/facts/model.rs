@@ -50,6 +50,8 @@ pub enum Extra {
     Audit,
     /// apt's settings of its daily work.
     Apt,
+    /// What sshd's files say of some connections only.
+    SshdMatches,
 }
 
 impl WatchList {

@@ -154,7 +154,11 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         listeners: listeners(lines("listeners"))?,
         addresses: addresses(lines("addresses")),
         sshd: sshd(lines("sshd")),
-        sshd_matches: sshd_matches(lines("matches")),
+        sshd_matches: watch
+            .extras
+            .contains(&Extra::SshdMatches)
+            .then(|| sshd_matches(lines("matches")))
+            .flatten(),
         nft: nft(lines("nft")),
         unit_marks: pairs(lines("marks")),
         processes: processes(lines("processes")),

@@ -42,8 +42,10 @@ fn add(watch: &mut WatchList, check: &Check) {
         }
         Check::Setting(config, ..) => read_config(watch, *config),
         Check::Fact(fact) => add_fact(watch, *fact),
-        Check::Sshd(..)
-        | Check::Flag(..)
+        Check::Sshd(..) => {
+            watch.extras.insert(Extra::SshdMatches);
+        }
+        Check::Flag(..)
         | Check::RunsAs(..)
         | Check::LoopbackOnly(..)
         | Check::Probe(_)
