@@ -256,14 +256,21 @@ for d in "$base"/txn/*/; do
 done
 echo @processes
 if [ -n "$processes" ]; then
-    for p in /proc/[0-9]*; do
-        IFS= read -r v <"$p/comm" 2>/dev/null || continue
-        case "$processes " in *" $v "*) ;; *) continue ;; esac
+    # One program for all: a node may have thousands of processes, and `read` takes them byte by byte.
+    names=
+    for v in $processes; do names="$names -e $v"; done
+    # shellcheck disable=SC2086
+    found=$(grep -sHxF $names /proc/[0-9]*/comm)
+    IFS=$nl
+    for p in $found; do
+        v=${p#*:}
+        p=${p%/comm:*}
         [ -r "$p/cmdline" ] || continue
         printf '%s\t%s\t%s\t' "${p#/proc/}" "$v" "$(stat -c %U "$p")"
         tr '\0\n' '\t ' <"$p/cmdline"
         echo
     done 2>/dev/null
+    IFS=' '
 fi
 set -f
 

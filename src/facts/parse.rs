@@ -611,6 +611,26 @@ mod tests {
     }
 
     #[test]
+    fn every_process_of_a_watched_name_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("kubelet");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let mut running: Vec<_> = (0..2)
+            .map(|_| std::process::Command::new(&program).arg("600").spawn().unwrap())
+            .collect();
+        let f = facts(&name(), &WatchList::default(), &this_machine(&WatchList::default()));
+        for child in &mut running {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let found = &f.unwrap().processes["kubelet"];
+        for child in &running {
+            let one = found.iter().find(|p| p.pid == child.id()).unwrap();
+            assert_eq!(one.argv, [program.to_str().unwrap(), "600"]);
+        }
+    }
+
+    #[test]
     fn texts_and_trees_of_this_machine_parse_and_keys_stay_there() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
