@@ -222,8 +222,15 @@ fn what_is_still_at_work_is_not_killed_by_another_run() {
     assert!(said.contains("@state committed"), "{said}");
 }
 
+/// The process group of a shell.
+#[derive(Clone, Copy, PartialEq)]
+enum Group {
+    Own,
+    Another,
+}
+
 /// A shell in the middle of its first step, which takes a second, before one that deletes a file.
-fn at_work(also: &str) -> (Txn, std::process::Child) {
+fn at_work(also: &str, group: Group) -> (Txn, std::process::Child) {
     use std::os::unix::process::CommandExt as _;
     let txn = Txn::staged("1-a-host", "");
     let gone = txn.base.join("target/gone.conf");
@@ -237,9 +244,13 @@ fn at_work(also: &str) -> (Txn, std::process::Child) {
         1,
     );
     txn.set("txn.sh", &slow);
-    // As a controller starts it. It leads a process group, as under sshd; the test's own is to live.
+    // As a controller starts it. It leads a process group, as under sshd, or is in another's, as under sudo.
     let mut command = Command::new("sh");
-    let shell = command.arg(txn.path.join("txn.sh")).arg("begin").process_group(0).spawn().unwrap();
+    command.arg(txn.path.join("txn.sh")).arg("begin");
+    if group == Group::Own {
+        command.process_group(0);
+    }
+    let shell = command.spawn().unwrap();
     while !txn.path.join("begun").exists() {
         std::thread::yield_now();
     }
@@ -249,8 +260,10 @@ fn at_work(also: &str) -> (Txn, std::process::Child) {
 #[test]
 fn what_is_undone_while_it_is_carried_out_stays_undone() {
     // Killed, and where that is not possible.
-    for kill in ["", "kill() { return 1; }"] {
-        let (txn, mut shell) = at_work(kill);
+    for (kill, group) in
+        [("", Group::Own), ("", Group::Another), ("kill() { return 1; }", Group::Own)]
+    {
+        let (txn, mut shell) = at_work(kill, group);
         let said = txn.run("revert timeout");
         assert!(said.contains("@state reverted"), "{kill}: {said}");
         shell.wait().unwrap();

@@ -644,8 +644,10 @@ stop_switching() {
     [ "$pid" != $$ ] || return 0
     # Only if that process still is this transaction's shell.
     tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -e "$T/txn.sh switch" -e "$T/txn.sh begin" || return 0
-    # With what it started, if it leads a process group; sshd makes it so.
-    kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null
+    # With what it started. sshd makes it lead a process group; below sudo it is in sudo's.
+    children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+    # shellcheck disable=SC2086
+    kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" $children 2>/dev/null
     tries=0
     while [ -s "/proc/$pid/cmdline" ] && [ "$tries" -lt 50 ]; do
         tries=$((tries + 1))
