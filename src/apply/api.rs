@@ -13,8 +13,8 @@ use crate::secret::Secret;
 use crate::transport::https::{ClientIdentity, Conversation, HttpAnswer, HttpRequest, TlsClient};
 use crate::transport::{Transport, tail};
 
-/// How long one question may take.
-pub(super) const ANSWER: Duration = Duration::from_secs(20);
+/// How long one question may take. Nothing but a machine without acceleration has needed more than five.
+pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// Pause between two looks at something that is not ready yet.
 const POLL: Duration = Duration::from_millis(500);
 

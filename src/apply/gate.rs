@@ -54,22 +54,28 @@ pub(crate) struct Until<S> {
 }
 
 impl<S> Until<S> {
-    fn in_time(&self) -> io::Result<()> {
-        if Instant::now() < self.deadline { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+    /// Tries again what the stream gave up by its own clock, which is that of connecting: a server that is
+    /// slow to answer is no server that cannot be reached.
+    fn in_time<R>(&mut self, mut work: impl FnMut(&mut S) -> io::Result<R>) -> io::Result<R> {
+        while Instant::now() < self.deadline {
+            match work(&mut self.stream) {
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => {}
+                other => return other,
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
     }
 }
 
 impl<S: Read> Read for Until<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.in_time()?;
-        self.stream.read(buffer)
+        self.in_time(|stream| stream.read(buffer))
     }
 }
 
 impl<S: Write> Write for Until<S> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.in_time()?;
-        self.stream.write(buffer)
+        self.in_time(|stream| stream.write(buffer))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -217,6 +223,27 @@ mod tests {
         let said = judge(503, b"\x1b]0;owned\x07{}").unwrap_err();
         assert!(!said.contains(char::is_control), "{said:?}");
         assert!(judge(200, b"{\"health\":\"false\"}").is_err());
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_is_waited_for_and_none_is_not_waited_for_too_long() {
+        /// Gives up twice, as a connection does by the clock of its beginning, before there is an answer.
+        struct Late(u8);
+        impl Read for Late {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += 1;
+                if self.0 < 3 {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                (&b"yes"[..]).read(buffer)
+            }
+        }
+        let within = |ms| Instant::now() + Duration::from_millis(ms);
+        let mut answer = [0; 3];
+        let read = Until { stream: Late(0), deadline: within(10_000) }.read(&mut answer);
+        assert_eq!((read.unwrap(), &answer), (3, b"yes"));
+        let never = Until { stream: Late(0), deadline: within(0) }.read(&mut answer);
+        assert_eq!(never.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
