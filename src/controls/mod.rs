@@ -11,6 +11,7 @@ mod controller_manager;
 mod etcd;
 mod host;
 pub mod ids;
+mod kernel;
 mod kube_proxy;
 mod kubelet;
 mod model;
@@ -23,4 +24,5 @@ pub use catalogue::{CATALOGUE, COUNT, find};
 pub use check::{
     ApiRule, Check, Config, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES, TreeRule,
 };
+pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy};
 pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};

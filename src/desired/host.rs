@@ -1,9 +1,12 @@
 //! The host beside Kubernetes: the guard, kernel settings, time, auditing, updates.
 
+use std::collections::BTreeSet;
+
 use super::context::Context;
 use super::model::{Access, FileCheck, ItemKind, OnChange};
 use super::packages::HELD;
 use super::sink::{Sink, Unit};
+use crate::controls::{KERNEL_SETTINGS, KernelSetting};
 use crate::inventory::Switch;
 use crate::render::Text;
 use crate::render::input::host::{
@@ -25,69 +28,12 @@ pub(super) fn guard(sink: &mut Sink<'_>) {
     sink.unit(&[], unit);
 }
 
-/// Who a kernel setting is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum For {
-    Every,
-    Kubelet,
-    KubeletWithIpv6,
-}
-
-/// A kernel setting.
-struct Setting {
-    key: &'static str,
-    value: &'static str,
-    scope: For,
-}
-
 const SYSCTLS: &[&str] = &["host-sysctls"];
-const KERNEL_DEFAULTS: &[&str] = &["host-sysctls", "kubelet-protect-kernel-defaults"];
-
-/// Kernel settings, by key.
-///
-/// What the kubelet insists on with protectKernelDefaults is its own list (setupKernelTunables in
-/// pkg/kubelet/cm). `rp_filter` is not among them: Cilium and multi-homed nodes need it off, and
-/// what a loose filter would drop a CNI may have sent.
-#[rustfmt::skip]
-const SETTINGS: [Setting; 31] = [
-    Setting { key: "fs.protected_hardlinks",             value: "1",        scope: For::Every },
-    Setting { key: "fs.protected_symlinks",              value: "1",        scope: For::Every },
-    Setting { key: "fs.suid_dumpable",                   value: "0",        scope: For::Every },
-    Setting { key: "kernel.dmesg_restrict",              value: "1",        scope: For::Every },
-    Setting { key: "kernel.keys.root_maxbytes",          value: "25000000", scope: For::Kubelet },
-    Setting { key: "kernel.keys.root_maxkeys",           value: "1000000",  scope: For::Kubelet },
-    Setting { key: "kernel.kptr_restrict",               value: "1",        scope: For::Every },
-    Setting { key: "kernel.panic",                       value: "10",       scope: For::Kubelet },
-    Setting { key: "kernel.panic_on_oops",               value: "1",        scope: For::Kubelet },
-    Setting { key: "kernel.randomize_va_space",          value: "2",        scope: For::Every },
-    Setting { key: "net.bridge.bridge-nf-call-ip6tables", value: "1",       scope: For::Kubelet },
-    Setting { key: "net.bridge.bridge-nf-call-iptables", value: "1",        scope: For::Kubelet },
-    // Before the settings below: switching it sets some of them anew.
-    Setting { key: "net.ipv4.ip_forward",                value: "1",        scope: For::Kubelet },
-    Setting { key: "net.ipv6.conf.all.forwarding",       value: "1",        scope: For::KubeletWithIpv6 },
-    Setting { key: "net.ipv4.conf.all.accept_redirects", value: "0",        scope: For::Every },
-    Setting { key: "net.ipv4.conf.all.accept_source_route", value: "0",     scope: For::Every },
-    Setting { key: "net.ipv4.conf.all.secure_redirects", value: "0",        scope: For::Every },
-    Setting { key: "net.ipv4.conf.all.send_redirects",   value: "0",        scope: For::Every },
-    Setting { key: "net.ipv4.conf.default.accept_redirects", value: "0",    scope: For::Every },
-    Setting { key: "net.ipv4.conf.default.accept_source_route", value: "0", scope: For::Every },
-    Setting { key: "net.ipv4.conf.default.secure_redirects", value: "0",    scope: For::Every },
-    Setting { key: "net.ipv4.conf.default.send_redirects", value: "0",      scope: For::Every },
-    Setting { key: "net.ipv4.icmp_echo_ignore_broadcasts", value: "1",      scope: For::Every },
-    Setting { key: "net.ipv4.icmp_ignore_bogus_error_responses", value: "1", scope: For::Every },
-    Setting { key: "net.ipv4.tcp_syncookies",            value: "1",        scope: For::Every },
-    Setting { key: "net.ipv6.conf.all.accept_redirects", value: "0",        scope: For::Every },
-    Setting { key: "net.ipv6.conf.all.accept_source_route", value: "0",     scope: For::Every },
-    Setting { key: "net.ipv6.conf.default.accept_redirects", value: "0",    scope: For::Every },
-    Setting { key: "net.ipv6.conf.default.accept_source_route", value: "0", scope: For::Every },
-    Setting { key: "vm.overcommit_memory",               value: "1",        scope: For::Kubelet },
-    Setting { key: "vm.panic_on_oom",                    value: "0",        scope: For::Kubelet },
-];
 
 /// Kernel modules of a kubelet's node.
 const MODULES: [&str; 2] = ["br_netfilter", "overlay"];
 
-/// Kernel settings, modules and swap.
+/// Kernel settings, modules and swap. Of [`Part::Cluster`](super::sink::Part): kubeadm needs some of it.
 pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
     let container = context.traits.container;
     if container && context.facts().is_some() {
@@ -95,27 +41,29 @@ pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
             "the node is a container: kernel.*, vm.* and fs.* settings, kernel modules, swap and the clock are its host's and are left alone",
         );
     }
-    let ipv6 = context.inventory.cluster.pod_networks.iter().any(|n| n.0.addr().is_ipv6());
-    let settings: Vec<&Setting> = SETTINGS
+    // One list for the kernel and for its file: what is set now is there after a boot, too.
+    let settings: Vec<&KernelSetting> = KERNEL_SETTINGS
         .iter()
-        .filter(|s| match s.scope {
-            For::Every => true,
-            For::Kubelet => context.has_kubelet(),
-            For::KubeletWithIpv6 => context.has_kubelet() && ipv6,
-        })
+        .filter(|s| s.is_for(context.inventory, context.node))
+        .filter(|s| s.is_needed() || s.controls().iter().any(|c| context.on(c)))
         // A container's boot would set them for the whole machine.
-        .filter(|s| !container || s.key.starts_with("net."))
+        .filter(|s| !container || s.is_of_the_network())
         .collect();
-    sink.template(SYSCTLS, "/etc/sysctl.d/90-kubastion.conf", |_| {
-        let setting =
-            |s: &&Setting| SysctlSetting { key: Text::of(s.key), value: Text::of(s.value) };
-        Ok(Sysctl { settings: settings.iter().map(setting).collect() })
-    });
-    for setting in &settings {
-        let kubelets = setting.scope == For::Kubelet && !setting.key.starts_with("net.");
-        let kind =
-            ItemKind::Sysctl { key: setting.key.to_owned(), value: setting.value.to_owned() };
-        sink.push(if kubelets { KERNEL_DEFAULTS } else { SYSCTLS }, kind);
+    if !settings.is_empty() {
+        let controls: BTreeSet<&str> =
+            settings.iter().flat_map(|s| s.controls()).copied().collect();
+        let controls: Vec<&str> = controls.into_iter().collect();
+        sink.template(&controls, "/etc/sysctl.d/90-kubastion.conf", |_| {
+            let setting = |s: &&KernelSetting| SysctlSetting {
+                key: Text::of(s.key),
+                value: Text::of(s.value),
+            };
+            Ok(Sysctl { settings: settings.iter().map(setting).collect() })
+        });
+    }
+    for s in &settings {
+        let kind = ItemKind::Sysctl { key: s.key.to_owned(), value: s.value.to_owned() };
+        sink.push(s.controls(), kind);
     }
     if !context.has_kubelet() || container {
         return;

@@ -107,7 +107,9 @@ pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
     software::manifests(context, sink);
     sink.phase(Phase::Host, Part::Hardening);
     host::guard(sink);
+    sink.phase(Phase::Host, Part::Cluster);
     host::kernel(context, sink);
+    sink.phase(Phase::Host, Part::Hardening);
     firewall::items(context, sink);
     ssh::items(context, sink);
     host::services(context, sink);

@@ -136,6 +136,62 @@ fn switches_take_settings_out() {
     assert!(has(&small(|_| {}), "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml"));
 }
 
+/// What is set now and what is set at boot are one list, whatever is switched off: a kubelet that insists on
+/// its kernel settings would not start after a reboot without the file.
+#[test]
+fn kernel_settings_and_their_file_are_one_list() {
+    const FILE: &str = "/etc/sysctl.d/90-kubastion.conf";
+    let kubelets = ["kernel.panic", "vm.overcommit_memory", "kernel.keys.root_maxkeys"];
+    let needed = ["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"];
+    let every = crate::controls::ids::ALL;
+    let mut cases: Vec<Vec<&str>> = every.iter().map(|c| vec![*c]).collect();
+    cases.extend([vec![], every.to_vec()]);
+    for off in cases {
+        for (node, container) in
+            [("cp-1", None), ("e-1", None), ("w-1", None), ("w-1", Some("lxc"))]
+        {
+            let mut inventory = load(INVENTORY);
+            inventory.hardening.controls =
+                off.iter().map(|c| ((*c).to_owned(), Switch::Off)).collect();
+            let wanted = desired(&inventory, node, &facts(node, "debian 13", container));
+            let what = format!("{node} {container:?} without {off:?}");
+            let set: Vec<String> = wanted
+                .items
+                .iter()
+                .filter_map(|i| match &i.kind {
+                    ItemKind::Sysctl { key, value } => Some(format!("{key} = {value}")),
+                    _ => None,
+                })
+                .collect();
+            let kept: Vec<String> = if has(&wanted, FILE) {
+                let lines = text(&wanted, FILE);
+                lines.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect()
+            } else {
+                Vec::new()
+            };
+            assert_eq!(set, kept, "{what}");
+            if node == "e-1" {
+                continue;
+            }
+            assert!(needed.iter().all(|k| has(&wanted, k)), "{what}");
+            assert!(has(&wanted, "net.ipv6.conf.all.forwarding"), "{what}");
+            if container.is_some() {
+                continue;
+            }
+            let modules = "/etc/modules-load.d/kubastion.conf";
+            assert_eq!(
+                text(&wanted, modules).lines().skip(1).collect::<Vec<_>>(),
+                ["br_netfilter", "overlay"],
+                "{what}"
+            );
+            let loaded = |i: &&crate::desired::Item| matches!(i.kind, ItemKind::Module { .. });
+            assert_eq!(wanted.items.iter().filter(loaded).count(), 2, "{what}");
+            let insists = !off.contains(&"kubelet-protect-kernel-defaults");
+            assert!(!insists || kubelets.iter().all(|k| has(&wanted, k)), "{what}");
+        }
+    }
+}
+
 #[test]
 fn a_node_gets_the_probe_that_it_can_run() {
     let patch = "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml";
