@@ -19,6 +19,13 @@ enum Need {
     Updates,
 }
 
+impl Need {
+    /// Whether a package is there for its controls alone. Kubernetes and etcd need theirs anyway.
+    fn only_hardens(self) -> bool {
+        matches!(self, Need::Every | Need::Updates)
+    }
+}
+
 /// What the node needs, and how the families call it.
 struct Package {
     need: Need,
@@ -100,7 +107,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         };
         if !needed
             || bundled
-            || (!package.controls.is_empty() && !package.controls.iter().any(|c| context.on(c)))
+            || (package.need.only_hardens()
+                && !package.controls.is_empty()
+                && !package.controls.iter().any(|c| context.on(c)))
         {
             continue;
         }

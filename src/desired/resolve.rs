@@ -100,7 +100,7 @@ pub fn resolve(
 pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.phase(Phase::Repositories, Part::Cluster);
     repository::items(context, sink);
-    sink.phase(Phase::Packages, Part::Hardening);
+    sink.phase(Phase::Packages, Part::Cluster);
     packages::items(context, sink);
     sink.phase(Phase::Software, Part::Cluster);
     software::programs(context, sink);

@@ -192,6 +192,23 @@ fn kernel_settings_and_their_file_are_one_list() {
     }
 }
 
+/// Programs are no hardening: a cluster needs them whatever is switched off.
+#[test]
+fn programs_of_the_cluster_are_installed_whatever_is_switched_off() {
+    let mut inventory = load(INVENTORY);
+    inventory.hardening.controls =
+        crate::controls::ids::ALL.iter().map(|c| ((*c).to_owned(), Switch::Off)).collect();
+    let programs = ["containerd", "runc", "containernetworking-plugins", "conntrack"];
+    let members = ["etcd-server", "etcd-client"];
+    for (node, wanted) in [("cp-1", &programs[..]), ("w-1", &programs[..]), ("e-1", &members[..])] {
+        let installed = desired(&inventory, node, &facts(node, "debian 13", None));
+        for name in wanted {
+            assert!(has(&installed, name), "{node}: {name}");
+        }
+        assert!(!has(&installed, "auditd") && !has(&installed, "chrony"), "{node}");
+    }
+}
+
 #[test]
 fn a_node_gets_the_probe_that_it_can_run() {
     let patch = "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml";
