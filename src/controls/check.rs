@@ -1,5 +1,9 @@
 //! The kinds of checks that a control is made of, as data. `verify::judge` evaluates them.
 
+use super::kernel::KernelSetting;
+use super::model::Scope;
+use crate::inventory::{Inventory, Node};
+
 /// One check.
 #[derive(Debug, Clone, Copy)]
 pub enum Check {
@@ -9,8 +13,8 @@ pub enum Check {
     Tree(TreeRule),
     /// Nothing is at this path.
     Gone(&'static str),
-    /// A sysctl has this value.
-    Sysctl(&'static str, &'static str),
+    /// A kernel setting has its value, on the nodes that get it.
+    Sysctl(&'static KernelSetting),
     /// An effective setting of sshd, as `sshd -T` prints it: key and accepted values.
     Sshd(&'static str, Rule),
     /// A command-line flag of a daemon, on every running process of it.
@@ -29,6 +33,18 @@ pub enum Check {
     Api(ApiRule),
     /// No program can judge it; why, in words.
     Manual(&'static str),
+}
+
+impl Check {
+    /// Whether it is about a node, out of those that its control is judged on.
+    pub fn is_for(&self, inventory: &Inventory, node: &Node) -> bool {
+        match self {
+            Check::Sysctl(setting) => setting.is_for(inventory, node),
+            // Only a kubelet minds.
+            Check::Fact(Fact::NoSwap) => Scope::Kubelet.holds(inventory, node),
+            _ => true,
+        }
+    }
 }
 
 /// Owner and mode of one path.

@@ -1,6 +1,7 @@
 //! Controls of a node's operating system and of the files Kubernetes keeps on it.
 
 use super::check::{Check, Fact, Missing, PathRule, Probe, Rule, TreeRule};
+use super::kernel::KERNEL_CHECKS;
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
@@ -368,7 +369,7 @@ pub(super) static ROWS: [Control; 18] = [
     Control {
         id: "host-sysctls",
         component: Component::Host,
-        title: "Kernel settings are those the kubelet expects",
+        title: "Kernel settings are hardened, and those the kubelet expects",
         severity: Severity::High,
         references: References {
             nsa: "Kubernetes Pod security > Hardening container environments",
@@ -377,19 +378,10 @@ pub(super) static ROWS: [Control; 18] = [
             kubescape: &[],
         },
         profiles: Profiles::All,
-        scope: Scope::Kubelet,
+        scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[
-            Check::Sysctl("vm.overcommit_memory", "1"),
-            Check::Sysctl("vm.panic_on_oom", "0"),
-            Check::Sysctl("kernel.panic", "10"),
-            Check::Sysctl("kernel.panic_on_oops", "1"),
-            Check::Sysctl("kernel.keys.root_maxkeys", "1000000"),
-            Check::Sysctl("kernel.keys.root_maxbytes", "25000000"),
-            Check::Sysctl("net.ipv4.ip_forward", "1"),
-            Check::Fact(Fact::NoSwap),
-        ],
+        checks: &KERNEL_CHECKS,
     },
     Control {
         id: "host-time-sync",

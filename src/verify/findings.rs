@@ -184,7 +184,7 @@ fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<
                 return whole(control, Some(&on.node.name), verdict);
             }
             let mut evidence: Vec<Evidence> = Vec::new();
-            for check in control.checks {
+            for check in control.checks.iter().filter(|c| c.is_for(on.inventory, on.node)) {
                 match check {
                     // A port is closed, too, while its daemon is still to come.
                     Check::Probe(_) if control.needs == Needs::Kubernetes && !kubernetes => {

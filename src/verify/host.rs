@@ -4,7 +4,7 @@ use super::judge::Subject;
 use super::model::Verdict;
 use super::observed::{FIREWALL_FILE, Observed, Origin};
 use super::rule::loopback;
-use crate::controls::Daemon;
+use crate::controls::{Daemon, KernelSetting, WantedBy};
 use crate::facts::FileFacts;
 use crate::inventory::{FirewallMode, Switch};
 
@@ -36,27 +36,34 @@ fn of_the_host(seen: &Observed, what: &str) -> Option<Verdict> {
     Some(Verdict::not_applicable(format!("the node is a {container} container: {what} the host's")))
 }
 
-pub(super) fn sysctl(key: &str, value: &str, on: &Subject<'_>) -> Verdict {
-    match on.seen.sysctls.get(key) {
-        Some(actual) if actual == value => Verdict::pass(format!("{key} = {actual}")),
-        actual => {
-            // net.* belongs to the network namespace, everything else to the kernel.
-            if !key.starts_with("net.")
-                && let Some(verdict) = of_the_host(on.seen, &format!("{key} is"))
-            {
-                return verdict;
-            }
-            match actual {
-                Some(actual) => {
-                    Verdict::fail(format!("{key} = {value}"), format!("{key} = {actual}"))
-                }
-                None if on.seen.origin == Origin::Rendered => {
-                    Verdict::fail(format!("{key} = {value}"), "not set")
-                }
-                None => Verdict::unknown(format!("the kernel has no {key}")),
-            }
-        }
+pub(super) fn sysctl(setting: &KernelSetting, on: &Subject<'_>) -> Verdict {
+    let KernelSetting { key, value, wanted } = setting;
+    let actual = on.seen.sysctls.get(*key);
+    if actual.is_some_and(|a| a == value) {
+        return Verdict::pass(format!("{key} = {value}"));
     }
+    // There with a module, which a container's host loads or not.
+    let of_a_module = actual.is_none() && key.starts_with("net.bridge.");
+    if (!setting.is_of_the_network() || of_a_module)
+        && let Some(verdict) = of_the_host(on.seen, &format!("{key} is"))
+    {
+        return verdict;
+    }
+    let wanted_value = format!("{key} = {value}");
+    match actual {
+        Some(actual) => Verdict::fail(wanted_value, format!("{key} = {actual}")),
+        None if on.seen.origin == Origin::Rendered => Verdict::fail(wanted_value, "not set"),
+        // Nothing to harden. Without any setting seen, this is not known.
+        None if *wanted == WantedBy::Hardening && has_no_ipv6(key, on.seen) => {
+            Verdict::not_applicable("the kernel has no IPv6")
+        }
+        None => Verdict::unknown(format!("the kernel has no {key}")),
+    }
+}
+
+fn has_no_ipv6(key: &str, seen: &Observed) -> bool {
+    let none_of = |prefix: &str| !seen.sysctls.keys().any(|k| k.starts_with(prefix));
+    key.starts_with("net.ipv6.") && none_of("net.ipv6.") && !none_of("net.ipv4.")
 }
 
 /// The chains of a rules file that hook into `hook`, as text.

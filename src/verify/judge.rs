@@ -43,7 +43,7 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         Check::Path(rule) => path(rule, on).into(),
         Check::Tree(rule) => tree(rule, on).into(),
         Check::Gone(path) => gone(path, on).into(),
-        Check::Sysctl(key, value) => host::sysctl(key, value, on).into(),
+        Check::Sysctl(setting) => host::sysctl(setting, on).into(),
         Check::Sshd(key, rule) => sshd(key, rule, on).into(),
         Check::Flag(daemon, name, rule) => flag(*daemon, name, rule, on),
         Check::RunsAs(daemon, user) => runs_as(*daemon, user, on).into(),
@@ -79,7 +79,7 @@ pub fn words(check: &Check) -> String {
         }
         Check::Tree(r) => format!("everything{} below {}", suffix_words(r), r.dir),
         Check::Gone(path) => format!("nothing at {path}"),
-        Check::Sysctl(key, _) => format!("sysctl {key}"),
+        Check::Sysctl(setting) => format!("sysctl {}", setting.key),
         Check::Sshd(key, _) => format!("sshd {key}"),
         Check::Flag(daemon, name, _) => format!("{} --{name}", daemon.program()),
         Check::RunsAs(daemon, _) => format!("user of {}", daemon.program()),
@@ -95,7 +95,7 @@ pub fn words(check: &Check) -> String {
 /// What a check expects, where its words do not say it already.
 pub fn check_expectation(check: &Check) -> Option<String> {
     match check {
-        Check::Sysctl(_, value) => Some((*value).to_owned()),
+        Check::Sysctl(setting) => Some(setting.value.to_owned()),
         Check::Sshd(_, rule) | Check::Flag(_, _, rule) | Check::Setting(_, _, rule, _) => {
             Some(rule::expectation(rule))
         }

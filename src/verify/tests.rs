@@ -512,8 +512,8 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
             vec![Box::new(move |s| owner(s, &format!("{}/zz{}", r.dir, r.suffix), 0o777, "eve"))]
         }
         Check::Gone(path) => vec![Box::new(move |s| owner(s, path, 0o600, "root"))],
-        Check::Sysctl(key, _) => vec![Box::new(move |s| {
-            s.sysctls.insert(key.into(), "99".into());
+        Check::Sysctl(setting) => vec![Box::new(move |s| {
+            s.sysctls.insert(setting.key.into(), "99".into());
         })],
         Check::Sshd(key, _) => VALUES
             .map(|v| -> Way {
@@ -569,7 +569,7 @@ fn every_check_of_a_node_can_fail() {
         if not_here.contains(control.id) {
             continue;
         }
-        for check in control.checks {
+        for check in control.checks.iter().filter(|c| c.is_for(inventory, node)) {
             let fails = |way: &dyn Fn(&mut Observed)| {
                 let mut seen = good.clone();
                 way(&mut seen);
@@ -586,6 +586,75 @@ fn every_check_of_a_node_can_fail() {
         }
     }
     assert!(wrong.is_empty(), "nothing makes these fail:\n{}", wrong.join("\n"));
+}
+
+/// On every kind of node: what is set is judged, with the value that is set, and nothing else is.
+#[test]
+fn every_kernel_setting_is_judged_where_it_is_set() {
+    let inventory = inventory(&|t| {
+        let t = t.replace("runtime:", "etcd: { placement: dedicated }\nruntime:");
+        let t = t.replace("endpoint: \"192.0.2.11:6443\" }", "endpoint: \"192.0.2.11:6443\", pod_networks: [10.244.0.0/16, \"fd00:10:244::/56\"], service_networks: [10.96.0.0/16, \"fd00:10:96::/112\"] }");
+        format!("{t}  - {{ name: c, addresses: [192.0.2.31], roles: [etcd] }}\n")
+    });
+    for (name, count) in [("a", 31), ("b", 31), ("c", 21)] {
+        let good = rendered(&inventory, name);
+        assert_eq!(good.sysctls.len(), count, "{name}");
+        let of = |seen: &Observed| {
+            let mut findings = judged(&inventory, name, seen, &[]);
+            findings.retain(|f| f.control == "host-sysctls");
+            findings.remove(0)
+        };
+        let finding = of(&good);
+        assert_eq!(finding.outcome(), Outcome::Pass, "{name}: {finding:#?}");
+        let looked_at = finding.evidence.iter().filter_map(|e| e.what.strip_prefix("sysctl "));
+        let looked_at: BTreeSet<&str> = looked_at.collect();
+        let set: BTreeSet<&str> = good.sysctls.keys().map(String::as_str).collect();
+        assert_eq!(looked_at, set, "{name}");
+        let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
+        let watched = super::watch(&inventory, node).sysctls;
+        assert!(watched.iter().map(String::as_str).eq(set.iter().copied()), "{name}: {watched:?}");
+        for (origin, key) in set.iter().flat_map(|k| [(Origin::Rendered, k), (Origin::Node, k)]) {
+            let mut seen = good.clone();
+            seen.origin = origin;
+            if origin == Origin::Node {
+                seen.swaps = Some(Vec::new());
+            }
+            seen.sysctls.insert((*key).to_owned(), "99".into());
+            assert_eq!(of(&seen).outcome(), Outcome::Fail, "{name}: {key}");
+        }
+    }
+}
+
+/// Of a container's kernel settings those of its network are its own, and nothing about the rest is unknown.
+#[test]
+fn a_container_is_judged_by_the_settings_of_its_network() {
+    let (inventory, good) = hardened();
+    let of = |change: &dyn Fn(&mut Observed)| {
+        let mut seen = good.clone();
+        seen.container = Some("systemd-nspawn".into());
+        seen.sysctls.retain(|k, _| k.starts_with("net.") && !k.starts_with("net.bridge."));
+        seen.swaps = Some(vec!["/swap".into()]);
+        change(&mut seen);
+        let mut findings = judged(inventory, "a", &seen, &attempts());
+        findings.retain(|f| f.control == "host-sysctls");
+        findings.remove(0).outcome()
+    };
+    let set = |key: &'static str| {
+        move |s: &mut Observed| {
+            s.sysctls.insert(key.into(), "99".into());
+        }
+    };
+    assert_eq!(of(&|_| {}), Outcome::Pass);
+    assert_eq!(of(&set("vm.overcommit_memory")), Outcome::Pass);
+    assert_eq!(of(&set("net.ipv4.tcp_syncookies")), Outcome::Fail);
+    assert_eq!(of(&set("net.bridge.bridge-nf-call-iptables")), Outcome::Fail);
+    let forget =
+        |what: &'static str| move |s: &mut Observed| s.sysctls.retain(|k, _| !k.starts_with(what));
+    assert_eq!(of(&forget("net.ipv4.tcp_syncookies")), Outcome::Unknown);
+    // A kernel without IPv6 has none of its settings, and one that was not asked has none at all.
+    assert_eq!(of(&forget("net.ipv6.")), Outcome::Pass);
+    assert_eq!(of(&forget("net.ipv6.conf.all.accept_redirects")), Outcome::Unknown);
+    assert_eq!(of(&forget("net.")), Outcome::Unknown);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::inventory::{Inventory, Node};
 pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     let mut watch = WatchList::default();
     let wanted = CATALOGUE.iter().filter(|c| c.scope.holds(inventory, node) && c.wanted(inventory));
-    for check in wanted.flat_map(|c| c.checks) {
+    for check in wanted.flat_map(|c| c.checks).filter(|c| c.is_for(inventory, node)) {
         add(&mut watch, check);
     }
     for path in staged::STAGED_FILES {
@@ -37,8 +37,8 @@ fn add(watch: &mut WatchList, check: &Check) {
         Check::Gone(path) => {
             watch.files.insert((*path).to_owned());
         }
-        Check::Sysctl(key, _) => {
-            watch.sysctls.insert((*key).to_owned());
+        Check::Sysctl(setting) => {
+            watch.sysctls.insert(setting.key.to_owned());
         }
         Check::Setting(config, ..) => read_config(watch, *config),
         Check::Fact(fact) => add_fact(watch, *fact),
