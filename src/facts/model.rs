@@ -414,3 +414,16 @@ pub struct OpenTransaction {
     /// Its state as the node has it.
     pub state: String,
 }
+
+#[cfg(test)]
+impl NodeFacts {
+    /// A machine on which nothing was done yet. Benchmarks read the same fixture: what it lacks, every test
+    /// that takes it notices.
+    pub(crate) fn bare(node: &str) -> Self {
+        let text = include_str!("../../tests/fixtures/bare-facts.json");
+        let mut facts: Self = serde_json::from_str(text).expect("the fixture has every fact");
+        facts.node = node.parse().expect("a test names nodes that can be");
+        facts.hostname = node.to_owned();
+        facts
+    }
+}

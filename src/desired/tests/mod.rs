@@ -12,7 +12,7 @@ use std::path::Path;
 use super::{Content, ItemKind, NodeDesired, resolve};
 use crate::clock::Clock;
 use crate::controls::ids;
-use crate::facts::{InterfaceAddress, NodeFacts};
+use crate::facts::{InterfaceAddress, NodeFacts, Os};
 use crate::inventory::{Inventory, LoadContext, Node, load_bytes};
 use crate::pki::Material;
 
@@ -98,44 +98,17 @@ pub(super) fn load(text: &str) -> Inventory {
 /// Facts of a machine on which nothing was done yet.
 pub(crate) fn facts(node: &str, os: &str, container: Option<&str>) -> NodeFacts {
     let (id, version) = os.split_once(' ').unwrap();
-    serde_json::from_value(serde_json::json!({
-        "node": node,
-        "hostname": node,
-        "os": { "id": id, "like": [], "version": version, "pretty": os },
-        "arch": "x86_64",
-        "kernel": "6.12.0",
-        "boot_id": "0",
-        "clock_epoch_s": 0,
-        "systemd": true,
-        "container": container,
-        "cgroup_version": if container.is_some() { 1 } else { 2 },
-        "audit_usable": container.is_none(),
-        "var_free_bytes": 1u64 << 34,
-        "memory_bytes": 1u64 << 33,
-        "cpus": 2,
-        "commands": [],
-        "packages": {},
-        "units": {},
-        "sysctls": {},
-        "modules": [],
-        "swaps": [],
-        "files": {},
-        "users": {},
-        "listeners": [],
-        "sshd": { "port": ["22"] },
-        "nft": {
-            "usable": true, "own_listing_sha256": null, "recorded": null, "foreign_tables": []
-        },
-        "unit_marks": {},
-        "processes": {},
-        "open_transactions": [],
-        "texts": {},
-        "trees": {},
-        "lsm": null,
-        "time": null,
-        "audit_rules": null
-    }))
-    .unwrap()
+    let mut facts = NodeFacts::bare(node);
+    facts.os = Os {
+        id: id.to_owned(),
+        like: Vec::new(),
+        version: version.to_owned(),
+        pretty: os.to_owned(),
+    };
+    facts.container = container.map(str::to_owned);
+    facts.cgroup_version = if container.is_some() { 1 } else { 2 };
+    facts.audit_usable = container.is_none();
+    facts
 }
 
 fn node<'a>(inventory: &'a Inventory, name: &str) -> &'a Node {
