@@ -80,7 +80,7 @@ impl Phase {
     }
 }
 
-/// Kinds of things that should be so. A table in `plan::diff` has one row for each.
+/// Kinds of things that should be so. What a node lacks of each is worked out by `add` in `plan::diff`.
 pub enum ItemKind {
     /// A distribution package is installed, in any version.
     Package {

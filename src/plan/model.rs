@@ -105,9 +105,10 @@ pub struct Action {
     pub why: String,
 }
 
-/// What a node can be told to do. `apply/node/txn.sh` has up to three branches for each: `take_images`
-/// (what it will touch), `run_step`, and `restore` (the way back). A step without the first and the last
-/// is not undone; the compiler cannot say so, `tests/apply.rs` can.
+/// What a node can be told to do. `apply/node/txn.sh` has a branch of `run_step` for each, and one of
+/// `take_images` for each that touches something: what was there goes into records, which `restore` reads (the
+/// way back). A step without the latter is not undone. A test below wants a branch, or a row that says why
+/// there is none; whether the way back leads there, `tests/apply.rs` says on nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
@@ -520,6 +521,122 @@ impl fmt::Display for Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One of each kind, by the one before: the compiler wants a row for a new one.
+    fn next(step: Option<&Step>) -> Option<Step> {
+        let path = || "/a".to_owned();
+        let name = || "a".to_owned();
+        let access = Access::root(0o600);
+        let blob = Blob { sha256: name(), size: 1 };
+        let Some(step) = step else {
+            let names = vec![name()];
+            return Some(Step::Packages { manager: PackageManager::Apt, names });
+        };
+        Some(match step {
+            Step::Packages { manager: PackageManager::Apt, names } => {
+                Step::Packages { manager: PackageManager::Dnf, names: names.clone() }
+            }
+            Step::Packages { .. } => Step::User { name: name(), home: path() },
+            Step::User { .. } => Step::Directory { path: path(), access },
+            Step::Directory { .. } => Step::Permissions { path: path(), access },
+            Step::Permissions { .. } => Step::Files { directory: path(), files: BTreeMap::new() },
+            Step::Files { .. } => Step::Program { path: path(), blob, access },
+            Step::Program { .. } => Step::Images { archive: blob, references: vec![name()] },
+            Step::Images { .. } => Step::Member { way: Way::Init, mark: name() },
+            Step::Member { .. } => Step::Stale { unit: name() },
+            Step::Stale { .. } => Step::Remove { path: path() },
+            Step::Remove { .. } => Step::Arm { within_s: 1 },
+            Step::Arm { .. } => Step::DaemonReload,
+            Step::DaemonReload => Step::Sysctl { key: name(), value: name() },
+            Step::Sysctl { .. } => Step::Module { name: name() },
+            Step::Module { .. } => Step::SwapOff,
+            Step::SwapOff => Step::Firewall { path: path() },
+            Step::Firewall { .. } => Step::FirewallAbsent,
+            Step::FirewallAbsent => Step::CheckSshd,
+            Step::CheckSshd => Step::Unit {
+                name: name(),
+                enable: None,
+                run: None,
+                change: OnChange::Nothing,
+                mark: None,
+                start: Start::Wait,
+            },
+            Step::Unit { .. } => Step::Verify,
+            Step::Verify => return None,
+        })
+    }
+
+    const TXN: &str = include_str!("../apply/node/txn.sh");
+
+    /// The text of a function of `txn.sh`.
+    fn function(name: &str) -> &'static str {
+        let start = TXN.find(&format!("\n{name}() {{")).unwrap_or_else(|| panic!("no {name}"));
+        let text = &TXN[start + 1..];
+        &text[..text.find("\n}\n").unwrap()]
+    }
+
+    /// The first words of case branches with this indentation.
+    fn branches(text: &str, indent: usize) -> BTreeSet<&str> {
+        let label = |line: &'static str| -> Option<&'static str> {
+            let rest = line.strip_prefix(&*" ".repeat(indent))?;
+            let label = rest.split_once(')')?.0;
+            let plain = |c: char| c.is_ascii_lowercase() || "-| ".contains(c);
+            (!rest.starts_with(' ') && label.chars().all(plain)).then_some(label)
+        };
+        let start = TXN.find(text).unwrap();
+        let text = &TXN[start..start + text.len()];
+        text.lines().filter_map(label).flat_map(|l| l.split(" | ")).collect()
+    }
+
+    /// Steps that are not undone, and why.
+    const NOT_UNDONE: [(&str, &str); 8] = [
+        ("package-apt", "a package that is taken away takes along what needs it"),
+        ("package-dnf", "the same"),
+        ("images", "the kubelet collects what nothing uses"),
+        ("module", "others may use it meanwhile, and a boot does without"),
+        ("arm", "it is the way back"),
+        ("daemon-reload", "restore does it too"),
+        ("check-sshd", "changes nothing"),
+        ("verify", "changes nothing"),
+    ];
+
+    #[test]
+    fn every_step_is_carried_out_and_has_a_way_back_or_says_why_not() {
+        let mut kinds = BTreeSet::new();
+        let mut step = next(None);
+        while let Some(s) = step {
+            let line = s.line(0).unwrap();
+            kinds.insert(line.split('|').next().unwrap().to_owned());
+            step = next(Some(&s));
+        }
+        let kinds: BTreeSet<&str> = kinds.iter().map(String::as_str).collect();
+        assert_eq!(branches(function("run_step"), 4), kinds);
+        let images = branches(function("take_images"), 8);
+        let lasting: BTreeSet<&str> = NOT_UNDONE.iter().map(|(kind, _)| *kind).collect();
+        assert!(images.is_disjoint(&lasting), "{images:?}");
+        assert_eq!(images.union(&lasting).copied().collect::<BTreeSet<_>>(), kinds);
+    }
+
+    #[test]
+    fn every_record_of_what_was_there_is_read_on_the_way_back() {
+        let takes = ["image_path", "image_unit", "take_images"].map(function).concat();
+        // A record is the first word of what is written: `'word|...'`.
+        let code = takes.lines().filter(|l| !l.trim_start().starts_with('#'));
+        let quoted = code.flat_map(|l| l.split('\'').skip(1).step_by(2));
+        let words = quoted.filter_map(|t| t.split_once('|'));
+        let written: BTreeSet<&str> = words
+            .map(|(word, _)| word)
+            .filter(|w| !w.is_empty() && w.chars().all(|c| c.is_ascii_lowercase()))
+            .collect();
+        assert!(written.contains("sysctl") && written.len() > 8, "{written:?}");
+        let restore = function("restore");
+        let mut read = branches(restore, 8);
+        read.extend(written.iter().filter(|w| restore.contains(&format!("'^{w}|"))));
+        // For a reset alone: what is in there is not ours to delete.
+        read.insert("data");
+        let unread: Vec<_> = written.difference(&read).collect();
+        assert!(unread.is_empty(), "restore does not read {unread:?}");
+    }
 
     #[test]
     fn nothing_that_means_something_to_the_node_gets_into_a_line() {
