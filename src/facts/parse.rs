@@ -42,6 +42,7 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
+/// What every answer has, in the order of `collect.sh`: only a section that is asked for here can be missing.
 const SECTIONS: [&str; 26] = [
     "os",
     "node",
@@ -71,6 +72,15 @@ const SECTIONS: [&str; 26] = [
     "end",
 ];
 
+/// Sections that are there if any path is asked about; without one, the path has no answer.
+const OF_FILES: [&str; 2] = ["links", "sha256"];
+
+/// The lines of a section.
+fn section<'s, 'a>(sections: &'s Sections<'a>, name: &str) -> &'s [&'a str] {
+    debug_assert!(SECTIONS.contains(&name) || OF_FILES.contains(&name), "{name} is not asked for");
+    sections.get(name).map(Vec::as_slice).unwrap_or_default()
+}
+
 /// Lines of `PATH ID BLOCKS SIZE`, as stat(1) prints them.
 fn disks(lines: &[&str]) -> Result<BTreeMap<String, Disk>, ParseError> {
     let disk = |line: &&str| {
@@ -90,7 +100,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
     // Whatever a node says may end up on a terminal: nothing in it may steer one.
     let text = crate::plain::plain(&String::from_utf8_lossy(answer));
     let sections = split(&text)?;
-    let lines = |name| sections.get(name).map(Vec::as_slice).unwrap_or_default();
+    let lines = |name| section(&sections, name);
     let about: BTreeMap<&str, &str> =
         lines("node").iter().filter_map(|l| l.split_once('=')).collect();
     let about = |key: &'static str| about.get(key).copied();
@@ -439,7 +449,7 @@ fn files(
     watch: &WatchList,
     sections: &Sections<'_>,
 ) -> Result<BTreeMap<String, FileFacts>, ParseError> {
-    let lines = |name| sections.get(name).map(Vec::as_slice).unwrap_or_default();
+    let lines = |name| section(sections, name);
     let mut stats: BTreeMap<&str, (&str, &str, &str, &str)> = BTreeMap::new();
     let mut complaints: Vec<&str> = Vec::new();
     for line in lines("stat") {
@@ -568,6 +578,14 @@ mod tests {
         assert!(["0", "1"].contains(&f.sysctls["net.ipv4.ip_forward"].as_str()));
         assert!(f.memory_bytes > 0 && f.cpus > 0 && f.var_free_bytes > 0 && !f.os.id.is_empty());
         assert!(f.disks["/var/lib"].free_bytes > 0);
+    }
+
+    /// What the program says and nobody asks for would be empty where it is not said.
+    #[test]
+    fn every_section_of_the_program_is_asked_for() {
+        let said = super::super::SCRIPT.lines().filter_map(|l| l.trim().strip_prefix("echo @"));
+        let said: Vec<&str> = said.filter(|s| !OF_FILES.contains(s)).collect();
+        assert_eq!(said, SECTIONS);
     }
 
     #[test]
