@@ -64,6 +64,16 @@ const PACKAGES: [Package; 16] = [
     Package { need: Need::Member,  debian: "etcd-client",      red_hat: "",                 command: "etcd",       controls: ETCD },
 ];
 
+/// Other names of packages whose version decides something.
+const ALSO: [&str; 2] = ["containerd.io", "etcd"];
+
+/// Every package that is asked about on a node, also where the inventory leaves its item out: notes say what is
+/// missing.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let both = PACKAGES.iter().flat_map(|p| [p.debian, p.red_hat]);
+    both.filter(|n| !n.is_empty()).chain(ALSO)
+}
+
 /// Kubernetes and etcd change version when an upgrade says so, not at night.
 pub(super) const HELD: [&str; 6] =
     ["cri-tools", "etcd-client", "etcd-server", "kubeadm", "kubectl", "kubelet"];

@@ -2,49 +2,21 @@
 
 use super::context::Context;
 use super::model::{Item, ItemKind};
+use super::packages;
 use super::resolve::collect;
 use super::sink::Sink;
 use super::traits::Traits;
 use crate::facts::WatchList;
 use crate::inventory::{Inventory, Node};
 
-/// Paths that decisions or checks read beside those of the items, with what makes them.
-const FILES: [&str; 9] = [
-    "/etc/kubernetes/bootstrap-kubelet.conf",
-    "/etc/kubernetes/proxy.conf",
-    "/etc/kubernetes/super-admin.conf",
-    "/etc/ssh/sshd_config",
-    "/run/containerd/containerd.sock",
-    "/var/lib/cni/networks",
-    "/var/lib/etcd/default",
-    "/var/lib/etcd/member",
-    "/var/lib/kubelet/pki/kubelet-client-current.pem",
-];
+/// Paths that decide something, and that no item may be about.
+const FILES: [&str; 2] = ["/var/lib/etcd/default", "/var/lib/kubelet/config.yaml"];
 
-/// Units that decisions or checks read beside those of the items.
-const UNITS: [&str; 6] = [
-    "kubelet.service",
-    "nftables.service",
-    "rsyslog.service",
-    "ssh.socket",
-    "sshd.socket",
-    "systemd-timesyncd.service",
-];
+/// Units that decide something beside those of the items.
+const UNITS: [&str; 1] = ["ssh.socket"];
 
-/// Packages whose version decides something, under all names they go by.
-const PACKAGES: [&str; 8] = [
-    "containerd",
-    "containerd.io",
-    "etcd",
-    "etcd-server",
-    "kubeadm",
-    "kubectl",
-    "kubelet",
-    "openssh-server",
-];
-
-/// Everything that [`super::resolve()`] may ask about a node, whatever it will turn out to be, and
-/// what the checks of the controls read.
+/// Everything that [`super::resolve()`] and a plan may ask about a node, whatever it will turn out to be. What
+/// checks of controls read is in `verify::watch`, from the checks.
 pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     let mut watch = WatchList::default();
     for traits in Traits::all() {
@@ -57,8 +29,7 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
         add_path(&mut watch, path);
     }
     watch.units.extend(UNITS.map(str::to_owned));
-    watch.packages.extend(PACKAGES.map(str::to_owned));
-    watch.users.insert("etcd".to_owned());
+    watch.packages.extend(packages::names().map(str::to_owned));
     watch
 }
 

@@ -4,7 +4,7 @@ use super::{INVENTORY, SMALL, facts, load, with_managed_endpoint};
 use crate::desired::{resolve, watch, watch_list};
 use crate::inventory::{
     CaCustody, Cni, EncryptionProvider, FirewallMode, Inventory, KubernetesVersion, Probe, Profile,
-    Switch, elf,
+    SoftwareSource, Switch, elf,
 };
 use crate::pki::Material;
 
@@ -67,6 +67,26 @@ fn the_watch_list_covers_every_item() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// What is asked about a node beside its items does not depend on the items that the inventory leaves out.
+#[test]
+fn what_decides_is_watched_whatever_is_switched_off() {
+    for source in [SoftwareSource::None, SoftwareSource::Preinstalled, SoftwareSource::Packages] {
+        let mut inventory = load(SMALL);
+        inventory.kubernetes.source = source;
+        inventory.host.packages = Switch::Off;
+        inventory.hardening.controls =
+            crate::controls::ids::ALL.iter().map(|c| ((*c).to_owned(), Switch::Off)).collect();
+        let watched = watch(&inventory, &inventory.nodes[0]);
+        // Whether the node is part of a cluster already.
+        assert!(watched.files.contains(crate::plan::diff::KUBELET_CONFIG), "{source:?}");
+        assert!(watched.files.contains("/var/lib/etcd/default"));
+        assert!(watched.units.contains("ssh.socket") && watched.units.contains("etcd.service"));
+        for package in ["containerd", "containerd.io", "etcd", "etcd-server", "nftables", "runc"] {
+            assert!(watched.packages.contains(package), "{package}");
         }
     }
 }
