@@ -109,13 +109,12 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
     let path = format!("{STAGED}/kubeadm-init.yaml");
     let access = Access::root(0o600);
     sink.content(&controls, &path, access, FileCheck::None, |source| {
-        let minor = context.minor();
         let init = kubeadm::init(context);
         let documents = [
-            text(&path, minor, &init)?,
-            text(&path, minor, &kubeadm::cluster(context))?,
-            text(&path, minor, &kubelet::config(context, source.facts))?,
-            text(&path, minor, &kubeadm::kube_proxy(context))?,
+            text(&path, &init)?,
+            text(&path, &kubeadm::cluster(context))?,
+            text(&path, &kubelet::config(context, source.facts))?,
+            text(&path, &kubeadm::kube_proxy(context))?,
         ];
         Ok(Content::Text(documents.join("---\n").into()))
     });

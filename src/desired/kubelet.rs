@@ -67,16 +67,15 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     });
     let path = format!("{STAGED}/kubeadm-kubelet.yaml");
     sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
-        let minor = context.minor();
         let init = kubeadm::init(context);
         let cluster = KubeadmMember {
             kubernetes_version: Text::of(format!("v{}", context.inventory.cluster.kubernetes)),
             no_certificates: Text::of(format!("{STAGED}/none")),
         };
         let documents = [
-            text(&path, minor, &init)?,
-            text(&path, minor, &cluster)?,
-            text(&path, minor, &config(context, source.facts))?,
+            text(&path, &init)?,
+            text(&path, &cluster)?,
+            text(&path, &config(context, source.facts))?,
         ];
         Ok(Content::Text(documents.join("---\n").into()))
     });

@@ -28,14 +28,6 @@ pub enum ResolveError {
         #[source]
         source: RenderError,
     },
-    /// A template is not meant for this Kubernetes minor.
-    #[error("template {template} has no form for Kubernetes 1.{minor}")]
-    Minor {
-        /// The template.
-        template: &'static str,
-        /// Minor of the inventory.
-        minor: u16,
-    },
     /// The key store has no certificate that the node's roles call for.
     #[error("the key store holds no {0}; `kubastion pki ensure` issues what is missing")]
     Certificate(String),

@@ -176,8 +176,7 @@ fn nth_part(network: ipnet::IpNet, length: u8, place: usize) -> Option<ipnet::Ip
 }
 
 fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveError> {
-    let minor = context.minor();
-    let sandbox = SANDBOX.iter().find(|(minors, _)| minors.contains(&minor));
+    let sandbox = SANDBOX.iter().find(|(minors, _)| minors.contains(&context.minor()));
     let sandbox_image = Text::of(sandbox.expect("the table covers all supported minors").1);
     // Version 1 of the hierarchy is met in labs only; there nobody else manages it.
     let systemd_cgroup = facts.cgroup_version == 2;
@@ -201,7 +200,7 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveErr
             restrict_oom_score_adj,
             cni_bin_dir,
         };
-        return text(CONFIG, minor, &input);
+        return text(CONFIG, &input);
     }
     let cni_bin_key =
         if version < Version(2, 1, 0) { CniBinKey::BinDir } else { CniBinKey::BinDirs };
@@ -213,7 +212,7 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveErr
         cni_bin_dir,
         cni_bin_key,
     };
-    text(CONFIG, minor, &input)
+    text(CONFIG, &input)
 }
 
 /// What the bundle says, the program, or its package.

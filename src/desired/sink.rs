@@ -133,9 +133,8 @@ impl<'a> Sink<'a> {
         input: impl FnOnce(Source<'a>) -> Result<I, ResolveError>,
     ) {
         let access = Access::root(mode(I::TEMPLATE));
-        let minor = self.context.minor();
         self.content(controls, path, access, check, |source| {
-            Ok(Content::Text(text(path, minor, &input(source)?)?.into()))
+            Ok(Content::Text(text(path, &input(source)?)?.into()))
         });
     }
 
@@ -192,11 +191,7 @@ impl<'a> Sink<'a> {
 }
 
 /// Renders the content of a file.
-pub(super) fn text<I: Input>(path: &str, minor: u16, input: &I) -> Result<String, ResolveError> {
-    let row = TEMPLATES.iter().find(|t| t.path == I::TEMPLATE);
-    if !row.is_some_and(|r| r.minors.contains(&minor)) {
-        return Err(ResolveError::Minor { template: I::TEMPLATE, minor });
-    }
+pub(super) fn text<I: Input>(path: &str, input: &I) -> Result<String, ResolveError> {
     render::render(input).map_err(|source| rendering(path, source))
 }
 
