@@ -254,7 +254,34 @@ fn attacks(out: &mut String, attempts: &[Attempt]) {
             Probe::AuditEvent => "recorded",
             Probe::PodLogs | Probe::PodExec => "done",
             Probe::EffectiveSetting | Probe::EventRateLimit | Probe::PullPolicy => "as wanted",
-            _ => "refused",
+            Probe::EtcdWithoutCertificate
+            | Probe::EtcdForeignCertificate
+            | Probe::EtcdPlainHttp
+            | Probe::EtcdPeerWithoutCertificate
+            | Probe::EtcdPeerPlainHttp
+            | Probe::EtcdOldTls
+            | Probe::EtcdWeakCiphers
+            | Probe::SshPassword
+            | Probe::ApiserverAnonymous
+            | Probe::ApiserverPlainHttp
+            | Probe::ApiserverOldTls
+            | Probe::ApiserverWeakCiphers
+            | Probe::KubeletAnonymous
+            | Probe::KubeletWeakCiphers
+            | Probe::KubeletWithoutRights
+            | Probe::ApiserverHealthCertificate
+            | Probe::ApiserverProfiling
+            | Probe::ControllerManagerProfiling
+            | Probe::SchedulerProfiling
+            | Probe::PodSecurity
+            | Probe::MissingServiceAccount
+            | Probe::MissingNamespace
+            | Probe::ExternalIps
+            | Probe::NodeRestriction
+            | Probe::NodeAuthorizer
+            | Probe::ServiceAccountRights
+            | Probe::ServiceAccountToken
+            | Probe::SecretAtRest => "refused",
         };
         let times = |n: usize| if n == 1 { "once".to_owned() } else { format!("{n} times") };
         let mut how = Vec::new();

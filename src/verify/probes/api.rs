@@ -671,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn every_probe_is_made_once() {
+    fn no_probe_both_reads_and_writes_or_stands_twice() {
         let probes: std::collections::BTreeSet<Probe> = all().collect();
         assert_eq!(probes.len(), READING.len() + WRITING.len());
     }
