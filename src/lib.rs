@@ -3,13 +3,15 @@
 //! One line of stages; each folder is a stage and imports only earlier ones:
 //!
 //! ```text
-//! inventory/*.yaml --Inventory--> collect --ClusterFacts--> resolve+render --DesiredState-->
-//!   diff --Plan--> execute --RunRecord--> observe+judge --Vec<Finding>--> report
+//! inventory/*.yaml --Inventory--> facts --NodeFacts--> desired (+ render, pki) --DesiredState-->
+//!   plan --Plan--> apply --RunRecord--> verify --Vec<Finding>--> report
 //! ```
 //!
-//! The middle (desired, render, plan) is pure: no clock, network or disk. Only `transport`,
-//! `pki::store`, `bundle`, `apply`, `lab`, `report` and `cli` touch the world; time and randomness
-//! come from [`clock`].
+//! `verify` looks at the nodes anew: it goes by no record of what was applied.
+//!
+//! The middle (desired, render, plan) is pure: no clock, network or disk. Only `inventory::load` (the inventory and
+//! the files that it names), `transport`, `pki::store`, `bundle`, `apply`, `lab`, `verify::probes` and `cli` touch the
+//! world; time and randomness come from [`clock`].
 
 pub mod apply;
 pub mod bundle;

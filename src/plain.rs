@@ -1,6 +1,6 @@
-//! Text for people that may hold what a node, an object of the API or a file said.
+//! Plain text: of what a node, an object of the API or a file said, of numbers and of digests.
 //!
-//! A control character in it could clear a terminal, rewrite a line above or type an answer; a change of
+//! A control character in what was said could clear a terminal, rewrite a line above or type an answer; a change of
 //! the direction of writing could make a path read as another one (Unicode Technical Report 36,
 //! section 2.5).
 
@@ -25,6 +25,15 @@ pub fn counted(n: usize, what: &str) -> String {
     let (one, many) =
         what.split_once('/').map_or((what, format!("{what}s")), |(o, m)| (o, m.into()));
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
 }
 
 #[cfg(test)]

@@ -165,7 +165,7 @@ fn a_firewall_that_cuts_nodes_from_the_api_server_is_undone() {
 /// A transaction id as a run makes it.
 fn new_id() -> String {
     let random = kubastion::clock::random_bytes::<3>();
-    format!("20260101t000000z-{}-host", kubastion::desired::hex(&random))
+    format!("20260101t000000z-{}-host", kubastion::plain::hex(&random))
 }
 
 /// Carries a transaction out up to the point where a controller would confirm, and goes away.
@@ -433,7 +433,7 @@ fn a_fault_or_kill_at_every_step_is_undone_and_a_re_run_ends_as_an_unbroken_one(
                 format!("`{fault}` at step {number} ({})", transaction.steps[number - 1].step);
             let id = format!(
                 "20260101t0000{number:02}z-{}-host",
-                kubastion::desired::hex(&kubastion::clock::random_bytes::<3>())
+                kubastion::plain::hex(&kubastion::clock::random_bytes::<3>())
             );
             let payload =
                 payload::build(transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{MEMBER_SCRIPT, TXN_SCRIPT};
-use crate::desired::{FileCheck, ItemKind, NodeDesired, hex};
+use crate::desired::{FileCheck, ItemKind, NodeDesired};
+use crate::plain::hex;
 use crate::plan::{Step, Transaction, UnfitField};
 
 /// Why a payload could not be made.

@@ -242,7 +242,7 @@ impl Journal {
         let run = format!(
             "{}-{}",
             now.format(&stamp).map_err(|e| failed(&dir, "name")(io::Error::other(e)))?,
-            crate::desired::hex(&crate::clock::random_bytes::<3>())
+            crate::plain::hex(&crate::clock::random_bytes::<3>())
         );
         let path = dir.join(format!("{run}.jsonl"));
         let file = OpenOptions::new()

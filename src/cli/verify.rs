@@ -1,4 +1,5 @@
-//! `kubastion verify`: judge every control, and attack. Changes nothing.
+//! `kubastion verify`: judge every control, and attack. Changes nothing on nodes; some attempts write to the
+//! cluster's API, in a namespace of their own.
 
 use std::collections::BTreeMap;
 

@@ -10,11 +10,12 @@ use super::kubeadm::{
     self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR, PATCHES, STAGED,
 };
 use super::kubelet;
-use super::model::{Access, Content, FileCheck, ItemKind, hex};
+use super::model::{Access, Content, FileCheck, ItemKind};
 use super::resolve::ResolveError;
 use super::sink::{Sink, rendering, text};
 use crate::inventory::{AuditPolicy, EncryptionProvider, Probe, Profile};
 use crate::pki::kubeconfig::API_PORT;
+use crate::plain::hex;
 use crate::render::input::kubernetes::{
     Admission, ApiserverExecProbes, ApiserverProbes, Component, EncryptionConfig, NamedKey,
     Provider, ReadAtStart, SecurityContext,

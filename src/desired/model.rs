@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::inventory::NodeName;
+use crate::plain::hex;
 use crate::secret::Secret;
 
 /// What all nodes should hold.
@@ -272,15 +273,6 @@ impl SharedTexts {
             }
         }
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
 }
 
 /// How the node tests a file before it is switched in.

@@ -12,6 +12,7 @@ use super::validate::{Subject, validate};
 use super::yaml;
 use crate::clock::Clock;
 use crate::error::Problem;
+use crate::plain::hex;
 
 /// A key with many signatures on it has some ten kilobytes.
 const MAX_KEY_BYTES: usize = 1 << 20;
@@ -243,8 +244,4 @@ fn absolute(path: &FilePath, base_dir: &FilePath, home: Option<&FilePath>) -> Pa
         (Ok(rest), Some(home)) => home.join(rest),
         _ => base_dir.join(path).components().collect(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -10,9 +10,10 @@ use sha2::{Digest, Sha256};
 use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction};
 use crate::desired::watch::ancestors;
 use crate::desired::{
-    Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, Way, hex,
+    Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, Way,
 };
 use crate::facts::{FileFacts, NodeFacts, OsFamily};
+use crate::plain::hex;
 
 pub use crate::desired::watch_list;
 

@@ -84,7 +84,7 @@ pub fn quote(word: &str) -> String {
 
 /// A marker that no start-up file prints by chance.
 pub fn marker() -> String {
-    format!("kubastion-{}", crate::desired::hex(&crate::clock::random_bytes::<12>()))
+    format!("kubastion-{}", crate::plain::hex(&crate::clock::random_bytes::<12>()))
 }
 
 #[cfg(test)]

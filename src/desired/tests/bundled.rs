@@ -64,7 +64,7 @@ fn manifest(minor: u16) -> Manifest {
     let mut add = |path: String, kind: &str, component: &str, images: Vec<String>| {
         files.push(serde_json::json!({
             "component": component, "images": images, "kind": kind, "mode": "0755",
-            "origin": "imported", "sha256": crate::desired::hex(&Sha256::digest(&path)),
+            "origin": "imported", "sha256": crate::plain::hex(&Sha256::digest(&path)),
             "path": path, "size": path.len(),
         }));
     };
