@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
 # Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup build demo test lint fuzz book nodes e2e bench bench-scale bench-cluster vagrant-test clean-lab
+.PHONY: setup build demo test lint fuzz book nodes e2e bench bench-scale bench-cluster record vagrant-test clean-lab
 
 CARGO ?= cargo
 DEMO_DIR ?= demo
@@ -66,6 +66,11 @@ bench-scale: setup
 bench-cluster: setup
 	@sh scripts/probe.sh $(CARGO) target/release
 	$(CARGO) bench --locked --bench cluster
+
+# docs/demo.svg, a recording of the demo (asciinema and svg-term, see scripts/record.sh). The end of the demo in the
+# README is pasted by hand.
+record: build
+	@sh scripts/record.sh target/release/kubastion
 
 clean-lab:
 	-target/debug/kubastion lab down --dir $${KUBASTION_TEST_LAB:-/var/tmp/kubastion-test-lab}

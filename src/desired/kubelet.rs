@@ -156,3 +156,22 @@ fn dns(network: &IpNetText) -> std::net::IpAddr {
         IpAddr::V6(a) => Ipv6Addr::from_bits(a.to_bits() + 10).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controls::{CATALOGUE, Check, Config};
+
+    /// Without its id there, a plan would not say that the file is for the control.
+    #[test]
+    fn every_control_of_the_configuration_is_named_where_it_is_written() {
+        let about = CATALOGUE
+            .iter()
+            .filter(|c| c.checks.iter().any(|k| matches!(k, Check::Setting(Config::Kubelet, ..))));
+        // A patch of its own on workers.
+        let own = |id: &&str| *id == "kubelet-no-static-pods-on-workers";
+        let ids = about.map(|c| c.id).filter(|id| !own(id));
+        let lacking: Vec<&str> = ids.filter(|id| !CONFIG_CONTROLS.contains(id)).collect();
+        assert!(lacking.is_empty(), "{lacking:?}");
+    }
+}

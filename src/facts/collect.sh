@@ -2,6 +2,7 @@
 # `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`, and, only where
 # they are asked for, `B path` (one of the files, a large one), `I digest` (an image archive), `R path` (the
 # text of a file), `D path` (a text that people will see), `T directory` (everything below it), `X extra`.
+# POSIX sh with coreutils, grep, sed and find; awk for the texts of files and for sshd's Match lines alone.
 # Answers in sections `@name`; the last line is `@end`.
 set -u
 set -f

@@ -16,7 +16,7 @@
 #   decision    made once, by whoever decides first: confirm or revert
 #   ballast     room for the way back on a disk that gets full meanwhile
 #
-# POSIX sh with coreutils, tar and flock; systemd where the node has it. Output for the caller
+# POSIX sh with coreutils, grep, sed, tar and util-linux (flock, fallocate); systemd where the node has it. Output for the caller
 # starts with `@`; everything else is for people.
 
 set -u
