@@ -354,6 +354,9 @@ fn after_somebody_was_there(c: &Cluster) {
             &format!("sleep 1; grep -q '\"name\":\"{name}\"' /var/log/kubernetes/audit/audit.log"),
         )
     };
+    c.until("cp2's own API server to answer", 120, || {
+        c.kubectl("cp2", &format!("{own} get --raw /readyz")).status.success()
+    });
     assert!(!told("untold"));
     let started = |unit: &str| c.does("w1", &format!("systemctl show -p InvocationID {unit}"));
     let before = ["containerd", "kubelet"].map(started);
