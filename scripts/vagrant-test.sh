@@ -1,7 +1,7 @@
 #!/bin/sh
 # Two virtual machines that really boot, hardened, rebooted and led back. $1: the program.
 #
-# Not run to its end yet: without acceleration, on a busy machine, the API server was too slow for kubeadm.
+# Not run to its end yet: without acceleration, on a busy machine, `verify` of Kubernetes could not judge all.
 #
 # A box (cached), two machines, `kubastion apply` with a reboot inside the confirm window, apply again, a
 # reboot of both, `kubastion verify`, `kubastion reset`, and nothing is left but what is in

@@ -536,12 +536,24 @@ fn ran(answer: &Answered) -> Verdict {
     let expected = "its output";
     match answer {
         Err(why) => Verdict::unknown(why.clone()),
+        // Whoever had no time has decided nothing; what is wrong with a certificate is said at once.
+        Ok(a) if matches!(a.status, 429 | 503 | 504) || ran_out_of_time(&a.body) => {
+            Verdict::unknown(said(a))
+        }
         Ok(a) if a.status != 101 => Verdict::fail(expected, said(a)),
         Ok(a) if a.body.windows(VERSION.len()).any(|w| w == VERSION) => {
             Verdict::pass("its output came back")
         }
         Ok(a) => Verdict::fail(expected, crate::transport::tail(&a.body)),
     }
+}
+
+/// Whether an answer is about a wait that ended, in the words of Go's libraries and containerd.
+fn ran_out_of_time(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    ["deadline exceeded", "i/o timeout", "timed out", "handshake timeout"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// Namespaces that a killed run left behind. One without a date that can be read is left alone.
@@ -658,6 +670,12 @@ mod tests {
         assert_eq!(answer(101, b"\x82\x13\x03{\"status\":\"Failure\"}").outcome(), Outcome::Fail);
         assert_eq!(answer(101, b"").outcome(), Outcome::Fail);
         assert_eq!(answer(403, b"").outcome(), Outcome::Fail);
+        let dialing = |how: &str| format!("error dialing backend: {how}").into_bytes();
+        assert_eq!(answer(500, &dialing("tls: bad certificate")).outcome(), Outcome::Fail);
+        for slow in ["dial tcp 10.0.0.2:10250: i/o timeout", "net/http: TLS handshake timeout"] {
+            assert_eq!(answer(500, &dialing(slow)).outcome(), Outcome::Unknown, "{slow}");
+        }
+        assert_eq!(answer(504, b"").outcome(), Outcome::Unknown);
         assert_eq!(ran(&Err("no way".into())).outcome(), Outcome::Unknown);
     }
 
