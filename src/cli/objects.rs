@@ -84,7 +84,12 @@ pub fn read(
         return Some(Err("the key store gave no administrator's certificate".into()));
     };
     let kinds = Kind::for_checks(minor);
-    let mut why = "no control plane answered".to_owned();
+    let asked = |name| fleet.seen.contains_key(name) || fleet.lost.contains_key(name);
+    let mut why = match access.servers.iter().any(|(name, _)| asked(name)) {
+        true => "no control plane answered",
+        false => "no control plane is among the chosen nodes; run without --nodes",
+    }
+    .to_owned();
     for (name, address) in &access.servers {
         let member = fleet.seen.get_mut(name).filter(|s| s.is_member());
         let Some(through) = member.and_then(|s| s.session.as_deref_mut()) else { continue };

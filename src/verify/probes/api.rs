@@ -536,8 +536,8 @@ fn ran(answer: &Answered) -> Verdict {
     let expected = "its output";
     match answer {
         Err(why) => Verdict::unknown(why.clone()),
-        // Whoever had no time has decided nothing; what is wrong with a certificate is said at once.
-        Ok(a) if matches!(a.status, 429 | 503 | 504) || ran_out_of_time(&a.body) => {
+        // Whoever had no time or is off has decided nothing; what is wrong with a certificate is said at once.
+        Ok(a) if matches!(a.status, 429 | 503 | 504) || nobody_there(&a.body) => {
             Verdict::unknown(said(a))
         }
         Ok(a) if a.status != 101 => Verdict::fail(expected, said(a)),
@@ -548,11 +548,14 @@ fn ran(answer: &Answered) -> Verdict {
     }
 }
 
-/// Whether an answer is about a wait that ended, in the words of Go's libraries and containerd.
-fn ran_out_of_time(body: &[u8]) -> bool {
+/// Whether an answer is about a wait that ended, or about a node that is not there, in the words of Go's
+/// libraries and containerd.
+fn nobody_there(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
+    let gone = ["connection refused", "no route to host", "network is unreachable"];
     ["deadline exceeded", "i/o timeout", "timed out", "handshake timeout"]
         .iter()
+        .chain(&gone)
         .any(|words| text.contains(words))
 }
 
@@ -672,7 +675,11 @@ mod tests {
         assert_eq!(answer(403, b"").outcome(), Outcome::Fail);
         let dialing = |how: &str| format!("error dialing backend: {how}").into_bytes();
         assert_eq!(answer(500, &dialing("tls: bad certificate")).outcome(), Outcome::Fail);
-        for slow in ["dial tcp 10.0.0.2:10250: i/o timeout", "net/http: TLS handshake timeout"] {
+        for slow in [
+            "dial tcp 10.0.0.2:10250: i/o timeout",
+            "dial tcp 10.0.0.2:10250: connect: connection refused",
+            "net/http: TLS handshake timeout",
+        ] {
             assert_eq!(answer(500, &dialing(slow)).outcome(), Outcome::Unknown, "{slow}");
         }
         assert_eq!(answer(504, b"").outcome(), Outcome::Unknown);
