@@ -1,7 +1,7 @@
 #!/bin/sh
 # From nothing to hardened and proven, on this machine. $1: the program, $2: directory of the lab.
 set -eu
-kubastion=$PWD/$1
+case $1 in /*) kubastion=$1 ;; *) kubastion=$PWD/$1 ;; esac
 dir=$2
 say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 [ -t 2 ] || say() { printf '\n%s\n' "$*" >&2; }

@@ -284,11 +284,12 @@ fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), Stop> {
 /// Asks on the terminal; without one, `--yes` or a saved plan is the answer.
 pub(super) fn ask(instead: &str) -> Result<(), Stop> {
     let refuse = |what: &str| {
-        let problem = Problem::new(what.to_owned()).left("nothing was changed").hint(instead);
+        let problem = Problem::new(what.to_owned()).left("nothing was changed");
         Err(Stop::one(Exit::Usage, problem))
     };
     if !std::io::stdin().is_terminal() {
-        return refuse("there is no terminal to ask on");
+        let problem = Problem::new("there is no terminal to ask on").left("nothing was changed");
+        return Err(Stop::one(Exit::Usage, problem.hint(instead)));
     }
     eprint!("\nCarry this out? Type yes: ");
     let mut answer = String::new();

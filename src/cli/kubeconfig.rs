@@ -66,7 +66,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                 .mode(0o600)
                 .open(file)
                 .and_then(|mut f| f.write_all(text.expose()))
-                .map_err(|e| unexpected(e, file.display().to_string()))?;
+                .map_err(|e| match e.kind() {
+                    std::io::ErrorKind::AlreadyExists => Stop::one(
+                        Exit::InvalidInput,
+                        Problem::new("this file is there already")
+                            .at(file.display().to_string())
+                            .left("it is unchanged")
+                            .hint("remove it, or name another with --out"),
+                    ),
+                    _ => unexpected(e, file.display().to_string()),
+                })?;
             eprintln!("{}: use it with `kubectl --kubeconfig {0}`", file.display());
         }
     }

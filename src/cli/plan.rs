@@ -61,13 +61,19 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let material = pipeline::material(&loaded, PkiUse::ReadOnly)?;
     let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;
     let mut fleet = pipeline::look(&loaded.inventory, &nodes, &dialer);
-    for seen in fleet.seen.values() {
-        for t in seen.facts.open_transactions.iter().filter(|t| t.state != "incomplete") {
-            eprintln!(
-                "{}: transaction {} was left {} by an earlier run; apply settles it first",
-                seen.facts.node, t.id, t.state
+    let open = left_open(&fleet);
+    for line in &open {
+        eprintln!("{line}");
+    }
+    if let (Some(file), false) = (&args.out, open.is_empty()) {
+        let problem = Problem::new("a plan that is made now would not fit when it is applied")
+            .at(file.display().to_string())
+            .because(open.join("; "))
+            .left("nothing was saved")
+            .hint(
+                "`kubastion apply` without a plan settles it, or wait until the node has gone back",
             );
-        }
+        return Err(Stop::one(Exit::Pending, problem));
     }
     let (plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
     let mut failed: Vec<Problem> = fleet.lost.values().cloned().collect();
@@ -131,7 +137,23 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if !failed.is_empty() {
         return Err(Stop { exit: Exit::NodeFailed, problems: failed });
     }
-    Ok(if args.exit_code && is_pending(&plan) { Exit::Pending } else { Exit::Done })
+    let pending = is_pending(&plan) || !open.is_empty();
+    Ok(if args.exit_code && pending { Exit::Pending } else { Exit::Done })
+}
+
+/// What earlier runs left open, a line for each transaction: the node will not stay as it is.
+fn left_open(fleet: &pipeline::Fleet) -> Vec<String> {
+    let of = |facts: &crate::facts::NodeFacts| {
+        let open = facts.open_transactions.iter().filter(|t| t.state != "incomplete");
+        let line = |t: &crate::facts::OpenTransaction| {
+            let (node, id, state) = (&facts.node, &t.id, &t.state);
+            format!(
+                "{node}: transaction {id} was left {state} by an earlier run; apply settles it first"
+            )
+        };
+        open.map(line).collect::<Vec<_>>()
+    };
+    fleet.seen.values().flat_map(|s| of(&s.facts)).collect()
 }
 
 /// Whether the nodes are not yet what they should be, also where nothing can be done about it now.
@@ -141,6 +163,14 @@ fn is_pending(plan: &Plan) -> bool {
 
 /// A slip of the hand must not cost the inventory or a key.
 fn only_replaces_a_plan(file: &std::path::Path) -> Result<(), Stop> {
+    let directory = file.parent().filter(|d| !d.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|d| !d.is_dir()) {
+        let problem = Problem::new("there is no such directory to save the plan in")
+            .at(directory.display().to_string())
+            .left("no node was asked")
+            .hint("name another file with --out");
+        return Err(Stop::one(Exit::InvalidInput, problem));
+    }
     let is_plan = |bytes: Vec<u8>| serde_json::from_slice::<Plan>(&bytes).is_ok();
     if !file.is_file() || std::fs::read(file).is_ok_and(is_plan) {
         return Ok(());

@@ -27,7 +27,8 @@ use crate::transport::{Dialer, Transport, fleet};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Rollback {
-    /// Run id, as `kubastion runs` shows it; the last apply if absent.
+    /// Run id, as `kubastion runs` shows it; if absent, the last apply that still stands: once more goes one
+    /// further back.
     pub run: Option<String>,
     /// Which nodes, and how they are reached.
     #[command(flatten)]

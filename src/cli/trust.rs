@@ -48,6 +48,18 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     for (node, result) in nodes.iter().zip(results) {
         match result {
             Ok(keys) => {
+                let named = inventory.ssh.for_node(node).host_keys;
+                if !named.is_empty() && !keys.iter().any(|k| k.is_trusted) {
+                    let all: Vec<&str> = named.iter().map(|k| k.as_str()).collect();
+                    let problem = Problem::new(
+                        "none of its host keys is one that the inventory names",
+                    )
+                    .at(node.name.to_string())
+                    .because(format!("the inventory names {}", all.join(", ")))
+                    .left("nothing was sent to it")
+                    .hint("compare with its console: it was rebuilt, or this is another machine");
+                    problems.push(problem);
+                }
                 for Presented { kind, fingerprint, is_trusted } in keys {
                     let mark = if is_trusted { "trusted" } else { "NOT trusted" };
                     text.push_str(&format!("{:<16} {kind:<10} {fingerprint}  {mark}\n", node.name));
