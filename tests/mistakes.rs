@@ -324,6 +324,21 @@ const ON_NODES: &[Mistake<Lent>] = &[
         ],
     ),
     (
+        "another host key, looked at first",
+        |d, n| {
+            let mine = n.node().ssh.host_keys[0].to_string();
+            d.replace(&mine, &format!("SHA256:{}", "A".repeat(43)));
+        },
+        &["trust", "--nodes", "w1"],
+        6,
+        &[
+            "w1: none of its host keys is one that the inventory names",
+            "the inventory names SHA256:AAAA",
+            "state: nothing was sent to it",
+            "hint:  compare with its console",
+        ],
+    ),
+    (
         "a closed port",
         |d, _| d.replace("user: root", "user: root\n  port: 1"),
         &["plan", "--nodes", "w1"],

@@ -210,6 +210,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_an_earlier_run_left_open_is_said_of_its_node() {
+        let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+        let mut fleet = |states: &[&str]| {
+            let open = |state: &&str| crate::facts::OpenTransaction {
+                id: "1-host".into(),
+                state: (*state).to_owned(),
+            };
+            facts.open_transactions = states.iter().map(open).collect();
+            let host_key = String::new();
+            let seen = pipeline::Seen { session: None, host_key, facts: facts.clone() };
+            let seen = [(facts.node.clone(), seen)].into();
+            left_open(&pipeline::Fleet { seen, lost: BTreeMap::new(), bare: Default::default() })
+        };
+        assert!(fleet(&[]).is_empty());
+        // It needs hands, and no time that runs out will change the node.
+        assert!(fleet(&["incomplete"]).is_empty());
+        let said = fleet(&["switched"]);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("n: transaction 1-host was left switched"), "{said:?}");
+    }
+
+    #[test]
     fn what_is_held_back_is_pending() {
         let plan = |held_back: Vec<String>| {
             let node = crate::plan::NodePlan { held_back, ..Default::default() };
