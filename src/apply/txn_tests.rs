@@ -83,6 +83,16 @@ impl Txn {
     }
 }
 
+/// What a program says that is told a line.
+fn told(program: &mut Command, line: &str) -> String {
+    use std::io::Write;
+    use std::process::Stdio;
+    let program = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = program.spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{line}").unwrap();
+    text(&child.wait_with_output().unwrap())
+}
+
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -313,7 +323,6 @@ fn nothing_is_rolled_back_below_a_change_that_waits_for_its_confirmation() {
 
 /// What `reset.sh` says, with everything that it looks at or deletes below the transaction's directory.
 fn reset(txn: &Txn, line: &str, before: &str) -> String {
-    use std::io::Write;
     let root = txn.base.to_str().unwrap();
     let mut script = RESET_SCRIPT.replace("/var/lib/kubastion", &format!("{root}/"));
     for top in ["/var/lib/", "/var/log/", "/etc/", "/opt/", "/run/"] {
@@ -323,15 +332,8 @@ fn reset(txn: &Txn, line: &str, before: &str) -> String {
     // The target of these transactions lies there too.
     let script = script.replacen("\"$base\"\nsystemctl", "\"$base/txn\"\nsystemctl", 1);
     assert!(script.contains("\"$base/txn\"\n"));
-    let mut child = Command::new("unshare")
-        .args(["-rm", "sh", "-c", &format!("{before}\n{script}"), "sh", root])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    writeln!(child.stdin.take().unwrap(), "{line}").unwrap();
-    text(&child.wait_with_output().unwrap())
+    let program = format!("{before}\n{script}");
+    told(Command::new("unshare").args(["-rm", "sh", "-c", &program, "sh", root]), line)
 }
 
 /// Whether a user may have mounts of their own here.
@@ -434,22 +436,13 @@ fn a_clock_that_went_back_does_not_let_an_older_change_be_undone_alone() {
 
 /// What a controller calls, with `systemctl` as given.
 fn call(txn: &Txn, line: &str, systemctl: &str) -> String {
-    use std::io::Write;
     let script = CALL_SCRIPT.replace("/var/lib/kubastion", txn.base.to_str().unwrap()).replacen(
         "export PATH\n",
         &format!("export PATH\nsystemctl() {{ {systemctl}; }}\n"),
         1,
     );
     assert!(!script.contains("=/var/lib") && script.contains(systemctl));
-    let mut child = Command::new("sh")
-        .args(["-c", &script])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    writeln!(child.stdin.take().unwrap(), "{line}").unwrap();
-    text(&child.wait_with_output().unwrap())
+    told(Command::new("sh").args(["-c", &script]), line)
 }
 
 #[test]

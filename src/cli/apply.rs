@@ -307,14 +307,7 @@ mod tests {
     #[test]
     fn a_second_apply_ends_before_it_undoes_what_the_first_has_open() {
         let dir = tempfile::tempdir().unwrap();
-        let inventory = dir.path().join("inventory.yaml");
-        std::fs::write(
-            &inventory,
-            testing::HEAD.to_owned()
-                + "ssh: {user: root, agent: true}\n\
-             nodes:\n- {name: n, addresses: [127.0.0.1], roles: [control-plane], ssh: {port: 1, host_keys: ['SHA256:8DGrk4ABxkvQicgzmvk+gLNZLa18r+RwLy0YuENi2ac']}}\n",
-        )
-        .unwrap();
+        let inventory = testing::file_in(dir.path());
         let _first = RunLock::take(dir.path()).unwrap();
         let global = Global { inventory, format: Format::Text };
         let args = Args { plan: None, reach: Reach::default(), yes: true };

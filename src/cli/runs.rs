@@ -391,14 +391,7 @@ mod tests {
     #[test]
     fn a_rollback_on_no_node_is_an_error_and_no_success() {
         let dir = tempfile::tempdir().unwrap();
-        let inventory = dir.path().join("inventory.yaml");
-        std::fs::write(
-            &inventory,
-            testing::HEAD.to_owned()
-                + "ssh: {user: root, agent: true}\n\
-             nodes:\n- {name: n, addresses: [127.0.0.1], roles: [control-plane], ssh: {port: 1, host_keys: ['SHA256:8DGrk4ABxkvQicgzmvk+gLNZLa18r+RwLy0YuENi2ac']}}\n",
-        )
-        .unwrap();
+        let inventory = testing::file_in(dir.path());
         let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
         let (node, phase): (NodeName, _) = ("m".parse().unwrap(), Phase::Host);
         let line = Line::Transaction { node: node.clone(), phase, id: "1-host".into() };

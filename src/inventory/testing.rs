@@ -15,6 +15,15 @@ pub(crate) fn with(more: &str) -> Inventory {
     serde_yaml::from_str(&format!("{HEAD}{more}{nodes}")).unwrap()
 }
 
+/// A file that passes validation: one control plane, where nothing answers.
+pub(crate) fn file_in(dir: &std::path::Path) -> std::path::PathBuf {
+    let file = dir.join("inventory.yaml");
+    let nodes = "ssh: {user: root, agent: true}\n\
+         nodes:\n- {name: n, addresses: [127.0.0.1], roles: [control-plane], ssh: {port: 1, host_keys: ['SHA256:8DGrk4ABxkvQicgzmvk+gLNZLa18r+RwLy0YuENi2ac']}}\n";
+    std::fs::write(&file, HEAD.to_owned() + nodes).unwrap();
+    file
+}
+
 /// The control planes `cp1` and `cp2`, then the workers `w1` and `w2`.
 pub(crate) fn two_and_two() -> Inventory {
     let planes = ["cp1", "cp2"].map(|name| (name, Role::ControlPlane));
