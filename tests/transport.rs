@@ -150,6 +150,7 @@ fn sudo_with_and_without_a_password() {
             input: &mut "data after the program".as_bytes(),
             deadline: Duration::from_secs(20),
             max_output: 10_000,
+            stays: false,
         };
         s.run(request, &mut |_| {}).map(|o| String::from_utf8(o.stdout).unwrap())
     };
@@ -197,6 +198,7 @@ fn through_one_and_two_jump_hosts() {
             input: &mut big.as_slice(),
             deadline: Duration::from_secs(60),
             max_output: 16 << 20,
+            stays: false,
         };
         // The node cannot send before we read: sized below its pipe and window.
         let small = Request { input: &mut &big[..200_000], ..request };
@@ -363,10 +365,102 @@ fn hostile_answers_are_errors() {
             "section",
         ),
         ("kill -9 $$", "did not run the program"),
+        // It cannot know the word for the end.
+        (
+            "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; printf '@os\\n@end\\n\\nkubastion-00 0\\n'",
+            "makes no sense",
+        ),
     ] {
         let e = facts_error(&hostile(&node, body));
         assert!(e.contains(wanted), "{body}: {e}");
     }
+}
+
+/// A program after which the shell stays, with the status, output and errors that it answers.
+fn stay(session: &mut SshSession, script: &str, input: &str) -> (i32, String, String) {
+    let request = Request {
+        script,
+        input: &mut input.as_bytes(),
+        deadline: Duration::from_secs(20),
+        max_output: 100_000,
+        stays: true,
+    };
+    let mut lines = Vec::new();
+    let o = session.run(request, &mut |l| lines.push(l.to_owned())).unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(o.stdout), text(o.stderr));
+    assert_eq!(lines.join("\n"), stdout.trim_end_matches('\n'));
+    (o.status, stdout, stderr)
+}
+
+#[test]
+fn a_shell_stays_and_takes_up_one_program_after_another() {
+    let Some(node) = borrow("a_shell_stays", "w1") else { return };
+    let password = std::fs::read_to_string(node.lab.password_file()).unwrap();
+    for user in ["root", "opspw"] {
+        let mut t = target(&node);
+        let mut credentials = Credentials::default();
+        if user != "root" {
+            t.user = user.parse().unwrap();
+            t.sudo = Sudo::Password;
+            credentials.sudo_password = Some(Secret::new(password.clone()));
+        }
+        let mut session = SshSession::connect(&t, &credentials).unwrap();
+        let first = "a=$(dd bs=6 count=1 2>/dev/null); echo \"$a $$\"; printf oops >&2; exit 5";
+        let (status, stdout, stderr) = stay(&mut session, first, "input\n");
+        assert_eq!((status, stderr.as_str()), (5, "oops"), "{user}");
+        let shell = stdout.strip_prefix("input ").unwrap().to_owned();
+        // Without an end of line, and much of it.
+        let (_, stdout, _) = stay(&mut session, "printf %60000d 7", "");
+        assert_eq!((stdout.len(), stdout.trim_start()), (60_000, "7"), "{user}");
+        // The last one is run by that shell itself, and takes its input to the end.
+        let request = Request {
+            script: "echo $$; cat; exit 3",
+            input: &mut "to the end".as_bytes(),
+            deadline: Duration::from_secs(20),
+            max_output: 1000,
+            stays: false,
+        };
+        let output = session.run(request, &mut |_| {}).unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!((output.status, stdout), (3, format!("{shell}to the end")), "{user}");
+        assert_eq!(session.rounds().execs, 1, "{user}");
+        assert_eq!(run(&mut session, "id -un"), "root\n", "{user}");
+        assert_eq!(session.rounds().execs, 2, "{user}");
+    }
+}
+
+#[test]
+fn a_waiting_shell_that_is_gone_is_replaced() {
+    let Some(node) = borrow("a_waiting_shell", "w1") else { return };
+    let mut session = connect(&target(&node)).unwrap();
+    let (_, shell, _) = stay(&mut session, "echo $$", "");
+    node.sh(&format!("kill -9 {shell}"));
+    std::thread::sleep(Duration::from_millis(500));
+    assert_ne!(run(&mut session, "echo $$"), shell);
+    // And one that stays is in nobody's way, nor does it outlive its connection.
+    let (_, shell, _) = stay(&mut session, "echo $$", "");
+    match session.dial("127.0.0.1", 22, Duration::from_secs(5)) {
+        Ok(mut stream) => {
+            let mut banner = [0u8; 4];
+            stream.read_exact(&mut banner).unwrap();
+            assert_eq!(&banner, b"SSH-");
+        }
+        Err(e) => panic!("{e}"),
+    }
+    let is_gone = |shell: &str| {
+        let pid = shell.trim();
+        let script = format!(
+            "for i in $(seq 50); do [ -e /proc/{pid} ] || exit 0; sleep 0.1; done; echo there"
+        );
+        assert_eq!(node.sh(&script), "");
+    };
+    is_gone(&shell);
+    let (_, shell, _) = stay(&mut session, "echo $$", "");
+    let began = std::time::Instant::now();
+    drop(session);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    is_gone(&shell);
 }
 
 #[test]
@@ -380,6 +474,7 @@ fn a_program_that_ends_early_is_believed_at_once() {
         input: &mut std::io::repeat(b'x').take(256 << 20),
         deadline: Duration::from_secs(120),
         max_output: 1024,
+        stays: false,
     };
     let output = session.run(request, &mut |_| {}).unwrap();
     assert_eq!((output.status, &output.stdout[..]), (3, &b"enough\n"[..]));
@@ -391,6 +486,7 @@ fn a_program_that_ends_early_is_believed_at_once() {
         input: &mut std::io::repeat(b'x').take(64 << 20),
         deadline: Duration::from_secs(120),
         max_output: 1024,
+        stays: false,
     };
     let sum = session.run(request, &mut |_| {}).unwrap();
     let wanted = node.sh("head -c 67108864 /dev/zero | tr '\\000' x | sha256sum");
@@ -407,6 +503,7 @@ fn an_answer_that_never_ends_meets_its_deadline() {
             input: &mut std::io::empty(),
             deadline: Duration::from_secs(2),
             max_output: 1 << 20,
+            stays: false,
         };
         let e = session.run(request, &mut |_| {}).unwrap_err();
         assert!(matches!(e, TransportError::Deadline { .. }), "{body}: {e}");

@@ -148,6 +148,7 @@ fn last_words(through: &mut dyn Transport) -> (u32, String) {
         input: &mut io::empty(),
         deadline: ANSWER,
         max_output: 64 * 1024,
+        stays: false,
     };
     let asked = through.run(request, &mut |line| match line.split_once(' ') {
         Some(("@restarts", n)) => restarts = n.parse().unwrap_or(0),

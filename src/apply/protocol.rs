@@ -165,10 +165,12 @@ fn exchange(
     on_step: &mut dyn FnMut(usize),
 ) -> Result<Answer, TransportError> {
     let mut answer = Answer::default();
-    let output =
-        transport.run(Request { script, input, deadline, max_output: MAX_BYTES }, &mut |line| {
+    let output = transport.run(
+        Request { script, input, deadline, max_output: MAX_BYTES, stays: false },
+        &mut |line| {
             read_line(&mut answer, line, on_step);
-        })?;
+        },
+    )?;
     answer.rest = match tail(&output.stderr) {
         said if said.is_empty() => format!("status {}", output.status),
         said => format!("status {}: {said}", output.status),

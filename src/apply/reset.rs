@@ -51,7 +51,10 @@ fn run(
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Output, TransportError> {
     let input = &mut line.as_bytes();
-    transport.run(Request { script: SCRIPT, input, deadline, max_output: 1024 * 1024 }, on_line)
+    transport.run(
+        Request { script: SCRIPT, input, deadline, max_output: 1024 * 1024, stays: false },
+        on_line,
+    )
 }
 
 /// Whether a node is what it is taken for. Changes nothing.

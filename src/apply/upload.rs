@@ -119,6 +119,7 @@ fn ask(
         input: &mut input,
         deadline: DEADLINE,
         max_output: 64 * 1024,
+        stays: false,
     };
     let output = transport.run(request, &mut |_| {}).map_err(|source| UploadError::Transport {
         what: what.to_owned(),

@@ -82,6 +82,7 @@ pub fn collect(
                 input: &mut input.as_bytes(),
                 deadline: DEADLINE,
                 max_output: MAX_BYTES,
+                stays: true,
             },
             &mut |_| {},
         )
@@ -136,5 +137,6 @@ pub(super) fn request_lines(watch: &WatchList) -> String {
     for process in PROCESSES {
         lines.extend(["N ", process, "\n"]);
     }
-    lines
+    // How long it is comes first: what a shell that stays is sent next is not part of it.
+    format!("{}\n{lines}", lines.len())
 }

@@ -1,4 +1,4 @@
-# Reads facts; changes nothing. The watch list comes on standard input, one item a line:
+# Reads facts; changes nothing. The watch list comes on standard input: its length in bytes, then one item a line:
 # `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`, and, only where
 # they are asked for, `B path` (one of the files, a large one), `I digest` (an image archive), `R path` (the
 # text of a file), `D path` (a text that people will see), `T directory` (everything below it), `X extra`.
@@ -12,8 +12,11 @@ base=/var/lib/kubastion
 nl='
 '
 files= units= sysctls= modules= packages= commands= processes= texts= shown= trees= extras= programs= images=
-# `read` takes one byte a call; `cat` takes all of the list at once.
-list=$(cat)
+# `read` takes one byte a call; `dd` takes all of the list at once, and nothing of what may come after it.
+IFS= read -r line
+case $line in '' | *[!0-9]*) exit 2 ;; esac
+list=$(dd bs="$line" count=1 iflag=fullblock 2>/dev/null)
+exec </dev/null
 IFS=$nl
 for line in $list; do
     item=${line#? }

@@ -14,9 +14,10 @@ const PROGRAM: &str = "kubastion-program:";
 
 /// The remote command for a marker.
 pub fn command(marker: &str, sudo: Sudo) -> String {
+    // With `stays` set by a program the next one is waited for. bash's `read` would end after TMOUT seconds.
     let shell = format!(
-        "printf %s\\\\n {marker}; while IFS= read -r p; do case $p in {PROGRAM}*) \
-         eval \"$(printf %b \"${{p#{PROGRAM}}}\")\"; exit;; esac; done; exit 97"
+        "stays=; unset TMOUT; printf %s\\\\n {marker}; while IFS= read -r p; do case $p in {PROGRAM}*) \
+         eval \"$(printf %b \"${{p#{PROGRAM}}}\")\"; s=$?; [ $stays ] || exit $s; stays=;; esac; done; exit 97"
     );
     // The program runs with the C locale and no inherited umask.
     let shell = format!("export LC_ALL=C; umask 077; {shell}");
@@ -55,6 +56,34 @@ pub fn program(script: &str) -> Vec<u8> {
     ));
     bytes.extend_from_slice(body.as_bytes());
     bytes
+}
+
+/// What carries a program after which the shell stays. The program runs in a subshell; [`end_of`] its output says that
+/// it has ended.
+pub fn staying(script: &str, end: &str) -> Vec<u8> {
+    let body = format!("{script}\n{WHOLE}");
+    // The word for the end is in no argv, where a user of the node could read it and put it into some output.
+    let mut bytes = program_line(&format!(
+        "p=$(dd bs={} count=1 iflag=fullblock 2>/dev/null); case $p in *'{WHOLE}') (eval \"$p\"); s=$?; \
+         printf '\\n%s\\n' {end} >&2; printf '\\n%s %s\\n' {end} $s; stays=y;; *) exit 96;; esac",
+        body.len()
+    ));
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
+}
+
+/// Where output ended, if it has: the length of it, and what stands behind the word for the end.
+pub fn end_of<'o>(output: &'o [u8], end: &str, from: usize) -> Option<(usize, &'o [u8])> {
+    let word = format!("\n{end}");
+    let at = from + output[from..].windows(word.len()).position(|w| w == word.as_bytes())?;
+    let rest = &output[at + word.len()..];
+    let line = rest.iter().position(|&b| b == b'\n')?;
+    Some((at, &rest[..line]))
+}
+
+/// A program for a shell that stayed: it says that it begins, as a new shell does.
+pub fn next(script: &str, marker: &str) -> String {
+    format!("printf '%s\\n' {marker}\n{script}")
 }
 
 fn program_line(script: &str) -> Vec<u8> {
@@ -144,6 +173,47 @@ mod tests {
                 (&b"m\n"[..], Some(96)),
                 "{cut}"
             );
+        }
+    }
+
+    #[test]
+    fn a_shell_stays_for_what_comes_next() {
+        for shell in ["dash", "bash"] {
+            let mut child = Command::new(shell)
+                .args(["-c", &command("m", Sudo::None)])
+                .env("TMOUT", "1")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            let taking =
+                "a=$(dd bs=4 count=1 2>/dev/null); printf \"$a\"; cd /tmp; echo x >&2; exit 5";
+            stdin.write_all(&staying(taking, "first-end")).unwrap();
+            stdin.write_all(b"abcd").unwrap();
+            // Longer than the shell would wait if it went by TMOUT.
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            stdin.write_all(&staying(&next("pwd", "n"), "second-end")).unwrap();
+            stdin.write_all(&program(&next("cat; exit 3", "o"))).unwrap();
+            stdin.write_all(b"rest\n").unwrap();
+            drop(stdin);
+            let out = child.wait_with_output().unwrap();
+            let here = std::env::current_dir().unwrap();
+            let wanted =
+                format!("m\nabcd\nfirst-end 5\nn\n{}\n\nsecond-end 0\no\nrest\n", here.display());
+            assert_eq!(String::from_utf8_lossy(&out.stdout), wanted, "{shell}");
+            assert_eq!(out.stderr, b"x\n\nfirst-end\n\nsecond-end\n", "{shell}");
+            assert_eq!(out.status.code(), Some(3), "{shell}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_found_where_it_is() {
+        assert_eq!(end_of(b"abc\nend 0\n", "end", 0), Some((3, &b" 0"[..])));
+        assert_eq!(end_of(b"abc\n\nend 0\n", "end", 0), Some((4, &b" 0"[..])));
+        for not_yet in [&b"abc\nend 0"[..], b"abc\nen", b"abcend 0\n", b""] {
+            assert_eq!(end_of(not_yet, "end", 0), None);
         }
     }
 

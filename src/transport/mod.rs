@@ -28,6 +28,9 @@ pub struct Request<'a> {
     pub deadline: Duration,
     /// More bytes than this on either output stream end the run with an error.
     pub max_output: usize,
+    /// Whether the node's shell stays for the next program, which saves two round trips and a login shell.
+    /// The program must then take exactly its input, and no byte of what comes after; its lines are seen at its end.
+    pub stays: bool,
 }
 
 /// What a program answered.
@@ -101,7 +104,7 @@ pub trait Transport: Send {
 /// What a connection has cost so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Rounds {
-    /// Channels opened, which is programs run.
+    /// Channels opened. Programs run are more where a shell stayed.
     pub execs: u32,
     /// Payload bytes sent to programs.
     pub sent_bytes: u64,

@@ -1,5 +1,5 @@
 //! Programs over SSH with libssh2: one connection per node, channels strictly one after another, no
-//! SFTP, no PTY. How the connection comes about is in [`super::reach`].
+//! SFTP, no PTY. A root shell may stay for the next program, where the one before allows it. How the connection comes about is in [`super::reach`].
 //!
 //! libssh2 is bundled and at least 1.11.1, which has strict key exchange (Terrapin,
 //! CVE-2023-48795) and RSA with SHA-2; a test reads the version that it announces. Concurrent channels
@@ -44,6 +44,8 @@ pub struct SshSession {
     host_key: String,
     rounds: Rounds,
     socket: Arc<OwnedFd>,
+    /// A root shell that waits for its next program.
+    shell: Option<ssh2::Channel>,
     // Relay threads of jump hosts end when their sockets close, which dropping the session does.
     _relays: Vec<relay::Relay>,
 }
@@ -64,6 +66,7 @@ impl SshSession {
             host_key,
             rounds: Rounds::default(),
             socket,
+            shell: None,
             _relays: relays,
         })
     }
@@ -171,6 +174,42 @@ impl SshSession {
         self.session.channel_session().map_err(io::Error::from)
     }
 
+    /// The shell that a program before left waiting, if it still does.
+    fn waiting_shell(&mut self) -> Option<ssh2::Channel> {
+        let mut shell = self.shell.take()?;
+        self.session.set_blocking(false);
+        let waits = shell.read(&mut [0u8]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
+        self.session.set_blocking(true);
+        if waits {
+            return Some(shell);
+        }
+        self.end(shell);
+        None
+    }
+
+    /// Drops a channel without waiting long for its end, which may never come where its input was cut off.
+    fn end(&self, mut channel: ssh2::Channel) {
+        self.session.set_timeout(AFTER_THE_END.as_millis() as u32);
+        // The answer is there already, or nobody waits for one.
+        let _ = channel.send_eof();
+        drop(channel);
+    }
+
+    fn new_shell(
+        &mut self,
+        marker: &str,
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Result<ssh2::Channel, TransportError> {
+        let step = |what| Self::broken(what, timeout);
+        let mut channel = self.open_channel(deadline).map_err(step("opening a channel"))?;
+        channel
+            .exec(&frame::command(marker, self.sudo))
+            .map_err(|e| step("starting a shell")(e.into()))?;
+        self.rounds.execs += 1;
+        Ok(channel)
+    }
+
     /// Answers sudo's prompt, and waits for the marker, which only a root shell prints. Until then
     /// nothing else is sent: sudo would take it for another password.
     fn become_root(
@@ -211,25 +250,33 @@ impl SshSession {
         merge(channel, ExtendedData::Normal)
     }
 
-    /// Sends input to a program that was started, and takes what it answers.
+    /// Sends a program and its input to a shell, and takes what it answers. `is_new`: the shell has just been started.
+    /// Also says whether the shell waits for another program.
     fn talk(
         &mut self,
         channel: &mut ssh2::Channel,
         marker: &str,
+        is_new: bool,
         request: Request<'_>,
         deadline: Instant,
         on_line: &mut dyn FnMut(&str),
-    ) -> Result<Output, TransportError> {
+    ) -> Result<(Output, bool), TransportError> {
         let timeout = request.deadline;
         let step = |what| Self::broken(what, timeout);
-        let mut lines = LineReader::new(marker, request.max_output);
-        if self.sudo == Sudo::Password {
+        let end = request.stays.then(frame::marker);
+        let mut lines = LineReader::new(marker, end.as_deref(), request.max_output);
+        if is_new && self.sudo == Sudo::Password {
             self.become_root(channel, &mut lines, deadline, timeout, on_line)?;
         }
 
         let mut sent = 0u64;
         let upload = (|| -> io::Result<()> {
-            let program = frame::program(request.script);
+            let next = (!is_new).then(|| frame::next(request.script, marker));
+            let script = next.as_deref().unwrap_or(request.script);
+            let program = match &end {
+                Some(end) => frame::staying(script, end),
+                None => frame::program(script),
+            };
             self.set_deadline(deadline)?;
             channel.write_all(&program)?;
             sent += program.len() as u64;
@@ -242,8 +289,10 @@ impl SshSession {
                 self.send(channel, &buffer[..n], deadline)?;
                 sent += n as u64;
             }
-            self.set_deadline(deadline)?;
-            channel.send_eof()?;
+            if end.is_none() {
+                self.set_deadline(deadline)?;
+                channel.send_eof()?;
+            }
             Ok(())
         })();
         self.rounds.sent_bytes += sent;
@@ -254,30 +303,33 @@ impl SshSession {
             }
         }
 
-        loop {
+        while lines.ended.is_none() {
             self.set_deadline(deadline).map_err(step("waiting for the node's answer"))?;
             let n = lines.read_from(channel, on_line, step("waiting for the node's answer"))?;
             if n == 0 {
                 break;
             }
         }
-        let mut stderr = Vec::new();
         self.set_deadline(deadline).map_err(step("reading standard error"))?;
-        channel
-            .stderr()
-            .take(request.max_output as u64 + 1)
-            .read_to_end(&mut stderr)
+        let mut stderr = Vec::new();
+        let complete = read_errors(channel, end.as_deref(), request.max_output, &mut stderr)
             .map_err(step("reading standard error"))?;
         if stderr.len() > request.max_output {
             return Err(TransportError::TooMuch { limit: request.max_output });
         }
-        self.set_deadline(deadline).map_err(step("closing a channel"))?;
-        channel.wait_close().map_err(|e| step("closing a channel")(e.into()))?;
-        let status = exit_status(channel);
+        let status = match lines.ended {
+            Some(status) if complete => status,
+            _ => {
+                self.set_deadline(deadline).map_err(step("closing a channel"))?;
+                channel.wait_close().map_err(|e| step("closing a channel")(e.into()))?;
+                exit_status(channel)
+            }
+        };
+        let waits = complete && lines.ended.is_some();
         let stdout = lines.finish(on_line);
         self.rounds.received_bytes += (stdout.len() + stderr.len()) as u64;
         if !lines.started {
-            if self.sudo != Sudo::None && status != 0 {
+            if is_new && self.sudo != Sudo::None && status != 0 {
                 return Err(TransportError::Root {
                     user: self.user.clone(),
                     reason: tail(&stderr),
@@ -286,7 +338,7 @@ impl SshSession {
             let said = if stderr.is_empty() { tail(&lines.noise) } else { tail(&stderr) };
             return Err(TransportError::NotStarted { status, said });
         }
-        Ok(Output { status, stdout, stderr })
+        Ok((Output { status, stdout, stderr }, waits))
     }
 
     fn broken(what: &'static str, timeout: Duration) -> impl Fn(io::Error) -> TransportError {
@@ -308,20 +360,27 @@ impl Transport for SshSession {
     ) -> Result<Output, TransportError> {
         let timeout = request.deadline;
         let deadline = Instant::now() + timeout;
-        let step = |what| Self::broken(what, timeout);
         let marker = frame::marker();
-
-        let mut channel = self.open_channel(deadline).map_err(step("opening a channel"))?;
-        channel
-            .exec(&frame::command(&marker, self.sudo))
-            .map_err(|e| step("starting a shell")(e.into()))?;
-        self.rounds.execs += 1;
-        let answer = self.talk(&mut channel, &marker, request, deadline, on_line);
-        // What a channel's end waits for may never come where its input was cut off, and the answer is
-        // there already.
-        self.session.set_timeout(AFTER_THE_END.as_millis() as u32);
-        drop(channel);
-        answer
+        let waiting = self.waiting_shell();
+        let is_new = waiting.is_none();
+        let mut channel = match waiting {
+            Some(shell) => shell,
+            None => self.new_shell(&marker, deadline, timeout)?,
+        };
+        match self.talk(&mut channel, &marker, is_new, request, deadline, on_line) {
+            Ok((output, true)) => {
+                self.shell = Some(channel);
+                Ok(output)
+            }
+            Ok((output, false)) => {
+                self.end(channel);
+                Ok(output)
+            }
+            Err(e) => {
+                self.end(channel);
+                Err(e)
+            }
+        }
     }
 
     fn dial(
@@ -332,6 +391,10 @@ impl Transport for SshSession {
     ) -> Result<Box<dyn Stream + '_>, TransportError> {
         let address = address(host, port);
         let deadline = Instant::now() + timeout + Duration::from_secs(2);
+        // One channel at a time.
+        if let Some(shell) = self.shell.take() {
+            self.end(shell);
+        }
         let step = |what| Self::broken(what, timeout);
         let mut channel = self.open_channel(deadline).map_err(step("opening a channel"))?;
         // bash's /dev/tcp is the one TCP client that Debian and RHEL both always have, and it works
@@ -423,6 +486,15 @@ impl std::fmt::Debug for SshSession {
     }
 }
 
+impl Drop for SshSession {
+    fn drop(&mut self) {
+        // libssh2 would tell the waiting shell to end, and wait for its word on that.
+        if self.shell.is_some() {
+            let _ = rustix::net::shutdown(&*self.socket, rustix::net::Shutdown::Both);
+        }
+    }
+}
+
 fn exit_status(channel: &ssh2::Channel) -> i32 {
     match channel.exit_signal() {
         Ok(signal) if signal.exit_signal.is_some() => 128,
@@ -433,6 +505,34 @@ fn exit_status(channel: &ssh2::Channel) -> i32 {
 /// How long the end of a channel may take whose program has ended.
 const AFTER_THE_END: Duration = Duration::from_secs(2);
 
+/// Reads standard error to its end, or to the word for it where the shell stays. Returns whether that came. Stops
+/// beyond `limit` bytes.
+fn read_errors(
+    channel: &ssh2::Channel,
+    end: Option<&str>,
+    limit: usize,
+    stderr: &mut Vec<u8>,
+) -> io::Result<bool> {
+    let mut stream = channel.stderr();
+    let mut buffer = [0u8; 4096];
+    while stderr.len() <= limit {
+        let n = stream.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        let searched = stderr.len().saturating_sub(WORD);
+        stderr.extend_from_slice(&buffer[..n]);
+        if let Some((length, _)) = end.and_then(|e| frame::end_of(stderr, e, searched)) {
+            stderr.truncate(length);
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// More than the word for an end is long, with what stands around it.
+const WORD: usize = 80;
+
 /// How often a word occurs.
 fn count(bytes: &[u8], word: &[u8]) -> usize {
     bytes.windows(word.len()).filter(|w| *w == word).count()
@@ -441,10 +541,13 @@ fn count(bytes: &[u8], word: &[u8]) -> usize {
 /// More noise than a start-up file makes.
 const MAX_NOISE: usize = 64 * 1024;
 
-/// Splits standard output into noise before the marker and lines after it.
+/// Splits standard output into noise before the marker, lines after it, and the end of them where a shell stays.
 struct LineReader<'m> {
     marker: &'m str,
+    end: Option<&'m str>,
     started: bool,
+    /// The status that stood beside the word for the end.
+    ended: Option<i32>,
     noise: Vec<u8>,
     out: Vec<u8>,
     /// Start of the line in `out` that is not complete yet.
@@ -453,8 +556,9 @@ struct LineReader<'m> {
 }
 
 impl<'m> LineReader<'m> {
-    fn new(marker: &'m str, limit: usize) -> Self {
-        Self { marker, started: false, noise: Vec::new(), out: Vec::new(), line: 0, limit }
+    fn new(marker: &'m str, end: Option<&'m str>, limit: usize) -> Self {
+        let (noise, out) = (Vec::new(), Vec::new());
+        Self { marker, end, started: false, ended: None, noise, out, line: 0, limit }
     }
 
     fn read_from(
@@ -465,6 +569,7 @@ impl<'m> LineReader<'m> {
     ) -> Result<usize, TransportError> {
         let mut buffer = [0u8; 32 * 1024];
         let n = from.read(&mut buffer).map_err(fail)?;
+        let searched = self.out.len().saturating_sub(WORD);
         if self.started {
             self.out.extend_from_slice(&buffer[..n]);
         } else {
@@ -481,14 +586,27 @@ impl<'m> LineReader<'m> {
             let limit = if noisy { MAX_NOISE } else { self.limit };
             return Err(TransportError::TooMuch { limit });
         }
+        if let Some(end) = self.end {
+            if let Some((length, status)) = frame::end_of(&self.out, end, searched) {
+                let status = std::str::from_utf8(status).ok().and_then(|s| s.trim().parse().ok());
+                self.ended = Some(status.unwrap_or(-1));
+                self.out.truncate(length);
+            }
+            return Ok(n);
+        }
+        self.say_lines(on_line);
+        Ok(n)
+    }
+
+    fn say_lines(&mut self, on_line: &mut dyn FnMut(&str)) {
         while let Some(end) = self.out[self.line..].iter().position(|&b| b == b'\n') {
             on_line(&String::from_utf8_lossy(&self.out[self.line..self.line + end]));
             self.line += end + 1;
         }
-        Ok(n)
     }
 
     fn finish(&mut self, on_line: &mut dyn FnMut(&str)) -> Vec<u8> {
+        self.say_lines(on_line);
         if self.line < self.out.len() {
             on_line(&String::from_utf8_lossy(&self.out[self.line..]));
         }

@@ -195,6 +195,7 @@ pub fn run(transport: &mut dyn Transport, script: &str) -> String {
         input: &mut std::io::empty(),
         deadline: Duration::from_secs(60),
         max_output: 64 << 20,
+        stays: false,
     };
     let output = transport.run(request, &mut |_| {}).unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -111,6 +111,7 @@ pub(super) fn search(
                 input: &mut input.expose().as_bytes(),
                 deadline: Duration::from_secs(20),
                 max_output: 4 << 20,
+                stays: false,
             },
             &mut |_| {},
         )

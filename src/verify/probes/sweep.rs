@@ -43,6 +43,7 @@ pub fn sweep(
                 input: &mut input.as_bytes(),
                 deadline: Duration::from_secs(batches.saturating_mul(4).saturating_add(10)),
                 max_output: 4 << 20,
+                stays: false,
             },
             &mut |_| {},
         )
