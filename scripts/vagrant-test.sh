@@ -248,6 +248,12 @@ ends 0 apply --yes
 ends 0 plan --exit-code
 cat >"$dir/cluster.sh" <<'END'
 k() { /usr/local/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf --cache-dir /tmp/kubectl "$@"; }
+# After a boot the API server takes a while, and kubectl waits for no server.
+tries=0
+until k get --raw /readyz >/dev/null 2>&1 || [ $tries -ge 120 ]; do
+    tries=$((tries + 1))
+    sleep 5
+done
 k wait --for=condition=Ready node --all --timeout=300s && k -n kube-system rollout status deployment coredns --timeout=300s
 code=$?
 k get nodes -o wide
