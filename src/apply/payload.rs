@@ -1,6 +1,7 @@
 //! What is sent to a node for one transaction: a tar stream with the program, the steps and the
 //! files. The only place where file contents leave the controller.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -49,8 +50,8 @@ pub fn build(
     let mut steps = String::new();
     let mut checks = String::new();
     let mut finals = String::new();
-    // Name in the archive, content, mode.
-    let mut members: Vec<(String, Zeroizing<Vec<u8>>, u32)> = Vec::new();
+    // Name in the archive, content, mode. Contents, which may be secret, have no copy but the one in the archive.
+    let mut members: Vec<(String, Cow<'_, [u8]>, u32)> = Vec::new();
     for (group, action) in transaction.steps.iter().enumerate() {
         let line = action.step.line(group).map_err(PayloadError::Unfit)?;
         match &action.step {
@@ -58,7 +59,7 @@ pub fn build(
                 let _ = writeln!(finals, "{}  {path}", blob.sha256);
             }
             Step::Member { .. } => {
-                members.push(("member.sh".into(), text(MEMBER_SCRIPT.to_owned()), 0o600));
+                members.push(("member.sh".into(), MEMBER_SCRIPT.as_bytes().into(), 0o600));
             }
             _ => {}
         }
@@ -81,10 +82,10 @@ pub fn build(
                 let a = &file.access;
                 let _ = writeln!(owners, "{name}|{}|{}|{:04o}", a.owner, a.group, a.mode);
             }
-            members.push((member, Zeroizing::new(content.bytes().to_vec()), file.access.mode));
+            members.push((member, content.bytes().into(), file.access.mode));
         }
         if !owners.is_empty() {
-            members.push((format!("owners.{group}"), text(owners), 0o600));
+            members.push((format!("owners.{group}"), owned(owners), 0o600));
         }
     }
     let (mut expect, mut absent) = (String::new(), String::new());
@@ -94,18 +95,18 @@ pub fn build(
             None => writeln!(absent, "{path}"),
         };
     }
-    members.push(("steps".into(), text(steps), 0o600));
-    members.push(("checks".into(), text(checks), 0o600));
-    members.push(("expect".into(), text(expect), 0o600));
-    members.push(("absent".into(), text(absent), 0o600));
-    members.push(("final".into(), text(finals), 0o600));
-    members.push(("state".into(), text("staged\n".into()), 0o600));
-    members.push(("txn.sh".into(), text(TXN_SCRIPT.to_owned()), 0o600));
+    members.push(("steps".into(), owned(steps), 0o600));
+    members.push(("checks".into(), owned(checks), 0o600));
+    members.push(("expect".into(), owned(expect), 0o600));
+    members.push(("absent".into(), owned(absent), 0o600));
+    members.push(("final".into(), owned(finals), 0o600));
+    members.push(("state".into(), b"staged\n".into(), 0o600));
+    members.push(("txn.sh".into(), TXN_SCRIPT.as_bytes().into(), 0o600));
     let manifest: String = members
         .iter()
         .map(|(name, bytes, _)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))))
         .collect();
-    members.push(("MANIFEST".into(), text(manifest), 0o600));
+    members.push(("MANIFEST".into(), owned(manifest), 0o600));
 
     let size: usize = members.iter().map(|(_, b, _)| b.len() + 1024).sum();
     let archive = Vec::with_capacity(size + 4096);
@@ -118,11 +119,11 @@ pub fn build(
         header.set_gid(0);
         header.set_mtime(now_epoch_s);
         header.set_entry_type(tar::EntryType::Regular);
-        tar.append_data(&mut header, name, bytes.as_slice()).map_err(PayloadError::Tar)?;
+        tar.append_data(&mut header, name, &**bytes).map_err(PayloadError::Tar)?;
     }
     Ok(Zeroizing::new(tar.into_inner().map_err(PayloadError::Tar)?))
 }
 
-fn text(s: String) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(s.into_bytes())
+fn owned(s: String) -> Cow<'static, [u8]> {
+    s.into_bytes().into()
 }
