@@ -521,7 +521,11 @@ fn judge_rendered(
     let seen = Observed::from_desired(wanted, facts);
     let subject = Subject { inventory, node, seen: &seen, now: Clock::System.now() };
     let mut broken = Broken::default();
-    for finding in verify::of_rendered(&subject).into_iter().filter(|f| f.exception.is_none()) {
+    // Also one that only what is staged for later breaks, of which the finding does not say so.
+    let excepted = |control: &str| {
+        inventory.hardening.exceptions_of(control, Some(&node.name)).next().is_some()
+    };
+    for finding in verify::of_rendered(&subject).into_iter().filter(|f| !excepted(f.control)) {
         let verdicts = std::iter::once(&finding.verdict).chain(&finding.staged);
         let mut failed = verdicts.filter_map(|v| match v {
             Verdict::Fail { expected, actual } => Some((expected, actual)),
@@ -758,5 +762,38 @@ mod tests {
         assert!(said.contains("\ncp1, cp2\n  held back: no cluster: cp3"), "{said}");
         assert!(!said.contains("w1") && !said.contains("something to know"), "{said}");
         assert!(render(&plan, Detail::Steps).contains("  note: something to know"));
+    }
+
+    #[test]
+    fn what_the_plan_installs_and_what_is_excepted_is_not_noted() {
+        let software = crate::desired::tests::bundled::manifest(36).software();
+        let notes = |more: &str, packages: &[(&str, &str)], bundled: bool| -> Vec<String> {
+            let mut inventory = testing::with(&format!(
+                "kubernetes: {{source: bundle}}\n{more}\
+                 nodes:\n- {{name: n, addresses: [10.0.0.1], roles: [worker]}}\n"
+            ));
+            inventory.kubernetes.software = bundled.then(|| software.clone());
+            let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+            let own = |(name, version): &(&str, &str)| (name.to_string(), version.to_string());
+            facts.packages.extend(packages.iter().map(own));
+            let material = Material::fixture(&inventory);
+            let node = &inventory.nodes[0];
+            let wanted = desired::resolve(&inventory, node, &facts, &material).unwrap();
+            let broken = judge_rendered(&inventory, node, &facts, &wanted);
+            wanted.notes.into_iter().chain(broken.notes).collect()
+        };
+        let speaks = |notes: &[String], of: &str| notes.iter().any(|n| n.contains(of));
+        let old = [("containerd", "1.6.20~ds1-1")];
+        assert!(speaks(&notes("", &old, false), "containerd-runtime-hardening"));
+        assert!(!speaks(&notes("", &old, true), "containerd-runtime-hardening"));
+        // Once, and not where the operator knows.
+        let of_cni = |more: &str| {
+            let notes = notes(more, &[], true);
+            notes.iter().filter(|n| n.contains("network-cni-with-policies")).count()
+        };
+        assert_eq!(of_cni(""), 1);
+        let exception = "hardening: {exceptions: [{control: network-cni-with-policies, reason: r, owner: o, \
+                         expires: 2999-01-01}]}\n";
+        assert_eq!(of_cni(exception), 0);
     }
 }

@@ -30,6 +30,12 @@ impl<'a> Context<'a> {
         row.wanted(self.inventory)
     }
 
+    /// Whether the operator wants to hear that a control will not hold: it is on, and there is no exception.
+    pub fn speaks_of(&self, control: &str) -> bool {
+        let hardening = &self.inventory.hardening;
+        self.on(control) && hardening.exceptions_of(control, Some(&self.node.name)).next().is_none()
+    }
+
     pub fn is_control_plane(&self) -> bool {
         self.node.has_role(Role::ControlPlane)
     }

@@ -147,7 +147,7 @@ fn audit(context: &Context<'_>, sink: &mut Sink<'_>) {
         Ok(AuditRules { watches: AUDITED.iter().chain(members).map(watch).collect() })
     });
     if context.traits.container || !context.traits.audit {
-        if context.facts().is_some() && context.on(CONTROLS[0]) {
+        if context.facts().is_some() && context.speaks_of(CONTROLS[0]) {
             sink.note(
                 "the kernel's audit subsystem cannot be used from this node: audit rules are written and not loaded",
             );

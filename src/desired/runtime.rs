@@ -105,11 +105,6 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
             ..Unit::running("kubastion-pod-routes.service")
         },
     );
-    if context.facts().is_some() {
-        sink.note(
-            "the bridge CNI enforces no NetworkPolicy: network-cni-with-policies needs another one",
-        );
-    }
 }
 
 fn kubelets(inventory: &Inventory) -> impl Iterator<Item = &Node> {

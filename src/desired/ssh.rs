@@ -1,9 +1,9 @@
 //! sshd: keys only, strong algorithms.
 
 use super::context::Context;
-use super::model::{FileCheck, OnChange};
+use super::model::{FileCheck, Item, ItemKind, OnChange};
 use super::sink::{Sink, Unit};
-use crate::facts::NodeFacts;
+use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::{Inventory, JumpHost, Node};
 use crate::render::input::host::{RootLogin, Sshd, TcpForwarding};
 
@@ -36,13 +36,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             ..Unit::running(name)
         },
     );
-    if let Some(facts) = context.facts().filter(|_| context.on(CONTROLS[0])) {
+    if let Some(facts) = context.facts().filter(|_| context.speaks_of(CONTROLS[0])) {
         if by_socket {
             sink.note("sshd is started by ssh.socket; it is reloaded while it runs, and a new one reads the new settings");
         }
-        if is_ignored(context, facts) {
+        if is_ignored(facts, &sink.items) {
             sink.note(format!(
-                "{DROP_IN} is in place and sshd does not follow it: /etc/ssh/sshd_config lacks `Include /etc/ssh/sshd_config.d/*.conf` at its beginning",
+                "{DROP_IN} is in place and sshd takes passwords all the same: /etc/ssh/sshd_config lacks `Include /etc/ssh/sshd_config.d/*.conf` at its beginning, or something before it says otherwise",
             ));
         }
     }
@@ -65,10 +65,17 @@ fn is_enabled(facts: &NodeFacts, unit: &str) -> bool {
     facts.units.get(unit).is_some_and(|u| u.file == "enabled")
 }
 
-/// Whether our drop-in is there and sshd accepts passwords all the same.
-fn is_ignored(context: &Context<'_>, facts: &NodeFacts) -> bool {
+/// Whether our drop-in is there, word for word, and sshd accepts passwords all the same. One that somebody
+/// changed may be what sshd follows.
+fn is_ignored(facts: &NodeFacts, items: &[Item]) -> bool {
+    let is_as_wanted = items.iter().any(|item| match (&item.kind, facts.files.get(DROP_IN)) {
+        (ItemKind::File { path, content, .. }, Some(FileFacts::File { sha256, .. })) => {
+            path == DROP_IN && content.sha256() == *sha256
+        }
+        _ => false,
+    });
     let password = facts.sshd.get("passwordauthentication");
-    super::sink::exists(context, DROP_IN) && password.is_some_and(|v| v.iter().any(|v| v == "yes"))
+    is_as_wanted && password.is_some_and(|v| v.iter().any(|v| v == "yes"))
 }
 
 #[cfg(test)]

@@ -224,6 +224,22 @@ pub struct Hardening {
     pub exceptions: Vec<Exception>,
 }
 
+impl Hardening {
+    /// The exceptions of a control on a node; without a node, those that name none. Whether they are over is
+    /// not looked at: an inventory with one that is cannot be used.
+    pub fn exceptions_of<'h>(
+        &'h self,
+        control: &'h str,
+        node: Option<&'h NodeName>,
+    ) -> impl Iterator<Item = &'h Exception> {
+        let is_for = move |e: &&Exception| {
+            e.control == control
+                && (e.nodes.is_empty() || node.is_some_and(|n| e.nodes.contains(n)))
+        };
+        self.exceptions.iter().filter(is_for)
+    }
+}
+
 /// A set of controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -299,20 +299,13 @@ fn exception(
         Date::parse(expires, format_description!("[year]-[month]-[day]"))
             .is_ok_and(|last| now.date() <= last)
     };
-    inventory
-        .hardening
-        .exceptions
-        .iter()
-        .find(|e| {
-            e.control == control.id
-                && (e.nodes.is_empty() || node.is_some_and(|n| e.nodes.contains(n)))
-                && holds(&e.expires)
-        })
-        .map(|e| ExceptionGrant {
+    inventory.hardening.exceptions_of(control.id, node).find(|e| holds(&e.expires)).map(|e| {
+        ExceptionGrant {
             reason: e.reason.clone(),
             owner: e.owner.clone(),
             expires: e.expires.clone(),
-        })
+        }
+    })
 }
 
 /// Controls that have to wait for Kubernetes, by what was found.

@@ -2,7 +2,7 @@
 
 use super::judge::Subject;
 use super::model::Verdict;
-use super::observed::{FIREWALL_FILE, Observed, Origin};
+use super::observed::{CONTAINERD_PACKAGES, FIREWALL_FILE, Observed, Origin};
 use super::rule::loopback;
 use crate::controls::{Daemon, KernelSetting, WantedBy};
 use crate::facts::FileFacts;
@@ -348,7 +348,7 @@ pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
     // `containerd github.com/containerd/containerd/v2 v2.1.9 ...`, where no package brought it.
     let said = on.seen.versions.get("containerd");
     let said = said.and_then(|v| v.split(' ').find(|w| w.contains('.') && !w.contains('/')));
-    let packaged = ["containerd", "containerd.io"].iter().find_map(|p| on.seen.packages.get(*p));
+    let packaged = CONTAINERD_PACKAGES.iter().find_map(|p| on.seen.packages.get(*p));
     let version = said.or(packaged.map(String::as_str)).filter(|v| !v.is_empty());
     let Some(version) = version else {
         return on.seen.blind("neither a package nor containerd itself tells its version");

@@ -18,6 +18,8 @@ use crate::inventory::NodeName;
 pub(super) const ETCD_UNIT: &str = "/etc/systemd/system/etcd.service";
 /// Our rules file.
 pub(super) const FIREWALL_FILE: &str = "/etc/kubastion/firewall.nft";
+/// Packages that bring containerd.
+pub(super) const CONTAINERD_PACKAGES: [&str; 2] = ["containerd", "containerd.io"];
 /// Directory of our sshd drop-in.
 const SSHD_DROP_INS: &str = "/etc/ssh/sshd_config.d/";
 
@@ -191,6 +193,11 @@ impl Observed {
             ItemKind::Program { path, blob, access } => {
                 let file = file(access, blob.size, blob.sha256.clone());
                 self.files.insert(path.clone(), file);
+                if path.ends_with("/containerd") {
+                    // What is there now is not what will run.
+                    self.versions.remove("containerd");
+                    self.packages.retain(|name, _| !CONTAINERD_PACKAGES.contains(&name.as_str()));
+                }
             }
             ItemKind::Directory { path, access } => {
                 let (owner, group) = (access.owner.clone(), access.group.clone());

@@ -81,7 +81,7 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
         Fact::ContainerdNoTcp => texts.push(host::CONTAINERD_CONFIG),
         Fact::ContainerdRuntime => {
             texts.push(host::CONTAINERD_CONFIG);
-            watch.packages.extend(["containerd", "containerd.io"].map(str::to_owned));
+            watch.packages.extend(observed::CONTAINERD_PACKAGES.map(str::to_owned));
         }
         Fact::LogForwarding => watch.units.extend(host::FORWARDERS.map(str::to_owned)),
         Fact::NoSshd => watch.units.extend(host::SSH_UNITS.map(str::to_owned)),

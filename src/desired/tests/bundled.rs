@@ -49,7 +49,7 @@ const PLACES: [Place; 7] = [
 ];
 
 /// A bundle with all that the components know, and an add-on.
-fn manifest(minor: u16) -> Manifest {
+pub(crate) fn manifest(minor: u16) -> Manifest {
     let kubernetes = format!("1.{minor}.2");
     let versions = BTreeMap::from([
         ("cni-plugins", "v1.9.1".to_owned()),

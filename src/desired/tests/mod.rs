@@ -1,6 +1,6 @@
 //! What nodes get: golden files, coverage of the watch list, who holds which secret.
 
-mod bundled;
+pub(crate) mod bundled;
 mod endpoint;
 mod golden;
 mod secrets;

@@ -320,14 +320,18 @@ fn an_sshd_that_does_not_read_drop_ins_is_noted() {
         desired(&inventory, "a", facts).notes.iter().any(|n| n.contains("Include"))
     };
     assert!(!noted(&facts), "before the first apply there is nothing to follow");
-    let ours = FileFacts::File {
+    let path = "/etc/ssh/sshd_config.d/00-kubastion.conf";
+    let there = |sha256: String| FileFacts::File {
         mode: 0o600,
         owner: "root".into(),
         group: "root".into(),
         size: 1,
-        sha256: "0".repeat(64),
+        sha256,
     };
-    facts.files.insert("/etc/ssh/sshd_config.d/00-kubastion.conf".into(), ours);
+    facts.files.insert(path.into(), there("0".repeat(64)));
+    assert!(!noted(&facts), "somebody changed it, and sshd may well follow that");
+    let ours = file(&desired(&inventory, "a", &facts), path).sha256();
+    facts.files.insert(path.into(), there(ours));
     assert!(noted(&facts));
 }
 
