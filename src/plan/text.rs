@@ -42,6 +42,9 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
             let _ = write!(out, "\n{}\n{text}", names.join(", "));
         }
     }
+    if detail == Detail::Summary {
+        notes_of_all(plan, &mut out);
+    }
     if !plan.api.is_empty() {
         let _ = writeln!(out, "\ncluster");
         for change in &plan.api {
@@ -96,10 +99,41 @@ fn block(node: &NodePlan, detail: Detail) -> String {
             }
         }
     }
-    notes(node, &mut out);
+    if detail == Detail::Steps {
+        notes(node, &mut out);
+    }
     held_back(node, &mut out);
     out
 }
+
+/// The notes of all nodes with work, each of them once.
+fn notes_of_all(plan: &Plan, out: &mut String) {
+    let busy: Vec<_> = plan.nodes.iter().filter(|(_, n)| !n.transactions.is_empty()).collect();
+    // In the order in which they are first met.
+    let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, node) in &busy {
+        for note in &node.notes {
+            match all.iter_mut().find(|(n, _)| n == note) {
+                Some((_, names)) => names.push(name.as_str()),
+                None => all.push((note, vec![name.as_str()])),
+            }
+        }
+    }
+    if !all.is_empty() {
+        out.push_str("\nNotes\n");
+    }
+    for (note, names) in all {
+        let whose = match names.len() {
+            n if n == busy.len() && n > 1 => format!("all {n}"),
+            n if n > NAMED => format!("{} and {} more", names[..NAMED].join(", "), n - NAMED),
+            _ => names.join(", "),
+        };
+        let _ = writeln!(out, "  {whose}: {note}");
+    }
+}
+
+/// How many nodes a note names; `--verbose` has it at each of them.
+const NAMED: usize = 4;
 
 fn notes(node: &NodePlan, out: &mut String) {
     for note in &node.notes {
@@ -178,4 +212,48 @@ fn summary(t: &Transaction) -> Vec<String> {
         lines.push(format!("restarts {}", restarts.join(", ")));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Phase;
+    use crate::plan::Action;
+
+    #[test]
+    fn a_note_of_many_nodes_is_one_line() {
+        let action =
+            Action { step: Step::DaemonReload, controls: Default::default(), why: String::new() };
+        let host = Transaction {
+            phase: Phase::Host,
+            confirm_within_s: None,
+            steps: vec![action],
+            expect: Default::default(),
+        };
+        let node = |n: usize| {
+            let mut notes = vec!["of everybody".to_owned()];
+            notes.extend((n == 2).then(|| "of one".to_owned()));
+            notes.extend((n > 2).then(|| "of the others".to_owned()));
+            // Other work than its neighbour's, so that it is shown apart.
+            let transactions =
+                vec![Transaction { steps: vec![host.steps[0].clone(); n], ..host.clone() }];
+            (
+                format!("n{n}").parse().unwrap(),
+                NodePlan { transactions, notes, ..NodePlan::default() },
+            )
+        };
+        let nodes = (1..=8).map(node).collect();
+        let plan = Plan::new("c".into(), String::new(), nodes, Vec::new());
+        let said = render(&plan, Detail::Summary);
+        for line in [
+            "\nNotes\n  all 8: of everybody\n",
+            "  n2: of one\n",
+            "  n3, n4, n5, n6 and 2 more: of the others\n",
+        ] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+        assert_eq!(said.matches("of everybody").count(), 1, "{said}");
+        let whole = render(&plan, Detail::Steps);
+        assert_eq!(whole.matches("  note: of everybody").count(), 8, "{whole}");
+    }
 }
