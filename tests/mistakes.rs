@@ -404,6 +404,22 @@ const ON_NODES: &[Mistake<Lent>] = &[
         ],
     ),
     (
+        "another directory than that of the key store",
+        |d, n| {
+            std::fs::remove_dir_all(d.path("pki")).unwrap();
+            n.sh("mkdir -p /etc/kubernetes/pki; echo x >/etc/kubernetes/pki/ca.crt");
+        },
+        &["apply", "--yes", "--nodes", "w1"],
+        3,
+        &[
+            "pki: there are no CAs in the key store, and nodes have some already",
+            "found with the CA certificates /etc/kubernetes/pki/ca.crt: w1",
+            "state: no CA was made",
+            "hint:",
+            "`pki.dir`",
+        ],
+    ),
+    (
         "a plan of a node that changed since",
         |d, n| {
             let made = d.run(&["plan", "--out", "friday.plan", "--nodes", "w1"]);
@@ -423,7 +439,8 @@ const ON_NODES: &[Mistake<Lent>] = &[
 
 /// Takes back what a row did to the node, whichever it was.
 const MENDED: &str = "umount /var/lib/kubastion /etc/os-release 2>/dev/null; hostname w1; \
-                      rm -f /run/os-release /etc/sysctl.d/90-kubastion.conf; userdel -r plain 2>/dev/null; true";
+                      rm -f /run/os-release /etc/sysctl.d/90-kubastion.conf; userdel -r plain 2>/dev/null; \
+                      rm -f /etc/kubernetes/pki/ca.crt; rmdir /etc/kubernetes/pki /etc/kubernetes 2>/dev/null; true";
 
 #[test]
 fn mistakes_about_nodes_say_how_to_mend_them() {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use super::args::{Format, Global};
 use super::exit::Exit;
+use super::keys::{self, PkiUse};
 use super::objects;
 use super::output::{pretty, print};
-use super::pipeline::{self, Fleet, PkiUse, Reach};
+use super::pipeline::{self, Fleet, Reach};
 use super::run::Stop;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunLock};
 use crate::apply::{Controls, execute};
@@ -72,9 +73,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let lock = RunLock::take(base).map_err(record_stop)?;
     // A saved plan was made with the keys as they were: it gets exactly those.
     let pki_use = if saved.is_some() { PkiUse::ReadOnly } else { PkiUse::Ensure };
-    let material = pipeline::material(&loaded, pki_use)?;
+    let store = keys::open(&loaded)?;
     let dialer = pipeline::dialer(inventory, &nodes, &reach)?;
     let mut fleet = pipeline::look(inventory, &nodes, &dialer);
+    keys::refuse_second_cas(&loaded, &store, &fleet, &dialer)?;
+    let material = keys::material(&loaded, store, pki_use)?;
     for line in fleet.settle(inventory) {
         eprintln!("{line}");
     }

@@ -3,6 +3,7 @@
 //! The operator's machine first, since nothing else can be looked at without it; then every node, over
 //! the same connection and with the same facts as a plan. Nothing is changed anywhere.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -16,9 +17,11 @@ use super::output::{pretty, print};
 use super::pipeline::{self, Fleet, Reach};
 use super::run::Stop;
 use crate::clock::Clock;
+use crate::desired::held_cas;
 use crate::error::Problem;
+use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
-use crate::pki::{self, State, Store};
+use crate::pki::{self, Ca, State, Store};
 use crate::plain::counted;
 use crate::plan::preflight;
 
@@ -107,7 +110,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         let nodes = counted(nodes, "node");
         let what = format!("{}: {nodes} to look at", global.inventory.display());
         findings.push(Finding::new(HERE, Level::Ok, what));
-        operator(global, &mut loaded, &mut findings);
+        let cas = operator(global, &mut loaded, &mut findings);
         if args.offline {
             findings.push(Finding::new(HERE, Level::Note, "no node was looked at (--offline)"));
         } else {
@@ -116,7 +119,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
             eprintln!("looking at {}", counted(nodes.len(), "node"));
             let fleet = pipeline::look(inventory, &nodes, &dialer);
-            of_nodes(inventory, &nodes, &fleet, &mut findings);
+            of_nodes(inventory, &nodes, &fleet, cas.as_ref(), &mut findings);
         }
     }
     match global.format {
@@ -133,7 +136,15 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     })
 }
 
-fn operator(global: &Global, loaded: &mut Loaded, findings: &mut Vec<Finding>) {
+/// SHA-256 of the certificates of a key store's CAs.
+type CaDigests = BTreeMap<Ca, String>;
+
+/// Looks at this machine. Returns what the key store has of CAs, if it could be read.
+fn operator(
+    global: &Global,
+    loaded: &mut Loaded,
+    findings: &mut Vec<Finding>,
+) -> Option<CaDigests> {
     let mut say = |finding| findings.push(finding);
     if mode_of(&global.inventory).is_some_and(|mode| mode & 0o022 != 0) {
         say(Finding::new(HERE, Level::Problem, "others can write the inventory")
@@ -196,18 +207,21 @@ fn operator(global: &Global, loaded: &mut Loaded, findings: &mut Vec<Finding>) {
             );
         }
     }
-    findings.push(key_store(inventory));
+    let (finding, cas) = key_store(inventory);
+    findings.push(finding);
+    cas
 }
 
 fn mode_of(path: &Path) -> Option<u32> {
     Some(std::fs::metadata(path).ok()?.permissions().mode() & 0o7777)
 }
 
-fn key_store(inventory: &Inventory) -> Finding {
+fn key_store(inventory: &Inventory) -> (Finding, Option<CaDigests>) {
     let dir = inventory.pki.dir.display();
     if !inventory.pki.dir.exists() {
-        return Finding::new(HERE, Level::Note, format!("there is no key store in {dir} yet"))
-            .hint("`kubastion pki ensure` makes it; so does the first apply");
+        let none = Finding::new(HERE, Level::Note, format!("there is no key store in {dir} yet"))
+            .hint("for a new cluster `kubastion pki ensure` makes it, and so does the first apply; that of another place is named under `pki.dir`");
+        return (none, Some(CaDigests::new()));
     }
     let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
     let contents = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
@@ -217,7 +231,7 @@ fn key_store(inventory: &Inventory) -> Finding {
         Err(e) => {
             let problem = e.problems().into_iter().next();
             let problem = problem.unwrap_or_else(|| Problem::new("the key store cannot be read"));
-            return Finding::of(HERE, problem);
+            return (Finding::of(HERE, problem), None);
         }
     };
     let all = pki::assess(inventory, &contents, Clock::System.now());
@@ -237,14 +251,41 @@ fn key_store(inventory: &Inventory) -> Finding {
             (Level::Ok, format!("the key store in {dir} is complete{days}"))
         }
     };
-    let finding = Finding::new(HERE, level, what);
-    match level {
-        Level::Ok => finding,
-        _ => finding.hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them"),
+    let mut finding = Finding::new(HERE, level, what);
+    if level != Level::Ok {
+        finding =
+            finding.hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
     }
+    (finding, Some(contents.ca_digests()))
 }
 
-fn of_nodes(inventory: &Inventory, nodes: &[&Node], fleet: &Fleet, findings: &mut Vec<Finding>) {
+/// Of the CA certificates that a node holds, those that are not the key store's.
+fn foreign_cas(inventory: &Inventory, facts: &NodeFacts, store: &CaDigests) -> Option<Problem> {
+    let foreign: Vec<String> = held_cas(facts)
+        .filter(|(_, ca, sha256)| store.get(ca).is_none_or(|ours| ours != sha256))
+        .map(|(path, ca, _)| format!("{path} ({} CA)", ca.name()))
+        .collect();
+    if foreign.is_empty() {
+        return None;
+    }
+    let dir = inventory.pki.dir.display();
+    let what = match store.is_empty() {
+        true => format!("it holds CA certificates, and there are none in the key store {dir}"),
+        false => format!("it holds other CA certificates than the key store {dir}"),
+    };
+    Some(Problem::new(what).because(foreign.join(", ")).hint(
+        "it belongs to another cluster, or this is another cluster's store: name the right one under `pki.dir`, \
+         or restore it from a backup",
+    ))
+}
+
+fn of_nodes(
+    inventory: &Inventory,
+    nodes: &[&Node],
+    fleet: &Fleet,
+    cas: Option<&CaDigests>,
+    findings: &mut Vec<Finding>,
+) {
     let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
     let skew = Clock::System.now().unix_timestamp() - reference;
     if !fleet.seen.is_empty() && skew.unsigned_abs() > MAX_OWN_SKEW.as_secs() {
@@ -264,7 +305,8 @@ fn of_nodes(inventory: &Inventory, nodes: &[&Node], fleet: &Fleet, findings: &mu
             continue;
         }
         let Some(seen) = fleet.seen.get(&node.name) else { continue };
-        let problems = preflight::check(inventory, node, &seen.facts, reference);
+        let mut problems = preflight::check(inventory, node, &seen.facts, reference);
+        problems.extend(cas.and_then(|cas| foreign_cas(inventory, &seen.facts, cas)));
         if problems.is_empty() {
             let facts = &seen.facts;
             let what = format!(
@@ -302,4 +344,37 @@ fn text(findings: &[Finding]) -> String {
     let bad = findings.iter().filter(|f| f.level == Level::Problem).count();
     _ = writeln!(text, "\n{}", counted(bad, "problem"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::FileFacts;
+    use crate::inventory::testing;
+
+    #[test]
+    fn a_node_with_other_cas_than_the_store_is_found() {
+        let inventory = testing::two_and_two();
+        let mut facts = NodeFacts::bare("cp1");
+        let file = |sha256: &str| FileFacts::File {
+            mode: 0o644,
+            owner: "root".into(),
+            group: "root".into(),
+            size: 1,
+            sha256: sha256.into(),
+        };
+        facts.files.insert("/etc/kubernetes/pki/ca.crt".into(), file("a"));
+        facts.files.insert("/etc/etcd/pki/ca.crt".into(), file("b"));
+        let said = |cluster: &str, etcd: &str| {
+            let store = [(Ca::Cluster, cluster.to_owned()), (Ca::Etcd, etcd.to_owned())].into();
+            foreign_cas(&inventory, &facts, &store).map(|p| p.to_string()).unwrap_or_default()
+        };
+        assert_eq!(said("a", "b"), "");
+        let other = said("a", "c");
+        assert!(other.contains("/etc/etcd/pki/ca.crt (etcd CA)"), "{other}");
+        assert!(!other.contains("/etc/kubernetes") && other.contains("`pki.dir`"), "{other}");
+        let none = foreign_cas(&inventory, &facts, &CaDigests::new()).unwrap().to_string();
+        assert!(none.contains("there are none in the key store"), "{none}");
+        assert!(none.contains("/etc/kubernetes/pki/ca.crt (cluster CA), /etc/etcd"), "{none}");
+    }
 }

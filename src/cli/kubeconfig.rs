@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::args::Global;
 use super::exit::Exit;
-use super::pipeline::{self, PkiUse};
+use super::keys::{self, PkiUse};
 use super::run::Stop;
 use crate::error::Problem;
 use crate::pki::kubeconfig;
@@ -39,7 +39,7 @@ Examples:
 /// Problems of the inventory and the key store, and a file that is there already.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let loaded = super::inventory::load(global)?;
-    let material = pipeline::material(&loaded, PkiUse::ReadOnly)?;
+    let material = keys::material(&loaded, keys::open(&loaded)?, PkiUse::ReadOnly)?;
     let inventory = &loaded.inventory;
     let made = if args.super_admin {
         kubeconfig::super_admin(inventory, &material)

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::keys::{self, PkiUse};
 use super::objects;
-use super::pipeline::{self, PkiUse};
 use crate::apply::api::ApiAccess;
 use crate::apply::cluster::Server;
 use crate::apply::drain::{DrainError, Patience, allow_pods, drain};
@@ -53,7 +53,8 @@ impl<'l> Staying<'l> {
         if planes.is_empty() || inventory.kubernetes.source == SoftwareSource::None {
             return None;
         }
-        let access = pipeline::material(loaded, PkiUse::ReadOnly)
+        let access = keys::open(loaded)
+            .and_then(|store| keys::material(loaded, store, PkiUse::ReadOnly))
             .map_err(|stop| {
                 let said = stop.problems.iter().map(|p| p.what.as_str()).collect::<Vec<_>>();
                 format!("the key store cannot be used: {}", said.join("; "))

@@ -9,6 +9,7 @@ mod doctor;
 pub mod exit;
 mod init;
 pub mod inventory;
+mod keys;
 mod kubeconfig;
 mod lab;
 mod leave;

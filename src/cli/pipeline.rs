@@ -20,8 +20,8 @@ use crate::error::Problem;
 use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
 use crate::inventory::diagnostic::nearest;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource, Sudo};
-use crate::pki::{self, Ca, Kind, Material, Store};
-use crate::plain::{counted, hex};
+use crate::pki::{Ca, Kind, Material, Store};
+use crate::plain::hex;
 use crate::plan::diff::{KUBELET_CONFIG, MEMBER_MARK};
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{NodePlan, Plan, node_plan, preflight};
@@ -301,50 +301,6 @@ impl Fleet {
     pub fn into_sessions(self) -> Sessions {
         self.seen.into_iter().filter_map(|(name, s)| Some((name, s.session?))).collect()
     }
-}
-
-/// Whether the key store may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PkiUse {
-    /// Issue what is due.
-    Ensure,
-    /// Only read; what is due is a problem.
-    ReadOnly,
-}
-
-/// Opens the key store and takes out what the nodes need.
-///
-/// # Errors
-/// A store that cannot be used; with [`PkiUse::ReadOnly`], anything that is missing or expired.
-pub fn material(loaded: &Loaded, pki_use: PkiUse) -> Result<Material, Stop> {
-    let inventory = &loaded.inventory;
-    let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
-    let stop = |e: pki::PkiError| super::pki::stop(&e);
-    let mut store = Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(stop)?;
-    if pki_use == PkiUse::Ensure {
-        let (material, issued) =
-            pki::ensure(inventory, &mut store, &ask, Clock::System).map_err(stop)?;
-        if !issued.is_empty() {
-            let what = "certificate or key/certificates and keys";
-            eprintln!("pki: {} issued", counted(issued.len(), what));
-        }
-        return Ok(material);
-    }
-    let contents = store.contents().map_err(stop)?;
-    let due = pki::assess(inventory, &contents, Clock::System.now())
-        .iter()
-        .filter(|a| a.is_to_be_issued())
-        .count();
-    if due > 0 {
-        let problem = Problem::new(format!(
-            "{} to be issued first",
-            counted(due, "certificate or key is/certificates or keys are")
-        ))
-        .at(inventory.pki.dir.display().to_string())
-        .hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
-        return Err(Stop::one(Exit::Pending, problem));
-    }
-    Material::from_contents(inventory, &contents).map_err(stop)
 }
 
 /// The plan, and what those nodes should hold that have work in it. Nodes with problems are taken out of

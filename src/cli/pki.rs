@@ -220,6 +220,7 @@ fn ensure(global: &Global, loaded: &Loaded) -> Result<Exit, Stop> {
         Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(|e| stop(&e))?;
     let (_, issued) =
         pki::ensure(inventory, &mut store, &ask, Clock::System).map_err(|e| stop(&e))?;
+    super::keys::say_if_new(inventory, &issued);
     let issued: Vec<IssuedRow> = issued
         .into_iter()
         .map(|i| IssuedRow { name: i.entry.to_string(), reasons: i.reasons })

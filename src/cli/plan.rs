@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use super::args::{Format, Global};
 use super::exit::Exit;
+use super::keys::{self, PkiUse};
 use super::objects;
 use super::output::{pretty, print};
-use super::pipeline::{self, PkiUse, Reach};
+use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::error::Problem;
 use crate::inventory::NodeName;
@@ -58,9 +59,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let mut loaded = super::inventory::load(global)?;
     pipeline::bundle(&mut loaded)?;
     let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?;
-    let material = pipeline::material(&loaded, PkiUse::ReadOnly)?;
+    let store = keys::open(&loaded)?;
     let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;
     let mut fleet = pipeline::look(&loaded.inventory, &nodes, &dialer);
+    keys::refuse_second_cas(&loaded, &store, &fleet, &dialer)?;
+    let material = keys::material(&loaded, store, PkiUse::ReadOnly)?;
     let open = left_open(&fleet);
     for line in &open {
         eprintln!("{line}");

@@ -8,7 +8,7 @@ use super::context::{Context, Source};
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::resolve::ResolveError;
 use super::sink::Sink;
-use crate::facts::FileFacts;
+use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::CaCustody;
 use crate::pki::kubeconfig::{self, KubeletIdentity};
 use crate::pki::{Ca, Kind, Pair};
@@ -20,6 +20,24 @@ const CLIENT: KubeletIdentity<'_> = KubeletIdentity::Files {
     cert: "/var/lib/kubelet/pki/client.crt",
     key: "/var/lib/kubelet/pki/client.key",
 };
+
+/// Where nodes hold certificates of CAs.
+const CA_FILES: [(&str, Ca); 4] = [
+    (CLUSTER_CA, Ca::Cluster),
+    ("/etc/kubernetes/pki/etcd/ca.crt", Ca::Etcd),
+    ("/etc/kubernetes/pki/front-proxy-ca.crt", Ca::FrontProxy),
+    (super::etcd::CA, Ca::Etcd),
+];
+
+const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
+
+/// The certificates of CAs that a node holds: path, which CA's it is, and its SHA-256.
+pub fn held_cas(facts: &NodeFacts) -> impl Iterator<Item = (&'static str, Ca, &str)> {
+    CA_FILES.into_iter().filter_map(|(path, ca)| match facts.files.get(path) {
+        Some(FileFacts::File { sha256, .. }) => Some((path, ca, sha256.as_str())),
+        _ => None,
+    })
+}
 
 const OWNERSHIP: &str = "files-pki-ownership";
 
@@ -41,7 +59,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.directory(&[], "/var/lib/kubelet", Access::root(0o750));
     sink.directory(&[], "/var/lib/kubelet/pki", Access::root(0o700));
 
-    let ca = "/etc/kubernetes/pki/ca.crt";
+    let ca = CLUSTER_CA;
     ours(context, sink, ca, Ca::Cluster);
     let controls =
         ["files-kubelet-client-ca", "files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];
@@ -78,10 +96,7 @@ fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
     let cert_controls = ["files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];
     let key_controls = ["files-pki-key-mode", OWNERSHIP];
     sink.directory(&[OWNERSHIP], "/etc/kubernetes/pki/etcd", Access::root(0o700));
-    for (path, ca) in [
-        ("/etc/kubernetes/pki/etcd/ca.crt", Ca::Etcd),
-        ("/etc/kubernetes/pki/front-proxy-ca.crt", Ca::FrontProxy),
-    ] {
+    for (path, ca) in [CA_FILES[1], CA_FILES[2]] {
         ours(context, sink, path, ca);
         cert(sink, &cert_controls, path, |s| Ok(s.material.ca_cert(ca).to_owned()));
     }
@@ -123,7 +138,7 @@ fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
 }
 
 /// Refuses a node that has another CA: replacing it would cut the node off from its cluster.
-fn ours(context: &Context<'_>, sink: &mut Sink<'_>, path: &str, ca: Ca) {
+pub(super) fn ours(context: &Context<'_>, sink: &mut Sink<'_>, path: &str, ca: Ca) {
     let Some(Source { facts, material }) = context.source else { return };
     let wanted = Content::Text(material.ca_cert(ca).into()).sha256();
     if matches!(facts.files.get(path), Some(FileFacts::File { sha256, .. }) if *sha256 != wanted) {

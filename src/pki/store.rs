@@ -20,10 +20,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::error::{Offender, PkiError};
+use super::profile::Ca;
 use super::seal::{Ask, AskPassphrase, Seal, word};
 use crate::inventory::{ClusterName, Pki, StoreEncryption};
+use crate::plain::hex;
 use crate::secret::Secret;
 
 const META: &str = "meta.json";
@@ -57,6 +60,17 @@ pub struct Store {
 pub struct Contents {
     pub(super) public: BTreeMap<String, Vec<u8>>,
     pub(super) secret: BTreeMap<String, Secret<Vec<u8>>>,
+}
+
+impl Contents {
+    /// SHA-256 of the CAs' certificates.
+    pub fn ca_digests(&self) -> BTreeMap<Ca, String> {
+        let digest = |ca: Ca| {
+            let pem = self.public.get(&format!("{}.crt", ca.file()))?;
+            Some((ca, hex(&Sha256::digest(pem))))
+        };
+        Ca::ALL.into_iter().filter_map(digest).collect()
+    }
 }
 
 /// A file to be written.
@@ -135,6 +149,11 @@ impl Store {
             StoreEncryption::AgePassphrase => None,
         };
         Ok(store)
+    }
+
+    /// Whether there is a certificate of a CA. Certificates are never encrypted.
+    pub fn has_cas(&self) -> bool {
+        Ca::ALL.iter().any(|ca| self.dir.join(format!("{}.crt", ca.file())).exists())
     }
 
     /// Directory of the store.

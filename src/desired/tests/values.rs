@@ -249,7 +249,7 @@ fn the_firewall_follows_its_mode() {
 #[test]
 fn a_node_of_another_cluster_is_refused() {
     let inventory = load(SMALL);
-    let mut facts = facts("a", "debian 13", None);
+    let facts = facts("a", "debian 13", None);
     let foreign = FileFacts::File {
         mode: 0o644,
         owner: "root".into(),
@@ -257,10 +257,13 @@ fn a_node_of_another_cluster_is_refused() {
         size: 1,
         sha256: "0".repeat(64),
     };
-    facts.files.insert("/etc/kubernetes/pki/ca.crt".into(), foreign);
     let material = Material::fixture(&inventory);
-    let errors = resolve(&inventory, node(&inventory, "a"), &facts, &material).err().unwrap();
-    assert!(matches!(errors[..], [ResolveError::ForeignCa { .. }]), "{errors:?}");
+    for path in ["/etc/kubernetes/pki/ca.crt", "/etc/etcd/pki/ca.crt"] {
+        let mut facts = facts.clone();
+        facts.files.insert(path.into(), foreign.clone());
+        let errors = resolve(&inventory, node(&inventory, "a"), &facts, &material).err().unwrap();
+        assert!(matches!(errors[..], [ResolveError::ForeignCa { .. }]), "{path}: {errors:?}");
+    }
 }
 
 #[test]
