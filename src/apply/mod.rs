@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod drain;
 pub mod execute;
 pub mod gate;
+pub mod history;
 pub mod payload;
 pub mod protocol;
 pub mod record;

@@ -31,6 +31,20 @@ pub enum TxnState {
 }
 
 impl TxnState {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Absent => "not known there",
+            Self::Staged | Self::Prepared => "not begun",
+            Self::Switching => "in its steps",
+            Self::Switched => "done, and waits for its confirmation",
+            Self::Committed => "final",
+            Self::Reverting => "being taken back",
+            Self::Reverted => "taken back",
+            Self::Incomplete => "taken back in part",
+        }
+    }
+
     fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "absent" => Self::Absent,

@@ -74,7 +74,7 @@ pub enum Line {
         run: String,
         /// When, RFC 3339.
         at: String,
-        /// What kind of run: apply or rollback.
+        /// What kind of run: apply, settle, rollback or reset.
         kind: String,
         /// The plan's id, if there is one.
         plan: Option<String>,
@@ -97,8 +97,11 @@ pub enum Line {
         phase: Phase,
         /// Transaction id on the node.
         id: String,
+        /// Whether it makes the node part of a cluster.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        joins: bool,
     },
-    /// It ended.
+    /// It ended; of a reset, which has no transactions of its own, what came of the node.
     Result {
         /// The node.
         node: NodeName,
@@ -126,7 +129,7 @@ pub struct RunRecord {
     pub began: String,
     /// When it ended; absent if it was cut off.
     pub ended: Option<String>,
-    /// apply or rollback.
+    /// apply; settle, where one brought to an end what an earlier run left open; rollback or reset.
     pub kind: String,
     /// Exit code, if it ended.
     pub exit: Option<u8>,
@@ -136,6 +139,9 @@ pub struct RunRecord {
     pub cluster: String,
     /// Transactions in the order in which they began, with their outcome if there is one.
     pub transactions: Vec<TransactionRecord>,
+    /// Of a reset: what came of each node.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reset: BTreeMap<NodeName, Outcome>,
 }
 
 /// A transaction of a run.
@@ -149,6 +155,9 @@ pub struct TransactionRecord {
     pub id: String,
     /// How it ended, if it did while somebody was looking.
     pub outcome: Option<Outcome>,
+    /// Whether it made the node part of a cluster. Old records do not say so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub joins: bool,
 }
 
 /// Why a record could not be written or read.
@@ -168,7 +177,9 @@ pub struct Journal {
     clock: Clock,
     /// Run id: sorts by time, and is part of the transaction ids on the nodes.
     pub run: String,
-    _lock: RunLock,
+    /// What kind of run it is.
+    pub kind: String,
+    lock: RunLock,
 }
 
 /// Held as long as a run lives: a second run on the same inventory is refused.
@@ -251,7 +262,14 @@ impl Journal {
             .mode(0o600)
             .open(&path)
             .map_err(failed(&path, "create"))?;
-        let journal = Self { file: Mutex::new(file), path, clock, run: run.clone(), _lock: lock };
+        let journal = Self {
+            file: Mutex::new(file),
+            path,
+            clock,
+            run: run.clone(),
+            kind: kind.to_owned(),
+            lock,
+        };
         journal.write(&Line::Begin {
             format: FORMAT,
             run,
@@ -265,9 +283,10 @@ impl Journal {
 
     fn now(&self) -> String {
         let format = time::format_description::well_known::Rfc3339;
-        self.clock
-            .now()
-            .replace_nanosecond(0)
+        let now = self.clock.now();
+        now
+            // Two runs of one second are told apart.
+            .replace_nanosecond(now.nanosecond() / 1_000_000 * 1_000_000)
             .ok()
             .and_then(|t| t.format(&format).ok())
             .unwrap_or_default()
@@ -294,6 +313,11 @@ impl Journal {
     /// If it cannot be written.
     pub fn end(&self, exit: u8) -> Result<(), RecordError> {
         self.write(&Line::End { at: self.now(), exit })
+    }
+
+    /// Gives the lock to the next record of the same process.
+    pub fn into_lock(self) -> RunLock {
+        self.lock
     }
 }
 
@@ -337,6 +361,11 @@ pub fn read_all(base: &Path) -> Result<Records, RecordError> {
             Err(e) => records.damaged.push(fail(&path, e)),
         }
     }
+    // Their ids say the second alone.
+    records.runs.sort_by_key(|r| {
+        let format = time::format_description::well_known::Rfc3339;
+        time::OffsetDateTime::parse(&r.began, &format).ok()
+    });
     Ok(records)
 }
 
@@ -362,10 +391,14 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
                     plan,
                     cluster,
                     transactions: Vec::new(),
+                    reset: BTreeMap::new(),
                 });
             }
-            (Line::Transaction { node, phase, id }, Some(r)) => {
-                r.transactions.push(TransactionRecord { node, phase, id, outcome: None });
+            (Line::Transaction { node, phase, id, joins }, Some(r)) => {
+                r.transactions.push(TransactionRecord { node, phase, id, outcome: None, joins });
+            }
+            (Line::Result { node, outcome, .. }, Some(r)) if r.kind == "reset" => {
+                r.reset.insert(node, outcome);
             }
             (Line::Result { node, phase, outcome }, Some(r)) => {
                 if let Some(t) =
@@ -400,7 +433,7 @@ mod tests {
         let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
         let node: NodeName = "n".parse().unwrap();
         let (phase, id) = (Phase::Host, "1-host".to_owned());
-        journal.write(&Line::Transaction { node: node.clone(), phase, id }).unwrap();
+        journal.write(&Line::Transaction { node: node.clone(), phase, id, joins: false }).unwrap();
         journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
         for problem in [None, Some("no".to_owned())] {
             let change = ApiChange::MountNothingInNewNamespaces;
@@ -414,5 +447,21 @@ mod tests {
         let Records { runs: all, damaged } = read_all(dir.path()).unwrap();
         assert_eq!(damaged.len(), 2, "{damaged:?}");
         assert_eq!((all.len(), all[0].transactions.len(), all[0].exit), (1, 1, Some(0)));
+    }
+
+    #[test]
+    fn runs_of_one_second_are_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wanted = Vec::new();
+        for _ in 0..8 {
+            let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+            wanted.push(journal.run.clone());
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let runs = read_all(dir.path()).unwrap().runs;
+        assert_eq!(
+            runs.iter().map(|r| &r.run).collect::<Vec<_>>(),
+            wanted.iter().collect::<Vec<_>>()
+        );
     }
 }

@@ -10,6 +10,7 @@ use super::payload;
 use super::protocol::{self, Answer, TxnState, Verb};
 use super::record::{Line, Outcome, RecordError};
 use super::upload::{self, UploadError};
+use crate::desired::Way;
 use crate::event::Event;
 use crate::facts::NodeFacts;
 use crate::inventory::Node;
@@ -73,7 +74,16 @@ pub(super) fn switch(
         Err(e) => return Ok(Err(Outcome::Refused { why: chain(&e) })),
     };
     // Before the node is sent anything: a killed run must still say where it was.
-    c.journal.write(&Line::Transaction { node: node.name.clone(), phase, id: id.clone() })?;
+    let joins = transaction
+        .steps
+        .iter()
+        .any(|a| matches!(a.step, Step::Member { way: Way::Init | Way::Join, .. }));
+    c.journal.write(&Line::Transaction {
+        node: node.name.clone(),
+        phase,
+        id: id.clone(),
+        joins,
+    })?;
     let confirm_within = transaction.confirm_within_s.map(|s| Duration::from_secs(u64::from(s)));
     let mut deadline = None;
     let answer = protocol::begin(session.as_mut(), &id, &payload, &mut |number| {
@@ -356,9 +366,10 @@ pub fn settle(
             _ if answer.busy => return Err("another run is at work on the node".into()),
             other => {
                 return Err(format!(
-                    "transaction {} was left {} by an earlier run and could not be undone: {other:?} {}",
+                    "transaction {} was left {} by an earlier run and could not be undone: it is {} {}",
                     open.id,
                     open.state,
+                    other.map_or("in no known state", TxnState::words),
                     answer.said.join("; ")
                 ));
             }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::{Format, Global};
 use super::exit::Exit;
 use super::keys::{self, PkiUse};
 use super::objects;
 use super::output::{pretty, print};
-use super::pipeline::{self, Fleet, Reach};
+use super::pipeline::{self, Fleet, Reach, Settled};
 use super::run::Stop;
+use crate::apply::protocol::TxnState;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunLock};
 use crate::apply::{Controls, execute};
 use crate::bundle::Bundle;
@@ -78,9 +79,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let mut fleet = pipeline::look(inventory, &nodes, &dialer);
     keys::refuse_second_cas(&loaded, &store, &fleet, &dialer)?;
     let material = keys::material(&loaded, store, pki_use)?;
-    for line in fleet.settle(inventory) {
-        eprintln!("{line}");
-    }
+    let settled = fleet.settle(inventory);
+    let lock = record_settled(lock, base, inventory.cluster.name.as_str(), &settled)?;
     let (mut plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
     let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
     let api = objects::access(inventory, &material);
@@ -180,6 +180,39 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     finish(global, &journal, &outcomes, problems)
 }
 
+/// Says what was left open and is not any more, and records it: `kubastion runs` tells it of the run that
+/// had left it, also where nothing else is to be done now.
+fn record_settled(
+    lock: RunLock,
+    base: &Path,
+    cluster: &str,
+    settled: &[Settled],
+) -> Result<RunLock, Stop> {
+    if settled.is_empty() {
+        return Ok(lock);
+    }
+    let journal = Journal::begin_locked(lock, base, "settle", None, cluster, Clock::System)
+        .map_err(record_stop)?;
+    for s in settled {
+        eprintln!("{s}");
+        // What another program wrote there would be no run of ours.
+        let phase = s.id.rsplit('-').next();
+        let Some(phase) = Phase::ALL.into_iter().find(|p| Some(p.name()) == phase) else {
+            continue;
+        };
+        let outcome = match s.state {
+            TxnState::Committed => Outcome::Committed,
+            _ => Outcome::Reverted { why: "an earlier run had left it open".into() },
+        };
+        let (node, id) = (s.node.clone(), s.id.clone());
+        let begin = Line::Transaction { node: node.clone(), phase, id, joins: false };
+        journal.write(&begin).map_err(record_stop)?;
+        journal.write(&Line::Result { node, phase, outcome }).map_err(record_stop)?;
+    }
+    journal.end(Exit::Done as u8).map_err(record_stop)?;
+    Ok(journal.into_lock())
+}
+
 /// Ends a run that has nothing to carry out. That is success only if nothing was left out of it.
 fn idle(plan: &Plan, problems: &[Problem]) -> Exit {
     for problem in problems {
@@ -226,7 +259,9 @@ pub(super) fn finish(
         Format::Json => print(&pretty(&serde_json::json!({
             "run": journal.run, "exit": exit as u8, "outcomes": outcomes, "problems": problems,
         })))?,
-        Format::Text => print(&format!("run {}\n{}", journal.run, runs::outcome(outcomes)))?,
+        Format::Text => {
+            print(&format!("run {}\n{}", journal.run, runs::outcome(&journal.kind, outcomes)))?
+        }
     };
     if problems.is_empty() { Ok(exit) } else { Err(Stop { exit, problems }) }
 }

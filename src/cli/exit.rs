@@ -10,7 +10,8 @@ pub enum Exit {
     Unexpected = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// The inventory, a plan file or another input is invalid.
+    /// The inventory, a plan file or another input is invalid, or what was asked for is refused before anything is
+    /// begun.
     InvalidInput = 3,
     /// Changes are pending (`plan --exit-code`) or a node drifted.
     Pending = 4,
@@ -28,7 +29,10 @@ impl Exit {
         (Exit::Done, "done"),
         (Exit::Unexpected, "unexpected error"),
         (Exit::Usage, "wrong command line"),
-        (Exit::InvalidInput, "invalid inventory, plan or other input"),
+        (
+            Exit::InvalidInput,
+            "invalid inventory, plan or other input, or refused before anything was begun",
+        ),
         (Exit::Pending, "changes are pending or a node drifted"),
         (Exit::Findings, "a control failed or could not be judged"),
         (Exit::NodeFailed, "a node failed or was unreachable; what was begun there is rolled back"),

@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::run::Stop;
 use crate::apply::execute::Sessions;
 use crate::apply::gate::EtcdAccess;
+use crate::apply::protocol::TxnState;
 use crate::apply::settle;
 use crate::bundle::{self, Bundle};
 use crate::clock::Clock;
@@ -96,6 +97,23 @@ pub struct Fleet {
     pub lost: BTreeMap<NodeName, Problem>,
     /// Those that answered and are part of no cluster, also where something else is wrong with them.
     pub bare: BTreeSet<NodeName>,
+}
+
+/// What an earlier run had left open on a node, and what it came to.
+pub struct Settled {
+    /// The node.
+    pub node: NodeName,
+    /// Transaction id.
+    pub id: String,
+    /// How it ended.
+    pub state: TxnState,
+}
+
+impl std::fmt::Display for Settled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (node, id, state) = (&self.node, &self.id, self.state.words());
+        write!(f, "{node}: transaction {id} was left open by an earlier run; it is {state} now")
+    }
 }
 
 /// The chosen nodes.
@@ -249,8 +267,8 @@ pub fn texts(
 
 impl Fleet {
     /// Undoes what earlier runs left open, and reads the facts of those nodes again. Returns what
-    /// was done, for the user.
-    pub fn settle(&mut self, inventory: &Inventory) -> Vec<String> {
+    /// was done.
+    pub fn settle(&mut self, inventory: &Inventory) -> Vec<Settled> {
         let said = Mutex::new(Vec::new());
         let open: Vec<(NodeName, Seen)> = self
             .seen
@@ -270,10 +288,12 @@ impl Fleet {
                         .because(why)
                 })
                 .and_then(|done| {
-                    for (id, state) in done {
-                        let line = format!("{name}: transaction {id} was left open by an earlier run; it is {state:?} now");
-                        said.lock().expect("no thread panics while holding it").push(line);
-                    }
+                    let done = done.into_iter().map(|(id, state)| Settled {
+                        node: name.clone(),
+                        id,
+                        state,
+                    });
+                    said.lock().expect("no thread panics while holding it").extend(done);
                     read(session, node, &desired::watch(inventory, node))
                 });
             (name, result.map(|facts| Seen { facts, ..seen }))
@@ -293,7 +313,7 @@ impl Fleet {
             }
         }
         let mut said = said.into_inner().expect("all threads have ended");
-        said.sort();
+        said.sort_by(|a, b| (&a.node, &a.id).cmp(&(&b.node, &b.id)));
         said
     }
 

@@ -139,7 +139,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     });
     let mut outcomes = Outcomes::new();
     for (node, outcome) in results {
-        // The phase that is undone last says how the whole ended.
+        // A reset is of no phase; the record has to name one.
         let phase = Phase::Software;
         journal
             .write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })

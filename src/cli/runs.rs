@@ -10,6 +10,7 @@ use super::pipeline::{self, Reach};
 use super::reset::left_out;
 use super::run::Stop;
 use crate::apply::gate::chain;
+use crate::apply::history::{self, Later};
 use crate::apply::protocol::{self, Answer, TxnState, Verb};
 use crate::apply::record::{
     Journal, Line, Outcome, Outcomes, RecordError, Records, RunRecord, TransactionRecord, read_all,
@@ -41,8 +42,10 @@ pub struct Rollback {
 const HELP: &str =
     "Brings files, owners, modes, units, kernel settings and our firewall table back to the images
 that were taken before the run. Packages stay installed, and etcd's data is never touched.
-A run that others were made on top of is refused: undo the later ones first. So is one that made
-a node part of a cluster: `kubastion reset` takes it out.
+A run that others were made on top of is refused by the nodes (exit code 6): undo the later ones first.
+One that made nodes part of a cluster is refused before anything is asked or recorded (exit code 3):
+`kubastion reset` takes them out. Without a run, the last one that still stands is taken: after a
+rollback, the one before. Which run it is, and from when, is said first.
 
 Examples:
   kubastion runs
@@ -104,8 +107,19 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
         let problems = std::iter::once(problem).chain(problems).collect();
         return Err(Stop { exit: Exit::InvalidInput, problems });
     }
+    only_without_members(&records.runs, run, &todo)?;
     let names: BTreeSet<&NodeName> = todo.values().flatten().map(|(n, _)| &n.name).collect();
-    eprintln!("rolling run {} back on {}", run.run, counted(names.len(), "node"));
+    let nodes_of_it: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
+    eprintln!(
+        "rolling back run {} of {} on {}: {}",
+        run.run,
+        history::began(run),
+        counted(names.len(), "node"),
+        nodes_of_it.join(", ")
+    );
+    for line in rolled_back_already(&records.runs, run) {
+        eprintln!("{line}");
+    }
     for problem in &problems {
         eprintln!("{problem}");
     }
@@ -140,7 +154,8 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
                 record(&journal, &mut outcomes, node.name.clone(), phase, outcome)?;
             }
             for (node, t) in &run {
-                let line = Line::Transaction { node: node.name.clone(), phase, id: t.id.clone() };
+                let (node, id) = (node.name.clone(), t.id.clone());
+                let line = Line::Transaction { node, phase, id, joins: false };
                 journal.write(&line).map_err(record_stop)?;
             }
             let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
@@ -162,12 +177,57 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     finish(global, &journal, &outcomes, problems)
 }
 
+type Work<'a> = BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)>>;
+
+/// Refuses a run that made a node part of a cluster, where it still is as far as the records tell. The
+/// nodes would refuse it, too; they are the ones to know where the records are old.
+fn only_without_members(all: &[RunRecord], run: &RunRecord, todo: &Work<'_>) -> Result<(), Stop> {
+    let joined = |(_, t): &&(&Node, &TransactionRecord)| t.joins && history::stands(all, run, t);
+    let names: Vec<&str> =
+        todo.values().flatten().filter(joined).map(|(n, _)| n.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names = names.join(",");
+    let problem = Problem::new(format!("run {} made nodes part of a cluster", run.run))
+        .at(names.replace(',', ", "))
+        .because("a node that is taken out of a cluster has to leave it first")
+        .left("nothing was changed, and no run was recorded")
+        .hint(format!(
+            "`kubastion reset --nodes {names}` takes them out and back to what they were (control planes and etcd \
+             members all together); --nodes rolls the run back on the others"
+        ));
+    Err(Stop::one(Exit::InvalidInput, problem))
+}
+
+/// What earlier rollbacks took back of this run and of those above it, which is why this one is next.
+fn rolled_back_already(all: &[RunRecord], run: &RunRecord) -> Vec<String> {
+    let from = all.iter().position(|r| r.run == run.run).unwrap_or_default();
+    let applies = all[from..].iter().filter(|r| r.kind == "apply" && r.cluster == run.cluster);
+    let by = |r: &RunRecord| {
+        r.transactions.iter().rev().find_map(|t| match history::later(all, r, t) {
+            Some(Later::TakenBack(by)) => Some(by.run.clone()),
+            _ => None,
+        })
+    };
+    applies
+        .filter_map(|r| Some((r, by(r)?)))
+        .map(|(r, by)| match r.run == run.run {
+            true => format!(
+                "it was rolled back before, by run {by}: what that took back is asked for again"
+            ),
+            false => format!(
+                "run {} of {} was rolled back already, by run {by}: this goes one further back",
+                r.run,
+                history::began(r)
+            ),
+        })
+        .collect()
+}
+
 /// What a run did on these nodes and can be taken back, by phase.
-fn work<'a>(
-    run: &'a RunRecord,
-    nodes: &[&'a Node],
-) -> BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)>> {
-    let mut todo: BTreeMap<Phase, Vec<_>> = BTreeMap::new();
+fn work<'a>(run: &'a RunRecord, nodes: &[&'a Node]) -> Work<'a> {
+    let mut todo = Work::new();
     for t in run.transactions.iter().filter(|t| t.phase != Phase::Packages) {
         if let Some(node) = nodes.iter().find(|n| n.name == t.node) {
             todo.entry(t.phase).or_default().push((*node, t));
@@ -302,21 +362,11 @@ fn choose<'r>(
             named
         }
         None => {
-            // What an earlier rollback took back is not there to be rolled back again.
-            let undone: BTreeSet<&str> = all
-                .iter()
-                .filter(|r| r.kind == "rollback")
-                .flat_map(|r| &r.transactions)
-                .filter(|t| t.outcome.as_ref().is_some_and(Outcome::is_good))
-                .map(|t| t.id.as_str())
-                .collect();
+            // What was taken back since, by a rollback or a reset, is not there to be rolled back again.
             all.iter().rev().find(|r| {
                 r.kind == "apply"
                     && r.cluster == cluster
-                    && r.transactions.iter().any(|t| {
-                        let stands = t.outcome.as_ref().is_none_or(Outcome::is_good);
-                        t.phase != Phase::Packages && stands && !undone.contains(t.id.as_str())
-                    })
+                    && r.transactions.iter().any(|t| history::stands(all, r, t))
             })
         }
     };
@@ -345,11 +395,13 @@ mod tests {
             plan: None,
             cluster: "c".into(),
             transactions: vec![done("n", Phase::Host, id, Some(outcome))],
+            reset: BTreeMap::new(),
         }
     }
 
     fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
-        TransactionRecord { node: node.parse().unwrap(), phase, id: id.into(), outcome }
+        let node = node.parse().unwrap();
+        TransactionRecord { node, phase, id: id.into(), outcome, joins: false }
     }
 
     #[test]
@@ -394,7 +446,8 @@ mod tests {
         let inventory = testing::file_in(dir.path());
         let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
         let (node, phase): (NodeName, _) = ("m".parse().unwrap(), Phase::Host);
-        let line = Line::Transaction { node: node.clone(), phase, id: "1-host".into() };
+        let line =
+            Line::Transaction { node: node.clone(), phase, id: "1-host".into(), joins: false };
         journal.write(&line).unwrap();
         journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
         drop(journal);
@@ -424,6 +477,59 @@ mod tests {
         all.push(run("5", "rollback", "1-host", Outcome::Committed));
         assert!(choose(&all, "c", None).is_err());
         assert_eq!(choose(&all, "c", Some("2")).unwrap().run, "2");
+    }
+
+    #[test]
+    fn a_rollback_says_that_it_goes_further_back() {
+        let mut all = vec![
+            run("1", "apply", "1-host", Outcome::Committed),
+            run("2", "apply", "2-host", Outcome::Committed),
+        ];
+        assert!(rolled_back_already(&all, &all[1]).is_empty());
+        all.push(run("3", "rollback", "2-host", Outcome::Committed));
+        let said = rolled_back_already(&all, &all[0]);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains("run 2 of") && said[0].contains("by run 3"), "{said:?}");
+        let again = rolled_back_already(&all, &all[1]);
+        assert!(again[0].contains("it was rolled back before, by run 3"), "{again:?}");
+        // Of one node alone, it stands on the others.
+        all[1].transactions.push(done("m", Phase::Host, "2-host", Some(Outcome::Committed)));
+        assert_eq!(choose(&all, "c", None).unwrap().run, "2");
+    }
+
+    #[test]
+    fn a_run_that_joined_nodes_is_refused_before_anything_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = testing::file_in(dir.path());
+        let node = || -> NodeName { "n".parse().unwrap() };
+        let write = |kind: &str, lines: &[Line]| {
+            let journal = Journal::begin(dir.path(), kind, None, "c", Clock::System).unwrap();
+            lines.iter().for_each(|line| journal.write(line).unwrap());
+        };
+        let (phase, outcome) = (Phase::Kubernetes, Outcome::Committed);
+        let id = "1-kubernetes".to_owned();
+        let result = Line::Result { node: node(), phase, outcome };
+        write(
+            "apply",
+            &[Line::Transaction { node: node(), phase, id, joins: true }, result.clone()],
+        );
+        let global = Global { inventory, format: Format::Text };
+        let args = Rollback { run: None, reach: Reach::default(), yes: false };
+        let stop = rollback(&global, &args).unwrap_err();
+        assert_eq!(stop.exit, Exit::InvalidInput);
+        let said: String = stop.problems.iter().map(ToString::to_string).collect();
+        for words in ["n: run ", "made nodes part of a cluster", "`kubastion reset --nodes n`"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert_eq!(read_all(dir.path()).unwrap().runs.len(), 1, "a rollback was recorded");
+        // After the reset, nothing of it is there.
+        write("reset", &[result]);
+        let stop = rollback(&global, &args).unwrap_err();
+        assert!(
+            stop.problems[0].what.contains("no apply of cluster c to roll back"),
+            "{:?}",
+            stop.problems
+        );
     }
 
     #[test]

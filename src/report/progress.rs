@@ -69,6 +69,8 @@ impl Sink for Monitor {
             }
             View::Lines => {
                 let line = match &event {
+                    // A reset learns its steps on the node.
+                    Event::Begin { node, what, steps: 0 } => format!("{node}: {what}"),
                     Event::Begin { node, what, steps } => {
                         format!("{node}: {what} ({})", counted(*steps, "step"))
                     }

@@ -2,11 +2,14 @@
 
 use std::fmt::Write;
 
+use crate::apply::history::{Later, later};
 use crate::apply::record::{Outcome, Outcomes, RunRecord};
+use crate::desired::Phase;
 use crate::error::Problem;
-use crate::plain::plain;
+use crate::plain::{counted, plain};
 
-/// One line a run, newest last, with its nodes that are not as wanted.
+/// One line a run, newest last, with its nodes that are not as wanted. Of what a run left open, later runs
+/// say what became of it.
 pub fn list(runs: &[RunRecord]) -> String {
     let mut out = String::new();
     if runs.is_empty() {
@@ -17,46 +20,80 @@ pub fn list(runs: &[RunRecord]) -> String {
             (Some(code), _) => format!("exit {code}"),
             (None, _) => "cut off".to_owned(),
         };
-        let good = run
-            .transactions
-            .iter()
-            .filter(|t| t.outcome.as_ref().is_some_and(Outcome::is_good))
-            .count();
-        let _ = writeln!(
-            out,
-            "{}  {:<8}  {:<8}  {} of {} transactions committed",
-            run.run,
-            run.kind,
-            how,
-            good,
-            run.transactions.len()
-        );
+        let _ = writeln!(out, "{}  {:<8}  {:<8}  {}", run.run, run.kind, how, count(run));
+        for (node, o) in run.reset.iter().filter(|(_, o)| !o.is_good()) {
+            let _ = writeln!(out, "    {node}: {}", words(&run.kind, o));
+        }
         for t in &run.transactions {
-            match &t.outcome {
-                Some(o) if o.is_good() => {}
-                Some(o) => {
-                    let _ = writeln!(out, "    {} {}: {}", t.node, t.phase.name(), words(o));
+            let what = match &t.outcome {
+                Some(o) if is_wanted(&run.kind, o) => continue,
+                Some(o @ Outcome::Incomplete { .. }) => {
+                    let later = later(runs, run, t).map(|l| format!("; {}", since(l)));
+                    words(&run.kind, o) + &later.unwrap_or_default()
                 }
+                Some(o) => words(&run.kind, o),
                 None => {
-                    let _ = writeln!(
-                        out,
-                        "    {} {}: the run ended before it; the next run settles it",
-                        t.node,
-                        t.phase.name()
-                    );
+                    let later = later(runs, run, t).map(since);
+                    let open = "the next apply settles what is still open of it";
+                    format!("the run ended before it; {}", later.as_deref().unwrap_or(open))
                 }
-            }
+            };
+            let _ = writeln!(out, "    {} {}: {what}", t.node, t.phase.name());
         }
     }
     plain(&out)
 }
 
+/// How much of a run came out as wanted.
+fn count(run: &RunRecord) -> String {
+    let good = |o: &Outcome| is_wanted(&run.kind, o);
+    if run.kind == "reset" {
+        let done = run.reset.values().filter(|o| good(o)).count();
+        return format!("{done} of {} reset", counted(run.reset.len(), "node"));
+    }
+    let done = run.transactions.iter().filter(|t| t.outcome.as_ref().is_some_and(good)).count();
+    let all = counted(run.transactions.len(), "transaction");
+    format!("{done} of {all} {}", wanted(&run.kind))
+}
+
+/// What a run of a kind calls it when all went well.
+fn wanted(kind: &str) -> &'static str {
+    match kind {
+        "rollback" => "taken back",
+        "reset" => "as it was before the first run",
+        "settle" => "settled",
+        _ => "committed",
+    }
+}
+
+/// What is settled went back, as a rule.
+fn is_wanted(kind: &str, outcome: &Outcome) -> bool {
+    outcome.is_good() || (kind == "settle" && matches!(outcome, Outcome::Reverted { .. }))
+}
+
+fn since(later: Later<'_>) -> String {
+    match later {
+        Later::TakenBack(r) => format!("run {} took it back", r.run),
+        Later::Reset(r) => format!("run {} reset the node", r.run),
+        Later::Settled(r, how) if how.is_good() => format!("run {} found it done", r.run),
+        Later::Settled(r, _) => format!("run {} took back what was open of it", r.run),
+        Later::Passed(r) => format!("nothing of it was open any more when run {} began", r.run),
+    }
+}
+
 /// What came of a run, node by node.
-pub fn outcome(outcomes: &Outcomes) -> String {
+pub fn outcome(kind: &str, outcomes: &Outcomes) -> String {
     let mut out = String::new();
     for (node, phases) in outcomes {
-        let parts: Vec<String> =
-            phases.iter().map(|(p, o)| format!("{} {}", p.name(), first_line(&words(o)))).collect();
+        let part = |(phase, o): (&Phase, &Outcome)| {
+            let words = words(kind, o);
+            match kind {
+                // It is of no phase.
+                "reset" => first_line(&words),
+                _ => format!("{} {}", phase.name(), first_line(&words)),
+            }
+        };
+        let parts: Vec<String> = phases.iter().map(part).collect();
         let _ = writeln!(out, "{node}: {}", parts.join("; "));
     }
     plain(&out)
@@ -119,14 +156,90 @@ pub fn problems(outcomes: &Outcomes) -> Vec<Problem> {
     problems
 }
 
-fn words(o: &Outcome) -> String {
+fn words(kind: &str, o: &Outcome) -> String {
     match o {
-        Outcome::Committed => "committed".into(),
+        Outcome::Committed => wanted(kind).into(),
         Outcome::Reverted { why } => format!("went back ({why})"),
         Outcome::Refused { why } => format!("refused ({why})"),
         Outcome::Unreachable { why } => format!("unreachable ({why})"),
         Outcome::Skipped { why } => format!("left out ({why})"),
         Outcome::Unready { why } => format!("done, but {why}"),
         Outcome::Incomplete { why } => format!("INCOMPLETE ({why})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::record::TransactionRecord;
+
+    fn run(id: &str, kind: &str, of: Option<(&str, Option<Outcome>)>) -> RunRecord {
+        let transaction = |(id, outcome): (&str, Option<Outcome>)| TransactionRecord {
+            node: "n".parse().unwrap(),
+            phase: Phase::Host,
+            id: id.to_owned(),
+            outcome,
+            joins: false,
+        };
+        RunRecord {
+            run: id.into(),
+            began: String::new(),
+            ended: None,
+            kind: kind.into(),
+            exit: None,
+            plan: None,
+            cluster: "c".into(),
+            transactions: of.map(transaction).into_iter().collect(),
+            reset: Default::default(),
+        }
+    }
+
+    #[test]
+    fn what_a_run_left_open_is_told_by_the_later_ones() {
+        let reverted = || Outcome::Reverted { why: String::new() };
+        let mut reset = run("b", "reset", None);
+        reset.reset.insert("n".parse().unwrap(), Outcome::Committed);
+        let of_another = RunRecord {
+            cluster: "d".into(),
+            ..run("b", "apply", Some(("b-host", Some(Outcome::Committed))))
+        };
+        for (next, wanted) in [
+            (None, "the next apply settles"),
+            (Some(of_another), "the next apply settles"),
+            (Some(run("b", "apply", Some(("b-host", None)))), "the next apply settles"),
+            (
+                Some(run("b", "apply", Some(("b-host", Some(Outcome::Committed))))),
+                "nothing of it was open any more when run b",
+            ),
+            (
+                Some(run("b", "settle", Some(("a-host", Some(reverted()))))),
+                "run b took back what was open",
+            ),
+            (
+                Some(run("b", "rollback", Some(("a-host", Some(Outcome::Committed))))),
+                "run b took it back",
+            ),
+            (Some(reset), "run b reset the node"),
+        ] {
+            let runs: Vec<RunRecord> =
+                std::iter::once(run("a", "apply", Some(("a-host", None)))).chain(next).collect();
+            let said = list(&runs);
+            let line = said.lines().nth(1).unwrap();
+            assert!(line.contains("the run ended before it; ") && line.contains(wanted), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_reset_is_told_in_words_of_its_own() {
+        let mut reset = run("a", "reset", None);
+        let refused = Outcome::Refused { why: "why".into() };
+        reset.reset =
+            [("n".parse().unwrap(), Outcome::Committed), ("m".parse().unwrap(), refused)].into();
+        let said = list(&[reset.clone()]);
+        assert!(said.contains("1 of 2 nodes reset\n    m: refused (why)\n"), "{said}");
+        let outcomes =
+            reset.reset.into_iter().map(|(n, o)| (n, [(Phase::Software, o)].into())).collect();
+        let said = outcome("reset", &outcomes);
+        assert_eq!(said, "m: refused (why)\nn: as it was before the first run\n");
     }
 }
