@@ -8,6 +8,7 @@ use super::output::{pretty, print};
 use super::run::Stop;
 use crate::controls::{CATALOGUE, Check, Component, Control, find};
 use crate::error::Problem;
+use crate::inventory::diagnostic::nearest;
 use crate::verify::{check_expectation, check_words};
 
 /// What to do with the catalogue.
@@ -62,12 +63,11 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
 }
 
 fn unknown(id: &str) -> Stop {
-    let nearest = CATALOGUE
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(a.id, id).total_cmp(&strsim::jaro_winkler(b.id, id)));
-    let mut problem = Problem::new(format!("there is no control `{id}`"));
-    problem.hint = nearest.map(|c| format!("did you mean `{}`?", c.id));
-    Stop::one(Exit::Usage, problem)
+    let hint = match nearest(id, CATALOGUE.iter().map(|c| c.id)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`kubastion controls list` has them all".to_owned(),
+    };
+    Stop::one(Exit::Usage, Problem::new(format!("there is no control `{id}`")).hint(hint))
 }
 
 fn list(rows: &[&Control]) -> String {

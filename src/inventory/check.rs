@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Schema;
 use serde_yaml::Value as Yaml;
 
-use super::diagnostic::{Diagnostic, Path, Segment};
+use super::diagnostic::{Diagnostic, Path, Segment, nearest};
 use super::model::Inventory;
 use super::names::{TEXT_TYPES, TextType};
 use super::yaml::{Entry, Node, Value};
@@ -96,8 +96,10 @@ impl<'a> Walk<'a> {
         let mut rest = serde_yaml::Mapping::new();
         let properties = schema["properties"].as_object();
         let mut seen: BTreeSet<&str> = BTreeSet::new();
+        // What unknown keys seem to be meant for: that it is missing follows from the slip.
+        let mut meant: BTreeSet<&str> = BTreeSet::new();
         for entry in entries {
-            let path = path.then(&entry.key);
+            let (parent, path) = (path, path.then(&entry.key));
             if !seen.insert(&entry.key) {
                 self.at_key(entry, &path, "this key stands here twice")
                     .found(format!("`{}`", entry.key))
@@ -113,6 +115,10 @@ impl<'a> Walk<'a> {
                     .found(format!("`{}`", entry.key))
                     .allowed(allowed)
                     .nearest(&entry.key, names());
+                if let Some(name) = nearest(&entry.key, names()) {
+                    meant.insert(name);
+                    self.leave_out(&parent.then(name));
+                }
                 continue;
             };
             match self.value(inner, &entry.value, &path) {
@@ -127,7 +133,7 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let path = path.then(name);
-            if !seen.contains(name) {
+            if !seen.contains(name) && !meant.contains(name) {
                 self.report(node, &path, "required key is missing");
             }
             // A machine without a name or address is left out as a whole; the rest of the file is
