@@ -115,7 +115,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             findings.push(Finding::new(HERE, Level::Note, "no node was looked at (--offline)"));
         } else {
             let inventory = &loaded.inventory;
-            let nodes = pipeline::chosen(inventory, &args.reach)?;
+            let mut nodes = pipeline::chosen(inventory, &args.reach)?;
+            // It is said above; asked all the same, they would say it once more.
+            nodes.retain(|n| has_host_key(inventory, n));
             let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
             eprintln!("looking at {}", counted(nodes.len(), "node"));
             let fleet = pipeline::look(inventory, &nodes, &dialer);
@@ -199,8 +201,7 @@ fn operator(
         );
     }
     for node in &inventory.nodes {
-        let target = inventory.ssh.for_node(node);
-        if target.host_keys.is_empty() && target.known_hosts.is_none() {
+        if !has_host_key(inventory, node) {
             findings.push(
                 Finding::new(HERE, Level::Problem, format!("the host key of {} is not known", node.name))
                     .hint("`kubastion trust` shows it; compare with the machine's console, then write it into `ssh.host_keys`"),
@@ -210,6 +211,12 @@ fn operator(
     let (finding, cas) = key_store(inventory);
     findings.push(finding);
     cas
+}
+
+/// Whether there is anything to know a machine by.
+fn has_host_key(inventory: &Inventory, node: &Node) -> bool {
+    let target = inventory.ssh.for_node(node);
+    !target.host_keys.is_empty() || target.known_hosts.is_some()
 }
 
 fn mode_of(path: &Path) -> Option<u32> {
@@ -239,15 +246,20 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<CaDigests>) {
     let soonest = all.iter().filter_map(|a| a.days_left).min();
     let (level, what) = match all.iter().map(|a| a.state).max() {
         Some(State::Expired) => {
-            (Level::Problem, format!("{} certificates have expired", count(State::Expired)))
+            let n = counted(count(State::Expired), "certificate has/certificates have");
+            (Level::Problem, format!("{n} expired"))
         }
         Some(State::Expiring | State::Mismatch | State::Missing) => {
             let due = all.iter().filter(|a| a.is_to_be_issued()).count();
-            (Level::Note, format!("{due} certificates or keys are to be issued"))
+            let due = counted(due, "certificate or key is/certificates or keys are");
+            (Level::Note, format!("{due} to be issued"))
         }
         _ => {
-            let days =
-                soonest.map(|d| format!(", the first expires in {d} days")).unwrap_or_default();
+            let days = soonest
+                .map(|d| {
+                    format!(", the first expires in {d} {}", if d == 1 { "day" } else { "days" })
+                })
+                .unwrap_or_default();
             (Level::Ok, format!("the key store in {dir} is complete{days}"))
         }
     };
