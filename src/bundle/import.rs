@@ -21,6 +21,7 @@ use super::rules::check_manifest;
 use super::sign::SigningKey;
 use super::verify::Bundle;
 use crate::event::{Event, Sink};
+use crate::plain::counted;
 
 /// What to import.
 pub struct ImportRequest<'a> {
@@ -114,7 +115,7 @@ fn collect(
             Err(fault) => faults.push(fault),
         }
     }
-    let (how, good) = (format!("{} files, {done} bytes", files.len()), true);
+    let (how, good) = (format!("{}, {done} bytes", counted(files.len(), "file")), true);
     sink.send(Event::TransferEnd { what: "import".to_owned(), how, good });
 
     let architecture = request.architecture.or_else(|| machine_of_kubelet(assembly));

@@ -18,6 +18,7 @@ use super::sign::{self, Trust};
 use super::tree;
 use crate::event::{Event, Sink};
 use crate::inventory::SignerKey;
+use crate::plain::counted;
 use sha2::{Digest, Sha256};
 
 /// A bundle whose manifest is signed by somebody who is trusted.
@@ -416,8 +417,15 @@ fn read_all(dir: &Path, files: &[File], sink: &dyn Sink) -> Vec<Fault> {
     let faults: Vec<Fault> =
         faults.into_inner().expect("no thread panics while holding it").into_values().collect();
     let (how, good) = match faults.len() {
-        0 => (format!("{} files are what the manifest says", files.len()), true),
-        n => (format!("{n} of {} files are not what the manifest says", files.len()), false),
+        0 => {
+            let files = counted(files.len(), "file is/files are");
+            (format!("{files} what the manifest says"), true)
+        }
+        n => {
+            let not = if n == 1 { "is" } else { "are" };
+            let files = counted(files.len(), "file");
+            (format!("{n} of {files} {not} not what the manifest says"), false)
+        }
     };
     sink.send(Event::TransferEnd { what, how, good });
     faults

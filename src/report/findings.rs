@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::controls::{Probe, find};
-use crate::plain::plain;
+use crate::plain::{counted, plain};
 use crate::verify::findings::waiting_for_kubernetes;
 use crate::verify::probes::{Attempt, probe_words};
 use crate::verify::{Evidence, Finding, Outcome, Summary, Verdict, Verification};
@@ -163,15 +163,18 @@ pub fn summary(report: &Verification) -> String {
     let s = &report.summary;
     let _ = writeln!(
         out,
-        "Cluster {}: {} nodes, {} controls judged on them.\n",
+        "Cluster {}: {}, {} judged on {}.\n",
         report.cluster,
-        nodes.len(),
-        s.pass + s.fail + s.unknown + s.excepted
+        counted(nodes.len(), "node"),
+        counted(s.pass + s.fail + s.unknown + s.excepted, "control"),
+        if nodes.len() == 1 { "it" } else { "them" }
     );
-    attacks(&mut out, &report.attempts);
+    attacks(&mut out, report);
     let _ = writeln!(out, "\nWhat the nodes show:");
-    let _ = writeln!(out, "  {:>4} controls hold", s.pass);
-    let _ = writeln!(out, "  {:>4} fail{}", s.fail, names(report, Outcome::Fail, false));
+    let one = |n: usize, one: &'static str, many: &'static str| if n == 1 { one } else { many };
+    let _ = writeln!(out, "  {:>4} {}", s.pass, one(s.pass, "control holds", "controls hold"));
+    let fail = one(s.fail, "fails", "fail");
+    let _ = writeln!(out, "  {:>4} {fail}{}", s.fail, names(report, Outcome::Fail, false));
     let _ = writeln!(
         out,
         "  {:>4} could not be judged{}",
@@ -181,8 +184,9 @@ pub fn summary(report: &Verification) -> String {
     if s.excepted > 0 {
         let _ = writeln!(
             out,
-            "  {:>4} fail by an exception of the inventory{}",
+            "  {:>4} {} by an exception of the inventory{}",
             s.excepted,
+            one(s.excepted, "fails", "fail"),
             names(report, Outcome::Fail, true)
         );
     }
@@ -194,8 +198,8 @@ pub fn summary(report: &Verification) -> String {
         let ready = waiting.iter().filter(|f| f.staged.is_some()).count();
         let _ = writeln!(
             out,
-            "\nWhat has to wait for Kubernetes: {} controls, because its daemons do not run yet.",
-            waiting.len()
+            "\nWhat has to wait for Kubernetes: {}, because its daemons do not run yet.",
+            counted(waiting.len(), "control")
         );
         let _ = writeln!(
             out,
@@ -232,20 +236,45 @@ fn few<'a>(ids: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-fn attacks(out: &mut String, attempts: &[Attempt]) {
+/// What a failed attempt comes to among the controls, whose counts follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Whose {
+    /// A control fails by it.
+    Failing,
+    /// The inventory has an exception for every control that fails by it.
+    Excepted,
+    /// No control that is wanted asks for it.
+    Nobody,
+}
+
+fn whose(report: &Verification, attempt: &Attempt) -> Whose {
+    let what = attempt.evidence();
+    let fails_by_it = |f: &&Finding| {
+        f.node.as_ref() == Some(&attempt.target)
+            && f.outcome() == Outcome::Fail
+            && f.evidence.iter().any(|e| e.what == what)
+    };
+    let controls: Vec<&Finding> = report.findings.iter().filter(fails_by_it).collect();
+    match controls.as_slice() {
+        [] => Whose::Nobody,
+        all if all.iter().all(|f| f.exception.is_some()) => Whose::Excepted,
+        _ => Whose::Failing,
+    }
+}
+
+fn attacks(out: &mut String, report: &Verification) {
     let mut by_probe: BTreeMap<Probe, Vec<&Attempt>> = BTreeMap::new();
-    for a in attempts.iter().filter(|a| a.verdict.outcome() != Outcome::NotApplicable) {
+    for a in report.attempts.iter().filter(|a| a.verdict.outcome() != Outcome::NotApplicable) {
         by_probe.entry(a.probe).or_default().push(a);
     }
     let _ = writeln!(
         out,
-        "What was tried against the nodes ({} attempts):",
-        by_probe.values().map(Vec::len).sum::<usize>()
+        "What was tried against the nodes ({}):",
+        counted(by_probe.values().map(Vec::len).sum(), "attempt")
     );
     for (probe, made) in by_probe {
         let count = |o: Outcome| made.iter().filter(|a| a.verdict.outcome() == o).count();
-        let (pass, fail, unknown) =
-            (count(Outcome::Pass), count(Outcome::Fail), count(Outcome::Unknown));
+        let (pass, unknown) = (count(Outcome::Pass), count(Outcome::Unknown));
         let good = match probe {
             Probe::EtcdHealthy => "healthy",
             Probe::EtcdServedCertificate | Probe::EtcdPeerServedCertificate => "equal",
@@ -288,12 +317,68 @@ fn attacks(out: &mut String, attempts: &[Attempt]) {
         if pass > 0 {
             how.push(format!("{good} {}", times(pass)));
         }
-        if fail > 0 {
-            how.push(format!("NOT {good} {}", times(fail)));
+        let mut failed: BTreeMap<Whose, usize> = BTreeMap::new();
+        for a in made.iter().filter(|a| a.verdict.outcome() == Outcome::Fail) {
+            *failed.entry(whose(report, a)).or_default() += 1;
+        }
+        for (whose, n) in failed {
+            let why = match whose {
+                Whose::Failing => "",
+                Whose::Excepted => " by an exception of the inventory",
+                Whose::Nobody => ", for which no control fails",
+            };
+            how.push(format!("NOT {good} {}{why}", times(n)));
         }
         if unknown > 0 {
             how.push(format!("nobody knows {}", times(unknown)));
         }
         let _ = writeln!(out, "  - {}: {}", probe_words(probe), how.join(", "));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::testing;
+    use crate::verify::ExceptionGrant;
+    use time::OffsetDateTime;
+
+    #[test]
+    fn an_attempt_that_failed_by_an_exception_says_so() {
+        let inventory = testing::two_and_two();
+        let target = inventory.nodes[0].name.clone();
+        let attempt = Attempt {
+            target: target.clone(),
+            probe: Probe::EffectiveSetting,
+            from: "operator".into(),
+            what: "kubelet protectKernelDefaults in effect".into(),
+            verdict: Verdict::fail("true", "false"),
+        };
+        let said = |judged: bool, excepted: bool| {
+            let what = if judged { attempt.evidence() } else { "something else".to_owned() };
+            let evidence = Evidence { what, verdict: attempt.verdict.clone(), staged: None };
+            let control = find("kubelet-protect-kernel-defaults").unwrap();
+            let mut finding = Finding::new(control, Some(&target), vec![evidence]);
+            finding.exception = excepted.then(|| ExceptionGrant {
+                reason: "r".into(),
+                owner: "o".into(),
+                expires: "2999-01-01".into(),
+            });
+            let now = OffsetDateTime::UNIX_EPOCH;
+            let attempts = vec![attempt.clone()];
+            let report =
+                Verification::new(&inventory, now, vec![finding], attempts, BTreeMap::new());
+            summary(&report)
+        };
+        assert!(said(true, false).contains(": NOT as wanted once\n"), "{}", said(true, false));
+        assert!(
+            said(true, true).contains("NOT as wanted once by an exception"),
+            "{}",
+            said(true, true)
+        );
+        assert!(said(false, true).contains("NOT as wanted once, for which no control fails"));
+        let one = said(true, true);
+        assert!(one.contains("Cluster c: 1 node, 1 control judged on it."), "{one}");
+        assert!(one.contains("(1 attempt)") && one.contains("   1 fails by an exception"), "{one}");
     }
 }

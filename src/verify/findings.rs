@@ -142,11 +142,7 @@ pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
         let of = |probe, what: Option<String>| -> Vec<Evidence> {
             let made = attempts.iter().filter(|a| a.target == on.node.name && a.probe == probe);
             made.filter(|a| what.as_ref().is_none_or(|w| *w == a.what))
-                .map(|a| Evidence {
-                    what: format!("from {}: {}", a.from, a.what),
-                    verdict: a.verdict.clone(),
-                    staged: None,
-                })
+                .map(|a| Evidence { what: a.evidence(), verdict: a.verdict.clone(), staged: None })
                 .collect()
         };
         let probe = match check {

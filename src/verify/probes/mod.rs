@@ -57,6 +57,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// What it is called among the evidence of a control.
+    pub fn evidence(&self) -> String {
+        format!("from {}: {}", self.from, self.what)
+    }
+
     /// By node, then probe: the order of reports.
     pub fn sort(attempts: &mut [Self]) {
         attempts.sort_by(|a, b| {
