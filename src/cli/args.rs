@@ -87,7 +87,8 @@ pub enum LabVerb {
     Status(LabDir),
     /// Run a program in a node, as root; its exit code is passed on.
     Exec(LabExec),
-    /// Power the nodes off and remove everything that the lab made.
+    /// Power the nodes off and remove everything that the lab made. What apply put beside the inventory, keys
+    /// and records of runs, stays: no verb deletes keys.
     Down(LabDir),
 }
 

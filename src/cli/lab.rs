@@ -41,10 +41,29 @@ pub(super) fn run(global: &Global, verb: LabVerb) -> Result<Exit, Stop> {
         }
         LabVerb::Down(args) => {
             let lab = Lab::open(&args.dir).map_err(|e| stop(&e))?;
+            let dir = lab.dir().to_owned();
             lab.down(&show).map_err(|e| stop(&e))?;
+            if let Some(line) = left(&dir) {
+                eprintln!("{line}");
+            }
             Ok(Exit::Done)
         }
     }
+}
+
+/// What a lab that is gone has left in its directory, and why.
+fn left(dir: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(dir).ok()?;
+    let mut names: Vec<String> =
+        entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let dir = dir.display();
+    (!names.is_empty()).then(|| {
+        format!(
+            "lab: {dir} stays with {}: the lab did not make that, and no verb deletes keys or records; `rm -r {dir}` does",
+            names.join(", ")
+        )
+    })
 }
 
 /// What the inventory of a lab says of a bundle. Whether every file is right is looked at when the
@@ -130,4 +149,21 @@ fn stop_of_up(spec: &Spec, error: &Error) -> Stop {
         }
     }
     stop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_lab_leaves_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(left(dir.path()), None);
+        for name in ["pki", ".kubastion"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let said = left(dir.path()).unwrap();
+        assert!(said.contains("stays with .kubastion, pki: ") && said.contains("rm -r"), "{said}");
+        assert_eq!(left(&dir.path().join("gone")), None);
+    }
 }
