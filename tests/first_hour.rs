@@ -71,6 +71,44 @@ fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
     assert!(out(&open).contains("others can write the inventory"), "{}", out(&open));
 }
 
+/// What follows from one slip is not said beside it, and nothing far away is suggested.
+#[test]
+fn one_slip_is_one_error() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(kubastion(dir.path(), &INIT).status.success());
+    let inventory = dir.path().join("inventory.yaml");
+    let text = std::fs::read_to_string(&inventory).unwrap();
+    std::fs::write(&inventory, text.replacen("cluster:", "clutser:", 1)).unwrap();
+    let slip = kubastion(dir.path(), &["inventory", "check"]);
+    assert!(err(&slip).contains("did you mean `cluster`?"), "{}", err(&slip));
+    assert!(!err(&slip).contains("required key is missing"), "{}", err(&slip));
+
+    let far = kubastion(dir.path(), &["controls", "show", "nosuch"]);
+    assert_eq!(far.status.code(), Some(2));
+    assert!(!err(&far).contains("did you mean"), "{}", err(&far));
+    assert!(err(&far).contains("kubastion controls list"), "{}", err(&far));
+    let near = kubastion(dir.path(), &["controls", "show", "host-sysctl"]);
+    assert!(err(&near).contains("did you mean `host-sysctls`?"), "{}", err(&near));
+
+    let trust = out(&kubastion(dir.path(), &["trust", "--help"]));
+    assert!(trust.contains("--nodes") && !trust.contains("sudo"), "{trust}");
+}
+
+/// A machine whose host key nobody has said is named once, and not connected to.
+#[test]
+fn the_doctor_counts_an_unknown_host_key_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: '127.0.0.1:6443'}\n\
+                ssh: {user: root, agent: true}\nfirewall: {admin_networks: [192.0.2.0/24]}\n\
+                nodes:\n- {name: n, addresses: [127.0.0.1], roles: [control-plane], ssh: {port: 1}}\n";
+    std::fs::write(dir.path().join("inventory.yaml"), text).unwrap();
+    let said = kubastion(dir.path(), &["doctor", "--format", "json"]);
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&said.stdout).unwrap();
+    let keys = findings.iter().filter(|f| f["what"].as_str().unwrap().contains("host key"));
+    assert_eq!(keys.count(), 1, "{findings:?}");
+    assert!(findings.iter().all(|f| f["place"] == "operator"), "{findings:?}");
+}
+
 /// A terminal is asked; nothing else is.
 #[test]
 fn init_asks_a_terminal_for_what_it_was_not_told() {

@@ -8,22 +8,25 @@ use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::error::Problem;
+use crate::inventory::NodeName;
+use crate::plain::plain_line;
 use crate::transport::{fleet, reach, reach::Presented};
 
 /// Arguments of `trust`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// Which nodes.
-    #[command(flatten)]
-    pub reach: Reach,
+    /// Only these nodes; all if absent.
+    #[arg(long, value_delimiter = ',', value_name = "NODE,...")]
+    pub nodes: Vec<NodeName>,
 }
 
 const HELP: &str =
     "Asks each node for its host keys, without logging in, and shows their fingerprints and whether
 the inventory, or the known_hosts file that it names, has them. Whether they are the right ones only
 the machine's own console or your provider can say: compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there,
-then write them into the node's `ssh.host_keys`. Nothing here trusts anything by itself.
+then write them into the node's `ssh.host_keys`: for nodes without any, YAML to copy from follows. Nothing
+here trusts anything by itself. The exit code is 6 if a node shows no key, or none that the inventory names.
 
 Examples:
   kubastion trust
@@ -36,13 +39,15 @@ Examples:
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let loaded = super::inventory::load_for_first_contact(global)?;
     let inventory = &loaded.inventory;
-    let nodes = pipeline::chosen(inventory, &args.reach)?;
+    let reach = Reach { nodes: args.nodes.clone(), ..Reach::default() };
+    let nodes = pipeline::chosen(inventory, &reach)?;
     let results = fleet::each(nodes.clone(), fleet::WINDOW, |node| {
         let target = inventory.ssh.for_node(node);
         let timeout = Duration::from_secs(u64::from(target.connect_timeout_s));
         reach::present_host_keys(&target, timeout)
     });
     let mut text = String::new();
+    let mut unnamed: Vec<(&NodeName, Vec<Presented>)> = Vec::new();
     let mut rows = Vec::new();
     let mut problems = Vec::new();
     for (node, result) in nodes.iter().zip(results) {
@@ -60,13 +65,17 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                     .hint("compare with its console: it was rebuilt, or this is another machine");
                     problems.push(problem);
                 }
-                for Presented { kind, fingerprint, is_trusted } in keys {
-                    let mark = if is_trusted { "trusted" } else { "NOT trusted" };
+                for Presented { kind, fingerprint, is_trusted } in &keys {
+                    let mark = if *is_trusted { "trusted" } else { "NOT trusted" };
                     text.push_str(&format!("{:<16} {kind:<10} {fingerprint}  {mark}\n", node.name));
                     rows.push(serde_json::json!({
                         "node": node.name, "type": kind, "fingerprint": fingerprint,
                         "promised": is_trusted,
                     }));
+                }
+                // Where the inventory names others, a paste would be the wrong answer.
+                if named.is_empty() && !keys.iter().any(|k| k.is_trusted) {
+                    unnamed.push((&node.name, keys));
                 }
             }
             Err(e) => {
@@ -78,11 +87,56 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     match global.format {
         Format::Json => print(&pretty(&rows))?,
-        Format::Text => print(&text)?,
+        Format::Text => print(&(text + &snippet(&unnamed)))?,
     };
     if problems.is_empty() {
         Ok(Exit::Done)
     } else {
         Err(Stop { exit: Exit::NodeFailed, problems })
+    }
+}
+
+/// What to write into the inventory, as YAML, for nodes of which it says nothing yet.
+fn snippet(unnamed: &[(&NodeName, Vec<Presented>)]) -> String {
+    let mut yaml = String::new();
+    for (name, keys) in unnamed {
+        if yaml.is_empty() {
+            yaml.push_str(
+                "\n# Only after the fingerprints were compared with the machines' consoles: the `ssh` part of each\n\
+                 # belongs to the node of that name in the inventory.\nnodes:\n",
+            );
+        }
+        yaml.push_str(&format!("  - name: {name}\n    ssh:\n      host_keys:\n"));
+        for key in keys {
+            yaml.push_str(&format!(
+                "        - \"{}\" # {}\n",
+                key.fingerprint,
+                plain_line(&key.kind)
+            ));
+        }
+    }
+    yaml
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_snippet_is_yaml_for_the_inventory() {
+        let name: NodeName = "cp1".parse().unwrap();
+        let fingerprint = format!("SHA256:{}", "A".repeat(43));
+        let key = Presented {
+            kind: "Ed25519".into(),
+            fingerprint: fingerprint.clone(),
+            is_trusted: false,
+        };
+        assert_eq!(snippet(&[]), "");
+        let text = snippet(&[(&name, vec![key])]);
+        let yaml: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        let node = &yaml["nodes"][0];
+        assert_eq!(node["name"], "cp1");
+        let ssh: crate::inventory::NodeSsh = serde_yaml::from_value(node["ssh"].clone()).unwrap();
+        assert_eq!(ssh.host_keys[0].as_str(), fingerprint);
     }
 }
