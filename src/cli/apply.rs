@@ -1,10 +1,10 @@
 //! `kubastion apply`: carries a plan out.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::args::{Format, Global};
+use super::ask::{Question, ask};
 use super::exit::Exit;
 use super::keys::{self, PkiUse};
 use super::objects;
@@ -36,7 +36,7 @@ pub struct Args {
     /// Which nodes, and how they are reached.
     #[command(flatten)]
     pub reach: Reach,
-    /// Do not ask.
+    /// Do not ask. The question takes y or yes; after n, no or nothing, the exit code is 2.
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -102,7 +102,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             eprintln!("{problem}");
         }
         if !args.yes {
-            ask("apply a saved plan, or say --yes")?;
+            ask(Question::CarryOut, "apply a saved plan, or say --yes")?;
         }
     }
 
@@ -317,24 +317,6 @@ fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), Stop> {
     let mut problems = vec![problem];
     problems.extend(fleet.lost.values().cloned());
     Err(Stop { exit, problems })
-}
-
-/// Asks on the terminal; without one, `--yes` or a saved plan is the answer.
-pub(super) fn ask(instead: &str) -> Result<(), Stop> {
-    let refuse = |what: &str| {
-        let problem = Problem::new(what.to_owned()).left("nothing was changed");
-        Err(Stop::one(Exit::Usage, problem))
-    };
-    if !std::io::stdin().is_terminal() {
-        let problem = Problem::new("there is no terminal to ask on").left("nothing was changed");
-        return Err(Stop::one(Exit::Usage, problem.hint(instead)));
-    }
-    eprint!("\nCarry this out? Type yes: ");
-    let mut answer = String::new();
-    match std::io::stdin().read_line(&mut answer) {
-        Ok(_) if answer.trim() == "yes" => Ok(()),
-        _ => refuse("the answer was not yes"),
-    }
 }
 
 #[cfg(test)]

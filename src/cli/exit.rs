@@ -8,7 +8,7 @@ pub enum Exit {
     Done = 0,
     /// Something that should not happen.
     Unexpected = 1,
-    /// The command line is wrong.
+    /// The command line is wrong, or a question was not answered with yes.
     Usage = 2,
     /// The inventory, a plan file or another input is invalid, or what was asked for is refused before anything is
     /// begun.
@@ -28,7 +28,7 @@ impl Exit {
     pub const ALL: [(Exit, &'static str); 8] = [
         (Exit::Done, "done"),
         (Exit::Unexpected, "unexpected error"),
-        (Exit::Usage, "wrong command line"),
+        (Exit::Usage, "wrong command line, or the answer to a question was not yes"),
         (
             Exit::InvalidInput,
             "invalid inventory, plan or other input, or refused before anything was begun",

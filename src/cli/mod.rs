@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod args;
+mod ask;
 pub mod bundle;
 mod completions;
 pub mod controls;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::apply::{ask, finish, record_stop};
+use super::apply::{finish, record_stop};
 use super::args::Global;
+use super::ask::{Question, ask};
 use super::exit::Exit;
 use super::leave::{Drain, Staying, Undrained, drain_all, forget};
 use super::pipeline::{self, Reach};
@@ -40,7 +41,7 @@ pub struct Args {
     /// Reset a node also if its pods could not be evicted: the API does not answer, or time is over.
     #[arg(long)]
     pub undrained: bool,
-    /// Do not ask.
+    /// Do not ask. The question takes the word yes alone; after anything else, the exit code is 2.
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -90,7 +91,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let etcd = if args.delete_etcd_data { ", with etcd's data" } else { "" };
     eprintln!("{} will be taken back to what they were{etcd}", names.join(", "));
     if !args.yes {
-        ask("say --yes")?;
+        ask(Question::ForGood, "say --yes")?;
     }
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
     let cluster = inventory.cluster.name.to_string();

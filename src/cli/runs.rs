@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::{ask, finish, record_stop};
+use super::apply::{finish, record_stop};
 use super::args::{Format, Global};
+use super::ask::{Question, ask};
 use super::exit::Exit;
 use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
@@ -34,7 +35,7 @@ pub struct Rollback {
     /// Which nodes, and how they are reached.
     #[command(flatten)]
     pub reach: Reach,
-    /// Do not ask.
+    /// Do not ask. The question takes y or yes; after n, no or nothing, the exit code is 2.
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -124,7 +125,7 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
         eprintln!("{problem}");
     }
     if !args.yes {
-        ask("say --yes")?;
+        ask(Question::CarryOut, "say --yes")?;
     }
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
     let journal = Journal::begin(

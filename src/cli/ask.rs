@@ -1,0 +1,105 @@
+//! The question before something is carried out.
+
+use std::io::{BufRead, IsTerminal};
+
+use super::exit::Exit;
+use super::run::Stop;
+use crate::error::Problem;
+
+/// What a yes is to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Something that can be taken back: `y` will do.
+    CarryOut,
+    /// Something that cannot: the word has to be typed.
+    ForGood,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+    Unclear,
+}
+
+impl Question {
+    fn words(self) -> &'static str {
+        match self {
+            Self::CarryOut => "Carry this out? [y/N] ",
+            Self::ForGood => {
+                "This cannot be taken back, so that the whole word is asked for. Type yes to carry it out: "
+            }
+        }
+    }
+
+    fn judge(self, typed: &str) -> Answer {
+        match (self, typed.trim().to_ascii_lowercase().as_str()) {
+            (_, "yes") | (Self::CarryOut, "y") => Answer::Yes,
+            (Self::CarryOut, "n" | "no" | "") => Answer::No,
+            (Self::CarryOut, _) => Answer::Unclear,
+            (Self::ForGood, _) => Answer::No,
+        }
+    }
+
+    /// Reads until an answer is clear. Where nothing more comes, nobody has said yes.
+    fn answer(self, mut from: impl BufRead) -> Answer {
+        loop {
+            eprint!("{}", self.words());
+            let mut typed = String::new();
+            match from.read_line(&mut typed) {
+                Err(_) | Ok(0) => return Answer::No,
+                Ok(_) => {}
+            }
+            match self.judge(&typed) {
+                Answer::Unclear => {
+                    eprintln!("y or yes carries it out, n, no or an empty line does not")
+                }
+                clear => return clear,
+            }
+        }
+    }
+}
+
+/// Asks on the terminal; without one, what `instead` says is the answer.
+///
+/// # Errors
+/// If the answer is no, or there is nobody to ask.
+pub fn ask(question: Question, instead: &str) -> Result<(), Stop> {
+    if !std::io::stdin().is_terminal() {
+        let problem = Problem::new("there is no terminal to ask on").left("nothing was changed");
+        return Err(Stop::one(Exit::Usage, problem.hint(instead)));
+    }
+    eprintln!();
+    if question.answer(std::io::stdin().lock()) == Answer::Yes {
+        return Ok(());
+    }
+    let what = match question {
+        Question::CarryOut => "the answer was no",
+        Question::ForGood => "the answer was not the word `yes`",
+    };
+    Err(Stop::one(Exit::Usage, Problem::new(what).left("nothing was changed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_will_do_where_there_is_a_way_back() {
+        let answer = |question: Question, typed: &str| question.answer(typed.as_bytes());
+        for (typed, wanted) in [
+            ("y\n", Answer::Yes),
+            (" Yes \n", Answer::Yes),
+            ("n\n", Answer::No),
+            ("NO\n", Answer::No),
+            ("\n", Answer::No),
+            ("", Answer::No),
+            ("what\ny\n", Answer::Yes),
+            ("what\n", Answer::No),
+        ] {
+            assert_eq!(answer(Question::CarryOut, typed), wanted, "{typed:?}");
+        }
+        assert_eq!(answer(Question::ForGood, "y\nyes\n"), Answer::No, "not the word");
+        assert_eq!(answer(Question::ForGood, "yes\n"), Answer::Yes);
+    }
+}
