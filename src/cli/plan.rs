@@ -31,7 +31,7 @@ pub struct Args {
     /// Show what changes inside files; of secrets only that they change.
     #[arg(long)]
     pub diff: bool,
-    /// Show every step with its reason and its controls.
+    /// Show every step with its reason and its controls, and the notes of each node.
     #[arg(short, long)]
     pub verbose: bool,
 }
