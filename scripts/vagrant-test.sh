@@ -104,7 +104,8 @@ until k get --raw /readyz >/dev/null 2>&1 || [ $tries -ge 120 ]; do
     tries=$((tries + 1))
     sleep 5
 done
-k wait --for=condition=Ready node --all --timeout=300s && k -n kube-system rollout status deployment coredns --timeout=300s
+k wait --for=condition=Ready node --all --timeout=300s && k -n kube-system rollout status deployment coredns --timeout=300s &&
+    k -n kube-system wait --for=condition=Ready pod --all --timeout=300s
 code=$?
 k get nodes -o wide
 k get pods -A
