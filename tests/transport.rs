@@ -351,7 +351,7 @@ fn hostile_answers_are_errors() {
         ("exec head -c 40000000 /dev/zero", "more than"),
         // A marker, and then no end of lines.
         (
-            "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; exec yes @os",
+            "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; exec yes @node",
             "more than",
         ),
         ("exit 0", "did not run the program"),
@@ -361,13 +361,13 @@ fn hostile_answers_are_errors() {
             "makes no sense",
         ),
         (
-            "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; printf '@os\\nID=debian\\n@end\\n'",
+            "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; printf '@node\\narch=x86_64\\n@end\\n'",
             "section",
         ),
         ("kill -9 $$", "did not run the program"),
         // It cannot know the word for the end.
         (
-            "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; printf '@os\\n@end\\n\\nkubastion-00 0\\n'",
+            "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; printf '@node\\n@end\\n\\nkubastion-00 0\\n'",
             "makes no sense",
         ),
     ] {

@@ -39,10 +39,9 @@ done
 IFS=' '
 have() { command -v "$1" >/dev/null 2>&1; }
 
-echo @os
-cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release
 echo @node
-echo "arch=$(uname -m)"
+# Newer kernels say it among their settings below.
+[ -e /proc/sys/kernel/arch ] || echo "arch=$(uname -m)"
 echo "clock=$(date +%s)"
 IFS= read -r v </proc/1/comm && echo "init=$v"
 [ ! -r /run/systemd/container ] || { IFS= read -r v </run/systemd/container; echo "container=$v"; }
@@ -59,11 +58,9 @@ if have auditctl; then
 else
     echo audit=unknown
 fi
-while read -r k v unit; do
-    case $k in MemTotal:) echo "memory_kib=$v" ;; esac
-done </proc/meminfo
+# It begins with that.
+read -r k v unit </proc/meminfo && [ "$k" = MemTotal: ] && echo "memory_kib=$v"
 echo "cpus=$(nproc)"
-echo "var_free=$(stat -f -c '%a %S' /var/lib)"
 echo @disks
 # Those of them that are there; a directory may be a disk of its own.
 stat -f -c '%n %i %a %S' /var/lib /var/lib/kubastion /var/lib/containerd /var/lib/etcd /var/lib/kubelet 2>/dev/null
@@ -75,12 +72,8 @@ for c in $commands; do ! have "$c" || echo "$c"; done
 echo @versions
 for c in containerd etcd; do
     # What was put beside a package comes before it, as in systemd's own search path.
-    for p in "/usr/local/bin/$c" "$(command -v $c)"; do
-        case $p in
-        /usr/local/* | /opt/*)
-            [ -x "$p" ] && v=$("$p" --version 2>/dev/null) && printf '%s %s\n' $c "${v%%"$nl"*}" && break
-            ;;
-        esac
+    for p in "/usr/local/bin/$c" "/usr/local/sbin/$c"; do
+        [ -x "$p" ] && v=$("$p" --version 2>/dev/null) && printf '%s %s\n' $c "${v%%"$nl"*}" && break
     done
 done
 
@@ -89,20 +82,19 @@ while read -r name rest; do
     case $name in /*) echo "$name" ;; esac
 done </proc/swaps
 
-echo @filesystems
-cat /proc/filesystems
 echo @modules
 for m in $modules; do
     [ ! -d "/sys/module/$m" ] || echo "$m"
     case $m in br_netfilter) [ ! -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || echo "$m" ;; esac
 done
 
-# One grep for all: files below /proc/sys give nothing to readers that take one byte at a time, as
-# the shell's own `read` does.
-echo @sysctls
-paths=
+# Small files of the node as they are, each line with its path. One grep for all: files below /proc/sys give nothing to
+# readers that take one byte at a time, as the shell's own `read` does, and every program costs.
+echo @read
+paths='/proc/filesystems /etc/passwd'
+if [ -r /etc/os-release ]; then paths="$paths /etc/os-release"; else paths="$paths /usr/lib/os-release"; fi
 IFS=' '
-for k in kernel.hostname kernel.osrelease kernel.random.boot_id $sysctls; do
+for k in kernel.hostname kernel.osrelease kernel.arch kernel.random.boot_id $sysctls; do
     p=/proc/sys
     rest=$k.
     while [ -n "$rest" ]; do
@@ -174,9 +166,6 @@ for u in $units; do
 done
 # shellcheck disable=SC2086
 [ -z "$units" ] || { systemctl list-units --all --plain --no-legend --no-pager --full -- $asked 2>/dev/null && echo ok; }
-
-echo @users
-cat /etc/passwd
 
 echo @listeners
 if have ss; then ss -Hlntu && echo ok; fi

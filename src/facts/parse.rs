@@ -43,19 +43,16 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 /// What every answer has, in the order of `collect.sh`: only a section that is asked for here can be missing.
-const SECTIONS: [&str; 26] = [
-    "os",
+const SECTIONS: [&str; 23] = [
     "node",
     "disks",
     "commands",
     "versions",
     "swaps",
-    "filesystems",
     "modules",
-    "sysctls",
+    "read",
     "packages",
     "units",
-    "users",
     "listeners",
     "addresses",
     "sshd",
@@ -107,15 +104,18 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
     let needed = |key: &'static str| {
         about(key).filter(|v| !v.is_empty()).ok_or_else(|| value_error(key, ""))
     };
-    let mut sysctls = sysctls(lines("sysctls"));
+    let read = |path| read(lines("read"), path);
+    let mut sysctls = sysctls(lines("read"));
     let mut kernel = |key: &'static str| sysctls.remove(key).ok_or_else(|| value_error(key, ""));
     let hostname = kernel("kernel.hostname")?;
     let release = kernel("kernel.osrelease")?;
     let boot_id = kernel("kernel.random.boot_id")?;
+    let arch = kernel("kernel.arch").or_else(|_| needed("arch").map(str::to_owned))?;
     let container = about("container").map(str::to_owned);
     let number = |what, text: &str| text.trim().parse::<u64>().map_err(|_| value_error(what, text));
 
     let files = files(watch, &sections)?;
+    let disks = disks(lines("disks"))?;
     let extra = |extra: Extra| watch.extras.contains(&extra).then(|| lines("extras"));
 
     Ok(NodeFacts {
@@ -127,8 +127,11 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         audit_rules: extra(Extra::Audit).and_then(extras::audit_rules),
         apt_periodic: extra(Extra::Apt).and_then(extras::apt_periodic),
         hostname,
-        os: os(lines("os"))?,
-        arch: needed("arch")?.to_owned(),
+        os: os(&match read("/etc/os-release") {
+            lines if lines.is_empty() => read("/usr/lib/os-release"),
+            lines => lines,
+        })?,
+        arch,
         kernel: release,
         boot_id,
         clock_epoch_s: i64::try_from(number("clock", needed("clock")?)?)
@@ -143,24 +146,22 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
         },
         audit_enabled: about("audit_enabled").and_then(|v| v.parse().ok()),
         container,
-        var_free_bytes: {
-            let text = needed("var_free")?;
-            let (blocks, size) =
-                text.split_once(' ').ok_or_else(|| value_error("var_free", text))?;
-            number("var_free", blocks)?.saturating_mul(number("var_free", size)?)
-        },
-        disks: disks(lines("disks"))?,
+        var_free_bytes: disks
+            .get("/var/lib")
+            .ok_or_else(|| value_error("room below /var/lib", ""))?
+            .free_bytes,
+        disks,
         memory_bytes: number("memory_kib", needed("memory_kib")?)?.saturating_mul(1024),
         cpus: number("cpus", needed("cpus")?)?,
         commands: lines("commands").iter().map(|l| (*l).to_owned()).collect(),
         versions: pairs(lines("versions")),
         packages: packages(lines("packages"))?,
         units: units(watch, lines("units"))?,
-        modules: modules(watch, lines("modules"), lines("filesystems")),
+        modules: modules(watch, lines("modules"), &read("/proc/filesystems")),
         sysctls,
         swaps: lines("swaps").iter().map(|l| (*l).to_owned()).collect(),
         files,
-        users: users(watch, lines("users")),
+        users: users(watch, &read("/etc/passwd")),
         listeners: listeners(lines("listeners"))?,
         addresses: addresses(lines("addresses")),
         sshd: sshd(lines("sshd")),
@@ -211,6 +212,11 @@ fn split(text: &str) -> Result<Sections<'_>, ParseError> {
         lines.retain(|l| !l.is_empty() || current.is_none());
     }
     Ok(sections)
+}
+
+/// The lines of one of the files that were read whole.
+fn read<'a>(lines: &[&'a str], path: &str) -> Vec<&'a str> {
+    lines.iter().filter_map(|l| l.strip_prefix(path)?.strip_prefix(':')).collect()
 }
 
 /// os-release(5): `NAME=value`, quoted as in sh.

@@ -26,8 +26,11 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 export LC_ALL PATH
 
 # Hundreds of nodes may share their machines: what the shell can do needs no fork.
-case $0 in */*) T=${0%/*} ;; *) T=. ;; esac
-T=$(cd "$T" && pwd) || exit 1
+case $0 in
+/*) T=${0%/*} ;;
+*/*) T=$(cd "${0%/*}" && pwd) || exit 1 ;;
+*) T=$(pwd) || exit 1 ;;
+esac
 id=${T##*/}
 base=${T%/txn/*}
 nl='
@@ -179,7 +182,8 @@ take_images() {
     # Made while there is room: a full disk must stand in the way of no decision and of no way back,
     # which needs the images once more, each file's copy beside it, and some small files.
     echo confirm >"$T/say.confirm" && echo revert >"$T/say.revert" && : >"$T/decision.lock" || return 1
-    images=$(stat -c %s "$T/before.tar" 2>/dev/null || echo 0)
+    images=0
+    [ ! -e "$T/before.tar" ] || images=$(stat -c %s "$T/before.tar") || return 1
     fallocate -l $((2 * images + 262144)) "$T/ballast" || return 1
     # The way back, and what will be renamed into place, must outlive a power cut. One flush of the
     # file system: a flush of each file is a journal commit of its own, which took ten times as long.
@@ -530,7 +534,8 @@ switch() {
     }
     # Images that were taken before another change would bring back what that one replaced.
     last_prepared
-    [ "$count" = "$(cat "$T/sequence" 2>/dev/null)" ] || {
+    [ -r "$T/sequence" ] && IFS= read -r ours <"$T/sequence" || ours=
+    [ "$count" = "$ours" ] || {
         say "refused another run prepared a change since"
         exit 4
     }
