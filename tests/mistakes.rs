@@ -229,6 +229,20 @@ const NEEDS_NO_NODE: &[Mistake<()>] = &[
         &["cluster CA is incomplete: its key is missing (ca.key in the store)", "hint:", "backup"],
     ),
     (
+        "another directory than that of the key store, and no way to the nodes",
+        |_, ()| {},
+        &["apply", "--yes"],
+        6,
+        &[
+            "cp1: the node cannot be reached",
+            "pki: CAs are missing in the key store, and it cannot be told whether nodes have some",
+            "state: no CA was made",
+            "hint:",
+            "`pki.dir`",
+            "`kubastion pki ensure`",
+        ],
+    ),
+    (
         "a bundle that is not there",
         |d, ()| {
             let signer =

@@ -77,7 +77,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let store = keys::open(&loaded)?;
     let dialer = pipeline::dialer(inventory, &nodes, &reach)?;
     let mut fleet = pipeline::look(inventory, &nodes, &dialer);
-    keys::refuse_second_cas(&loaded, &store, &fleet, &dialer)?;
+    keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &reach, pki_use)?;
     let material = keys::material(&loaded, store, pki_use)?;
     let settled = fleet.settle(inventory);
     let lock = record_settled(lock, base, inventory.cluster.name.as_str(), &settled)?;

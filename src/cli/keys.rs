@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::exit::Exit;
-use super::pipeline::{self, Fleet, Seen};
+use super::pipeline::{self, Fleet, Reach, Seen};
 use super::run::Stop;
 use crate::clock::Clock;
 use crate::desired::held_cas;
 use crate::error::Problem;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, StoreEncryption};
-use crate::pki::{self, Entry, Issued, Material, PkiError, Store};
+use crate::pki::{self, Ca, Entry, Issued, Material, PkiError, Store};
 use crate::plain::counted;
-use crate::transport::Dialer;
+use crate::transport::ssh::SshDialer;
 
 /// Whether the key store may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,39 +97,73 @@ pub fn say_if_new(inventory: &Inventory, issued: &[Issued]) {
 /// How to come to the store of a cluster that is there.
 const RESTORE: &str = "name its store under `pki.dir` or restore it from a backup";
 
-/// Refuses to go on without CAs where nodes hold some: new ones would be those of another cluster.
-/// Control planes are asked also if they were not chosen.
+/// Refuses to go on without CAs where nodes hold some: new ones would be those of another cluster. All control
+/// planes and etcd members are asked, also if they were not chosen; where one cannot be looked at, it may hold some.
 ///
 /// # Errors
-/// If there are no CAs here, and a node holds some or is part of a cluster.
+/// If CAs are missing here, and a node holds them, or is part of a cluster, or did not answer.
 pub fn refuse_second_cas(
     loaded: &Loaded,
     store: &Store,
     fleet: &Fleet,
-    dialer: &dyn Dialer,
+    dialer: &SshDialer,
+    reach: &Reach,
+    pki_use: PkiUse,
 ) -> Result<(), Stop> {
-    if store.has_cas() {
+    let missing = store.missing_cas();
+    if missing.is_empty() {
         return Ok(());
     }
     let inventory = &loaded.inventory;
+    let holds = |n: &&Node| n.has_role(Role::ControlPlane) || inventory.is_etcd_member(n);
     let asked = |n: &NodeName| fleet.seen.contains_key(n) || fleet.lost.contains_key(n);
     let others: Vec<&Node> =
-        inventory.with_role(Role::ControlPlane).filter(|n| !asked(&n.name)).collect();
-    let others = pipeline::look(inventory, &others, dialer);
+        inventory.nodes.iter().filter(holds).filter(|n| !asked(&n.name)).collect();
+    // They may want a password for sudo where the chosen ones want none.
+    let own = match &dialer.credentials.sudo_password {
+        None if !others.is_empty() => Some(pipeline::dialer(inventory, &others, reach)?),
+        _ => None,
+    };
+    let others = pipeline::look(inventory, &others, own.as_ref().unwrap_or(dialer));
     let all = fleet.seen.iter().chain(&others.seen);
-    match second_cas(inventory, all) {
-        None => Ok(()),
-        Some(problem) => Err(Stop::one(Exit::InvalidInput, problem)),
+    if let Some(problem) = second_cas(inventory, &missing, all) {
+        return Err(Stop::one(Exit::InvalidInput, problem));
     }
+    // Nothing is made then, and what is missing is said.
+    if pki_use == PkiUse::ReadOnly {
+        return Ok(());
+    }
+    let lost = fleet.lost.iter().chain(&others.lost);
+    let lost =
+        lost.filter(|(name, _)| inventory.nodes.iter().any(|n| n.name == **name && holds(&n)));
+    let mut problems: Vec<Problem> = lost.map(|(_, problem)| problem.clone()).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    problems.push(
+        Problem::new("CAs are missing in the key store, and it cannot be told whether nodes have some")
+            .at(inventory.pki.dir.display().to_string())
+            .because("a control plane or an etcd member could not be looked at")
+            .left("no CA was made, and nothing was changed on a node")
+            .hint(format!(
+                "where the cluster is there already, {RESTORE}; for a new one, `kubastion pki ensure` makes them all \
+                 the same"
+            )),
+    );
+    Err(Stop { exit: Exit::NodeFailed, problems })
 }
 
 fn second_cas<'s>(
     inventory: &Inventory,
+    missing: &[Ca],
     nodes: impl Iterator<Item = (&'s NodeName, &'s Seen)>,
 ) -> Option<Problem> {
     let mut held: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (name, seen) in nodes {
-        let paths: Vec<&str> = held_cas(&seen.facts).map(|(path, ..)| path).collect();
+        let paths: Vec<&str> = held_cas(&seen.facts)
+            .filter(|(_, ca, _)| missing.contains(ca))
+            .map(|(path, ..)| path)
+            .collect();
         let what = match paths.is_empty() {
             false => format!("with the CA certificates {}", paths.join(", ")),
             true if seen.is_member() => "as part of a cluster".to_owned(),
@@ -140,8 +174,14 @@ fn second_cas<'s>(
     if held.is_empty() {
         return None;
     }
-    let problem = Problem::new("there are no CAs in the key store, and nodes have some already")
-        .at(inventory.pki.dir.display().to_string());
+    let what = match missing.len() == Ca::ALL.len() {
+        true => "there are no CAs in the key store, and nodes have some already".to_owned(),
+        false => {
+            let names: Vec<&str> = missing.iter().map(|ca| ca.common_name()).collect();
+            format!("{} is not in the key store, and nodes have it already", names.join(", "))
+        }
+    };
+    let problem = Problem::new(what).at(inventory.pki.dir.display().to_string());
     let because = |p: Problem, (what, names): (&String, &Vec<&str>)| {
         p.because(format!("found {what}: {}", names.join(", ")))
     };
@@ -150,8 +190,8 @@ fn second_cas<'s>(
             .fold(problem, because)
             .left("no CA was made, and nothing was changed on a node")
             .hint(format!(
-                "is this the inventory's own directory? Otherwise {RESTORE}; nodes that shall begin anew \
-                 are taken back by `kubastion reset`"
+                "is this the inventory's own directory? Otherwise {RESTORE}; nodes that shall begin anew are taken \
+                 back by `kubastion reset`, those of another tool by its own means (`kubeadm reset`)"
             )),
     )
 }
@@ -170,7 +210,7 @@ mod tests {
             let mut facts = NodeFacts::bare("w1");
             change(&mut facts);
             let seen = Seen { session: None, host_key: String::new(), facts };
-            second_cas(&inventory, [(&inventory.nodes[2].name, &seen)].into_iter())
+            second_cas(&inventory, &Ca::ALL, [(&inventory.nodes[2].name, &seen)].into_iter())
                 .map(|p| p.to_string())
                 .unwrap_or_default()
         };
@@ -195,5 +235,26 @@ mod tests {
             f.unit_marks.insert(MEMBER_MARK.into(), "m".into());
         };
         assert!(said(&member).contains("as part of a cluster: w1"), "{}", said(&member));
+    }
+
+    #[test]
+    fn a_store_that_lacks_one_ca_gets_no_other_one_for_nodes_that_hold_it() {
+        let inventory = testing::two_and_two();
+        let mut facts = NodeFacts::bare("cp1");
+        let (owner, group) = ("root".to_owned(), "root".to_owned());
+        let file = FileFacts::File { mode: 0o644, owner, group, size: 1, sha256: "0".repeat(64) };
+        facts.files.insert("/etc/etcd/pki/ca.crt".into(), file);
+        let seen = Seen { session: None, host_key: String::new(), facts };
+        let said = |missing: &[Ca]| {
+            second_cas(&inventory, missing, [(&inventory.nodes[0].name, &seen)].into_iter())
+                .map(|p| p.to_string())
+                .unwrap_or_default()
+        };
+        assert!(
+            said(&[Ca::Etcd]).contains("etcd-ca is not in the key store"),
+            "{}",
+            said(&[Ca::Etcd])
+        );
+        assert_eq!(said(&[Ca::Cluster]), "", "that one is nowhere");
     }
 }

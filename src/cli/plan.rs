@@ -62,7 +62,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let store = keys::open(&loaded)?;
     let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;
     let mut fleet = pipeline::look(&loaded.inventory, &nodes, &dialer);
-    keys::refuse_second_cas(&loaded, &store, &fleet, &dialer)?;
+    keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &args.reach, PkiUse::ReadOnly)?;
     let material = keys::material(&loaded, store, PkiUse::ReadOnly)?;
     let open = left_open(&fleet);
     for line in &open {

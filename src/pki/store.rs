@@ -151,9 +151,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether there is a certificate of a CA. Certificates are never encrypted.
+    /// The CAs of which there is no certificate here. Certificates are never encrypted.
+    pub fn missing_cas(&self) -> Vec<Ca> {
+        let there = |ca: &Ca| self.dir.join(format!("{}.crt", ca.file())).exists();
+        Ca::ALL.into_iter().filter(|ca| !there(ca)).collect()
+    }
+
+    /// Whether there is a certificate of any CA.
     pub fn has_cas(&self) -> bool {
-        Ca::ALL.iter().any(|ca| self.dir.join(format!("{}.crt", ca.file())).exists())
+        self.missing_cas().len() < Ca::ALL.len()
     }
 
     /// Directory of the store.
