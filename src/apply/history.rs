@@ -25,26 +25,29 @@ pub fn later<'r>(
     run: &RunRecord,
     t: &TransactionRecord,
 ) -> Option<Later<'r>> {
-    let after = all.iter().skip_while(|r| r.run != run.run).skip(1);
-    let mut passed = None;
-    for r in after.filter(|r| r.cluster == run.cluster) {
-        if r.reset.get(&t.node).is_some_and(Outcome::is_good) {
-            return Some(Later::Reset(r));
-        }
-        for other in r.transactions.iter().filter(|o| o.node == t.node) {
+    // What names the transaction counts wherever it is: clocks of controllers differ, and may go back.
+    let mut settled = None;
+    for r in all.iter().filter(|r| r.run != run.run && r.cluster == run.cluster) {
+        for other in r.transactions.iter().filter(|o| o.node == t.node && o.id == t.id) {
             match (&other.outcome, r.kind.as_str()) {
-                (Some(o), "rollback") if other.id == t.id && o.is_good() => {
-                    return Some(Later::TakenBack(r));
-                }
-                (Some(o), "settle") if other.id == t.id => return Some(Later::Settled(r, o)),
-                (Some(o), "apply") if worked(o) => {
-                    passed.get_or_insert(Later::Passed(r));
-                }
+                (Some(o), "rollback") if o.is_good() => return Some(Later::TakenBack(r)),
+                (Some(o), "settle") => settled = Some(Later::Settled(r, o)),
                 _ => {}
             }
         }
     }
-    passed
+    let mut passed = None;
+    let after = all.iter().skip_while(|r| r.run != run.run).skip(1);
+    for r in after.filter(|r| r.cluster == run.cluster) {
+        if r.reset.get(&t.node).is_some_and(Outcome::is_good) {
+            return Some(Later::Reset(r));
+        }
+        let of_node = r.transactions.iter().filter(|o| o.node == t.node);
+        if r.kind == "apply" && of_node.filter_map(|o| o.outcome.as_ref()).any(worked) {
+            passed.get_or_insert(Later::Passed(r));
+        }
+    }
+    settled.or(passed)
 }
 
 /// Whether a run came to a node's work.
@@ -64,6 +67,17 @@ pub fn stands(all: &[RunRecord], run: &RunRecord, t: &TransactionRecord) -> bool
         Some(Later::Passed(_)) | None => false,
     };
     t.phase != Phase::Packages && ended_well && !gone
+}
+
+/// Whether a transaction was carried out to its end and is on its node, as far as the records tell. One that was cut
+/// off, or could not be undone, is for the node to judge.
+pub fn is_final(all: &[RunRecord], run: &RunRecord, t: &TransactionRecord) -> bool {
+    let how = match later(all, run, t) {
+        Some(Later::TakenBack(_) | Later::Reset(_)) => return false,
+        Some(Later::Settled(_, how)) => Some(how),
+        Some(Later::Passed(_)) | None => t.outcome.as_ref(),
+    };
+    matches!(how, Some(Outcome::Committed | Outcome::Unready { .. }))
 }
 
 /// When a run began, for people.

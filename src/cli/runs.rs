@@ -183,7 +183,7 @@ type Work<'a> = BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)>>;
 /// Refuses a run that made a node part of a cluster, where it still is as far as the records tell. The
 /// nodes would refuse it, too; they are the ones to know where the records are old.
 fn only_without_members(all: &[RunRecord], run: &RunRecord, todo: &Work<'_>) -> Result<(), Stop> {
-    let joined = |(_, t): &&(&Node, &TransactionRecord)| t.joins && history::stands(all, run, t);
+    let joined = |(_, t): &&(&Node, &TransactionRecord)| t.joins && history::is_final(all, run, t);
     let names: Vec<&str> =
         todo.values().flatten().filter(joined).map(|(n, _)| n.name.as_str()).collect();
     if names.is_empty() {
@@ -322,7 +322,7 @@ fn undone(a: Answer, ended: Option<&Outcome>) -> Outcome {
     match (a.state, a.refused, ended) {
         (Some(TxnState::Reverted), ..) => Outcome::Committed,
         // Nothing was begun.
-        (Some(TxnState::Absent), _, Some(o)) if !has_images(o) => Outcome::Committed,
+        (Some(TxnState::Absent), _, Some(o)) if !may_stand(o) => Outcome::Committed,
         (Some(TxnState::Absent), ..) => Outcome::Refused {
             why: "the node has no images of that run any more (it keeps those of the last ones)"
                 .into(),
@@ -334,13 +334,9 @@ fn undone(a: Answer, ended: Option<&Outcome>) -> Outcome {
     }
 }
 
-fn has_images(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Committed | Outcome::Incomplete { .. })
-}
-
 /// Whether a transaction that ended so left anything on its node.
 fn may_stand(outcome: &Outcome) -> bool {
-    has_images(outcome) || matches!(outcome, Outcome::Unready { .. })
+    matches!(outcome, Outcome::Committed | Outcome::Incomplete { .. } | Outcome::Unready { .. })
 }
 
 /// The run that is named, or the last one that stands. Runs of all clusters whose inventories lie in one
@@ -481,6 +477,59 @@ mod tests {
     }
 
     #[test]
+    fn what_an_apply_settled_can_be_taken_back_once() {
+        let cut_off = || RunRecord {
+            transactions: vec![done("n", Phase::Host, "2-host", None)],
+            ..run("2", "apply", "", Outcome::Committed)
+        };
+        let mut all = vec![
+            run("1", "apply", "1-host", Outcome::Committed),
+            cut_off(),
+            run("3", "settle", "2-host", Outcome::Committed),
+        ];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "2");
+        all.push(run("4", "rollback", "2-host", Outcome::Committed));
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
+        // The clock of whoever rolled it back was behind.
+        let all = [run("4", "rollback", "2-host", Outcome::Committed), all[0].clone(), cut_off()];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
+    }
+
+    #[test]
+    fn a_join_that_did_not_end_well_is_for_the_node_to_judge() {
+        let nodes = testing::two_and_two();
+        let w1 = nodes.nodes.iter().find(|n| n.name.as_str() == "w1").unwrap();
+        let refused = |outcome: Option<Outcome>, later: &[RunRecord]| {
+            let joined = TransactionRecord {
+                joins: true,
+                ..done("w1", Phase::Kubernetes, "1-kubernetes", outcome)
+            };
+            let first = RunRecord {
+                transactions: vec![joined],
+                ..run("1", "apply", "", Outcome::Committed)
+            };
+            let all = [std::slice::from_ref(&first), later].concat();
+            only_without_members(&all, &first, &work(&first, &[w1])).is_err()
+        };
+        let why = || "half of it".to_owned();
+        assert!(refused(Some(Outcome::Committed), &[]));
+        assert!(refused(Some(Outcome::Unready { why: why() }), &[]));
+        assert!(!refused(Some(Outcome::Incomplete { why: why() }), &[]));
+        assert!(!refused(None, &[]));
+        let settled = |outcome| RunRecord {
+            transactions: vec![done("w1", Phase::Kubernetes, "1-kubernetes", Some(outcome))],
+            ..run("2", "settle", "", Outcome::Committed)
+        };
+        assert!(refused(None, &[settled(Outcome::Committed)]));
+        let reset = RunRecord {
+            transactions: Vec::new(),
+            reset: [(w1.name.clone(), Outcome::Committed)].into(),
+            ..run("3", "reset", "", Outcome::Committed)
+        };
+        assert!(!refused(None, &[settled(Outcome::Committed), reset]));
+    }
+
+    #[test]
     fn a_rollback_says_that_it_goes_further_back() {
         let mut all = vec![
             run("1", "apply", "1-host", Outcome::Committed),
@@ -538,6 +587,8 @@ mod tests {
         let absent = || Answer { state: Some(TxnState::Absent), ..Answer::default() };
         assert!(matches!(undone(absent(), Some(&Outcome::Committed)), Outcome::Refused { .. }));
         assert!(matches!(undone(absent(), None), Outcome::Refused { .. }));
+        let unready = Outcome::Unready { why: String::new() };
+        assert!(matches!(undone(absent(), Some(&unready)), Outcome::Refused { .. }));
         let unreachable = Outcome::Unreachable { why: String::new() };
         assert_eq!(undone(absent(), Some(&unreachable)), Outcome::Committed);
         let reverted = Answer { state: Some(TxnState::Reverted), ..Answer::default() };
