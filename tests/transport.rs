@@ -496,17 +496,23 @@ fn a_program_that_ends_early_is_believed_at_once() {
 #[test]
 fn an_answer_that_never_ends_meets_its_deadline() {
     let Some(node) = borrow("never_ending", "w1") else { return };
-    for body in ["sleep 600", "while :; do echo; sleep 0.05; done"] {
+    // The third says that it began and, on the one stream, that it ended.
+    let on_one_stream = "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; read -r line; \
+        end=$(printf %s \"$line\" | grep -o 'kubastion-[0-9a-f]*' | tail -n 1); printf '\\n%s 0\\n' \"$end\"; \
+        while :; do printf x >&2; sleep 0.05; done";
+    for body in ["sleep 600", "while :; do echo; sleep 0.05; done", on_one_stream] {
         let mut session = connect(&hostile(&node, body)).unwrap();
+        let began = std::time::Instant::now();
         let request = Request {
             script: "true",
             input: &mut std::io::empty(),
             deadline: Duration::from_secs(2),
             max_output: 1 << 20,
-            stays: false,
+            stays: body == on_one_stream,
         };
         let e = session.run(request, &mut |_| {}).unwrap_err();
         assert!(matches!(e, TransportError::Deadline { .. }), "{body}: {e}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{body}: {:?}", began.elapsed());
     }
     node.sh("pkill -u hostile; true");
 }

@@ -310,9 +310,9 @@ impl SshSession {
                 break;
             }
         }
-        self.set_deadline(deadline).map_err(step("reading standard error"))?;
         let mut stderr = Vec::new();
-        let complete = read_errors(channel, end.as_deref(), request.max_output, &mut stderr)
+        let complete = self
+            .read_errors(channel, end.as_deref(), request.max_output, deadline, &mut stderr)
             .map_err(step("reading standard error"))?;
         if stderr.len() > request.max_output {
             return Err(TransportError::TooMuch { limit: request.max_output });
@@ -339,6 +339,35 @@ impl SshSession {
             return Err(TransportError::NotStarted { status, said });
         }
         Ok((Output { status, stdout, stderr }, waits))
+    }
+
+    /// Reads standard error to its end, or to the word for it where the shell stays. Returns whether that came. Stops
+    /// beyond `limit` bytes.
+    fn read_errors(
+        &self,
+        channel: &ssh2::Channel,
+        end: Option<&str>,
+        limit: usize,
+        deadline: Instant,
+        stderr: &mut Vec<u8>,
+    ) -> io::Result<bool> {
+        let mut stream = channel.stderr();
+        let mut buffer = [0u8; 4096];
+        while stderr.len() <= limit {
+            // A node that sends a byte now and then would hold out for ever.
+            self.set_deadline(deadline)?;
+            let n = stream.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            let searched = stderr.len().saturating_sub(WORD);
+            stderr.extend_from_slice(&buffer[..n]);
+            if let Some((length, _)) = end.and_then(|e| frame::end_of(stderr, e, searched)) {
+                stderr.truncate(length);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn broken(what: &'static str, timeout: Duration) -> impl Fn(io::Error) -> TransportError {
@@ -504,31 +533,6 @@ fn exit_status(channel: &ssh2::Channel) -> i32 {
 
 /// How long the end of a channel may take whose program has ended.
 const AFTER_THE_END: Duration = Duration::from_secs(2);
-
-/// Reads standard error to its end, or to the word for it where the shell stays. Returns whether that came. Stops
-/// beyond `limit` bytes.
-fn read_errors(
-    channel: &ssh2::Channel,
-    end: Option<&str>,
-    limit: usize,
-    stderr: &mut Vec<u8>,
-) -> io::Result<bool> {
-    let mut stream = channel.stderr();
-    let mut buffer = [0u8; 4096];
-    while stderr.len() <= limit {
-        let n = stream.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        let searched = stderr.len().saturating_sub(WORD);
-        stderr.extend_from_slice(&buffer[..n]);
-        if let Some((length, _)) = end.and_then(|e| frame::end_of(stderr, e, searched)) {
-            stderr.truncate(length);
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
 
 /// More than the word for an end is long, with what stands around it.
 const WORD: usize = 80;
