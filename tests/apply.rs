@@ -455,7 +455,8 @@ fn a_fault_or_kill_at_every_step_is_undone_and_a_re_run_ends_as_an_unbroken_one(
                 assert_eq!(state_of(&node, &id), "switching", "{what}: {answer:?}");
                 // What the next run does with it.
                 let facts = node.facts(&diff::watch_list(&mixed()));
-                let settled = settle(session.as_mut(), &facts).unwrap();
+                let mut settled = Vec::new();
+                settle(session.as_mut(), &facts, &mut settled).unwrap();
                 assert_eq!(settled, [(id.clone(), TxnState::Reverted)], "{what}");
             }
             assert_eq!(whole_state(&node), before, "{what}");

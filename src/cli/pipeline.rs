@@ -281,21 +281,18 @@ impl Fleet {
             let node = node.expect("only nodes of the inventory are looked at");
             let session =
                 seen.session.as_mut().expect("it is kept where something is open").as_mut();
-            let result = settle(session, &seen.facts)
+            let mut done = Vec::new();
+            let result = settle(session, &seen.facts, &mut done);
+            let done =
+                done.into_iter().map(|(id, state)| Settled { node: name.clone(), id, state });
+            said.lock().expect("no thread panics while holding it").extend(done);
+            let result = result
                 .map_err(|why| {
                     Problem::new("what an earlier run left open cannot be undone")
                         .at(name.to_string())
                         .because(why)
                 })
-                .and_then(|done| {
-                    let done = done.into_iter().map(|(id, state)| Settled {
-                        node: name.clone(),
-                        id,
-                        state,
-                    });
-                    said.lock().expect("no thread panics while holding it").extend(done);
-                    read(session, node, &desired::watch(inventory, node))
-                });
+                .and_then(|()| read(session, node, &desired::watch(inventory, node)));
             (name, result.map(|facts| Seen { facts, ..seen }))
         });
         for (name, result) in results {
