@@ -41,9 +41,10 @@ impl Question {
         }
     }
 
-    /// Reads until an answer is clear. Where nothing more comes, nobody has said yes.
+    /// Reads until an answer is clear, twice at most: what was pasted is not searched for a yes. Where nothing more
+    /// comes, nobody has said yes.
     fn answer(self, mut from: impl BufRead) -> Answer {
-        loop {
+        for _ in 0..2 {
             eprint!("{}", self.words());
             let mut typed = String::new();
             match from.read_line(&mut typed) {
@@ -57,6 +58,7 @@ impl Question {
                 clear => return clear,
             }
         }
+        Answer::No
     }
 }
 
@@ -70,6 +72,8 @@ pub fn ask(question: Question, instead: &str) -> Result<(), Stop> {
         return Err(Stop::one(Exit::Usage, problem.hint(instead)));
     }
     eprintln!();
+    // What was typed while nobody asked is no answer.
+    let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
     if question.answer(std::io::stdin().lock()) == Answer::Yes {
         return Ok(());
     }
@@ -96,6 +100,7 @@ mod tests {
             ("", Answer::No),
             ("what\ny\n", Answer::Yes),
             ("what\n", Answer::No),
+            ("what\never\ny\n", Answer::No),
         ] {
             assert_eq!(answer(Question::CarryOut, typed), wanted, "{typed:?}");
         }
