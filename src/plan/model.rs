@@ -633,6 +633,9 @@ mod tests {
         let restore = function("restore");
         let mut read = branches(restore, 8);
         read.extend(written.iter().filter(|w| restore.contains(&format!("'^{w}|"))));
+        // What `restore` leaves to a node's way out of its cluster.
+        let leaving = crate::apply::MEMBER_SCRIPT;
+        read.extend(written.iter().filter(|w| leaving.contains(&format!("'s/^{w}|"))));
         // For a reset alone: what is in there is not ours to delete.
         read.insert("data");
         let unread: Vec<_> = written.difference(&read).collect();

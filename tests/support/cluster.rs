@@ -69,7 +69,7 @@ impl Cluster {
     pub fn tree(&self, node: &str) -> BTreeSet<String> {
         let script = "for d in /etc /opt /root /srv /usr /var/lib /var/lib/containerd /var/lib/etcd \
              /var/lib/kubelet; do find $d -xdev -printf '%y %m %u:%g %p %l\\n'; done; \
-             find /etc /usr/local /root -xdev -type f -exec sha256sum {} +";
+             find /etc /usr/local /root -xdev -type f -exec sha256sum {} +; nft list tables";
         let out = self.inside(node, script);
         assert!(out.status.success(), "{}", text(&out));
         let left_out = |line: &str| LEFT_OUT.iter().any(|p| line.contains(p));
