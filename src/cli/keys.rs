@@ -121,7 +121,10 @@ pub fn refuse_second_cas(
         inventory.nodes.iter().filter(holds).filter(|n| !asked(&n.name)).collect();
     // They may want a password for sudo where the chosen ones want none.
     let own = match &dialer.credentials.sudo_password {
-        None if !others.is_empty() => Some(pipeline::dialer(inventory, &others, reach)?),
+        // Nothing is made without them, and nobody need be asked for a password.
+        None if !others.is_empty() && pki_use == PkiUse::Ensure => {
+            Some(pipeline::dialer(inventory, &others, reach)?)
+        }
         _ => None,
     };
     let others = pipeline::look(inventory, &others, own.as_ref().unwrap_or(dialer));
@@ -178,7 +181,10 @@ fn second_cas<'s>(
         true => "there are no CAs in the key store, and nodes have some already".to_owned(),
         false => {
             let names: Vec<&str> = missing.iter().map(|ca| ca.common_name()).collect();
-            format!("{} is not in the key store, and nodes have it already", names.join(", "))
+            let names = names.join(", ");
+            format!(
+                "{names} is not in the key store, and nodes have it or are part of a cluster already"
+            )
         }
     };
     let problem = Problem::new(what).at(inventory.pki.dir.display().to_string());
@@ -231,6 +237,11 @@ mod tests {
                 assert!(said.contains(words), "{words}: {said}");
             }
         }
+        let linked = |f: &mut NodeFacts| {
+            let target = "/srv/pki/ca.crt".to_owned();
+            f.files.insert("/etc/kubernetes/pki/ca.crt".into(), FileFacts::Symlink { target });
+        };
+        assert!(said(&linked).contains("/etc/kubernetes/pki/ca.crt: w1"), "{}", said(&linked));
         let member = |f: &mut NodeFacts| {
             f.unit_marks.insert(MEMBER_MARK.into(), "m".into());
         };

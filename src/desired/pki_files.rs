@@ -31,11 +31,15 @@ const CA_FILES: [(&str, Ca); 4] = [
 
 const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
 
-/// The certificates of CAs that a node holds: path, which CA's it is, and its SHA-256.
+/// The certificates of CAs that a node holds: path, which CA's it is, and its SHA-256, which is empty of a link and the
+/// like: something is there, and nobody looked at what it leads to.
 pub fn held_cas(facts: &NodeFacts) -> impl Iterator<Item = (&'static str, Ca, &str)> {
     CA_FILES.into_iter().filter_map(|(path, ca)| match facts.files.get(path) {
         Some(FileFacts::File { sha256, .. }) => Some((path, ca, sha256.as_str())),
-        _ => None,
+        Some(FileFacts::Symlink { .. } | FileFacts::Directory { .. } | FileFacts::Other { .. }) => {
+            Some((path, ca, ""))
+        }
+        Some(FileFacts::Absent) | None => None,
     })
 }
 
