@@ -127,3 +127,47 @@ fn a_mark_that_finds_no_room_is_no_mark() {
     assert!(mark.starts_with("digest\n") && mark.contains("kube-apiserver.yaml\n"), "{mark}");
     assert!(made("return 1").ends_with("ended 1\n"));
 }
+
+#[test]
+fn only_empty_tables_that_were_not_there_before_go_with_a_member() {
+    let dir = tempfile::tempdir().unwrap();
+    // What `nft list table` prints (nftables 1.0.6) of tables that iptables made.
+    let table = |name: &str, body: &str| {
+        let text = format!("table {name} {{\n{body}}}\n");
+        std::fs::write(dir.path().join(name.replace(' ', ".")), text).unwrap();
+    };
+    let chain = |name: &str, policy: &str, more: &str| {
+        format!(
+            "\tchain {name} {{\n\t\ttype filter hook input priority filter; policy {policy};\n{more}\t}}\n"
+        )
+    };
+    let nft = format!(
+        "nft() {{ f={}/$3.$4; case $1 in list) cat \"$f\" 2>/dev/null ;; delete) echo \"deleted $3 $4\" ;; esac; }}",
+        dir.path().display()
+    );
+    let gone = |before: &str| {
+        std::fs::write(dir.path().join("before"), before).unwrap();
+        let said = said(dir.path(), &nft, "leave_no_empty_tables");
+        said.lines()
+            .filter_map(|l| l.strip_prefix("deleted "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let empty = chain("INPUT", "accept", "") + "\n" + &chain("FORWARD", "accept", "");
+    table("ip filter", &empty);
+    table("ip nat", "");
+    table("ip6 nat", &empty);
+    let then = "member|none\ntables|then table inet kubastion table ip6 nat \n";
+    assert_eq!(gone(then), ["ip filter", "ip nat"], "ip6 nat was there before");
+    assert!(gone("member|none\n").is_empty(), "an older record does not say");
+    for kept in [
+        chain("INPUT", "drop", ""),
+        chain("INPUT", "accept", "\t\tcounter packets 0 bytes 0 accept\n"),
+        "\tchain DOCKER {\n\t}\n".to_owned(),
+        "\tset blocked {\n\t\ttype ipv4_addr\n\t}\n".to_owned(),
+        "\tflags dormant\n".to_owned(),
+    ] {
+        table("ip filter", &(empty.clone() + &kept));
+        assert_eq!(gone(then), ["ip nat"], "{kept}");
+    }
+}

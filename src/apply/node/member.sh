@@ -198,6 +198,23 @@ component_logs() {
     echo "--- kubelet: $(journalctl -u kubelet -n 4 --no-pager -o cat 2>/dev/null | cut -c-300 | tr '\n' ' ')"
 }
 
+# iptables made tables for those rules. Of the ones that were not there before, those go that hold no more than the
+# built-in chains with nothing in them but `accept`, which is what the kernel does without. An older record does not
+# say what was there.
+leave_no_empty_tables() {
+    had=$(sed -n 's/^tables|then/ /p' "$T/before" 2>/dev/null)
+    for t in 'ip filter' 'ip nat' 'ip mangle' 'ip6 filter' 'ip6 nat' 'ip6 mangle'; do
+        case $had in '' | *" table $t "*) continue ;; esac
+        # shellcheck disable=SC2086
+        rules=$(nft list table $t 2>/dev/null) || continue
+        printf '%s\n' "$rules" | grep -qv -e '^table ' -e '^#' -e '^[[:space:]]*}*$' \
+            -e '^[[:space:]]chain \(PREROUTING\|INPUT\|FORWARD\|OUTPUT\|POSTROUTING\) {$' \
+            -e '^[[:space:]]*type [a-z]* hook .*; policy accept;$' && continue
+        # shellcheck disable=SC2086
+        nft delete table $t || echo "the empty table $t stays"
+    done
+}
+
 # Takes the node out of the cluster as far as the node itself goes. Goes on past failures.
 leave_cluster() {
     member_path
@@ -243,20 +260,7 @@ leave_cluster() {
         # shellcheck disable=SC2086
         ! nft list table $t >/dev/null 2>&1 || nft delete table $t
     done
-    # iptables made tables for those rules. Of the ones that were not there before, those go that hold no more than the
-    # built-in chains with nothing in them but `accept`, which is what the kernel does without. An older record does not
-    # say what was there.
-    had=$(sed -n 's/^tables|then/ /p' "$T/before" 2>/dev/null)
-    for t in 'ip filter' 'ip nat' 'ip mangle' 'ip6 filter' 'ip6 nat' 'ip6 mangle'; do
-        case $had in '' | *" table $t "*) continue ;; esac
-        # shellcheck disable=SC2086
-        rules=$(nft list table $t 2>/dev/null) || continue
-        printf '%s\n' "$rules" | grep -qv -e '^table ' -e '^#' -e '^[[:space:]]*}*$' \
-            -e '^[[:space:]]chain \(PREROUTING\|INPUT\|FORWARD\|OUTPUT\|POSTROUTING\) {$' \
-            -e '^[[:space:]]*type [a-z]* hook .*; policy accept;$' && continue
-        # shellcheck disable=SC2086
-        nft delete table $t || left=1
-    done
+    leave_no_empty_tables
     rm -rf /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/plugins_registry \
         /var/lib/kubelet/device-plugins /var/lib/kubelet/checkpoints /var/lib/kubelet/pod-resources \
         /var/lib/kubelet/actuated_pods_state /var/lib/kubelet/allocated_pods_state \

@@ -141,8 +141,9 @@ take_images() {
                 image_unit kubelet.service
             else
                 echo 'member|none' >>"$T/before"
-                tables=$(nft list tables 2>/dev/null)
-                printf 'tables|then %s \n' "$(printf %s "$tables" | tr '\n' ' ')" >>"$T/before"
+                # Where they cannot be listed, none is taken away later.
+                ! tables=$(nft list tables 2>/dev/null) ||
+                    printf 'tables|then %s \n' "$(printf %s "$tables" | tr '\n' ' ')" >>"$T/before"
                 # The kubelet and kube-proxy's pod make these where they are not.
                 for f in $made_by_members; do
                     [ -e "$f" ] || image_path "$f"
