@@ -72,7 +72,7 @@ for c in $commands; do ! have "$c" || echo "$c"; done
 echo @versions
 for c in containerd etcd; do
     # What was put beside a package comes before it, as in systemd's own search path.
-    for p in "/usr/local/bin/$c" "/usr/local/sbin/$c"; do
+    for p in "/usr/local/sbin/$c" "/usr/local/bin/$c"; do
         [ -x "$p" ] && v=$("$p" --version 2>/dev/null) && printf '%s %s\n' $c "${v%%"$nl"*}" && break
     done
 done
@@ -103,7 +103,7 @@ for k in kernel.hostname kernel.osrelease kernel.arch kernel.random.boot_id $sys
     done
     paths="$paths $p"
 done
-grep -s '' /dev/null $paths
+grep -as '' /dev/null $paths
 
 echo @packages
 if have dpkg-query; then
