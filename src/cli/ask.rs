@@ -41,10 +41,11 @@ impl Question {
         }
     }
 
-    /// Reads until an answer is clear, twice at most: what was pasted is not searched for a yes. Where nothing more
-    /// comes, nobody has said yes.
-    fn answer(self, mut from: impl BufRead) -> Answer {
+    /// Reads until an answer is clear, twice at most. `forget` throws away what was typed before a question stood there:
+    /// a pasted text is not searched for a yes. Where nothing more comes, nobody has said yes.
+    fn answer(self, mut from: impl BufRead, mut forget: impl FnMut()) -> Answer {
         for _ in 0..2 {
+            forget();
             eprint!("{}", self.words());
             let mut typed = String::new();
             match from.read_line(&mut typed) {
@@ -72,9 +73,11 @@ pub fn ask(question: Question, instead: &str) -> Result<(), Stop> {
         return Err(Stop::one(Exit::Usage, problem.hint(instead)));
     }
     eprintln!();
-    // What was typed while nobody asked is no answer.
-    let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
-    if question.answer(std::io::stdin().lock()) == Answer::Yes {
+    let forget = || {
+        let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
+    };
+    // A terminal gives one line at a time, so that nothing beyond it is in a buffer here.
+    if question.answer(std::io::stdin().lock(), forget) == Answer::Yes {
         return Ok(());
     }
     let what = match question {
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_letter_will_do_where_there_is_a_way_back() {
-        let answer = |question: Question, typed: &str| question.answer(typed.as_bytes());
+        let answer = |question: Question, typed: &str| question.answer(typed.as_bytes(), || ());
         for (typed, wanted) in [
             ("y\n", Answer::Yes),
             (" Yes \n", Answer::Yes),
@@ -106,5 +109,8 @@ mod tests {
         }
         assert_eq!(answer(Question::ForGood, "y\nyes\n"), Answer::No, "not the word");
         assert_eq!(answer(Question::ForGood, "yes\n"), Answer::Yes);
+        let mut forgotten = 0;
+        Question::CarryOut.answer("what\ny\n".as_bytes(), || forgotten += 1);
+        assert_eq!(forgotten, 2, "before each question");
     }
 }
