@@ -55,18 +55,21 @@ fn worked(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Committed | Outcome::Reverted { .. } | Outcome::Unready { .. })
 }
 
+/// Whether a transaction that ended so left anything on its node.
+pub fn may_stand(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Committed | Outcome::Incomplete { .. } | Outcome::Unready { .. })
+}
+
 /// Whether something of a transaction is on its node still, so that it can be taken back. Packages never
 /// go.
 pub fn stands(all: &[RunRecord], run: &RunRecord, t: &TransactionRecord) -> bool {
-    let ended_well = t.outcome.as_ref().is_none_or(|o| {
-        matches!(o, Outcome::Committed | Outcome::Unready { .. } | Outcome::Incomplete { .. })
-    });
+    let left_something = t.outcome.as_ref().is_none_or(may_stand);
     let gone = match later(all, run, t) {
         Some(Later::TakenBack(_) | Later::Reset(_)) => true,
         Some(Later::Settled(_, how)) => !how.is_good(),
         Some(Later::Passed(_)) | None => false,
     };
-    t.phase != Phase::Packages && ended_well && !gone
+    t.phase != Phase::Packages && left_something && !gone
 }
 
 /// Whether a transaction was carried out to its end and is on its node, as far as the records tell. One that was cut

@@ -330,6 +330,24 @@ pub struct Records {
     pub damaged: Vec<RecordError>,
 }
 
+impl RunRecord {
+    /// A run that has begun, and has not done anything yet.
+    pub(crate) fn begun(run: String, at: String, kind: String, cluster: String) -> Self {
+        let (transactions, reset) = (Vec::new(), BTreeMap::new());
+        Self {
+            run,
+            began: at,
+            ended: None,
+            kind,
+            exit: None,
+            plan: None,
+            cluster,
+            transactions,
+            reset,
+        }
+    }
+}
+
 /// Reads all records. One that is damaged does not hide the others.
 ///
 /// # Errors
@@ -382,17 +400,7 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
         };
         match (line, &mut record) {
             (Line::Begin { format, run, at, kind, plan, cluster }, None) if format == FORMAT => {
-                record = Some(RunRecord {
-                    run,
-                    began: at,
-                    ended: None,
-                    kind,
-                    exit: None,
-                    plan,
-                    cluster,
-                    transactions: Vec::new(),
-                    reset: BTreeMap::new(),
-                });
+                record = Some(RunRecord { plan, ..RunRecord::begun(run, at, kind, cluster) });
             }
             (Line::Transaction { node, phase, id, joins }, Some(r)) => {
                 r.transactions.push(TransactionRecord { node, phase, id, outcome: None, joins });

@@ -239,10 +239,9 @@ fn work<'a>(run: &'a RunRecord, nodes: &[&'a Node]) -> Work<'a> {
 
 /// Nodes that a run changed and that the inventory does not have any more: there is no way to them.
 fn gone(run: &RunRecord, inventory: &Inventory) -> Vec<Problem> {
-    let changed = run
-        .transactions
-        .iter()
-        .filter(|t| t.phase != Phase::Packages && t.outcome.as_ref().is_none_or(may_stand));
+    let changed = run.transactions.iter().filter(|t| {
+        t.phase != Phase::Packages && t.outcome.as_ref().is_none_or(history::may_stand)
+    });
     let changed: BTreeSet<&NodeName> = changed.map(|t| &t.node).collect();
     let missing =
         changed.into_iter().filter(|name| !inventory.nodes.iter().any(|n| n.name == **name));
@@ -322,7 +321,7 @@ fn undone(a: Answer, ended: Option<&Outcome>) -> Outcome {
     match (a.state, a.refused, ended) {
         (Some(TxnState::Reverted), ..) => Outcome::Committed,
         // Nothing was begun.
-        (Some(TxnState::Absent), _, Some(o)) if !may_stand(o) => Outcome::Committed,
+        (Some(TxnState::Absent), _, Some(o)) if !history::may_stand(o) => Outcome::Committed,
         (Some(TxnState::Absent), ..) => Outcome::Refused {
             why: "the node has no images of that run any more (it keeps those of the last ones)"
                 .into(),
@@ -332,11 +331,6 @@ fn undone(a: Answer, ended: Option<&Outcome>) -> Outcome {
         _ if a.busy => Outcome::Refused { why: "another run is at work on the node".into() },
         _ => Outcome::Incomplete { why: a.rest },
     }
-}
-
-/// Whether a transaction that ended so left anything on its node.
-fn may_stand(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Committed | Outcome::Incomplete { .. } | Outcome::Unready { .. })
 }
 
 /// The run that is named, or the last one that stands. Runs of all clusters whose inventories lie in one
@@ -383,17 +377,9 @@ mod tests {
     use crate::inventory::testing;
 
     fn run(run: &str, kind: &str, id: &str, outcome: Outcome) -> RunRecord {
-        RunRecord {
-            run: run.into(),
-            began: String::new(),
-            ended: None,
-            kind: kind.into(),
-            exit: None,
-            plan: None,
-            cluster: "c".into(),
-            transactions: vec![done("n", Phase::Host, id, Some(outcome))],
-            reset: BTreeMap::new(),
-        }
+        let transactions = vec![done("n", Phase::Host, id, Some(outcome))];
+        let begun = RunRecord::begun(run.into(), String::new(), kind.into(), "c".into());
+        RunRecord { transactions, ..begun }
     }
 
     fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {

@@ -181,17 +181,9 @@ mod tests {
             outcome,
             joins: false,
         };
-        RunRecord {
-            run: id.into(),
-            began: String::new(),
-            ended: None,
-            kind: kind.into(),
-            exit: None,
-            plan: None,
-            cluster: "c".into(),
-            transactions: of.map(transaction).into_iter().collect(),
-            reset: Default::default(),
-        }
+        let transactions = of.map(transaction).into_iter().collect();
+        let begun = RunRecord::begun(id.into(), String::new(), kind.into(), "c".into());
+        RunRecord { transactions, ..begun }
     }
 
     #[test]
