@@ -202,7 +202,9 @@ pub fn read(file: &std::path::Path) -> Result<Plan, Stop> {
         let what = format!("the plan was made by version {} of kubastion", plan.made_by);
         return Err(stop(Problem::new(what).hint(AGAIN)));
     }
-    if plan.digest() != plan.id {
+    let said = plan.id.clone();
+    let plan = plan.sealed();
+    if plan.id != said {
         return Err(stop(Problem::new("the plan was changed since it was saved").hint(AGAIN)));
     }
     Ok(plan)

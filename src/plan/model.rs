@@ -292,7 +292,7 @@ impl Plan {
         nodes: BTreeMap<NodeName, NodePlan>,
         stages: Vec<Stage>,
     ) -> Self {
-        let mut plan = Self {
+        let plan = Self {
             format: FORMAT,
             id: String::new(),
             made_by: env!("CARGO_PKG_VERSION").to_owned(),
@@ -302,23 +302,26 @@ impl Plan {
             stages,
             api: Vec::new(),
         };
-        plan.id = plan.digest();
-        plan
+        plan.sealed()
     }
 
-    /// The id that the rest of the value amounts to.
-    pub fn digest(&self) -> String {
-        let bare = Self { id: String::new(), ..self.clone() };
-        let bytes = serde_json::to_vec(&bare).expect("a plan has only strings, numbers and maps");
-        hex(&Sha256::digest(&bytes))
+    /// The plan with the id that the rest of it amounts to.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.id.clear();
+        // Straight into the digest: the steps of a thousand nodes need no copy.
+        let mut hasher = Hashing(Sha256::new());
+        serde_json::to_writer(&mut hasher, &self)
+            .expect("a plan has only strings, numbers and maps, and a digest takes all");
+        self.id = hex(&hasher.0.finalize());
+        self
     }
 
     /// The plan with changes of API objects.
     #[must_use]
     pub fn with_api(mut self, api: Vec<ApiChange>) -> Self {
         self.api = api;
-        self.id = self.digest();
-        self
+        self.sealed()
     }
 
     /// Whether anything is to be done.
@@ -340,6 +343,20 @@ impl Plan {
     /// Number of steps on all nodes.
     pub fn step_count(&self) -> usize {
         self.nodes.values().flat_map(|n| &n.transactions).map(|t| t.steps.len()).sum()
+    }
+}
+
+/// Takes in what is written.
+struct Hashing(Sha256);
+
+impl std::io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -705,7 +722,7 @@ mod tests {
         let text = serde_json::to_string(&plan).unwrap();
         let back: Plan = serde_json::from_str(&text).unwrap();
         assert_eq!(back, plan);
-        assert_eq!(back.digest(), plan.id);
+        assert_eq!(back.clone().sealed(), plan);
         for (from, to) in [
             ("SHA256:x", "SHA256:y"),
             ("\"ab\"", "\"cd\""),
@@ -716,7 +733,7 @@ mod tests {
             let forged = text.replacen(from, to, 1);
             assert_ne!(forged, text, "{from}");
             let forged: Plan = serde_json::from_str(&forged).unwrap();
-            assert_ne!(forged.digest(), forged.id, "{from}");
+            assert_ne!(forged.clone().sealed().id, forged.id, "{from}");
         }
         let unknown = text.replacen("\"format\":1", "\"format\":1,\"run\":\"x\"", 1);
         assert!(serde_json::from_str::<Plan>(&unknown).is_err());
