@@ -289,7 +289,42 @@ fn a_disk_that_is_full_before_the_first_step_is_said_and_nothing_is_changed() {
         "set_state() { [ \"$1\" != switching ] || return 1; printf '%s\\n' \"$1\" >\"$T/state\"; }";
     let said = txn.run_with("have_systemd() { [ -d /run/systemd/system ]; }", full, "begin");
     assert!(said.contains("@refused") && said.contains("disk full?"), "{said}");
-    assert_eq!((txn.state().as_str(), txn.target().as_str()), ("prepared", "old\n"));
+    assert_eq!((txn.state().as_str(), txn.target().as_str()), ("staged", "old\n"));
+}
+
+#[test]
+fn a_row_of_directories_is_made_at_once_and_each_step_speaks_for_itself() {
+    let row = |txn: &Txn, paths: &[&str]| -> String {
+        let paths: Vec<String> =
+            paths.iter().map(|p| format!("{}/target/{p}", txn.base.display())).collect();
+        let mut ends = vec![format!("|{}", paths.join(" "))];
+        ends.resize(paths.len(), String::new());
+        let steps = paths.iter().zip(ends);
+        let steps: String =
+            steps.map(|(p, end)| format!("dir|{p}|root|root|0710{end}\n")).collect();
+        std::fs::read_to_string(txn.path.join("steps")).unwrap() + &steps
+    };
+    let mode = |txn: &Txn, path: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let meta = std::fs::metadata(txn.base.join("target").join(path));
+        meta.map(|m| m.permissions().mode() & 0o7777).unwrap_or_default()
+    };
+    let txn = Txn::staged("1-a-host", "");
+    txn.set("steps", &row(&txn, &["x", "x/y", "z"]));
+    let said = txn.run("begin");
+    assert!(said.contains("@step 4 done\n@state committed"), "{said}");
+    assert_eq!(["x", "x/y", "z"].map(|p| mode(&txn, p)), [0o710; 3]);
+    assert!(txn.run("undo").contains("@state reverted"));
+    assert_eq!(["x", "x/y", "z"].map(|p| mode(&txn, p)), [0; 3]);
+
+    // Of three, the middle one cannot be made: what is below a file.
+    let txn = Txn::staged("1-a-host", "");
+    txn.set("steps", &row(&txn, &["x", "a.conf/y", "z"]));
+    let said = txn.run("begin");
+    assert!(said.contains("@step 2 done\n@step 3 begin\n@step 3 failed\n@said mkdir: "), "{said}");
+    assert!(said.contains("@state reverted"), "{said}");
+    assert_eq!(["x", "z"].map(|p| mode(&txn, p)), [0; 2]);
+    assert_eq!(txn.target(), "old\n");
 }
 
 #[test]

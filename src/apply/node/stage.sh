@@ -35,19 +35,19 @@ for cut in "$base"/txn/*.new; do
 done
 [ ! -e "$T.new" ] || rm -rf "$T.new"
 mkdir "$T.new" || fail "cannot write below $base"
-tar -xpf - -C "$T.new" || fail "the files did not arrive whole (disk full?)"
+found=$(tar -xvpf - -C "$T.new") || fail "the files did not arrive whole (disk full?)"
 cd "$T.new" || fail "cannot enter the staging directory"
 # Nothing but what the manifest lists, and all of that.
 [ -f MANIFEST ] || fail "the manifest is missing"
 right=$(sha256sum -c MANIFEST 2>/dev/null) || fail "a file differs from the manifest"
-found=$(find . ! -type d ! -name MANIFEST) || fail "the staging directory cannot be read"
 # Names have no spaces.
 set -f
 set -- $right
 listed=$(($# / 2))
+# With the manifest.
 set -- $found
 set +f
-[ "$listed" -eq $# ] || fail "the files are not those of the manifest"
+[ "$listed" -eq $(($# - 1)) ] || fail "the files are not those of the manifest"
 for f in "$@"; do
     [ -f "$f" ] && [ ! -L "$f" ] || fail "$f is no regular file"
 done

@@ -181,7 +181,6 @@ take_images() {
     if [ -s "$T/before.list" ]; then
         tar -C / -cf "$T/before.tar" -T "$T/before.list" || return 1
     fi
-    sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse" || return 1
     # Made while there is room: a full disk must stand in the way of no decision and of no way back,
     # which needs the images once more, each file's copy beside it, and some small files.
     echo confirm >"$T/say.confirm" && echo revert >"$T/say.revert" && : >"$T/decision.lock" || return 1
@@ -226,7 +225,6 @@ prepare() {
     count=$((count + 1))
     echo "$count" >"$base/sequence.new" && mv -f "$base/sequence.new" "$base/sequence" || exit 1
     echo "$count" >"$T/sequence" || exit 1
-    set_state prepared
     say prepared
 }
 
@@ -322,6 +320,15 @@ place_program() { # digest path owner group mode
     program_record "$2"
     mkdir -p "$base/programs" && rm -f "$record" &&
         printf '%s %s\n' "$1" "$(stat -c '%s %i %.9Y %.9Z %n' "$2")" >"$record"
+}
+
+# The first of several steps that make directories of the same access, root's, names them all: one program
+# makes what is not there. If it cannot, each step says for itself what is wrong.
+made=
+make_directories() { # mode paths
+    new=
+    for p in $2; do [ -e "$p" ] || [ -L "$p" ] || new="$new $p"; done
+    [ -z "$new" ] || ! mkdir -m "$1" $new 2>/dev/null || made="$made$new "
 }
 
 # In the namespace of the kubelet; pinned, so that the kubelet does not collect what cannot be pulled.
@@ -439,6 +446,8 @@ $1
 STEP
     case $kind in
     dir)
+        [ -z "$e" ] || make_directories "$d" "$e"
+        case $made in *" $a "*) return 0 ;; esac
         if [ "$b:$c" = root:root ] && [ ! -d "$a" ]; then
             mkdir -m "$d" "$a"
         else
@@ -529,12 +538,6 @@ disarm() {
 }
 
 switch() {
-    lock
-    get_state
-    [ "$state" = prepared ] || {
-        say "state $state"
-        exit 1
-    }
     # Images that were taken before another change would bring back what that one replaced.
     last_prepared
     [ -r "$T/sequence" ] && IFS= read -r ours <"$T/sequence" || ours=
@@ -607,7 +610,8 @@ deciding() { # seconds
 keep_first() {
     touched=$base/touched
     [ -e "$touched" ] || : >"$touched"
-    new=$(cut -d'|' -f2 "$T/before" | grep -vxF -f "$touched") || return 0
+    new=$(cut -d'|' -f2 "$T/before") || return 0
+    [ ! -s "$touched" ] || new=$(printf '%s\n' "$new" | grep -vxF -f "$touched") || return 0
     printf '%s\n' "$new" >"$T/first" && printf '%s\n' "$new" >>"$touched"
 }
 
@@ -725,6 +729,8 @@ restore() {
     if [ -s "$T/before.tar" ]; then
         tar -C "$T/restore" -xpf "$T/before.tar" || failed=1
     fi
+    # There is room for it: the ballast is gone.
+    sed -n '1!G;h;$p' "$T/before" >"$T/restore/.reverse" || failed=1
     if grep -q '^member|none' "$T/before"; then
         . "$T/member.sh"
         leave_cluster || failed=1
@@ -733,13 +739,13 @@ restore() {
         while IFS='|' read -r kind name enabled active; do
             [ "$kind" = unit ] || continue
             case $active in active | activating | reloading) ;; *) systemctl stop "$name" 2>/dev/null ;; esac
-        done <"$T/before.reverse"
+        done <"$T/restore/.reverse"
     fi
     if have_systemd; then
         while IFS='|' read -r kind name enabled active; do
             [ "$kind" = unit ] || continue
             case $enabled in enabled | static | indirect | alias | generated) ;; *) systemctl disable "$name" 2>/dev/null ;; esac
-        done <"$T/before.reverse"
+        done <"$T/restore/.reverse"
     fi
     while IFS='|' read -r kind a rest; do
         case $kind in
@@ -750,7 +756,7 @@ restore() {
             }
             ;;
         esac
-    done <"$T/before.reverse"
+    done <"$T/restore/.reverse"
     ! have_systemd || systemctl daemon-reload || failed=1
     # The kernel goes by the rules that were loaded, and a boot loads what is there then. A container has its
     # host's kernel.
@@ -902,12 +908,17 @@ undo() {
 }
 
 case ${1-} in
-prepare) prepare ;;
-begin)
-    prepare
+prepare) prepare && set_state prepared ;;
+begin) prepare && switch ;;
+switch)
+    lock
+    get_state
+    [ "$state" = prepared ] || {
+        say "state $state"
+        exit 1
+    }
     switch
     ;;
-switch) switch ;;
 confirm) confirm ;;
 revert) revert "${2-asked}" ;;
 undo) undo ;;
