@@ -28,6 +28,9 @@ pub fn later<'r>(
     // What names the transaction counts wherever it is: clocks of controllers differ, and may go back.
     let mut settled = None;
     for r in all.iter().filter(|r| r.run != run.run && r.cluster == run.cluster) {
+        if r.reset.get(&t.node).is_some_and(|of| of.taken_back.contains(&t.id)) {
+            return Some(Later::Reset(r));
+        }
         for other in r.transactions.iter().filter(|o| o.node == t.node && o.id == t.id) {
             match (&other.outcome, r.kind.as_str()) {
                 (Some(o), "rollback") if o.is_good() => return Some(Later::TakenBack(r)),
@@ -39,7 +42,7 @@ pub fn later<'r>(
     let mut passed = None;
     let after = all.iter().skip_while(|r| r.run != run.run).skip(1);
     for r in after.filter(|r| r.cluster == run.cluster) {
-        if r.reset.get(&t.node).is_some_and(Outcome::is_good) {
+        if r.reset.get(&t.node).is_some_and(|of| of.outcome.is_good()) {
             return Some(Later::Reset(r));
         }
         let of_node = r.transactions.iter().filter(|o| o.node == t.node);

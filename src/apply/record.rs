@@ -101,7 +101,7 @@ pub enum Line {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         joins: bool,
     },
-    /// It ended; of a reset, which has no transactions of its own, what came of the node.
+    /// It ended.
     Result {
         /// The node.
         node: NodeName,
@@ -111,6 +111,14 @@ pub enum Line {
         #[serde(flatten)]
         outcome: Outcome,
     },
+    /// What came of a node that was to be reset.
+    Reset {
+        /// The node.
+        node: NodeName,
+        /// What is known of it.
+        #[serde(flatten)]
+        reset: Reset,
+    },
     /// The last line.
     End {
         /// When, RFC 3339.
@@ -118,6 +126,18 @@ pub enum Line {
         /// Exit code of the run.
         exit: u8,
     },
+}
+
+/// What a reset came to on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Transactions that the node took back, newest first. Where it is as it was, it knows none any more, not even
+    /// those that are not named here.
+    #[serde(default)]
+    pub taken_back: Vec<String>,
 }
 
 /// A run as read back.
@@ -141,7 +161,7 @@ pub struct RunRecord {
     pub transactions: Vec<TransactionRecord>,
     /// Of a reset: what came of each node.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub reset: BTreeMap<NodeName, Outcome>,
+    pub reset: BTreeMap<NodeName, Reset>,
 }
 
 /// A transaction of a run.
@@ -405,8 +425,12 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
             (Line::Transaction { node, phase, id, joins }, Some(r)) => {
                 r.transactions.push(TransactionRecord { node, phase, id, outcome: None, joins });
             }
+            // Records of before wrote down no transactions.
             (Line::Result { node, outcome, .. }, Some(r)) if r.kind == "reset" => {
-                r.reset.insert(node, outcome);
+                r.reset.insert(node, Reset { outcome, taken_back: Vec::new() });
+            }
+            (Line::Reset { node, reset }, Some(r)) => {
+                r.reset.insert(node, reset);
             }
             (Line::Result { node, phase, outcome }, Some(r)) => {
                 if let Some(t) =

@@ -7,7 +7,7 @@ use crate::inventory::NodeName;
 use crate::transport::{Output, Request, Transport, TransportError, tail};
 
 use super::gate::chain;
-use super::record::Outcome;
+use super::record::{Outcome, Reset};
 
 /// The program that does it.
 pub(super) const SCRIPT: &str = include_str!("node/reset.sh");
@@ -83,7 +83,7 @@ pub fn reset(
     taken_for: As,
     data: Data,
     sink: &dyn Sink,
-) -> Outcome {
+) -> Reset {
     let data = match data {
         Data::Keep => "keep-data",
         Data::Delete => "delete-data",
@@ -92,8 +92,10 @@ pub fn reset(
     let mut clean = false;
     let mut said = Vec::new();
     let mut refused = None;
+    let mut taken_back = Vec::new();
     let output = run(transport, &line, DEADLINE, &mut |line| match line.split_once(' ') {
         Some(("@state", "clean")) => clean = true,
+        Some(("@undone", id)) if taken_back.len() < 1000 => taken_back.push(tail(id.as_bytes())),
         Some(("@step", id)) => {
             let what = format!("{} to be taken back", tail(id.as_bytes()));
             sink.send(Event::Waiting { node: node.clone(), what });
@@ -104,7 +106,7 @@ pub fn reset(
         }
         _ => {}
     });
-    match output {
+    let outcome = match output {
         Err(e) => Outcome::Incomplete { why: format!("{}; a second reset goes on", chain(&e)) },
         Ok(_) if clean => Outcome::Committed,
         Ok(_) if refused.is_some() && said.is_empty() => {
@@ -115,5 +117,6 @@ pub fn reset(
             said.push(format!("status {}: {}", o.status, tail(&o.stderr)));
             Outcome::Incomplete { why: format!("{}; a second reset goes on", said.join("; ")) }
         }
-    }
+    };
+    Reset { outcome, taken_back }
 }

@@ -253,25 +253,41 @@ pub(super) fn finish(
     outcomes: &Outcomes,
     problems: Vec<Problem>,
 ) -> Result<Exit, Stop> {
+    let all = outcomes.values().flat_map(|p| p.values());
+    let text = runs::outcome(&journal.kind, outcomes);
+    finish_with(global, journal, all, &outcomes, &text, problems)
+}
+
+/// `value` and `text` say the same, for machines and for people.
+pub(super) fn finish_with<'o>(
+    global: &Global,
+    journal: &Journal,
+    outcomes: impl Iterator<Item = &'o Outcome>,
+    value: &impl serde::Serialize,
+    text: &str,
+    problems: Vec<Problem>,
+) -> Result<Exit, Stop> {
     let exit = exit_of(outcomes, &problems);
     journal.end(exit as u8).map_err(record_stop)?;
     match global.format {
         Format::Json => print(&pretty(&serde_json::json!({
-            "run": journal.run, "exit": exit as u8, "outcomes": outcomes, "problems": problems,
+            "run": journal.run, "exit": exit as u8, "outcomes": value, "problems": problems,
         })))?,
-        Format::Text => {
-            print(&format!("run {}\n{}", journal.run, runs::outcome(&journal.kind, outcomes)))?
-        }
+        Format::Text => print(&format!("run {}\n{text}", journal.run))?,
     };
     if problems.is_empty() { Ok(exit) } else { Err(Stop { exit, problems }) }
 }
 
 /// What the outcomes of a run amount to.
-fn exit_of(outcomes: &Outcomes, problems: &[Problem]) -> Exit {
-    let all = || outcomes.values().flat_map(|p| p.values());
-    if all().any(|o| matches!(o, Outcome::Incomplete { .. })) {
+fn exit_of<'o>(outcomes: impl Iterator<Item = &'o Outcome>, problems: &[Problem]) -> Exit {
+    let (mut incomplete, mut bad) = (false, !problems.is_empty());
+    for outcome in outcomes {
+        incomplete |= matches!(outcome, Outcome::Incomplete { .. });
+        bad |= !outcome.is_good();
+    }
+    if incomplete {
         Exit::RollbackIncomplete
-    } else if all().any(|o| !o.is_good()) || !problems.is_empty() {
+    } else if bad {
         Exit::NodeFailed
     } else {
         Exit::Done
@@ -347,7 +363,7 @@ mod tests {
         let (all, some) = (plan(vec![]), plan(vec!["not yet".into()]));
         assert_eq!(idle(&all, &pipeline::held_back(&all)), Exit::Done);
         assert_eq!(idle(&some, &pipeline::held_back(&some)), Exit::NodeFailed);
-        assert_eq!(exit_of(&Outcomes::new(), &pipeline::held_back(&some)), Exit::NodeFailed);
+        assert_eq!(exit_of(std::iter::empty(), &pipeline::held_back(&some)), Exit::NodeFailed);
     }
 
     #[test]
@@ -359,21 +375,14 @@ mod tests {
             Outcome::Unreachable { why: why() },
             Outcome::Skipped { why: why() },
         ];
-        let run = |outcomes: &[Outcome]| -> Outcomes {
-            let name = |i: usize| format!("n{i}").parse().unwrap();
-            let one = |o: &Outcome| [(Phase::Host, o.clone())].into();
-            outcomes.iter().enumerate().map(|(i, o)| (name(i), one(o))).collect()
-        };
-        assert_eq!(exit_of(&run(&[Outcome::Committed]), &[]), Exit::Done);
-        assert_eq!(exit_of(&run(&[Outcome::Committed]), &[Problem::new("p")]), Exit::NodeFailed);
+        let committed = [Outcome::Committed];
+        assert_eq!(exit_of(committed.iter(), &[]), Exit::Done);
+        assert_eq!(exit_of(committed.iter(), &[Problem::new("p")]), Exit::NodeFailed);
         for o in bad {
-            assert_eq!(
-                exit_of(&run(&[Outcome::Committed, o.clone()]), &[]),
-                Exit::NodeFailed,
-                "{o:?}"
-            );
-            let worst = run(&[o.clone(), Outcome::Incomplete { why: why() }]);
-            assert_eq!(exit_of(&worst, &[]), Exit::RollbackIncomplete, "{o:?}");
+            let one_of_two = [Outcome::Committed, o.clone()];
+            assert_eq!(exit_of(one_of_two.iter(), &[]), Exit::NodeFailed, "{o:?}");
+            let worst = [o.clone(), Outcome::Incomplete { why: why() }];
+            assert_eq!(exit_of(worst.iter(), &[]), Exit::RollbackIncomplete, "{o:?}");
         }
     }
 }

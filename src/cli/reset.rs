@@ -3,23 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::apply::{finish, record_stop};
+use super::apply::{finish_with, record_stop};
 use super::args::Global;
 use super::ask::{Question, ask};
 use super::exit::Exit;
 use super::leave::{Drain, Staying, Undrained, drain_all, forget};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
-use crate::apply::record::{Journal, Line, Outcomes};
+use crate::apply::record::{Journal, Line, Reset};
 use crate::apply::reset::{As, Data, may_be_reset, reset};
 use crate::apply::{Outcome, gate::chain};
 use crate::clock::Clock;
-use crate::desired::Phase;
 use crate::error::Problem;
 use crate::event::Event;
 use crate::event::Sink as _;
 use crate::inventory::{Inventory, Node, NodeName, Role};
-use crate::report::Monitor;
+use crate::report::{Monitor, runs};
 use crate::transport::{Dialer, fleet};
 
 /// Arguments of `reset`.
@@ -116,17 +115,18 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let results = fleet::each(nodes, fleet::WINDOW, |node: &Node| {
         let name = node.name.clone();
         monitor.send(Event::Begin { node: name.clone(), what: "reset".into(), steps: 0 });
-        let outcome = match kept.get(&name) {
-            Some(why) => Outcome::Refused { why: why.clone() },
+        let left = |outcome| Reset { outcome, taken_back: Vec::new() };
+        let reset = match kept.get(&name) {
+            Some(why) => left(Outcome::Refused { why: why.clone() }),
             None => match dialer.connect(&inventory.ssh.for_node(node)) {
                 Ok(mut session) => {
                     let taken_for = if serves(inventory, node) { As::Member } else { As::Worker };
                     reset(session.as_mut(), &name, taken_for, data, &monitor)
                 }
-                Err(e) => Outcome::Unreachable { why: chain(&e) },
+                Err(e) => left(Outcome::Unreachable { why: chain(&e) }),
             },
         };
-        let how = match &outcome {
+        let how = match &reset.outcome {
             Outcome::Committed => "as it was".to_owned(),
             Outcome::Refused { why } => format!("left as it is: {why}"),
             Outcome::Unreachable { why } => format!("unreachable: {why}"),
@@ -135,25 +135,24 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                 why.clone()
             }
         };
-        monitor.send(Event::End { node: name.clone(), how, good: outcome.is_good() });
-        (name, outcome)
+        monitor.send(Event::End { node: name.clone(), how, good: reset.outcome.is_good() });
+        (name, reset)
     });
-    let mut outcomes = Outcomes::new();
-    for (node, outcome) in results {
-        // A reset is of no phase; the record has to name one.
-        let phase = Phase::Software;
+    let mut nodes = BTreeMap::new();
+    for (node, reset) in results {
         journal
-            .write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })
+            .write(&Line::Reset { node: node.clone(), reset: reset.clone() })
             .map_err(record_stop)?;
-        outcomes.entry(node).or_default().insert(phase, outcome);
+        nodes.insert(node, reset);
     }
     drop(monitor);
     let gone: Vec<&NodeName> =
-        outcomes.iter().filter(|(_, p)| p.values().all(Outcome::is_good)).map(|(n, _)| n).collect();
+        nodes.iter().filter(|(_, r)| r.outcome.is_good()).map(|(n, _)| n).collect();
     if let Some(cluster) = stays.filter(|_| !gone.is_empty()) {
         problems.extend(forget(&cluster, &dialer, &gone));
     }
-    finish(global, &journal, &outcomes, problems)
+    let outcomes = nodes.values().map(|r| &r.outcome);
+    finish_with(global, &journal, outcomes, &nodes, &runs::reset(&nodes), problems)
 }
 
 /// Whether others count on a node, by the inventory.

@@ -96,13 +96,13 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     }
     let run = choose(&records.runs, inventory.cluster.name.as_str(), args.run.as_deref())?;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
-    let todo = work(run, &nodes);
+    let todo = work(&records.runs, run, &nodes);
     // Who names nodes does without the others.
     let problems = if args.reach.nodes.is_empty() { gone(run, inventory) } else { Vec::new() };
     if todo.is_empty() {
         let what = format!("run {} has nothing to roll back on these nodes", run.run);
         let problem = Problem::new(what)
-            .because("it began nothing there, or packages alone, which stay installed")
+            .because("it began nothing there, or packages alone, which stay installed, or they were reset since")
             .left("nothing was changed")
             .hint("`kubastion runs` says what each run did");
         let problems = std::iter::once(problem).chain(problems).collect();
@@ -226,10 +226,13 @@ fn rolled_back_already(all: &[RunRecord], run: &RunRecord) -> Vec<String> {
         .collect()
 }
 
-/// What a run did on these nodes and can be taken back, by phase.
-fn work<'a>(run: &'a RunRecord, nodes: &[&'a Node]) -> Work<'a> {
+/// What a run did on these nodes and can be taken back, by phase. A node that was reset since knows nothing of it.
+fn work<'a>(all: &[RunRecord], run: &'a RunRecord, nodes: &[&'a Node]) -> Work<'a> {
     let mut todo = Work::new();
-    for t in run.transactions.iter().filter(|t| t.phase != Phase::Packages) {
+    let is_gone = |t: &TransactionRecord| {
+        t.phase == Phase::Packages || matches!(history::later(all, run, t), Some(Later::Reset(_)))
+    };
+    for t in run.transactions.iter().filter(|t| !is_gone(t)) {
         if let Some(node) = nodes.iter().find(|n| n.name == t.node) {
             todo.entry(t.phase).or_default().push((*node, t));
         }
@@ -322,6 +325,12 @@ fn undone(a: Answer, ended: Option<&Outcome>) -> Outcome {
         (Some(TxnState::Reverted), ..) => Outcome::Committed,
         // Nothing was begun.
         (Some(TxnState::Absent), _, Some(o)) if !history::may_stand(o) => Outcome::Committed,
+        // Its record may have been begun, and nothing sent.
+        (Some(TxnState::Absent), _, None) => Outcome::Refused {
+            why: "the node does not know it: most likely it never got there. To go further back, name the run before \
+                  it, which `kubastion runs` shows"
+                .into(),
+        },
         (Some(TxnState::Absent), ..) => Outcome::Refused {
             why: "the node has no images of that run any more (it keeps those of the last ones)"
                 .into(),
@@ -373,7 +382,7 @@ fn choose<'r>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::record::TransactionRecord;
+    use crate::apply::record::{Reset, TransactionRecord};
     use crate::inventory::testing;
 
     fn run(run: &str, kind: &str, id: &str, outcome: Outcome) -> RunRecord {
@@ -385,6 +394,30 @@ mod tests {
     fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
         let node = node.parse().unwrap();
         TransactionRecord { node, phase, id: id.into(), outcome, joins: false }
+    }
+
+    fn reset_of(node: &str, taken_back: &[&str]) -> RunRecord {
+        let taken_back = taken_back.iter().map(|&id| id.to_owned()).collect();
+        let reset = Reset { outcome: Outcome::Committed, taken_back };
+        RunRecord {
+            transactions: Vec::new(),
+            reset: [(node.parse().unwrap(), reset)].into(),
+            ..run("3", "reset", "", Outcome::Committed)
+        }
+    }
+
+    #[test]
+    fn a_reset_counts_by_what_it_took_back_and_not_by_the_clock() {
+        let first = || run("1", "apply", "1-host", Outcome::Committed);
+        // The clock of whoever reset it was behind.
+        assert!(choose(&[reset_of("n", &["1-host"]), first()], "c", None).is_err());
+        let another = [reset_of("n", &["0-host"]), first()];
+        assert_eq!(choose(&another, "c", None).unwrap().run, "1");
+        // What it had not been able to take back is there still.
+        let mut half = reset_of("n", &["2-host"]);
+        half.reset.values_mut().for_each(|r| r.outcome = Outcome::Incomplete { why: "w".into() });
+        let all = [first(), run("2", "apply", "2-host", Outcome::Committed), half];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
     }
 
     #[test]
@@ -420,7 +453,12 @@ mod tests {
         assert_eq!(places, ["cut-off", "gone"]);
         assert!(problems.iter().all(|p| p.state.is_some() && p.hint.is_some()), "{problems:?}");
         let nodes: Vec<&Node> = inventory.nodes.iter().collect();
-        assert_eq!(work(&record, &nodes).values().map(Vec::len).sum::<usize>(), 1);
+        let todo = |all: &[RunRecord]| -> usize {
+            work(all, &record, &nodes).values().map(Vec::len).sum()
+        };
+        assert_eq!(todo(std::slice::from_ref(&record)), 1);
+        let reset = reset_of("cp1", &["a"]);
+        assert_eq!(todo(&[record.clone(), reset]), 0, "it was reset since");
     }
 
     #[test]
@@ -495,7 +533,7 @@ mod tests {
                 ..run("1", "apply", "", Outcome::Committed)
             };
             let all = [std::slice::from_ref(&first), later].concat();
-            only_without_members(&all, &first, &work(&first, &[w1])).is_err()
+            only_without_members(&all, &first, &work(&[], &first, &[w1])).is_err()
         };
         let why = || "half of it".to_owned();
         assert!(refused(Some(Outcome::Committed), &[]));
@@ -507,12 +545,7 @@ mod tests {
             ..run("2", "settle", "", Outcome::Committed)
         };
         assert!(refused(None, &[settled(Outcome::Committed)]));
-        let reset = RunRecord {
-            transactions: Vec::new(),
-            reset: [(w1.name.clone(), Outcome::Committed)].into(),
-            ..run("3", "reset", "", Outcome::Committed)
-        };
-        assert!(!refused(None, &[settled(Outcome::Committed), reset]));
+        assert!(!refused(None, &[settled(Outcome::Committed), reset_of("w1", &[])]));
     }
 
     #[test]
@@ -544,11 +577,9 @@ mod tests {
         };
         let (phase, outcome) = (Phase::Kubernetes, Outcome::Committed);
         let id = "1-kubernetes".to_owned();
-        let result = Line::Result { node: node(), phase, outcome };
-        write(
-            "apply",
-            &[Line::Transaction { node: node(), phase, id, joins: true }, result.clone()],
-        );
+        let result = Line::Result { node: node(), phase, outcome: outcome.clone() };
+        let begun = Line::Transaction { node: node(), phase, id: id.clone(), joins: true };
+        write("apply", &[begun, result]);
         let global = Global { inventory, format: Format::Text };
         let args = Rollback { run: None, reach: Reach::default(), yes: false };
         let stop = rollback(&global, &args).unwrap_err();
@@ -559,7 +590,8 @@ mod tests {
         }
         assert_eq!(read_all(dir.path()).unwrap().runs.len(), 1, "a rollback was recorded");
         // After the reset, nothing of it is there.
-        write("reset", &[result]);
+        let reset = Reset { outcome, taken_back: vec![id] };
+        write("reset", &[Line::Reset { node: node(), reset }]);
         let stop = rollback(&global, &args).unwrap_err();
         assert!(
             stop.problems[0].what.contains("no apply of cluster c to roll back"),
@@ -572,7 +604,8 @@ mod tests {
     fn a_rollback_without_images_is_not_called_done() {
         let absent = || Answer { state: Some(TxnState::Absent), ..Answer::default() };
         assert!(matches!(undone(absent(), Some(&Outcome::Committed)), Outcome::Refused { .. }));
-        assert!(matches!(undone(absent(), None), Outcome::Refused { .. }));
+        let Outcome::Refused { why } = undone(absent(), None) else { panic!() };
+        assert!(why.contains("never got there"), "{why}");
         let unready = Outcome::Unready { why: String::new() };
         assert!(matches!(undone(absent(), Some(&unready)), Outcome::Refused { .. }));
         let unreachable = Outcome::Unreachable { why: String::new() };

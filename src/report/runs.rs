@@ -1,11 +1,13 @@
 //! The list of runs, and the outcome of one, as text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::apply::history::{Later, later};
-use crate::apply::record::{Outcome, Outcomes, RunRecord};
+use crate::apply::record::{Outcome, Outcomes, Reset, RunRecord};
 use crate::desired::Phase;
 use crate::error::Problem;
+use crate::inventory::NodeName;
 use crate::plain::{counted, plain};
 
 /// One line a run, newest last, with its nodes that are not as wanted. Of what a run left open, later runs
@@ -21,8 +23,8 @@ pub fn list(runs: &[RunRecord]) -> String {
             (None, _) => "cut off".to_owned(),
         };
         let _ = writeln!(out, "{}  {:<8}  {:<8}  {}", run.run, run.kind, how, count(run));
-        for (node, o) in run.reset.iter().filter(|(_, o)| !o.is_good()) {
-            let _ = writeln!(out, "    {node}: {}", words(&run.kind, o));
+        for (node, r) in run.reset.iter().filter(|(_, r)| !r.outcome.is_good()) {
+            let _ = writeln!(out, "    {node}: {}", words(&run.kind, &r.outcome));
         }
         for t in &run.transactions {
             let what = match &t.outcome {
@@ -48,7 +50,7 @@ pub fn list(runs: &[RunRecord]) -> String {
 fn count(run: &RunRecord) -> String {
     let good = |o: &Outcome| is_wanted(&run.kind, o);
     if run.kind == "reset" {
-        let done = run.reset.values().filter(|o| good(o)).count();
+        let done = run.reset.values().filter(|r| good(&r.outcome)).count();
         return format!("{done} of {} reset", counted(run.reset.len(), "node"));
     }
     let done = run.transactions.iter().filter(|t| t.outcome.as_ref().is_some_and(good)).count();
@@ -86,17 +88,20 @@ pub fn outcome(kind: &str, outcomes: &Outcomes) -> String {
     let mut out = String::new();
     for (node, phases) in outcomes {
         let part = |(phase, o): (&Phase, &Outcome)| {
-            let words = words(kind, o);
-            match kind {
-                // It is of no phase.
-                "reset" => first_line(&words),
-                _ => format!("{} {}", phase.name(), first_line(&words)),
-            }
+            format!("{} {}", phase.name(), first_line(&words(kind, o)))
         };
         let parts: Vec<String> = phases.iter().map(part).collect();
         let _ = writeln!(out, "{node}: {}", parts.join("; "));
     }
     plain(&out)
+}
+
+/// What came of a reset, node by node.
+pub fn reset(nodes: &BTreeMap<NodeName, Reset>) -> String {
+    let line = |(node, r): (&NodeName, &Reset)| {
+        format!("{node}: {}\n", first_line(&words("reset", &r.outcome)))
+    };
+    plain(&nodes.iter().map(line).collect::<String>())
 }
 
 /// The last words of a component stand with the problem, not in a list.
@@ -173,6 +178,10 @@ mod tests {
     use super::*;
     use crate::apply::record::TransactionRecord;
 
+    fn reset_to(outcome: Outcome) -> Reset {
+        Reset { outcome, taken_back: Vec::new() }
+    }
+
     fn run(id: &str, kind: &str, of: Option<(&str, Option<Outcome>)>) -> RunRecord {
         let transaction = |(id, outcome): (&str, Option<Outcome>)| TransactionRecord {
             node: "n".parse().unwrap(),
@@ -190,7 +199,7 @@ mod tests {
     fn what_a_run_left_open_is_told_by_the_later_ones() {
         let reverted = || Outcome::Reverted { why: String::new() };
         let mut reset = run("b", "reset", None);
-        reset.reset.insert("n".parse().unwrap(), Outcome::Committed);
+        reset.reset.insert("n".parse().unwrap(), reset_to(Outcome::Committed));
         let of_another = RunRecord {
             cluster: "d".into(),
             ..run("b", "apply", Some(("b-host", Some(Outcome::Committed))))
@@ -225,13 +234,12 @@ mod tests {
     fn a_reset_is_told_in_words_of_its_own() {
         let mut reset = run("a", "reset", None);
         let refused = Outcome::Refused { why: "why".into() };
-        reset.reset =
-            [("n".parse().unwrap(), Outcome::Committed), ("m".parse().unwrap(), refused)].into();
+        reset.reset = [("n", Outcome::Committed), ("m", refused)]
+            .map(|(name, outcome)| (name.parse().unwrap(), reset_to(outcome)))
+            .into();
         let said = list(&[reset.clone()]);
         assert!(said.contains("1 of 2 nodes reset\n    m: refused (why)\n"), "{said}");
-        let outcomes =
-            reset.reset.into_iter().map(|(n, o)| (n, [(Phase::Software, o)].into())).collect();
-        let said = outcome("reset", &outcomes);
+        let said = super::reset(&reset.reset);
         assert_eq!(said, "m: refused (why)\nn: as it was before the first run\n");
     }
 }

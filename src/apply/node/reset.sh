@@ -63,7 +63,7 @@ printf '%s\n' "$todo" | while IFS=' ' read -r n txn; do
     said=$(sh "$txn/txn.sh" undo 2>&1)
     printf '%s\n' "$said" | grep '^@said\|^@refused\|^@busy'
     case $said in
-    *'@state reverted'*) ;;
+    *'@state reverted'*) echo "@undone ${txn##*/}" ;;
     *)
         echo "@state incomplete ${txn##*/}"
         exit 7
