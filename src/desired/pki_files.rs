@@ -141,11 +141,13 @@ fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.push(&["pki-super-admin-removed"], ItemKind::Absent { path });
 }
 
-/// Refuses a node that has another CA: replacing it would cut the node off from its cluster.
+/// Refuses a node that has another CA, or something that may lead to one: replacing it would cut the node off from
+/// its cluster.
 pub(super) fn ours(context: &Context<'_>, sink: &mut Sink<'_>, path: &str, ca: Ca) {
     let Some(Source { facts, material }) = context.source else { return };
     let wanted = Content::Text(material.ca_cert(ca).into()).sha256();
-    if matches!(facts.files.get(path), Some(FileFacts::File { sha256, .. }) if *sha256 != wanted) {
+    let foreign = |(held, _, sha256): (&str, Ca, &str)| held == path && sha256 != wanted;
+    if held_cas(facts).any(foreign) {
         sink.errors.push(ResolveError::ForeignCa { path: path.to_owned() });
     }
 }

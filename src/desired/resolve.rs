@@ -41,7 +41,7 @@ pub enum ResolveError {
     },
     /// The node is part of a cluster with other CAs.
     #[error(
-        "{path} on the node is not the CA of the key store: the node belongs to another cluster, or the store does; `pki.dir` names the store, and `kubastion doctor` compares all nodes"
+        "{path} on the node is not the CA of the key store, or no file of its own: the node belongs to another cluster, or the store does; `pki.dir` names the store, and `kubastion doctor` compares all nodes"
     )]
     ForeignCa {
         /// The CA certificate on the node.

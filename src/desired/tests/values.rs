@@ -259,10 +259,14 @@ fn a_node_of_another_cluster_is_refused() {
     };
     let material = Material::fixture(&inventory);
     for path in ["/etc/kubernetes/pki/ca.crt", "/etc/etcd/pki/ca.crt"] {
-        let mut facts = facts.clone();
-        facts.files.insert(path.into(), foreign.clone());
-        let errors = resolve(&inventory, node(&inventory, "a"), &facts, &material).err().unwrap();
-        assert!(matches!(errors[..], [ResolveError::ForeignCa { .. }]), "{path}: {errors:?}");
+        let linked = FileFacts::Symlink { target: "/srv/pki/ca.crt".into() };
+        for held in [foreign.clone(), linked] {
+            let mut facts = facts.clone();
+            facts.files.insert(path.into(), held);
+            let a = node(&inventory, "a");
+            let errors = resolve(&inventory, a, &facts, &material).err().unwrap();
+            assert!(matches!(errors[..], [ResolveError::ForeignCa { .. }]), "{path}: {errors:?}");
+        }
     }
 }
 
