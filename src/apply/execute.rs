@@ -336,7 +336,7 @@ pub(super) fn keep(sessions: &Mutex<Sessions>, node: &Node, session: Box<dyn Tra
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Condvar};
+    use std::sync::Condvar;
 
     use super::*;
     use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
@@ -346,81 +346,8 @@ mod tests {
     use crate::inventory::{Role, testing};
     use crate::plan::Action;
     use crate::plan::order::{EtcdState, stages};
-    use crate::transport::{Output, Request, Rounds, Stream, TransportError};
-
-    /// Nodes that answer as `txn.sh` does; `slow` is done only once `fast` was confirmed.
-    #[derive(Clone, Default)]
-    struct Nodes(Arc<(Mutex<bool>, Condvar)>);
-
-    struct Fake {
-        name: String,
-        fast_confirmed: Nodes,
-    }
-
-    impl Dialer for Nodes {
-        fn connect(
-            &self,
-            target: &crate::inventory::SshTarget,
-        ) -> Result<Box<dyn Transport>, TransportError> {
-            Ok(Box::new(Fake { name: target.host.to_string(), fast_confirmed: self.clone() }))
-        }
-    }
-
-    impl Transport for Fake {
-        fn run(
-            &mut self,
-            request: Request<'_>,
-            on_line: &mut dyn FnMut(&str),
-        ) -> Result<Output, TransportError> {
-            let mut input = Vec::new();
-            request.input.read_to_end(&mut input).unwrap();
-            let line = String::from_utf8_lossy(&input);
-            let verb = line.split(' ').nth(1).unwrap_or_default();
-            let (lock, changed) = &*self.fast_confirmed.0;
-            match (request.script, verb) {
-                (STAGE_SCRIPT, verb) if verb.starts_with("switch\n") => {
-                    on_line("@prepared");
-                    on_line("@step 1 begin");
-                    if self.name.ends_with('2') {
-                        let confirmed = lock.lock().unwrap();
-                        let wait = Duration::from_secs(5);
-                        let (confirmed, _) =
-                            changed.wait_timeout_while(confirmed, wait, |c| !*c).unwrap();
-                        if !*confirmed {
-                            on_line("@state reverted");
-                            return Ok(Output { status: 0, stdout: vec![], stderr: vec![] });
-                        }
-                    }
-                    on_line("@armed x 60");
-                    on_line("@state switched");
-                }
-                (CALL_SCRIPT, "confirm") => {
-                    *lock.lock().unwrap() = true;
-                    changed.notify_all();
-                    on_line("@state committed");
-                }
-                other => panic!("{other:?}"),
-            }
-            Ok(Output { status: 0, stdout: vec![], stderr: vec![] })
-        }
-
-        fn dial(
-            &mut self,
-            _: &str,
-            _: u16,
-            _: Duration,
-        ) -> Result<Box<dyn Stream + '_>, TransportError> {
-            panic!("nothing is dialled")
-        }
-
-        fn host_key(&self) -> &str {
-            ""
-        }
-
-        fn rounds(&self) -> Rounds {
-            Rounds::default()
-        }
-    }
+    use crate::transport::TransportError;
+    use crate::transport::played::Played;
 
     /// What becomes of a plan whose nodes a dialer plays.
     fn executed(inventory: &Inventory, plan: &Plan, dialer: &dyn Dialer) -> Outcomes {
@@ -443,6 +370,37 @@ mod tests {
         execute(&controls, Sessions::new()).unwrap()
     }
 
+    /// Whether the fast node was confirmed.
+    static CONFIRMED: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+    /// Nodes that answer as `txn.sh` does; `slow` is done only once `fast` was confirmed.
+    fn fast_and_slow(host: &str, script: &str, input: &[u8]) -> String {
+        let line = String::from_utf8_lossy(input);
+        let verb = line.split(' ').nth(1).unwrap_or_default();
+        let (lock, changed) = &CONFIRMED;
+        match (script, verb) {
+            (STAGE_SCRIPT, verb) if verb.starts_with("switch\n") => {
+                let begun = "@prepared\n@step 1 begin\n";
+                if host.ends_with('2') {
+                    let confirmed = lock.lock().unwrap();
+                    let wait = Duration::from_secs(5);
+                    let (confirmed, _) =
+                        changed.wait_timeout_while(confirmed, wait, |c| !*c).unwrap();
+                    if !*confirmed {
+                        return format!("{begun}@state reverted\n");
+                    }
+                }
+                format!("{begun}@armed x 60\n@state switched\n")
+            }
+            (CALL_SCRIPT, "confirm") => {
+                *lock.lock().unwrap() = true;
+                changed.notify_all();
+                "@state committed\n".into()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_slow_node_does_not_use_up_the_time_of_the_others_to_be_confirmed() {
         let inventory = testing::of_nodes([("fast", Role::Worker), ("slow", Role::Worker)]);
@@ -459,7 +417,7 @@ mod tests {
         let stage =
             Stage { phase: Phase::Host, groups: vec![names.clone()], gate: Gate::Reachable };
         let plan = Plan::new("c".into(), String::new(), plans, vec![stage]);
-        let outcomes = executed(&inventory, &plan, &Nodes::default());
+        let outcomes = executed(&inventory, &plan, &Played(&fast_and_slow));
         assert!(outcomes.values().all(|p| p[&Phase::Host] == Outcome::Committed), "{outcomes:?}");
     }
 

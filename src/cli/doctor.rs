@@ -256,9 +256,8 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<CaDigests>) {
         }
         _ => {
             let days = soonest
-                .map(|d| {
-                    format!(", the first expires in {d} {}", if d == 1 { "day" } else { "days" })
-                })
+                .and_then(|d| usize::try_from(d).ok())
+                .map(|d| format!(", the first expires in {}", counted(d, "day")))
                 .unwrap_or_default();
             (Level::Ok, format!("the key store in {dir} is complete{days}"))
         }

@@ -629,61 +629,24 @@ pub fn etcd_access(inventory: &Inventory, material: &Material) -> Option<EtcdAcc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{SshTarget, testing};
+    use crate::apply::CALL_SCRIPT;
+    use crate::facts::OpenTransaction;
+    use crate::inventory::testing;
     use crate::plan::text::{Detail, render};
     use crate::plan::{Action, Step, Transaction};
-    use crate::transport::{Output, Request, Rounds, Stream, TransportError};
+    use crate::transport::played::{Played, this_machine};
 
     /// This machine plays every node.
-    struct Here;
-
-    impl Dialer for Here {
-        fn connect(&self, _: &SshTarget) -> Result<Box<dyn Transport>, TransportError> {
-            Ok(Box::new(Here))
-        }
-    }
-
-    impl Transport for Here {
-        fn run(
-            &mut self,
-            request: Request<'_>,
-            _: &mut dyn FnMut(&str),
-        ) -> Result<Output, TransportError> {
-            use std::process::{Command, Stdio};
-            let mut shell = Command::new("sh");
-            shell.args(["-c", request.script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = shell.stderr(Stdio::null()).spawn().unwrap();
-            std::io::copy(request.input, &mut child.stdin.take().unwrap()).unwrap();
-            let out = child.wait_with_output().unwrap();
-            Ok(Output { status: out.status.code().unwrap(), stdout: out.stdout, stderr: vec![] })
-        }
-
-        fn dial(
-            &mut self,
-            _: &str,
-            _: u16,
-            _: std::time::Duration,
-        ) -> Result<Box<dyn Stream + '_>, TransportError> {
-            unreachable!("a look dials nobody")
-        }
-
-        fn host_key(&self) -> &str {
-            "SHA256:here"
-        }
-
-        fn rounds(&self) -> Rounds {
-            Rounds::default()
-        }
-    }
+    const HERE: Played = Played(&|_, script, input| this_machine(script, input));
 
     #[test]
     fn a_large_fleet_keeps_some_connections_and_those_of_its_servers() {
         let inventory = testing::two_and_two();
         let nodes: Vec<&Node> = inventory.nodes.iter().collect();
         let open = |kept| {
-            let fleet = look_at(&inventory, &nodes, &Here, |_, _| WatchList::default(), kept);
+            let fleet = look_at(&inventory, &nodes, &HERE, |_, _| WatchList::default(), kept);
             assert!(fleet.lost.is_empty() && fleet.seen.len() == 4, "{:?}", fleet.lost);
-            assert!(fleet.seen.values().all(|s| s.host_key == "SHA256:here"));
+            assert!(fleet.seen.values().all(|s| s.host_key == "SHA256:played"));
             let open = fleet.seen.iter().filter(|(_, s)| s.session.is_some());
             open.map(|(name, _)| name.to_string()).collect::<Vec<_>>()
         };
@@ -691,9 +654,54 @@ mod tests {
         assert_eq!(open(1).len(), 3);
         assert_eq!(open(0), ["cp1", "cp2"]);
         // Who needs one that was closed has it.
-        let mut fleet = look_at(&inventory, &nodes, &Here, |_, _| WatchList::default(), 0);
+        let mut fleet = look_at(&inventory, &nodes, &HERE, |_, _| WatchList::default(), 0);
         let worker = fleet.seen.get_mut(&nodes[3].name).unwrap();
-        assert!(worker.session(&inventory, nodes[3], &Here).is_ok() && worker.session.is_some());
+        assert!(worker.session(&inventory, nodes[3], &HERE).is_ok() && worker.session.is_some());
+    }
+
+    #[test]
+    fn what_was_settled_is_known_also_of_a_node_where_not_all_was() {
+        let inventory = testing::two_and_two();
+        let answers = Played(&|_, script, input| match (script, input) {
+            (CALL_SCRIPT, b"1-a-host revert left-open\n") => "@state reverted\n".into(),
+            (CALL_SCRIPT, b"2-b-host revert left-open\n") => {
+                "@said no room\n@state incomplete\n".into()
+            }
+            (CALL_SCRIPT, other) => panic!("{}", String::from_utf8_lossy(other)),
+            _ => this_machine(script, input),
+        });
+        let open = |id: &str, state: &str| OpenTransaction { id: id.into(), state: state.into() };
+        let seen = |node: &Node, open: Vec<OpenTransaction>| {
+            let facts =
+                NodeFacts { open_transactions: open, ..NodeFacts::bare(node.name.as_str()) };
+            let session = Some(connect(&inventory, node, &answers).unwrap());
+            (node.name.clone(), Seen { session, host_key: String::new(), facts })
+        };
+        let [cp1, cp2, w1, _] = &inventory.nodes[..] else { panic!() };
+        let mut fleet = Fleet {
+            seen: [
+                seen(cp1, vec![open("1-a-host", "switched"), open("2-b-host", "switching")]),
+                seen(cp2, vec![open("1-a-host", "switched")]),
+                // Nothing is done about that one, which needs hands.
+                seen(w1, vec![open("3-c-host", "incomplete")]),
+            ]
+            .into(),
+            lost: BTreeMap::new(),
+            bare: [&cp1.name, &cp2.name, &w1.name].map(NodeName::clone).into(),
+        };
+        let settled = fleet.settle(&inventory);
+        let done: Vec<_> =
+            settled.iter().map(|s| (s.node.as_str(), s.id.as_str(), s.state)).collect();
+        let reverted = TxnState::Reverted;
+        assert_eq!(done, [("cp1", "1-a-host", reverted), ("cp2", "1-a-host", reverted)]);
+        let problem = fleet.lost[&cp1.name].to_string();
+        for words in ["left open cannot be undone", "2-b-host was left switching", "no room"] {
+            assert!(problem.contains(words), "{words}: {problem}");
+        }
+        assert!(!fleet.bare.contains(&cp1.name) && !fleet.seen.contains_key(&cp1.name));
+        assert!(fleet.seen.contains_key(&w1.name) && fleet.lost.len() == 1, "{:?}", fleet.lost);
+        // It was looked at again: this machine has nothing open.
+        assert!(fleet.seen[&cp2.name].facts.open_transactions.is_empty());
     }
 
     #[test]

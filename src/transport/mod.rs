@@ -9,6 +9,8 @@ pub mod frame;
 pub mod host_key;
 pub mod https;
 pub mod known_hosts;
+#[cfg(test)]
+pub(crate) mod played;
 pub mod reach;
 mod relay;
 pub mod ssh;

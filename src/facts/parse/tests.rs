@@ -130,6 +130,35 @@ fn an_answer_cut_off_anywhere_is_an_error() {
     }
 }
 
+/// Kernels before 6.1 do not say their architecture, and os-release(5) names a second place.
+#[test]
+fn a_small_file_speaks_for_itself_alone_and_what_is_elsewhere_is_found_there() {
+    let w = WatchList::default();
+    let text = String::from_utf8(this_machine(&w)).unwrap();
+    let plain = facts(&name(), &w, text.as_bytes()).unwrap();
+    let older: String = text
+        .lines()
+        .filter(|l| !l.starts_with("arch=") && !l.starts_with("/proc/sys/kernel/arch:"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    assert!(facts(&name(), &w, older.as_bytes()).is_err(), "no architecture");
+    let hostile = [
+        "@read",
+        "/etc/passwd:/usr/lib/os-release:ID=posed",
+        "/etc/passwd:@sshd",
+        "/etc/passwd:/proc/sys/kernel/hostname:posed",
+        "/etc/passwd:@node",
+        "/etc/passwd:arch=posed\n",
+    ]
+    .join("\n");
+    let older = older
+        .replacen("@node\n", "@node\narch=riscv64\n", 1)
+        .replace("\n/etc/os-release:", "\n/usr/lib/os-release:")
+        .replacen("@read\n", &hostile, 1);
+    let found = facts(&name(), &w, older.as_bytes()).unwrap();
+    assert_eq!(found, NodeFacts { arch: "riscv64".into(), ..plain });
+}
+
 #[test]
 fn a_path_that_cannot_be_read_is_not_absent() {
     let w = watch(&[("F", "/a"), ("F", "/b")]);
