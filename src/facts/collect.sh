@@ -60,7 +60,6 @@ else
 fi
 # It begins with that.
 read -r k v unit </proc/meminfo && [ "$k" = MemTotal: ] && echo "memory_kib=$v"
-echo "cpus=$(nproc)"
 echo @disks
 # Those of them that are there; a directory may be a disk of its own.
 stat -f -c '%n %i %a %S' /var/lib /var/lib/kubastion /var/lib/containerd /var/lib/etcd /var/lib/kubelet 2>/dev/null
@@ -91,7 +90,7 @@ done
 # Small files of the node as they are, each line with its path. One grep for all: files below /proc/sys give nothing to
 # readers that take one byte at a time, as the shell's own `read` does, and every program costs.
 echo @read
-paths='/proc/filesystems /etc/passwd'
+paths='/proc/filesystems /proc/self/status /etc/passwd'
 if [ -r /etc/os-release ]; then paths="$paths /etc/os-release"; else paths="$paths /usr/lib/os-release"; fi
 IFS=' '
 for k in kernel.hostname kernel.osrelease kernel.arch kernel.random.boot_id $sysctls; do
@@ -126,43 +125,50 @@ links=" $* "
 set -- /etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system \
     /usr/lib/systemd/system /lib/systemd/system /run/systemd/generator*
 set -f
-asked=$units
+there= linked= targets=
 for u in $units; do
-    file=
     for d in "$@"; do
-        [ ! -e "$d/$u" ] && [ ! -L "$d/$u" ] || {
-            file=$d/$u
-            break
-        }
+        [ -e "$d/$u" ] || [ -L "$d/$u" ] || continue
+        there="$there $d/$u"
+        [ ! -L "$d/$u" ] || linked="$linked $d/$u"
+        break
     done
-    [ -n "$file" ] || continue
+done
+# shellcheck disable=SC2086
+[ -z "$linked" ] || targets=$nl$(find $linked -maxdepth 0 -type l -printf '%p %l\n')$nl
+asked=$units
+unlinked=
+for file in $there; do
+    u=${file##*/}
     to=
-    [ ! -L "$file" ] || to=$(readlink "$file")
+    case $targets in *"$nl$file "*) to=${targets#*"$nl$file "} && to=${to%%"$nl"*} ;; esac
     if [ "$to" = /dev/null ] || { [ -f "$file" ] && [ ! -s "$file" ]; }; then
         state=masked
     elif [ -n "$to" ] && [ "${to##*/}" != "$u" ]; then
         state="alias ${to##*/}"
         asked="$asked ${to##*/}"
     else
-        case $links in
+        case "$links:$file" in
         *" /etc/systemd/system/"*".wants/$u "* | *" /etc/systemd/system/"*".requires/$u "*) state=enabled ;;
         *".wants/$u "* | *".requires/$u "*) state=enabled-runtime ;;
+        *:/run/systemd/generator*) state=generated ;;
         *)
-            case $file in
-            /run/systemd/generator*) state=generated ;;
-            *)
-                installs=$(grep -s '^\(WantedBy\|RequiredBy\|UpheldBy\|Alias\|Also\) *=' "$file")
-                case $nl$installs in
-                *"$nl"[WRU]* | *"${nl}Alias"*) state=disabled ;;
-                *"${nl}Also"*) state=indirect ;;
-                *) state=static ;;
-                esac
-                ;;
-            esac
+            unlinked="$unlinked $file"
+            continue
             ;;
         esac
     fi
     echo "file $u $state"
+done
+# shellcheck disable=SC2086
+[ -z "$unlinked" ] || installs=$nl$(grep -sH '^\(WantedBy\|RequiredBy\|UpheldBy\|Alias\|Also\) *=' $unlinked)
+for file in $unlinked; do
+    case $installs in
+    *"$nl$file:"[WRU]* | *"$nl$file:Alias"*) state=disabled ;;
+    *"$nl$file:Also"*) state=indirect ;;
+    *) state=static ;;
+    esac
+    echo "file ${file##*/} $state"
 done
 # shellcheck disable=SC2086
 [ -z "$units" ] || { systemctl list-units --all --plain --no-legend --no-pager --full -- $asked 2>/dev/null && echo ok; }

@@ -152,7 +152,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
             .free_bytes,
         disks,
         memory_bytes: number("memory_kib", needed("memory_kib")?)?.saturating_mul(1024),
-        cpus: number("cpus", needed("cpus")?)?,
+        cpus: cpus(&read("/proc/self/status"))?,
         commands: lines("commands").iter().map(|l| (*l).to_owned()).collect(),
         versions: pairs(lines("versions")),
         packages: packages(lines("packages"))?,
@@ -217,6 +217,20 @@ fn split(text: &str) -> Result<Sections<'_>, ParseError> {
 /// The lines of one of the files that were read whole.
 fn read<'a>(lines: &[&'a str], path: &str) -> Vec<&'a str> {
     lines.iter().filter_map(|l| l.strip_prefix(path)?.strip_prefix(':')).collect()
+}
+
+/// How many processors may be used: `Cpus_allowed_list:` and ranges (`0-3,6`), proc(5) of a process's status.
+fn cpus(lines: &[&str]) -> Result<u64, ParseError> {
+    let list = lines.iter().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
+    let count = |range: &str| -> Option<u64> {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    let counts: Option<Vec<u64>> = list.trim().split(',').map(count).collect();
+    counts
+        .and_then(|c| c.into_iter().try_fold(0u64, u64::checked_add))
+        .ok_or_else(|| value_error("processors", list))
 }
 
 /// os-release(5): `NAME=value`, quoted as in sh.

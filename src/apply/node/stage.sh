@@ -21,20 +21,25 @@ fail() {
     exit 4
 }
 
-[ -d "$base/txn" ] && [ -d "$base/units" ] ||
-    { mkdir -p "$base/txn" "$base/units" && chmod 0700 "$base" "$base/txn"; } ||
-    fail "cannot write below $base"
 for command in tar sha256sum flock fallocate stat; do
     command -v "$command" >/dev/null || fail "the node has no $command"
 done
 [ ! -e "$T" ] || fail "transaction $id is here already"
-# What a kill or a power cut left of an upload; it may hold keys.
-for cut in "$base"/txn/*.new; do
-    [ ! -e "$cut" ] || find "$base/txn" -maxdepth 1 -name '*.new' -mmin +60 -exec rm -rf {} +
-    break
-done
-[ ! -e "$T.new" ] || rm -rf "$T.new"
-mkdir "$T.new" || fail "cannot write below $base"
+if [ ! -d "$base" ]; then
+    # Private by the umask.
+    mkdir -p "$base/txn" "$base/units" "$T.new" || fail "cannot write below $base"
+else
+    [ -d "$base/txn" ] && [ -d "$base/units" ] ||
+        { mkdir -p "$base/txn" "$base/units" && chmod 0700 "$base" "$base/txn"; } ||
+        fail "cannot write below $base"
+    # What a kill or a power cut left of an upload; it may hold keys.
+    for cut in "$base"/txn/*.new; do
+        [ ! -e "$cut" ] || find "$base/txn" -maxdepth 1 -name '*.new' -mmin +60 -exec rm -rf {} +
+        break
+    done
+    [ ! -e "$T.new" ] || rm -rf "$T.new"
+    mkdir "$T.new" || fail "cannot write below $base"
+fi
 found=$(tar -xvpf - -C "$T.new") || fail "the files did not arrive whole (disk full?)"
 cd "$T.new" || fail "cannot enter the staging directory"
 # Nothing but what the manifest lists, and all of that.

@@ -130,6 +130,15 @@ fn an_answer_cut_off_anywhere_is_an_error() {
     }
 }
 
+#[test]
+fn processors_are_counted_by_ranges() {
+    let count = |list: &str| cpus(&["Name:\tgrep", &format!("Cpus_allowed_list:\t{list}")]).ok();
+    assert_eq!(["0", "0-3", "0-3,6", "5,7-8"].map(count), [Some(1), Some(4), Some(5), Some(3)]);
+    let most = format!("0-{0},0-{0}", u64::MAX);
+    assert_eq!(["", "x", "3-0", "1-", "-1", "1,,2", &most].map(count), [None; 7]);
+    assert!(cpus(&[]).is_err());
+}
+
 /// Kernels before 6.1 do not say their architecture, and os-release(5) names a second place.
 #[test]
 fn a_small_file_speaks_for_itself_alone_and_what_is_elsewhere_is_found_there() {
