@@ -1,5 +1,5 @@
 //! What the controller computes, by the number of nodes: load, PKI, render, plan. No node is asked;
-//! `benches/fleet.rs` is about that.
+//! `benches/fleet` is about that.
 //!
 //! `cargo bench --bench scale` runs all, with a filter (`-- plan/1000`) a part. `KUBASTION_BENCH_NODES=10,100`
 //! chooses other sizes.

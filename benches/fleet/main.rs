@@ -3,7 +3,7 @@
 //!
 //! `make bench` runs it (root on Debian: it brings its own lab up). What is measured is in
 //! docs/benchmarks.md. `cargo bench --bench fleet -- --nodes 1,10 --rtt 0,50 --only kubastion,OpenSSH` runs a
-//! part; `--save` writes the plots to docs/benchmarks.
+//! part; `--save` writes table and plots to docs/benchmarks.
 
 // A bench is test code: what fails is to be seen at once.
 #![allow(clippy::unwrap_used, missing_docs)]
