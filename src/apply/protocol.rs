@@ -123,7 +123,8 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// How long sending and preparing may take.
 const STAGING: Duration = Duration::from_secs(300);
 
-/// Sends a transaction and has the node check and prepare it. Changes nothing that is in use.
+/// Sends a transaction and has the node check and prepare it. Changes nothing that is in use. An apply does not stop
+/// here, see [`begin`]; tests do, to change something in between.
 ///
 /// # Errors
 /// If the node could not be asked; a refusal is an [`Answer`].

@@ -275,15 +275,15 @@ impl SharedTexts {
     }
 }
 
-/// How the node tests a file before it is switched in.
+/// How the node tests a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileCheck {
     /// Not at all.
     None,
-    /// `sshd -t` with the new drop-in in place of the old one.
+    /// `sshd -t`, when it is in its place and the way back is armed, and before sshd takes it up.
     Sshd,
-    /// `nft -c -f`.
+    /// `nft -c -f`, before anything is done.
     Nft,
 }
 

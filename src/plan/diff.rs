@@ -1,7 +1,6 @@
 //! Facts against desired items: what has to be done on one node, in which order.
 //!
-//! [`node_plan`] has one arm for each [`ItemKind`]; the order of a transaction is the order of the
-//! fields of `Pending`.
+//! `add` has one arm for each [`ItemKind`]; the order of a transaction's steps is that of `Pending::finish`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +54,7 @@ pub enum Missing {
     },
 }
 
-/// Work of one transaction by kind; the order of the fields is the order of the steps.
+/// Work of one transaction by kind.
 #[derive(Default)]
 struct Pending {
     packages: Vec<Action>,
