@@ -11,18 +11,20 @@ use crate::transport::{Request, Transport, TransportError};
 pub const SCRIPT: &str = include_str!("collect.sh");
 
 /// Commands whose presence matters to later stages.
-pub const COMMANDS: [&str; 14] = [
+pub const COMMANDS: [&str; 16] = [
     "apt-get",
     "auditctl",
     "bash",
     "containerd",
     "dnf",
     "etcd",
+    "fallocate",
     "flock",
     "kubeadm",
     "kubelet",
     "nft",
     "sha256sum",
+    "stat",
     "systemctl",
     "systemd-run",
     "tar",
@@ -93,7 +95,7 @@ pub fn collect(
     parse::facts(node, watch, &output.stdout).map_err(FactsError::Parse)
 }
 
-/// The program without comments and indentation: the node's shell takes it in byte by byte.
+/// The program without comments and indentation, which no node needs.
 fn compact(script: &str) -> String {
     script
         .lines()
@@ -105,24 +107,40 @@ fn compact(script: &str) -> String {
 
 pub(super) fn request_lines(watch: &WatchList) -> String {
     let mut lines = String::new();
+    let WatchList {
+        files,
+        programs,
+        images,
+        units,
+        sysctls,
+        modules,
+        packages,
+        // Out of /etc/passwd, which is read anyway.
+        users: _,
+        texts,
+        shown,
+        trees,
+        extras,
+    } = watch;
+    // A test wants a branch for each in the program.
     let sections = [
-        ('F', &watch.files),
-        ('B', &watch.programs),
-        ('I', &watch.images),
-        ('U', &watch.units),
-        ('S', &watch.sysctls),
-        ('M', &watch.modules),
-        ('P', &watch.packages),
-        ('R', &watch.texts),
-        ('D', &watch.shown),
-        ('T', &watch.trees),
+        ('F', files),
+        ('B', programs),
+        ('I', images),
+        ('U', units),
+        ('S', sysctls),
+        ('M', modules),
+        ('P', packages),
+        ('R', texts),
+        ('D', shown),
+        ('T', trees),
     ];
     for (letter, items) in sections {
         for item in items {
             lines.extend([&letter.to_string(), " ", item, "\n"]);
         }
     }
-    for extra in &watch.extras {
+    for extra in extras {
         lines.push_str(match extra {
             Extra::Lsm => "X lsm\n",
             Extra::Time => "X time\n",

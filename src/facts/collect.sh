@@ -90,7 +90,7 @@ done
 # Small files of the node as they are, each line with its path. One grep for all: files below /proc/sys give nothing to
 # readers that take one byte at a time, as the shell's own `read` does, and every program costs.
 echo @read
-paths='/proc/filesystems /proc/self/status /etc/passwd'
+paths='/proc/filesystems /proc/self/status /sys/devices/system/cpu/online /etc/passwd'
 if [ -r /etc/os-release ]; then paths="$paths /etc/os-release"; else paths="$paths /usr/lib/os-release"; fi
 IFS=' '
 for k in kernel.hostname kernel.osrelease kernel.arch kernel.random.boot_id $sysctls; do

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::NodeName;
 
-/// What to look at on a node. Collection never looks at anything else.
+/// What to look at on a node, beside what is asked of every node: the kernel and its mounts, /etc/passwd, sockets,
+/// addresses, sshd's settings, nftables, and what earlier runs left below /var/lib/kubastion.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchList {
     /// Absolute paths: type, owner, mode, size and, for regular files, SHA-256.
@@ -57,18 +58,32 @@ pub enum Extra {
 impl WatchList {
     /// Everything that either list names.
     pub fn extend(&mut self, other: WatchList) {
-        self.files.extend(other.files);
-        self.programs.extend(other.programs);
-        self.images.extend(other.images);
-        self.units.extend(other.units);
-        self.sysctls.extend(other.sysctls);
-        self.modules.extend(other.modules);
-        self.packages.extend(other.packages);
-        self.users.extend(other.users);
-        self.texts.extend(other.texts);
-        self.shown.extend(other.shown);
-        self.trees.extend(other.trees);
-        self.extras.extend(other.extras);
+        let WatchList {
+            files,
+            programs,
+            images,
+            units,
+            sysctls,
+            modules,
+            packages,
+            users,
+            texts,
+            shown,
+            trees,
+            extras,
+        } = other;
+        self.files.extend(files);
+        self.programs.extend(programs);
+        self.images.extend(images);
+        self.units.extend(units);
+        self.sysctls.extend(sysctls);
+        self.modules.extend(modules);
+        self.packages.extend(packages);
+        self.users.extend(users);
+        self.texts.extend(texts);
+        self.shown.extend(shown);
+        self.trees.extend(trees);
+        self.extras.extend(extras);
     }
 }
 
@@ -145,7 +160,7 @@ pub struct NodeFacts {
     /// the node could not tell.
     #[serde(default)]
     pub sshd_matches: Option<Vec<SshdMatch>>,
-    /// Our nftables table, and a digest of all others.
+    /// Our nftables table, and the names of all others.
     pub nft: NftFacts,
     /// Digest of the configuration each managed unit was last (re)started with.
     pub unit_marks: BTreeMap<String, String>,
@@ -376,7 +391,7 @@ pub struct InterfaceAddress {
 /// nftables as seen on the node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NftFacts {
-    /// Whether `nft list ruleset` worked.
+    /// Whether `nft list tables` worked.
     pub usable: bool,
     /// SHA-256 of `nft -s list table inet kubastion`, if the table exists.
     pub own_listing_sha256: Option<String>,

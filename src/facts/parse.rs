@@ -152,7 +152,7 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
             .free_bytes,
         disks,
         memory_bytes: number("memory_kib", needed("memory_kib")?)?.saturating_mul(1024),
-        cpus: cpus(&read("/proc/self/status"))?,
+        cpus: cpus(&read("/proc/self/status"), &read("/sys/devices/system/cpu/online"))?,
         commands: lines("commands").iter().map(|l| (*l).to_owned()).collect(),
         versions: pairs(lines("versions")),
         packages: packages(lines("packages"))?,
@@ -209,7 +209,7 @@ fn split(text: &str) -> Result<Sections<'_>, ParseError> {
         }
     }
     for lines in sections.values_mut() {
-        lines.retain(|l| !l.is_empty() || current.is_none());
+        lines.retain(|l| !l.is_empty());
     }
     Ok(sections)
 }
@@ -219,18 +219,31 @@ fn read<'a>(lines: &[&'a str], path: &str) -> Vec<&'a str> {
     lines.iter().filter_map(|l| l.strip_prefix(path)?.strip_prefix(':')).collect()
 }
 
-/// How many processors may be used: `Cpus_allowed_list:` and ranges (`0-3,6`), proc(5) of a process's status.
-fn cpus(lines: &[&str]) -> Result<u64, ParseError> {
-    let list = lines.iter().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap_or_default();
-    let count = |range: &str| -> Option<u64> {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-        last.checked_sub(first)?.checked_add(1)
+/// How many processors may be used: those of `Cpus_allowed_list:` (proc(5), of a process's status) that are online.
+/// Where nobody narrowed the list, it names all that there might be, a hypervisor's slots for more among them.
+fn cpus(status: &[&str], online: &[&str]) -> Result<u64, ParseError> {
+    let allowed = status.iter().find_map(|l| l.strip_prefix("Cpus_allowed_list:"));
+    let allowed = cpu_ranges(allowed.unwrap_or_default())?;
+    let online = cpu_ranges(online.first().unwrap_or(&""))?;
+    let mut count = 0u64;
+    for (first, last) in &allowed {
+        for (from, to) in &online {
+            // At most 2^32 of each of at most 1,000 ranges.
+            count += (last.min(to) + 1).saturating_sub(*first.max(from));
+        }
+    }
+    if count == 0 { Err(value_error("processors", "")) } else { Ok(count) }
+}
+
+/// `0-3,6`, as the kernel lists processors.
+fn cpu_ranges(list: &str) -> Result<Vec<(u64, u64)>, ParseError> {
+    let range = |text: &str| -> Option<(u64, u64)> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last).then(|| (first.into(), last.into()))
     };
-    let counts: Option<Vec<u64>> = list.trim().split(',').map(count).collect();
-    counts
-        .and_then(|c| c.into_iter().try_fold(0u64, u64::checked_add))
-        .ok_or_else(|| value_error("processors", list))
+    let ranges: Option<Vec<_>> = list.trim().split(',').map(range).collect();
+    ranges.filter(|r| r.len() <= 1000).ok_or_else(|| value_error("processors", list))
 }
 
 /// os-release(5): `NAME=value`, quoted as in sh.

@@ -23,7 +23,7 @@ const PLANE_CPUS: u64 = 2;
 const PLANE_MEMORY_BYTES: u64 = 1700 << 20;
 
 /// Commands that the node-side programs need.
-const NEEDED: [&str; 3] = ["flock", "sha256sum", "tar"];
+const NEEDED: [&str; 5] = ["fallocate", "flock", "sha256sum", "stat", "tar"];
 
 /// Everything that stands in the way on one node.
 ///
@@ -257,7 +257,7 @@ mod tests {
     fn facts() -> NodeFacts {
         let mut facts = crate::desired::tests::facts("n", "debian 12", None);
         facts.commands =
-            ["flock", "kubeadm", "kubelet", "sha256sum", "tar"].map(str::to_owned).into();
+            NEEDED.iter().chain(&["kubeadm", "kubelet"]).map(|c| (*c).to_owned()).collect();
         facts.var_free_bytes = 10 << 30;
         facts
     }
@@ -265,6 +265,17 @@ mod tests {
     fn said(inventory: &Inventory, facts: &NodeFacts) -> String {
         let problems = check(inventory, &inventory.nodes[0], facts, facts.clock_epoch_s);
         problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_the_programs_on_nodes_refuse_to_go_without_is_asked_for_before() {
+        let list =
+            crate::apply::STAGE_SCRIPT.lines().find_map(|l| l.strip_prefix("for command in "));
+        let mut listed: Vec<&str> =
+            list.unwrap().strip_suffix("; do").unwrap().split(' ').collect();
+        listed.sort_unstable();
+        assert_eq!(listed, NEEDED);
+        assert!(NEEDED.iter().all(|c| crate::facts::COMMANDS.contains(c)));
     }
 
     #[test]

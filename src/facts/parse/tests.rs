@@ -65,6 +65,32 @@ fn every_section_of_the_program_is_asked_for() {
 }
 
 #[test]
+fn every_kind_of_thing_that_is_watched_has_a_branch_in_the_program() {
+    let one = || std::collections::BTreeSet::from(["a".to_owned()]);
+    let w = WatchList {
+        files: one(),
+        programs: one(),
+        images: one(),
+        units: one(),
+        sysctls: one(),
+        modules: one(),
+        packages: one(),
+        users: one(),
+        texts: one(),
+        shown: one(),
+        trees: one(),
+        extras: [Extra::Lsm].into(),
+    };
+    let lines = super::super::batch::request_lines(&w);
+    let letters: BTreeSet<&str> =
+        lines.lines().skip(1).filter_map(|l| Some(l.split_once(' ')?.0)).collect();
+    assert_eq!(letters.len(), 13, "{letters:?}");
+    for letter in letters {
+        assert!(super::super::SCRIPT.contains(&format!("    '{letter} '*) ")), "{letter}");
+    }
+}
+
+#[test]
 fn disks_are_told_apart_by_their_id() {
     let lines = ["/var/lib 1f 10 4096", "/var/lib/a b 2c 0 4096"];
     let found = disks(&lines).unwrap();
@@ -131,12 +157,27 @@ fn an_answer_cut_off_anywhere_is_an_error() {
 }
 
 #[test]
-fn processors_are_counted_by_ranges() {
-    let count = |list: &str| cpus(&["Name:\tgrep", &format!("Cpus_allowed_list:\t{list}")]).ok();
-    assert_eq!(["0", "0-3", "0-3,6", "5,7-8"].map(count), [Some(1), Some(4), Some(5), Some(3)]);
-    let most = format!("0-{0},0-{0}", u64::MAX);
-    assert_eq!(["", "x", "3-0", "1-", "-1", "1,,2", &most].map(count), [None; 7]);
-    assert!(cpus(&[]).is_err());
+fn processors_are_those_that_are_allowed_and_online() {
+    let count = |allowed: &str, online: &str| {
+        cpus(&["Name:\tgrep", &format!("Cpus_allowed_list:\t{allowed}")], &[online]).ok()
+    };
+    for (allowed, online, wanted) in [
+        ("0", "0-3", 1),
+        ("0-3", "0-3", 4),
+        ("0-3,6", "0-7", 5),
+        ("5,7-8", "0-7", 2),
+        // Slots for more, and one that is there.
+        ("0-127", "0", 1),
+    ] {
+        assert_eq!(count(allowed, online), Some(wanted), "{allowed} {online}");
+    }
+    let most = format!("0-{}", u32::MAX);
+    assert_eq!(count(&most, &most), Some(1 << 32));
+    for odd in ["", "x", "3-0", "1-", "-1", "1,,2", "0-18446744073709551615"] {
+        assert_eq!((count(odd, "0-3"), count("0-3", odd)), (None, None), "{odd}");
+    }
+    assert_eq!(count("0", "1"), None);
+    assert!(cpus(&[], &["0"]).is_err() && cpus(&["Cpus_allowed_list:\t0"], &[]).is_err());
 }
 
 /// Kernels before 6.1 do not say their architecture, and os-release(5) names a second place.
