@@ -311,9 +311,17 @@ fn a_row_of_directories_is_made_at_once_and_each_step_speaks_for_itself() {
     };
     let txn = Txn::staged("1-a-host", "");
     txn.set("steps", &row(&txn, &["x", "x/y", "z"]));
-    let said = txn.run("begin");
+    let counting = "mkdir() { echo >>\"$T/mkdirs\"; command mkdir \"$@\"; }";
+    let said = txn.run_with("have_systemd() { [ -d /run/systemd/system ]; }", counting, "begin");
+    let calls = std::fs::read_to_string(txn.path.join("mkdirs")).unwrap();
+    assert_eq!(calls.lines().count(), 1);
     assert!(said.contains("@step 4 done\n@state committed"), "{said}");
     assert_eq!(["x", "x/y", "z"].map(|p| mode(&txn, p)), [0o710; 3]);
+    // The order of the way back is there before anything is done: later the disk may be full.
+    let records = |name| std::fs::read_to_string(txn.path.join(name)).unwrap();
+    let (before, reverse) = (records("before"), records("before.reverse"));
+    assert!(before.lines().count() >= 4, "{before}");
+    assert_eq!(before.lines().rev().collect::<Vec<_>>(), reverse.lines().collect::<Vec<_>>());
     assert!(txn.run("undo").contains("@state reverted"));
     assert_eq!(["x", "x/y", "z"].map(|p| mode(&txn, p)), [0; 3]);
 
@@ -325,6 +333,41 @@ fn a_row_of_directories_is_made_at_once_and_each_step_speaks_for_itself() {
     assert!(said.contains("@state reverted"), "{said}");
     assert_eq!(["x", "z"].map(|p| mode(&txn, p)), [0; 2]);
     assert_eq!(txn.target(), "old\n");
+}
+
+#[test]
+fn a_kernel_setting_goes_back_to_a_value_with_bars() {
+    let txn = switched("1-a-host");
+    // As kernel.core_pattern may be; here a file plays /proc/sys.
+    let setting = txn.base.join("core_pattern");
+    let records = std::fs::read_to_string(txn.path.join("before")).unwrap();
+    let was = "|/usr/lib/systemd/systemd-coredump %P|%u";
+    txn.set("before", &format!("{records}sysctl|{}|{was}\n", setting.display()));
+    std::fs::write(&setting, "core\n").unwrap();
+    assert!(txn.run("revert asked").contains("@state reverted"));
+    assert_eq!(std::fs::read_to_string(setting).unwrap(), format!("{was}\n"));
+}
+
+#[test]
+fn a_file_that_comes_out_of_the_images_in_part_is_not_put_back() {
+    let txn = switched("1-a-host");
+    // A full disk, of which tar says so when a part is written.
+    let full = "tar() { command tar \"$@\"; s=$?; case $* in *-xpf*) : >\"$T/restore$base/target/a.conf\"; \
+                return 2 ;; esac; return $s; }";
+    let said = txn.run_with("have_systemd() { [ -d /run/systemd/system ]; }", full, "revert asked");
+    assert!(said.contains("@state incomplete") && said.contains("could not restore"), "{said}");
+    assert_eq!(txn.target(), "new\n", "the new file, and no empty one");
+    // When there is room again, it is.
+    assert!(txn.run("revert asked").contains("@state reverted"));
+    assert_eq!(txn.target(), "old\n");
+}
+
+#[test]
+fn a_transaction_that_touches_nothing_is_no_first() {
+    let txn = Txn::staged("1-a-packages", "");
+    txn.set("steps", "");
+    assert!(txn.run("begin").contains("@state committed"));
+    assert!(!txn.path.join("first").exists());
 }
 
 #[test]

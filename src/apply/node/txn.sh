@@ -181,6 +181,10 @@ take_images() {
     if [ -s "$T/before.list" ]; then
         tar -C / -cf "$T/before.tar" -T "$T/before.list" || return 1
     fi
+    # Now, and not when it is needed: the disk may be full then, and it is the order of the way back.
+    reverse=
+    while IFS= read -r line; do reverse=$line$nl$reverse; done <"$T/before"
+    printf %s "$reverse" >"$T/before.reverse" || return 1
     # Made while there is room: a full disk must stand in the way of no decision and of no way back,
     # which needs the images once more, each file's copy beside it, and some small files.
     echo confirm >"$T/say.confirm" && echo revert >"$T/say.revert" && : >"$T/decision.lock" || return 1
@@ -612,6 +616,7 @@ keep_first() {
     [ -e "$touched" ] || : >"$touched"
     new=$(cut -d'|' -f2 "$T/before") || return 0
     [ ! -s "$touched" ] || new=$(printf '%s\n' "$new" | grep -vxF -f "$touched") || return 0
+    [ -n "$new" ] || return 0
     printf '%s\n' "$new" >"$T/first" && printf '%s\n' "$new" >>"$touched"
 }
 
@@ -689,6 +694,8 @@ restore_path() { # kind path rest
             [ "$(stat -c '%a %u %g' "$T/restore/${2#/}")" = "$(stat -c '%a %u %g' "$2")" ]; then
             return 0
         fi
+        # Where the disk was full, the last one came out in part.
+        [ -z "$partial" ] || tar -C "$T/restore" -df "$T/before.tar" "${2#/}" || return 1
         [ -e "$T/restore/${2#/}" ] && mkdir -p "$dir" &&
             cp -p --remove-destination "$T/restore/${2#/}" "$dir/.kubastion.restore" &&
             mv -f "$dir/.kubastion.restore" "$2" && relabel "$2"
@@ -726,11 +733,10 @@ restore() {
     [ -s "$T/before" ] || return 0
     rm -rf "$T/restore" "$T/ballast"
     mkdir "$T/restore" || failed=1
+    partial=
     if [ -s "$T/before.tar" ]; then
-        tar -C "$T/restore" -xpf "$T/before.tar" || failed=1
+        tar -C "$T/restore" -xpf "$T/before.tar" || failed=1 partial=yes
     fi
-    # There is room for it: the ballast is gone.
-    sed -n '1!G;h;$p' "$T/before" >"$T/restore/.reverse" || failed=1
     if grep -q '^member|none' "$T/before"; then
         . "$T/member.sh"
         leave_cluster || failed=1
@@ -739,13 +745,13 @@ restore() {
         while IFS='|' read -r kind name enabled active; do
             [ "$kind" = unit ] || continue
             case $active in active | activating | reloading) ;; *) systemctl stop "$name" 2>/dev/null ;; esac
-        done <"$T/restore/.reverse"
+        done <"$T/before.reverse"
     fi
     if have_systemd; then
         while IFS='|' read -r kind name enabled active; do
             [ "$kind" = unit ] || continue
             case $enabled in enabled | static | indirect | alias | generated) ;; *) systemctl disable "$name" 2>/dev/null ;; esac
-        done <"$T/restore/.reverse"
+        done <"$T/before.reverse"
     fi
     while IFS='|' read -r kind a rest; do
         case $kind in
@@ -756,7 +762,7 @@ restore() {
             }
             ;;
         esac
-    done <"$T/restore/.reverse"
+    done <"$T/before.reverse"
     ! have_systemd || systemctl daemon-reload || failed=1
     # The kernel goes by the rules that were loaded, and a boot loads what is there then. A container has its
     # host's kernel.
@@ -765,9 +771,11 @@ restore() {
         # Rules that were locked (`-e 2`) stay until the next boot.
         augenrules --load >/dev/null 2>&1 || echo 'the audit rules of before are loaded at the next boot'
     fi
-    while IFS='|' read -r kind a b c; do
+    while IFS='|' read -r kind a rest; do
+        # Of a unit; what a kernel setting held may have a `|` of its own.
+        b=${rest%%"|"*} c=${rest#*"|"}
         case $kind in
-        sysctl) [ "$1" = boot ] || printf '%s\n' "$b" >"$a" || failed=1 ;;
+        sysctl) [ "$1" = boot ] || printf '%s\n' "$rest" >"$a" || failed=1 ;;
         swap) [ "$1" = boot ] || swapon -a || failed=1 ;;
         user) userdel "$a" || failed=1 ;;
         firewall)
