@@ -230,7 +230,14 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert!(text(&output).contains("kubastion reset"));
     assert!(c.all_ready("cp1", 5), "the rollback took something away");
-    c.ends(0, &["reset", "--nodes", "w2", "--yes"]);
+    let said = c.ends(0, &["reset", "--nodes", "w2", "--yes", "--format", "json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let of_w2 = &said["outcomes"]["w2"];
+    assert_eq!(of_w2["outcome"], "committed", "{said}");
+    // Newest first, by the node's own word.
+    let taken_back: Vec<&str> =
+        of_w2["taken_back"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    assert!(taken_back.len() >= 4 && taken_back[0].ends_with("-kubernetes"), "{said}");
     let now = c.tree("w2");
     let changed: Vec<&String> = bare.symmetric_difference(&now).collect();
     assert!(changed.is_empty(), "left by the reset: {changed:#?}");

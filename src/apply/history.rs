@@ -19,6 +19,14 @@ pub enum Later<'r> {
     Passed(&'r RunRecord),
 }
 
+/// The reset by which a node, by its own word, took a transaction back.
+pub fn taken_back_by_reset<'r>(
+    all: &'r [RunRecord],
+    t: &TransactionRecord,
+) -> Option<&'r RunRecord> {
+    all.iter().find(|r| r.reset.get(&t.node).is_some_and(|of| of.taken_back.contains(&t.id)))
+}
+
 /// What became of a transaction of `run`, which is one of `all`.
 pub fn later<'r>(
     all: &'r [RunRecord],
@@ -26,11 +34,11 @@ pub fn later<'r>(
     t: &TransactionRecord,
 ) -> Option<Later<'r>> {
     // What names the transaction counts wherever it is: clocks of controllers differ, and may go back.
+    if let Some(r) = taken_back_by_reset(all, t) {
+        return Some(Later::Reset(r));
+    }
     let mut settled = None;
     for r in all.iter().filter(|r| r.run != run.run && r.cluster == run.cluster) {
-        if r.reset.get(&t.node).is_some_and(|of| of.taken_back.contains(&t.id)) {
-            return Some(Later::Reset(r));
-        }
         for other in r.transactions.iter().filter(|o| o.node == t.node && o.id == t.id) {
             match (&other.outcome, r.kind.as_str()) {
                 (Some(o), "rollback") if o.is_good() => return Some(Later::TakenBack(r)),

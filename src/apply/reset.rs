@@ -120,3 +120,27 @@ pub fn reset(
     };
     Reset { outcome, taken_back }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Silent;
+    use crate::inventory::testing;
+    use crate::transport::Dialer as _;
+    use crate::transport::played::Played;
+
+    #[test]
+    fn what_a_node_took_back_is_known_also_where_it_could_not_take_back_all() {
+        assert!(SCRIPT.contains("echo \"@undone ${txn##*/}\""), "what is asked for below");
+        let inventory = testing::two_and_two();
+        let node = &inventory.nodes[0];
+        let half = Played(&|_, _, _| {
+            "@step 2-b-host\n@undone 2-b-host\n@step 1-a-host\n@said no room\n@state incomplete 1-a-host\n".into()
+        });
+        let mut session = half.connect(&inventory.ssh.for_node(node)).unwrap();
+        let found = reset(session.as_mut(), &node.name, As::Member, Data::Keep, &Silent);
+        assert_eq!(found.taken_back, ["2-b-host"]);
+        let Outcome::Incomplete { why } = found.outcome else { panic!("{found:?}") };
+        assert!(why.contains("no room") && why.contains("a second reset goes on"), "{why}");
+    }
+}

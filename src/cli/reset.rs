@@ -136,16 +136,13 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             }
         };
         monitor.send(Event::End { node: name.clone(), how, good: reset.outcome.is_good() });
-        (name, reset)
+        // At once: another node may take minutes, and somebody may not wait for it.
+        let written = journal.write(&Line::Reset { node: name.clone(), reset: reset.clone() });
+        written.map(|()| (name, reset))
     });
-    let mut nodes = BTreeMap::new();
-    for (node, reset) in results {
-        journal
-            .write(&Line::Reset { node: node.clone(), reset: reset.clone() })
-            .map_err(record_stop)?;
-        nodes.insert(node, reset);
-    }
     drop(monitor);
+    let nodes: BTreeMap<NodeName, Reset> =
+        results.into_iter().collect::<Result<_, _>>().map_err(record_stop)?;
     let gone: Vec<&NodeName> =
         nodes.iter().filter(|(_, r)| r.outcome.is_good()).map(|(n, _)| n).collect();
     if let Some(cluster) = stays.filter(|_| !gone.is_empty()) {

@@ -121,6 +121,9 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     for line in rolled_back_already(&records.runs, run) {
         eprintln!("{line}");
     }
+    for line in reset_since(&records.runs, run, &nodes) {
+        eprintln!("{line}");
+    }
     for problem in &problems {
         eprintln!("{problem}");
     }
@@ -138,6 +141,10 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     .map_err(record_stop)?;
     let serving = serving(inventory, &nodes, &dialer);
     let how = if left_out(inventory, &nodes).is_empty() { "together" } else { "alone" };
+    // By the clocks alone; a node that was knows nothing of the run.
+    let was_reset = |t: &TransactionRecord| {
+        matches!(history::later(&records.runs, run, t), Some(Later::Reset(_)))
+    };
     let mut outcomes = Outcomes::new();
     // What the nodes of a cluster stand on, dedicated etcd members too, stays as long as one of them stays.
     let mut cluster_stays = false;
@@ -161,7 +168,7 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
             }
             let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
                 let outcome = match dialer.connect(&inventory.ssh.for_node(node)) {
-                    Ok(mut session) => undo(session.as_mut(), t, how),
+                    Ok(mut session) => undo(session.as_mut(), t, how, was_reset(t)),
                     Err(e) => Outcome::Unreachable { why: chain(&e) },
                 };
                 (node.name.clone(), outcome)
@@ -226,11 +233,12 @@ fn rolled_back_already(all: &[RunRecord], run: &RunRecord) -> Vec<String> {
         .collect()
 }
 
-/// What a run did on these nodes and can be taken back, by phase. A node that was reset since knows nothing of it.
+/// What a run did on these nodes and can be taken back, by phase. What a reset took back, by the node's own word, is
+/// not there.
 fn work<'a>(all: &[RunRecord], run: &'a RunRecord, nodes: &[&'a Node]) -> Work<'a> {
     let mut todo = Work::new();
-    let is_gone = |t: &TransactionRecord| {
-        t.phase == Phase::Packages || matches!(history::later(all, run, t), Some(Later::Reset(_)))
+    let is_gone = |t: &&TransactionRecord| {
+        t.phase == Phase::Packages || history::taken_back_by_reset(all, t).is_some()
     };
     for t in run.transactions.iter().filter(|t| !is_gone(t)) {
         if let Some(node) = nodes.iter().find(|n| n.name == t.node) {
@@ -238,6 +246,17 @@ fn work<'a>(all: &[RunRecord], run: &'a RunRecord, nodes: &[&'a Node]) -> Work<'
         }
     }
     todo
+}
+
+/// Which of the nodes were reset since, and by which run.
+fn reset_since(all: &[RunRecord], run: &RunRecord, nodes: &[&Node]) -> BTreeSet<String> {
+    let of_nodes = run.transactions.iter().filter(|t| nodes.iter().any(|n| n.name == t.node));
+    of_nodes
+        .filter_map(|t| {
+            let by = &history::taken_back_by_reset(all, t)?.run;
+            Some(format!("{} is left out: run {by} reset it since", t.node))
+        })
+        .collect()
 }
 
 /// Nodes that a run changed and that the inventory does not have any more: there is no way to them.
@@ -311,18 +330,21 @@ fn groups<'n, T>(
 }
 
 /// `how` tells the node whether all that others count on go back together.
-fn undo(session: &mut dyn Transport, t: &TransactionRecord, how: &str) -> Outcome {
+fn undo(session: &mut dyn Transport, t: &TransactionRecord, how: &str, was_reset: bool) -> Outcome {
     match protocol::call(session, &t.id, Verb::Undo, how, &mut |_| {}) {
-        Ok(a) => undone(a, t.outcome.as_ref()),
+        Ok(a) => undone(a, t.outcome.as_ref(), was_reset),
         Err(e) => Outcome::Incomplete { why: chain(&e) },
     }
 }
 
-/// What a node's answer to an undo means, if the transaction had ended so.
-fn undone(a: Answer, ended: Option<&Outcome>) -> Outcome {
+/// What a node's answer to an undo means, if the transaction had ended so, and a record says that the node was reset
+/// since.
+fn undone(a: Answer, ended: Option<&Outcome>, was_reset: bool) -> Outcome {
     // "Committed" is what a rollback that worked is called here.
     match (a.state, a.refused, ended) {
         (Some(TxnState::Reverted), ..) => Outcome::Committed,
+        // The record and the node say the same.
+        (Some(TxnState::Absent), ..) if was_reset => Outcome::Committed,
         // Nothing was begun.
         (Some(TxnState::Absent), _, Some(o)) if !history::may_stand(o) => Outcome::Committed,
         // Its record may have been begun, and nothing sent.
@@ -458,7 +480,13 @@ mod tests {
         };
         assert_eq!(todo(std::slice::from_ref(&record)), 1);
         let reset = reset_of("cp1", &["a"]);
-        assert_eq!(todo(&[record.clone(), reset]), 0, "it was reset since");
+        let all = [record.clone(), reset];
+        assert_eq!(todo(&all), 0, "it was reset since");
+        let said: Vec<String> = reset_since(&all, &record, &nodes).into_iter().collect();
+        assert_eq!(said, ["cp1 is left out: run 3 reset it since"]);
+        // Of a reset that took back something else the node is asked, whatever the clocks say.
+        let all = [record.clone(), reset_of("cp1", &["0-host"])];
+        assert_eq!((todo(&all), reset_since(&all, &record, &nodes).len()), (1, 0));
     }
 
     #[test]
@@ -603,15 +631,19 @@ mod tests {
     #[test]
     fn a_rollback_without_images_is_not_called_done() {
         let absent = || Answer { state: Some(TxnState::Absent), ..Answer::default() };
-        assert!(matches!(undone(absent(), Some(&Outcome::Committed)), Outcome::Refused { .. }));
-        let Outcome::Refused { why } = undone(absent(), None) else { panic!() };
+        assert!(matches!(
+            undone(absent(), Some(&Outcome::Committed), false),
+            Outcome::Refused { .. }
+        ));
+        let Outcome::Refused { why } = undone(absent(), None, false) else { panic!() };
         assert!(why.contains("never got there"), "{why}");
         let unready = Outcome::Unready { why: String::new() };
-        assert!(matches!(undone(absent(), Some(&unready)), Outcome::Refused { .. }));
+        assert!(matches!(undone(absent(), Some(&unready), false), Outcome::Refused { .. }));
         let unreachable = Outcome::Unreachable { why: String::new() };
-        assert_eq!(undone(absent(), Some(&unreachable)), Outcome::Committed);
+        assert_eq!(undone(absent(), Some(&unreachable), false), Outcome::Committed);
+        assert_eq!(undone(absent(), Some(&Outcome::Committed), true), Outcome::Committed);
         let reverted = Answer { state: Some(TxnState::Reverted), ..Answer::default() };
-        assert_eq!(undone(reverted, Some(&Outcome::Committed)), Outcome::Committed);
+        assert_eq!(undone(reverted, Some(&Outcome::Committed), false), Outcome::Committed);
     }
 
     #[test]
