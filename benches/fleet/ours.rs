@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use kubastion::apply::record::Journal;
+use kubastion::apply::record::{Journal, RunKind};
 use kubastion::apply::{Controls, execute};
 use kubastion::cli::pipeline::{self, Fleet};
 use kubastion::clock::Clock;
@@ -133,7 +133,8 @@ fn plan(inventory: &Inventory, state: State) -> (Plan, DesiredState, Fleet) {
 fn apply(inventory: &Inventory, state: State) {
     let (plan, desired, fleet) = plan(inventory, state);
     let record = tempfile::tempdir().unwrap();
-    let journal = Journal::begin(record.path(), "apply", None, "bench", Clock::System).unwrap();
+    let journal =
+        Journal::begin(record.path(), RunKind::Apply, None, "bench", Clock::System).unwrap();
     let dialer = SshDialer::default();
     let controls = Controls {
         plan: &plan,

@@ -339,6 +339,7 @@ mod tests {
     use std::sync::Condvar;
 
     use super::*;
+    use crate::apply::record::RunKind;
     use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
     use crate::desired::NodeDesired;
     use crate::desired::Way as Join;
@@ -354,7 +355,7 @@ mod tests {
         let empty = || NodeDesired { items: vec![], notes: vec![] };
         let nodes = inventory.nodes.iter().map(|n| (n.name.clone(), empty())).collect();
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+        let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
         let controls = Controls {
             plan,
             desired: &DesiredState { nodes },

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::record::{Outcome, RunRecord, TransactionRecord};
+use super::record::{Outcome, RunKind, RunRecord, TransactionRecord};
 use crate::desired::Phase;
 
 /// What became of a transaction after its run.
@@ -40,9 +40,9 @@ pub fn later<'r>(
     let mut settled = None;
     for r in all.iter().filter(|r| r.run != run.run && r.cluster == run.cluster) {
         for other in r.transactions.iter().filter(|o| o.node == t.node && o.id == t.id) {
-            match (&other.outcome, r.kind.as_str()) {
-                (Some(o), "rollback") if o.is_good() => return Some(Later::TakenBack(r)),
-                (Some(o), "settle") => settled = Some(Later::Settled(r, o)),
+            match (&other.outcome, r.kind) {
+                (Some(o), RunKind::Rollback) if o.is_good() => return Some(Later::TakenBack(r)),
+                (Some(o), RunKind::Settle) => settled = Some(Later::Settled(r, o)),
                 _ => {}
             }
         }
@@ -54,7 +54,7 @@ pub fn later<'r>(
             return Some(Later::Reset(r));
         }
         let of_node = r.transactions.iter().filter(|o| o.node == t.node);
-        if r.kind == "apply" && of_node.filter_map(|o| o.outcome.as_ref()).any(worked) {
+        if r.kind == RunKind::Apply && of_node.filter_map(|o| o.outcome.as_ref()).any(worked) {
             passed.get_or_insert(Later::Passed(r));
         }
     }

@@ -62,6 +62,32 @@ impl Outcome {
     }
 }
 
+/// What kind of run it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunKind {
+    /// A plan was carried out.
+    Apply,
+    /// An apply brought to an end what an earlier run had left open, before its own work.
+    Settle,
+    /// What an apply did was taken back.
+    Rollback,
+    /// Nodes were led back to what they were before the first run.
+    Reset,
+}
+
+impl RunKind {
+    /// As a command and in lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            RunKind::Apply => "apply",
+            RunKind::Settle => "settle",
+            RunKind::Rollback => "rollback",
+            RunKind::Reset => "reset",
+        }
+    }
+}
+
 /// A line of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "kebab-case")]
@@ -74,8 +100,8 @@ pub enum Line {
         run: String,
         /// When, RFC 3339.
         at: String,
-        /// What kind of run: apply, settle, rollback or reset.
-        kind: String,
+        /// What kind of run.
+        kind: RunKind,
         /// The plan's id, if there is one.
         plan: Option<String>,
         /// Cluster name.
@@ -149,8 +175,8 @@ pub struct RunRecord {
     pub began: String,
     /// When it ended; absent if it was cut off.
     pub ended: Option<String>,
-    /// apply; settle, where one brought to an end what an earlier run left open; rollback or reset.
-    pub kind: String,
+    /// What kind of run it is.
+    pub kind: RunKind,
     /// Exit code, if it ended.
     pub exit: Option<u8>,
     /// The plan's id.
@@ -198,7 +224,7 @@ pub struct Journal {
     /// Run id: sorts by time, and is part of the transaction ids on the nodes.
     pub run: String,
     /// What kind of run it is.
-    pub kind: String,
+    pub kind: RunKind,
     lock: RunLock,
 }
 
@@ -247,7 +273,7 @@ impl Journal {
     /// If the directory cannot be written, or another run holds the lock.
     pub fn begin(
         base: &Path,
-        kind: &str,
+        kind: RunKind,
         plan: Option<&str>,
         cluster: &str,
         clock: Clock,
@@ -262,7 +288,7 @@ impl Journal {
     pub fn begin_locked(
         lock: RunLock,
         base: &Path,
-        kind: &str,
+        kind: RunKind,
         plan: Option<&str>,
         cluster: &str,
         clock: Clock,
@@ -282,19 +308,12 @@ impl Journal {
             .mode(0o600)
             .open(&path)
             .map_err(failed(&path, "create"))?;
-        let journal = Self {
-            file: Mutex::new(file),
-            path,
-            clock,
-            run: run.clone(),
-            kind: kind.to_owned(),
-            lock,
-        };
+        let journal = Self { file: Mutex::new(file), path, clock, run: run.clone(), kind, lock };
         journal.write(&Line::Begin {
             format: FORMAT,
             run,
             at: journal.now(),
-            kind: kind.to_owned(),
+            kind,
             plan: plan.map(str::to_owned),
             cluster: cluster.to_owned(),
         })?;
@@ -352,7 +371,7 @@ pub struct Records {
 
 impl RunRecord {
     /// A run that has begun, and has not done anything yet.
-    pub(crate) fn begun(run: String, at: String, kind: String, cluster: String) -> Self {
+    pub(crate) fn begun(run: String, at: String, kind: RunKind, cluster: String) -> Self {
         let (transactions, reset) = (Vec::new(), BTreeMap::new());
         Self {
             run,
@@ -426,7 +445,7 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
                 r.transactions.push(TransactionRecord { node, phase, id, outcome: None, joins });
             }
             // Records of before wrote down no transactions.
-            (Line::Result { node, outcome, .. }, Some(r)) if r.kind == "reset" => {
+            (Line::Result { node, outcome, .. }, Some(r)) if r.kind == RunKind::Reset => {
                 r.reset.insert(node, Reset { outcome, taken_back: Vec::new() });
             }
             (Line::Reset { node, reset }, Some(r)) => {
@@ -462,7 +481,7 @@ mod tests {
     #[test]
     fn a_run_that_changed_objects_can_be_listed_and_rolled_back() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+        let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
         let node: NodeName = "n".parse().unwrap();
         let (phase, id) = (Phase::Host, "1-host".to_owned());
         journal.write(&Line::Transaction { node: node.clone(), phase, id, joins: false }).unwrap();
@@ -486,7 +505,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut wanted = Vec::new();
         for _ in 0..8 {
-            let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+            let journal =
+                Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
             wanted.push(journal.run.clone());
             std::thread::sleep(std::time::Duration::from_millis(2));
         }

@@ -12,7 +12,7 @@ use super::output::{pretty, print};
 use super::pipeline::{self, Fleet, Reach, Settled};
 use super::run::Stop;
 use crate::apply::protocol::TxnState;
-use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunLock};
+use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunKind, RunLock};
 use crate::apply::{Controls, execute};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
@@ -109,9 +109,15 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if let Some(bundle) = &bundle {
         intact(bundle, &plan, global.format)?;
     }
-    let journal =
-        Journal::begin_locked(lock, base, "apply", Some(&plan.id), &plan.cluster, Clock::System)
-            .map_err(record_stop)?;
+    let journal = Journal::begin_locked(
+        lock,
+        base,
+        RunKind::Apply,
+        Some(&plan.id),
+        &plan.cluster,
+        Clock::System,
+    )
+    .map_err(record_stop)?;
     let monitor = monitor(global.format);
     let etcd = pipeline::etcd_access(inventory, &material);
     let mut controls = Controls {
@@ -191,7 +197,7 @@ fn record_settled(
     if settled.is_empty() {
         return Ok(lock);
     }
-    let journal = Journal::begin_locked(lock, base, "settle", None, cluster, Clock::System)
+    let journal = Journal::begin_locked(lock, base, RunKind::Settle, None, cluster, Clock::System)
         .map_err(record_stop)?;
     for s in settled {
         eprintln!("{s}");
@@ -254,7 +260,7 @@ pub(super) fn finish(
     problems: Vec<Problem>,
 ) -> Result<Exit, Stop> {
     let all = outcomes.values().flat_map(|p| p.values());
-    let text = runs::outcome(&journal.kind, outcomes);
+    let text = runs::outcome(journal.kind, outcomes);
     finish_with(global, journal, all, &outcomes, &text, problems)
 }
 

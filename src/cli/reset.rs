@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::leave::{Drain, Staying, Undrained, drain_all, forget};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
-use crate::apply::record::{Journal, Line, Reset};
+use crate::apply::record::{Journal, Line, Reset, RunKind};
 use crate::apply::reset::{As, Data, may_be_reset, reset};
 use crate::apply::{Outcome, gate::chain};
 use crate::clock::Clock;
@@ -94,7 +94,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
     let cluster = inventory.cluster.name.to_string();
-    let journal = Journal::begin(&loaded.base_dir, "reset", None, &cluster, Clock::System)
+    let journal = Journal::begin(&loaded.base_dir, RunKind::Reset, None, &cluster, Clock::System)
         .map_err(record_stop)?;
     let monitor = match global.format {
         super::args::Format::Text => Monitor::for_people(),

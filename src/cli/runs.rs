@@ -14,7 +14,8 @@ use crate::apply::gate::chain;
 use crate::apply::history::{self, Later};
 use crate::apply::protocol::{self, Answer, TxnState, Verb};
 use crate::apply::record::{
-    Journal, Line, Outcome, Outcomes, RecordError, Records, RunRecord, TransactionRecord, read_all,
+    Journal, Line, Outcome, Outcomes, RecordError, Records, RunKind, RunRecord, TransactionRecord,
+    read_all,
 };
 use crate::clock::Clock;
 use crate::desired::Phase;
@@ -133,7 +134,7 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
     let journal = Journal::begin(
         &loaded.base_dir,
-        "rollback",
+        RunKind::Rollback,
         run.plan.as_deref(),
         &run.cluster,
         Clock::System,
@@ -211,7 +212,8 @@ fn only_without_members(all: &[RunRecord], run: &RunRecord, todo: &Work<'_>) -> 
 /// What earlier rollbacks took back of this run and of those above it, which is why this one is next.
 fn rolled_back_already(all: &[RunRecord], run: &RunRecord) -> Vec<String> {
     let from = all.iter().position(|r| r.run == run.run).unwrap_or_default();
-    let applies = all[from..].iter().filter(|r| r.kind == "apply" && r.cluster == run.cluster);
+    let applies =
+        all[from..].iter().filter(|r| r.kind == RunKind::Apply && r.cluster == run.cluster);
     let by = |r: &RunRecord| {
         r.transactions.iter().rev().find_map(|t| match history::later(all, r, t) {
             Some(Later::TakenBack(by)) => Some(by.run.clone()),
@@ -386,7 +388,7 @@ fn choose<'r>(
         None => {
             // What was taken back since, by a rollback or a reset, is not there to be rolled back again.
             all.iter().rev().find(|r| {
-                r.kind == "apply"
+                r.kind == RunKind::Apply
                     && r.cluster == cluster
                     && r.transactions.iter().any(|t| history::stands(all, r, t))
             })
@@ -407,9 +409,9 @@ mod tests {
     use crate::apply::record::{Reset, TransactionRecord};
     use crate::inventory::testing;
 
-    fn run(run: &str, kind: &str, id: &str, outcome: Outcome) -> RunRecord {
+    fn run(run: &str, kind: RunKind, id: &str, outcome: Outcome) -> RunRecord {
         let transactions = vec![done("n", Phase::Host, id, Some(outcome))];
-        let begun = RunRecord::begun(run.into(), String::new(), kind.into(), "c".into());
+        let begun = RunRecord::begun(run.into(), String::new(), kind, "c".into());
         RunRecord { transactions, ..begun }
     }
 
@@ -424,13 +426,13 @@ mod tests {
         RunRecord {
             transactions: Vec::new(),
             reset: [(node.parse().unwrap(), reset)].into(),
-            ..run("3", "reset", "", Outcome::Committed)
+            ..run("3", RunKind::Reset, "", Outcome::Committed)
         }
     }
 
     #[test]
     fn a_reset_counts_by_what_it_took_back_and_not_by_the_clock() {
-        let first = || run("1", "apply", "1-host", Outcome::Committed);
+        let first = || run("1", RunKind::Apply, "1-host", Outcome::Committed);
         // The clock of whoever reset it was behind.
         assert!(choose(&[reset_of("n", &["1-host"]), first()], "c", None).is_err());
         let another = [reset_of("n", &["0-host"]), first()];
@@ -438,15 +440,17 @@ mod tests {
         // What it had not been able to take back is there still.
         let mut half = reset_of("n", &["2-host"]);
         half.reset.values_mut().for_each(|r| r.outcome = Outcome::Incomplete { why: "w".into() });
-        let all = [first(), run("2", "apply", "2-host", Outcome::Committed), half];
+        let all = [first(), run("2", RunKind::Apply, "2-host", Outcome::Committed), half];
         assert_eq!(choose(&all, "c", None).unwrap().run, "1");
     }
 
     #[test]
     fn runs_of_another_cluster_in_the_same_directory_are_not_rolled_back() {
-        let other =
-            RunRecord { cluster: "d".into(), ..run("2", "apply", "2-host", Outcome::Committed) };
-        let all = [run("1", "apply", "1-host", Outcome::Committed), other];
+        let other = RunRecord {
+            cluster: "d".into(),
+            ..run("2", RunKind::Apply, "2-host", Outcome::Committed)
+        };
+        let all = [run("1", RunKind::Apply, "1-host", Outcome::Committed), other];
         assert_eq!(choose(&all, "c", None).unwrap().run, "1");
         assert_eq!(choose(&all, "d", None).unwrap().run, "2");
         let stop = choose(&all, "c", Some("2")).unwrap_err();
@@ -467,7 +471,7 @@ mod tests {
                 done("untouched", Phase::Host, "e", refused()),
                 done("packages", Phase::Packages, "f", Some(Outcome::Committed)),
             ],
-            ..run("1", "apply", "", Outcome::Committed)
+            ..run("1", RunKind::Apply, "", Outcome::Committed)
         };
         let inventory = testing::two_and_two();
         let problems = gone(&record, &inventory);
@@ -493,7 +497,7 @@ mod tests {
     fn a_rollback_on_no_node_is_an_error_and_no_success() {
         let dir = tempfile::tempdir().unwrap();
         let inventory = testing::file_in(dir.path());
-        let journal = Journal::begin(dir.path(), "apply", None, "c", Clock::System).unwrap();
+        let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
         let (node, phase): (NodeName, _) = ("m".parse().unwrap(), Phase::Host);
         let line =
             Line::Transaction { node: node.clone(), phase, id: "1-host".into(), joins: false };
@@ -516,14 +520,14 @@ mod tests {
     fn a_second_rollback_goes_one_run_further_back() {
         let reverted = Outcome::Reverted { why: String::new() };
         let mut all = vec![
-            run("1", "apply", "1-host", Outcome::Committed),
-            run("2", "apply", "2-host", Outcome::Committed),
-            run("3", "apply", "3-host", reverted),
+            run("1", RunKind::Apply, "1-host", Outcome::Committed),
+            run("2", RunKind::Apply, "2-host", Outcome::Committed),
+            run("3", RunKind::Apply, "3-host", reverted),
         ];
         assert_eq!(choose(&all, "c", None).unwrap().run, "2");
-        all.push(run("4", "rollback", "2-host", Outcome::Committed));
+        all.push(run("4", RunKind::Rollback, "2-host", Outcome::Committed));
         assert_eq!(choose(&all, "c", None).unwrap().run, "1");
-        all.push(run("5", "rollback", "1-host", Outcome::Committed));
+        all.push(run("5", RunKind::Rollback, "1-host", Outcome::Committed));
         assert!(choose(&all, "c", None).is_err());
         assert_eq!(choose(&all, "c", Some("2")).unwrap().run, "2");
     }
@@ -532,18 +536,19 @@ mod tests {
     fn what_an_apply_settled_can_be_taken_back_once() {
         let cut_off = || RunRecord {
             transactions: vec![done("n", Phase::Host, "2-host", None)],
-            ..run("2", "apply", "", Outcome::Committed)
+            ..run("2", RunKind::Apply, "", Outcome::Committed)
         };
         let mut all = vec![
-            run("1", "apply", "1-host", Outcome::Committed),
+            run("1", RunKind::Apply, "1-host", Outcome::Committed),
             cut_off(),
-            run("3", "settle", "2-host", Outcome::Committed),
+            run("3", RunKind::Settle, "2-host", Outcome::Committed),
         ];
         assert_eq!(choose(&all, "c", None).unwrap().run, "2");
-        all.push(run("4", "rollback", "2-host", Outcome::Committed));
+        all.push(run("4", RunKind::Rollback, "2-host", Outcome::Committed));
         assert_eq!(choose(&all, "c", None).unwrap().run, "1");
         // The clock of whoever rolled it back was behind.
-        let all = [run("4", "rollback", "2-host", Outcome::Committed), all[0].clone(), cut_off()];
+        let all =
+            [run("4", RunKind::Rollback, "2-host", Outcome::Committed), all[0].clone(), cut_off()];
         assert_eq!(choose(&all, "c", None).unwrap().run, "1");
     }
 
@@ -558,7 +563,7 @@ mod tests {
             };
             let first = RunRecord {
                 transactions: vec![joined],
-                ..run("1", "apply", "", Outcome::Committed)
+                ..run("1", RunKind::Apply, "", Outcome::Committed)
             };
             let all = [std::slice::from_ref(&first), later].concat();
             only_without_members(&all, &first, &work(&[], &first, &[w1])).is_err()
@@ -570,7 +575,7 @@ mod tests {
         assert!(!refused(None, &[]));
         let settled = |outcome| RunRecord {
             transactions: vec![done("w1", Phase::Kubernetes, "1-kubernetes", Some(outcome))],
-            ..run("2", "settle", "", Outcome::Committed)
+            ..run("2", RunKind::Settle, "", Outcome::Committed)
         };
         assert!(refused(None, &[settled(Outcome::Committed)]));
         assert!(!refused(None, &[settled(Outcome::Committed), reset_of("w1", &[])]));
@@ -579,11 +584,11 @@ mod tests {
     #[test]
     fn a_rollback_says_that_it_goes_further_back() {
         let mut all = vec![
-            run("1", "apply", "1-host", Outcome::Committed),
-            run("2", "apply", "2-host", Outcome::Committed),
+            run("1", RunKind::Apply, "1-host", Outcome::Committed),
+            run("2", RunKind::Apply, "2-host", Outcome::Committed),
         ];
         assert!(rolled_back_already(&all, &all[1]).is_empty());
-        all.push(run("3", "rollback", "2-host", Outcome::Committed));
+        all.push(run("3", RunKind::Rollback, "2-host", Outcome::Committed));
         let said = rolled_back_already(&all, &all[0]);
         assert_eq!(said.len(), 1);
         assert!(said[0].contains("run 2 of") && said[0].contains("by run 3"), "{said:?}");
@@ -599,7 +604,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let inventory = testing::file_in(dir.path());
         let node = || -> NodeName { "n".parse().unwrap() };
-        let write = |kind: &str, lines: &[Line]| {
+        let write = |kind: RunKind, lines: &[Line]| {
             let journal = Journal::begin(dir.path(), kind, None, "c", Clock::System).unwrap();
             lines.iter().for_each(|line| journal.write(line).unwrap());
         };
@@ -607,7 +612,7 @@ mod tests {
         let id = "1-kubernetes".to_owned();
         let result = Line::Result { node: node(), phase, outcome: outcome.clone() };
         let begun = Line::Transaction { node: node(), phase, id: id.clone(), joins: true };
-        write("apply", &[begun, result]);
+        write(RunKind::Apply, &[begun, result]);
         let global = Global { inventory, format: Format::Text };
         let args = Rollback { run: None, reach: Reach::default(), yes: false };
         let stop = rollback(&global, &args).unwrap_err();
@@ -619,7 +624,7 @@ mod tests {
         assert_eq!(read_all(dir.path()).unwrap().runs.len(), 1, "a rollback was recorded");
         // After the reset, nothing of it is there.
         let reset = Reset { outcome, taken_back: vec![id] };
-        write("reset", &[Line::Reset { node: node(), reset }]);
+        write(RunKind::Reset, &[Line::Reset { node: node(), reset }]);
         let stop = rollback(&global, &args).unwrap_err();
         assert!(
             stop.problems[0].what.contains("no apply of cluster c to roll back"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::apply::history::{Later, later};
-use crate::apply::record::{Outcome, Outcomes, Reset, RunRecord};
+use crate::apply::record::{Outcome, Outcomes, Reset, RunKind, RunRecord};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::inventory::NodeName;
@@ -22,18 +22,18 @@ pub fn list(runs: &[RunRecord]) -> String {
             (Some(code), _) => format!("exit {code}"),
             (None, _) => "cut off".to_owned(),
         };
-        let _ = writeln!(out, "{}  {:<8}  {:<8}  {}", run.run, run.kind, how, count(run));
+        let _ = writeln!(out, "{}  {:<8}  {:<8}  {}", run.run, run.kind.name(), how, count(run));
         for (node, r) in run.reset.iter().filter(|(_, r)| !r.outcome.is_good()) {
-            let _ = writeln!(out, "    {node}: {}", words(&run.kind, &r.outcome));
+            let _ = writeln!(out, "    {node}: {}", words(run.kind, &r.outcome));
         }
         for t in &run.transactions {
             let what = match &t.outcome {
-                Some(o) if is_wanted(&run.kind, o) => continue,
+                Some(o) if is_wanted(run.kind, o) => continue,
                 Some(o @ Outcome::Incomplete { .. }) => {
                     let later = later(runs, run, t).map(|l| format!("; {}", since(l)));
-                    words(&run.kind, o) + &later.unwrap_or_default()
+                    words(run.kind, o) + &later.unwrap_or_default()
                 }
-                Some(o) => words(&run.kind, o),
+                Some(o) => words(run.kind, o),
                 None => {
                     let later = later(runs, run, t).map(since);
                     let open = "the next apply settles what is still open of it";
@@ -48,29 +48,29 @@ pub fn list(runs: &[RunRecord]) -> String {
 
 /// How much of a run came out as wanted.
 fn count(run: &RunRecord) -> String {
-    let good = |o: &Outcome| is_wanted(&run.kind, o);
-    if run.kind == "reset" {
+    let good = |o: &Outcome| is_wanted(run.kind, o);
+    if run.kind == RunKind::Reset {
         let done = run.reset.values().filter(|r| good(&r.outcome)).count();
         return format!("{done} of {} reset", counted(run.reset.len(), "node"));
     }
     let done = run.transactions.iter().filter(|t| t.outcome.as_ref().is_some_and(good)).count();
     let all = counted(run.transactions.len(), "transaction");
-    format!("{done} of {all} {}", wanted(&run.kind))
+    format!("{done} of {all} {}", wanted(run.kind))
 }
 
 /// What a run of a kind calls it when all went well.
-fn wanted(kind: &str) -> &'static str {
+fn wanted(kind: RunKind) -> &'static str {
     match kind {
-        "rollback" => "taken back",
-        "reset" => "as it was before the first run",
-        "settle" => "settled",
-        _ => "committed",
+        RunKind::Rollback => "taken back",
+        RunKind::Reset => "as it was before the first run",
+        RunKind::Settle => "settled",
+        RunKind::Apply => "committed",
     }
 }
 
 /// What is settled went back, as a rule.
-fn is_wanted(kind: &str, outcome: &Outcome) -> bool {
-    outcome.is_good() || (kind == "settle" && matches!(outcome, Outcome::Reverted { .. }))
+fn is_wanted(kind: RunKind, outcome: &Outcome) -> bool {
+    outcome.is_good() || (kind == RunKind::Settle && matches!(outcome, Outcome::Reverted { .. }))
 }
 
 fn since(later: Later<'_>) -> String {
@@ -84,7 +84,7 @@ fn since(later: Later<'_>) -> String {
 }
 
 /// What came of a run, node by node.
-pub fn outcome(kind: &str, outcomes: &Outcomes) -> String {
+pub fn outcome(kind: RunKind, outcomes: &Outcomes) -> String {
     let mut out = String::new();
     for (node, phases) in outcomes {
         let part = |(phase, o): (&Phase, &Outcome)| {
@@ -99,7 +99,7 @@ pub fn outcome(kind: &str, outcomes: &Outcomes) -> String {
 /// What came of a reset, node by node.
 pub fn reset(nodes: &BTreeMap<NodeName, Reset>) -> String {
     let line = |(node, r): (&NodeName, &Reset)| {
-        format!("{node}: {}\n", first_line(&words("reset", &r.outcome)))
+        format!("{node}: {}\n", first_line(&words(RunKind::Reset, &r.outcome)))
     };
     plain(&nodes.iter().map(line).collect::<String>())
 }
@@ -161,7 +161,7 @@ pub fn problems(outcomes: &Outcomes) -> Vec<Problem> {
     problems
 }
 
-fn words(kind: &str, o: &Outcome) -> String {
+fn words(kind: RunKind, o: &Outcome) -> String {
     match o {
         Outcome::Committed => wanted(kind).into(),
         Outcome::Reverted { why } => format!("went back ({why})"),
@@ -182,7 +182,7 @@ mod tests {
         Reset { outcome, taken_back: Vec::new() }
     }
 
-    fn run(id: &str, kind: &str, of: Option<(&str, Option<Outcome>)>) -> RunRecord {
+    fn run(id: &str, kind: RunKind, of: Option<(&str, Option<Outcome>)>) -> RunRecord {
         let transaction = |(id, outcome): (&str, Option<Outcome>)| TransactionRecord {
             node: "n".parse().unwrap(),
             phase: Phase::Host,
@@ -191,39 +191,41 @@ mod tests {
             joins: false,
         };
         let transactions = of.map(transaction).into_iter().collect();
-        let begun = RunRecord::begun(id.into(), String::new(), kind.into(), "c".into());
+        let begun = RunRecord::begun(id.into(), String::new(), kind, "c".into());
         RunRecord { transactions, ..begun }
     }
 
     #[test]
     fn what_a_run_left_open_is_told_by_the_later_ones() {
         let reverted = || Outcome::Reverted { why: String::new() };
-        let mut reset = run("b", "reset", None);
+        let mut reset = run("b", RunKind::Reset, None);
         reset.reset.insert("n".parse().unwrap(), reset_to(Outcome::Committed));
         let of_another = RunRecord {
             cluster: "d".into(),
-            ..run("b", "apply", Some(("b-host", Some(Outcome::Committed))))
+            ..run("b", RunKind::Apply, Some(("b-host", Some(Outcome::Committed))))
         };
         for (next, wanted) in [
             (None, "the next apply settles"),
             (Some(of_another), "the next apply settles"),
-            (Some(run("b", "apply", Some(("b-host", None)))), "the next apply settles"),
+            (Some(run("b", RunKind::Apply, Some(("b-host", None)))), "the next apply settles"),
             (
-                Some(run("b", "apply", Some(("b-host", Some(Outcome::Committed))))),
+                Some(run("b", RunKind::Apply, Some(("b-host", Some(Outcome::Committed))))),
                 "nothing of it was open any more when run b",
             ),
             (
-                Some(run("b", "settle", Some(("a-host", Some(reverted()))))),
+                Some(run("b", RunKind::Settle, Some(("a-host", Some(reverted()))))),
                 "run b took back what was open",
             ),
             (
-                Some(run("b", "rollback", Some(("a-host", Some(Outcome::Committed))))),
+                Some(run("b", RunKind::Rollback, Some(("a-host", Some(Outcome::Committed))))),
                 "run b took it back",
             ),
             (Some(reset), "run b reset the node"),
         ] {
             let runs: Vec<RunRecord> =
-                std::iter::once(run("a", "apply", Some(("a-host", None)))).chain(next).collect();
+                std::iter::once(run("a", RunKind::Apply, Some(("a-host", None))))
+                    .chain(next)
+                    .collect();
             let said = list(&runs);
             let line = said.lines().nth(1).unwrap();
             assert!(line.contains("the run ended before it; ") && line.contains(wanted), "{said}");
@@ -232,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_reset_is_told_in_words_of_its_own() {
-        let mut reset = run("a", "reset", None);
+        let mut reset = run("a", RunKind::Reset, None);
         let refused = Outcome::Refused { why: "why".into() };
         reset.reset = [("n", Outcome::Committed), ("m", refused)]
             .map(|(name, outcome)| (name.parse().unwrap(), reset_to(outcome)))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use kubastion::apply::record::{Journal, Outcome, Outcomes};
+use kubastion::apply::record::{Journal, Outcome, Outcomes, RunKind};
 use kubastion::apply::{Controls, execute};
 use kubastion::clock::Clock;
 use kubastion::desired::{DesiredState, Item, NodeDesired, Phase};
@@ -156,9 +156,14 @@ impl Lent {
         desired: &DesiredState,
         dialer: &dyn Dialer,
     ) -> Vec<(Phase, Outcome)> {
-        let journal =
-            Journal::begin(self.state_dir.path(), "apply", Some(&plan.id), "lab", Clock::System)
-                .unwrap();
+        let journal = Journal::begin(
+            self.state_dir.path(),
+            RunKind::Apply,
+            Some(&plan.id),
+            "lab",
+            Clock::System,
+        )
+        .unwrap();
         let controls = Controls {
             plan,
             desired,
