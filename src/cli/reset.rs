@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::leave::{Drain, Staying, Undrained, drain_all, forget};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
-use crate::apply::record::{Journal, Line, Reset, RunKind};
+use crate::apply::record::{Journal, Line, RecordError, Reset, RunKind};
 use crate::apply::reset::{As, Data, may_be_reset, reset};
 use crate::apply::{Outcome, gate::chain};
 use crate::clock::Clock;
@@ -112,16 +112,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         kept.extend(undrained);
         problems.extend(more);
     }
-    let results = fleet::each(nodes, fleet::WINDOW, |node: &Node| {
-        let name = node.name.clone();
+    let nodes = recorded(&journal, nodes, |node| {
+        let name = &node.name;
         monitor.send(Event::Begin { node: name.clone(), what: "reset".into(), steps: 0 });
         let left = |outcome| Reset { outcome, taken_back: Vec::new() };
-        let reset = match kept.get(&name) {
+        let reset = match kept.get(name) {
             Some(why) => left(Outcome::Refused { why: why.clone() }),
             None => match dialer.connect(&inventory.ssh.for_node(node)) {
                 Ok(mut session) => {
                     let taken_for = if serves(inventory, node) { As::Member } else { As::Worker };
-                    reset(session.as_mut(), &name, taken_for, data, &monitor)
+                    reset(session.as_mut(), name, taken_for, data, &monitor)
                 }
                 Err(e) => left(Outcome::Unreachable { why: chain(&e) }),
             },
@@ -136,13 +136,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             }
         };
         monitor.send(Event::End { node: name.clone(), how, good: reset.outcome.is_good() });
-        // At once: another node may take minutes, and somebody may not wait for it.
-        let written = journal.write(&Line::Reset { node: name.clone(), reset: reset.clone() });
-        written.map(|()| (name, reset))
+        reset
     });
     drop(monitor);
-    let nodes: BTreeMap<NodeName, Reset> =
-        results.into_iter().collect::<Result<_, _>>().map_err(record_stop)?;
+    let nodes = nodes.map_err(record_stop)?;
     let gone: Vec<&NodeName> =
         nodes.iter().filter(|(_, r)| r.outcome.is_good()).map(|(n, _)| n).collect();
     if let Some(cluster) = stays.filter(|_| !gone.is_empty()) {
@@ -150,6 +147,21 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     let outcomes = nodes.values().map(|r| &r.outcome);
     finish_with(global, &journal, outcomes, &nodes, &runs::reset(&nodes), problems)
+}
+
+/// Resets nodes, and records of each what came of it at once: another one may take minutes, and somebody may not wait
+/// for it.
+fn recorded(
+    journal: &Journal,
+    nodes: Vec<&Node>,
+    one: impl Fn(&Node) -> Reset + Sync,
+) -> Result<BTreeMap<NodeName, Reset>, RecordError> {
+    let results = fleet::each(nodes, fleet::WINDOW, |node: &Node| {
+        let (node, reset) = (node.name.clone(), one(node));
+        journal.write(&Line::Reset { node: node.clone(), reset: reset.clone() })?;
+        Ok((node, reset))
+    });
+    results.into_iter().collect()
 }
 
 /// Whether others count on a node, by the inventory.
@@ -221,7 +233,34 @@ fn without_data(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::record::read_all;
     use crate::inventory::{Role, testing};
+
+    #[test]
+    fn what_came_of_a_node_is_recorded_before_the_others_are_done() {
+        let inventory = testing::two_and_two();
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(dir.path(), RunKind::Reset, None, "c", Clock::System).unwrap();
+        let on_record = || read_all(dir.path()).unwrap().runs[0].reset.len();
+        let nodes: Vec<&Node> = inventory.nodes.iter().collect();
+        let last = nodes[3].name.clone();
+        let done = recorded(&journal, nodes, |node| {
+            let mut tries = 0;
+            while node.name == last && on_record() < 3 {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                tries += 1;
+                assert!(tries < 1000, "nothing is recorded as long as one is not done");
+            }
+            Reset { outcome: Outcome::Committed, taken_back: vec!["1-host".into()] }
+        });
+        assert_eq!(done.unwrap().len(), 4);
+        assert_eq!(on_record(), 4);
+        let run = &read_all(dir.path()).unwrap().runs[0];
+        assert!(run.reset.values().all(|r| r.taken_back == ["1-host"]));
+        assert!(
+            runs::list(std::slice::from_ref(run)).contains("4 nodes reset, others are not known")
+        );
+    }
 
     #[test]
     fn a_control_plane_is_not_reset_alone() {

@@ -122,7 +122,8 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     for line in rolled_back_already(&records.runs, run) {
         eprintln!("{line}");
     }
-    for line in reset_since(&records.runs, run, &nodes) {
+    let left: Vec<&Node> = nodes.iter().filter(|n| !names.contains(&n.name)).copied().collect();
+    for line in reset_since(&records.runs, run, &left) {
         eprintln!("{line}");
     }
     for problem in &problems {
@@ -142,10 +143,7 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
     .map_err(record_stop)?;
     let serving = serving(inventory, &nodes, &dialer);
     let how = if left_out(inventory, &nodes).is_empty() { "together" } else { "alone" };
-    // By the clocks alone; a node that was knows nothing of the run.
-    let was_reset = |t: &TransactionRecord| {
-        matches!(history::later(&records.runs, run, t), Some(Later::Reset(_)))
-    };
+    let reset = |t: &TransactionRecord| reset_by(&records.runs, run, t);
     let mut outcomes = Outcomes::new();
     // What the nodes of a cluster stand on, dedicated etcd members too, stays as long as one of them stays.
     let mut cluster_stays = false;
@@ -157,8 +155,9 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
                 let good = |p: &BTreeMap<Phase, Outcome>| p.values().all(Outcome::is_good);
                 outcomes.get(&node.name).is_none_or(good) && !(serial && stopped.is_some())
             });
-            for (node, _) in skip {
-                let why = stopped.clone().unwrap_or_else(|| "a later phase is still there".into());
+            for (node, t) in skip {
+                let why = reset(t).map(knows_nothing).or_else(|| stopped.clone());
+                let why = why.unwrap_or_else(|| "a later phase is still there".into());
                 let outcome = Outcome::Skipped { why };
                 record(&journal, &mut outcomes, node.name.clone(), phase, outcome)?;
             }
@@ -169,16 +168,16 @@ pub fn rollback(global: &Global, args: &Rollback) -> Result<Exit, Stop> {
             }
             let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
                 let outcome = match dialer.connect(&inventory.ssh.for_node(node)) {
-                    Ok(mut session) => undo(session.as_mut(), t, how, was_reset(t)),
+                    Ok(mut session) => undo(session.as_mut(), t, how, reset(t)),
                     Err(e) => Outcome::Unreachable { why: chain(&e) },
                 };
-                (node.name.clone(), outcome)
+                (node.name.clone(), reset(t).is_some(), outcome)
             });
-            for (name, outcome) in results {
+            for (name, was_reset, outcome) in results {
                 if serial && !outcome.is_good() {
                     stopped.get_or_insert(format!("the rollback failed on {name}"));
                 }
-                cluster_stays |= phase == Phase::Kubernetes && !outcome.is_good();
+                cluster_stays |= phase == Phase::Kubernetes && !outcome.is_good() && !was_reset;
                 record(&journal, &mut outcomes, name, phase, outcome)?;
             }
         }
@@ -332,23 +331,50 @@ fn groups<'n, T>(
 }
 
 /// `how` tells the node whether all that others count on go back together.
-fn undo(session: &mut dyn Transport, t: &TransactionRecord, how: &str, was_reset: bool) -> Outcome {
+fn undo(
+    session: &mut dyn Transport,
+    t: &TransactionRecord,
+    how: &str,
+    reset: Option<&RunRecord>,
+) -> Outcome {
     match protocol::call(session, &t.id, Verb::Undo, how, &mut |_| {}) {
-        Ok(a) => undone(a, t.outcome.as_ref(), was_reset),
+        Ok(a) => undone(a, t.outcome.as_ref(), reset),
         Err(e) => Outcome::Incomplete { why: chain(&e) },
     }
 }
 
+/// The reset of its node that came after a transaction, by the clocks of whoever made the records.
+fn reset_by<'r>(
+    all: &'r [RunRecord],
+    run: &RunRecord,
+    t: &TransactionRecord,
+) -> Option<&'r RunRecord> {
+    match history::later(all, run, t) {
+        Some(Later::Reset(by)) => Some(by),
+        _ => None,
+    }
+}
+
+/// Of a node that was reset, if the clocks are right. That it was is not what makes a rollback a success: what a node
+/// has lost (its /var/lib/kubastion, say) it does not take back at a reset either.
+fn knows_nothing(by: &RunRecord) -> String {
+    format!(
+        "run {} reset the node since, and it knows nothing of this run: nothing was done",
+        by.run
+    )
+}
+
 /// What a node's answer to an undo means, if the transaction had ended so, and a record says that the node was reset
 /// since.
-fn undone(a: Answer, ended: Option<&Outcome>, was_reset: bool) -> Outcome {
+fn undone(a: Answer, ended: Option<&Outcome>, reset: Option<&RunRecord>) -> Outcome {
     // "Committed" is what a rollback that worked is called here.
     match (a.state, a.refused, ended) {
         (Some(TxnState::Reverted), ..) => Outcome::Committed,
-        // The record and the node say the same.
-        (Some(TxnState::Absent), ..) if was_reset => Outcome::Committed,
         // Nothing was begun.
         (Some(TxnState::Absent), _, Some(o)) if !history::may_stand(o) => Outcome::Committed,
+        (Some(TxnState::Absent), ..) if reset.is_some() => {
+            Outcome::Skipped { why: reset.map(knows_nothing).unwrap_or_default() }
+        }
         // Its record may have been begun, and nothing sent.
         (Some(TxnState::Absent), _, None) => Outcome::Refused {
             why: "the node does not know it: most likely it never got there. To go further back, name the run before \
@@ -637,18 +663,26 @@ mod tests {
     fn a_rollback_without_images_is_not_called_done() {
         let absent = || Answer { state: Some(TxnState::Absent), ..Answer::default() };
         assert!(matches!(
-            undone(absent(), Some(&Outcome::Committed), false),
+            undone(absent(), Some(&Outcome::Committed), None),
             Outcome::Refused { .. }
         ));
-        let Outcome::Refused { why } = undone(absent(), None, false) else { panic!() };
+        let Outcome::Refused { why } = undone(absent(), None, None) else { panic!() };
         assert!(why.contains("never got there"), "{why}");
         let unready = Outcome::Unready { why: String::new() };
-        assert!(matches!(undone(absent(), Some(&unready), false), Outcome::Refused { .. }));
+        assert!(matches!(undone(absent(), Some(&unready), None), Outcome::Refused { .. }));
         let unreachable = Outcome::Unreachable { why: String::new() };
-        assert_eq!(undone(absent(), Some(&unreachable), false), Outcome::Committed);
-        assert_eq!(undone(absent(), Some(&Outcome::Committed), true), Outcome::Committed);
+        assert_eq!(undone(absent(), Some(&unreachable), None), Outcome::Committed);
+        // By the clocks, the node was reset later.
+        let first = run("1", RunKind::Apply, "1-host", Outcome::Committed);
+        let all = [first.clone(), reset_of("n", &[])];
+        let by = reset_by(&all, &first, &first.transactions[0]);
+        let Outcome::Skipped { why } = undone(absent(), Some(&Outcome::Committed), by) else {
+            panic!()
+        };
+        assert!(why.contains("run 3 reset the node since"), "{why}");
+        assert_eq!(reset_by(&all[..1], &first, &first.transactions[0]), None);
         let reverted = Answer { state: Some(TxnState::Reverted), ..Answer::default() };
-        assert_eq!(undone(reverted, Some(&Outcome::Committed), false), Outcome::Committed);
+        assert_eq!(undone(reverted, Some(&Outcome::Committed), None), Outcome::Committed);
     }
 
     #[test]

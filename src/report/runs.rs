@@ -51,7 +51,11 @@ fn count(run: &RunRecord) -> String {
     let good = |o: &Outcome| is_wanted(run.kind, o);
     if run.kind == RunKind::Reset {
         let done = run.reset.values().filter(|r| good(&r.outcome)).count();
-        return format!("{done} of {} reset", counted(run.reset.len(), "node"));
+        // Which nodes it was to be of is not written down.
+        return match run.ended {
+            Some(_) => format!("{done} of {} reset", counted(run.reset.len(), "node")),
+            None => format!("{} reset, others are not known", counted(done, "node")),
+        };
     }
     let done = run.transactions.iter().filter(|t| t.outcome.as_ref().is_some_and(good)).count();
     let all = counted(run.transactions.len(), "transaction");
@@ -235,6 +239,7 @@ mod tests {
     #[test]
     fn a_reset_is_told_in_words_of_its_own() {
         let mut reset = run("a", RunKind::Reset, None);
+        reset.ended = Some(String::new());
         let refused = Outcome::Refused { why: "why".into() };
         reset.reset = [("n", Outcome::Committed), ("m", refused)]
             .map(|(name, outcome)| (name.parse().unwrap(), reset_to(outcome)))
