@@ -70,6 +70,18 @@ impl Txn {
         said
     }
 
+    /// Switched as an armed transaction is, without systemd or a timer.
+    fn switched(self) -> Self {
+        assert!(self.run("prepare").contains("@prepared"));
+        self.set("armed", "");
+        let id = self.path.file_name().unwrap().to_str().unwrap();
+        std::fs::write(self.base.join("armed"), format!("{id}\n")).unwrap();
+        let said = self.run("switch -");
+        assert!(said.contains("@state switched"), "{said}");
+        assert_eq!(self.target(), "new\n");
+        self
+    }
+
     fn set(&self, name: &str, text: &str) {
         std::fs::write(self.path.join(name), text).unwrap();
     }
@@ -97,16 +109,8 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Switched as an armed transaction is, without systemd or a timer.
 fn switched(id: &str) -> Txn {
-    let txn = Txn::staged(id, "");
-    assert!(txn.run("prepare").contains("@prepared"));
-    txn.set("armed", "");
-    std::fs::write(txn.base.join("armed"), format!("{id}\n")).unwrap();
-    let said = txn.run("switch -");
-    assert!(said.contains("@state switched"), "{said}");
-    assert_eq!(txn.target(), "new\n");
-    txn
+    Txn::staged(id, "").switched()
 }
 
 /// The mark, and below it what kubeadm made, is the old one again where the file is.
@@ -350,16 +354,49 @@ fn a_kernel_setting_goes_back_to_a_value_with_bars() {
 
 #[test]
 fn a_file_that_comes_out_of_the_images_in_part_is_not_put_back() {
-    let txn = switched("1-a-host");
+    let txn = Txn::staged("1-a-host", "");
+    // Another name of the same file, which tar would keep as a link to the first.
+    std::fs::hard_link(txn.base.join("target/a.conf"), txn.base.join("target/b.conf")).unwrap();
+    std::fs::write(txn.path.join("files/0/b.conf"), "new\n").unwrap();
+    let txn = txn.switched();
     // A full disk, of which tar says so when a part is written.
-    let full = "tar() { command tar \"$@\"; s=$?; case $* in *-xpf*) : >\"$T/restore$base/target/a.conf\"; \
-                return 2 ;; esac; return $s; }";
+    let full = "tar() { command tar \"$@\"; s=$?; case $* in *-xpf*) \
+                : >\"$T/restore$base/target/a.conf\"; : >\"$T/restore$base/target/b.conf\"; return 2 ;; esac; return $s; }";
     let said = txn.run_with("have_systemd() { [ -d /run/systemd/system ]; }", full, "revert asked");
     assert!(said.contains("@state incomplete") && said.contains("could not restore"), "{said}");
-    assert_eq!(txn.target(), "new\n", "the new file, and no empty one");
+    let other = || std::fs::read_to_string(txn.base.join("target/b.conf")).unwrap();
+    assert_eq!((txn.target(), other()), ("new\n".into(), "new\n".into()), "no empty ones");
     // When there is room again, it is.
     assert!(txn.run("revert asked").contains("@state reverted"));
-    assert_eq!(txn.target(), "old\n");
+    assert_eq!((txn.target(), other()), ("old\n".into(), "old\n".into()));
+}
+
+#[test]
+fn the_order_of_the_way_back_is_made_anew_where_it_is_lost() {
+    for lost in ["gone", "cut", "made by nobody"] {
+        let txn = switched("1-a-host");
+        let order = txn.path.join("before.reverse");
+        match lost {
+            "gone" => std::fs::remove_file(&order).unwrap(),
+            "cut" => std::fs::write(&order, "").unwrap(),
+            // Nor can it be made anew.
+            _ => {
+                std::fs::remove_file(&order).unwrap();
+                std::fs::create_dir(&order).unwrap();
+            }
+        }
+        let said = txn.run("revert asked");
+        match lost {
+            "made by nobody" => assert!(said.contains("@state incomplete"), "{said}"),
+            _ => {
+                assert!(said.contains("@state reverted"), "{lost}: {said}");
+                assert_eq!(txn.target(), "old\n", "{lost}");
+            }
+        }
+    }
+    let txn = switched("1-a-host");
+    std::fs::remove_file(txn.path.join("before")).unwrap();
+    assert!(txn.run("revert asked").contains("@state incomplete"));
 }
 
 #[test]

@@ -179,7 +179,8 @@ take_images() {
         esac
     done <"$T/steps"
     if [ -s "$T/before.list" ]; then
-        tar -C / -cf "$T/before.tar" -T "$T/before.list" || return 1
+        # Each with its own content: what of a second link to a file came out in part could not be seen.
+        tar -C / --hard-dereference -cf "$T/before.tar" -T "$T/before.list" || return 1
     fi
     # Now, and not when it is needed: the disk may be full then, and it is the order of the way back.
     reverse=
@@ -730,6 +731,10 @@ run_as_before() { # unit
 # Undoes everything, in reverse order, and goes on past failures. Can be repeated.
 restore() {
     failed=0
+    [ -e "$T/before" ] || {
+        echo "$T/before is gone: it cannot be told what was before"
+        return 1
+    }
     [ -s "$T/before" ] || return 0
     rm -rf "$T/restore" "$T/ballast"
     mkdir "$T/restore" || failed=1
@@ -737,6 +742,15 @@ restore() {
     if [ -s "$T/before.tar" ]; then
         tar -C "$T/restore" -xpf "$T/before.tar" || failed=1 partial=yes
     fi
+    # The same lines, so as long. Without them all, success would be said of nothing.
+    sizes=$(stat -c %s "$T/before" "$T/before.reverse" 2>/dev/null)
+    [ "${sizes%%"$nl"*}" = "${sizes##*"$nl"}" ] && [ "${sizes%%"$nl"*}" != "$sizes" ] ||
+        sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse" || {
+        echo "$T/before.reverse cannot be read or made anew"
+        rm -f "$T/before.reverse"
+        ln "$T/before" "$T/before.reverse"
+        failed=1
+    }
     if grep -q '^member|none' "$T/before"; then
         . "$T/member.sh"
         leave_cluster || failed=1
