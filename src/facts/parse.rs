@@ -220,11 +220,12 @@ fn read<'a>(lines: &[&'a str], path: &str) -> Vec<&'a str> {
 }
 
 /// How many processors may be used: those of `Cpus_allowed_list:` (proc(5), of a process's status) that are online.
-/// Where nobody narrowed the list, it names all that there might be, a hypervisor's slots for more among them.
+/// Where nobody narrowed the list, it names all that there might be, a hypervisor's slots for more among them. Where the
+/// two have nothing in common (a container may be shown another list), what is allowed counts.
 fn cpus(status: &[&str], online: &[&str]) -> Result<u64, ParseError> {
     let allowed = status.iter().find_map(|l| l.strip_prefix("Cpus_allowed_list:"));
     let allowed = cpu_ranges(allowed.unwrap_or_default())?;
-    let online = cpu_ranges(online.first().unwrap_or(&""))?;
+    let online = cpu_ranges(online.first().unwrap_or(&"")).unwrap_or_default();
     let mut count = 0u64;
     for (first, last) in &allowed {
         for (from, to) in &online {
@@ -232,7 +233,7 @@ fn cpus(status: &[&str], online: &[&str]) -> Result<u64, ParseError> {
             count += (last.min(to) + 1).saturating_sub(*first.max(from));
         }
     }
-    if count == 0 { Err(value_error("processors", "")) } else { Ok(count) }
+    Ok(if count == 0 { allowed.iter().map(|(first, last)| last - first + 1).sum() } else { count })
 }
 
 /// `0-3,6`, as the kernel lists processors.
