@@ -743,13 +743,15 @@ restore() {
         tar -C "$T/restore" -xpf "$T/before.tar" || failed=1 partial=yes
     fi
     # The same lines, so as long. Without them all, success would be said of nothing.
+    forward=
     sizes=$(stat -c %s "$T/before" "$T/before.reverse" 2>/dev/null)
     [ "${sizes%%"$nl"*}" = "${sizes##*"$nl"}" ] && [ "${sizes%%"$nl"*}" != "$sizes" ] ||
         sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse" || {
         echo "$T/before.reverse cannot be read or made anew"
         rm -f "$T/before.reverse"
+        # What is there goes by the other order, which may leave directories; the next try makes it anew.
         ln "$T/before" "$T/before.reverse"
-        failed=1
+        failed=1 forward=yes
     }
     if grep -q '^member|none' "$T/before"; then
         . "$T/member.sh"
@@ -812,6 +814,7 @@ restore() {
         esac
     done <"$T/before"
     rm -rf "$T/restore"
+    [ -z "$forward" ] || rm -f "$T/before.reverse"
     return $failed
 }
 
