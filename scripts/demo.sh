@@ -9,8 +9,17 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
 if [ -e "$dir/lab.json" ]; then
     say "Taking the lab of an earlier demo down"
     "$kubastion" lab down --dir "$dir"
+    : >"$dir/.demo"
 fi
-rm -rf "$dir/pki" "$dir/.kubastion" "$dir/admin.conf"
+if [ -e "$dir/.demo" ]; then
+    # Keys and records of a lab that is no more.
+    rm -rf "$dir/pki" "$dir/.kubastion" "$dir/admin.conf"
+elif [ -e "$dir/pki" ] || [ -e "$dir/.kubastion" ] || [ -e "$dir/admin.conf" ]; then
+    echo "$dir holds keys or records, and no lab of a demo: name another directory (DEMO_DIR), or move them away" >&2
+    exit 1
+fi
+mkdir -p "$dir"
+: >"$dir/.demo"
 
 bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
 if [ -e "$bundle/manifest.json" ]; then
