@@ -296,6 +296,15 @@ fn verify_finds_what_is_broken(w: &Whole) {
     let (out, _) = w.ends(5, &["verify"]);
     assert!(out.contains(control), "{out}");
     w.inside(name, mends);
+    // Somebody's own rule, in the file and loaded from it: all on the node fits together.
+    let file = "/etc/kubastion/firewall.nft";
+    w.inside("w1", &format!("cp -p {file} /root/rules; sed -i 's/policy drop;/& tcp dport 3000-9000 accept;/' {file}; {mends}; nft list table inet kubastion | grep -q 3000-9000"));
+    let (out, _) = w.ends(5, &["verify"]);
+    assert!(
+        out.contains("host-firewall-worker") && out.contains("the rules that the inventory makes"),
+        "{out}"
+    );
+    w.inside("w1", &format!("mv /root/rules {file}; {mends}"));
     w.inside("w1", "chmod 666 /etc/ssh/sshd_config.d/00-kubastion.conf; echo 'PasswordAuthentication yes' > /etc/ssh/sshd_config.d/00-a.conf; systemctl reload ssh");
     let (out, _) = w.ends(5, &["verify"]);
     assert!(out.contains("host-ssh-hardening"), "{out}");

@@ -10,6 +10,7 @@ use super::output::{pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::clock::Clock;
+use crate::desired;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, NodeName};
 use crate::pki::{Ca, Kind, Material, Store};
@@ -77,6 +78,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     let mut seen: BTreeMap<NodeName, Observed> =
         facts.iter().map(|(n, f)| (n.clone(), Observed::from_facts(f))).collect();
+    for node in &nodes {
+        if let (Some(seen), Some(facts)) = (seen.get_mut(&node.name), facts.get(&node.name)) {
+            seen.wanted_firewall_sha256 = desired::firewall_sha256(inventory, node, facts);
+        }
+    }
     if let Some(Ok(objects)) = &objects {
         seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects));
     }

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::context::{Context, Source as Made};
-use super::model::{Access, FileCheck, ItemKind};
-use super::sink::{Sink, Unit};
+use super::context::Context;
+use super::model::{Access, Content, FileCheck, ItemKind};
+use super::sink::{Sink, Unit, text};
+use super::traits::Traits;
 use crate::facts::NodeFacts;
-use crate::inventory::{Cni, FirewallMode, FirewallProtocol, FirewallRule, IpNetText, Node, Role};
+use crate::inventory::{
+    Cni, FirewallMode, FirewallProtocol, FirewallRule, Inventory, IpNetText, Node, Role,
+};
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::host::{
@@ -53,7 +56,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         sink.note("the firewall only logs what it would drop (`firewall.mode: log-only`)");
     }
     sink.directory(&[], "/etc/kubastion", Access::root(0o700));
-    sink.checked_template(&controls, RULES, FileCheck::Nft, |made| Ok(table(context, made)));
+    sink.checked_template(&controls, RULES, FileCheck::Nft, |made| Ok(table(context, made.facts)));
     sink.fixed(&controls, "/var/lib/kubastion/firewall.sh", "host/firewall.sh");
     let unit = "/etc/systemd/system/kubastion-firewall.service";
     sink.fixed(&controls, unit, "host/kubastion-firewall.service");
@@ -125,7 +128,16 @@ fn rules(from: &[Source], protocol: Protocol, ports: &[u16], comment: &str) -> V
     from.iter().map(rule).collect()
 }
 
-fn table(context: &Context<'_>, made: Made<'_>) -> Firewall {
+/// The SHA-256 of the rules file that the inventory makes for a node, by what the node says of its sshd; `None` if it
+/// cannot be worked out. No keys are needed for it.
+pub fn firewall_sha256(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option<String> {
+    let traits = Traits::of(facts).ok()?;
+    let context = Context { inventory, node, traits, source: None };
+    let rules = text(RULES, &table(&context, facts)).ok()?;
+    Some(Content::Text(rules.into()).sha256())
+}
+
+fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
     let inventory = context.inventory;
     let firewall = &inventory.firewall;
     let enforce = firewall.mode == FirewallMode::Enforce;
@@ -150,7 +162,7 @@ fn table(context: &Context<'_>, made: Made<'_>) -> Firewall {
         Vec::new()
     };
 
-    let mut input = rules(&admins, Protocol::Tcp, &ssh_ports(context, made), "SSH");
+    let mut input = rules(&admins, Protocol::Tcp, &ssh_ports(context, facts), "SSH");
     if control_plane {
         let endpoint = inventory.cluster.virtual_address();
         let api: Vec<u16> = std::iter::once(API_PORT).chain(endpoint.map(|e| e.port)).collect();
@@ -237,9 +249,9 @@ fn sorted(rule: &FirewallRule) -> Vec<u16> {
 
 /// The port that the inventory connects to, and those that sshd says it listens on: behind a port
 /// forwarding these differ.
-fn ssh_ports(context: &Context<'_>, made: Made<'_>) -> Vec<u16> {
+fn ssh_ports(context: &Context<'_>, facts: &NodeFacts) -> Vec<u16> {
     let mut ports = BTreeSet::from([context.inventory.ssh.for_node(context.node).port]);
-    let effective = made.facts.sshd.get("port").into_iter().flatten();
+    let effective = facts.sshd.get("port").into_iter().flatten();
     ports.extend(effective.filter_map(|p| p.parse::<u16>().ok()));
     ports.into_iter().collect()
 }

@@ -29,6 +29,7 @@ pub(crate) mod watch;
 
 pub(crate) use apiserver::APISERVER_PROBE;
 pub(crate) use endpoint::ENDPOINT_STATUS_PORT;
+pub use firewall::firewall_sha256;
 pub use model::*;
 pub(crate) use pki_files::held_cas;
 pub use resolve::{ResolveError, resolve};

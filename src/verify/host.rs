@@ -103,11 +103,22 @@ pub(super) fn firewall(on: &Subject<'_>) -> Verdict {
     if recorded.listing_sha256 != *listing {
         return Verdict::fail(loaded, "the loaded table was changed since it was loaded");
     }
+    let Some(wanted) = &on.seen.wanted_firewall_sha256 else {
+        return Verdict::unknown("the rules that the inventory makes cannot be worked out");
+    };
     match on.seen.files.get(FIREWALL_FILE) {
-        Some(FileFacts::File { sha256, .. }) if *sha256 == recorded.file_sha256 => {
-            Verdict::pass("loaded as recorded, input policy drop")
+        Some(FileFacts::File { sha256, .. }) if *sha256 != recorded.file_sha256 => {
+            Verdict::fail(loaded, "the loaded table comes from an older file")
         }
-        _ => Verdict::fail(loaded, "the loaded table comes from an older file"),
+        // A rule that was there once, or that somebody wrote into the file, lets in whom the inventory does not.
+        Some(FileFacts::File { sha256, .. }) if sha256 != wanted => Verdict::fail(
+            "the rules that the inventory makes",
+            "the rules file is another one: `kubastion plan --diff` shows it, `kubastion apply` mends it",
+        ),
+        Some(FileFacts::File { .. }) => {
+            Verdict::pass("loaded as recorded, as the inventory has it, input policy drop")
+        }
+        _ => Verdict::fail(loaded, "the rules file is not there"),
     }
 }
 

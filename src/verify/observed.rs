@@ -63,6 +63,8 @@ pub struct Observed {
     pub swaps: Option<Vec<String>>,
     /// nftables.
     pub nft: Option<NftFacts>,
+    /// SHA-256 of the rules file that the inventory makes for the node; `None` if that is not known.
+    pub wanted_firewall_sha256: Option<String>,
     /// Security modules.
     pub lsm: Option<LsmFacts>,
     /// Clock synchronization.
@@ -109,6 +111,7 @@ impl Observed {
             processes: Some(facts.processes.clone()),
             swaps: Some(facts.swaps.clone()),
             nft: Some(facts.nft.clone()),
+            wanted_firewall_sha256: None,
             lsm: facts.lsm.clone(),
             time: facts.time.clone(),
             apt_periodic: facts.apt_periodic.clone(),
@@ -146,6 +149,7 @@ impl Observed {
             processes: None,
             swaps: None,
             nft: None,
+            wanted_firewall_sha256: None,
             lsm: None,
             time: None,
             apt_periodic: None,

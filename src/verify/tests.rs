@@ -204,6 +204,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         FileFacts::File { sha256, .. } => sha256.clone(),
         other => panic!("{other:?}"),
     };
+    seen.wanted_firewall_sha256 = Some(sum.clone());
     seen.nft = Some(NftFacts {
         usable: true,
         own_listing_sha256: Some("l".into()),
@@ -447,6 +448,7 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.nft.as_mut().unwrap().own_listing_sha256 = None, &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().own_listing_sha256 = Some("changed".into()), &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().recorded.as_mut().unwrap().file_sha256 = "old".into(), &["host-firewall-control-plane"]),
+    (|s| s.wanted_firewall_sha256 = Some("another".into()), &["host-firewall-control-plane"]),
     (|s| text(s, FIREWALL_FILE, "hook input priority filter; policy drop", "hook input priority filter; policy accept"), &["host-firewall-control-plane"]),
     (|s| text(s, FIREWALL_FILE, "169.254.169.254", "169.254.169.253"), &["host-metadata-api-block"]),
     (|s| s.lsm.as_mut().unwrap().apparmor = Some(false), &["host-mandatory-access-control"]),
@@ -684,6 +686,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.processes = None, &["apiserver-profiling-off", "etcd-client-cert-auth", "etcd-run-as-user", "kubelet-anonymous-auth"]),
     (|s| s.processes.as_mut().unwrap().clear(), &["apiserver-profiling-off", "etcd-client-cert-auth", "etcd-run-as-user"]),
     (|s| s.nft.as_mut().unwrap().usable = false, &["host-firewall-control-plane"]),
+    (|s| s.wanted_firewall_sha256 = None, &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().recorded = None, &["host-firewall-control-plane"]),
     (|s| { s.texts.insert(FIREWALL_FILE.into(), None); }, &["host-firewall-control-plane", "host-metadata-api-block"]),
     (|s| { s.texts.insert("/var/lib/kubelet/config.yaml".into(), Some("a: [".into())); }, &["kubelet-anonymous-auth", "kubelet-seccomp-default"]),
