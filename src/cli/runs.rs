@@ -203,7 +203,7 @@ fn only_without_members(all: &[RunRecord], run: &RunRecord, todo: &Work<'_>) -> 
         .left("nothing was changed, and no run was recorded")
         .hint(format!(
             "`kubastion reset --nodes {names}` takes them out and back to what they were (control planes and etcd \
-             members all together); --nodes rolls the run back on the others"
+             members all together, with --delete-etcd-data or --keep-etcd-data); --nodes rolls the run back on the others"
         ));
     Err(Stop::one(Exit::InvalidInput, problem))
 }
