@@ -66,7 +66,7 @@ pub enum Verb {
     /// List the runs.
     Runs,
     /// Undo a run.
-    Rollback(super::runs::Rollback),
+    Rollback(super::rollback::Args),
     /// Take nodes out of their cluster and back to what they were.
     Reset(super::reset::Args),
     /// Disposable nodes on this machine, to try everything out.

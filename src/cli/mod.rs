@@ -21,6 +21,7 @@ pub mod pki;
 pub mod plan;
 mod probe;
 mod reset;
+pub mod rollback;
 mod run;
 pub mod runs;
 pub mod trust;

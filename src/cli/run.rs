@@ -56,7 +56,7 @@ fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
         Verb::Kubeconfig(args) => super::kubeconfig::run(global, &args),
         Verb::Controls(command) => super::controls::run(global, &command),
         Verb::Runs => super::runs::list(global),
-        Verb::Rollback(args) => super::runs::rollback(global, &args),
+        Verb::Rollback(args) => super::rollback::run(global, &args),
         Verb::Reset(args) => super::reset::run(global, &args),
         Verb::Lab(verb) => super::lab::run(global, verb),
         Verb::Inventory(command) => super::inventory::run(global, &command),

@@ -1,0 +1,670 @@
+//! `kubastion rollback`: the way back from what a run did.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::apply::{finish, record_stop};
+use super::args::Global;
+use super::ask::{Question, ask};
+use super::exit::Exit;
+use super::pipeline::{self, Reach};
+use super::reset::left_out;
+use super::run::Stop;
+use super::runs::damaged;
+use crate::apply::gate::chain;
+use crate::apply::history::{self, Later};
+use crate::apply::protocol::{self, Answer, TxnState, Verb};
+use crate::apply::record::{
+    Journal, Line, Outcome, Outcomes, RunKind, RunRecord, TransactionRecord, read_all,
+};
+use crate::clock::Clock;
+use crate::desired::Phase;
+use crate::error::Problem;
+use crate::facts::NodeFacts;
+use crate::inventory::{Inventory, Node, NodeName, Role};
+use crate::plain::counted;
+use crate::transport::{Dialer, Transport, fleet};
+
+/// Arguments of `rollback`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct Args {
+    /// Run id, as `kubastion runs` shows it; if absent, the last apply that still stands: once more goes one
+    /// further back.
+    pub run: Option<String>,
+    /// Which nodes, and how they are reached.
+    #[command(flatten)]
+    pub reach: Reach,
+    /// Do not ask. The question takes y or yes; after n, no or nothing, the exit code is 2.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+const HELP: &str =
+    "Brings files, owners, modes, units, kernel settings and our firewall table back to the images
+that were taken before the run. Packages stay installed, and etcd's data is never touched.
+A run that others were made on top of is refused by the nodes (exit code 6): undo the later ones first.
+One that made nodes part of a cluster is refused before anything is asked or recorded (exit code 3):
+`kubastion reset` takes them out. Without a run, the last one that still stands is taken: after a
+rollback, the one before. Which run it is, and from when, is said first.
+
+Examples:
+  kubastion runs
+  kubastion rollback
+  kubastion rollback 20261121t101500z-1a2b3c --nodes w1";
+
+/// Runs `kubastion rollback`.
+///
+/// # Errors
+/// If there is no such run, or a node cannot be asked.
+pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+    let loaded = super::inventory::load(global)?;
+    let inventory = &loaded.inventory;
+    let records = read_all(&loaded.base_dir).map_err(record_stop)?;
+    // The last run may be the one that cannot be read.
+    if args.run.is_none() && !records.damaged.is_empty() {
+        let mut problems = damaged(&records);
+        let what = Problem::new("which run was the last one cannot be told");
+        problems.push(what.left("nothing was changed").hint("name the run: `kubastion runs`"));
+        return Err(Stop { exit: Exit::InvalidInput, problems });
+    }
+    let run = choose(&records.runs, inventory.cluster.name.as_str(), args.run.as_deref())?;
+    let nodes = pipeline::chosen(inventory, &args.reach)?;
+    let todo = work(&records.runs, run, &nodes);
+    // Who names nodes does without the others.
+    let problems = if args.reach.nodes.is_empty() { gone(run, inventory) } else { Vec::new() };
+    if todo.is_empty() {
+        let what = format!("run {} has nothing to roll back on these nodes", run.run);
+        let problem = Problem::new(what)
+            .because("it began nothing there, or packages alone, which stay installed, or they were reset since")
+            .left("nothing was changed")
+            .hint("`kubastion runs` says what each run did");
+        let problems = std::iter::once(problem).chain(problems).collect();
+        return Err(Stop { exit: Exit::InvalidInput, problems });
+    }
+    only_without_members(&records.runs, run, &todo)?;
+    let names: BTreeSet<&NodeName> = todo.values().flatten().map(|(n, _)| &n.name).collect();
+    let nodes_of_it: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
+    eprintln!(
+        "rolling back run {} of {} on {}: {}",
+        run.run,
+        history::began(run),
+        counted(names.len(), "node"),
+        nodes_of_it.join(", ")
+    );
+    for line in rolled_back_already(&records.runs, run) {
+        eprintln!("{line}");
+    }
+    let left: Vec<&Node> = nodes.iter().filter(|n| !names.contains(&n.name)).copied().collect();
+    for line in reset_since(&records.runs, run, &left) {
+        eprintln!("{line}");
+    }
+    for problem in &problems {
+        eprintln!("{problem}");
+    }
+    if !args.yes {
+        ask(Question::CarryOut, "say --yes")?;
+    }
+    let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
+    let journal = Journal::begin(
+        &loaded.base_dir,
+        RunKind::Rollback,
+        run.plan.as_deref(),
+        &run.cluster,
+        Clock::System,
+    )
+    .map_err(record_stop)?;
+    let serving = serving(inventory, &nodes, &dialer);
+    let how = if left_out(inventory, &nodes).is_empty() { "together" } else { "alone" };
+    let reset = |t: &TransactionRecord| reset_by(&records.runs, run, t);
+    let mut outcomes = Outcomes::new();
+    // What the nodes of a cluster stand on, dedicated etcd members too, stays as long as one of them stays.
+    let mut cluster_stays = false;
+    for (phase, work) in todo.into_iter().rev() {
+        let mut stopped = cluster_stays.then(|| "a node is still part of the cluster".to_owned());
+        for group in groups(work, &serving) {
+            let serial = serving.contains(&group[0].0.name);
+            let (run, skip): (Vec<_>, Vec<_>) = group.into_iter().partition(|(node, _)| {
+                let good = |p: &BTreeMap<Phase, Outcome>| p.values().all(Outcome::is_good);
+                outcomes.get(&node.name).is_none_or(good) && !(serial && stopped.is_some())
+            });
+            for (node, t) in skip {
+                let why = reset(t).map(knows_nothing).or_else(|| stopped.clone());
+                let why = why.unwrap_or_else(|| "a later phase is still there".into());
+                let outcome = Outcome::Skipped { why };
+                record(&journal, &mut outcomes, node.name.clone(), phase, outcome)?;
+            }
+            for (node, t) in &run {
+                let (node, id) = (node.name.clone(), t.id.clone());
+                let line = Line::Transaction { node, phase, id, joins: false };
+                journal.write(&line).map_err(record_stop)?;
+            }
+            let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
+                let outcome = match dialer.connect(&inventory.ssh.for_node(node)) {
+                    Ok(mut session) => undo(session.as_mut(), t, how, reset(t)),
+                    Err(e) => Outcome::Unreachable { why: chain(&e) },
+                };
+                (node.name.clone(), reset(t).is_some(), outcome)
+            });
+            for (name, was_reset, outcome) in results {
+                if serial && !outcome.is_good() {
+                    stopped.get_or_insert(format!("the rollback failed on {name}"));
+                }
+                cluster_stays |= phase == Phase::Kubernetes && !outcome.is_good() && !was_reset;
+                record(&journal, &mut outcomes, name, phase, outcome)?;
+            }
+        }
+    }
+    finish(global, &journal, &outcomes, problems)
+}
+
+type Work<'a> = BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)>>;
+
+/// Refuses a run that made a node part of a cluster, where it still is as far as the records tell. The
+/// nodes would refuse it, too; they are the ones to know where the records are old.
+fn only_without_members(all: &[RunRecord], run: &RunRecord, todo: &Work<'_>) -> Result<(), Stop> {
+    let joined = |(_, t): &&(&Node, &TransactionRecord)| t.joins && history::is_final(all, run, t);
+    let names: Vec<&str> =
+        todo.values().flatten().filter(joined).map(|(n, _)| n.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names = names.join(",");
+    let problem = Problem::new(format!("run {} made nodes part of a cluster", run.run))
+        .at(names.replace(',', ", "))
+        .because("a node that is taken out of a cluster has to leave it first")
+        .left("nothing was changed, and no run was recorded")
+        .hint(format!(
+            "`kubastion reset --nodes {names}` takes them out and back to what they were (control planes and etcd \
+             members all together, with --delete-etcd-data or --keep-etcd-data); --nodes rolls the run back on the others"
+        ));
+    Err(Stop::one(Exit::InvalidInput, problem))
+}
+
+/// What earlier rollbacks took back of this run and of those above it, which is why this one is next.
+fn rolled_back_already(all: &[RunRecord], run: &RunRecord) -> Vec<String> {
+    let from = all.iter().position(|r| r.run == run.run).unwrap_or_default();
+    let applies =
+        all[from..].iter().filter(|r| r.kind == RunKind::Apply && r.cluster == run.cluster);
+    let by = |r: &RunRecord| {
+        r.transactions.iter().rev().find_map(|t| match history::later(all, r, t) {
+            Some(Later::TakenBack(by)) => Some(by.run.clone()),
+            _ => None,
+        })
+    };
+    applies
+        .filter_map(|r| Some((r, by(r)?)))
+        .map(|(r, by)| match r.run == run.run {
+            true => format!(
+                "it was rolled back before, by run {by}: what that took back is asked for again"
+            ),
+            false => format!(
+                "run {} of {} was rolled back already, by run {by}: this goes one further back",
+                r.run,
+                history::began(r)
+            ),
+        })
+        .collect()
+}
+
+/// What a run did on these nodes and can be taken back, by phase. What a reset took back, by the node's own word, is
+/// not there.
+fn work<'a>(all: &[RunRecord], run: &'a RunRecord, nodes: &[&'a Node]) -> Work<'a> {
+    let mut todo = Work::new();
+    let is_gone = |t: &&TransactionRecord| {
+        t.phase == Phase::Packages || history::taken_back_by_reset(all, t).is_some()
+    };
+    for t in run.transactions.iter().filter(|t| !is_gone(t)) {
+        if let Some(node) = nodes.iter().find(|n| n.name == t.node) {
+            todo.entry(t.phase).or_default().push((*node, t));
+        }
+    }
+    todo
+}
+
+/// Which of the nodes were reset since, and by which run.
+fn reset_since(all: &[RunRecord], run: &RunRecord, nodes: &[&Node]) -> BTreeSet<String> {
+    let of_nodes = run.transactions.iter().filter(|t| nodes.iter().any(|n| n.name == t.node));
+    of_nodes
+        .filter_map(|t| {
+            let by = &history::taken_back_by_reset(all, t)?.run;
+            Some(format!("{} is left out: run {by} reset it since", t.node))
+        })
+        .collect()
+}
+
+/// Nodes that a run changed and that the inventory does not have any more: there is no way to them.
+fn gone(run: &RunRecord, inventory: &Inventory) -> Vec<Problem> {
+    let changed = run.transactions.iter().filter(|t| {
+        t.phase != Phase::Packages && t.outcome.as_ref().is_none_or(history::may_stand)
+    });
+    let changed: BTreeSet<&NodeName> = changed.map(|t| &t.node).collect();
+    let missing =
+        changed.into_iter().filter(|name| !inventory.nodes.iter().any(|n| n.name == **name));
+    missing
+        .map(|name| {
+            Problem::new("the run changed this node, and the inventory does not have it")
+                .at(name.to_string())
+                .left("it is as the run left it")
+                .hint(format!(
+                    "put it back into the inventory and say `kubastion rollback {} --nodes {name}`; if it was \
+                     reset or is no more, choose the others with --nodes",
+                    run.run
+                ))
+        })
+        .collect()
+}
+
+fn record(
+    journal: &Journal,
+    outcomes: &mut Outcomes,
+    node: NodeName,
+    phase: Phase,
+    outcome: Outcome,
+) -> Result<(), Stop> {
+    journal
+        .write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })
+        .map_err(record_stop)?;
+    outcomes.entry(node).or_default().insert(phase, outcome);
+    Ok(())
+}
+
+/// The chosen nodes whose etcd or API server others depend on now. etcd.service is `active` only
+/// once it has a quorum, and restarting it waits for that: one after another, they keep it.
+fn serving(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> BTreeSet<NodeName> {
+    let candidates: Vec<&Node> = nodes
+        .iter()
+        .copied()
+        .filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd))
+        .collect();
+    let fleet = pipeline::look(inventory, &candidates, dialer);
+    let serves = |facts: &NodeFacts| {
+        facts.units.get("etcd.service").is_some_and(|u| u.active == "active")
+            || facts.processes.contains_key("kube-apiserver")
+    };
+    if fleet.seen.values().any(|s| serves(&s.facts)) {
+        candidates.iter().map(|n| n.name.clone()).collect()
+    } else {
+        BTreeSet::new()
+    }
+}
+
+/// Nodes that serve one at a time, then all others together.
+fn groups<'n, T>(
+    work: Vec<(&'n Node, T)>,
+    serving: &BTreeSet<NodeName>,
+) -> Vec<Vec<(&'n Node, T)>> {
+    let (one_by_one, others): (Vec<_>, Vec<_>) =
+        work.into_iter().partition(|(node, _)| serving.contains(&node.name));
+    let mut groups: Vec<Vec<_>> = one_by_one.into_iter().map(|w| vec![w]).collect();
+    if !others.is_empty() {
+        groups.push(others);
+    }
+    groups
+}
+
+/// `how` tells the node whether all that others count on go back together.
+fn undo(
+    session: &mut dyn Transport,
+    t: &TransactionRecord,
+    how: &str,
+    reset: Option<&RunRecord>,
+) -> Outcome {
+    match protocol::call(session, &t.id, Verb::Undo, how, &mut |_| {}) {
+        Ok(a) => undone(a, t.outcome.as_ref(), reset),
+        Err(e) => Outcome::Incomplete { why: chain(&e) },
+    }
+}
+
+/// The reset of its node that came after a transaction, by the clocks of whoever made the records.
+fn reset_by<'r>(
+    all: &'r [RunRecord],
+    run: &RunRecord,
+    t: &TransactionRecord,
+) -> Option<&'r RunRecord> {
+    match history::later(all, run, t) {
+        Some(Later::Reset(by)) => Some(by),
+        _ => None,
+    }
+}
+
+/// Of a node that was reset, if the clocks are right. That it was is not what makes a rollback a success: what a node
+/// has lost (its /var/lib/kubastion, say) it does not take back at a reset either.
+fn knows_nothing(by: &RunRecord) -> String {
+    format!(
+        "run {} reset the node since, and it knows nothing of this run: nothing was done",
+        by.run
+    )
+}
+
+/// What a node's answer to an undo means, if the transaction had ended so, and a record says that the node was reset
+/// since.
+fn undone(a: Answer, ended: Option<&Outcome>, reset: Option<&RunRecord>) -> Outcome {
+    // "Committed" is what a rollback that worked is called here.
+    match (a.state, a.refused, ended) {
+        (Some(TxnState::Reverted), ..) => Outcome::Committed,
+        // Nothing was begun.
+        (Some(TxnState::Absent), _, Some(o)) if !history::may_stand(o) => Outcome::Committed,
+        (Some(TxnState::Absent), ..) if reset.is_some() => {
+            Outcome::Skipped { why: reset.map(knows_nothing).unwrap_or_default() }
+        }
+        // Its record may have been begun, and nothing sent.
+        (Some(TxnState::Absent), _, None) => Outcome::Refused {
+            why: "the node does not know it: most likely it never got there. To go further back, name the run before \
+                  it, which `kubastion runs` shows"
+                .into(),
+        },
+        (Some(TxnState::Absent), ..) => Outcome::Refused {
+            why: "the node has no images of that run any more (it keeps those of the last ones)"
+                .into(),
+        },
+        (_, Some(why), _) => Outcome::Refused { why },
+        (Some(TxnState::Incomplete), ..) => Outcome::Incomplete { why: a.said.join("; ") },
+        _ if a.busy => Outcome::Refused { why: "another run is at work on the node".into() },
+        _ => Outcome::Incomplete { why: a.rest },
+    }
+}
+
+/// The run that is named, or the last one that stands. Runs of all clusters whose inventories lie in one
+/// directory are recorded beside each other.
+fn choose<'r>(
+    all: &'r [RunRecord],
+    cluster: &str,
+    wanted: Option<&str>,
+) -> Result<&'r RunRecord, Stop> {
+    let found = match wanted {
+        Some(id) => {
+            let named = all.iter().find(|r| r.run == id);
+            if let Some(run) = named.filter(|r| r.cluster != cluster) {
+                let whose = &run.cluster;
+                let what = format!("run {id} is of cluster {whose}, and not of {cluster}");
+                let problem = Problem::new(what).left("nothing was changed");
+                let hint = "name that cluster's inventory with --inventory, or another run: `kubastion runs`";
+                return Err(Stop::one(Exit::InvalidInput, problem.hint(hint)));
+            }
+            named
+        }
+        None => {
+            // What was taken back since, by a rollback or a reset, is not there to be rolled back again.
+            all.iter().rev().find(|r| {
+                r.kind == RunKind::Apply
+                    && r.cluster == cluster
+                    && r.transactions.iter().any(|t| history::stands(all, r, t))
+            })
+        }
+    };
+    found.ok_or_else(|| {
+        let what = wanted.map_or_else(
+            || format!("there is no apply of cluster {cluster} to roll back"),
+            |id| format!("there is no run `{id}`"),
+        );
+        Stop::one(Exit::InvalidInput, Problem::new(what).hint("`kubastion runs` lists them"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::record::{Reset, TransactionRecord};
+    use crate::cli::args::Format;
+    use crate::inventory::testing;
+
+    fn run(run: &str, kind: RunKind, id: &str, outcome: Outcome) -> RunRecord {
+        let transactions = vec![done("n", Phase::Host, id, Some(outcome))];
+        let begun = RunRecord::begun(run.into(), String::new(), kind, "c".into());
+        RunRecord { transactions, ..begun }
+    }
+
+    fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
+        let node = node.parse().unwrap();
+        TransactionRecord { node, phase, id: id.into(), outcome, joins: false }
+    }
+
+    fn reset_of(node: &str, taken_back: &[&str]) -> RunRecord {
+        let taken_back = taken_back.iter().map(|&id| id.to_owned()).collect();
+        let reset = Reset { outcome: Outcome::Committed, taken_back };
+        RunRecord {
+            transactions: Vec::new(),
+            reset: [(node.parse().unwrap(), reset)].into(),
+            ..run("3", RunKind::Reset, "", Outcome::Committed)
+        }
+    }
+
+    #[test]
+    fn a_reset_counts_by_what_it_took_back_and_not_by_the_clock() {
+        let first = || run("1", RunKind::Apply, "1-host", Outcome::Committed);
+        // The clock of whoever reset it was behind.
+        assert!(choose(&[reset_of("n", &["1-host"]), first()], "c", None).is_err());
+        let another = [reset_of("n", &["0-host"]), first()];
+        assert_eq!(choose(&another, "c", None).unwrap().run, "1");
+        // What it had not been able to take back is there still.
+        let mut half = reset_of("n", &["2-host"]);
+        half.reset.values_mut().for_each(|r| r.outcome = Outcome::Incomplete { why: "w".into() });
+        let all = [first(), run("2", RunKind::Apply, "2-host", Outcome::Committed), half];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
+    }
+
+    #[test]
+    fn runs_of_another_cluster_in_the_same_directory_are_not_rolled_back() {
+        let other = RunRecord {
+            cluster: "d".into(),
+            ..run("2", RunKind::Apply, "2-host", Outcome::Committed)
+        };
+        let all = [run("1", RunKind::Apply, "1-host", Outcome::Committed), other];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
+        assert_eq!(choose(&all, "d", None).unwrap().run, "2");
+        let stop = choose(&all, "c", Some("2")).unwrap_err();
+        assert_eq!(stop.exit, Exit::InvalidInput);
+        assert!(stop.problems[0].what.contains("is of cluster d"), "{:?}", stop.problems);
+        assert_eq!(choose(&all, "e", None).unwrap_err().exit, Exit::InvalidInput);
+    }
+
+    #[test]
+    fn a_node_that_the_inventory_lacks_is_a_problem_unless_nothing_stands_on_it() {
+        let refused = || Some(Outcome::Refused { why: String::new() });
+        let record = RunRecord {
+            transactions: vec![
+                done("cp1", Phase::Host, "a", Some(Outcome::Committed)),
+                done("gone", Phase::Host, "b", Some(Outcome::Committed)),
+                done("gone", Phase::Etcd, "c", None),
+                done("cut-off", Phase::Host, "d", None),
+                done("untouched", Phase::Host, "e", refused()),
+                done("packages", Phase::Packages, "f", Some(Outcome::Committed)),
+            ],
+            ..run("1", RunKind::Apply, "", Outcome::Committed)
+        };
+        let inventory = testing::two_and_two();
+        let problems = gone(&record, &inventory);
+        let places: Vec<&str> = problems.iter().filter_map(|p| p.place.as_deref()).collect();
+        assert_eq!(places, ["cut-off", "gone"]);
+        assert!(problems.iter().all(|p| p.state.is_some() && p.hint.is_some()), "{problems:?}");
+        let nodes: Vec<&Node> = inventory.nodes.iter().collect();
+        let todo = |all: &[RunRecord]| -> usize {
+            work(all, &record, &nodes).values().map(Vec::len).sum()
+        };
+        assert_eq!(todo(std::slice::from_ref(&record)), 1);
+        let reset = reset_of("cp1", &["a"]);
+        let all = [record.clone(), reset];
+        assert_eq!(todo(&all), 0, "it was reset since");
+        let said: Vec<String> = reset_since(&all, &record, &nodes).into_iter().collect();
+        assert_eq!(said, ["cp1 is left out: run 3 reset it since"]);
+        // Of a reset that took back something else the node is asked, whatever the clocks say.
+        let all = [record.clone(), reset_of("cp1", &["0-host"])];
+        assert_eq!((todo(&all), reset_since(&all, &record, &nodes).len()), (1, 0));
+    }
+
+    #[test]
+    fn a_rollback_on_no_node_is_an_error_and_no_success() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = testing::file_in(dir.path());
+        let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
+        let (node, phase): (NodeName, _) = ("m".parse().unwrap(), Phase::Host);
+        let line =
+            Line::Transaction { node: node.clone(), phase, id: "1-host".into(), joins: false };
+        journal.write(&line).unwrap();
+        journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
+        drop(journal);
+        let global = Global { inventory, format: Format::Text };
+        let args = Args { run: None, reach: Reach::default(), yes: true };
+        let stop = super::run(&global, &args).unwrap_err();
+        assert_eq!(stop.exit, Exit::InvalidInput);
+        let said: String = stop.problems.iter().map(ToString::to_string).collect();
+        assert!(
+            said.contains("nothing to roll back") && said.contains("m: the run changed"),
+            "{said}"
+        );
+        assert_eq!(read_all(dir.path()).unwrap().runs.len(), 1, "a rollback was recorded");
+    }
+
+    #[test]
+    fn a_second_rollback_goes_one_run_further_back() {
+        let reverted = Outcome::Reverted { why: String::new() };
+        let mut all = vec![
+            run("1", RunKind::Apply, "1-host", Outcome::Committed),
+            run("2", RunKind::Apply, "2-host", Outcome::Committed),
+            run("3", RunKind::Apply, "3-host", reverted),
+        ];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "2");
+        all.push(run("4", RunKind::Rollback, "2-host", Outcome::Committed));
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
+        all.push(run("5", RunKind::Rollback, "1-host", Outcome::Committed));
+        assert!(choose(&all, "c", None).is_err());
+        assert_eq!(choose(&all, "c", Some("2")).unwrap().run, "2");
+    }
+
+    #[test]
+    fn what_an_apply_settled_can_be_taken_back_once() {
+        let cut_off = || RunRecord {
+            transactions: vec![done("n", Phase::Host, "2-host", None)],
+            ..run("2", RunKind::Apply, "", Outcome::Committed)
+        };
+        let mut all = vec![
+            run("1", RunKind::Apply, "1-host", Outcome::Committed),
+            cut_off(),
+            run("3", RunKind::Settle, "2-host", Outcome::Committed),
+        ];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "2");
+        all.push(run("4", RunKind::Rollback, "2-host", Outcome::Committed));
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
+        // The clock of whoever rolled it back was behind.
+        let all =
+            [run("4", RunKind::Rollback, "2-host", Outcome::Committed), all[0].clone(), cut_off()];
+        assert_eq!(choose(&all, "c", None).unwrap().run, "1");
+    }
+
+    #[test]
+    fn a_join_that_did_not_end_well_is_for_the_node_to_judge() {
+        let nodes = testing::two_and_two();
+        let w1 = nodes.nodes.iter().find(|n| n.name.as_str() == "w1").unwrap();
+        let refused = |outcome: Option<Outcome>, later: &[RunRecord]| {
+            let joined = TransactionRecord {
+                joins: true,
+                ..done("w1", Phase::Kubernetes, "1-kubernetes", outcome)
+            };
+            let first = RunRecord {
+                transactions: vec![joined],
+                ..run("1", RunKind::Apply, "", Outcome::Committed)
+            };
+            let all = [std::slice::from_ref(&first), later].concat();
+            only_without_members(&all, &first, &work(&[], &first, &[w1])).is_err()
+        };
+        let why = || "half of it".to_owned();
+        assert!(refused(Some(Outcome::Committed), &[]));
+        assert!(refused(Some(Outcome::Unready { why: why() }), &[]));
+        assert!(!refused(Some(Outcome::Incomplete { why: why() }), &[]));
+        assert!(!refused(None, &[]));
+        let settled = |outcome| RunRecord {
+            transactions: vec![done("w1", Phase::Kubernetes, "1-kubernetes", Some(outcome))],
+            ..run("2", RunKind::Settle, "", Outcome::Committed)
+        };
+        assert!(refused(None, &[settled(Outcome::Committed)]));
+        assert!(!refused(None, &[settled(Outcome::Committed), reset_of("w1", &[])]));
+    }
+
+    #[test]
+    fn a_rollback_says_that_it_goes_further_back() {
+        let mut all = vec![
+            run("1", RunKind::Apply, "1-host", Outcome::Committed),
+            run("2", RunKind::Apply, "2-host", Outcome::Committed),
+        ];
+        assert!(rolled_back_already(&all, &all[1]).is_empty());
+        all.push(run("3", RunKind::Rollback, "2-host", Outcome::Committed));
+        let said = rolled_back_already(&all, &all[0]);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains("run 2 of") && said[0].contains("by run 3"), "{said:?}");
+        let again = rolled_back_already(&all, &all[1]);
+        assert!(again[0].contains("it was rolled back before, by run 3"), "{again:?}");
+        // Of one node alone, it stands on the others.
+        all[1].transactions.push(done("m", Phase::Host, "2-host", Some(Outcome::Committed)));
+        assert_eq!(choose(&all, "c", None).unwrap().run, "2");
+    }
+
+    #[test]
+    fn a_run_that_joined_nodes_is_refused_before_anything_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let inventory = testing::file_in(dir.path());
+        let node = || -> NodeName { "n".parse().unwrap() };
+        let write = |kind: RunKind, lines: &[Line]| {
+            let journal = Journal::begin(dir.path(), kind, None, "c", Clock::System).unwrap();
+            lines.iter().for_each(|line| journal.write(line).unwrap());
+        };
+        let (phase, outcome) = (Phase::Kubernetes, Outcome::Committed);
+        let id = "1-kubernetes".to_owned();
+        let result = Line::Result { node: node(), phase, outcome: outcome.clone() };
+        let begun = Line::Transaction { node: node(), phase, id: id.clone(), joins: true };
+        write(RunKind::Apply, &[begun, result]);
+        let global = Global { inventory, format: Format::Text };
+        let args = Args { run: None, reach: Reach::default(), yes: false };
+        let stop = super::run(&global, &args).unwrap_err();
+        assert_eq!(stop.exit, Exit::InvalidInput);
+        let said: String = stop.problems.iter().map(ToString::to_string).collect();
+        for words in ["n: run ", "made nodes part of a cluster", "`kubastion reset --nodes n`"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert_eq!(read_all(dir.path()).unwrap().runs.len(), 1, "a rollback was recorded");
+        // After the reset, nothing of it is there.
+        let reset = Reset { outcome, taken_back: vec![id] };
+        write(RunKind::Reset, &[Line::Reset { node: node(), reset }]);
+        let stop = super::run(&global, &args).unwrap_err();
+        assert!(
+            stop.problems[0].what.contains("no apply of cluster c to roll back"),
+            "{:?}",
+            stop.problems
+        );
+    }
+
+    #[test]
+    fn a_rollback_without_images_is_not_called_done() {
+        let absent = || Answer { state: Some(TxnState::Absent), ..Answer::default() };
+        assert!(matches!(
+            undone(absent(), Some(&Outcome::Committed), None),
+            Outcome::Refused { .. }
+        ));
+        let Outcome::Refused { why } = undone(absent(), None, None) else { panic!() };
+        assert!(why.contains("never got there"), "{why}");
+        let unready = Outcome::Unready { why: String::new() };
+        assert!(matches!(undone(absent(), Some(&unready), None), Outcome::Refused { .. }));
+        let unreachable = Outcome::Unreachable { why: String::new() };
+        assert_eq!(undone(absent(), Some(&unreachable), None), Outcome::Committed);
+        // By the clocks, the node was reset later.
+        let first = run("1", RunKind::Apply, "1-host", Outcome::Committed);
+        let all = [first.clone(), reset_of("n", &[])];
+        let by = reset_by(&all, &first, &first.transactions[0]);
+        let Outcome::Skipped { why } = undone(absent(), Some(&Outcome::Committed), by) else {
+            panic!()
+        };
+        assert!(why.contains("run 3 reset the node since"), "{why}");
+        assert_eq!(reset_by(&all[..1], &first, &first.transactions[0]), None);
+        let reverted = Answer { state: Some(TxnState::Reverted), ..Answer::default() };
+        assert_eq!(undone(reverted, Some(&Outcome::Committed), None), Outcome::Committed);
+    }
+
+    #[test]
+    fn a_rollback_takes_etcd_members_one_at_a_time() {
+        let inventory = testing::two_and_two();
+        let work = || inventory.nodes.iter().map(|n| (n, ())).collect();
+        let serving = ["cp1", "cp2"].map(|n| n.parse().unwrap()).into();
+        let sizes: Vec<usize> = groups(work(), &serving).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 1, 2]);
+        assert_eq!(groups(work(), &BTreeSet::new()).len(), 1);
+    }
+}
