@@ -14,6 +14,9 @@ struct Whole {
     printed: std::cell::RefCell<String>,
 }
 
+/// Begins what one command printed, where it is kept.
+const COMMAND: &str = "\n=== ";
+
 /// Where a node may be changed. The key store's own places come and go with the tests.
 const PLACES: &str = "/etc /usr/local /var/lib/kubelet /root";
 
@@ -32,7 +35,8 @@ impl Whole {
     fn run(&self, args: &[&str]) -> Output {
         let output = self.command(args).output().unwrap();
         let text = format!(
-            "$ kubastion {}\n{}{}[exit {:?}]\n",
+            "{}$ kubastion {}\n{}{}[exit {:?}]\n",
+            COMMAND,
             args.join(" "),
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),
@@ -85,6 +89,32 @@ impl Whole {
         nodes.into_iter().map(|n| (n.to_owned(), self.inside(n, script))).collect()
     }
 
+    /// For whoever has to find out why a story broke off: what the commands before the last one ended with, all of
+    /// the last one, and what the nodes have kept of transactions that did not end well.
+    fn say_how_it_stands(&self) {
+        let printed = self.printed.borrow();
+        let commands: Vec<&str> = printed.split(COMMAND).skip(1).collect();
+        for command in &commands {
+            let (first, last) = (command.lines().next(), command.trim_end().lines().last());
+            eprintln!("{} {}", first.unwrap_or_default(), last.unwrap_or_default());
+        }
+        let script = "cd /var/lib/kubastion/txn && for d in *; do state=$(cat $d/state); echo \"$d $state\"; \
+                      case $state in committed | reverted) ;; *) tail -n 5 $d/journal; cat $d/reason $d/step.out $d/restore.out ;; esac; done 2>&1; \
+                      journalctl --no-pager -o short-monotonic -b -p warning -n 15; cat /proc/loadavg; uptime";
+        for node in self.lab.node_names() {
+            let output =
+                self.lab.command(node, &["sh", "-c", script]).and_then(|mut c| Ok(c.output()));
+            eprintln!(
+                "--- {node}: {}",
+                match output {
+                    Ok(Ok(o)) => String::from_utf8_lossy(&o.stdout).into_owned(),
+                    other => format!("{other:?}"),
+                }
+            );
+        }
+        eprintln!("--- the last command\n{}", commands.last().unwrap_or(&"none"));
+    }
+
     fn edit_inventory(&self, from: &str, to: &str) {
         let path = self.lab.inventory();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -125,10 +155,11 @@ fn from_bare_nodes_to_proven_ones_and_back() {
         tempfile::Builder::new().prefix("kubastion-whole-").tempdir_in("/var/tmp").unwrap();
     let whole = Whole::up(&temporary.path().join("lab"));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| story(&whole)));
-    let printed = whole.printed.borrow().clone();
+    if result.is_err() {
+        whole.say_how_it_stands();
+    }
     whole.lab.clone().down(&quiet).unwrap();
     if let Err(panic) = result {
-        eprintln!("{printed}");
         std::panic::resume_unwind(panic);
     }
 }

@@ -12,7 +12,7 @@ use super::run::Stop;
 use crate::clock::Clock;
 use crate::desired;
 use crate::facts::NodeFacts;
-use crate::inventory::{Inventory, Loaded, NodeName};
+use crate::inventory::{Inventory, Loaded, NodeName, Role};
 use crate::pki::{Ca, Kind, Material, Store};
 use crate::report::findings::{Detail, summary, text};
 use crate::transport::Transport;
@@ -112,7 +112,13 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             }
         }
     }
+    let silent =
+        nodes.iter().any(|n| n.has_role(Role::ControlPlane) && !seen.contains_key(&n.name));
     let api = match &objects {
+        // Whether there is one cannot be told: that Kubernetes is not set up was not seen.
+        None if silent => Api::Unread(
+            "a control plane did not answer, and no other node runs an API server".to_owned(),
+        ),
         None if seen.values().any(Observed::kubernetes_is_set_up) => {
             Api::Unread("no API server runs on a node that answered".to_owned())
         }

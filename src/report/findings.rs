@@ -163,12 +163,22 @@ pub fn summary(report: &Verification) -> String {
     let s = &report.summary;
     let _ = writeln!(
         out,
-        "Cluster {}: {}, {} judged on {}.\n",
+        "Cluster {}: {}, {} to judge.\n",
         report.cluster,
         counted(nodes.len(), "node"),
         counted(s.pass + s.fail + s.unknown + s.excepted, "control"),
-        if nodes.len() == 1 { "it" } else { "them" }
     );
+    if !report.unreachable.is_empty() {
+        let _ = writeln!(
+            out,
+            "{} of them did not answer; of what holds there nothing is known:",
+            report.unreachable.len()
+        );
+        for (node, why) in &report.unreachable {
+            let _ = writeln!(out, "  {node}: {why}");
+        }
+        out.push('\n');
+    }
     attacks(&mut out, report);
     let _ = writeln!(out, "\nWhat the nodes show:");
     let one = |n: usize, one: &'static str, many: &'static str| if n == 1 { one } else { many };
@@ -207,7 +217,7 @@ pub fn summary(report: &Verification) -> String {
             staged(Outcome::Pass).len(),
             match staged(Outcome::Fail) {
                 bad if bad.is_empty() => ".".to_owned(),
-                bad => format!(",\n  {} will not{}", bad.len(), few(bad.iter().map(|f| f.control))),
+                bad => format!(",\n  {} will not{}", bad.len(), few(bad.into_iter().copied())),
             }
         );
     }
@@ -221,16 +231,27 @@ pub fn summary(report: &Verification) -> String {
 /// Ids of what failed, a few of them.
 fn names(report: &Verification, outcome: Outcome, excepted: bool) -> String {
     let of_interest = |f: &&Finding| f.outcome() == outcome && f.exception.is_some() == excepted;
-    few(report.findings.iter().filter(of_interest).map(|f| f.control))
+    few(report.findings.iter().filter(of_interest))
 }
 
-fn few<'a>(ids: impl Iterator<Item = &'a str>) -> String {
-    let ids: BTreeSet<&str> = ids.collect();
-    match ids.len() {
+/// Controls, with the nodes that it is about as long as those are few.
+fn few<'f>(findings: impl Iterator<Item = &'f Finding>) -> String {
+    let mut controls: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for f in findings {
+        let node = f.node.as_ref().map_or("cluster", |n| n.as_str());
+        controls.entry(f.control).or_default().push(node);
+    }
+    let named = |(id, nodes): (&str, Vec<&str>)| match nodes.len() {
+        ..=3 => format!("{id} ({})", nodes.join(", ")),
+        n => format!("{id} ({n} nodes)"),
+    };
+    match controls.len() {
         0 => String::new(),
-        n if n <= 6 => format!(": {}", ids.into_iter().collect::<Vec<_>>().join(", ")),
+        n if n <= 6 => {
+            format!(": {}", controls.into_iter().map(named).collect::<Vec<_>>().join(", "))
+        }
         n => {
-            let some: Vec<&str> = ids.into_iter().take(5).collect();
+            let some: Vec<String> = controls.into_iter().take(5).map(named).collect();
             format!(": {} and {} more", some.join(", "), n - 5)
         }
     }
@@ -266,6 +287,10 @@ fn attacks(out: &mut String, report: &Verification) {
     let mut by_probe: BTreeMap<Probe, Vec<&Attempt>> = BTreeMap::new();
     for a in report.attempts.iter().filter(|a| a.verdict.outcome() != Outcome::NotApplicable) {
         by_probe.entry(a.probe).or_default().push(a);
+    }
+    if by_probe.is_empty() {
+        let _ = writeln!(out, "Nothing could be tried against the nodes.");
+        return;
     }
     let _ = writeln!(
         out,
@@ -378,7 +403,33 @@ mod tests {
         );
         assert!(said(false, true).contains("NOT as wanted once, for which no control fails"));
         let one = said(true, true);
-        assert!(one.contains("Cluster c: 1 node, 1 control judged on it."), "{one}");
+        assert!(one.contains("Cluster c: 1 node, 1 control to judge."), "{one}");
         assert!(one.contains("(1 attempt)") && one.contains("   1 fails by an exception"), "{one}");
+    }
+
+    #[test]
+    fn of_a_node_that_did_not_answer_nothing_is_called_judged_or_tried() {
+        let inventory = testing::two_and_two();
+        let (cp, worker) = (&inventory.nodes[0], inventory.nodes.last().unwrap());
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let mut found = crate::verify::unreachable(&inventory, worker, "no route");
+        let lost = [(worker.name.clone(), "no route".to_owned())].into();
+        let report = Verification::new(&inventory, now, found.clone(), Vec::new(), lost);
+        let said = summary(&report);
+        assert!(said.contains("1 of them did not answer"), "{said}");
+        assert!(said.contains(&format!("  {}: no route", worker.name)), "{said}");
+        assert!(
+            said.contains("Nothing could be tried") && !said.contains("(0 attempts)"),
+            "{said}"
+        );
+        assert!(!said.contains("judged on"), "{said}");
+
+        let control = find("host-firewall-control-plane").unwrap();
+        let failed = Verdict::fail("policy drop", "accept");
+        let evidence = vec![Evidence { what: "w".into(), verdict: failed, staged: None }];
+        found.push(Finding::new(control, Some(&cp.name), evidence));
+        let report = Verification::new(&inventory, now, found, Vec::new(), BTreeMap::new());
+        let named = format!("1 fails: host-firewall-control-plane ({})", cp.name);
+        assert!(summary(&report).contains(&named), "{}", summary(&report));
     }
 }

@@ -269,6 +269,11 @@ impl Attack<'_> {
             Ok(pods) => pods,
             Err(why) => return unknown([Probe::PodExec], &why),
         };
+        let nodes = match self.api().json(who, Call::get("/api/v1/nodes")) {
+            Ok(nodes) => nodes,
+            Err(why) => return unknown([Probe::PodExec], &why),
+        };
+        let all = of_members(list(&pods, "/items"), list(&nodes, "/items"));
         // Starting a program is dear: the API servers share the pods out among themselves.
         let servers: Vec<&Node> = self
             .field
@@ -277,11 +282,10 @@ impl Attack<'_> {
             .map(|(node, _)| node)
             .collect();
         let own = servers.iter().position(|n| n.name == self.target.name).unwrap_or_default();
-        let all = list(&pods, "/items");
         let mut running: Vec<&Value> =
-            all.iter().filter(|p| text(p, "/status/phase") == "Running").collect();
+            all.iter().copied().filter(|p| text(p, "/status/phase") == "Running").collect();
         running.sort_by_key(|p| text(p, "/spec/nodeName"));
-        let mut made = unable_to_run(all);
+        let mut made = unable_to_run(&all);
         for pod in running.iter().skip(own).step_by(servers.len().max(1)) {
             let path = format!(
                 "/api/v1/namespaces/kube-system/pods/{}/exec?container=kube-proxy&stdout=true&stderr=true\
@@ -511,10 +515,18 @@ impl Attack<'_> {
     }
 }
 
+/// Without the pods of nodes that have left the cluster (a reset deletes the Node): those stay for minutes, until
+/// they are collected, and that nobody answers there is not the API server's fault.
+fn of_members<'p>(pods: &'p [Value], nodes: &[Value]) -> Vec<&'p Value> {
+    let is_member = |pod: &&Value| nodes.iter().any(|n| name(n) == text(pod, "/spec/nodeName"));
+    // What no node was found for yet is no node's that has left.
+    pods.iter().filter(|p| text(p, "/spec/nodeName").is_empty() || is_member(p)).collect()
+}
+
 /// Pods in which no program can be run now, though they are there for every node: not tried is not
 /// known. Each API server says so, since the one whose share they are cannot be told.
-fn unable_to_run(pods: &[Value]) -> Made {
-    let down = pods.iter().filter(|p| text(p, "/status/phase") != "Running");
+fn unable_to_run(pods: &[&Value]) -> Made {
+    let down = pods.iter().copied().filter(|p| text(p, "/status/phase") != "Running");
     let row = |pod: &Value| {
         let what = format!("run a program in a pod on {}", text(pod, "/spec/nodeName"));
         let phase = match text(pod, "/status/phase") {
@@ -689,10 +701,21 @@ mod tests {
     #[test]
     fn a_pod_that_does_not_run_leaves_its_node_unknown() {
         let pod = |node: &str, phase: &str| json!({"spec": {"nodeName": node}, "status": {"phase": phase}});
-        let made = unable_to_run(&[pod("a", "Running"), pod("b", "Pending"), pod("c", "Failed")]);
+        let pods = [pod("a", "Running"), pod("b", "Pending"), pod("c", "Failed")];
+        let made = unable_to_run(&pods.each_ref());
         let said: Vec<&str> = made.iter().map(|(_, what, _)| what.as_str()).collect();
         assert_eq!(said, ["run a program in a pod on b", "run a program in a pod on c"]);
         assert!(made.iter().all(|(_, _, v)| v.outcome() == crate::verify::Outcome::Unknown));
+    }
+
+    #[test]
+    fn pods_of_a_node_that_has_left_are_nobodys_failure() {
+        let pod = |node: &str| json!({"spec": {"nodeName": node}, "status": {"phase": "Running"}});
+        let node = |name: &str| json!({"metadata": {"name": name}});
+        let pods = [pod("w1"), pod("w2"), json!({"status": {"phase": "Pending"}})];
+        let asked = of_members(&pods, &[node("cp1"), node("w1")]);
+        let asked: Vec<&str> = asked.into_iter().map(|p| text(p, "/spec/nodeName")).collect();
+        assert_eq!(asked, ["w1", ""]);
     }
 
     #[test]
