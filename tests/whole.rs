@@ -89,8 +89,8 @@ impl Whole {
         nodes.into_iter().map(|n| (n.to_owned(), self.inside(n, script))).collect()
     }
 
-    /// For whoever has to find out why a story broke off: what the commands before the last one ended with, all of
-    /// the last one, and what the nodes have kept of transactions that did not end well.
+    /// For whoever has to find out why a story broke off, perhaps from the end of a log alone: what each command ended
+    /// with, what nodes keep of transactions that did not end well, and the end of the last command.
     fn say_how_it_stands(&self) {
         let printed = self.printed.borrow();
         let commands: Vec<&str> = printed.split(COMMAND).skip(1).collect();
@@ -98,21 +98,22 @@ impl Whole {
             let (first, last) = (command.lines().next(), command.trim_end().lines().last());
             eprintln!("{} {}", first.unwrap_or_default(), last.unwrap_or_default());
         }
-        let script = "cd /var/lib/kubastion/txn && for d in *; do state=$(cat $d/state); echo \"$d $state\"; \
-                      case $state in committed | reverted) ;; *) tail -n 5 $d/journal; cat $d/reason $d/step.out $d/restore.out ;; esac; done 2>&1; \
-                      journalctl --no-pager -o short-monotonic -b -p warning -n 15; cat /proc/loadavg; uptime";
+        let script = "cd /var/lib/kubastion/txn && for d in *; do state=$(cat $d/state); \
+             case $state in committed | reverted) continue ;; esac; \
+             echo \"$d: $state, $(cat $d/reason)\"; tail -n 4 $d/journal; tail -n 8 $d/step.out $d/restore.out; \
+             fuser -v $d/decision.lock; done 2>&1; \
+             systemctl list-units --failed --plain --no-legend; systemctl list-jobs --plain --no-legend; \
+             cut -d' ' -f1-3 /proc/loadavg";
         for node in self.lab.node_names() {
-            let output =
-                self.lab.command(node, &["sh", "-c", script]).and_then(|mut c| Ok(c.output()));
-            eprintln!(
-                "--- {node}: {}",
-                match output {
-                    Ok(Ok(o)) => String::from_utf8_lossy(&o.stdout).into_owned(),
-                    other => format!("{other:?}"),
-                }
-            );
+            let output = self.lab.command(node, &["sh", "-c", script]).map(|mut c| c.output());
+            eprintln!("--- {node}");
+            match output {
+                Ok(Ok(o)) => eprint!("{}", String::from_utf8_lossy(&o.stdout)),
+                other => eprintln!("{other:?}"),
+            }
         }
-        eprintln!("--- the last command\n{}", commands.last().unwrap_or(&"none"));
+        let last: Vec<&str> = commands.last().unwrap_or(&"").lines().collect();
+        eprintln!("--- the last command\n{}", last[last.len().saturating_sub(30)..].join("\n"));
     }
 
     fn edit_inventory(&self, from: &str, to: &str) {
