@@ -142,7 +142,7 @@ fn load(text: &str, dir: &Path) -> Loaded {
         clock: Clock::System,
         known_controls: &ids::ALL,
         home: None,
-        first_contact: false,
+        no_login: false,
     };
     load_bytes(text.as_bytes(), Path::new("scale.yaml"), dir, &context).unwrap()
 }

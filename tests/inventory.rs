@@ -17,7 +17,7 @@ fn context() -> LoadContext<'static> {
         clock: Clock::Fixed(datetime!(2026-01-15 12:00 UTC)),
         known_controls: &ids::ALL,
         home: Some("/home/op".into()),
-        first_contact: false,
+        no_login: false,
     }
 }
 
@@ -595,10 +595,43 @@ fn show_prints_an_inventory_that_loads_to_the_same() {
 }
 
 #[test]
-fn the_first_contact_needs_no_host_keys() {
+fn what_logs_in_to_no_node_needs_no_host_keys() {
     let text = "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
                 ssh: {agent: true}\nnodes:\n- {name: a, addresses: [10.0.0.1], roles: [control-plane]}\n";
     assert!(read(text).is_err());
-    let context = LoadContext { first_contact: true, ..context() };
+    let context = LoadContext { no_login: true, ..context() };
     load_bytes(text.as_bytes(), Path::new("test.yaml"), Path::new("/base"), &context).unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("inventory.yaml");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    for (code, verb) in [
+        (0, &["inventory", "show"][..]),
+        (0, &["pki", "ensure"]),
+        (0, &["pki", "status"]),
+        (0, &["runs"]),
+        (3, &["inventory", "check"]),
+        (3, &["plan"]),
+        (3, &["verify"]),
+    ] {
+        let out = kubastion(&[&["-i", file], verb].concat());
+        assert_eq!(out.status.code(), Some(code), "{verb:?}: {out:?}");
+    }
+}
+
+#[test]
+fn what_goes_wrong_is_told_to_machines_an_object_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("inventory.yaml");
+    let text = "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
+                ssh: {agent: true}\nnodes:\n- {name: a, addresses: [10.0.0.1, 10.0.0.1], roles: [boss]}\n";
+    std::fs::write(&file, text).unwrap();
+    let out = kubastion(&["-i", file.to_str().unwrap(), "--format", "json", "plan"]);
+    assert_eq!(out.status.code(), Some(3));
+    let said = String::from_utf8(out.stderr).unwrap();
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|l| l["event"] == "problem"), "{said}");
+    assert!(lines.iter().any(|l| l["what"].as_str().unwrap().contains("roles[0]")), "{said}");
 }

@@ -46,7 +46,7 @@ fn parse(text: &str, dir: &Path) -> Inventory {
         clock: Clock::Fixed(NOW),
         known_controls: &ids::ALL,
         home: None,
-        first_contact: false,
+        no_login: false,
     };
     load_bytes(text.as_bytes(), Path::new("i.yaml"), dir, &context).unwrap().inventory
 }

@@ -8,7 +8,7 @@ use super::ask::{Question, ask};
 use super::exit::Exit;
 use super::keys::{self, PkiUse};
 use super::objects;
-use super::output::{pretty, print};
+use super::output::{self, note, pretty, print};
 use super::pipeline::{self, Fleet, Reach, Settled};
 use super::run::Stop;
 use crate::apply::protocol::TxnState;
@@ -78,9 +78,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let dialer = pipeline::dialer(inventory, &nodes, &reach)?;
     let mut fleet = pipeline::look(inventory, &nodes, &dialer);
     keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &reach, pki_use)?;
-    let material = keys::material(&loaded, store, pki_use)?;
+    let material = keys::material(&loaded, store, pki_use, global.format)?;
     let settled = fleet.settle(inventory);
-    let lock = record_settled(lock, base, inventory.cluster.name.as_str(), &settled)?;
+    let lock =
+        record_settled(lock, base, inventory.cluster.name.as_str(), &settled, global.format)?;
     let (mut plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
     let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
     let api = objects::access(inventory, &material);
@@ -94,12 +95,15 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     if plan.is_empty() {
         problems.extend(pipeline::held_back(&plan));
-        return Ok(idle(&plan, &problems));
+        return Ok(idle(&plan, &problems, global.format));
     }
     if saved.is_none() {
-        eprint!("{}", render(&plan, Detail::Summary));
+        // For whoever is asked; a program has the plan from `plan --format json`.
+        if global.format == Format::Text || !args.yes {
+            eprint!("{}", render(&plan, Detail::Summary));
+        }
         for problem in &problems {
-            eprintln!("{problem}");
+            output::problem(global.format, problem);
         }
         if !args.yes {
             ask(Question::CarryOut, "apply a saved plan, or say --yes")?;
@@ -193,6 +197,7 @@ fn record_settled(
     base: &Path,
     cluster: &str,
     settled: &[Settled],
+    format: Format,
 ) -> Result<RunLock, Stop> {
     if settled.is_empty() {
         return Ok(lock);
@@ -200,7 +205,7 @@ fn record_settled(
     let journal = Journal::begin_locked(lock, base, RunKind::Settle, None, cluster, Clock::System)
         .map_err(record_stop)?;
     for s in settled {
-        eprintln!("{s}");
+        note(format, &s.to_string());
         // What another program wrote there would be no run of ours.
         let phase = s.id.rsplit('-').next();
         let Some(phase) = Phase::ALL.into_iter().find(|p| Some(p.name()) == phase) else {
@@ -220,14 +225,14 @@ fn record_settled(
 }
 
 /// Ends a run that has nothing to carry out. That is success only if nothing was left out of it.
-fn idle(plan: &Plan, problems: &[Problem]) -> Exit {
+fn idle(plan: &Plan, problems: &[Problem], format: Format) -> Exit {
     for problem in problems {
-        eprintln!("{problem}");
+        output::problem(format, problem);
     }
     if !problems.is_empty() {
         return Exit::NodeFailed;
     }
-    eprintln!("nothing to do on {}", counted(plan.nodes.len(), "node"));
+    note(format, &format!("nothing to do on {}", counted(plan.nodes.len(), "node")));
     Exit::Done
 }
 
@@ -367,8 +372,8 @@ mod tests {
             Plan::new("c".into(), String::new(), nodes, Vec::new())
         };
         let (all, some) = (plan(vec![]), plan(vec!["not yet".into()]));
-        assert_eq!(idle(&all, &pipeline::held_back(&all)), Exit::Done);
-        assert_eq!(idle(&some, &pipeline::held_back(&some)), Exit::NodeFailed);
+        assert_eq!(idle(&all, &pipeline::held_back(&all), Format::Text), Exit::Done);
+        assert_eq!(idle(&some, &pipeline::held_back(&some), Format::Text), Exit::NodeFailed);
         assert_eq!(exit_of(std::iter::empty(), &pipeline::held_back(&some)), Exit::NodeFailed);
     }
 

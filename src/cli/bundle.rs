@@ -289,7 +289,7 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, Stop> {
     let mut dir = args.dir.clone();
     let mut signers = args.signer.clone();
     if signers.is_empty() {
-        let bundle = super::inventory::load(global)?.inventory.kubernetes.bundle;
+        let bundle = super::inventory::load_without_login(global)?.inventory.kubernetes.bundle;
         signers = bundle.signers;
         dir = dir.or(bundle.path);
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::args::{Format, Global};
 use super::exit::Exit;
-use super::output::{pretty, print};
+use super::output::{note, pretty, print};
 use super::pipeline::{self, Fleet, Reach};
 use super::run::Stop;
 use crate::clock::Clock;
@@ -98,7 +98,7 @@ const HERE: &str = "operator";
 /// A node that is not in the inventory, or a password that cannot be asked for.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let mut findings = Vec::new();
-    let loaded = match super::inventory::load_for_first_contact(global) {
+    let loaded = match super::inventory::load_without_login(global) {
         Ok(loaded) => Some(loaded),
         Err(stop) => {
             findings.extend(stop.problems.into_iter().map(|p| Finding::of(HERE, p)));
@@ -119,7 +119,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             // It is said above; asked all the same, they would say it once more.
             nodes.retain(|n| has_host_key(inventory, n));
             let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
-            eprintln!("looking at {}", counted(nodes.len(), "node"));
+            note(global.format, &format!("looking at {}", counted(nodes.len(), "node")));
             let fleet = pipeline::look(inventory, &nodes, &dialer);
             of_nodes(inventory, &nodes, &fleet, cas.as_ref(), &mut findings);
         }

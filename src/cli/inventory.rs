@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::{Format, Global};
 use super::exit::Exit;
 use super::init;
-use super::output::{pretty, print, to_yaml};
+use super::output::{note, pretty, print, to_yaml};
 use super::run::Stop;
 use crate::clock::Clock;
 use crate::inventory::{self, Diagnostic, LoadContext, Loaded};
@@ -56,7 +56,7 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
         Command::Schema => print(&pretty(&inventory::schema())),
         Command::Reference => print(&inventory::reference(&inventory::schema())),
         Command::Show => {
-            let loaded = load(global)?;
+            let loaded = load_without_login(global)?;
             match global.format {
                 Format::Json => print(&pretty(&loaded.inventory)),
                 Format::Text => print(&to_yaml(&loaded.inventory)),
@@ -71,7 +71,7 @@ pub fn load_context() -> LoadContext<'static> {
         clock: Clock::System,
         known_controls: &crate::controls::ids::ALL,
         home: std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()),
-        first_contact: false,
+        no_login: false,
     }
 }
 
@@ -83,19 +83,19 @@ pub fn load(global: &Global) -> Result<Loaded, Stop> {
     load_with(global, &load_context())
 }
 
-/// The same for an inventory that may lack host keys, of which `trust` shows what is to be compared.
+/// The same for what logs in to no node: host keys may be missing yet.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_for_first_contact(global: &Global) -> Result<Loaded, Stop> {
-    load_with(global, &LoadContext { first_contact: true, ..load_context() })
+pub fn load_without_login(global: &Global) -> Result<Loaded, Stop> {
+    load_with(global, &LoadContext { no_login: true, ..load_context() })
 }
 
 fn load_with(global: &Global, context: &LoadContext<'_>) -> Result<Loaded, Stop> {
     let loaded = inventory::load(&global.inventory, context)
         .map_err(|e| Stop { exit: Exit::InvalidInput, problems: e.problems() })?;
     for warning in &loaded.warnings {
-        eprintln!("{}", warning.warning(&global.inventory));
+        note(global.format, &warning.warning(&global.inventory).to_string());
     }
     Ok(loaded)
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::args::Format;
 use super::exit::Exit;
+use super::output::note;
 use super::pipeline::{self, Fleet, Reach, Seen};
 use super::run::Stop;
 use crate::clock::Clock;
@@ -41,7 +43,12 @@ pub fn open(loaded: &Loaded) -> Result<Store, Stop> {
 /// # Errors
 /// With [`PkiUse::Ensure`], what cannot be issued; with [`PkiUse::ReadOnly`], anything that is missing or
 /// expired.
-pub fn material(loaded: &Loaded, mut store: Store, pki_use: PkiUse) -> Result<Material, Stop> {
+pub fn material(
+    loaded: &Loaded,
+    mut store: Store,
+    pki_use: PkiUse,
+    format: Format,
+) -> Result<Material, Stop> {
     let inventory = &loaded.inventory;
     if pki_use == PkiUse::Ensure {
         let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
@@ -49,9 +56,9 @@ pub fn material(loaded: &Loaded, mut store: Store, pki_use: PkiUse) -> Result<Ma
             pki::ensure(inventory, &mut store, &ask, Clock::System).map_err(stop)?;
         if !issued.is_empty() {
             let what = "certificate or key/certificates and keys";
-            eprintln!("pki: {} issued", counted(issued.len(), what));
+            note(format, &format!("pki: {} issued", counted(issued.len(), what)));
         }
-        say_if_new(inventory, &issued);
+        say_if_new(inventory, &issued, format);
         return Ok(material);
     }
     let contents = store.contents().map_err(stop)?;
@@ -77,7 +84,7 @@ pub fn material(loaded: &Loaded, mut store: Store, pki_use: PkiUse) -> Result<Ma
 }
 
 /// Says where CAs were made that the cluster will stand on, and who can read them.
-pub fn say_if_new(inventory: &Inventory, issued: &[Issued]) {
+pub fn say_if_new(inventory: &Inventory, issued: &[Issued], format: Format) {
     if !issued.iter().any(|i| matches!(i.entry, Entry::Ca(_))) {
         return;
     }
@@ -88,10 +95,11 @@ pub fn say_if_new(inventory: &Inventory, issued: &[Issued]) {
         StoreEncryption::AgeRecipients => "its private keys are encrypted to its recipients",
         StoreEncryption::AgePassphrase => "its private keys are encrypted with its passphrase",
     };
-    eprintln!(
+    let made = format!(
         "pki: new CAs were made in {}: {keys}. Back it up: without it the cluster cannot be administered",
         inventory.pki.dir.display()
     );
+    note(format, &made);
 }
 
 /// How to come to the store of a cluster that is there.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::args::Global;
 use super::exit::Exit;
 use super::keys::{self, PkiUse};
+use super::output::note;
 use super::run::Stop;
 use crate::error::Problem;
 use crate::pki::kubeconfig;
@@ -38,8 +39,8 @@ Examples:
 /// # Errors
 /// Problems of the inventory and the key store, and a file that is there already.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
-    let loaded = super::inventory::load(global)?;
-    let material = keys::material(&loaded, keys::open(&loaded)?, PkiUse::ReadOnly)?;
+    let loaded = super::inventory::load_without_login(global)?;
+    let material = keys::material(&loaded, keys::open(&loaded)?, PkiUse::ReadOnly, global.format)?;
     let inventory = &loaded.inventory;
     let made = if args.super_admin {
         kubeconfig::super_admin(inventory, &material)
@@ -76,7 +77,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                     ),
                     _ => unexpected(e, file.display().to_string()),
                 })?;
-            eprintln!("{}: use it with `kubectl --kubeconfig {0}`", file.display());
+            let file = file.display();
+            note(global.format, &format!("{file}: use it with `kubectl --kubeconfig {file}`"));
         }
     }
     Ok(Exit::Done)

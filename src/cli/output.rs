@@ -1,9 +1,10 @@
-//! Data on standard output.
+//! Data on standard output, and what is said beside them on standard error.
 
 use std::io::Write as _;
 
 use serde::Serialize;
 
+use super::args::Format;
 use super::exit::Exit;
 use super::run::Stop;
 use crate::error::Problem;
@@ -33,4 +34,31 @@ pub(super) fn print(text: &str) -> Result<Exit, Stop> {
         }
         _ => Ok(Exit::Done),
     }
+}
+
+/// What is said beside the result, one object a line for machines: as [`crate::event::Event`] is written.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Aside<'a> {
+    Note { text: &'a str },
+    Problem(&'a Problem),
+}
+
+/// Says something that is no result: on standard error, as text or as a line of JSON.
+pub(super) fn note(format: Format, text: &str) {
+    aside(format, &Aside::Note { text }, &text);
+}
+
+/// The same for something that went wrong.
+pub(super) fn problem(format: Format, problem: &Problem) {
+    aside(format, &Aside::Problem(problem), problem);
+}
+
+fn aside(format: Format, value: &Aside<'_>, text: &dyn std::fmt::Display) {
+    let line = match format {
+        Format::Text => text.to_string(),
+        Format::Json => serde_json::to_string(value).expect("an aside has only strings"),
+    };
+    // Nobody to tell if standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

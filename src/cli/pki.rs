@@ -45,7 +45,7 @@ Examples:
 /// # Errors
 /// Every problem of the inventory or the store.
 pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
-    let loaded = super::inventory::load(global)?;
+    let loaded = super::inventory::load_without_login(global)?;
     match command {
         Command::Status => status(global, &loaded),
         Command::Ensure => ensure(global, &loaded),
@@ -220,7 +220,7 @@ fn ensure(global: &Global, loaded: &Loaded) -> Result<Exit, Stop> {
         Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(|e| stop(&e))?;
     let (_, issued) =
         pki::ensure(inventory, &mut store, &ask, Clock::System).map_err(|e| stop(&e))?;
-    super::keys::say_if_new(inventory, &issued);
+    super::keys::say_if_new(inventory, &issued, global.format);
     let issued: Vec<IssuedRow> = issued
         .into_iter()
         .map(|i| IssuedRow { name: i.entry.to_string(), reasons: i.reasons })

@@ -7,7 +7,7 @@ use super::args::{Format, Global};
 use super::exit::Exit;
 use super::keys::{self, PkiUse};
 use super::objects;
-use super::output::{pretty, print};
+use super::output::{note, pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::error::Problem;
@@ -63,10 +63,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;
     let mut fleet = pipeline::look(&loaded.inventory, &nodes, &dialer);
     keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &args.reach, PkiUse::ReadOnly)?;
-    let material = keys::material(&loaded, store, PkiUse::ReadOnly)?;
+    let material = keys::material(&loaded, store, PkiUse::ReadOnly, global.format)?;
     let open = left_open(&fleet);
     for line in &open {
-        eprintln!("{line}");
+        note(global.format, line);
     }
     if let (Some(file), false) = (&args.out, open.is_empty()) {
         let problem = Problem::new("a plan that is made now would not fit when it is applied")
@@ -131,11 +131,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             let problem = Problem::from_error("the plan cannot be saved", &e);
             Stop::one(Exit::Unexpected, problem.at(file.display().to_string()))
         })?;
-        eprintln!(
-            "saved as {}; `kubastion apply {}` carries it out",
-            file.display(),
-            file.display()
-        );
+        let file = file.display();
+        note(global.format, &format!("saved as {file}; `kubastion apply {file}` carries it out"));
     }
     if !failed.is_empty() {
         return Err(Stop { exit: Exit::NodeFailed, problems: failed });

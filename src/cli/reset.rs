@@ -8,6 +8,7 @@ use super::args::Global;
 use super::ask::{Question, ask};
 use super::exit::Exit;
 use super::leave::{Drain, Staying, Undrained, drain_all, forget};
+use super::output::note;
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::apply::record::{Journal, Line, RecordError, Reset, RunKind};
@@ -88,7 +89,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
     let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
     let etcd = if args.delete_etcd_data { ", with etcd's data" } else { "" };
-    eprintln!("{} will be taken back to what they were{etcd}", names.join(", "));
+    let begins = format!("{} will be taken back to what they were{etcd}", names.join(", "));
+    note(global.format, &begins);
     if !args.yes {
         ask(Question::ForGood, "say --yes")?;
     }
@@ -101,7 +103,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         super::args::Format::Json => Monitor::for_machines(),
     };
     let data = if args.delete_etcd_data { Data::Delete } else { Data::Keep };
-    let stays = Staying::of(&loaded, &nodes);
+    let stays = Staying::of(&loaded, &nodes, global.format);
     // Before anybody's pods are moved.
     let (workers, members): (Vec<&Node>, _) = nodes.iter().partition(|n| !serves(inventory, n));
     let (mut kept, mut problems) = misjudged(inventory, &dialer, &workers);

@@ -6,6 +6,7 @@ use super::apply::{finish, record_stop};
 use super::args::Global;
 use super::ask::{Question, ask};
 use super::exit::Exit;
+use super::output::{self, note};
 use super::pipeline::{self, Reach};
 use super::reset::left_out;
 use super::run::Stop;
@@ -84,22 +85,23 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     only_without_members(&records.runs, run, &todo)?;
     let names: BTreeSet<&NodeName> = todo.values().flatten().map(|(n, _)| &n.name).collect();
     let nodes_of_it: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
-    eprintln!(
+    let begins = format!(
         "rolling back run {} of {} on {}: {}",
         run.run,
         history::began(run),
         counted(names.len(), "node"),
         nodes_of_it.join(", ")
     );
+    note(global.format, &begins);
     for line in rolled_back_already(&records.runs, run) {
-        eprintln!("{line}");
+        note(global.format, &line);
     }
     let left: Vec<&Node> = nodes.iter().filter(|n| !names.contains(&n.name)).copied().collect();
     for line in reset_since(&records.runs, run, &left) {
-        eprintln!("{line}");
+        note(global.format, &line);
     }
     for problem in &problems {
-        eprintln!("{problem}");
+        output::problem(global.format, problem);
     }
     if !args.yes {
         ask(Question::CarryOut, "say --yes")?;

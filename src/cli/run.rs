@@ -37,7 +37,7 @@ pub fn main() -> std::process::ExitCode {
         Ok(exit) => exit.into(),
         Err(stop) => {
             for problem in &stop.problems {
-                eprintln!("{problem}");
+                super::output::problem(cli.global.format, problem);
             }
             stop.exit.into()
         }

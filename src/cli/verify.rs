@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::args::{Format, Global};
 use super::exit::Exit;
 use super::objects;
-use super::output::{pretty, print};
+use super::output::{note, pretty, print};
 use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::clock::Clock;
@@ -62,7 +62,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let inventory = &loaded.inventory;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
-    let material = material(&loaded);
+    let material = material(&loaded, global.format);
     let fleet = pipeline::look_at(inventory, &nodes, &dialer, verify::watch, usize::MAX);
     let now = Clock::System.now();
 
@@ -146,7 +146,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
 }
 
 /// What the store holds, due for renewal or not. Without a store, what needs keys is unknown.
-fn material(loaded: &Loaded) -> Option<Material> {
+fn material(loaded: &Loaded, format: Format) -> Option<Material> {
     let inventory = &loaded.inventory;
     let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
     let read = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
@@ -155,10 +155,9 @@ fn material(loaded: &Loaded) -> Option<Material> {
     match read {
         Ok(material) => Some(material),
         Err(e) => {
-            eprintln!(
-                "the key store cannot be used, so that what needs keys stays unknown: {}",
-                crate::apply::gate::chain(&e)
-            );
+            let why = crate::apply::gate::chain(&e);
+            let what = "the key store cannot be used, so that what needs keys stays unknown";
+            note(format, &format!("{what}: {why}"));
             None
         }
     }

@@ -29,8 +29,8 @@ pub struct LoadContext<'a> {
     pub known_controls: &'a [&'a str],
     /// What a leading `~/` in a path stands for; without it, a directory called `~`.
     pub home: Option<PathBuf>,
-    /// Nodes need no host key yet: they are to be asked for theirs, and not logged in to.
-    pub first_contact: bool,
+    /// Nodes need no host key: nobody logs in to them.
+    pub no_login: bool,
 }
 
 /// An inventory that holds every rule of this stage.

@@ -79,7 +79,7 @@ pub(super) fn validate(
         nodes_complete: !incomplete.contains("nodes"),
         today: context.clock.now().date(),
         known_controls: context.known_controls,
-        first_contact: context.first_contact,
+        no_login: context.no_login,
         errors: Vec::new(),
         warnings: Vec::new(),
     };
@@ -99,7 +99,7 @@ struct Review<'a> {
     nodes_complete: bool,
     today: Date,
     known_controls: &'a [&'a str],
-    first_contact: bool,
+    no_login: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }

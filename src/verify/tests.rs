@@ -39,7 +39,7 @@ pub(super) fn inventory(change: &dyn Fn(&str) -> String) -> Inventory {
         clock: Clock::Fixed(NOW),
         known_controls: &crate::controls::ids::ALL,
         home: None,
-        first_contact: false,
+        no_login: false,
     };
     let text = change(INVENTORY);
     let dir = std::path::Path::new("/i");
