@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// Hardens Kubernetes nodes over SSH and proves that they are hardened.
 #[derive(Debug, Parser)]
@@ -16,13 +16,57 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+impl Cli {
+    /// The definition of every verb, with texts that a terminal or a manual of any width wraps once.
+    pub fn definition() -> Command {
+        flowing(Self::command())
+    }
+
+    /// The command line of this process.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the help that was asked for.
+    pub fn read() -> Result<Self, clap::Error> {
+        let mut command = Self::definition();
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+    }
+}
+
+fn flowing(command: Command) -> Command {
+    let text = command.get_after_long_help().map(|t| paragraphs(&t.to_string()));
+    let command = match text {
+        Some(text) => command.after_long_help(text),
+        None => command,
+    };
+    command.mut_subcommands(flowing)
+}
+
+/// A text whose paragraphs are one line each. What is indented keeps its lines.
+fn paragraphs(text: &str) -> String {
+    let mut out = String::new();
+    let mut before = "";
+    for line in text.lines() {
+        let prose = |l: &str| !l.is_empty() && !l.starts_with(' ');
+        if prose(before) && prose(line) {
+            out.push(' ');
+        } else if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(line);
+        before = line;
+    }
+    out
+}
+
 /// What every verb understands.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// Inventory file.
     #[arg(short, long, global = true, default_value = "./inventory.yaml", value_name = "FILE")]
     pub inventory: PathBuf,
-    /// How results are written to standard output.
+    /// How results are written to standard output, and what is said beside them to standard error: as text, or as JSON,
+    /// there one object a line.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -140,4 +184,19 @@ fn exit_codes() -> String {
         text.push_str(&format!("  {}  {meaning}\n", code as u8));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paragraph_is_one_line_and_examples_keep_theirs() {
+        let text =
+            "Reads a,\nthen b.\n\nExit code 5: c.\n\nExamples:\n  kubastion x\n  kubastion y";
+        let flows =
+            "Reads a, then b.\n\nExit code 5: c.\n\nExamples:\n  kubastion x\n  kubastion y";
+        assert_eq!(paragraphs(text), flows);
+        Cli::definition().debug_assert();
+    }
 }

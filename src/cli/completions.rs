@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::args::Cli;
@@ -44,7 +43,7 @@ const MAN_EXAMPLES: &str = "Examples:
 /// If standard output cannot be written.
 pub fn completions(args: &Completions) -> Result<Exit, Stop> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "kubastion", &mut script);
+    clap_complete::generate(args.shell, &mut Cli::definition(), "kubastion", &mut script);
     print(&String::from_utf8_lossy(&script))
 }
 
@@ -58,6 +57,6 @@ pub fn man(args: &Man) -> Result<Exit, Stop> {
         Stop::one(Exit::Unexpected, problem.at(args.out.display().to_string()))
     };
     std::fs::create_dir_all(&args.out).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), &args.out).map_err(failed)?;
+    clap_mangen::generate_to(Cli::definition(), &args.out).map_err(failed)?;
     Ok(Exit::Done)
 }

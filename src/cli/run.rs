@@ -1,7 +1,5 @@
 //! From a command line to an exit code.
 
-use clap::Parser;
-
 use super::args::{Cli, Global, Verb};
 use super::exit::Exit;
 use crate::error::Problem;
@@ -24,7 +22,7 @@ impl Stop {
 
 /// Parses the command line, runs the verb and prints what went wrong to standard error.
 pub fn main() -> std::process::ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(e) => {
             let exit = if e.use_stderr() { Exit::Usage } else { Exit::Done };
