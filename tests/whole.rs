@@ -103,6 +103,7 @@ impl Whole {
              echo \"$d: $state, $(cat $d/reason)\"; tail -n 4 $d/journal; tail -n 8 $d/step.out $d/restore.out; \
              fuser -v $d/decision.lock; done 2>&1; \
              systemctl list-units --failed --plain --no-legend; systemctl list-jobs --plain --no-legend; \
+             pidof etcd && journalctl -u etcd -o cat -n 4 | cut -c 1-250; \
              cut -d' ' -f1-3 /proc/loadavg";
         for node in self.lab.node_names() {
             let output = self.lab.command(node, &["sh", "-c", script]).map(|mut c| c.output());
