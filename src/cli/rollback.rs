@@ -1,6 +1,7 @@
 //! `kubastion rollback`: the way back from what a run did.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::apply::{finish, record_stop};
 use super::args::Global;
@@ -23,7 +24,7 @@ use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::plain::counted;
-use crate::transport::{Dialer, Transport, fleet};
+use crate::transport::{Dialer, Transport, TransportError, fleet};
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
@@ -141,10 +142,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                 journal.write(&line).map_err(record_stop)?;
             }
             let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
-                let outcome = match dialer.connect(&inventory.ssh.for_node(node)) {
-                    Ok(mut session) => undo(session.as_mut(), t, how, reset(t)),
-                    Err(e) => Outcome::Unreachable { why: chain(&e) },
-                };
+                let connect = || dialer.connect(&inventory.ssh.for_node(node));
+                let outcome = undo(&connect, t, how, reset(t), &PATIENCE);
                 (node.name.clone(), reset(t).is_some(), outcome)
             });
             for (name, was_reset, outcome) in results {
@@ -304,16 +303,54 @@ fn groups<'n, T>(
     groups
 }
 
-/// `how` tells the node whether all that others count on go back together.
+/// How long a node is asked again whose connection broke. A reboot fits in.
+const PATIENCE: Patience = Patience {
+    pause: Duration::from_secs(2),
+    lost: Duration::from_secs(90),
+    busy: Duration::from_secs(400),
+};
+
+struct Patience {
+    /// Between two connections.
+    pause: Duration,
+    /// Since it answered last.
+    lost: Duration,
+    /// In all, for one that answers and is still at it: as long as going back may take.
+    busy: Duration,
+}
+
+/// `how` tells the node whether all that others count on go back together. A node goes on by itself when its
+/// connection breaks: only its own word says how that ended, and asking twice does no harm.
 fn undo(
-    session: &mut dyn Transport,
+    connect: &dyn Fn() -> Result<Box<dyn Transport>, TransportError>,
     t: &TransactionRecord,
     how: &str,
     reset: Option<&RunRecord>,
+    patience: &Patience,
 ) -> Outcome {
-    match protocol::call(session, &t.id, Verb::Undo, how, &mut |_| {}) {
-        Ok(a) => undone(a, t.outcome.as_ref(), reset),
-        Err(e) => Outcome::Incomplete { why: chain(&e) },
+    let ask =
+        |session: &mut dyn Transport| protocol::call(session, &t.id, Verb::Undo, how, &mut |_| {});
+    let broke = match connect() {
+        Err(e) => return Outcome::Unreachable { why: chain(&e) },
+        Ok(mut session) => match ask(session.as_mut()) {
+            Ok(a) => return undone(a, t.outcome.as_ref(), reset),
+            Err(e) => chain(&e),
+        },
+    };
+    let begun = Instant::now();
+    let mut heard = begun;
+    while heard.elapsed() < patience.lost && begun.elapsed() < patience.busy {
+        std::thread::sleep(patience.pause);
+        match connect().and_then(|mut session| ask(session.as_mut())) {
+            Ok(a) if a.busy => heard = Instant::now(),
+            Ok(a) => return undone(a, t.outcome.as_ref(), reset),
+            Err(_) => {}
+        }
+    }
+    Outcome::Incomplete {
+        why: format!(
+            "{broke}; it goes on by itself, and has not said how that ended: a second rollback asks it"
+        ),
     }
 }
 
@@ -405,10 +442,13 @@ fn choose<'r>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::apply::record::{Reset, TransactionRecord};
     use crate::cli::args::Format;
     use crate::inventory::testing;
+    use crate::transport::played::{BREAKS, Play, Played};
 
     fn run(run: &str, kind: RunKind, id: &str, outcome: Outcome) -> RunRecord {
         let transactions = vec![done("n", Phase::Host, id, Some(outcome))];
@@ -429,6 +469,45 @@ mod tests {
             reset: [(node.parse().unwrap(), reset)].into(),
             ..run("3", RunKind::Reset, "", Outcome::Committed)
         }
+    }
+
+    #[test]
+    fn a_node_whose_connection_broke_is_asked_until_it_says_how_it_ended() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        fn then(last: &str) -> String {
+            match ASKED.fetch_add(1, Ordering::SeqCst) {
+                0 | 1 => BREAKS,
+                2 => "@busy another run holds it\n",
+                _ => last,
+            }
+            .into()
+        }
+        const SHORT: Patience = Patience {
+            pause: Duration::from_millis(1),
+            lost: Duration::from_millis(300),
+            busy: Duration::from_secs(60),
+        };
+        let inventory = testing::two_and_two();
+        let node = &inventory.nodes[0];
+        let t = done(node.name.as_str(), Phase::Host, "1-host", Some(Outcome::Committed));
+        let goes = |play: Play<'static>| {
+            ASKED.store(0, Ordering::SeqCst);
+            let connect = || Played(play).connect(&inventory.ssh.for_node(node));
+            let outcome = undo(&connect, &t, "together", None, &SHORT);
+            (outcome, ASKED.load(Ordering::SeqCst))
+        };
+        assert_eq!(goes(&|_, _, _| then("@state reverted\n")), (Outcome::Committed, 4));
+        let (said, _) = goes(&|_, _, _| then("@said no room\n@state incomplete\n"));
+        assert_eq!(said, Outcome::Incomplete { why: "no room".into() });
+        let (said, asked) = goes(&|_, _, _| then(BREAKS));
+        assert!(matches!(said, Outcome::Incomplete { .. }), "{said:?}");
+        assert!(asked > 4, "{asked}");
+        // Who answers at once is asked once.
+        let at_once = goes(&|_, _, _| {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            "@busy another run holds it\n".into()
+        });
+        assert!(matches!(at_once, (Outcome::Refused { .. }, 1)), "{at_once:?}");
     }
 
     #[test]

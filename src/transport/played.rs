@@ -9,6 +9,9 @@ use crate::inventory::SshTarget;
 /// What a node answers: its host, the program, its input; the lines of standard output.
 pub type Play<'p> = &'p (dyn Fn(&str, &str, &[u8]) -> String + Sync);
 
+/// Said by a node whose connection breaks before its answer.
+pub const BREAKS: &str = "the connection breaks";
+
 /// Plays every node.
 #[derive(Clone, Copy)]
 pub struct Played(pub Play<'static>);
@@ -33,6 +36,9 @@ impl Transport for Session {
         let mut input = Vec::new();
         request.input.read_to_end(&mut input).unwrap();
         let said = (self.play)(&self.host, request.script, &input);
+        if said == BREAKS {
+            return Err(TransportError::Deadline { what: "the answer", timeout_s: 0 });
+        }
         said.lines().for_each(on_line);
         Ok(Output { status: 0, stdout: said.into_bytes(), stderr: Vec::new() })
     }
