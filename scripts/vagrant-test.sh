@@ -217,13 +217,15 @@ boot=$(boot_id cp-1)
 # The node itself pulls the plug when it has switched and nobody has confirmed: nothing is written back, no
 # unit is stopped. The hypervisor puts it on again, which boots faster than a reset without acceleration.
 on cp-1 <<'END'
-setsid sh -c 'while ! grep -qx switched /var/lib/kubastion/txn/*/state 2>/dev/null; do sleep 0.01; done
+setsid sh -c 'until [ -e /var/lib/kubastion/armed ]; do sleep 0.3; done
+until grep -qx switched /var/lib/kubastion/txn/*/state 2>/dev/null; do sleep 0.03; done
 echo o >/proc/sysrq-trigger' </dev/null >/dev/null 2>&1 &
 END
 switch_on cp-1 1200 >"$dir/power.log" 2>&1 &
 power=$!
-# 6: it saw the node go back. 7: the node took longer to boot than anybody waits, and that is said.
-ends 6,7 apply --yes --nodes cp-1
+# 6: it saw the node go back. 7: the node took longer to boot than anybody waits, and that is said. The other node is
+# sent its software meanwhile, and is hardened before this one.
+ends 6,7 apply --yes
 # If it never lost power, nobody need put it on.
 kill "$power" 2>/dev/null || true
 wait_for cp-1 600 "$boot"
@@ -233,10 +235,10 @@ grep -qx reverted "$dir/after-window" || fail "no transaction of cp-1 went back:
 ! grep -q kubastion "$dir/after-window" || fail "cp-1 still has the firewall that nobody confirmed"
 say "cp-1 went back by itself"
 
-say "apply, and a second plan is empty"
+# It ends when both nodes are Ready. That a second plan is empty and that pods run is asked after the reboot alone: every
+# question takes half a minute where there is no acceleration.
+say "apply again"
 ends 0 apply --yes
-ends 0 plan --exit-code
-cluster_is_up "after apply"
 
 say "a reboot of the hardened machines"
 for name in cp-1 w-1; do boot_id "$name" >"$dir/boot.$name"; done
