@@ -106,12 +106,13 @@ pub fn run(file: &Path, args: &Args) -> Result<Exit, Stop> {
         f.sync_all()
     });
     if let Err(e) = written {
-        let what = format!("{} cannot be written", file.display());
-        let mut problem = Problem::from_error(what, &e);
-        if e.kind() == std::io::ErrorKind::AlreadyExists {
-            problem = problem.left("the existing file is unchanged").hint("name another with -i");
-        }
-        return Err(Stop::one(Exit::InvalidInput, problem));
+        let problem = match e.kind() {
+            std::io::ErrorKind::AlreadyExists => Problem::new("there is an inventory already")
+                .left("it is unchanged")
+                .hint("name another with -i, or `kubastion inventory check` this one"),
+            _ => Problem::from_error("the inventory cannot be written", &e),
+        };
+        return Err(Stop::one(Exit::InvalidInput, problem.at(file.display().to_string())));
     }
     eprintln!("wrote {}", file.display());
     if !pending.is_empty() {
