@@ -63,7 +63,7 @@ pub fn build(
             }
             _ => {}
         }
-        let _ = writeln!(steps, "{line}{}", row_of_directories(&transaction.steps, group));
+        let _ = writeln!(steps, "{line}{}", row(&transaction.steps, group));
         let Step::Files { directory, files } = &action.step else { continue };
         let mut owners = String::new();
         for (name, file) in files {
@@ -73,7 +73,7 @@ pub fn build(
             if content.sha256() != file.sha256 || name.starts_with('.') {
                 return Err(PayloadError::Content(path));
             }
-            let member = format!("files/{group}/{name}");
+            let member = format!("files/{group}{path}");
             if *check == FileCheck::Nft {
                 let _ = writeln!(checks, "nft|{member}");
             }
@@ -124,8 +124,34 @@ pub fn build(
     Ok(Zeroizing::new(tar.into_inner().map_err(PayloadError::Tar)?))
 }
 
-/// What the first of several steps says besides, that make directories with the same access, root's: all their
-/// paths, so that one program makes them. Every program that is started costs a node a millisecond.
+/// What the first of several steps of the same kind says besides, so that one program does them all. Every program
+/// that is started costs a node a millisecond.
+fn row(steps: &[Action], at: usize) -> String {
+    match steps.get(at).map(|a| &a.step) {
+        Some(Step::Directory { .. }) => row_of_directories(steps, at),
+        Some(Step::Files { .. }) => row_of_files(steps, at),
+        _ => String::new(),
+    }
+}
+
+/// Groups of files that are all root's, with their directories.
+fn row_of_files(steps: &[Action], at: usize) -> String {
+    let plain = |i: usize| match &steps.get(i)?.step {
+        Step::Files { directory, files }
+            if files.values().all(|f| f.access.owner == "root" && f.access.group == "root") =>
+        {
+            Some(format!("{i}={}", directory.trim_end_matches('/')))
+        }
+        _ => None,
+    };
+    if at > 0 && plain(at - 1).is_some() {
+        return String::new();
+    }
+    let row: Vec<String> = (at..).map_while(plain).collect();
+    if row.len() > 1 { format!("|{}", row.join(" ")) } else { String::new() }
+}
+
+/// Directories with the same access, root's: all their paths.
 fn row_of_directories(steps: &[Action], at: usize) -> String {
     let plain = |i: usize| match &steps.get(i)?.step {
         Step::Directory { path, access } if access.owner == "root" && access.group == "root" => {
@@ -150,6 +176,27 @@ fn owned(s: String) -> Cow<'static, [u8]> {
 mod tests {
     use super::*;
     use crate::desired::Access;
+    use crate::plan::NewFile;
+
+    #[test]
+    fn the_first_files_of_a_row_name_them_all() {
+        let files = |directory: &str, owner: &str| {
+            let access = Access { owner: owner.into(), ..Access::root(0o600) };
+            let file =
+                NewFile { sha256: String::new(), size: 0, access, secret: false, replaces: false };
+            Step::Files { directory: directory.into(), files: [("f".to_owned(), file)].into() }
+        };
+        let steps = [
+            files("/a", "root"),
+            files("/b/", "root"),
+            files("/c", "etcd"),
+            files("/d", "root"),
+            Step::Verify,
+        ]
+        .map(|step| Action { step, controls: Default::default(), why: String::new() });
+        let rows: Vec<String> = (0..steps.len()).map(|i| row(&steps, i)).collect();
+        assert_eq!(rows, ["|0=/a 1=/b", "", "", "", ""]);
+    }
 
     #[test]
     fn the_first_directory_of_a_row_names_them_all() {

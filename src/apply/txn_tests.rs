@@ -27,9 +27,8 @@ impl Txn {
 
     fn stage(&self, id: &str, steps: &str) {
         let path = self.base.join("txn").join(id);
-        std::fs::create_dir_all(path.join("files/0")).unwrap();
-        std::fs::write(path.join("files/0/a.conf"), "new\n").unwrap();
         let target = self.base.join("target");
+        bring(&path, 0, &target.join("a.conf"), "new\n");
         let steps = format!("files|0|{}\n{steps}", target.display());
         for (name, text) in [
             ("steps", steps.as_str()),
@@ -93,6 +92,13 @@ impl Txn {
     fn target(&self) -> String {
         std::fs::read_to_string(self.base.join("target/a.conf")).unwrap()
     }
+}
+
+/// Stages a file of a group.
+fn bring(txn: &std::path::Path, group: usize, target: &std::path::Path, text: &str) {
+    let staged = txn.join(format!("files/{group}{}", target.display()));
+    std::fs::create_dir_all(staged.parent().unwrap()).unwrap();
+    std::fs::write(staged, text).unwrap();
 }
 
 /// What a program says that is told a line.
@@ -177,6 +183,7 @@ fn a_full_disk_does_not_keep_a_node_from_going_back() {
     // On a file system of 1536 KiB of its own, filled to the last byte when the change is made.
     let script = "set -e; mount -t tmpfs -o size=1536k none \"$1/mnt\"; cp -a \"$1/txn\" \"$1/target\" \"$1/mnt\"; \
         T=$1/mnt/txn/1-a-host; sed -i \"s|$1/target|$1/mnt/target|\" \"$T/steps\"; \
+        mkdir \"$T/files/0$1/mnt\"; mv \"$T/files/0$1/target\" \"$T/files/0$1/mnt/\"; \
         sh \"$T/txn.sh\" prepare; : >\"$T/armed\"; sh \"$T/txn.sh\" switch -; cat \"$1/mnt/target/a.conf\"; \
         cat /dev/zero >\"$1/mnt/fill\" 2>/dev/null || true; sh \"$T/txn.sh\" revert timeout 2>/dev/null || true; \
         cat \"$T/state\" \"$1/mnt/target/a.conf\"";
@@ -339,17 +346,90 @@ fn a_row_of_directories_is_made_at_once_and_each_step_speaks_for_itself() {
     assert_eq!(txn.target(), "old\n");
 }
 
+/// Three new directories' files; the last directory may be a link to one.
+fn row_of_files(link: bool) -> Txn {
+    let txn = Txn::staged("1-a-host", "");
+    let dir = |name: &str| txn.base.join("target").join(name);
+    for name in ["x", "x/y", "elsewhere"] {
+        std::fs::create_dir(dir(name)).unwrap();
+    }
+    match link {
+        true => std::os::unix::fs::symlink("elsewhere", dir("z")).unwrap(),
+        false => std::fs::create_dir(dir("z")).unwrap(),
+    }
+    let names = ["x", "x/y", "z"];
+    for (i, name) in names.iter().enumerate() {
+        bring(&txn.path, i + 1, &dir(name).join("n.conf"), name);
+    }
+    let row: Vec<String> =
+        (1..).zip(names).map(|(i, n)| format!("{i}={}", dir(n).display())).collect();
+    let mut end = format!("|{}", row.join(" "));
+    let mut steps = std::fs::read_to_string(txn.path.join("steps")).unwrap();
+    for (i, name) in (1..).zip(names) {
+        steps += &format!("files|{i}|{}{}\n", dir(name).display(), std::mem::take(&mut end));
+    }
+    txn.set("steps", &steps);
+    txn
+}
+
+#[test]
+fn new_files_of_a_row_are_placed_at_once_and_each_step_speaks_for_itself() {
+    use std::os::unix::fs::MetadataExt;
+    let read = |txn: &Txn| {
+        ["x", "x/y", "z"].map(|n| {
+            std::fs::read_to_string(txn.base.join(format!("target/{n}/n.conf"))).unwrap_or_default()
+        })
+    };
+    let counting = "mv() { case $* in *conf*) echo >>\"$T/moves\" ;; esac; command mv \"$@\"; }";
+    let after = "have_systemd() { [ -d /run/systemd/system ]; }";
+    let moves = |txn: &Txn| {
+        std::fs::read_to_string(txn.path.join("moves")).unwrap_or_default().lines().count()
+    };
+    let placed = ["x", "x/y", "z"].map(String::from);
+
+    // The file of the first step is there already, and is replaced by a rename.
+    let txn = row_of_files(false);
+    let said = txn.run_with(after, counting, "begin");
+    assert!(said.contains("@step 4 done\n@state committed"), "{said}");
+    assert_eq!((read(&txn), moves(&txn), txn.target().as_str()), (placed.clone(), 1, "new\n"));
+    let meta = std::fs::metadata(txn.base.join("target/x/n.conf")).unwrap();
+    assert_eq!(meta.nlink(), 1, "the staged name is gone");
+    assert!(txn.run("undo").contains("@state reverted"));
+    assert_eq!((read(&txn), txn.target().as_str()), (Default::default(), "old\n"));
+
+    // One is there, or a directory is a link: each step for itself, with the same end.
+    for case in ["there", "link", "no room"] {
+        let txn = row_of_files(case == "link");
+        let mut insert = counting.to_owned();
+        match case {
+            "there" => {
+                std::fs::write(txn.base.join("target/x/y/n.conf"), "theirs").unwrap();
+            }
+            "no room" => insert += "\ncp() { command cp -rl \"$T/files/1/.\" /; return 1; }",
+            _ => {}
+        }
+        let before = read(&txn);
+        let said = txn.run_with(after, &insert, "begin");
+        assert!(said.contains("@step 4 done\n@state committed"), "{case}: {said}");
+        assert_eq!((read(&txn), moves(&txn)), (placed.clone(), 4), "{case}");
+        assert!(txn.run("undo").contains("@state reverted"), "{case}");
+        assert_eq!(read(&txn), before, "{case}");
+        assert_eq!(txn.base.join("target/z").is_symlink(), case == "link");
+    }
+}
+
 #[test]
 fn a_kernel_setting_goes_back_to_a_value_with_bars() {
-    let txn = switched("1-a-host");
-    // As kernel.core_pattern may be; here a file plays /proc/sys.
-    let setting = txn.base.join("core_pattern");
-    let records = std::fs::read_to_string(txn.path.join("before")).unwrap();
-    let was = "|/usr/lib/systemd/systemd-coredump %P|%u";
-    txn.set("before", &format!("{records}sysctl|{}|{was}\n", setting.display()));
-    std::fs::write(&setting, "core\n").unwrap();
-    assert!(txn.run("revert asked").contains("@state reverted"));
-    assert_eq!(std::fs::read_to_string(setting).unwrap(), format!("{was}\n"));
+    for was in ["|/usr/lib/systemd/systemd-coredump %P|%u", "core|", "||", "1"] {
+        let txn = switched("1-a-host");
+        // As kernel.core_pattern may be; here a file plays /proc/sys.
+        let setting = txn.base.join("core_pattern");
+        let records = std::fs::read_to_string(txn.path.join("before")).unwrap();
+        txn.set("before", &format!("{records}sysctl|{}|{was}\n", setting.display()));
+        std::fs::write(&setting, "core\n").unwrap();
+        assert!(txn.run("revert asked").contains("@state reverted"));
+        assert_eq!(std::fs::read_to_string(setting).unwrap(), format!("{was}\n"));
+    }
 }
 
 #[test]
@@ -357,7 +437,7 @@ fn a_file_that_comes_out_of_the_images_in_part_is_not_put_back() {
     let txn = Txn::staged("1-a-host", "");
     // Another name of the same file, which tar would keep as a link to the first.
     std::fs::hard_link(txn.base.join("target/a.conf"), txn.base.join("target/b.conf")).unwrap();
-    std::fs::write(txn.path.join("files/0/b.conf"), "new\n").unwrap();
+    bring(&txn.path, 0, &txn.base.join("target/b.conf"), "new\n");
     let txn = txn.switched();
     // A full disk, of which tar says so when a part is written.
     let full = "tar() { command tar \"$@\"; s=$?; case $* in *-xpf*) \

@@ -8,7 +8,7 @@
 #   expect      sha256sum lines of the files that must still be so before anything is done
 #   absent      paths where nothing may be before
 #   final       sha256sum lines of the files after the switch
-#   files/N/    new files for one directory, with their final names, owners and modes
+#   files/N/    new files for one directory, below it by their final paths, with their owners and modes
 # and what it writes:
 #   before.tar, before   images of all that the steps touch
 #   journal     begin and end of every step
@@ -151,7 +151,7 @@ take_images() {
             fi
             ;;
         files)
-            for f in "$T/files/$a"/*; do image_path "${b%/}/${f##*/}"; done
+            for f in "$T/files/$a${b%/}"/*; do image_path "${b%/}/${f##*/}"; done
             ;;
         sysctl)
             p=/proc/sys/$(printf %s "$a" | tr . /)
@@ -261,8 +261,34 @@ same_device() { # directory
     [ "$(stat -c %d "$1/.")" = "$device" ]
 }
 
-place_files() { # group directory
-    from=$T/files/$1
+# The first of several steps that bring files, root's, names them all: where none of the files is there yet, one
+# program links them all to their names. What is new appears whole by a link as by a rename, and the staged name goes
+# with the staging. If it cannot, each step says for itself what is wrong.
+linked=
+link_new() { # group=directory...
+    sources= groups= new=
+    for row in $1; do
+        g=${row%%=*} d=${row#*=}
+        [ -d "$d" ] && same_device "$d" || return 0
+        for f in "$T/files/$g$d"/*; do
+            f=$d/${f##*/}
+            [ ! -e "$f" ] && [ ! -L "$f" ] || return 0
+            new="$new $f"
+        done
+        sources="$sources $T/files/$g/." groups="$groups $g "
+    done
+    cp -rl $sources / 2>/dev/null && relabel $new || {
+        # None of them was there; and no rename replaces a file by another name of it.
+        rm -f $new
+        return 0
+    }
+    linked=$linked$groups
+}
+
+place_files() { # group directory row
+    [ -z "$3" ] || link_new "$3"
+    case $linked in *" $1 "*) return 0 ;; esac
+    from=$T/files/$1${2%/}
     to=${2%/}
     placed=
     if [ -f "$T/owners.$1" ]; then
@@ -461,7 +487,7 @@ STEP
         fi
         ;;
     mode) set_access "$a" "$b" "$c" "$d" ;;
-    files) place_files "$a" "$b" ;;
+    files) place_files "$a" "$b" "$c" ;;
     program) place_program "$a" "$b" "$c" "$d" "$e" ;;
     images) take_in_images "$a" "$b" ;;
     member)
@@ -787,8 +813,11 @@ restore() {
         # Rules that were locked (`-e 2`) stay until the next boot.
         augenrules --load >/dev/null 2>&1 || echo 'the audit rules of before are loaded at the next boot'
     fi
-    while IFS='|' read -r kind a rest; do
-        # Of a unit; what a kernel setting held may have a `|` of its own.
+    # `read` would drop a `|` at the end, and what a kernel setting held may have some of its own.
+    while IFS= read -r line; do
+        kind=${line%%"|"*} rest=${line#*"|"}
+        a=${rest%%"|"*} rest=${rest#*"|"}
+        # Of a unit.
         b=${rest%%"|"*} c=${rest#*"|"}
         case $kind in
         sysctl) [ "$1" = boot ] || printf '%s\n' "$rest" >"$a" || failed=1 ;;
