@@ -136,19 +136,14 @@ fn row(steps: &[Action], at: usize) -> String {
 
 /// Groups of files that are all root's, with their directories.
 fn row_of_files(steps: &[Action], at: usize) -> String {
-    let plain = |i: usize| match &steps.get(i)?.step {
+    row_of(at, |i| match &steps.get(i)?.step {
         Step::Files { directory, files }
             if files.values().all(|f| f.access.owner == "root" && f.access.group == "root") =>
         {
             Some(format!("{i}={}", directory.trim_end_matches('/')))
         }
         _ => None,
-    };
-    if at > 0 && plain(at - 1).is_some() {
-        return String::new();
-    }
-    let row: Vec<String> = (at..).map_while(plain).collect();
-    if row.len() > 1 { format!("|{}", row.join(" ")) } else { String::new() }
+    })
 }
 
 /// Directories with the same access, root's: all their paths.
@@ -160,11 +155,15 @@ fn row_of_directories(steps: &[Action], at: usize) -> String {
         _ => None,
     };
     let Some((_, mode)) = plain(at) else { return String::new() };
-    let same = |i: &usize| plain(*i).is_some_and(|(_, m)| m == mode);
-    if at > 0 && same(&(at - 1)) {
+    row_of(at, |i| plain(i).filter(|(_, m)| *m == mode).map(|(path, _)| path.to_owned()))
+}
+
+/// The words of a row that begins here, if it has more than one. `word` is none where a step is not of the row.
+fn row_of(at: usize, word: impl Fn(usize) -> Option<String>) -> String {
+    if at > 0 && word(at - 1).is_some() {
         return String::new();
     }
-    let row: Vec<&str> = (at..).take_while(same).filter_map(plain).map(|(path, _)| path).collect();
+    let row: Vec<String> = (at..).map_while(word).collect();
     if row.len() > 1 { format!("|{}", row.join(" ")) } else { String::new() }
 }
 

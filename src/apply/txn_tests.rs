@@ -419,6 +419,44 @@ fn new_files_of_a_row_are_placed_at_once_and_each_step_speaks_for_itself() {
 }
 
 #[test]
+fn staging_that_is_gone_costs_nothing_that_is_there() {
+    let txn = row_of_files(false);
+    let theirs = txn.base.join("target/x/y/theirs.conf");
+    std::fs::write(&theirs, "theirs").unwrap();
+    let gone = format!("rm -r \"$T/files/2{}/target/x/y\"", txn.base.display());
+    let said = txn.run_with("    exec 8>&-\n    n=0", &gone, "begin");
+    assert!(said.contains("@step 3 failed") && said.contains("@state reverted"), "{said}");
+    assert_eq!(std::fs::read_to_string(theirs).unwrap(), "theirs");
+    assert!(!txn.base.join("target/x/n.conf").exists());
+}
+
+#[test]
+fn what_was_staged_is_gone_before_the_last_word() {
+    let after = "have_systemd() { [ -d /run/systemd/system ]; }";
+    let watch = "set_state() { case $1 in committed | reverted | incomplete) [ ! -e \"$T/files\" ] || say late ;; esac; \
+                 printf '%s\\n' \"$1\" >\"$T/state\"; }";
+    let txn = row_of_files(false);
+    let said = txn.run_with(after, watch, "begin");
+    assert!(said.contains("@state committed") && !said.contains("@late"), "{said}");
+    let txn = switched("1-a-host");
+    let said = txn.run_with(after, watch, "revert asked");
+    assert!(said.contains("@state reverted") && !said.contains("@late"), "{said}");
+}
+
+#[test]
+fn who_goes_back_before_the_first_step_is_not_overtaken_by_it() {
+    let txn = Txn::staged("1-a-host", "");
+    // Another connection asks for the way back just before the first step.
+    let said = txn.run_with(
+        "    trap '' HUP PIPE\n    echo $$ >\"$T/pid\"",
+        "sh \"$T/txn.sh\" revert asked",
+        "begin",
+    );
+    assert!(said.contains("@state reverted") && !said.contains("@step 1"), "{said}");
+    assert_eq!((txn.state().as_str(), txn.target().as_str()), ("reverted", "old\n"));
+}
+
+#[test]
 fn a_kernel_setting_goes_back_to_a_value_with_bars() {
     for was in ["|/usr/lib/systemd/systemd-coredump %P|%u", "core|", "||", "1"] {
         let txn = switched("1-a-host");

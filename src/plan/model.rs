@@ -391,7 +391,8 @@ fn path(text: &str) -> Result<&str, UnfitField> {
 }
 
 impl Step {
-    /// The line that `txn.sh` reads. `group` numbers the staged directory of a [`Step::Files`].
+    /// The line that `txn.sh` reads, without the row of which a step may be the first (`payload`). `group` numbers the
+    /// staged tree of a [`Step::Files`].
     ///
     /// # Errors
     /// If a name or path holds anything that has a meaning of its own on the way.

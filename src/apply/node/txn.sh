@@ -3,7 +3,8 @@
 # Usage: sh txn.sh prepare | switch | begin (both) | confirm | revert REASON | undo | state
 #
 # Lives in /var/lib/kubastion/txn/ID, beside what it needs:
-#   steps       what to do, one step a line, fields separated by `|`
+#   steps       what to do, one step a line, fields separated by `|`; the first of several `dir` or `files` has one field
+#               more, which names them all
 #   checks      files to test before anything is done
 #   expect      sha256sum lines of the files that must still be so before anything is done
 #   absent      paths where nothing may be before
@@ -271,6 +272,8 @@ link_new() { # group=directory...
         g=${row%%=*} d=${row#*=}
         [ -d "$d" ] && same_device "$d" || return 0
         for f in "$T/files/$g$d"/*; do
+            # Of staging that is gone, the pattern would stay, and stand for what is there.
+            [ -f "$f" ] || return 0
             f=$d/${f##*/}
             [ ! -e "$f" ] && [ ! -L "$f" ] || return 0
             new="$new $f"
@@ -279,7 +282,9 @@ link_new() { # group=directory...
     done
     cp -rl $sources / 2>/dev/null && relabel $new || {
         # None of them was there; and no rename replaces a file by another name of it.
+        set -f
         rm -f $new
+        set +f
         return 0
     }
     linked=$linked$groups
@@ -579,11 +584,15 @@ switch() {
     # The caller may go away; what was begun is brought to an end.
     trap '' HUP PIPE
     echo $$ >"$T/pid"
-    # As long as the node is called prepared, nobody would undo anything.
+    # Whoever wanted the way back before now has had it. As long as the node is called prepared, nobody would undo
+    # anything.
+    deciding 300 && get_state && [ ! -e "$T/decision" ] || overtaken
+    case $state in staged | prepared) ;; *) overtaken ;; esac
     set_state switching || {
         say "refused $T/state cannot be written (disk full?)"
         exit 4
     }
+    exec 8>&-
     n=0
     while IFS= read -r step; do
         n=$((n + 1))
@@ -656,9 +665,10 @@ forget_first() {
 
 commit() {
     keep_first
+    # Before the last word: nobody comes back for what a power cut leaves, and it may hold keys.
+    rm -rf "$T/files" "$T/ballast"
     set_state committed
     disarm
-    rm -rf "$T/files" "$T/ballast"
     say "state committed"
     exit 0
 }
@@ -853,12 +863,14 @@ finish_revert() { # reason
     printf '%s\n' "$1" >"$T/reason"
     if restore "$1" >"$T/restore.out" 2>&1; then
         forget_first
+        rm -rf "$T/files" "$T/ballast"
         set_state reverted
         disarm
-        rm -rf "$T/files" "$T/ballast"
         say "state reverted"
         return 0
     fi
+    # The way back goes by the images alone.
+    rm -rf "$T/files" "$T/ballast"
     sed 's/^/@said /' "$T/restore.out" | tail -n 20
     set_state incomplete
     disarm
@@ -868,6 +880,13 @@ finish_revert() { # reason
 
 revert() { # reason
     get_state
+    case $state in
+    staged | prepared)
+        # It may be about to begin. Before there is a lock there is nothing to begin with.
+        [ ! -e "$T/decision.lock" ] || deciding 300 || exit 7
+        get_state
+        ;;
+    esac
     case $state in
     staged | prepared)
         # Nothing was changed.
