@@ -334,24 +334,55 @@ fn undo(
         Err(e) => return Outcome::Unreachable { why: chain(&e) },
         Ok(mut session) => match ask(session.as_mut()) {
             Ok(a) => return undone(a, t.outcome.as_ref(), reset),
+            Err(e) if is_over(&e) => return Outcome::Incomplete { why: chain(&e) },
             Err(e) => chain(&e),
         },
     };
     let begun = Instant::now();
     let mut heard = begun;
+    let mut state = None;
     while heard.elapsed() < patience.lost && begun.elapsed() < patience.busy {
         std::thread::sleep(patience.pause);
-        match connect().and_then(|mut session| ask(session.as_mut())) {
-            Ok(a) if a.busy => heard = Instant::now(),
+        let mut session = match connect() {
+            Ok(session) => session,
+            Err(e) if is_over(&e) => {
+                return Outcome::Incomplete { why: format!("{broke}; {}", chain(&e)) };
+            }
+            Err(_) => continue,
+        };
+        match ask(session.as_mut()) {
+            Ok(a) if a.busy => {
+                heard = Instant::now();
+                let said = protocol::call(session.as_mut(), &t.id, Verb::State, "-", &mut |_| {});
+                state = said.ok().and_then(|a| a.state);
+            }
             Ok(a) => return undone(a, t.outcome.as_ref(), reset),
+            Err(e) if is_over(&e) => {
+                return Outcome::Incomplete { why: format!("{broke}; {}", chain(&e)) };
+            }
             Err(_) => {}
         }
     }
-    Outcome::Incomplete {
-        why: format!(
-            "{broke}; it goes on by itself, and has not said how that ended: a second rollback asks it"
-        ),
+    match state {
+        // It never began with this.
+        Some(TxnState::Committed) => {
+            Outcome::Refused { why: "another run is at work on the node".into() }
+        }
+        _ => Outcome::Incomplete {
+            why: format!("{broke}; it has not said how that ended: a second rollback asks it"),
+        },
     }
+}
+
+/// Whether asking again would end the same way, or do harm: an account that counts wrong passwords is locked by them.
+fn is_over(e: &TransportError) -> bool {
+    !matches!(
+        e,
+        TransportError::Connect { .. }
+            | TransportError::Handshake { .. }
+            | TransportError::Deadline { .. }
+            | TransportError::Broken { .. }
+    )
 }
 
 /// The reset of its node that came after a transaction, by the clocks of whoever made the records.
@@ -448,7 +479,7 @@ mod tests {
     use crate::apply::record::{Reset, TransactionRecord};
     use crate::cli::args::Format;
     use crate::inventory::testing;
-    use crate::transport::played::{BREAKS, Play, Played};
+    use crate::transport::played::{BREAKS, Play, Played, REFUSES_ROOT};
 
     fn run(run: &str, kind: RunKind, id: &str, outcome: Outcome) -> RunRecord {
         let transactions = vec![done("n", Phase::Host, id, Some(outcome))];
@@ -485,7 +516,7 @@ mod tests {
         const SHORT: Patience = Patience {
             pause: Duration::from_millis(1),
             lost: Duration::from_millis(300),
-            busy: Duration::from_secs(60),
+            busy: Duration::from_millis(600),
         };
         let inventory = testing::two_and_two();
         let node = &inventory.nodes[0];
@@ -496,12 +527,27 @@ mod tests {
             let outcome = undo(&connect, &t, "together", None, &SHORT);
             (outcome, ASKED.load(Ordering::SeqCst))
         };
-        assert_eq!(goes(&|_, _, _| then("@state reverted\n")), (Outcome::Committed, 4));
+        assert_eq!(goes(&|_, _, _| then("@state reverted\n")), (Outcome::Committed, 5));
         let (said, _) = goes(&|_, _, _| then("@said no room\n@state incomplete\n"));
         assert_eq!(said, Outcome::Incomplete { why: "no room".into() });
+        // Another run has the lock, and this one never began.
+        let (said, _) =
+            goes(&|_, _, input| match String::from_utf8_lossy(input).contains("state") {
+                true => "@state committed\n".into(),
+                false if ASKED.fetch_add(1, Ordering::SeqCst) == 0 => BREAKS.into(),
+                false => "@busy another run holds it\n".into(),
+            });
+        assert!(matches!(said, Outcome::Refused { .. }), "{said:?}");
         let (said, asked) = goes(&|_, _, _| then(BREAKS));
         assert!(matches!(said, Outcome::Incomplete { .. }), "{said:?}");
         assert!(asked > 4, "{asked}");
+        // A wrong password is said once.
+        let (said, asked) = goes(&|_, _, _| {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            REFUSES_ROOT.into()
+        });
+        assert!(matches!(said, Outcome::Incomplete { .. }), "{said:?}");
+        assert_eq!(asked, 1);
         // Who answers at once is asked once.
         let at_once = goes(&|_, _, _| {
             ASKED.fetch_add(1, Ordering::SeqCst);

@@ -12,6 +12,9 @@ pub type Play<'p> = &'p (dyn Fn(&str, &str, &[u8]) -> String + Sync);
 /// Said by a node whose connection breaks before its answer.
 pub const BREAKS: &str = "the connection breaks";
 
+/// Said by a node that does not let its user become root.
+pub const REFUSES_ROOT: &str = "sudo refuses";
+
 /// Plays every node.
 #[derive(Clone, Copy)]
 pub struct Played(pub Play<'static>);
@@ -38,6 +41,9 @@ impl Transport for Session {
         let said = (self.play)(&self.host, request.script, &input);
         if said == BREAKS {
             return Err(TransportError::Deadline { what: "the answer", timeout_s: 0 });
+        }
+        if said == REFUSES_ROOT {
+            return Err(TransportError::Root { user: "u".into(), reason: said });
         }
         said.lines().for_each(on_line);
         Ok(Output { status: 0, stdout: said.into_bytes(), stderr: Vec::new() })
