@@ -12,7 +12,8 @@ use super::run::Stop;
 use crate::clock::Clock;
 use crate::desired;
 use crate::facts::NodeFacts;
-use crate::inventory::{Inventory, Loaded, NodeName, Role};
+use crate::facts::cluster::ClusterFacts;
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::{Ca, Kind, Material, Store};
 use crate::report::findings::{Detail, summary, text};
 use crate::transport::Transport;
@@ -49,7 +50,8 @@ Exit code 5: a control failed or could not be judged. 6: a node did not answer.
 Examples:
   kubastion verify
   kubastion verify --summary
-  kubastion --format json verify | jq '.findings[] | select(.verdict == \"fail\")'";
+  kubastion --format json verify |
+      jq '.findings[] | select(.verdict == \"fail\")'";
 
 /// Runs `kubastion verify`.
 ///
@@ -112,20 +114,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             }
         }
     }
-    let silent =
-        nodes.iter().any(|n| n.has_role(Role::ControlPlane) && !seen.contains_key(&n.name));
-    let api = match &objects {
-        // Whether there is one cannot be told: that Kubernetes is not set up was not seen.
-        None if silent => Api::Unread(
-            "a control plane did not answer, and no other node runs an API server".to_owned(),
-        ),
-        None if seen.values().any(Observed::kubernetes_is_set_up) => {
-            Api::Unread("no API server runs on a node that answered".to_owned())
-        }
-        None => Api::Absent,
-        Some(Err(why)) => Api::Unread(why.clone()),
-        Some(Ok(facts)) => Api::Read(facts),
-    };
+    let api = cluster_api(&nodes, &seen, &objects);
     found.extend(findings::of_cluster(inventory, &api, now));
     let lost = fleet.lost.iter().map(|(n, p)| (n.clone(), p.why.join(": "))).collect();
     let report = Verification::new(inventory, now, found, attempts, lost);
@@ -143,6 +132,28 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         return Err(Stop { exit: Exit::NodeFailed, problems });
     }
     Ok(if report.is_bad() { Exit::Findings } else { Exit::Done })
+}
+
+/// What is known of the cluster's API. That Kubernetes does not run is known only where every control plane that was
+/// asked has answered.
+fn cluster_api<'o>(
+    nodes: &[&Node],
+    seen: &BTreeMap<NodeName, Observed>,
+    objects: &'o Option<Result<ClusterFacts, String>>,
+) -> Api<'o> {
+    let silent = |n: &&Node| n.has_role(Role::ControlPlane) && !seen.contains_key(&n.name);
+    let unread = |why: &str| Api::Unread(why.to_owned());
+    match objects {
+        Some(Ok(facts)) => Api::Read(facts),
+        Some(Err(why)) => unread(why),
+        None if nodes.iter().any(silent) => {
+            unread("a control plane did not answer, and no node that did runs an API server")
+        }
+        None if seen.values().any(Observed::kubernetes_is_set_up) => {
+            unread("no API server runs on a node that answered")
+        }
+        None => Api::Absent,
+    }
 }
 
 /// What the store holds, due for renewal or not. Without a store, what needs keys is unknown.
@@ -201,4 +212,39 @@ fn keys(inventory: &Inventory, material: &Material) -> Option<Keys> {
         foreign: (stranger.cert_pem.clone(), stranger.key_pem.clone()),
         served: served.collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::testing;
+
+    #[test]
+    fn kubernetes_is_absent_only_where_every_control_plane_has_answered() {
+        let inventory = testing::two_and_two();
+        let nodes: Vec<&Node> = inventory.nodes.iter().collect();
+        let planes = nodes.iter().filter(|n| n.has_role(Role::ControlPlane)).count();
+        assert!(planes > 1 && planes < nodes.len());
+        let answered = |names: &[&Node]| -> BTreeMap<NodeName, Observed> {
+            names
+                .iter()
+                .map(|n| (n.name.clone(), Observed::from_facts(&NodeFacts::bare(n.name.as_str()))))
+                .collect()
+        };
+        let of =
+            |seen: &BTreeMap<NodeName, Observed>, objects| match cluster_api(&nodes, seen, objects)
+            {
+                Api::Absent => "absent".to_owned(),
+                Api::Unread(why) => why,
+                Api::Read(_) => "read".to_owned(),
+            };
+        assert_eq!(of(&answered(&nodes), &None), "absent");
+        let workers: Vec<&Node> =
+            nodes.iter().copied().filter(|n| !n.has_role(Role::ControlPlane)).collect();
+        assert!(of(&answered(&workers), &None).contains("a control plane did not answer"));
+        assert!(of(&answered(&nodes[1..]), &None).contains("a control plane did not answer"));
+        // Of a worker that was asked and is silent nothing follows for the API.
+        assert_eq!(of(&answered(&nodes[..planes]), &None), "absent");
+        assert_eq!(of(&answered(&nodes), &Some(Err("why".into()))), "why");
+    }
 }

@@ -169,10 +169,12 @@ pub fn summary(report: &Verification) -> String {
         counted(s.pass + s.fail + s.unknown + s.excepted, "control"),
     );
     if !report.unreachable.is_empty() {
+        let lost = report.unreachable.len();
+        let it = if lost == 1 { "it" } else { "them" };
         let _ = writeln!(
             out,
-            "{} of them did not answer; of what holds there nothing is known:",
-            report.unreachable.len()
+            "{} did not answer, and nothing is known of {it}:",
+            counted(lost, "node")
         );
         for (node, why) in &report.unreachable {
             let _ = writeln!(out, "  {node}: {why}");
@@ -228,21 +230,21 @@ pub fn summary(report: &Verification) -> String {
     plain(&out)
 }
 
-/// Ids of what failed, a few of them.
+/// What failed, a few of the controls.
 fn names(report: &Verification, outcome: Outcome, excepted: bool) -> String {
     let of_interest = |f: &&Finding| f.outcome() == outcome && f.exception.is_some() == excepted;
     few(report.findings.iter().filter(of_interest))
 }
 
-/// Controls, with the nodes that it is about as long as those are few.
+/// Controls, with the nodes that each was found on as long as those are few.
 fn few<'f>(findings: impl Iterator<Item = &'f Finding>) -> String {
     let mut controls: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for f in findings {
-        let node = f.node.as_ref().map_or("cluster", |n| n.as_str());
-        controls.entry(f.control).or_default().push(node);
+        controls.entry(f.control).or_default().extend(f.node.as_ref().map(|n| n.as_str()));
     }
     let named = |(id, nodes): (&str, Vec<&str>)| match nodes.len() {
-        ..=3 => format!("{id} ({})", nodes.join(", ")),
+        0 => id.to_owned(),
+        1..=3 => format!("{id} ({})", nodes.join(", ")),
         n => format!("{id} ({n} nodes)"),
     };
     match controls.len() {
@@ -416,13 +418,18 @@ mod tests {
         let lost = [(worker.name.clone(), "no route".to_owned())].into();
         let report = Verification::new(&inventory, now, found.clone(), Vec::new(), lost);
         let said = summary(&report);
-        assert!(said.contains("1 of them did not answer"), "{said}");
+        assert!(said.contains("1 node did not answer, and nothing is known of it:"), "{said}");
         assert!(said.contains(&format!("  {}: no route", worker.name)), "{said}");
         assert!(
             said.contains("Nothing could be tried") && !said.contains("(0 attempts)"),
             "{said}"
         );
-        assert!(!said.contains("judged on"), "{said}");
+        assert!(said.contains("   0 controls hold\n"), "{said}");
+        let unknown = report.summary.unknown;
+        assert!(
+            unknown > 0 && said.contains(&format!("{unknown} could not be judged: ")),
+            "{said}"
+        );
 
         let control = find("host-firewall-control-plane").unwrap();
         let failed = Verdict::fail("policy drop", "accept");
