@@ -142,7 +142,7 @@ fn load(text: &str, dir: &Path) -> Loaded {
         clock: Clock::System,
         known_controls: &ids::ALL,
         home: None,
-        no_login: false,
+        host_keys_optional: false,
     };
     load_bytes(text.as_bytes(), Path::new("scale.yaml"), dir, &context).unwrap()
 }

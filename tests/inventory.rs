@@ -17,7 +17,7 @@ fn context() -> LoadContext<'static> {
         clock: Clock::Fixed(datetime!(2026-01-15 12:00 UTC)),
         known_controls: &ids::ALL,
         home: Some("/home/op".into()),
-        no_login: false,
+        host_keys_optional: false,
     }
 }
 
@@ -599,7 +599,7 @@ fn what_logs_in_to_no_node_needs_no_host_keys() {
     let text = "version: kubastion/v1\ncluster: {name: c, kubernetes: 1.36.2, endpoint: 'api:6443'}\n\
                 ssh: {agent: true}\nnodes:\n- {name: a, addresses: [10.0.0.1], roles: [control-plane]}\n";
     assert!(read(text).is_err());
-    let context = LoadContext { no_login: true, ..context() };
+    let context = LoadContext { host_keys_optional: true, ..context() };
     load_bytes(text.as_bytes(), Path::new("test.yaml"), Path::new("/base"), &context).unwrap();
 
     let dir = tempfile::tempdir().unwrap();
@@ -610,6 +610,7 @@ fn what_logs_in_to_no_node_needs_no_host_keys() {
         (0, &["inventory", "show"][..]),
         (0, &["pki", "ensure"]),
         (0, &["pki", "status"]),
+        (0, &["kubeconfig"]),
         (0, &["runs"]),
         (3, &["inventory", "check"]),
         (3, &["plan"]),
@@ -634,4 +635,14 @@ fn what_goes_wrong_is_told_to_machines_an_object_a_line() {
         said.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert!(!lines.is_empty() && lines.iter().all(|l| l["event"] == "problem"), "{said}");
     assert!(lines.iter().any(|l| l["what"].as_str().unwrap().contains("roles[0]")), "{said}");
+
+    let file = dir.path().join("new.yaml");
+    let named = ["--control-plane", "a=10.0.0.1", "--ssh-user", "u"];
+    let verb =
+        [&["-i", file.to_str().unwrap(), "--format", "json", "inventory", "init"], &named[..]];
+    let out = kubastion(&verb.concat());
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    let notes = said.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    assert!(notes.map(|n| assert_eq!(n["event"], "note")).count() >= 2, "{said}");
 }

@@ -46,7 +46,7 @@ fn parse(text: &str, dir: &Path) -> Inventory {
         clock: Clock::Fixed(NOW),
         known_controls: &ids::ALL,
         home: None,
-        no_login: false,
+        host_keys_optional: false,
     };
     load_bytes(text.as_bytes(), Path::new("i.yaml"), dir, &context).unwrap().inventory
 }

@@ -69,7 +69,7 @@ pub fn child(args: &[String]) {
         clock: Clock::System,
         known_controls: &ids::ALL,
         home: None,
-        no_login: false,
+        host_keys_optional: false,
     };
     kubastion::transport::fleet::raise_open_files();
     let inventory = load(Path::new(file), &context).unwrap().inventory;

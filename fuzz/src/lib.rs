@@ -28,7 +28,7 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, LoadError> {
         clock: Clock::System,
         known_controls: &kubastion::controls::ids::ALL,
         home: None,
-        no_login: false,
+        host_keys_optional: false,
     };
     load_bytes(bytes, Path::new("fuzz.yaml"), Path::new("/fuzz"), &context)
 }

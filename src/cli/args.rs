@@ -63,11 +63,17 @@ fn paragraphs(text: &str) -> String {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// Inventory file.
-    #[arg(short, long, global = true, default_value = "./inventory.yaml", value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        default_value = "./inventory.yaml",
+        value_name = "FILE"
+    )]
     pub inventory: PathBuf,
-    /// How results are written to standard output, and what is said beside them to standard error: as text, or as JSON,
-    /// there one object a line.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    /// Text for people, or JSON for machines. With JSON, standard error has one object a line; questions are text.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "Options of every command")]
     pub format: Format,
 }
 
@@ -198,5 +204,19 @@ mod tests {
             "Reads a, then b.\n\nExit code 5: c.\n\nExamples:\n  kubastion x\n  kubastion y";
         assert_eq!(paragraphs(text), flows);
         Cli::definition().debug_assert();
+    }
+
+    #[test]
+    fn examples_fit_a_narrow_terminal() {
+        fn too_long(command: &Command, found: &mut Vec<String>) {
+            let text = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            let long = text.lines().filter(|l| l.starts_with(' ') && l.len() > 79);
+            found.extend(long.map(|l| format!("{}: {l}", command.get_name())));
+            command.get_subcommands().for_each(|c| too_long(c, found));
+        }
+        // Wrapped in the middle, what is copied from there would be half a command.
+        let mut found = Vec::new();
+        too_long(&Cli::definition(), &mut found);
+        assert!(found.is_empty(), "{found:#?}");
     }
 }

@@ -47,22 +47,26 @@ checksums, and the images from their registries by digest. What broke off goes o
 in another run. HTTPS_PROXY and NO_PROXY are honoured.
 
 Examples:
-  kubastion bundle create --kubernetes-version 1.36.2 --out ./bundle --key ops-key
-  kubastion bundle create --kubernetes-version 1.36.2 --key ops-key --arch arm64 \\
-      --component etcd=v3.6.8 --manifest calico.yaml
-  kubastion bundle create --kubernetes-version 1.36.2 --key ops-key --ca-file corp-ca.pem \\
-      --mirror dl.k8s.io=https://mirror.example/k8s --mirror registry.k8s.io=https://r.example";
+  kubastion bundle create --kubernetes-version 1.36.2 --key ops-key
+  kubastion bundle create --kubernetes-version 1.36.2 --key ops-key \\
+      --out ./bundle --arch arm64 --component etcd=v3.6.8 \\
+      --manifest calico.yaml
+  kubastion bundle create --kubernetes-version 1.36.2 --key ops-key \\
+      --ca-file corp-ca.pem --mirror dl.k8s.io=https://mirror.example/k8s \\
+      --mirror registry.k8s.io=https://r.example";
 const IMPORT_HELP: &str = "The directory holds:
   versions.yaml       kubernetes: v1.36.2
                       etcd: v3.6.8
                       coredns: v1.14.2
                       pause: \"3.10.2\"
-                      and, where their files are there: containerd, runc, cni-plugins
-  bin/                kubeadm kubelet kubectl etcd etcdctl, optional etcdutl, and all or none of
-                      containerd containerd-shim-runc-v2 ctr runc
+                      and, where their files are: containerd, runc, cni-plugins
+  bin/                kubeadm kubelet kubectl etcd etcdctl, optional etcdutl,
+                      and all or none of containerd containerd-shim-runc-v2
+                      ctr runc
   cni/                CNI plugins, optional
-  images/*.tar        image archives (docker save or OCI layout, also .tar.gz): kube-apiserver,
-                      kube-controller-manager, kube-scheduler, kube-proxy, pause, coredns, others
+  images/*.tar        image archives (docker save or OCI layout, also .tar.gz):
+                      kube-apiserver, kube-controller-manager, kube-scheduler,
+                      kube-proxy, pause, coredns, others
   manifests/*.yaml    Kubernetes manifests, optional
 
 Files are copied. An existing bundle is replaced when the new one is complete, not before.
@@ -289,7 +293,7 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, Stop> {
     let mut dir = args.dir.clone();
     let mut signers = args.signer.clone();
     if signers.is_empty() {
-        let bundle = super::inventory::load_without_login(global)?.inventory.kubernetes.bundle;
+        let bundle = super::inventory::load_host_keys_optional(global)?.inventory.kubernetes.bundle;
         signers = bundle.signers;
         dir = dir.or(bundle.path);
     }

@@ -21,7 +21,7 @@ pub struct Completions {
 }
 
 const COMPLETIONS_EXAMPLES: &str = "Examples:
-  kubastion completions bash | sudo tee /usr/share/bash-completion/completions/kubastion >/dev/null
+  source <(kubastion completions bash)
   kubastion completions zsh > \"${fpath[1]}/_kubastion\"
   kubastion completions fish > ~/.config/fish/completions/kubastion.fish";
 

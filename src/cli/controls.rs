@@ -31,7 +31,8 @@ pub enum Command {
 
 const LIST_EXAMPLES: &str = "Examples:
   kubastion controls list --component etcd
-  kubastion --format json controls list | jq -r '.[] | select(.severity == \"critical\") | .id'";
+  kubastion --format json controls list |
+      jq -r '.[] | select(.severity == \"critical\") | .id'";
 const SHOW_EXAMPLES: &str = "Examples:
   kubastion controls show etcd-client-cert-auth";
 

@@ -98,7 +98,7 @@ const HERE: &str = "operator";
 /// A node that is not in the inventory, or a password that cannot be asked for.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let mut findings = Vec::new();
-    let loaded = match super::inventory::load_without_login(global) {
+    let loaded = match super::inventory::load_host_keys_optional(global) {
         Ok(loaded) => Some(loaded),
         Err(stop) => {
             findings.extend(stop.problems.into_iter().map(|p| Finding::of(HERE, p)));

@@ -29,10 +29,7 @@ impl Exit {
         (Exit::Done, "done"),
         (Exit::Unexpected, "unexpected error"),
         (Exit::Usage, "wrong command line, or the answer to a question was not yes"),
-        (
-            Exit::InvalidInput,
-            "invalid inventory, plan or other input, or refused before anything was begun",
-        ),
+        (Exit::InvalidInput, "invalid inventory, plan or other input, or refused before it began"),
         (Exit::Pending, "changes are pending or a node drifted"),
         (Exit::Findings, "a control failed or could not be judged"),
         (Exit::NodeFailed, "a node failed or was unreachable; what was begun there is rolled back"),

@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::args::Global;
 use super::exit::Exit;
 use super::inventory::load_context;
+use super::output::note;
 use super::run::Stop;
 use crate::error::Problem;
 use crate::inventory::{self, ClusterName, Endpoint, Host, KubernetesVersion, NodeName, UserName};
@@ -15,10 +17,12 @@ use crate::plain::counted;
 
 const EXAMPLES: &str = "Examples:
   kubastion inventory init
-  kubastion inventory init --control-plane cp-1=10.0.0.11 --worker w-1=10.0.0.21
-  kubastion -i prod.yaml inventory init --name prod --endpoint api.example:6443 \\
-      --control-plane cp-1=10.0.0.11 --control-plane cp-2=10.0.0.12 --control-plane cp-3=10.0.0.13 \\
-      --ssh-user admin --ssh-key ~/.ssh/id_ed25519 --known-hosts ~/.ssh/known_hosts";
+  kubastion inventory init --control-plane cp1=10.0.0.11 --worker w1=10.0.0.21
+  kubastion -i prod.yaml inventory init --name prod \\
+      --endpoint api.example:6443 --control-plane cp-1=10.0.0.11 \\
+      --control-plane cp-2=10.0.0.12 --control-plane cp-3=10.0.0.13 \\
+      --ssh-user admin --ssh-key ~/.ssh/id_ed25519 \\
+      --known-hosts ~/.ssh/known_hosts";
 
 /// What `inventory init` writes.
 #[derive(Debug, Clone, clap::Args)]
@@ -74,7 +78,8 @@ impl std::str::FromStr for NewNode {
 ///
 /// # Errors
 /// What is wrong with the nodes, or why the file cannot be written.
-pub fn run(file: &Path, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+    let file = global.inventory.as_path();
     let mut args = args.clone();
     if args.control_plane.is_empty() {
         if !std::io::stdin().is_terminal() {
@@ -114,9 +119,9 @@ pub fn run(file: &Path, args: &Args) -> Result<Exit, Stop> {
         };
         return Err(Stop::one(Exit::InvalidInput, problem.at(file.display().to_string())));
     }
-    eprintln!("wrote {}", file.display());
+    note(global.format, &format!("wrote {}", file.display()));
     if !pending.is_empty() {
-        eprintln!(
+        let next = format!(
             "next: {} no host key yet. On each node's console run\n    \
              ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n\
              and put the SHA256:... text under the node's ssh.host_keys (`kubastion trust` shows what they \
@@ -124,6 +129,7 @@ pub fn run(file: &Path, args: &Args) -> Result<Exit, Stop> {
             counted(pending.len(), "node has/nodes have"),
             file.display()
         );
+        note(global.format, &next);
     }
     Ok(Exit::Done)
 }

@@ -36,10 +36,10 @@ const REFERENCE_EXAMPLES: &str = "Examples:
   kubastion inventory reference | less";
 const CHECK_EXAMPLES: &str = "Examples:
   kubastion inventory check
-  kubastion -i prod.yaml --format json inventory check | jq '.problems[].message'";
+  kubastion --format json inventory check | jq '.problems[].message'";
 const SCHEMA_EXAMPLES: &str = "Examples:
   kubastion inventory schema > inventory-schema.json
-  # then, as the first line of an inventory, for editors with a YAML language server:
+  # then, as the first line of an inventory, for a YAML language server:
   # yaml-language-server: $schema=inventory-schema.json";
 const SHOW_EXAMPLES: &str = "Examples:
   kubastion inventory show
@@ -51,12 +51,12 @@ const SHOW_EXAMPLES: &str = "Examples:
 /// Every problem of the inventory, or why it cannot be written.
 pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
     match command {
-        Command::Init(args) => init::run(&global.inventory, args),
+        Command::Init(args) => init::run(global, args),
         Command::Check => check(global),
         Command::Schema => print(&pretty(&inventory::schema())),
         Command::Reference => print(&inventory::reference(&inventory::schema())),
         Command::Show => {
-            let loaded = load_without_login(global)?;
+            let loaded = load_host_keys_optional(global)?;
             match global.format {
                 Format::Json => print(&pretty(&loaded.inventory)),
                 Format::Text => print(&to_yaml(&loaded.inventory)),
@@ -71,7 +71,7 @@ pub fn load_context() -> LoadContext<'static> {
         clock: Clock::System,
         known_controls: &crate::controls::ids::ALL,
         home: std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()),
-        no_login: false,
+        host_keys_optional: false,
     }
 }
 
@@ -83,12 +83,12 @@ pub fn load(global: &Global) -> Result<Loaded, Stop> {
     load_with(global, &load_context())
 }
 
-/// The same for what logs in to no node: host keys may be missing yet.
+/// The same where nodes may lack a host key: for what logs in to none, or leaves those out.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_without_login(global: &Global) -> Result<Loaded, Stop> {
-    load_with(global, &LoadContext { no_login: true, ..load_context() })
+pub fn load_host_keys_optional(global: &Global) -> Result<Loaded, Stop> {
+    load_with(global, &LoadContext { host_keys_optional: true, ..load_context() })
 }
 
 fn load_with(global: &Global, context: &LoadContext<'_>) -> Result<Loaded, Stop> {

@@ -28,10 +28,11 @@ pub struct Args {
 const HELP: &str =
     "The kubeconfig is made from the key store, so that it is had without a node. Its key can do
 everything in the cluster: keep it like the key store itself. The super-admin kubeconfig exists
-on no node; it is of use when the roles of the cluster are broken.
+on no node; it is of use when the roles of the cluster are broken. It is YAML with every --format.
 
 Examples:
-  kubastion kubeconfig --out admin.conf && kubectl --kubeconfig admin.conf get nodes
+  kubastion kubeconfig --out admin.conf
+  kubectl --kubeconfig admin.conf get nodes
   kubastion kubeconfig | kubectl --kubeconfig /dev/stdin get nodes";
 
 /// Runs `kubastion kubeconfig`.
@@ -39,7 +40,7 @@ Examples:
 /// # Errors
 /// Problems of the inventory and the key store, and a file that is there already.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
-    let loaded = super::inventory::load_without_login(global)?;
+    let loaded = super::inventory::load_host_keys_optional(global)?;
     let material = keys::material(&loaded, keys::open(&loaded)?, PkiUse::ReadOnly, global.format)?;
     let inventory = &loaded.inventory;
     let made = if args.super_admin {

@@ -31,7 +31,8 @@ const STATUS_HELP: &str =
 
 Examples:
   kubastion pki status
-  kubastion -i prod.yaml --format json pki status | jq '.entries[] | select(.state != \"ok\")'";
+  kubastion -i prod.yaml --format json pki status |
+      jq '.entries[] | select(.state != \"ok\")'";
 const ENSURE_HELP: &str =
     "A second run issues nothing. What is replaced is kept in the store's `retired`.
 CAs are made once and never replaced.
@@ -45,7 +46,7 @@ Examples:
 /// # Errors
 /// Every problem of the inventory or the store.
 pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
-    let loaded = super::inventory::load_without_login(global)?;
+    let loaded = super::inventory::load_host_keys_optional(global)?;
     match command {
         Command::Status => status(global, &loaded),
         Command::Ensure => ensure(global, &loaded),

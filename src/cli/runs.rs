@@ -14,7 +14,7 @@ use crate::report::runs;
 /// # Errors
 /// If the inventory cannot be read; after the list, for every record that cannot.
 pub fn list(global: &Global) -> Result<Exit, Stop> {
-    let loaded = super::inventory::load_without_login(global)?;
+    let loaded = super::inventory::load_host_keys_optional(global)?;
     let records = read_all(&loaded.base_dir).map_err(record_stop)?;
     match global.format {
         Format::Json => print(&pretty(&records.runs)),

@@ -37,7 +37,7 @@ Examples:
 /// # Errors
 /// Problems of the inventory, and every node that shows no key.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
-    let loaded = super::inventory::load_without_login(global)?;
+    let loaded = super::inventory::load_host_keys_optional(global)?;
     let inventory = &loaded.inventory;
     let reach = Reach { nodes: args.nodes.clone(), ..Reach::default() };
     let nodes = pipeline::chosen(inventory, &reach)?;

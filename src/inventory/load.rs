@@ -29,8 +29,8 @@ pub struct LoadContext<'a> {
     pub known_controls: &'a [&'a str],
     /// What a leading `~/` in a path stands for; without it, a directory called `~`.
     pub home: Option<PathBuf>,
-    /// Nodes need no host key: nobody logs in to them.
-    pub no_login: bool,
+    /// Nodes may lack a host key. Whoever logs in leaves those out.
+    pub host_keys_optional: bool,
 }
 
 /// An inventory that holds every rule of this stage.

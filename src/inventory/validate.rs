@@ -79,7 +79,7 @@ pub(super) fn validate(
         nodes_complete: !incomplete.contains("nodes"),
         today: context.clock.now().date(),
         known_controls: context.known_controls,
-        no_login: context.no_login,
+        host_keys_optional: context.host_keys_optional,
         errors: Vec::new(),
         warnings: Vec::new(),
     };
@@ -99,7 +99,7 @@ struct Review<'a> {
     nodes_complete: bool,
     today: Date,
     known_controls: &'a [&'a str],
-    no_login: bool,
+    host_keys_optional: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }

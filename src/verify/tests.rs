@@ -39,7 +39,7 @@ pub(super) fn inventory(change: &dyn Fn(&str) -> String) -> Inventory {
         clock: Clock::Fixed(NOW),
         known_controls: &crate::controls::ids::ALL,
         home: None,
-        no_login: false,
+        host_keys_optional: false,
     };
     let text = change(INVENTORY);
     let dir = std::path::Path::new("/i");

@@ -90,7 +90,7 @@ pub(super) fn load(text: &str) -> Inventory {
         clock: Clock::Fixed(now),
         known_controls: &ids::ALL,
         home: None,
-        no_login: false,
+        host_keys_optional: false,
     };
     load_bytes(text.as_bytes(), Path::new("i.yaml"), Path::new("/i"), &context).unwrap().inventory
 }
