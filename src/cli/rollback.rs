@@ -343,24 +343,21 @@ fn undo(
     let mut state = None;
     while heard.elapsed() < patience.lost && begun.elapsed() < patience.busy {
         std::thread::sleep(patience.pause);
-        let mut session = match connect() {
-            Ok(session) => session,
-            Err(e) if is_over(&e) => {
-                return Outcome::Incomplete { why: format!("{broke}; {}", chain(&e)) };
-            }
-            Err(_) => continue,
-        };
-        match ask(session.as_mut()) {
-            Ok(a) if a.busy => {
+        let answer = connect().and_then(|mut session| {
+            let answer = ask(session.as_mut())?;
+            if answer.busy {
                 heard = Instant::now();
                 let said = protocol::call(session.as_mut(), &t.id, Verb::State, "-", &mut |_| {});
                 state = said.ok().and_then(|a| a.state);
             }
-            Ok(a) => return undone(a, t.outcome.as_ref(), reset),
+            Ok(answer)
+        });
+        match answer {
+            Ok(a) if !a.busy => return undone(a, t.outcome.as_ref(), reset),
             Err(e) if is_over(&e) => {
                 return Outcome::Incomplete { why: format!("{broke}; {}", chain(&e)) };
             }
-            Err(_) => {}
+            _ => {}
         }
     }
     match state {
