@@ -117,7 +117,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             let inventory = &loaded.inventory;
             let mut nodes = pipeline::chosen(inventory, &args.reach)?;
             // It is said above; asked all the same, they would say it once more.
-            nodes.retain(|n| has_host_key(inventory, n));
+            nodes.retain(|n| inventory.ssh.for_node(n).has_host_key());
             let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
             note(global.format, &format!("looking at {}", counted(nodes.len(), "node")));
             let fleet = pipeline::look(inventory, &nodes, &dialer);
@@ -201,7 +201,7 @@ fn operator(
         );
     }
     for node in &inventory.nodes {
-        if !has_host_key(inventory, node) {
+        if !inventory.ssh.for_node(node).has_host_key() {
             findings.push(
                 Finding::new(HERE, Level::Problem, format!("the host key of {} is not known", node.name))
                     .hint("`kubastion trust` shows it; compare with the machine's console, then write it into `ssh.host_keys`"),
@@ -211,12 +211,6 @@ fn operator(
     let (finding, cas) = key_store(inventory);
     findings.push(finding);
     cas
-}
-
-/// Whether there is anything to know a machine by.
-fn has_host_key(inventory: &Inventory, node: &Node) -> bool {
-    let target = inventory.ssh.for_node(node);
-    !target.host_keys.is_empty() || target.known_hosts.is_some()
 }
 
 fn mode_of(path: &Path) -> Option<u32> {

@@ -803,3 +803,10 @@ pub struct SshTarget {
     /// Deadline for connecting and logging in, in seconds.
     pub connect_timeout_s: u32,
 }
+
+impl SshTarget {
+    /// Whether there is anything to know the machine by.
+    pub fn has_host_key(&self) -> bool {
+        !self.host_keys.is_empty() || self.known_hosts.is_some()
+    }
+}

@@ -32,8 +32,7 @@ pub(super) fn targets(inventory: &Inventory, review: &mut Review<'_>) {
         }
         let target = inventory.ssh.for_node(node);
         let path = review.node(n).then("ssh");
-        if target.host_keys.is_empty() && target.known_hosts.is_none() && !review.host_keys_optional
-        {
+        if !target.has_host_key() && !review.host_keys_optional {
             review
                 .error(&path, format!("nothing to verify the host key of {} with", node.name))
                 .found("neither `host_keys` nor `known_hosts`")
