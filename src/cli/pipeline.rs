@@ -320,6 +320,27 @@ impl Fleet {
     }
 }
 
+/// The plan that would be made of what was seen, for whoever carries nothing out: the fleet stays as it is. With it the
+/// nodes that it could not be made for.
+pub fn plan_of(
+    loaded: &Loaded,
+    fleet: &Fleet,
+    material: &Material,
+) -> (Plan, BTreeMap<NodeName, Problem>) {
+    let of = |seen: &Seen| Seen {
+        session: None,
+        host_key: seen.host_key.clone(),
+        facts: seen.facts.clone(),
+    };
+    let mut copy = Fleet {
+        seen: fleet.seen.iter().map(|(name, seen)| (name.clone(), of(seen))).collect(),
+        lost: fleet.lost.clone(),
+        bare: fleet.bare.clone(),
+    };
+    let (plan, _) = plan(loaded, &mut copy, material);
+    (plan, copy.lost)
+}
+
 /// The plan, and what those nodes should hold that have work in it. Nodes with problems are taken out of
 /// the fleet and reported.
 pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, DesiredState) {

@@ -11,12 +11,13 @@ use super::pipeline::{self, Reach};
 use super::run::Stop;
 use crate::clock::Clock;
 use crate::desired;
-use crate::facts::NodeFacts;
 use crate::facts::cluster::ClusterFacts;
+use crate::facts::live::{LiveFacts, collect_live};
+use crate::facts::{NodeFacts, WatchList};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::{Ca, Kind, Material, Store};
 use crate::report::findings::{Detail, summary, text};
-use crate::transport::Transport;
+use crate::transport::{Transport, fleet};
 use crate::verify::findings::Api;
 use crate::verify::probes::{self, ApiKeys, Field, Keys, Ports, Writes};
 use crate::verify::{self, Observed, Subject, Verification, findings};
@@ -65,13 +66,13 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let nodes = pipeline::chosen(inventory, &args.reach)?;
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
     let material = material(&loaded, global.format);
-    let fleet = pipeline::look_at(inventory, &nodes, &dialer, verify::watch, usize::MAX);
+    let mut fleet = pipeline::look_at(inventory, &nodes, &dialer, everything, usize::MAX);
     let now = Clock::System.now();
-
-    let mut fleet = fleet;
+    let live = live(inventory, &nodes, &mut fleet);
     let access = material.as_ref().and_then(|m| objects::access(inventory, m));
     let objects =
         objects::read(&mut fleet, access.as_ref(), loaded.inventory.cluster.kubernetes.minor);
+    let pending = pending(&loaded, &fleet, material.as_ref());
     let mut facts: BTreeMap<NodeName, NodeFacts> = BTreeMap::new();
     let mut sessions: BTreeMap<NodeName, Box<dyn Transport>> = BTreeMap::new();
     for (name, seen) in fleet.seen {
@@ -84,6 +85,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         if let (Some(seen), Some(facts)) = (seen.get_mut(&node.name), facts.get(&node.name)) {
             seen.wanted_firewall_sha256 = desired::firewall_sha256(inventory, node, facts);
         }
+    }
+    for (name, seen) in &mut seen {
+        seen.live = live.get(name).cloned();
+        seen.pending = pending.get(name).cloned();
     }
     if let Some(Ok(objects)) = &objects {
         seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects));
@@ -132,6 +137,64 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         return Err(Stop { exit: Exit::NodeFailed, problems });
     }
     Ok(if report.is_bad() { Exit::Findings } else { Exit::Done })
+}
+
+/// What checks look at, and what a plan is made of.
+fn everything(inventory: &Inventory, node: &Node) -> WatchList {
+    let mut watch = desired::watch(inventory, node);
+    watch.extend(verify::watch(inventory, node));
+    watch
+}
+
+/// What is in effect on each node, beside what its files say. A node that does not tell has none.
+fn live(
+    inventory: &Inventory,
+    nodes: &[&Node],
+    fleet: &mut pipeline::Fleet,
+) -> BTreeMap<NodeName, LiveFacts> {
+    let request = |node: &Node| {
+        let watch = everything(inventory, node);
+        let paths = watch.files.into_iter().chain(watch.trees);
+        verify::live_request(inventory, node, paths)
+    };
+    let sessions: Vec<_> = fleet
+        .seen
+        .iter_mut()
+        .filter_map(|(name, seen)| {
+            let node = nodes.iter().find(|n| n.name == *name)?;
+            Some((name.clone(), *node, seen.session.as_deref_mut()?))
+        })
+        .collect();
+    let read = fleet::each(sessions, fleet::WINDOW, |(name, node, session)| {
+        (name, collect_live(session, &request(node)).ok())
+    });
+    read.into_iter().filter_map(|(name, live)| Some((name, live?))).collect()
+}
+
+/// What a plan that is made now would do on each node, or why none can be made.
+fn pending(
+    loaded: &Loaded,
+    fleet: &pipeline::Fleet,
+    material: Option<&Material>,
+) -> BTreeMap<NodeName, Result<Vec<String>, String>> {
+    let Some(material) = material else {
+        let why = || Err("the key store cannot be used".to_owned());
+        return fleet.seen.keys().map(|name| (name.clone(), why())).collect();
+    };
+    let (plan, lost) = pipeline::plan_of(loaded, fleet, material);
+    let steps = |name: &NodeName| match (plan.nodes.get(name), lost.get(name)) {
+        (Some(node), _) => Ok(node
+            .transactions
+            .iter()
+            .flat_map(|t| &t.steps)
+            .filter(|a| !a.why.is_empty())
+            .map(|a| format!("{} (now: {})", a.step, a.why))
+            .chain(node.held_back.iter().cloned())
+            .collect()),
+        (None, Some(problem)) => Err(format!("{}: {}", problem.what, problem.why.join("; "))),
+        (None, None) => Err("it was left out".to_owned()),
+    };
+    fleet.seen.keys().map(|name| (name.clone(), steps(name))).collect()
 }
 
 /// What is known of the cluster's API. That Kubernetes does not run is known only where every control plane that was
@@ -206,8 +269,11 @@ fn keys(inventory: &Inventory, material: &Material) -> Option<Keys> {
         let peer = material.node(Kind::EtcdPeer, &n.name)?;
         Some((n.name.clone(), (server.cert_pem.clone(), peer.cert_pem.clone())))
     });
+    let ca = |ca| material.ca_cert(ca).to_owned();
     Some(Keys {
-        etcd_ca: material.ca_cert(Ca::Etcd).to_owned(),
+        etcd_ca: ca(Ca::Etcd),
+        apiserver_cas: vec![ca(Ca::Cluster), ca(Ca::FrontProxy)],
+        kubelet_cas: vec![ca(Ca::Cluster)],
         health: (health.cert_pem.clone(), health.key_pem.clone()),
         foreign: (stranger.cert_pem.clone(), stranger.key_pem.clone()),
         served: served.collect(),

@@ -2,15 +2,15 @@
 
 use super::model::Control;
 use super::{
-    apiserver, containerd, controller_manager, etcd, host, kube_proxy, kubelet, network, pki,
-    policy, scheduler,
+    apiserver, containerd, controller_manager, etcd, host, in_effect, kube_proxy, kubelet, network,
+    pki, policy, scheduler,
 };
 
 /// Rows of one component.
 type Rows = &'static [Control];
 
 /// In the order of the components.
-const COMPONENTS: [Rows; 11] = [
+const COMPONENTS: [Rows; 12] = [
     &apiserver::ROWS,
     &controller_manager::ROWS,
     &scheduler::ROWS,
@@ -22,6 +22,7 @@ const COMPONENTS: [Rows; 11] = [
     &network::ROWS,
     &pki::ROWS,
     &policy::ROWS,
+    &in_effect::ROWS,
 ];
 
 /// How many controls there are.

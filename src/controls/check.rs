@@ -21,6 +21,9 @@ pub enum Check {
     Flag(Daemon, &'static str, Rule),
     /// The user that every process of a daemon runs as.
     RunsAs(Daemon, &'static str),
+    /// A daemon runs once, by its own unit, with what its files say now and nothing beside it: see
+    /// [`super::daemons::DaemonRow`].
+    InEffect(Daemon),
     /// A value in a configuration file: its path, and the daemon's flag that would override it.
     Setting(Config, &'static [&'static str], Rule, Option<&'static str>),
     /// TCP sockets on this port are bound to loopback addresses only.
@@ -251,6 +254,20 @@ pub enum Fact {
     NoAlpha,
     /// The directory of kube-apiserver's etcd client files differs from the cluster CA's trust.
     EtcdOwnCa,
+    /// Each CA file holds one certificate: the first is judged, and daemons take all.
+    OneCaPerFile,
+    /// Every path that is judged or run as root, and all directories above it, can be written by root alone.
+    RootOwnedPaths,
+    /// sshd runs once, with no settings on its command line, and has read its files since they were changed.
+    SshdInEffect,
+    /// No file that the next boot reads sets a kernel setting to something else.
+    SysctlsAtBoot,
+    /// Units of ours have no drop-ins of others, and systemd has read their files.
+    UnitsAsWritten,
+    /// The directory of static pods holds those of the control plane alone.
+    StaticPods,
+    /// A plan that is made now would change nothing on the node.
+    NoPendingChange,
 }
 
 /// What objects of the Kubernetes API have to be like. User namespaces are all but those that
@@ -340,6 +357,14 @@ pub enum Probe {
     EtcdPlainHttp,
     /// Each member is healthy for the health-check certificate.
     EtcdHealthy,
+    /// etcd's client port asks for certificates of the etcd CA alone.
+    EtcdAcceptedCas,
+    /// etcd's peer port asks for certificates of the etcd CA alone.
+    EtcdPeerAcceptedCas,
+    /// The API server asks for certificates of the cluster CA and the front-proxy CA alone.
+    ApiserverAcceptedCas,
+    /// The kubelet asks for certificates of the cluster CA alone.
+    KubeletAcceptedCas,
     /// etcd's client port serves the certificate that the store and the node hold.
     EtcdServedCertificate,
     /// etcd's peer port answers nobody without a certificate.

@@ -58,6 +58,14 @@ impl KernelSetting {
     }
 }
 
+/// The key of each interface, with `*` for its name (`net.ipv4.conf.*.x` for `net.ipv4.conf.all.x`), where the kernel does
+/// not go by the value for all alone: for some keys either counts, and for IPv6 that of the interface
+/// (<https://docs.kernel.org/networking/ip-sysctl.html>). Forwarding is set for each interface with that for all.
+pub fn of_interfaces(key: &str) -> Option<String> {
+    let alone = !key.contains(".conf.all.") || key.ends_with(".forwarding");
+    (!alone).then(|| key.replacen(".conf.all.", ".conf.*.", 1))
+}
+
 /// Kernel settings, by key.
 ///
 /// What the kubelet insists on with protectKernelDefaults is its own list (setupKernelTunables in

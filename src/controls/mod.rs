@@ -8,9 +8,11 @@ mod catalogue;
 pub mod check;
 mod containerd;
 mod controller_manager;
+pub mod daemons;
 mod etcd;
 mod host;
 pub mod ids;
+mod in_effect;
 mod kernel;
 mod kube_proxy;
 mod kubelet;
@@ -24,5 +26,6 @@ pub use catalogue::{CATALOGUE, COUNT, find};
 pub use check::{
     ApiRule, Check, Config, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES, TreeRule,
 };
-pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy};
+pub use daemons::{DaemonRow, Loopback};
+pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy, of_interfaces};
 pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::model::{Access, FileCheck, ItemKind, OnChange};
 use super::packages::HELD;
 use super::sink::{Sink, Unit};
-use crate::controls::{KERNEL_SETTINGS, KernelSetting};
+use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
 use crate::inventory::Switch;
 use crate::render::Text;
 use crate::render::input::host::{
@@ -54,11 +54,14 @@ pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
             settings.iter().flat_map(|s| s.controls()).copied().collect();
         let controls: Vec<&str> = controls.into_iter().collect();
         sink.template(&controls, "/etc/sysctl.d/90-kubastion.conf", |_| {
-            let setting = |s: &&KernelSetting| SysctlSetting {
-                key: Text::of(s.key),
-                value: Text::of(s.value),
+            // Interfaces that are there before the file is read do not go by `default`.
+            let keys = |s: &&KernelSetting| {
+                let value = Text::of(s.value);
+                let keys = std::iter::once(s.key.to_owned()).chain(of_interfaces(s.key));
+                keys.map(move |key| SysctlSetting { key: Text::of(key), value: value.clone() })
+                    .collect::<Vec<_>>()
             };
-            Ok(Sysctl { settings: settings.iter().map(setting).collect() })
+            Ok(Sysctl { settings: settings.iter().flat_map(keys).collect() })
         });
     }
     for s in &settings {

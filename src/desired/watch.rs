@@ -57,6 +57,7 @@ pub fn watch_list(items: &[Item]) -> WatchList {
             }
             ItemKind::Sysctl { key, .. } => {
                 watch.sysctls.insert(key.clone());
+                watch.sysctls.extend(crate::controls::of_interfaces(key));
             }
             ItemKind::Module { name } => {
                 watch.modules.insert(name.clone());

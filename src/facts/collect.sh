@@ -102,7 +102,10 @@ for k in kernel.hostname kernel.osrelease kernel.arch kernel.random.boot_id $sys
     done
     paths="$paths $p"
 done
+# Keys of each interface have a pattern for its name.
+set +f
 grep -as '' /dev/null $paths
+set -f
 
 echo @packages
 if have dpkg-query; then

@@ -6,6 +6,7 @@
 mod batch;
 pub mod cluster;
 mod extras;
+pub mod live;
 pub mod model;
 pub mod parse;
 

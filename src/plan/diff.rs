@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction};
+use crate::controls::of_interfaces;
 use crate::desired::watch::ancestors;
 use crate::desired::{
     Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, Way,
@@ -285,16 +286,17 @@ fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Miss
                 pending.removals.push(action(Step::Remove { path: path.clone() }, "exists".into()));
             }
         },
-        ItemKind::Sysctl { key, value } => match facts.sysctls.get(key) {
-            Some(found) if found == value => {}
+        ItemKind::Sysctl { key, value } => {
             // A key that the kernel does not have (yet) is verified later and never guessed at.
-            None => {}
-            Some(found) => {
-                let step = Step::Sysctl { key: key.clone(), value: value.clone() };
-                pending.cuts_access |= key.starts_with("net.");
-                pending.sysctls.push(action(step, format!("is {found}")));
+            let own = facts.sysctls.get_key_value(key);
+            for (key, found) in own.into_iter().chain(of_each_interface(key, facts)) {
+                if found != value {
+                    let step = Step::Sysctl { key: key.clone(), value: value.clone() };
+                    pending.cuts_access |= key.starts_with("net.");
+                    pending.sysctls.push(action(step, format!("is {found}")));
+                }
             }
-        },
+        }
         ItemKind::Module { name } => {
             if !facts.modules.contains(name) {
                 let step = Step::Module { name: name.clone() };
@@ -348,6 +350,22 @@ fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Miss
         }
     }
     Ok(())
+}
+
+/// The same setting of each interface that there is. One whose name has a dot, as VLANs have, gets its value at the next
+/// boot: dots part the words of a key.
+fn of_each_interface<'f>(
+    key: &str,
+    facts: &'f NodeFacts,
+) -> impl Iterator<Item = (&'f String, &'f String)> {
+    let parts = of_interfaces(key);
+    facts.sysctls.iter().filter(move |(found, _)| {
+        let Some((head, tail)) = parts.as_ref().and_then(|p| p.split_once('*')) else {
+            return false;
+        };
+        let name = found.strip_prefix(head).and_then(|r| r.strip_suffix(tail));
+        name.is_some_and(|n| !n.contains('.') && !matches!(n, "all" | "default" | "lo"))
+    })
 }
 
 fn add_file(

@@ -305,6 +305,10 @@ fn attacks(out: &mut String, report: &Verification) {
         let good = match probe {
             Probe::EtcdHealthy => "healthy",
             Probe::EtcdServedCertificate | Probe::EtcdPeerServedCertificate => "equal",
+            Probe::EtcdAcceptedCas
+            | Probe::EtcdPeerAcceptedCas
+            | Probe::ApiserverAcceptedCas
+            | Probe::KubeletAcceptedCas => "the store's alone",
             Probe::DefaultDrop => "dropped",
             Probe::ClosedToPeers | Probe::ClosedToOperator => "closed",
             Probe::AuditEvent => "recorded",

@@ -64,6 +64,11 @@ pub(super) fn der(pem_text: &str) -> Option<Vec<u8>> {
     blocks.into_iter().find(|p| p.tag() == "CERTIFICATE").map(pem::Pem::into_contents)
 }
 
+/// The subject of a certificate, DER.
+pub(super) fn subject(der: &[u8]) -> Option<Vec<u8>> {
+    with(der, |c| c.subject().as_raw().to_vec())
+}
+
 fn with<T>(der: &[u8], read: impl FnOnce(&X509Certificate<'_>) -> T) -> Option<T> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     Some(read(&certificate))

@@ -40,6 +40,9 @@ pub(super) fn sysctl(setting: &KernelSetting, on: &Subject<'_>) -> Verdict {
     let KernelSetting { key, value, wanted } = setting;
     let actual = on.seen.sysctls.get(*key);
     if actual.is_some_and(|a| a == value) {
+        if let Some(verdict) = super::access::each_interface(setting, on) {
+            return verdict;
+        }
         return Verdict::pass(format!("{key} = {value}"));
     }
     // There with a module, which a container's host loads or not.

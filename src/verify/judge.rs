@@ -8,7 +8,7 @@ use super::model::{Evidence, Verdict};
 use super::observed::{Observed, Origin};
 use super::rule;
 use super::staged::scalar;
-use super::{certificates, health, host, kubernetes};
+use super::{access, certificates, health, host, in_effect, kubernetes};
 use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{Inventory, Node, Role};
@@ -47,6 +47,7 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         Check::Sshd(key, rule) => sshd(key, rule, on).into(),
         Check::Flag(daemon, name, rule) => flag(*daemon, name, rule, on),
         Check::RunsAs(daemon, user) => runs_as(*daemon, user, on).into(),
+        Check::InEffect(daemon) => in_effect::daemon(*daemon, on),
         Check::Setting(config, path, rule, over) => setting(*config, path, rule, *over, on),
         Check::LoopbackOnly(daemon, port) => loopback_only(*daemon, *port, on).into(),
         Check::Fact(fact) => special(*fact, on),
@@ -83,6 +84,7 @@ pub fn words(check: &Check) -> String {
         Check::Sshd(key, _) => format!("sshd {key}"),
         Check::Flag(daemon, name, _) => format!("{} --{name}", daemon.program()),
         Check::RunsAs(daemon, _) => format!("user of {}", daemon.program()),
+        Check::InEffect(daemon) => format!("{} as it runs", daemon.program()),
         Check::Setting(config, path, ..) => format!("{} {}", config.kind(), path.join(".")),
         Check::LoopbackOnly(_, port) => format!("TCP port {port} on loopback only"),
         Check::Fact(fact) => fact_words(*fact).to_owned(),
@@ -106,6 +108,7 @@ pub fn check_expectation(check: &Check) -> Option<String> {
         )),
         Check::Manual(why) => Some((*why).to_owned()),
         Check::Path(_)
+        | Check::InEffect(_)
         | Check::Gone(_)
         | Check::LoopbackOnly(..)
         | Check::Fact(_)
@@ -146,6 +149,13 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::NoSshd => "no sshd runs",
         Fact::NoAlpha => "no AllAlpha feature gate",
         Fact::EtcdOwnCa => "the etcd CA is not the cluster CA",
+        Fact::OneCaPerFile => "each CA file holds one certificate",
+        Fact::RootOwnedPaths => "paths up to the root directory can be written by root alone",
+        Fact::SshdInEffect => "sshd as it runs",
+        Fact::SysctlsAtBoot => "kernel settings after the next boot",
+        Fact::UnitsAsWritten => "units without drop-ins of others",
+        Fact::StaticPods => "the directory of static pods",
+        Fact::NoPendingChange => "a plan that is made now is empty",
     }
 }
 
@@ -177,6 +187,26 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::CertificateLifetimes => certificates::lifetimes(on).into(),
         Fact::KubeletServingFiles => certificates::kubelet_serving(on),
         Fact::EtcdOwnCa => certificates::etcd_own_ca(on).into(),
+        Fact::OneCaPerFile => access::one_ca_per_file(on).into(),
+        Fact::RootOwnedPaths => access::root_owned_paths(on).into(),
+        Fact::SshdInEffect => access::ssh_in_effect(on).into(),
+        Fact::SysctlsAtBoot => access::sysctls_at_boot(on).into(),
+        Fact::UnitsAsWritten => access::units_as_written(on).into(),
+        Fact::StaticPods => access::static_pods(on).into(),
+        Fact::NoPendingChange => pending(on).into(),
+    }
+}
+
+/// What `plan` would change is as good as changed by somebody: a node that passes has an empty plan.
+fn pending(on: &Subject<'_>) -> Verdict {
+    match &on.seen.pending {
+        None => on.seen.blind("no plan was made"),
+        Some(Err(why)) => Verdict::unknown(format!("no plan could be made: {why}")),
+        Some(Ok(steps)) => in_effect::verdict(
+            "nothing to change (`kubastion plan --verbose` shows it, `kubastion apply` mends it)",
+            steps.clone(),
+            || "a plan that is made now is empty".into(),
+        ),
     }
 }
 

@@ -5,10 +5,12 @@
 //! the operator's machine and from other nodes. [`findings`] puts both together. Nothing here
 //! changes a node; some probes write to the cluster's API and clean up after themselves.
 
+mod access;
 mod certificates;
 pub mod findings;
 mod health;
 mod host;
+mod in_effect;
 mod judge;
 mod kubernetes;
 mod model;
@@ -24,6 +26,7 @@ mod staged;
 mod tests;
 mod watch;
 
+pub use access::live_request;
 pub use findings::{Summary, Verification, of_node, of_rendered, unreachable};
 pub use judge::{Subject, check_expectation, judge, words as check_words};
 pub use model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};

@@ -7,6 +7,7 @@ use super::staged::Staged;
 use crate::controls::Daemon;
 use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
 use crate::facts::cluster::{self, ClusterFacts, Kind};
+use crate::facts::live::LiveFacts;
 use crate::facts::{
     FileFacts, Listener, LsmFacts, NftFacts, NodeFacts, ProcessFacts, SshdMatch, TimeFacts,
     TreeFacts, UnitFacts,
@@ -88,6 +89,10 @@ pub struct Observed {
     pub registered: bool,
     /// kube-proxy's configuration, which lives in the cluster's API; `None` if nobody asked.
     pub proxy_config: Option<Result<serde_yaml::Value, Verdict>>,
+    /// What is in effect, beside what files say; `None` if it was not read.
+    pub live: Option<LiveFacts>,
+    /// What a plan that is made now would do on the node, or why there is none; `None` if nobody made one.
+    pub pending: Option<Result<Vec<String>, String>>,
 }
 
 impl Observed {
@@ -122,6 +127,8 @@ impl Observed {
             cgroup_version: Some(facts.cgroup_version),
             registered: false,
             proxy_config: None,
+            live: None,
+            pending: None,
         }
     }
 
@@ -161,6 +168,8 @@ impl Observed {
             staged: Staged::default(),
             registered: false,
             proxy_config: None,
+            live: None,
+            pending: None,
         };
         for item in &desired.items {
             seen.take(item);
@@ -317,7 +326,7 @@ fn sshd_settings(text: &str) -> BTreeMap<String, Vec<String>> {
 }
 
 /// The process that a unit file will start: `ExecStart=` over continued lines, and `User=`.
-fn unit_process(text: &str) -> Option<ProcessFacts> {
+pub(super) fn unit_process(text: &str) -> Option<ProcessFacts> {
     let joined = text.replace("\\\n", " ");
     let value = |key: &str| joined.lines().find_map(|l| l.trim().strip_prefix(key));
     let argv: Vec<String> = value("ExecStart=")?

@@ -93,7 +93,12 @@ impl Staged {
                     Some(format!("--{}={}", text("name")?, text("value")?))
                 }));
                 if daemon == Daemon::Apiserver {
-                    argv.extend(external_etcd(&document));
+                    let set = |flag: &String| {
+                        argv.iter().any(|a| a.split('=').next() == flag.split('=').next())
+                    };
+                    let more: Vec<String> =
+                        external_etcd(&document).into_iter().filter(|flag| !set(flag)).collect();
+                    argv.extend(more);
                 }
                 self.argv.insert(daemon, argv);
             }

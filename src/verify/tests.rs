@@ -12,8 +12,12 @@ use super::observed::{ETCD_UNIT, FIREWALL_FILE, Observed, Origin};
 use super::probes::Attempt;
 use super::{Finding, Outcome, Subject, Verdict, of_rendered};
 use crate::clock::Clock;
-use crate::controls::{CATALOGUE, Check, Config, Daemon, Probe};
+use crate::controls::daemons::DAEMONS;
+use crate::controls::{CATALOGUE, Check, Config, Daemon, DaemonRow, KERNEL_SETTINGS, Probe};
 use crate::desired;
+use crate::facts::live::{
+    LiveFacts, LiveProcess, LiveSocket, LiveUnit, PathAccess, PathKind, StateChange,
+};
 use crate::facts::{
     EntryKind, FileFacts, Listener, LsmFacts, NftFacts, NftRecord, NodeFacts, ProcessFacts,
     SshdMatch, TimeFacts, TreeEntry, TreeFacts,
@@ -235,9 +239,87 @@ pub(super) fn running(mut seen: Observed) -> Observed {
     seen.audit_enabled = Some(1);
     let rules =
         seen.texts.iter().find(|(p, _)| p.starts_with("/etc/audit/rules.d/")).unwrap().1.clone();
+    seen.live = Some(live(&seen));
+    seen.pending = Some(Ok(Vec::new()));
     seen.audit_rules =
         Some(rules.unwrap().lines().filter(|l| l.starts_with('-')).map(str::to_owned).collect());
     seen
+}
+
+/// When everything on paper was started, and, earlier, written.
+const BEGAN_S: f64 = 2000.0;
+const WRITTEN_S: f64 = 1000.0;
+
+/// What is in effect on a node on which nobody changed anything.
+fn live(seen: &Observed) -> LiveFacts {
+    let mut facts = LiveFacts::default();
+    let of_daemons = seen.processes.as_ref().unwrap().values().flatten();
+    let sshd = ProcessFacts {
+        pid: 0,
+        user: "root".into(),
+        argv: vec!["sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups".into()],
+    };
+    for (pid, process) in (101..).zip(of_daemons.chain([&sshd])) {
+        let name = process.argv[0].rsplit('/').next().unwrap().split(' ').next().unwrap();
+        let row = DAEMONS.iter().find(|d| d.daemon.program() == name);
+        let program = match row {
+            Some(row) => {
+                row.programs.first().map_or(format!("/usr/local/bin/{name}"), |p| (*p).into())
+            }
+            None => "/usr/sbin/sshd".to_owned(),
+        };
+        facts.processes.push(LiveProcess {
+            pid,
+            parent: 1,
+            began_s: BEGAN_S,
+            comm: row.map_or("sshd", |r| r.daemon.comm()).to_owned(),
+            user: process.user.clone(),
+            program,
+            on_node: true,
+            argv: process.argv.clone(),
+            environment: BTreeSet::from(["PATH".to_owned()]),
+        });
+        let unit = match row {
+            Some(row) => row.unit,
+            None => Some("ssh.service"),
+        };
+        if let Some(unit) = unit {
+            let running = LiveUnit {
+                load: "loaded".into(),
+                active: "active".into(),
+                fragment: format!("/etc/systemd/system/{unit}"),
+                drop_ins: Vec::new(),
+                needs_reload: false,
+                main_pid: pid,
+                changed_s: Some(StateChange(BEGAN_S as i64 * 1_000_000)),
+            };
+            facts.units.insert(unit.to_owned(), running);
+        }
+    }
+    let own = |kind, mode| PathAccess {
+        kind,
+        mode,
+        uid: 0,
+        owner: "root".into(),
+        changed_s: WRITTEN_S,
+        target: String::new(),
+    };
+    facts.paths.insert("/".into(), own(PathKind::Directory, 0o755));
+    for path in DAEMONS.iter().flat_map(|d| d.reads_at_start).chain(&["/etc/ssh/sshd_config"]) {
+        facts.paths.insert((*path).to_owned(), own(PathKind::File, 0o600));
+    }
+    facts.trees.insert("/etc/kubernetes/manifests".into(), own(PathKind::Directory, 0o700));
+    facts.sockets = Some(Vec::new());
+    for setting in &KERNEL_SETTINGS {
+        let Some((family, key)) = super::access::of_all_interfaces(setting.key) else { continue };
+        let values =
+            ["all", "default", "lo", "eth0"].map(|i| (i.to_owned(), setting.value.to_owned()));
+        facts.interfaces.insert((family.to_owned(), key.to_owned()), values.into());
+    }
+    let text: String =
+        KERNEL_SETTINGS.iter().map(|s| format!("{} = {}\n", s.key, s.value)).collect();
+    facts.sysctl_files.push(("/etc/sysctl.d/90-kubastion.conf".into(), text));
+    facts
 }
 
 /// Trees as `find` would list them, of the files that are there.
@@ -348,6 +430,19 @@ fn owner(seen: &mut Observed, path: &str, mode: u32, owner: &str) {
     };
     seen.files.insert(path.into(), facts);
     seen.trees = Some(trees(&seen.files));
+}
+
+/// Who may write a path, as the node tells it.
+fn access(seen: &mut Observed, path: &str, mode: u32, owner: &str) {
+    let access = PathAccess {
+        kind: PathKind::Directory,
+        mode,
+        uid: if owner == "root" { 0 } else { 1000 },
+        owner: owner.into(),
+        changed_s: WRITTEN_S,
+        target: String::new(),
+    };
+    seen.live.as_mut().unwrap().paths.insert(path.into(), access);
 }
 
 /// Puts a link in the place of what is there, and of all below it.
@@ -474,6 +569,21 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| { s.files.remove("/etc/cni/net.d/10-calico.conflist"); owner(s, "/etc/cni/net.d/10-bridge.conflist", 0o600, "root"); }, &["network-cni-with-policies"]),
     (|s| { let ca = s.texts["/etc/kubernetes/pki/ca.crt"].clone(); s.texts.insert("/var/lib/kubelet/pki/serving.crt".into(), ca); }, &["kubelet-serving-cert"]),
     (|s| { s.texts.insert("/etc/kubernetes/pki/apiserver.crt".into(), Some(long_lived())); }, &["pki-key-algorithm-and-lifetime"]),
+    (|s| { let path = "/etc/kubernetes/pki/ca.crt"; let ca = s.texts[path].clone().unwrap(); s.texts.insert(path.into(), Some(format!("{ca}{ca}"))); }, &["pki-one-ca-per-file"]),
+    (|s| access(s, "/etc/systemd/system", 0o777, "root"), &["host-root-owned-paths"]),
+    (|s| access(s, "/etc/etcd", 0o775, "root"), &["host-root-owned-paths"]),
+    (|s| access(s, "/usr/bin/etcd", 0o755, "eve"), &["host-root-owned-paths"]),
+    (|s| { access(s, "/usr/bin/nft", 0o777, "root"); let nft = s.live.as_mut().unwrap().paths.get_mut("/usr/bin/nft").unwrap(); (nft.kind, nft.target) = (PathKind::Link, "/home/eve/nft".into()); }, &["host-root-owned-paths"]),
+    (|s| { let ssh = s.live.as_mut().unwrap().processes.last_mut().unwrap(); ssh.argv[0] = "sshd: /usr/sbin/sshd -D -o PermitRootLogin=yes [listener] 0 of 9".into(); }, &["host-ssh-in-effect"]),
+    (|s| { let mut other = s.live.as_ref().unwrap().processes.last().unwrap().clone(); other.pid = 998; s.live.as_mut().unwrap().processes.push(other); }, &["host-ssh-in-effect"]),
+    (|s| s.live.as_mut().unwrap().paths.get_mut("/etc/ssh/sshd_config").unwrap().changed_s = BEGAN_S + 1.0, &["host-ssh-in-effect"]),
+    (|s| s.live.as_mut().unwrap().sysctl_files.push(("/etc/sysctl.d/99-company.conf".into(), "net.ipv4.ip_forward=0\n".into())), &["host-sysctls-at-boot"]),
+    (|s| { let key = ("ipv4".to_owned(), "send_redirects".to_owned()); s.live.as_mut().unwrap().interfaces.get_mut(&key).unwrap().insert("eth0".into(), "1".into()); }, &["host-sysctls"]),
+    (|s| s.live.as_mut().unwrap().units.get_mut("ssh.service").unwrap().drop_ins.push("/etc/systemd/system/ssh.service.d/x.conf".into()), &["host-units-as-written"]),
+    (|s| s.live.as_mut().unwrap().units.get_mut("etcd.service").unwrap().needs_reload = true, &["host-units-as-written"]),
+    (|s| s.live.as_mut().unwrap().units.get_mut("etcd.service").unwrap().fragment = "/run/systemd/system/etcd.service".into(), &["host-units-as-written"]),
+    (|s| { let there = s.live.as_ref().unwrap().trees["/etc/kubernetes/manifests"].clone(); s.live.as_mut().unwrap().trees.insert("/etc/kubernetes/manifests/x.yaml".into(), there); }, &["files-static-pods-known"]),
+    (|s| s.pending = Some(Ok(vec!["write /etc/x".into()])), &["host-no-pending-change"]),
     (|s| { let ca = s.texts["/etc/kubernetes/pki/ca.crt"].clone(); s.texts.insert("/etc/kubernetes/pki/etcd/ca.crt".into(), ca); }, &["pki-separate-cas", "etcd-unique-ca"]),
 ];
 
@@ -508,6 +618,7 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
         "RotateKubeletServerCertificate=false",
     ];
     match *check {
+        Check::InEffect(daemon) => ways_to_be_false(daemon),
         Check::Path(r) => vec![Box::new(move |s| owner(s, r.path, 0o777, "eve"))],
         Check::Tree(r) => {
             vec![Box::new(move |s| owner(s, &format!("{}/zz{}", r.dir, r.suffix), 0o777, "eve"))]
@@ -555,6 +666,78 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
             s.listeners.as_mut().unwrap().push(listener);
         })],
         Check::Fact(_) | Check::Probe(_) | Check::Api(_) | Check::Manual(_) => Vec::new(),
+    }
+}
+
+/// The process of a daemon that is in effect.
+fn process(seen: &mut Observed, daemon: Daemon) -> &mut LiveProcess {
+    let all = &mut seen.live.as_mut().unwrap().processes;
+    all.iter_mut().find(|p| p.comm == daemon.comm()).unwrap()
+}
+
+/// Ways in which a daemon may do something else than its files say; each of them has to be noticed.
+fn ways_to_be_false(daemon: Daemon) -> Vec<Way> {
+    let row = DaemonRow::of(daemon);
+    let mut ways: Vec<Way> = vec![
+        // A second one beside it, also under another name.
+        Box::new(move |s| {
+            let mut other = process(s, daemon).clone();
+            (other.pid, other.comm) = (999, "x".into());
+            other.program = format!("/tmp/{}", daemon.program());
+            s.live.as_mut().unwrap().processes.push(other);
+        }),
+        Box::new(move |s| process(s, daemon).argv.push("--nobody-wants=this".into())),
+        Box::new(move |s| {
+            process(s, daemon).environment.insert("LD_PRELOAD".into());
+        }),
+        Box::new(move |s| process(s, daemon).program.push_str(" (deleted)")),
+        Box::new(move |s| {
+            let owners = [process(s, daemon).pid].into();
+            let socket = LiveSocket {
+                protocol: "tcp".into(),
+                address: "0.0.0.0".into(),
+                port: 4001,
+                owners,
+            };
+            s.live.as_mut().unwrap().sockets.as_mut().unwrap().push(socket);
+        }),
+    ];
+    if let Some(unit) = row.unit {
+        ways.push(Box::new(move |s| {
+            s.live.as_mut().unwrap().units.get_mut(unit).unwrap().main_pid = 1;
+        }));
+        ways.push(Box::new(move |s| process(s, daemon).program = "/tmp/other".into()));
+    }
+    for path in row.reads_at_start {
+        ways.push(Box::new(move |s| {
+            s.live.as_mut().unwrap().paths.get_mut(*path).unwrap().changed_s = BEGAN_S + 1.0;
+        }));
+    }
+    for prefix in row.environment {
+        ways.push(Box::new(move |s| {
+            process(s, daemon).environment.insert(format!("{prefix}CONFIG_FILE"));
+        }));
+    }
+    ways
+}
+
+#[test]
+fn a_daemon_in_effect_fails_in_each_way_to_be_false() {
+    let (inventory, good) = hardened();
+    for control in CATALOGUE {
+        for check in control.checks {
+            let Check::InEffect(daemon) = check else { continue };
+            for (index, way) in ways_to_be_false(*daemon).iter().enumerate() {
+                let mut seen = good.clone();
+                way(&mut seen);
+                let failed = ids(&judged(inventory, "a", &seen, &attempts()), Outcome::Fail);
+                assert!(failed.contains(control.id), "{daemon:?}, way {index}: {failed:?}");
+            }
+            let mut seen = good.clone();
+            seen.live = None;
+            let unknown = ids(&judged(inventory, "a", &seen, &attempts()), Outcome::Unknown);
+            assert!(unknown.contains(control.id), "{daemon:?}: {unknown:?}");
+        }
     }
 }
 
@@ -693,6 +876,12 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| { s.files.remove("/etc/kubernetes/admin.conf"); s.texts.remove("/etc/kubernetes/admin.conf"); }, &["files-admin-kubeconfigs"]),
     (|s| { for t in s.trees.as_mut().unwrap().values_mut() { t.complete = false; } }, &["files-pki-ownership", "files-pki-key-mode", "files-cni"]),
     (|s| s.lsm = None, &["host-mandatory-access-control"]),
+    (|s| s.live = None, &["host-root-owned-paths", "host-ssh-in-effect", "host-sysctls-at-boot", "host-units-as-written", "files-static-pods-known", "host-sysctls"]),
+    (|s| s.live.as_mut().unwrap().sockets = None, &["host-ssh-in-effect", "etcd-in-effect"]),
+    (|s| s.live.as_mut().unwrap().paths.clear(), &["host-root-owned-paths"]),
+    (|s| s.live.as_mut().unwrap().units.clear(), &["host-units-as-written"]),
+    (|s| s.pending = None, &["host-no-pending-change"]),
+    (|s| s.pending = Some(Err("x".into())), &["host-no-pending-change"]),
     (|s| s.time = Some(TimeFacts::default()), &["host-time-sync"]),
     (|s| s.audit_rules = None, &["host-auditd"]),
     (|s| s.audit_enabled = None, &["host-auditd"]),

@@ -1,7 +1,7 @@
 //! What has to be looked at on a node, derived from the checks of the catalogue.
 
 use super::{certificates, host, kubernetes, observed, staged};
-use crate::controls::{CATALOGUE, Check, Config, Fact};
+use crate::controls::{CATALOGUE, Check, Config, Daemon, Fact};
 use crate::desired::APISERVER_PROBE;
 use crate::facts::{Extra, WatchList};
 use crate::inventory::{Inventory, Node};
@@ -44,6 +44,11 @@ fn add(watch: &mut WatchList, check: &Check) {
         Check::Fact(fact) => add_fact(watch, *fact),
         Check::Sshd(..) => {
             watch.extras.insert(Extra::SshdMatches);
+        }
+        Check::InEffect(daemon) => {
+            if *daemon == Daemon::Etcd {
+                read(watch, observed::ETCD_UNIT);
+            }
         }
         Check::Flag(..)
         | Check::RunsAs(..)
@@ -115,7 +120,18 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             texts.push(certificates::KUBELET_SERVING);
             watch.files.insert(certificates::KUBELET_ROTATED.to_owned());
         }
-        Fact::NoSwap => {}
+        Fact::OneCaPerFile => {
+            texts.extend(certificates::ETCD_CAS);
+            texts.extend([certificates::CLUSTER_CA, certificates::FRONT_PROXY_CA]);
+        }
+        // Read apart: see `live_request`.
+        Fact::RootOwnedPaths
+        | Fact::SshdInEffect
+        | Fact::SysctlsAtBoot
+        | Fact::UnitsAsWritten
+        | Fact::StaticPods => {}
+        // By a plan.
+        Fact::NoPendingChange | Fact::NoSwap => {}
     }
     for path in texts {
         read(watch, path);

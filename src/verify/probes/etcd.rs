@@ -1,5 +1,7 @@
 //! Attempts on an etcd member, through another node.
 
+use super::accepted::accepted;
+use super::kubernetes::CAS;
 use super::tls::{Answer, Side, ask, floor, plain, refusal, served};
 use super::{Keys, Ports};
 use crate::controls::Probe;
@@ -29,6 +31,12 @@ pub fn probe_member(
 ) -> Vec<(Probe, String, Verdict)> {
     let mut made = client_port(through, member, keys, ports);
     made.extend(peer_port(through, member, keys, ports));
+    let ca = keys.map(|k| std::slice::from_ref(&k.etcd_ca));
+    for (probe, port) in
+        [(Probe::EtcdAcceptedCas, ports.etcd_client), (Probe::EtcdPeerAcceptedCas, ports.etcd_peer)]
+    {
+        made.push((probe, CAS, accepted(through, member.host, port, ca)));
+    }
     made.into_iter().map(|(probe, what, verdict)| (probe, what.to_owned(), verdict)).collect()
 }
 

@@ -1,10 +1,14 @@
 //! Attempts on an API server and on a kubelet, through another node.
 
 use super::Ports;
+use super::accepted::accepted;
 use super::tls::{Answer, Side, ask, floor, plain, refusal};
 use crate::controls::Probe;
 use crate::transport::Transport;
 use crate::verify::Verdict;
+
+/// What an attempt is called that reads the names of CAs.
+pub(super) const CAS: &str = "CAs that it names in its handshake";
 
 /// Whether health paths are refused to whoever has no certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,7 @@ pub fn probe_apiserver(
     host: &str,
     ports: Ports,
     health: Health,
+    cas: Option<&[String]>,
 ) -> Vec<(Probe, String, Verdict)> {
     let side = Side { host, port: ports.apiserver, ca: None, identity: None };
     const PATHS: [&str; 6] = [
@@ -44,6 +49,8 @@ pub fn probe_apiserver(
     let [old, weak] = floor(through, side);
     made.push((Probe::ApiserverOldTls, "TLS 1.1".to_owned(), old));
     made.push((Probe::ApiserverWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
+    let taken = accepted(through, host, ports.apiserver, cas);
+    made.push((Probe::ApiserverAcceptedCas, CAS.to_owned(), taken));
     made
 }
 
@@ -52,6 +59,7 @@ pub fn probe_kubelet(
     through: &mut dyn Transport,
     host: &str,
     ports: Ports,
+    cas: Option<&[String]>,
 ) -> Vec<(Probe, String, Verdict)> {
     let side = Side { host, port: ports.kubelet, ca: None, identity: None };
     const PATHS: [&str; 7] = [
@@ -66,6 +74,8 @@ pub fn probe_kubelet(
     let mut made = anonymous(through, side, &PATHS, Probe::KubeletAnonymous);
     let [_, weak] = floor(through, side);
     made.push((Probe::KubeletWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
+    let taken = accepted(through, host, ports.kubelet, cas);
+    made.push((Probe::KubeletAcceptedCas, CAS.to_owned(), taken));
     made
 }
 

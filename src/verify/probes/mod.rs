@@ -5,6 +5,7 @@
 //! ([`peers`]) through the connections that facts were read with. Attempts that write, in [`api`], do so in a
 //! namespace of their own, which they delete; nothing else is changed.
 
+mod accepted;
 mod api;
 mod at_rest;
 mod caller;
@@ -101,6 +102,10 @@ impl Default for Ports {
 pub struct Keys {
     /// The etcd CA, PEM.
     pub etcd_ca: String,
+    /// The CAs whose client certificates an API server takes, PEM.
+    pub apiserver_cas: Vec<String>,
+    /// The CA whose client certificates a kubelet takes, PEM.
+    pub kubelet_cas: Vec<String>,
     /// A certificate that etcd accepts: certificate and key, PEM.
     pub health: (String, Secret<Vec<u8>>),
     /// A client certificate of the cluster CA, which etcd has to refuse.
@@ -175,6 +180,10 @@ pub fn probe_words(probe: Probe) -> &'static str {
         Probe::EtcdForeignCertificate => "read etcd with a certificate of another CA",
         Probe::EtcdPlainHttp => "speak plain HTTP to etcd",
         Probe::EtcdHealthy => "ask etcd for its health with the right certificate",
+        Probe::EtcdAcceptedCas => "ask etcd whose certificates it takes",
+        Probe::EtcdPeerAcceptedCas => "ask etcd's peer port whose certificates it takes",
+        Probe::KubeletAcceptedCas => "ask the kubelet whose certificates it takes",
+        Probe::ApiserverAcceptedCas => "ask the API server whose certificates it takes",
         Probe::EtcdServedCertificate => "compare etcd's certificate with the files and the store",
         Probe::EtcdPeerWithoutCertificate => "join etcd's members without a certificate",
         Probe::EtcdPeerPlainHttp => "speak plain HTTP to etcd's peer port",

@@ -150,10 +150,12 @@ pub(super) fn attempts(
                 let refused = crate::controls::find("apiserver-authenticated-probes")
                     .is_some_and(|c| c.wanted(field.inventory));
                 let health = if refused { Health::Refused } else { Health::Open };
-                kubernetes::probe_apiserver(through, &host, field.ports, health)
+                let cas = field.keys.map(|k| k.apiserver_cas.as_slice());
+                kubernetes::probe_apiserver(through, &host, field.ports, health, cas)
             }
             Job::Kubelet(_) => {
-                let mut made = kubernetes::probe_kubelet(through, &host, field.ports);
+                let cas = field.keys.map(|k| k.kubelet_cas.as_slice());
+                let mut made = kubernetes::probe_kubelet(through, &host, field.ports, cas);
                 if let Some(source) = node(from) {
                     made.extend(api::kubelet_without_rights(field, source, target, through));
                 }

@@ -81,7 +81,7 @@ fn from_error(e: &HttpsError) -> Answer {
     }
 }
 
-fn no_way(e: &TransportError) -> Answer {
+pub(super) fn no_way(e: &TransportError) -> Answer {
     let how = match e {
         TransportError::Dial { failure, .. } => match failure {
             DialFailure::Refused => "it was refused",

@@ -1,0 +1,249 @@
+//! What each daemon runs as, by whom it is started, and what may change what it does: one row a daemon. What is
+//! judged of a running daemon beside single flags is this table.
+
+use super::check::{Daemon, Rule};
+
+/// How a daemon is started, and what it goes by.
+#[derive(Debug)]
+pub struct DaemonRow {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// Its unit; `None` for a pod.
+    pub unit: Option<&'static str>,
+    /// Where its program may be, as it sees it itself; empty for one out of an image.
+    pub programs: &'static [&'static str],
+    /// Beginnings of names of environment variables that change what it does.
+    pub environment: &'static [&'static str],
+    /// Those of them that its own unit sets.
+    pub own_environment: &'static [&'static str],
+    /// Flags that kubeadm or the unit gives it and that no control is about. Any other flag is one that nobody wants.
+    pub flags: &'static [(&'static str, Rule)],
+    /// Files and directories that it reads when it starts, and never again.
+    pub reads_at_start: &'static [&'static str],
+    /// Ports that it may listen on.
+    pub ports: &'static [u16],
+    /// Whether more ports may be open on loopback addresses.
+    pub loopback: Loopback,
+}
+
+/// Whether a daemon may listen on loopback addresses beside its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loopback {
+    /// On its ports alone.
+    Strict,
+    /// On any.
+    Any,
+}
+
+/// Variables with which whoever sets them has a program do something else: ld.so(8), Go's runtime.
+pub const ANY_PROGRAM: [&str; 3] = ["LD_", "GODEBUG", "GOTRACEBACK"];
+
+impl DaemonRow {
+    /// The row of a daemon.
+    pub fn of(daemon: Daemon) -> &'static DaemonRow {
+        let row = DAEMONS.iter().find(|r| r.daemon == daemon);
+        row.expect("a test walks all daemons")
+    }
+}
+
+/// Every daemon. Flags are those of kubeadm 1.34 to 1.37 (cmd/kubeadm/app/phases/controlplane/manifests.go).
+pub static DAEMONS: [DaemonRow; 7] = [
+    DaemonRow {
+        daemon: Daemon::Apiserver,
+        unit: None,
+        programs: &[],
+        environment: &[],
+        own_environment: &[],
+        flags: &[
+            ("advertise-address", Rule::Given),
+            ("allow-privileged", Rule::Is("true")),
+            ("authorization-mode", Rule::Is("Node,RBAC")),
+            ("client-ca-file", Rule::Is("/etc/kubernetes/pki/ca.crt")),
+            ("enable-admission-plugins", Rule::Has("NodeRestriction")),
+            ("enable-bootstrap-token-auth", Rule::OneOf(&["true", "false"])),
+            ("etcd-cafile", Rule::Given),
+            ("etcd-certfile", Rule::Given),
+            ("etcd-keyfile", Rule::Given),
+            ("etcd-servers", Rule::Https),
+            (
+                "kubelet-client-certificate",
+                Rule::Is("/etc/kubernetes/pki/apiserver-kubelet-client.crt"),
+            ),
+            ("kubelet-client-key", Rule::Is("/etc/kubernetes/pki/apiserver-kubelet-client.key")),
+            ("kubelet-preferred-address-types", Rule::Is("InternalIP,ExternalIP,Hostname")),
+            ("proxy-client-cert-file", Rule::Is("/etc/kubernetes/pki/front-proxy-client.crt")),
+            ("proxy-client-key-file", Rule::Is("/etc/kubernetes/pki/front-proxy-client.key")),
+            ("requestheader-allowed-names", Rule::Is("front-proxy-client")),
+            ("requestheader-client-ca-file", Rule::Is("/etc/kubernetes/pki/front-proxy-ca.crt")),
+            ("requestheader-extra-headers-prefix", Rule::Is("X-Remote-Extra-")),
+            ("requestheader-group-headers", Rule::Is("X-Remote-Group")),
+            ("requestheader-username-headers", Rule::Is("X-Remote-User")),
+            ("requestheader-uid-headers", Rule::Is("X-Remote-Uid")),
+            ("secure-port", Rule::Is("6443")),
+            ("service-account-issuer", Rule::Given),
+            ("service-account-key-file", Rule::Is("/etc/kubernetes/pki/sa.pub")),
+            ("service-account-signing-key-file", Rule::Is("/etc/kubernetes/pki/sa.key")),
+            ("service-cluster-ip-range", Rule::Given),
+            ("tls-cert-file", Rule::Is("/etc/kubernetes/pki/apiserver.crt")),
+            ("tls-private-key-file", Rule::Is("/etc/kubernetes/pki/apiserver.key")),
+        ],
+        // The encryption and authentication configuration, CAs and certificates are read again when they change
+        // (https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/).
+        reads_at_start: &[
+            "/etc/kubernetes/config/admission.yaml",
+            "/etc/kubernetes/config/audit-policy.yaml",
+            "/etc/kubernetes/config/eventratelimit.yaml",
+            "/etc/kubernetes/config/podsecurity.yaml",
+            "/etc/kubernetes/manifests/kube-apiserver.yaml",
+            "/etc/kubernetes/pki/sa.pub",
+            "/etc/kubernetes/pki/sa.key",
+        ],
+        ports: &[6443],
+        loopback: Loopback::Strict,
+    },
+    DaemonRow {
+        daemon: Daemon::ControllerManager,
+        unit: None,
+        programs: &[],
+        environment: &[],
+        own_environment: &[],
+        flags: &[
+            ("allocate-node-cidrs", Rule::Is("true")),
+            ("authentication-kubeconfig", Rule::Is("/etc/kubernetes/controller-manager.conf")),
+            ("authorization-kubeconfig", Rule::Is("/etc/kubernetes/controller-manager.conf")),
+            ("bind-address", Rule::Loopback),
+            ("client-ca-file", Rule::Is("/etc/kubernetes/pki/ca.crt")),
+            ("cluster-cidr", Rule::Given),
+            ("cluster-name", Rule::Given),
+            ("cluster-signing-cert-file", Rule::OneOf(&["", "/etc/kubernetes/pki/ca.crt"])),
+            ("cluster-signing-key-file", Rule::OneOf(&["", "/etc/kubernetes/pki/ca.key"])),
+            ("controllers", Rule::Given),
+            ("kubeconfig", Rule::Is("/etc/kubernetes/controller-manager.conf")),
+            ("leader-elect", Rule::Is("true")),
+            ("requestheader-client-ca-file", Rule::Is("/etc/kubernetes/pki/front-proxy-ca.crt")),
+            ("root-ca-file", Rule::Is("/etc/kubernetes/pki/ca.crt")),
+            ("service-account-private-key-file", Rule::Is("/etc/kubernetes/pki/sa.key")),
+            ("service-cluster-ip-range", Rule::Given),
+            ("use-service-account-credentials", Rule::Is("true")),
+        ],
+        reads_at_start: &[
+            "/etc/kubernetes/manifests/kube-controller-manager.yaml",
+            "/etc/kubernetes/pki/sa.key",
+            "/etc/kubernetes/controller-manager.conf",
+        ],
+        ports: &[10257],
+        loopback: Loopback::Strict,
+    },
+    DaemonRow {
+        daemon: Daemon::Scheduler,
+        unit: None,
+        programs: &[],
+        environment: &[],
+        own_environment: &[],
+        flags: &[
+            ("authentication-kubeconfig", Rule::Is("/etc/kubernetes/scheduler.conf")),
+            ("authorization-kubeconfig", Rule::Is("/etc/kubernetes/scheduler.conf")),
+            ("bind-address", Rule::Loopback),
+            ("kubeconfig", Rule::Is("/etc/kubernetes/scheduler.conf")),
+            ("leader-elect", Rule::Is("true")),
+        ],
+        reads_at_start: &[
+            "/etc/kubernetes/manifests/kube-scheduler.yaml",
+            "/etc/kubernetes/scheduler.conf",
+        ],
+        ports: &[10259],
+        loopback: Loopback::Strict,
+    },
+    DaemonRow {
+        daemon: Daemon::Etcd,
+        unit: Some("etcd.service"),
+        programs: &["/usr/local/bin/etcd", "/usr/bin/etcd"],
+        // etcd passes over its flags where ETCD_CONFIG_FILE names a file
+        // (https://etcd.io/docs/v3.6/op-guide/configuration/).
+        environment: &["ETCD_"],
+        own_environment: &[
+            "ETCD_INITIAL_CLUSTER",
+            "ETCD_INITIAL_CLUSTER_STATE",
+            "ETCD_INITIAL_CLUSTER_TOKEN",
+        ],
+        // Its unit is ours: the command line is compared with that, word by word.
+        flags: &[],
+        // Certificates and keys are read again at each handshake, the CA is not.
+        reads_at_start: &["/etc/etcd/pki/ca.crt", "/etc/systemd/system/etcd.service"],
+        ports: &[2379, 2380, 2381],
+        loopback: Loopback::Strict,
+    },
+    DaemonRow {
+        daemon: Daemon::Kubelet,
+        unit: Some("kubelet.service"),
+        programs: &["/usr/local/bin/kubelet", "/usr/bin/kubelet"],
+        environment: &[],
+        own_environment: &[
+            "KUBELET_KUBECONFIG_ARGS",
+            "KUBELET_CONFIG_ARGS",
+            "KUBELET_KUBEADM_ARGS",
+        ],
+        flags: &[
+            ("bootstrap-kubeconfig", Rule::Is("/etc/kubernetes/bootstrap-kubelet.conf")),
+            ("config", Rule::Is("/var/lib/kubelet/config.yaml")),
+            ("kubeconfig", Rule::Is("/etc/kubernetes/kubelet.conf")),
+            ("container-runtime-endpoint", Rule::Is("unix:///run/containerd/containerd.sock")),
+            ("node-ip", Rule::Given),
+            ("pod-infra-container-image", Rule::Given),
+        ],
+        reads_at_start: &[
+            "/var/lib/kubelet/config.yaml",
+            "/var/lib/kubelet/instance-config.yaml",
+            "/var/lib/kubelet/kubeadm-flags.env",
+            "/etc/default/kubelet",
+            "/etc/sysconfig/kubelet",
+        ],
+        ports: &[10248, 10250],
+        loopback: Loopback::Any,
+    },
+    DaemonRow {
+        daemon: Daemon::KubeProxy,
+        unit: None,
+        programs: &[],
+        environment: &[],
+        own_environment: &[],
+        flags: &[
+            ("config", Rule::Is("/var/lib/kube-proxy/config.conf")),
+            ("hostname-override", Rule::Given),
+        ],
+        reads_at_start: &[],
+        ports: &[10249, 10256],
+        loopback: Loopback::Any,
+    },
+    DaemonRow {
+        daemon: Daemon::Containerd,
+        unit: Some("containerd.service"),
+        programs: &["/usr/local/bin/containerd", "/usr/bin/containerd"],
+        environment: &["CONTAINERD_"],
+        own_environment: &[],
+        flags: &[("config", Rule::Is("/etc/containerd/config.toml"))],
+        reads_at_start: &["/etc/containerd/config.toml", "/etc/containerd/conf.d"],
+        ports: &[],
+        loopback: Loopback::Any,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_daemon_has_a_row_with_what_it_goes_by() {
+        use Daemon::{
+            Apiserver, Containerd, ControllerManager, Etcd, KubeProxy, Kubelet, Scheduler,
+        };
+        for daemon in
+            [Apiserver, ControllerManager, Scheduler, Etcd, Kubelet, KubeProxy, Containerd]
+        {
+            let row = DaemonRow::of(daemon);
+            assert_eq!(row.unit.is_some(), !row.programs.is_empty(), "{daemon:?}");
+            assert!(row.flags.iter().all(|(name, _)| !name.starts_with('-')), "{daemon:?}");
+        }
+        assert!(DAEMONS.iter().flat_map(|d| d.reads_at_start).all(|p| p.starts_with('/')));
+    }
+}

@@ -1,0 +1,178 @@
+# Reads what is in effect on a node, beside what its files say: processes with their programs and environment, who may
+# replace what root runs, settings of each interface, what the next boot will set, rules in the kernel. Changes nothing.
+#
+# The request comes on standard input: its length in bytes, then one item a line: `N program`, `U unit`, `P path` (who
+# may write it, and when it was changed), `I family key` (a kernel setting of each interface), `H directory` (a home).
+# POSIX sh with coreutils, find, grep and sed.
+# Every answer is a line of its own, `@NAME FIELD...`, each field in base64: what a node's names, links and programs
+# hold can look like nothing else. The last line is `@end`.
+set -u
+set -f
+LC_ALL=C
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+export LC_ALL PATH
+nl='
+'
+programs='' units='' paths='' keys='' homes=''
+IFS= read -r line
+case $line in '' | *[!0-9]*) exit 2 ;; esac
+list=$(dd bs="$line" count=1 iflag=fullblock 2>/dev/null)
+exec </dev/null
+IFS=$nl
+for line in $list; do
+    item=${line#? }
+    case $line in
+    'N '*) programs="$programs $item" ;;
+    'U '*) units="$units $item" ;;
+    'P '*) paths=$paths$item$nl ;;
+    'I '*) keys=$keys$item$nl ;;
+    'H '*) homes=$homes$item$nl ;;
+    esac
+done
+IFS=' '
+have() { command -v "$1" >/dev/null 2>&1; }
+# One field, out of standard input.
+field() {
+    printf ' '
+    base64 -w 0
+}
+answer() { # name; its one field is standard input
+    printf '@%s' "$1"
+    field
+    echo
+}
+
+# The clocks are read next to each other: a process' start is counted from the boot.
+{ date +%s.%N && cat /proc/uptime && getconf CLK_TCK; } | answer clock
+
+# By the program's file, by the name of the process, and as the owner of a socket.
+have ss && ss -Hlntup | answer sockets
+byfile='' byname=''
+for p in $programs; do
+    # The kernel says `(deleted)` of a program that was replaced.
+    byfile="$byfile${byfile:+ -o }-lname */$p -o -lname */$p?(deleted)"
+    byname="$byname -e $(printf %.15s "$p")"
+done
+set +f
+set -- /proc/[0-9]*
+set -f
+# shellcheck disable=SC2086 # words of an expression; names of programs have no blanks
+found=$(
+    find "$@" -maxdepth 1 -name exe \( $byfile \) -printf '%h\n' 2>/dev/null
+    find "$@" -maxdepth 1 -name comm -exec grep -lsxF $byname {} + 2>/dev/null | sed 's|/comm$||'
+)
+own=$(readlink /proc/self/ns/net)
+IFS=$nl
+for p in $(printf '%s\n' "$found" | grep '^/proc/[0-9]*$' | sort -u); do
+    # Whether it is in the node's own network: a pod may run programs of any name in one of its own.
+    where=pod
+    [ "$(readlink "$p/ns/net")" != "$own" ] || where=node
+    printf '@process'
+    printf %s "${p#/proc/}" | field
+    field <"$p/stat"
+    stat -c %U "$p" | field
+    readlink -n "$p/exe" | field
+    printf %s "$where" | field
+    field <"$p/cmdline"
+    # Names alone: values may be secrets.
+    sed -z 's/=.*//' "$p/environ" | field
+    echo
+done 2>/dev/null
+IFS=' '
+
+if have systemctl; then
+    for u in $units; do
+        printf '@unit'
+        printf %s "$u" | field
+        systemctl show -p LoadState -p ActiveState -p FragmentPath -p DropInPaths -p NeedDaemonReload -p MainPID \
+            -p StateChangeTimestampMonotonic "$u" 2>/dev/null | field
+        echo
+    done
+fi
+
+# A link on the way leads elsewhere: that place counts, too.
+more=
+IFS=$nl
+for p in $paths; do
+    hops=0
+    while [ -L "$p" ] && [ "$hops" -lt 8 ]; do
+        hops=$((hops + 1))
+        # As the link is called by its directory's own name, and where it leads.
+        in=$(realpath "${p%/*}/." 2>/dev/null) || break
+        p=${in%/}/${p##*/}
+        to=$(readlink "$p") || break
+        case $to in /*) ;; *) to=${in%/}/$to ;; esac
+        case $p$to in *"$nl"*) break ;; esac
+        for q in "$p" "$to"; do
+            while [ -n "$q" ]; do
+                more=$more$q$nl
+                q=${q%/*}
+            done
+        done
+        p=$to
+    done
+done
+# shellcheck disable=SC2086
+[ -z "$paths" ] || find / $paths $more -maxdepth 0 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null | answer paths
+IFS=' '
+
+# Units, programs and drop-ins that others have put beside ours.
+for d in /etc/systemd/system /etc/ssh/sshd_config.d /etc/containerd /etc/kubernetes /etc/etcd /etc/default/ssh \
+    /etc/ssh/sshd_config; do
+    [ -e "$d" ] && printf '%s\n' "$d"
+done | {
+    set --
+    while IFS= read -r d; do set -- "$@" "$d"; done
+    find "$@" -xdev -maxdepth 4 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null
+} | answer trees
+
+# Interfaces that come and go in the middle are none.
+IFS=$nl
+for k in $keys; do
+    set +f
+    grep -s '' /dev/null /proc/sys/net/"${k% *}"/conf/*/"${k#* }"
+    set -f
+done | answer interfaces
+IFS=' '
+
+# In the order of sysctl.d(5), which goes by names and not by directories.
+set +f
+for f in /usr/lib/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /run/sysctl.d/*.conf /etc/sysctl.d/*.conf; do
+    [ -e "$f" ] || [ -L "$f" ] || continue
+    printf '@sysctl'
+    printf %s "$f" | field
+    # A link to nothing masks the file of its name.
+    head -c 65536 "$f" 2>/dev/null | field
+    echo
+done
+set -f
+
+if have nft; then
+    nft -j list table inet kubastion 2>/dev/null | answer rules
+    nft -j list chains 2>/dev/null | answer chains
+fi
+have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -a -e '^APT::Periodic' -e '^Unattended-Upgrade' -e '^APT::Get::AllowUnauth' | answer apt
+
+# Of credentials that somebody left lying about, the certificates alone. Some names of files can only be handed on.
+IFS=$nl
+for h in $homes; do
+    [ -d "$h" ] || continue
+    # shellcheck disable=SC2016 # for the other shell
+    find "$h" -xdev -maxdepth 4 -type f -size -512k -exec grep -lsZ -e '^ *-\? *client-certificate' {} + 2>/dev/null |
+        xargs -0 -r sh -c '
+            for f do
+                printf "@kubeconfig "
+                printf %s "$f" | base64 -w 0
+                printf " "
+                sed -n "s/^ *client-certificate-data: *//p" "$f" | base64 -w 0
+                printf " "
+                sed -n "s/^ *client-certificate: *//p" "$f" | while IFS= read -r c; do
+                    case $c in /*) ;; *) c=${f%/*}/$c ;; esac
+                    sed -n "/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p" "$c" 2>/dev/null
+                done | base64 -w 0
+                echo
+            done' sh
+done
+IFS=' '
+[ ! -e /run/reboot-required ] || sort -u /run/reboot-required.pkgs 2>/dev/null | answer reboot
+echo @end

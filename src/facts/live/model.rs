@@ -1,0 +1,149 @@
+//! What is in effect on a node, as typed data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LiveRequest {
+    /// Names of programs whose processes are looked at, by the file that runs and by the process' name.
+    pub programs: BTreeSet<String>,
+    /// systemd units.
+    pub units: BTreeSet<String>,
+    /// Absolute paths: who may write them, and when they were changed. Ask for their parents, too.
+    pub paths: BTreeSet<String>,
+    /// Kernel settings of each interface: `ipv4` or `ipv6`, and the last part of the key.
+    pub interface_keys: BTreeSet<(String, String)>,
+    /// Directories that are searched for kubeconfigs.
+    pub homes: BTreeSet<String>,
+}
+
+/// Values by family and key, then by interface.
+pub type InterfaceSettings = BTreeMap<(String, String), BTreeMap<String, String>>;
+
+/// What is in effect.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LiveFacts {
+    /// Processes of the programs that were asked for, on the node and in pods.
+    pub processes: Vec<LiveProcess>,
+    /// Listening sockets with their owners; `None` if the node could not tell.
+    pub sockets: Option<Vec<LiveSocket>>,
+    /// Units.
+    pub units: BTreeMap<String, LiveUnit>,
+    /// The paths that were asked for and are there; of links also where they lead.
+    pub paths: BTreeMap<String, PathAccess>,
+    /// What is below directories that others put files into.
+    pub trees: BTreeMap<String, PathAccess>,
+    /// Settings of each interface, by family and key (`ipv4`, `send_redirects`), then by interface; `all` and
+    /// `default` among them.
+    pub interfaces: InterfaceSettings,
+    /// The files of sysctl.d(5) with their texts: /usr/lib first, /etc last.
+    pub sysctl_files: Vec<(String, String)>,
+    /// Our table, as `nft -j list table` prints it.
+    pub rules: Option<serde_json::Value>,
+    /// All chains of all tables, as `nft -j list chains` prints them.
+    pub chains: Option<serde_json::Value>,
+    /// apt's settings about updates: name and value, lists with one row an item.
+    pub apt: Option<Vec<(String, String)>>,
+    /// Kubeconfigs in home directories.
+    pub kubeconfigs: Vec<HomeKubeconfig>,
+    /// Packages that want a reboot; `None` if none is due.
+    pub reboot_required: Option<Vec<String>>,
+}
+
+/// A running process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveProcess {
+    /// Process id.
+    pub pid: u32,
+    /// Its parent.
+    pub parent: u32,
+    /// When it began, seconds since 1970-01-01 UTC by the node's clock as it goes now.
+    pub began_s: f64,
+    /// Name, as the kernel has it.
+    pub comm: String,
+    /// Owner.
+    pub user: String,
+    /// The file that it runs, with ` (deleted)` behind it if that was replaced since.
+    pub program: String,
+    /// Whether it is in the node's own network, and not in that of a pod.
+    pub on_node: bool,
+    /// Argument vector.
+    pub argv: Vec<String>,
+    /// Names of its environment variables.
+    pub environment: BTreeSet<String>,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveSocket {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Local address; `0.0.0.0` and `::` mean any.
+    pub address: String,
+    /// Local port.
+    pub port: u16,
+    /// Process ids of those who hold it.
+    pub owners: BTreeSet<u32>,
+}
+
+/// A unit, in systemd's words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LiveUnit {
+    /// `LoadState`.
+    pub load: String,
+    /// `ActiveState`.
+    pub active: String,
+    /// `FragmentPath`: the unit's file; empty if it has none.
+    pub fragment: String,
+    /// `DropInPaths`.
+    pub drop_ins: Vec<String>,
+    /// `NeedDaemonReload`: whether files were changed since systemd read them.
+    pub needs_reload: bool,
+    /// `MainPID`; 0 if there is none.
+    pub main_pid: u32,
+    /// When its state changed last (a reload changes it), seconds since 1970-01-01 UTC; `None` if never.
+    pub changed_s: Option<StateChange>,
+}
+
+/// Seconds since 1970-01-01 UTC, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StateChange(pub i64);
+
+/// Type of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// Regular file.
+    File,
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Link,
+    /// Socket, device or pipe.
+    Other,
+}
+
+/// Who may write a path, and when it was changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PathAccess {
+    /// Its type; links are not followed.
+    pub kind: PathKind,
+    /// Permission bits. With an ACL the group's bits are the most that it gives to anybody (acl(5)).
+    pub mode: u32,
+    /// Owner's user id.
+    pub uid: u32,
+    /// Owner's name.
+    pub owner: String,
+    /// When content or access was changed last (st_ctime), seconds since 1970-01-01 UTC.
+    pub changed_s: f64,
+    /// Where a link leads.
+    pub target: String,
+}
+
+/// A kubeconfig in a home directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeKubeconfig {
+    /// Its path.
+    pub path: String,
+    /// Its client certificates, PEM.
+    pub certificates: Vec<String>,
+}

@@ -1,0 +1,371 @@
+//! The answer of `live.sh`. Input is hostile: a node may send anything.
+
+use std::collections::BTreeMap;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use super::model::{
+    HomeKubeconfig, InterfaceSettings, LiveFacts, LiveProcess, LiveSocket, LiveUnit, PathAccess,
+    PathKind, StateChange,
+};
+use crate::facts::parse::{ParseError, value_error};
+use crate::plain::plain;
+
+/// The fields of one answer, decoded.
+type Fields = Vec<Vec<u8>>;
+
+/// What every answer has once.
+const ONCE: [&str; 4] = ["clock", "paths", "trees", "interfaces"];
+
+/// Parses a whole answer.
+///
+/// # Errors
+/// A [`ParseError`] for the first thing that is not as `live.sh` writes it.
+pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
+    let text = std::str::from_utf8(answer).map_err(|_| value_error("answer", "not text"))?;
+    let mut lines = text.lines();
+    if lines.next_back() != Some("@end") {
+        return Err(ParseError::CutOff);
+    }
+    let mut records: BTreeMap<&str, Vec<Fields>> = BTreeMap::new();
+    for line in lines {
+        let (name, fields) = record(line)?;
+        records.entry(name).or_default().push(fields);
+    }
+    for name in ONCE {
+        if records.get(name).map(Vec::len) != Some(1) {
+            return Err(ParseError::Section(name));
+        }
+    }
+    let one = |name: &str| records.get(name).and_then(|r| r.first()?.first()).map(Vec::as_slice);
+    let all = |name: &str| records.get(name).map(Vec::as_slice).unwrap_or_default();
+    let clock = Clock::parse(one("clock").unwrap_or_default())?;
+    Ok(LiveFacts {
+        processes: all("process").iter().map(|f| process(f, &clock)).collect::<Result<_, _>>()?,
+        sockets: one("sockets").map(sockets).transpose()?,
+        units: all("unit").iter().map(|f| unit(f, &clock)).collect::<Result<_, _>>()?,
+        paths: paths(one("paths").unwrap_or_default())?,
+        trees: paths(one("trees").unwrap_or_default())?,
+        interfaces: interfaces(one("interfaces").unwrap_or_default())?,
+        sysctl_files: all("sysctl")
+            .iter()
+            .map(|f| Ok((shown(&f[0]), shown(&f[1]))))
+            .collect::<Result<_, _>>()?,
+        rules: one("rules").and_then(|r| serde_json::from_slice(r).ok()),
+        chains: one("chains").and_then(|r| serde_json::from_slice(r).ok()),
+        apt: one("apt").map(|r| settings(&shown(r))),
+        kubeconfigs: all("kubeconfig").iter().map(kubeconfig).collect(),
+        reboot_required: one("reboot")
+            .map(|r| shown(r).lines().filter(|l| !l.is_empty()).map(str::to_owned).collect()),
+    })
+}
+
+/// `@NAME FIELD...`, with as many fields as that record has.
+fn record(line: &str) -> Result<(&str, Fields), ParseError> {
+    let mut words = line.split(' ');
+    let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
+    let count = match name {
+        "clock" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "chains" | "apt"
+        | "reboot" => 1,
+        "unit" | "sysctl" => 2,
+        "kubeconfig" => 3,
+        "process" => 7,
+        _ => return Err(value_error("record", line)),
+    };
+    let fields: Result<Fields, _> = words.map(|w| BASE64_STANDARD.decode(w)).collect();
+    match fields {
+        Ok(fields) if fields.len() == count => Ok((name, fields)),
+        _ => Err(value_error("record", line)),
+    }
+}
+
+/// Text for a report: nothing in it steers a terminal.
+fn shown(raw: &[u8]) -> String {
+    plain(&String::from_utf8_lossy(raw))
+}
+
+/// The node's clocks, read next to each other.
+struct Clock {
+    now_s: f64,
+    uptime_s: f64,
+    ticks: f64,
+}
+
+impl Clock {
+    fn parse(raw: &[u8]) -> Result<Self, ParseError> {
+        let text = shown(raw);
+        let mut lines = text.lines().map(|l| l.split(' ').next()?.parse::<f64>().ok());
+        let mut next = || lines.next().flatten().filter(|n| n.is_finite() && *n > 0.0);
+        match (next(), next(), next()) {
+            (Some(now_s), Some(uptime_s), Some(ticks)) => Ok(Self { now_s, uptime_s, ticks }),
+            _ => Err(value_error("clocks", &text)),
+        }
+    }
+
+    /// A moment that is so long after the boot.
+    fn after_boot(&self, seconds: f64) -> f64 {
+        self.now_s - self.uptime_s + seconds
+    }
+}
+
+/// Words that end with a NUL each.
+fn words(raw: &[u8]) -> Vec<String> {
+    let mut words: Vec<String> = raw.split(|b| *b == 0).map(shown).collect();
+    if words.last().is_some_and(String::is_empty) {
+        words.pop();
+    }
+    words
+}
+
+fn process(fields: &Fields, clock: &Clock) -> Result<LiveProcess, ParseError> {
+    let [pid, stat, user, program, place, argv, environment] = fields.as_slice() else {
+        return Err(value_error("process", "fields"));
+    };
+    let stat = shown(stat);
+    let bad = || value_error("process", &stat);
+    // proc(5): the name is in brackets, and may hold some itself.
+    let (open, close) = (stat.find('(').ok_or_else(bad)?, stat.rfind(')').ok_or_else(bad)?);
+    let rest: Vec<&str> = stat[close + 1..].split_whitespace().collect();
+    let number = |at: usize| rest.get(at).and_then(|w| w.parse::<u64>().ok()).ok_or_else(bad);
+    Ok(LiveProcess {
+        pid: shown(pid).parse().map_err(|_| bad())?,
+        parent: u32::try_from(number(1)?).map_err(|_| bad())?,
+        began_s: clock.after_boot(number(19)? as f64 / clock.ticks),
+        comm: stat[open + 1..close].to_owned(),
+        user: shown(user).trim().to_owned(),
+        program: shown(program),
+        on_node: place == b"node",
+        argv: words(argv),
+        environment: words(environment).into_iter().collect(),
+    })
+}
+
+/// `ss -Hlntup`: the last column names those who hold it, as `users:(("sshd",pid=7,fd=3))`.
+fn sockets(raw: &[u8]) -> Result<Vec<LiveSocket>, ParseError> {
+    let text = shown(raw);
+    let socket = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (address, port) = words.get(4)?.rsplit_once(':')?;
+        let address = address.split('%').next()?.trim_matches(['[', ']']);
+        let owners =
+            line.split("pid=").skip(1).filter_map(|r| r.split([',', ')']).next()?.parse().ok());
+        Some(LiveSocket {
+            protocol: (*words.first()?).to_owned(),
+            address: if address == "*" { "::".to_owned() } else { address.to_owned() },
+            port: port.parse().ok()?,
+            owners: owners.collect(),
+        })
+    };
+    text.lines().map(|l| socket(l).ok_or_else(|| value_error("listening socket", l))).collect()
+}
+
+/// `Key=value` lines. A key that is there twice is none of systemd's.
+fn unit(fields: &Fields, clock: &Clock) -> Result<(String, LiveUnit), ParseError> {
+    let name = shown(&fields[0]);
+    let text = shown(&fields[1]);
+    let mut values: BTreeMap<&str, &str> = BTreeMap::new();
+    for (key, value) in text.lines().filter_map(|l| l.split_once('=')) {
+        if values.insert(key, value).is_some() {
+            return Err(value_error("unit", &name));
+        }
+    }
+    let value = |key: &str| values.get(key).copied().unwrap_or_default();
+    if value("LoadState").is_empty() {
+        return Err(value_error("unit", &name));
+    }
+    let changed = value("StateChangeTimestampMonotonic").parse::<f64>().ok().filter(|us| *us > 0.0);
+    let unit = LiveUnit {
+        load: value("LoadState").to_owned(),
+        active: value("ActiveState").to_owned(),
+        fragment: value("FragmentPath").to_owned(),
+        drop_ins: value("DropInPaths").split_whitespace().map(str::to_owned).collect(),
+        needs_reload: value("NeedDaemonReload") != "no",
+        main_pid: value("MainPID").parse().unwrap_or(0),
+        changed_s: changed.map(|us| StateChange((clock.after_boot(us / 1e6) * 1e6) as i64)),
+    };
+    Ok((name, unit))
+}
+
+/// `TYPE MODE UID OWNER CHANGED PATH`, NUL, where a link leads, NUL.
+fn paths(raw: &[u8]) -> Result<BTreeMap<String, PathAccess>, ParseError> {
+    let parts: Vec<&[u8]> = raw.split(|b| *b == 0).collect();
+    let mut found = BTreeMap::new();
+    for pair in parts.chunks(2) {
+        let [line, target] = pair else { break };
+        let line = shown_line(line);
+        let mut words = line.splitn(6, ' ');
+        let mut next = || words.next().unwrap_or_default().to_owned();
+        let (kind, mode, uid, owner, changed, path) =
+            (next(), next(), next(), next(), next(), next());
+        let bad = || value_error("path", &line);
+        let access = PathAccess {
+            kind: match kind.as_str() {
+                "f" => PathKind::File,
+                "d" => PathKind::Directory,
+                "l" => PathKind::Link,
+                _ => PathKind::Other,
+            },
+            mode: u32::from_str_radix(&mode, 8).map_err(|_| bad())?,
+            uid: uid.parse().map_err(|_| bad())?,
+            owner,
+            changed_s: changed.parse().map_err(|_| bad())?,
+            target: shown_line(target),
+        };
+        if !path.starts_with('/') {
+            return Err(bad());
+        }
+        found.insert(path, access);
+    }
+    Ok(found)
+}
+
+/// The same on one line: a path may hold a line break.
+fn shown_line(raw: &[u8]) -> String {
+    shown(raw).replace('\n', "\u{fffd}")
+}
+
+/// `/proc/sys/net/FAMILY/conf/INTERFACE/KEY:VALUE`.
+fn interfaces(raw: &[u8]) -> Result<InterfaceSettings, ParseError> {
+    let mut found = InterfaceSettings::new();
+    for line in shown(raw).lines() {
+        let setting = || {
+            let (path, value) = line.strip_prefix("/proc/sys/net/")?.split_once(':')?;
+            let mut parts = path.split('/');
+            let (family, _, name) = (parts.next()?, parts.next()?, parts.next()?);
+            Some((family.to_owned(), parts.next()?.to_owned(), name.to_owned(), value.to_owned()))
+        };
+        let (family, key, name, value) = setting().ok_or_else(|| value_error("interface", line))?;
+        found.entry((family, key)).or_default().insert(name, value);
+    }
+    Ok(found)
+}
+
+/// `NAME=value` lines.
+fn settings(text: &str) -> Vec<(String, String)> {
+    let pair =
+        |(name, value): (&str, &str)| (name.trim_end_matches("::").to_owned(), value.to_owned());
+    text.lines().filter_map(|l| l.split_once('=')).map(pair).collect()
+}
+
+fn kubeconfig(fields: &Fields) -> HomeKubeconfig {
+    let embedded = shown(&fields[1]);
+    let embedded = embedded.lines().filter_map(|l| {
+        let raw = BASE64_STANDARD.decode(l.trim().trim_matches(['"', '\''])).ok()?;
+        String::from_utf8(raw).ok()
+    });
+    let mut certificates: Vec<String> = embedded.collect();
+    if !fields[2].is_empty() {
+        certificates.push(shown(&fields[2]));
+    }
+    HomeKubeconfig { path: shown_line(&fields[0]), certificates }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn encoded(records: &[(&str, &[&[u8]])]) -> Vec<u8> {
+        let mut text = String::new();
+        for (name, fields) in records {
+            text.push('@');
+            text.push_str(name);
+            for field in *fields {
+                text.push(' ');
+                text.push_str(&BASE64_STANDARD.encode(field));
+            }
+            text.push('\n');
+        }
+        text.push_str("@end\n");
+        text.into_bytes()
+    }
+
+    const CLOCK: &[u8] = b"1000000.5\n500.25 900.0\n100\n";
+
+    fn with(more: &[(&str, &[&[u8]])]) -> Result<LiveFacts, ParseError> {
+        let mut records: Vec<(&str, &[&[u8]])> =
+            vec![("clock", &[CLOCK]), ("paths", &[b""]), ("trees", &[b""]), ("interfaces", &[b""])];
+        records.extend(more);
+        live(&encoded(&records))
+    }
+
+    #[test]
+    fn a_process_is_taken_apart_whatever_it_is_called() {
+        let stat = format!(
+            "7 (a) b (c) S 1 {} 0",
+            (0..17).map(|n| n.to_string()).collect::<Vec<_>>().join(" ") + " 20000"
+        );
+        let found = with(&[(
+            "process",
+            &[
+                b"7",
+                stat.as_bytes(),
+                b"etcd",
+                b"/usr/bin/etcd (deleted)",
+                b"node",
+                b"etcd\0--a=b\n@end\0",
+                b"ETCD_X\0PATH\0",
+            ],
+        )])
+        .unwrap();
+        let p = &found.processes[0];
+        assert_eq!((p.pid, p.parent, p.comm.as_str()), (7, 1, "a) b (c"));
+        assert_eq!(p.argv.len(), 2);
+        assert!(p.on_node && p.environment.contains("ETCD_X"));
+        assert!((p.began_s - (1_000_000.5 - 500.25 + 200.0)).abs() < 0.01, "{}", p.began_s);
+    }
+
+    #[test]
+    fn a_path_with_a_line_break_is_one_path() {
+        let raw = b"f 644 0 root 12.5 /a\nf 777 0 root 1 /b\0\0l 777 0 root 1 /l\0/x\n@end\0";
+        let found = with(&[])
+            .and_then(|_| {
+                live(&encoded(&[
+                    ("clock", &[CLOCK]),
+                    ("paths", &[raw]),
+                    ("trees", &[b""]),
+                    ("interfaces", &[b""]),
+                ]))
+            })
+            .unwrap();
+        assert_eq!(found.paths.len(), 2, "{:?}", found.paths);
+        assert!(!found.paths.contains_key("/b"));
+    }
+
+    #[test]
+    fn what_no_program_of_ours_writes_is_refused() {
+        assert_eq!(live(b"@clock x\n"), Err(ParseError::CutOff));
+        assert!(live(b"@end\n").is_err(), "nothing at all");
+        assert!(with(&[("other", &[b"x"])]).is_err());
+        assert!(with(&[("unit", &[b"x"])]).is_err(), "a field too few");
+        assert!(with(&[("clock", &[CLOCK])]).is_err(), "twice");
+        assert!(with(&[("unit", &[b"a", b"LoadState=loaded\nMainPID=1\nMainPID=2\n"])]).is_err());
+        assert!(with(&[("unit", &[b"a", b""])]).is_err(), "systemd said nothing");
+    }
+
+    #[test]
+    fn sockets_name_their_owners() {
+        let raw = b"tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=9,fd=3),(\"sshd\",pid=8,fd=3))\n\
+            udp UNCONN 0 0 [::1]:323 [::]:*\n";
+        let found = with(&[("sockets", &[raw])]).unwrap().sockets.unwrap();
+        assert_eq!(found[0].owners, BTreeSet::from([8, 9]));
+        assert_eq!((found[1].address.as_str(), found[1].port), ("::1", 323));
+    }
+
+    #[test]
+    fn settings_of_interfaces_and_of_apt() {
+        let raw = b"/proc/sys/net/ipv4/conf/all/send_redirects:0\n/proc/sys/net/ipv4/conf/eth0.7/send_redirects:1\n";
+        let records: [(&str, &[&[u8]]); 5] = [
+            ("clock", &[CLOCK]),
+            ("paths", &[b""]),
+            ("trees", &[b""]),
+            ("interfaces", &[raw]),
+            ("apt", &[b"APT::Periodic::Enable=1\nUnattended-Upgrade::Package-Blacklist::=.*\n"]),
+        ];
+        let found = live(&encoded(&records)).unwrap();
+        assert_eq!(found.interfaces[&("ipv4".into(), "send_redirects".into())]["eth0.7"], "1");
+        let apt = found.apt.unwrap();
+        assert_eq!(apt[1], ("Unattended-Upgrade::Package-Blacklist".to_owned(), ".*".to_owned()));
+    }
+}

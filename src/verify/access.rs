@@ -1,0 +1,537 @@
+//! Who may replace what is judged and what root runs, and what others have put beside files of ours.
+
+use std::collections::BTreeSet;
+
+use super::certificates::{CLUSTER_CA, ETCD_CAS, FRONT_PROXY_CA};
+use super::in_effect::{plain_path, verdict};
+use super::judge::Subject;
+use super::model::Verdict;
+use super::observed::Origin;
+use crate::controls::daemons::DAEMONS;
+use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
+use crate::facts::live::{LiveFacts, LiveProcess, LiveRequest, LiveUnit, PathAccess, PathKind};
+use crate::inventory::{Inventory, Node, Role};
+
+/// What root runs or goes by on every node, whatever runs on it.
+const RUN_BY_ROOT: [&str; 36] = [
+    "/bin/bash",
+    "/bin/sh",
+    "/etc/apt/apt.conf.d",
+    "/etc/apt/sources.list.d",
+    "/etc/audit/rules.d",
+    "/etc/cron.d",
+    "/etc/crontab",
+    "/etc/default",
+    "/etc/environment",
+    "/etc/group",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ld.so.preload",
+    "/etc/modules-load.d",
+    "/etc/nsswitch.conf",
+    "/etc/pam.d",
+    "/etc/passwd",
+    "/etc/profile",
+    "/etc/profile.d",
+    "/etc/security",
+    "/etc/shadow",
+    "/etc/ssh/sshd_config",
+    "/etc/ssh/sshd_config.d",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/sysctl.d",
+    "/etc/systemd/system",
+    "/root/.bashrc",
+    "/root/.profile",
+    "/root/.ssh/authorized_keys",
+    "/usr/lib/systemd/system",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/sbin/sshd",
+    "/usr/sbin/nft",
+    "/var/lib/kubastion",
+];
+
+/// Directories whose owner is a service's user, and that user.
+const SERVICES: [(&str, &str); 2] = [("/var/lib/etcd", "etcd"), ("/etc/etcd/pki", "etcd")];
+
+/// Distributions let their log daemon's group write here, and nothing below is run.
+const LOGS: &str = "/var/log";
+
+/// Units whose start is judged beside those of daemons.
+const UNITS: [&str; 12] = [
+    "auditd.service",
+    "chrony.service",
+    "chronyd.service",
+    "haproxy.service",
+    "keepalived.service",
+    "kubastion-audit.service",
+    "kubastion-firewall.service",
+    "kubastion-guard.service",
+    "kubastion-pod-routes.service",
+    "ssh.service",
+    "ssh.socket",
+    "sshd.service",
+];
+
+/// Drop-ins of ours: `desired` writes them.
+const OUR_DROP_INS: [&str; 3] = [
+    "/etc/systemd/system/haproxy.service.d/kubastion.conf",
+    "/etc/systemd/system/keepalived.service.d/kubastion.conf",
+    "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf",
+];
+
+/// Static pods of a control plane.
+const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const STATIC_POD_DIR: &str = "/etc/kubernetes/manifests";
+
+/// What is asked of a node for the checks of this module and of `in_effect`. `judged` are the paths that other checks
+/// look at and that a plan is made of.
+pub fn live_request(
+    inventory: &Inventory,
+    node: &Node,
+    judged: impl IntoIterator<Item = String>,
+) -> LiveRequest {
+    let mut request = LiveRequest::default();
+    request.programs.extend(DAEMONS.iter().map(|d| d.daemon.program().to_owned()));
+    request.programs.insert("sshd".to_owned());
+    request.units.extend(UNITS.map(str::to_owned));
+    request.units.extend(DAEMONS.iter().filter_map(|d| d.unit).map(str::to_owned));
+    let run = DAEMONS.iter().flat_map(|d| d.programs.iter().chain(d.reads_at_start));
+    let all = judged.into_iter().chain(run.chain(&RUN_BY_ROOT).map(|p| (*p).to_owned()));
+    for path in all {
+        request.paths.extend(crate::desired::ancestors(&path).map(str::to_owned));
+        request.paths.insert(path);
+    }
+    for setting in KERNEL_SETTINGS.iter().filter(|s| s.is_for(inventory, node)) {
+        if let Some((family, key)) = of_all_interfaces(setting.key) {
+            request.interface_keys.insert((family.to_owned(), key.to_owned()));
+        }
+    }
+    request.homes.extend(["/root", "/home"].map(str::to_owned));
+    request
+}
+
+/// Family and last part of a key that is about all interfaces.
+pub(super) fn of_all_interfaces(key: &str) -> Option<(&str, &str)> {
+    of_interfaces(key)?;
+    let (family, rest) = key.strip_prefix("net.")?.split_once(".conf.all.")?;
+    Some((family, rest))
+}
+
+fn live<'a>(on: &Subject<'a>) -> Result<&'a LiveFacts, Verdict> {
+    on.seen.live.as_ref().ok_or_else(|| on.seen.blind("what is in effect was not read"))
+}
+
+pub(super) fn root_owned_paths(on: &Subject<'_>) -> Verdict {
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    if !live.paths.contains_key("/") {
+        return Verdict::unknown("the node said nothing of its root directory");
+    }
+    let all = live.paths.iter().chain(&live.trees);
+    let wrong: BTreeSet<String> = all
+        .filter_map(|(path, access)| {
+            let why = replaceable(path, access, live)?;
+            Some(format!("{} {why}", plain_path(path)))
+        })
+        .collect();
+    verdict("root's, and writable by root alone", wrong.into_iter().collect(), || {
+        format!("{} paths up to the root directory", live.paths.len() + live.trees.len())
+    })
+}
+
+/// How somebody else than root could put something in the place of a path, or into it.
+fn replaceable(path: &str, access: &PathAccess, live: &LiveFacts) -> Option<String> {
+    let below =
+        |dir: &str| path.strip_prefix(dir).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+    let service = SERVICES.iter().find(|(dir, _)| below(dir));
+    let is_owner = access.uid == 0 || service.is_some_and(|(_, user)| access.owner == *user);
+    if !is_owner {
+        return Some(format!("belongs to {}", plain_path(&access.owner)));
+    }
+    match access.kind {
+        // Its own bits say nothing; where it leads was looked at with the rest, or is not known.
+        PathKind::Link => {
+            let leads_to = resolve(path, live);
+            let known = live.paths.contains_key(&leads_to)
+                || live.trees.contains_key(&leads_to)
+                || ROOTS_OF_LINKS.iter().any(|d| leads_to.starts_with(d));
+            (!known).then(|| format!("leads to {}, which was not judged", plain_path(&leads_to)))
+        }
+        PathKind::Other if access.mode & 0o002 == 0 => None,
+        PathKind::Directory if path == LOGS && access.mode & 0o002 == 0 => None,
+        _ if access.mode & 0o022 != 0 => {
+            Some(format!("has mode {:04o}: others can write it", access.mode))
+        }
+        _ => None,
+    }
+}
+
+/// Where links may lead that nobody asked about: units that a distribution ships, and what masks one.
+const ROOTS_OF_LINKS: [&str; 4] =
+    ["/usr/lib/systemd/", "/lib/systemd/", "/etc/systemd/", "/dev/null"];
+
+/// Where a path leads, by the links that the node told of. What it did not tell of is taken for no link: it is looked
+/// for among what was judged.
+fn resolve(path: &str, live: &LiveFacts) -> String {
+    let mut rest: Vec<String> =
+        path.split('/').filter(|p| !p.is_empty()).rev().map(str::to_owned).collect();
+    let mut at = String::new();
+    // As many links as the kernel follows (path_resolution(7)).
+    let mut links = 40;
+    while let Some(part) = rest.pop() {
+        match part.as_str() {
+            "." => continue,
+            ".." => {
+                at.truncate(at.rfind('/').unwrap_or(0));
+                continue;
+            }
+            _ => {}
+        }
+        let next = format!("{at}/{part}");
+        let found = live.paths.get(&next).or_else(|| live.trees.get(&next));
+        match found.filter(|a| a.kind == PathKind::Link) {
+            Some(link) if links > 0 => {
+                links -= 1;
+                if link.target.starts_with('/') {
+                    at.clear();
+                }
+                rest.extend(
+                    link.target.split('/').filter(|p| !p.is_empty()).rev().map(str::to_owned),
+                );
+            }
+            _ => at = next,
+        }
+    }
+    if at.is_empty() { "/".to_owned() } else { at }
+}
+
+pub(super) fn units_as_written(on: &Subject<'_>) -> Verdict {
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    if live.units.is_empty() {
+        return Verdict::unknown("systemd said nothing of its units");
+    }
+    let mut wrong = Vec::new();
+    let there = live.units.iter().filter(|(_, u)| u.load == "loaded");
+    let mut judged = 0;
+    for (name, unit) in there {
+        judged += 1;
+        wrong.extend(drop_ins(name, unit));
+        if unit.needs_reload {
+            wrong.push(format!("{name}: systemd has not read its files since they were changed (`systemctl daemon-reload`)"));
+        }
+        if !["/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"]
+            .iter()
+            .any(|d| unit.fragment.starts_with(d))
+        {
+            wrong.push(format!("{name} comes from {}", plain_path(&unit.fragment)));
+        }
+    }
+    verdict("units without drop-ins of others, as systemd has read them", wrong, || {
+        format!("{judged} units")
+    })
+}
+
+fn drop_ins(name: &str, unit: &LiveUnit) -> Option<String> {
+    // What a distribution ships is its own.
+    let packaged =
+        |p: &str| ["/usr/lib/systemd/", "/lib/systemd/"].iter().any(|d| p.starts_with(d));
+    let others: Vec<String> = unit
+        .drop_ins
+        .iter()
+        .filter(|p| !OUR_DROP_INS.contains(&p.as_str()) && !packaged(p))
+        .map(|p| plain_path(p))
+        .collect();
+    (!others.is_empty()).then(|| format!("{name} is changed by {}", others.join(", ")))
+}
+
+pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    let Some(sockets) = &live.sockets else {
+        return Verdict::unknown("ss gave no listening sockets");
+    };
+    let unit = ["ssh.service", "sshd.service"]
+        .into_iter()
+        .filter_map(|name| Some((name, live.units.get(name)?)))
+        .find(|(_, u)| u.active == "active" && u.main_pid != 0);
+    let main = unit.map(|(_, u)| u.main_pid);
+    let daemons: Vec<&LiveProcess> = live.processes.iter().filter(|p| is_sshd(p)).collect();
+    let mut wrong = Vec::new();
+    for process in &daemons {
+        let listens: Vec<String> = sockets
+            .iter()
+            .filter(|s| s.owners.contains(&process.pid))
+            .map(|s| crate::transport::address(&s.address, s.port))
+            .collect();
+        if Some(process.pid) == main {
+            if let Some(options) = sshd_options(process) {
+                wrong.push(format!("its command line sets {options}, which its files do not say"));
+            }
+        } else if !listens.is_empty() && !is_session(process) {
+            wrong.push(format!(
+                "another sshd, process {}, listens on {}",
+                process.pid,
+                listens.join(", ")
+            ));
+        } else if !is_session(process) && process.parent == 1 {
+            wrong.push(format!("another sshd runs, process {}", process.pid));
+        }
+    }
+    let Some((name, unit)) = unit else {
+        let by_socket = live.units.get("ssh.socket").or(live.units.get("sshd.socket"));
+        if by_socket.is_some_and(|u| u.active == "active") {
+            // Each connection has an sshd of its own, which reads the files.
+            return verdict("sshd by its socket alone", wrong, || {
+                "started for each connection".into()
+            });
+        }
+        if daemons.is_empty() {
+            return Verdict::not_applicable("no sshd runs on this node");
+        }
+        wrong.push("no unit of systemd has started it".into());
+        return verdict("one sshd, started by its unit", wrong, String::new);
+    };
+    match unit.changed_s {
+        None => wrong.push(format!("systemd does not say when {name} was started or reloaded")),
+        Some(read) => {
+            let read = read.0 as f64 / 1e6;
+            let files = live.paths.iter().chain(&live.trees).filter(|(p, _)| is_of_sshd(p));
+            let later: BTreeSet<&String> =
+                files.filter(|(_, a)| a.changed_s > read + 0.05).map(|(p, _)| p).collect();
+            wrong.extend(later.into_iter().map(|p| {
+                format!(
+                    "{} was changed since it was read (`systemctl reload {name}`)",
+                    plain_path(p)
+                )
+            }));
+        }
+    }
+    verdict("one sshd with the settings of its files", wrong, || {
+        format!("process {}, by {name}", unit.main_pid)
+    })
+}
+
+/// Files that sshd reads when it starts or is told to. Those of who may log in are read each time.
+fn is_of_sshd(path: &str) -> bool {
+    path == "/etc/ssh/sshd_config"
+        || path.starts_with("/etc/ssh/sshd_config.d/")
+        || path == "/etc/default/ssh"
+}
+
+fn is_sshd(process: &LiveProcess) -> bool {
+    let program = process.program.trim_end_matches(" (deleted)");
+    process.on_node && (program.ends_with("/sshd") || process.comm == "sshd")
+}
+
+/// The child of a connection: its title says whose it is.
+fn is_session(process: &LiveProcess) -> bool {
+    let title = process.argv.join(" ");
+    title.starts_with("sshd: ") && !title.contains("[listener]")
+}
+
+/// Options on the command line of an sshd beside `-D`, which keeps it in the foreground. It replaces its command line by
+/// a title that holds it.
+fn sshd_options(process: &LiveProcess) -> Option<String> {
+    let title = process.argv.join(" ");
+    let words = title.split(" [listener]").next().unwrap_or_default();
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let options: Vec<&str> = words
+        .into_iter()
+        .filter(|w| !w.ends_with("/sshd") && !matches!(*w, "sshd:" | "sshd" | "-D"))
+        .collect();
+    (!options.is_empty()).then(|| plain_path(&options.join(" ")))
+}
+
+pub(super) fn sysctls_at_boot(on: &Subject<'_>) -> Verdict {
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    let mut wrong = Vec::new();
+    let mut judged = 0;
+    for setting in KERNEL_SETTINGS.iter().filter(|s| s.is_for(on.inventory, on.node)) {
+        let Some((value, file)) = at_boot(&live.sysctl_files, setting.key) else { continue };
+        judged += 1;
+        if value != setting.value {
+            wrong.push(format!(
+                "{} sets {} = {}",
+                plain_path(&file),
+                setting.key,
+                plain_path(&value)
+            ));
+        }
+    }
+    if judged == 0 && wrong.is_empty() {
+        return Verdict::fail("files that set them", "no file of sysctl.d sets any of them");
+    }
+    verdict("the same settings after the next boot", wrong, || format!("{judged} settings"))
+}
+
+/// What the next boot sets a key to, and which file does (sysctl.d(5)): files go by their names whatever their
+/// directory, one in /etc hides its namesakes, the last assignment counts, and one with a pattern counts for less.
+fn at_boot(files: &[(String, String)], key: &str) -> Option<(String, String)> {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut by_name: std::collections::BTreeMap<String, &(String, String)> = Default::default();
+    // /usr/lib comes first and /etc last.
+    for file in files {
+        by_name.insert(name(&file.0), file);
+    }
+    let (mut exact, mut pattern) = (None, None);
+    for (path, text) in by_name.into_values() {
+        for line in text.lines().map(str::trim).filter(|l| !l.starts_with(['#', ';'])) {
+            let Some((k, v)) = line.split_once('=') else { continue };
+            let k = k.trim().trim_start_matches('-').replace('/', ".");
+            let found = Some((v.split_whitespace().collect::<Vec<_>>().join(" "), path.clone()));
+            if k == key {
+                exact = found;
+            } else if k.contains('*') && matches(&k, key) {
+                pattern = found;
+            }
+        }
+    }
+    exact.or(pattern)
+}
+
+/// glob(7) with `*` alone, which stands for one part of a key.
+fn matches(pattern: &str, key: &str) -> bool {
+    let (p, k): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), key.split('.').collect());
+    p.len() == k.len() && p.iter().zip(&k).all(|(p, k)| *p == "*" || p == k)
+}
+
+/// The verdict on a setting of all interfaces, by what each of them has: for some keys the kernel goes by either value
+/// (Documentation/networking/ip-sysctl.rst), and IPv6 by that of the interface alone.
+pub(super) fn each_interface(setting: &KernelSetting, on: &Subject<'_>) -> Option<Verdict> {
+    let (family, key) = of_all_interfaces(setting.key)?;
+    if on.seen.origin == Origin::Rendered {
+        return None;
+    }
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return Some(verdict),
+    };
+    let Some(values) = live.interfaces.get(&(family.to_owned(), key.to_owned())) else {
+        return Some(Verdict::unknown(format!(
+            "the kernel says nothing of {key} of its interfaces"
+        )));
+    };
+    let wrong: Vec<String> = values
+        .iter()
+        .filter(|(name, value)| {
+            !matches!(name.as_str(), "lo" | "default") && value.as_str() != setting.value
+        })
+        .map(|(name, value)| {
+            format!("net.{family}.conf.{}.{key} = {}", plain_path(name), plain_path(value))
+        })
+        .collect();
+    (!wrong.is_empty())
+        .then(|| verdict(&format!("{} on each interface", setting.value), wrong, String::new))
+}
+
+pub(super) fn static_pods(on: &Subject<'_>) -> Verdict {
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    let plane = on.node.has_role(Role::ControlPlane);
+    let known = |name: &str| plane && STATIC_PODS.iter().any(|p| name == format!("{p}.yaml"));
+    let below = live.trees.keys().filter_map(|p| p.strip_prefix(STATIC_POD_DIR)?.strip_prefix('/'));
+    // The kubelet passes over hidden files.
+    let mut wrong: Vec<String> = below
+        .filter(|n| !known(n) && !n.starts_with('.'))
+        .map(|n| format!("{STATIC_POD_DIR}/{}", plain_path(n)))
+        .collect();
+    wrong.sort();
+    verdict("nothing but the control plane's", wrong, || {
+        format!("{STATIC_POD_DIR} holds nothing else")
+    })
+}
+
+pub(super) fn one_ca_per_file(on: &Subject<'_>) -> Verdict {
+    let mut wrong = Vec::new();
+    let mut judged = 0;
+    for path in [CLUSTER_CA, FRONT_PROXY_CA].into_iter().chain(ETCD_CAS) {
+        if !on.seen.exists(path) {
+            continue;
+        }
+        let text = match on.seen.text(path) {
+            Ok(text) => text,
+            Err(verdict) => return verdict,
+        };
+        judged += 1;
+        let blocks = pem::parse_many(text).map(|b| b.len()).unwrap_or(0);
+        let begun = text.matches("-----BEGIN").count();
+        if blocks != 1 || begun != 1 {
+            wrong.push(format!("{path} holds {begun}"));
+        }
+    }
+    if judged == 0 {
+        return Verdict::not_applicable("no CA file is on this node yet");
+    }
+    verdict("one certificate in each CA file", wrong, || format!("{judged} CA files"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> (String, String) {
+        (path.to_owned(), text.to_owned())
+    }
+
+    #[test]
+    fn the_last_name_wins_and_etc_hides_its_namesakes() {
+        let key = "net.ipv4.ip_forward";
+        let files = [
+            file("/usr/lib/sysctl.d/99-z.conf", "net.ipv4.ip_forward=2"),
+            file("/etc/sysctl.d/90-kubastion.conf", "net.ipv4.ip_forward = 1\n"),
+        ];
+        assert_eq!(at_boot(&files, key).unwrap().0, "2");
+        let hidden = [files.to_vec(), vec![file("/etc/sysctl.d/99-z.conf", "")]].concat();
+        assert_eq!(at_boot(&hidden, key).unwrap().0, "1");
+        let slashes = [file("/etc/sysctl.d/a.conf", "-net/ipv4/ip_forward= 0 # x")];
+        assert_eq!(at_boot(&slashes, key).unwrap().0, "0 # x");
+        assert!(at_boot(&files, "vm.panic_on_oom").is_none());
+    }
+
+    #[test]
+    fn a_pattern_counts_for_less_than_a_name() {
+        let files = [
+            file("/etc/sysctl.d/a.conf", "net.ipv4.conf.all.send_redirects=0"),
+            file("/etc/sysctl.d/b.conf", "net.ipv4.conf.*.send_redirects=1"),
+        ];
+        assert_eq!(at_boot(&files, "net.ipv4.conf.all.send_redirects").unwrap().0, "0");
+        assert_eq!(at_boot(&files, "net.ipv4.conf.eth0.send_redirects").unwrap().0, "1");
+    }
+
+    #[test]
+    fn what_sshd_is_started_with_shows_in_its_title() {
+        let with = |title: &str| {
+            let process = LiveProcess {
+                pid: 1,
+                parent: 1,
+                began_s: 0.0,
+                comm: "sshd".into(),
+                user: "root".into(),
+                program: "/usr/sbin/sshd".into(),
+                on_node: true,
+                argv: vec![title.into()],
+                environment: Default::default(),
+            };
+            sshd_options(&process)
+        };
+        assert_eq!(with("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"), None);
+        let said =
+            with("sshd: /usr/sbin/sshd -D -o PermitRootLogin=yes [listener] 0 of 10").unwrap();
+        assert_eq!(said, "-o PermitRootLogin=yes");
+        assert!(with("/usr/sbin/sshd -D -f /tmp/x").is_some());
+    }
+}
