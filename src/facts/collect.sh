@@ -64,7 +64,7 @@ else
     echo audit=unknown
 fi
 # It begins with that.
-read -r k v unit </proc/meminfo && [ "$k" = MemTotal: ] && print "memory_kib=$v"
+read -r k v _ </proc/meminfo && [ "$k" = MemTotal: ] && print "memory_kib=$v"
 section disks
 # Those of them that are there; a directory may be a disk of its own.
 stat -f -c '%n %i %a %S' /var/lib /var/lib/kubastion /var/lib/containerd /var/lib/etcd /var/lib/kubelet 2>/dev/null
@@ -107,15 +107,17 @@ for k in kernel.hostname kernel.osrelease kernel.arch kernel.random.boot_id $sys
     done
     paths="$paths $p"
 done
+# shellcheck disable=SC2086 # a list
 grep -as '' /dev/null $paths
 
 section packages
 if have dpkg-query; then
     echo manager=dpkg
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     [ -z "$packages" ] || dpkg-query -W -f '${Package} ${db:Status-Status} ${Version}\n' $packages 2>/dev/null
 elif have rpm; then
     echo manager=rpm
+    # shellcheck disable=SC2086 # a list
     [ -z "$packages" ] || rpm -q --qf '%{NAME} installed %{VERSION}-%{RELEASE}\n' $packages | grep ' installed '
 fi
 
@@ -139,7 +141,7 @@ for u in $units; do
         break
     done
 done
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
 [ -z "$linked" ] || targets=$nl$(find $linked -maxdepth 0 -type l -printf '%p %l\0' | tr '\n\0' '\001\n')$nl
 asked=$units
 unlinked=
@@ -165,7 +167,7 @@ for file in $there; do
     fi
     print "file $u $state"
 done
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
 [ -z "$unlinked" ] || installs=$nl$(grep -sH '^\(WantedBy\|RequiredBy\|UpheldBy\|Alias\|Also\) *=' $unlinked)
 for file in $unlinked; do
     case $installs in
@@ -175,7 +177,7 @@ for file in $unlinked; do
     esac
     print "file ${file##*/} $state"
 done
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
 [ -z "$units" ] || { systemctl list-units --all --plain --no-legend --no-pager --full -- $asked 2>/dev/null && echo ok; }
 
 section listeners
@@ -194,7 +196,7 @@ if [ -n "$search" ] && have sshd; then
     IFS=$nl
     while [ -n "$more" ]; do
         searched=$searched$nl$more$nl
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
         said=$(awk '
 FNR == 1 { some = 0 }
 {
@@ -266,7 +268,7 @@ if [ -n "$processes" ]; then
     # One program for all: a node may have thousands of processes, and `read` takes them byte by byte.
     names=
     for v in $processes; do names="$names -e $v"; done
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     found=$(grep -sHxF $names /proc/[0-9]*/comm)
     IFS=$nl
     for p in $found; do
@@ -316,7 +318,7 @@ section trees
 if [ -n "$trees" ]; then
     there=
     for d in $trees; do [ ! -d "$d" ] || there=$there$d$nl; done
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     {
         [ -z "$there" ] || find $there -xdev -printf '%y %m %u %g %s %p\0' 2>/dev/null
         printf 'status %s\0' $?
@@ -337,7 +339,7 @@ done
 # stay lines and settings stay settings, so that the rest can be judged. In a comment of some length,
 # what follows a name after a blank is prose, but for forms that are no language.
 section texts
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
 [ -z "$texts" ] || grep -a -H -s -m 5000 '' $texts | tr '\0' '\001' | LC_ALL=C awk '
 BEGIN {
     word = "(pass|passwd|password|passphrase|passcode|pwd|psk|secret|token|auth|authorization|credential"
@@ -417,7 +419,7 @@ section stat
 IFS=$nl
 if [ -n "$files" ]; then
     # The type and mode in hexadecimal, owner, group, size, path.
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     stat -c '%f %U %G %s %n' $files 2>&1
     section links
     regular= recorded=
@@ -444,7 +446,7 @@ if [ -n "$files" ]; then
     done
     section sha256
     printf %s "$recorded"
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     [ -z "$regular" ] || sha256sum $regular 2>&1
 fi
 section end

@@ -60,6 +60,7 @@ esac
 # A way back that was begun is gone to its end.
 if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ]; then
     if [ -e "$base/units/kubernetes" ] && grep -q '^member|none' "$T/before"; then
+        # shellcheck disable=SC2016 # for people
         echo '@refused it made the node a part of its cluster: `kubastion reset` takes it out'
         exit 4
     fi

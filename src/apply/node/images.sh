@@ -86,6 +86,7 @@ take_images() {
             esac
             ;;
         member)
+            # shellcheck source=/dev/null # looked at together with this
             . "$T/member.sh"
             if is_member; then
                 # By name: what else is in that directory is not touched.
@@ -257,7 +258,7 @@ unmake_user() { # name group
 }
 
 swaps_are_on() { # listing
-    while IFS=' ' read -r name more; do
+    while IFS=' ' read -r name _; do
         case $name in /*) sed 's/[[:space:]].*//' /proc/swaps | grep -qxF -e "${name%%	*}" || return 1 ;; esac
     done <"$1"
 }
@@ -302,6 +303,7 @@ restore() { # reason
         failed=1 forward=yes
     }
     if grep -q '^member|none' "$T/before"; then
+        # shellcheck source=/dev/null # looked at together with this
         . "$T/member.sh"
         leave_cluster || failed=1
     fi

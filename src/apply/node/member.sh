@@ -190,6 +190,7 @@ component_answers() { # URL
 component_logs() {
     for d in /var/log/pods/kube-system_*/*/; do
         [ -d "$d" ] || continue
+        # shellcheck disable=SC2012 # by time; what is called strangely gives a wrong last line at worst
         last=$(ls -1t "$d" | head -n 1)
         [ -n "$last" ] || continue
         name=${d%/}
@@ -205,12 +206,12 @@ leave_no_empty_tables() {
     had=$(sed -n 's/^tables|then/ /p' "$T/before" 2>/dev/null)
     for t in 'ip filter' 'ip nat' 'ip mangle' 'ip6 filter' 'ip6 nat' 'ip6 mangle'; do
         case $had in '' | *" table $t "*) continue ;; esac
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086 # two words
         rules=$(nft list table $t 2>/dev/null) || continue
         printf '%s\n' "$rules" | grep -qv -e '^table ' -e '^#' -e '^[[:space:]]*}*$' \
             -e '^[[:space:]]chain \(PREROUTING\|INPUT\|FORWARD\|OUTPUT\|POSTROUTING\) {$' \
             -e '^[[:space:]]*type [a-z]* hook .*; policy accept;$' && continue
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086 # two words
         nft delete table $t || echo "the empty table $t stays"
     done
 }
@@ -257,7 +258,7 @@ leave_cluster() {
         $t-save | grep -v -e KUBE- -e CNI- | $t-restore || left=1
     done
     for t in 'ip kube-proxy' 'ip6 kube-proxy'; do
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086 # two words
         ! nft list table $t >/dev/null 2>&1 || nft delete table $t
     done
     leave_no_empty_tables

@@ -66,14 +66,14 @@ for txn in $(printf '%s\n' "$todo" | cut -d' ' -f2); do
     ! grep -qs '^member|none' "$txn/before" || : >"$base/reset.kubelet"
     ! grep -qs '^data|/var/lib/containerd' "$txn/before" || : >"$base/reset.foreign-runtime"
 done
-had_runtime=
-[ ! -e "$base/programs" ] || had_runtime=$(ls "$base/programs" | grep -c '^containerd\.')
+had_runtime=0
+for program in "$base"/programs/containerd.*; do [ ! -e "$program" ] || had_runtime=1; done
 printf '%s\n' "$todo" | while IFS=' ' read -r n txn; do
     [ -n "$txn" ] || continue
     echo "@step ${txn##*/}"
     # Its own words alone: programs speak elsewhere. The last of them is how it ended.
     said=$(sh "$txn/txn.sh" undo 2>/dev/null)
-    printf '%s\n' "$said" | grep '^@said\|^@refused\|^@busy\|^@note'
+    printf '%s\n' "$said" | grep '^@said\|^@refused\|^@busy'
     case ${said##*"$nl"} in
     '@state reverted') echo "@undone ${txn##*/}" ;;
     *)
@@ -92,7 +92,7 @@ nothing_mounted() { # directory
 }
 
 # What services wrote meanwhile, and nobody else's.
-if [ "${had_runtime:-0}" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
+if [ "$had_runtime" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
     systemctl stop containerd.service 2>/dev/null
     # The kernel writes blanks and line breaks of names as numbers.
     sed -n 's/^[^ ]* \(\/run\/containerd\/[^ ]*\) .*/\1/p' /proc/mounts | sort -r | while IFS= read -r m; do

@@ -102,7 +102,7 @@ still_as_planned() {
         moved="$moved $(grep -v ': OK$' "$T/expect.out" | sed 's/: .*//')"
     fi
     [ -z "$moved" ] || {
-        # Unquoted: on one line.
+        # shellcheck disable=SC2086 # on one line
         say moved $moved
         return 1
     }
@@ -161,6 +161,7 @@ same_device() { # directory
         while IFS='|' read -r kind a b c; do
             case $kind in files) [ ! -d "$b" ] || targets="$targets ${b%/}/." ;; esac
         done <"$T/steps"
+        # shellcheck disable=SC2086 # a list
         devices=$nl$(stat -c '%d %n' "$T/." $targets)$nl
         device=${devices#"$nl"}
         device=${device%% *}
@@ -190,9 +191,11 @@ link_new() { # group=directory...
         done
         sources="$sources $T/files/$g/." groups="$groups $g "
     done
+    # shellcheck disable=SC2086 # lists: paths have no blanks
     cp -rl $sources / 2>/dev/null && relabel $new || {
         # None of them was there; and no rename replaces a file by another name of it.
         set -f
+        # shellcheck disable=SC2086 # a list
         rm -f $new
         set +f
         return 0
@@ -227,6 +230,7 @@ place_files() { # group directory row
         done
     fi
     # Paths have no spaces: `path` in plan/model.rs sees to that.
+    # shellcheck disable=SC2086 # a list
     relabel $placed
 }
 
@@ -274,6 +278,7 @@ made=
 make_directories() { # mode paths
     new=
     for p in $2; do [ -e "$p" ] || [ -L "$p" ] || new="$new $p"; done
+    # shellcheck disable=SC2086 # a list
     [ -z "$new" ] || ! mkdir -m "$1" $new 2>/dev/null || made="$made$new "
 }
 
@@ -303,6 +308,7 @@ take_in_images() { # digest references
             ;;
         esac
     done
+    # shellcheck disable=SC2086 # a list
     mkdir -p "$base/images" && printf '%s\n' $2 >"$base/images/$1" && rm -f "$archive"
 }
 
@@ -325,8 +331,8 @@ mark_unit() { # unit digest
 listening() { # pid
     sockets=$(ls -l "/proc/$1/fd" 2>/dev/null)
     cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6" 2>/dev/null |
-        while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
-            [ "$state" = 0A ] || continue
+        while read -r _ _ _ socket_state _ _ _ _ _ inode _; do
+            [ "$socket_state" = 0A ] || continue
             case $sockets in *"socket:[$inode]"*) printf ' %s' "$inode" ;; esac
         done
 }
@@ -415,6 +421,7 @@ STEP
     program) place_program "$a" "$b" "$c" "$d" "$e" ;;
     images) take_in_images "$a" "$b" ;;
     member)
+        # shellcheck source=/dev/null # looked at together with this
         . "$T/member.sh"
         become_member "$a" "$b"
         ;;
@@ -422,9 +429,13 @@ STEP
     remove) rm -f "$a" ;;
     package-apt)
         # A fresh machine has no package lists yet, an old one lists that point to what is gone.
+        # shellcheck disable=SC2086 # a list
         apt_install $a || { apt-get -qq update </dev/null && apt_install $a; }
         ;;
-    package-dnf) dnf -y -q install $a </dev/null ;;
+    package-dnf)
+        # shellcheck disable=SC2086 # a list
+        dnf -y -q install $a </dev/null
+        ;;
     user) make_user "$a" "$b" ;;
     sysctl) printf '%s\n' "$b" >"/proc/sys/$(printf %s "$a" | tr . /)" ;;
     module) modprobe "$a" ;;
@@ -468,6 +479,7 @@ arm() {
         (
             exec >/dev/null 2>&1 9>&-
             trap '' HUP
+            # shellcheck disable=SC2016 # it expands them itself
             exec setsid /bin/sh -c '
                 end=$(($(cut -d. -f1 /proc/uptime) + $2))
                 while [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ]; do sleep 1; done
@@ -619,7 +631,7 @@ stop_switching() {
     tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -e "$T/txn.sh switch" -e "$T/txn.sh begin" || return 0
     # With what it started. sshd makes it lead a process group; below sudo it is in sudo's.
     children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list
     kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" $children 2>/dev/null
     tries=0
     while [ -s "/proc/$pid/cmdline" ] && [ "$tries" -lt 50 ]; do
