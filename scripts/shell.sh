@@ -30,7 +30,7 @@ trap 'rm -f "${TMPDIR:-/tmp}/kubastion-shell.$$"' EXIT
 while IFS= read -r file; do
     case $file in
     # Looked at above.
-    $node/images.sh | $node/member.sh | $node/txn.sh | $node/old-images.sh | $node/call.sh | $node/reset.sh) continue ;;
+    "$node"/images.sh | "$node"/member.sh | "$node"/txn.sh | "$node"/old-images.sh | "$node"/call.sh | "$node"/reset.sh) continue ;;
     esac
     IFS= read -r first <"$file"
     case $first in

@@ -104,11 +104,17 @@ fn images_of_an_earlier_release_are_gone_by_only_if_their_records_are_of_its_ste
             "member|none \n",
             "anything\n",
         ] {
-            let said = call(&old(forged), &format!("1-a-host {verb} alone"), "false");
+            let txn = old(forged);
+            let said = call(&txn, &format!("1-a-host {verb} alone"), "false");
             assert!(
                 said.contains("@refused its images") && !said.contains("reached"),
                 "{forged}: {said}"
             );
+            // It is known before it is asked for, and there is a way on.
+            let said = call(&txn, "1-a-host state -", "false");
+            assert!(said.contains("@note its images") && said.contains("reached state"), "{said}");
+            let said = call(&txn, "1-a-host accept run", "false");
+            assert!(said.contains("@state reverted") && txn.state() == "reverted", "{said}");
         }
     }
 }

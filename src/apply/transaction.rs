@@ -376,6 +376,13 @@ pub fn settle(
                 done.push((open.id.clone(), state))
             }
             _ if answer.busy => return Err("another run is at work on the node".into()),
+            _ if answer.refused.is_some() => {
+                let why = answer.refused.unwrap_or_default();
+                return Err(format!(
+                    "transaction {} was left {} by an earlier run: {why}",
+                    open.id, open.state
+                ));
+            }
             other => {
                 return Err(format!(
                     "transaction {} was left {} by an earlier run and could not be undone: it is {} {}",

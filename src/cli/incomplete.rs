@@ -58,7 +58,11 @@ pub(super) fn accept(
         (one, answer)
     }) {
         match answer {
-            Ok(a) if matches!(a.state, Some(TxnState::Incomplete | TxnState::Reverting)) => {
+            Ok(a)
+                if matches!(a.state, Some(TxnState::Incomplete | TxnState::Reverting))
+                    // One that cannot be taken back, as the node found.
+                    || !a.notes.is_empty() =>
+            {
                 open.push(one);
             }
             Ok(_) => {}

@@ -25,8 +25,11 @@ if [ "$verb" = accept ]; then
         exit 0
         ;;
     *)
-        echo '@refused its way back was not begun: there is nothing to decide'
-        exit 4
+        # Or none that can be gone.
+        ! images_are_sound "$T" || {
+            echo '@refused its way back was not begun: there is nothing to decide'
+            exit 4
+        }
         ;;
     esac
     # Whoever touches next what it had touched first, takes the images of what is there now.
@@ -44,14 +47,18 @@ if [ "$verb" = accept ]; then
     exit 0
 fi
 
-case $verb in undo | revert)
-    case $(cat "$T/state") in staged | prepared | reverted) ;; *)
-        images_are_sound "$T" || {
-            echo '@refused its images, of an earlier release, hold records that no step accounts for: see before on the node'
+case $verb:$(cat "$T/state") in
+*:staged | *:prepared | *:reverted) ;;
+undo:* | revert:* | state:*)
+    images_are_sound "$T" || {
+        unsound='its images, of an earlier release, hold records that no step accounts for'
+        [ "$verb" = state ] || {
+            # shellcheck disable=SC2016 # for people
+            echo "@refused $unsound:" '`kubastion rollback` with --accept-present leaves the node as it is'
             exit 4
         }
-        ;;
-    esac
+        echo "@note $unsound"
+    }
     ;;
 esac
 

@@ -213,6 +213,19 @@ fn a_small_file_speaks_for_itself_alone_and_what_is_elsewhere_is_found_there() {
     assert_eq!(found, NodeFacts { arch: "riscv64".into(), ..plain });
 }
 
+/// A transient unit may be described in several lines.
+#[test]
+fn a_unit_that_is_answered_for_twice_is_an_error() {
+    let w = watch(&[("U", "a.service")]);
+    let good = "a.service loaded failed failed A";
+    assert_eq!(units(&w, &[good, "ok"]).unwrap()["a.service"].active, "failed");
+    for forged in
+        ["a.service loaded active running A", "x a.service loaded active running", "described"]
+    {
+        assert!(units(&w, &[good, forged, "ok"]).is_err(), "{forged}");
+    }
+}
+
 #[test]
 fn a_section_that_nobody_asked_for_is_an_error() {
     let w = watch(&[("F", "/etc/passwd")]);
