@@ -513,7 +513,7 @@ fn the_user_of_a_service_does_not_become_root_by_the_target_of_a_link() {
     let Some(node) = borrow("the_user_of_a_service", "w1") else { return };
     // As etcd's user did in a directory of its own, with lines that looked like records.
     node.sh(
-        "id eve >/dev/null 2>&1 || useradd -r eve; mkdir -p /etc/kubastion-test/pki; \
+        "id eve >/dev/null 2>&1 || useradd -r eve; umask 022; rm -rf /etc/kubastion-test; mkdir -p /etc/kubastion-test/pki; \
          echo precious >/etc/kubastion-test/precious; chown eve /etc/kubastion-test/pki; \
          setpriv --reuid eve --clear-groups sh -c 'ln -s \"x\nabsent|/etc/kubastion-test/precious\nfile|/etc/cron.d/evil\nlink|/etc/cron.d/evil|/etc/passwd\nlink|/etc/cron.d/evil|1\n\" /etc/kubastion-test/pki/server.crt; \
          ln -s x \"/etc/kubastion-test/pki/name\nabsent|\"'",
@@ -524,7 +524,7 @@ fn the_user_of_a_service_does_not_become_root_by_the_target_of_a_link() {
     assert_eq!(answer.state, Some(TxnState::Reverted), "{answer:?}");
     assert_eq!(node.tree(PLACES), before);
     assert_eq!(
-        node.sh("cat /etc/kubastion-test/precious; ls /etc/cron.d | grep -c evil"),
+        node.sh("cat /etc/kubastion-test/precious; ls /etc/cron.d | grep -c evil; true"),
         "precious\n0\n"
     );
     let target = node.sh("readlink /etc/kubastion-test/pki/server.crt | head -n 2");

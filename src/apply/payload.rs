@@ -50,7 +50,17 @@ pub fn build(
     let mut steps = String::new();
     let mut checks = String::new();
     let mut finals = String::new();
+    // What is not to be there has no place in images either, also where it was taken away before.
     let mut forget = String::new();
+    for item in desired.items.iter().filter(|i| i.phase == transaction.phase) {
+        if let ItemKind::Absent { path } = &item.kind
+            && names_secret(path)
+        {
+            let step = Step::Remove { path: path.clone() };
+            step.line(0).map_err(PayloadError::Unfit)?;
+            let _ = writeln!(forget, "{path}");
+        }
+    }
     // Name in the archive, content, mode. Contents, which may be secret, have no copy but the one in the archive.
     let mut members: Vec<(String, Cow<'_, [u8]>, u32)> = Vec::new();
     for (group, action) in transaction.steps.iter().enumerate() {
@@ -58,9 +68,6 @@ pub fn build(
         match &action.step {
             Step::Program { path, blob, .. } => {
                 let _ = writeln!(finals, "{}  {path}", blob.sha256);
-            }
-            Step::Remove { path } if names_secret(path) => {
-                let _ = writeln!(forget, "{path}");
             }
             Step::Member { .. } => {
                 members.push(("member.sh".into(), MEMBER_SCRIPT.as_bytes().into(), 0o600));
@@ -192,16 +199,18 @@ mod tests {
 
     #[test]
     fn what_is_removed_and_held_a_secret_leaves_the_images_too() {
-        let removed = |path: &str| {
-            let step = Step::Remove { path: path.into() };
+        use crate::desired::{Item, Phase};
+        let forgotten = |phase, path: &str| {
             let transaction = Transaction {
-                phase: crate::desired::Phase::Kubernetes,
+                phase: Phase::Kubernetes,
                 confirm_within_s: None,
-                steps: vec![Action { step, controls: Default::default(), why: String::new() }],
+                steps: Vec::new(),
                 expect: BTreeMap::new(),
             };
-            let none = NodeDesired { items: Vec::new(), notes: Vec::new() };
-            let archive = build(&transaction, &none, 0).unwrap();
+            let item =
+                Item { phase, controls: Vec::new(), kind: ItemKind::Absent { path: path.into() } };
+            let desired = NodeDesired { items: vec![item], notes: Vec::new() };
+            let archive = build(&transaction, &desired, 0).unwrap();
             let mut archive = tar::Archive::new(archive.as_slice());
             let mut text = String::new();
             for entry in archive.entries().unwrap() {
@@ -213,10 +222,12 @@ mod tests {
             text
         };
         for secret in ["/etc/kubernetes/pki/ca.key", "/etc/kubernetes/super-admin.conf"] {
-            assert_eq!(removed(secret), format!("{secret}\n"));
+            assert_eq!(forgotten(Phase::Kubernetes, secret), format!("{secret}\n"));
+            // It is still there.
+            assert_eq!(forgotten(Phase::Host, secret), "");
         }
         for plain in ["/etc/kubernetes/pki/ca.crt", "/etc/sysctl.d/50-kubastion.conf"] {
-            assert_eq!(removed(plain), "");
+            assert_eq!(forgotten(Phase::Kubernetes, plain), "");
         }
     }
 

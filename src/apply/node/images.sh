@@ -381,13 +381,13 @@ restore() { # reason
 # images of earlier runs, and of this one, for as long as those are kept.
 give_up_images() {
     [ -s "$T/forget" ] || return 0
-    records=$(sed 's/^/file|/' "$T/forget")
-    for d in "$base"/txn/*/; do
-        d=${d%/}
-        given=$(grep -sxF -e "$records" "$d/before") || continue
-        thin_out "$d" || {
-            rm -rf "$d/thin" "$d"/*.thin
-            say "note the images in $d still hold ${given#*"|"}"
+    records=
+    while IFS= read -r path; do records=$records${records:+$nl}"file|$path"; done <"$T/forget"
+    # shellcheck disable=SC2013 # ids have no blanks
+    for holder in $(grep -lsxF -e "$records" "$base"/txn/*/before); do
+        thin_out "${holder%/before}" || {
+            rm -rf "${holder%before}thin" "${holder%before}"*.thin
+            say "note the images in ${holder%/before} still hold a key that was taken from this node"
         }
     done
 }
