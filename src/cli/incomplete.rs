@@ -128,7 +128,65 @@ pub(super) fn accept(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::apply::record::read_all;
+    use crate::cli::args::Format;
+    use crate::inventory::testing;
+    use crate::transport::played::Played;
+
+    #[test]
+    fn what_is_accepted_is_what_a_node_could_not_undo_and_it_is_recorded() {
+        static CALLS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        let dir = tempfile::tempdir().unwrap();
+        let global = Global { inventory: testing::file_in(dir.path()), format: Format::Text };
+        let loaded = crate::cli::inventory::load(&global).unwrap();
+        let node = &loaded.inventory.nodes[0];
+        let transaction = |phase: Phase, outcome: Outcome| TransactionRecord {
+            node: node.name.clone(),
+            phase,
+            id: format!("7-a-{}", phase.name()),
+            outcome: Some(outcome),
+            joins: false,
+        };
+        let why = "could not restore /etc/motd".to_owned();
+        let transactions = vec![
+            transaction(Phase::Host, Outcome::Committed),
+            transaction(Phase::Etcd, Outcome::Incomplete { why }),
+        ];
+        let begun = RunRecord::begun("7-a".into(), String::new(), RunKind::Apply, "c".into());
+        let run = RunRecord { transactions, ..begun };
+        let todo = || -> Work<'_> {
+            run.transactions.iter().map(|t| (t.phase, vec![(node, t)])).collect()
+        };
+        let args = Args { run: None, accept_present: true, reach: Default::default(), yes: true };
+        let goes = |dialer: &Played| accept(&global, &args, &loaded, &run, todo(), dialer);
+
+        let settled = Played(&|_, _, _| "@state committed\n".into());
+        let stop = goes(&settled).unwrap_err();
+        assert!(stop.problems[0].what.contains("nothing of run 7-a waits"), "{:?}", stop.problems);
+        assert!(read_all(dir.path()).unwrap().runs.is_empty(), "nothing was done");
+
+        let waits = Played(&|_, _, input| {
+            let call = String::from_utf8_lossy(input).into_owned();
+            CALLS.lock().unwrap().push(call.clone());
+            match call.as_str() {
+                "7-a-host state 7-a\n" => "@state committed\n".into(),
+                "7-a-etcd state 7-a\n" => "@state incomplete\n".into(),
+                "7-a-etcd accept 7-a\n" => "@state reverted\n".into(),
+                _ => panic!("{call}"),
+            }
+        });
+        assert_eq!(goes(&waits).unwrap(), Exit::Done);
+        assert_eq!(CALLS.lock().unwrap().iter().filter(|c| c.contains(" accept ")).count(), 1);
+        let records = read_all(dir.path()).unwrap().runs;
+        assert_eq!((records.len(), records[0].kind), (1, RunKind::Accept));
+        let all = [vec![run.clone()], records].concat();
+        let stands = |t| crate::apply::history::stands(&all, &run, t);
+        let [host, etcd] = &run.transactions[..] else { panic!() };
+        assert!(stands(host) && !stands(etcd), "the next rollback is of what is there");
+    }
 
     #[test]
     fn a_run_that_others_recorded_is_known_by_what_nodes_have_open_of_it() {
