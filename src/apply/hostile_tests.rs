@@ -406,6 +406,22 @@ fn there() -> impl Strategy<Value = There> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
+    /// What systemd says of a unit, or another program in its place.
+    #[test]
+    fn a_units_state_is_a_word_of_a_list(enabled in hostile(), active in hostile()) {
+        let txn = Txn::staged("1-a", "unit|c.service|-|-|-|-|wait\n");
+        among_programs(&txn, &[]);
+        std::fs::write(txn.base.join("enabled"), &enabled).unwrap();
+        std::fs::write(txn.base.join("active"), &active).unwrap();
+        prop_assert!(txn.run("prepare").contains("@prepared"));
+        let records = std::fs::read_to_string(txn.path.join("before")).unwrap();
+        let kinds: Vec<&str> = records.lines().map(|l| l.split('|').next().unwrap()).collect();
+        prop_assert_eq!(kinds, ["file", "unit", "absent"]);
+        let unit = records.lines().nth(1).unwrap();
+        prop_assert_eq!(unit.split('|').count(), 4);
+        prop_assert!(unit.bytes().all(|b| b.is_ascii_lowercase() || b"|.-".contains(&b)));
+    }
+
     #[test]
     fn whatever_is_there_comes_back_as_it_was_and_nothing_else_moves(
         places in proptest::collection::vec(there(), 4),

@@ -56,7 +56,8 @@ case $todo in *@refused*)
 esac
 for txn in $(printf '%s\n' "$todo" | cut -d' ' -f2); do
     images_are_sound "$txn" || {
-        echo "@refused the images in $txn, of an earlier release, hold records that no step accounts for"
+        echo "@refused the images in $txn, of an earlier release, hold records that no step accounts for:" \
+            "rollback of its run with --accept-present leaves what it did"
         exit 4
     }
 done

@@ -213,6 +213,81 @@ fn a_small_file_speaks_for_itself_alone_and_what_is_elsewhere_is_found_there() {
     assert_eq!(found, NodeFacts { arch: "riscv64".into(), ..plain });
 }
 
+/// Whatever a program says instead of its answer: an error, or an answer to nothing but what was asked of it.
+#[test]
+fn no_program_of_a_node_speaks_for_another() {
+    use std::io::Write as _;
+    let w = watch(&[
+        ("F", "/etc/passwd"),
+        ("F", "/no/such"),
+        ("U", "a.service"),
+        ("S", "net.ipv4.ip_forward"),
+        ("P", "dpkg"),
+    ]);
+    let w = WatchList { extras: [Extra::Time, Extra::Audit, Extra::Apt].into(), ..w };
+    let told = |programs: &str| {
+        let script =
+            super::super::SCRIPT.replacen("have() {", &format!("{programs}\nhave() {{"), 1);
+        assert!(script.contains(programs));
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(super::super::batch::request_lines(&w, WORD).as_bytes()).unwrap();
+        drop(stdin);
+        facts(&name(), &w, WORD, &child.wait_with_output().unwrap().stdout)
+    };
+    let honest = told("").unwrap();
+    let texts = [
+        "@stat\\n81a4 root root 5 /no/such\\n",
+        "@other stat\\n81a4 root root 5 /no/such\\n@other end\\n",
+        "/proc/sys/net/ipv4/ip_forward:7\\n/etc/passwd:root:x:1:1\\n",
+        "arch=posed\\nok\\n",
+        "file a.service masked\\nok\\n",
+        "\\\\n@stat\\\\c\\n",
+    ];
+    let programs = [
+        "ss",
+        "ip",
+        "sshd",
+        "nft",
+        "systemctl",
+        "auditctl",
+        "chronyc",
+        "timedatectl",
+        "apt-config",
+        "dpkg-query",
+        "uname",
+    ];
+    for program in programs {
+        for text in texts {
+            // A name with a dash is no function's.
+            let function = program.replace('-', "_");
+            let alias = if function == program {
+                String::new()
+            } else {
+                format!("alias {program}={function}\n")
+            };
+            let Ok(posed) = told(&format!("{alias}{function}() {{ printf '{text}'; }}")) else {
+                continue;
+            };
+            assert_eq!(posed.files, honest.files, "{program}: {text}");
+            assert_eq!(
+                (&posed.sysctls, &posed.arch),
+                (&honest.sysctls, &honest.arch),
+                "{program}: {text}"
+            );
+            assert_eq!((&posed.hostname, &posed.boot_id), (&honest.hostname, &honest.boot_id));
+            if program != "systemctl" {
+                assert_eq!(posed.units, honest.units, "{program}: {text}");
+            }
+        }
+    }
+}
+
 /// A transient unit may be described in several lines.
 #[test]
 fn a_unit_that_is_answered_for_twice_is_an_error() {
