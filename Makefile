@@ -25,6 +25,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target --bins
+	@sh scripts/shell.sh
 	@sh scripts/deny.sh $(CARGO)
 	@sh scripts/vagrant-validate.sh
 

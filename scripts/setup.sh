@@ -20,6 +20,7 @@ pkg-config         build: finds OpenSSL
 python3            bench: Ansible's side of a node
 python3-venv       bench: pyinfra and Ansible, from PyPI
 procps             tests: process lists
+shellcheck         lint: shell programs
 systemd-container  lab: systemd-nspawn
 tar                bench: the baseline
 util-linux         lab: nsenter, setsid, unshare
@@ -29,6 +30,7 @@ uidmap             mmdebstrap: without root
 EOF
 }
 
+# shellcheck source=/dev/null # of this machine
 . /etc/os-release
 case "${ID:-}:${VERSION_ID:-}" in
 debian:12 | debian:13) ;;

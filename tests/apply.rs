@@ -487,7 +487,81 @@ fn an_undo_that_cannot_be_done_is_said_and_is_no_success() {
     let facts = node.facts(&diff::watch_list(&mixed()));
     let problems = preflight::check(&node.inventory, node.node(), &facts, facts.clock_epoch_s);
     assert!(problems.iter().any(|p| p.what.contains(&id)), "{problems:?}");
+    // It stays so on the operator's word, and the next plan goes on from there.
+    let accepted = protocol::call(session.as_mut(), &id, Verb::Accept, "-", &mut |_| {}).unwrap();
+    assert_eq!(accepted.state, Some(TxnState::Reverted), "{accepted:?}");
+    assert_eq!(node.sh("cat /etc/motd"), "ours\n");
+    let facts = node.facts(&diff::watch_list(&mixed()));
+    assert!(facts.open_transactions.is_empty(), "{:?}", facts.open_transactions);
     node.sh(&format!("mv /root/motd.kept /etc/motd; rm -rf /var/lib/kubastion/txn/{id}"));
+}
+
+/// Carries items out with a step at the end that fails.
+fn fails_at_its_end(node: &Lent, items: Vec<Item>) -> protocol::Answer {
+    let (plan, desired) = node.plan(items);
+    let transaction = &plan.nodes[&node.name].transactions[0];
+    let id = new_id();
+    let payload = payload::build(transaction, &desired.nodes[&node.name], 1_700_000_000).unwrap();
+    let mut session = node.connect();
+    protocol::stage(session.as_mut(), &id, &payload).unwrap();
+    node.sh(&format!("echo no-such-step >> /var/lib/kubastion/txn/{id}/steps"));
+    protocol::call(session.as_mut(), &id, Verb::Switch, "-", &mut |_| {}).unwrap()
+}
+
+#[test]
+fn the_user_of_a_service_does_not_become_root_by_the_target_of_a_link() {
+    let Some(node) = borrow("the_user_of_a_service", "w1") else { return };
+    // As etcd's user did in a directory of its own, with lines that looked like records.
+    node.sh(
+        "id eve >/dev/null 2>&1 || useradd -r eve; umask 022; rm -rf /etc/kubastion-test; mkdir -p /etc/kubastion-test/pki; \
+         echo precious >/etc/kubastion-test/precious; chown eve /etc/kubastion-test/pki; \
+         setpriv --reuid eve --clear-groups sh -c 'ln -s \"x\nabsent|/etc/kubastion-test/precious\nfile|/etc/cron.d/evil\nlink|/etc/cron.d/evil|/etc/passwd\nlink|/etc/cron.d/evil|1\n\" /etc/kubastion-test/pki/server.crt; \
+         ln -s x \"/etc/kubastion-test/pki/name\nabsent|\"'",
+    );
+    let before = node.tree(PLACES);
+    let answer =
+        fails_at_its_end(&node, vec![file("/etc/kubastion-test/pki/server.crt", "new\n", 0o640)]);
+    assert_eq!(answer.state, Some(TxnState::Reverted), "{answer:?}");
+    assert_eq!(node.tree(PLACES), before);
+    assert_eq!(
+        node.sh("cat /etc/kubastion-test/precious; ls /etc/cron.d | grep -c evil; true"),
+        "precious\n0\n"
+    );
+    let target = node.sh("readlink /etc/kubastion-test/pki/server.crt | head -n 2");
+    assert_eq!(target, "x\nabsent|/etc/kubastion-test/precious\n");
+    node.sh("rm -rf /etc/kubastion-test; userdel eve");
+}
+
+#[test]
+fn a_group_that_was_there_before_its_user_is_no_reason_for_a_failure() {
+    let Some(node) = borrow("a_group_that_was_there", "w1") else { return };
+    let items = || {
+        let user = ItemKind::User { name: "ktest".into(), home: "/var/lib/ktest".into() };
+        vec![item(user), file("/etc/kubastion-test/a.conf", "a\n", 0o600)]
+    };
+    let known = |node: &Lent| {
+        node.sh("getent passwd ktest | cut -d: -f1,6; getent group ktest | cut -d: -f1,3; true")
+    };
+    assert_eq!(known(&node), "");
+    node.sh("groupadd -r -g 873 ktest");
+    let answer = fails_at_its_end(&node, items());
+    assert_eq!(answer.state, Some(TxnState::Reverted), "{answer:?}");
+    assert_eq!(known(&node), "ktest:873\n");
+    assert_eq!(outcome(&node, items()), Outcome::Committed);
+    assert_eq!(known(&node), "ktest:/var/lib/ktest\nktest:873\n");
+    node.sh("cd /var/lib/kubastion/txn && sh $(ls -1t | head -1)/txn.sh undo");
+    assert_eq!(known(&node), "ktest:873\n");
+    node.sh("groupdel ktest");
+    // Where nobody can be made: as on a root that is written by no one.
+    let answer = {
+        node.sh("cp -a /usr/sbin/useradd /root/useradd; printf '#!/bin/sh\\nexit 1\\n' >/usr/sbin/useradd");
+        let (plan, desired) = node.plan(items());
+        let outcomes = node.apply(&plan, &desired);
+        node.sh("mv /root/useradd /usr/sbin/useradd");
+        outcomes
+    };
+    assert!(matches!(answer[0].1, Outcome::Reverted { .. }), "{answer:?}");
+    assert_eq!(known(&node), "");
 }
 
 #[test]

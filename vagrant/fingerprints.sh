@@ -53,6 +53,7 @@ read_from_disk() {
     # -U: the machine runs and holds a lock; what is read is what it has written so far.
     qemu-img convert -U -O raw "$disk" "$work/disk" || fail "$disk cannot be read (root may)"
     # The largest partition of the table holds the system.
+    # shellcheck disable=SC2016 # ruby's
     start=$(sfdisk --json "$work/disk" |
         ruby -rjson -e 'puts JSON.parse($stdin.read)["partitiontable"]["partitions"].max_by { |p| p["size"] }["start"]')
     for kind in ed25519 ecdsa rsa; do

@@ -4,6 +4,7 @@
 set -eu
 [ -c /dev/ttyS0 ] || exit 0
 # The kernel writes to the same console: a line that it broke is said again.
+# shellcheck disable=SC2034 # it counts
 for again in 1 2 3; do
     for file in /etc/ssh/ssh_host_*_key.pub; do
         read -r kind blob _ <"$file"

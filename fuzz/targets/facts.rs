@@ -14,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             kubastion::desired::watch(&INVENTORY, node),
             kubastion::verify::watch(&INVENTORY, node),
         ] {
-            let Ok(facts) = kubastion::facts::parse::facts(&node.name, &watch, data) else {
+            let Ok(facts) = kubastion::facts::parse::facts(&node.name, &watch, "word", data) else {
                 continue;
             };
             let text = serde_json::to_string(&facts).expect("facts are plain values");

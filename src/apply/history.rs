@@ -11,6 +11,8 @@ use crate::desired::Phase;
 pub enum Later<'r> {
     /// A rollback took it back.
     TakenBack(&'r RunRecord),
+    /// Its way back could not be gone to its end, and what it left was accepted.
+    Accepted(&'r RunRecord),
     /// Its node was reset.
     Reset(&'r RunRecord),
     /// It was open, and an apply brought it to an end before its own work.
@@ -42,6 +44,7 @@ pub fn later<'r>(
         for other in r.transactions.iter().filter(|o| o.node == t.node && o.id == t.id) {
             match (&other.outcome, r.kind) {
                 (Some(o), RunKind::Rollback) if o.is_good() => return Some(Later::TakenBack(r)),
+                (Some(o), RunKind::Accept) if o.is_good() => return Some(Later::Accepted(r)),
                 (Some(o), RunKind::Settle) => settled = Some(Later::Settled(r, o)),
                 _ => {}
             }
@@ -76,7 +79,7 @@ pub fn may_stand(outcome: &Outcome) -> bool {
 pub fn stands(all: &[RunRecord], run: &RunRecord, t: &TransactionRecord) -> bool {
     let left_something = t.outcome.as_ref().is_none_or(may_stand);
     let gone = match later(all, run, t) {
-        Some(Later::TakenBack(_) | Later::Reset(_)) => true,
+        Some(Later::TakenBack(_) | Later::Accepted(_) | Later::Reset(_)) => true,
         Some(Later::Settled(_, how)) => !how.is_good(),
         Some(Later::Passed(_)) | None => false,
     };
@@ -87,7 +90,7 @@ pub fn stands(all: &[RunRecord], run: &RunRecord, t: &TransactionRecord) -> bool
 /// off, or could not be undone, is for the node to judge.
 pub fn is_final(all: &[RunRecord], run: &RunRecord, t: &TransactionRecord) -> bool {
     let how = match later(all, run, t) {
-        Some(Later::TakenBack(_) | Later::Reset(_)) => return false,
+        Some(Later::TakenBack(_) | Later::Accepted(_) | Later::Reset(_)) => return false,
         Some(Later::Settled(_, how)) => Some(how),
         Some(Later::Passed(_)) | None => t.outcome.as_ref(),
     };

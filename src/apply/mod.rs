@@ -20,6 +20,8 @@ pub mod upload;
 pub mod ways;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod member_tests;
 #[cfg(test)]
 mod txn_tests;
@@ -28,8 +30,8 @@ pub use execute::{Controls, execute};
 pub use record::{Outcome, RunRecord};
 pub use transaction::settle;
 
-/// The transaction program, as it runs on a node.
-pub const TXN_SCRIPT: &str = include_str!("node/txn.sh");
+/// The transaction program, as it runs on a node: its images, and what it does.
+pub const TXN_SCRIPT: &str = concat!(include_str!("node/images.sh"), include_str!("node/txn.sh"));
 /// Receives a file of a bundle.
 pub const BLOB_SCRIPT: &str = include_str!("node/blob.sh");
 /// How a node becomes part of a cluster and leaves it; part of a transaction that does that.
@@ -37,6 +39,7 @@ pub const MEMBER_SCRIPT: &str = include_str!("node/member.sh");
 /// Receives a transaction on a node.
 pub const STAGE_SCRIPT: &str = include_str!("node/stage.sh");
 /// Calls a transaction that is on a node.
-pub const CALL_SCRIPT: &str = include_str!("node/call.sh");
+pub const CALL_SCRIPT: &str =
+    concat!(include_str!("node/old-images.sh"), include_str!("node/call.sh"));
 /// Undoes unconfirmed transactions when a node boots.
 pub const GUARD_SCRIPT: &str = include_str!("../../templates/host/guard.sh");

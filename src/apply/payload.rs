@@ -50,6 +50,17 @@ pub fn build(
     let mut steps = String::new();
     let mut checks = String::new();
     let mut finals = String::new();
+    // What is not to be there has no place in images either, also where it was taken away before.
+    let mut forget = String::new();
+    for item in desired.items.iter().filter(|i| i.phase == transaction.phase) {
+        if let ItemKind::Absent { path } = &item.kind
+            && names_secret(path)
+        {
+            let step = Step::Remove { path: path.clone() };
+            step.line(0).map_err(PayloadError::Unfit)?;
+            let _ = writeln!(forget, "{path}");
+        }
+    }
     // Name in the archive, content, mode. Contents, which may be secret, have no copy but the one in the archive.
     let mut members: Vec<(String, Cow<'_, [u8]>, u32)> = Vec::new();
     for (group, action) in transaction.steps.iter().enumerate() {
@@ -100,6 +111,9 @@ pub fn build(
     members.push(("expect".into(), owned(expect), 0o600));
     members.push(("absent".into(), owned(absent), 0o600));
     members.push(("final".into(), owned(finals), 0o600));
+    if !forget.is_empty() {
+        members.push(("forget".into(), owned(forget), 0o600));
+    }
     members.push(("state".into(), b"staged\n".into(), 0o600));
     members.push(("txn.sh".into(), TXN_SCRIPT.as_bytes().into(), 0o600));
     let manifest: String = members
@@ -167,6 +181,12 @@ fn row_of(at: usize, word: impl Fn(usize) -> Option<String>) -> String {
     if row.len() > 1 { format!("|{}", row.join(" ")) } else { String::new() }
 }
 
+/// Whether what a path is called says that a secret is in it: where such a file is removed, images of it go too.
+fn names_secret(path: &str) -> bool {
+    // Keys, and kubeconfigs with a key in them.
+    path.ends_with(".key") || (path.starts_with("/etc/kubernetes/") && path.ends_with(".conf"))
+}
+
 fn owned(s: String) -> Cow<'static, [u8]> {
     s.into_bytes().into()
 }
@@ -176,6 +196,40 @@ mod tests {
     use super::*;
     use crate::desired::Access;
     use crate::plan::NewFile;
+
+    #[test]
+    fn what_is_removed_and_held_a_secret_leaves_the_images_too() {
+        use crate::desired::{Item, Phase};
+        let forgotten = |phase, path: &str| {
+            let transaction = Transaction {
+                phase: Phase::Kubernetes,
+                confirm_within_s: None,
+                steps: Vec::new(),
+                expect: BTreeMap::new(),
+            };
+            let item =
+                Item { phase, controls: Vec::new(), kind: ItemKind::Absent { path: path.into() } };
+            let desired = NodeDesired { items: vec![item], notes: Vec::new() };
+            let archive = build(&transaction, &desired, 0).unwrap();
+            let mut archive = tar::Archive::new(archive.as_slice());
+            let mut text = String::new();
+            for entry in archive.entries().unwrap() {
+                let mut entry = entry.unwrap();
+                if entry.path().unwrap().to_str() == Some("forget") {
+                    std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+                }
+            }
+            text
+        };
+        for secret in ["/etc/kubernetes/pki/ca.key", "/etc/kubernetes/super-admin.conf"] {
+            assert_eq!(forgotten(Phase::Kubernetes, secret), format!("{secret}\n"));
+            // It is still there.
+            assert_eq!(forgotten(Phase::Host, secret), "");
+        }
+        for plain in ["/etc/kubernetes/pki/ca.crt", "/etc/sysctl.d/50-kubastion.conf"] {
+            assert_eq!(forgotten(Phase::Kubernetes, plain), "");
+        }
+    }
 
     #[test]
     fn the_first_files_of_a_row_name_them_all() {

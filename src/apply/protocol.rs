@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use super::{CALL_SCRIPT, STAGE_SCRIPT};
+use crate::plain::plain_line;
 use crate::transport::{Request, Transport, TransportError, tail};
 
 /// State of a transaction, as the node reports it.
@@ -70,6 +71,8 @@ pub struct Answer {
     pub failed_step: Option<usize>,
     /// What the failed step or the revert said.
     pub said: Vec<String>,
+    /// What is not as it might be thought to be, though the call did what it was for.
+    pub notes: Vec<String>,
     /// Why the node refused, if it did.
     pub refused: Option<String>,
     /// Paths that are not as they were planned.
@@ -93,6 +96,8 @@ pub enum Verb {
     Revert,
     /// Undo a confirmed one.
     Undo,
+    /// Leave what a way back could not undo as it is.
+    Accept,
     /// Say how it stands.
     State,
 }
@@ -104,6 +109,7 @@ impl Verb {
             Verb::Confirm => "confirm",
             Verb::Revert => "revert",
             Verb::Undo => "undo",
+            Verb::Accept => "accept",
             Verb::State => "state",
         }
     }
@@ -113,7 +119,7 @@ impl Verb {
         Duration::from_secs(match self {
             Verb::Switch => 900,
             Verb::Revert | Verb::Undo => 400,
-            Verb::Confirm | Verb::State => 20,
+            Verb::Confirm | Verb::Accept | Verb::State => 20,
         })
     }
 }
@@ -204,6 +210,7 @@ fn read_line(answer: &mut Answer, line: &str, on_step: &mut dyn FnMut(usize)) {
         "moved" => answer.moved = Some(printable(rest)),
         "refused" => answer.refused = Some(printable(rest)),
         "said" if answer.said.len() < 40 => answer.said.push(printable(rest)),
+        "note" if answer.notes.len() < 40 => answer.notes.push(printable(rest)),
         "step" => {
             let mut words = rest.split(' ');
             let number = words.next().and_then(|n| n.parse().ok());
@@ -217,7 +224,26 @@ fn read_line(answer: &mut Answer, line: &str, on_step: &mut dyn FnMut(usize)) {
     }
 }
 
-/// A node's words without anything that could steer a terminal.
+/// A node's words without anything that could steer a terminal, on one line.
 fn printable(text: &str) -> String {
-    text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    plain_line(&text.chars().take(300).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_says_steers_no_terminal() {
+        let mut answer = Answer::default();
+        for word in ["said", "refused", "moved", "note"] {
+            let line = format!("@{word} a\u{1b}[2J\u{202e}b\tc\r");
+            read_line(&mut answer, &line, &mut |_| {});
+        }
+        let said =
+            [answer.said, answer.notes, vec![answer.refused.unwrap()], vec![answer.moved.unwrap()]];
+        for text in said.concat() {
+            assert_eq!(text, "a\u{fffd}[2J\u{fffd}b c\u{fffd}");
+        }
+    }
 }

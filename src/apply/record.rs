@@ -72,6 +72,8 @@ pub enum RunKind {
     Settle,
     /// What an apply did was taken back.
     Rollback,
+    /// What could not be taken back was left as it is.
+    Accept,
     /// Nodes were led back to what they were before the first run.
     Reset,
 }
@@ -83,6 +85,7 @@ impl RunKind {
             RunKind::Apply => "apply",
             RunKind::Settle => "settle",
             RunKind::Rollback => "rollback",
+            RunKind::Accept => "accept",
             RunKind::Reset => "reset",
         }
     }

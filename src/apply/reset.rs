@@ -10,7 +10,8 @@ use super::gate::chain;
 use super::record::{Outcome, Reset};
 
 /// The program that does it.
-pub(super) const SCRIPT: &str = include_str!("node/reset.sh");
+pub(super) const SCRIPT: &str =
+    concat!(include_str!("node/old-images.sh"), include_str!("node/reset.sh"));
 
 /// Pods that end slowly, and packages' services that start again.
 const DEADLINE: Duration = Duration::from_secs(600);

@@ -111,7 +111,10 @@ pub(super) fn switch(
         Ok(a) => match a.state {
             Some(TxnState::Committed) if !guarded => {
                 keep(sessions, node, session);
-                Ok(Ok(None))
+                Ok(match committed(&a) {
+                    Outcome::Committed => Ok(None),
+                    other => Err(other),
+                })
             }
             Some(TxnState::Switched) if guarded && a.armed => {
                 keep(sessions, node, session);
@@ -263,9 +266,9 @@ pub(super) fn confirm(
         Ok(mut session) => {
             let asked = protocol::call(session.as_mut(), &s.id, Verb::Confirm, "-", &mut |_| {});
             match asked {
-                Ok(Answer { state: Some(TxnState::Committed), .. }) => {
+                Ok(a) if a.state == Some(TxnState::Committed) => {
                     keep(sessions, node, session);
-                    Outcome::Committed
+                    committed(&a)
                 }
                 Ok(a) => {
                     let why = format!("it would not confirm ({})", a.rest);
@@ -281,6 +284,15 @@ pub(super) fn confirm(
             let why = format!("no new connection after the change: {}", chain(&e));
             take_back(c, node, s, sessions, &why)
         }
+    }
+}
+
+/// What a final transaction came to: one that could not give up the images of a key leaves it there.
+fn committed(a: &Answer) -> Outcome {
+    if a.notes.is_empty() {
+        Outcome::Committed
+    } else {
+        Outcome::Unready { why: a.notes.join("; ") }
     }
 }
 
@@ -364,6 +376,13 @@ pub fn settle(
                 done.push((open.id.clone(), state))
             }
             _ if answer.busy => return Err("another run is at work on the node".into()),
+            _ if answer.refused.is_some() => {
+                let why = answer.refused.unwrap_or_default();
+                return Err(format!(
+                    "transaction {} was left {} by an earlier run: {why}",
+                    open.id, open.state
+                ));
+            }
             other => {
                 return Err(format!(
                     "transaction {} was left {} by an earlier run and could not be undone: it is {} {}",

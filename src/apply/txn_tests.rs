@@ -7,15 +7,15 @@ use std::process::{Command, Output};
 use super::reset::SCRIPT as RESET_SCRIPT;
 use super::{CALL_SCRIPT, TXN_SCRIPT};
 
-struct Txn {
+pub(super) struct Txn {
     _dir: tempfile::TempDir,
-    base: PathBuf,
-    path: PathBuf,
+    pub(super) base: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Txn {
     /// A staged transaction that replaces `target`, and whatever `steps` adds.
-    fn staged(id: &str, steps: &str) -> Self {
+    pub(super) fn staged(id: &str, steps: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().to_owned();
         let txn = Self { path: base.join("txn").join(id), base, _dir: dir };
@@ -43,13 +43,13 @@ impl Txn {
         }
     }
 
-    fn other(&self, id: &str) -> Self {
+    pub(super) fn other(&self, id: &str) -> Self {
         let path = self.base.join("txn").join(id);
         self.stage(id, "");
         Self { _dir: tempfile::tempdir().unwrap(), base: self.base.clone(), path }
     }
 
-    fn run(&self, verb: &str) -> String {
+    pub(super) fn run(&self, verb: &str) -> String {
         text(
             &Command::new("sh")
                 .arg(self.path.join("txn.sh"))
@@ -60,7 +60,7 @@ impl Txn {
     }
 
     /// The program with a line put in after another one.
-    fn run_with(&self, after: &str, insert: &str, verb: &str) -> String {
+    pub(super) fn run_with(&self, after: &str, insert: &str, verb: &str) -> String {
         let broken = TXN_SCRIPT.replacen(after, &format!("{after}\n{insert}\n"), 1);
         assert_ne!(broken, TXN_SCRIPT, "{after}");
         std::fs::write(self.path.join("txn.sh"), broken).unwrap();
@@ -70,7 +70,7 @@ impl Txn {
     }
 
     /// Switched as an armed transaction is, without systemd or a timer.
-    fn switched(self) -> Self {
+    pub(super) fn switched(self) -> Self {
         assert!(self.run("prepare").contains("@prepared"));
         self.set("armed", "");
         let id = self.path.file_name().unwrap().to_str().unwrap();
@@ -81,21 +81,21 @@ impl Txn {
         self
     }
 
-    fn set(&self, name: &str, text: &str) {
+    pub(super) fn set(&self, name: &str, text: &str) {
         std::fs::write(self.path.join(name), text).unwrap();
     }
 
-    fn state(&self) -> String {
+    pub(super) fn state(&self) -> String {
         std::fs::read_to_string(self.path.join("state")).unwrap().trim().to_owned()
     }
 
-    fn target(&self) -> String {
+    pub(super) fn target(&self) -> String {
         std::fs::read_to_string(self.base.join("target/a.conf")).unwrap()
     }
 }
 
 /// Stages a file of a group.
-fn bring(txn: &std::path::Path, group: usize, target: &std::path::Path, text: &str) {
+pub(super) fn bring(txn: &std::path::Path, group: usize, target: &std::path::Path, text: &str) {
     let staged = txn.join(format!("files/{group}{}", target.display()));
     std::fs::create_dir_all(staged.parent().unwrap()).unwrap();
     std::fs::write(staged, text).unwrap();
@@ -457,15 +457,22 @@ fn who_goes_back_before_the_first_step_is_not_overtaken_by_it() {
 }
 
 #[test]
-fn a_kernel_setting_goes_back_to_a_value_with_bars() {
-    for was in ["|/usr/lib/systemd/systemd-coredump %P|%u", "core|", "||", "1"] {
-        let txn = switched("1-a-host");
+fn a_kernel_setting_goes_back_to_whatever_value_it_had() {
+    let record = "\nfile|/etc/cron.d/evil";
+    for was in ["|/usr/lib/systemd/systemd-coredump %P|%u", "core|", "||", "1", record] {
+        let txn = Txn::staged("1-a-host", "");
         // As kernel.core_pattern may be; here a file plays /proc/sys.
         let setting = txn.base.join("core_pattern");
-        let records = std::fs::read_to_string(txn.path.join("before")).unwrap();
-        txn.set("before", &format!("{records}sysctl|{}|{was}\n", setting.display()));
-        std::fs::write(&setting, "core\n").unwrap();
-        assert!(txn.run("revert asked").contains("@state reverted"));
+        std::fs::write(&setting, format!("{was}\n")).unwrap();
+        // A step of that name, with the place of the file instead of /proc/sys.
+        let name = setting.display().to_string();
+        txn.set("steps", "sysctl|core_pattern|core\n");
+        let here = TXN_SCRIPT.replace("/proc/sys/$(printf %s \"$a\" | tr . /)", &name);
+        assert_eq!(here.matches(&name).count(), 2);
+        txn.set("txn.sh", &here);
+        assert!(txn.run("begin").contains("@state committed"));
+        assert_eq!(std::fs::read_to_string(&setting).unwrap(), "core\n");
+        assert!(txn.run("undo").contains("@state reverted"));
         assert_eq!(std::fs::read_to_string(setting).unwrap(), format!("{was}\n"));
     }
 }
@@ -668,7 +675,7 @@ fn a_clock_that_went_back_does_not_let_an_older_change_be_undone_alone() {
 }
 
 /// What a controller calls, with `systemctl` as given.
-fn call(txn: &Txn, line: &str, systemctl: &str) -> String {
+pub(super) fn call(txn: &Txn, line: &str, systemctl: &str) -> String {
     let script = CALL_SCRIPT.replace("/var/lib/kubastion", txn.base.to_str().unwrap()).replacen(
         "export PATH\n",
         &format!("export PATH\nsystemctl() {{ {systemctl}; }}\n"),

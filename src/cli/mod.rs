@@ -8,6 +8,7 @@ mod completions;
 pub mod controls;
 mod doctor;
 pub mod exit;
+mod incomplete;
 mod init;
 pub mod inventory;
 mod keys;

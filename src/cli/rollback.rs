@@ -7,6 +7,7 @@ use super::apply::{finish, record_stop};
 use super::args::Global;
 use super::ask::{Question, ask};
 use super::exit::Exit;
+use super::incomplete::{accept, known_to_nodes};
 use super::output::{self, note};
 use super::pipeline::{self, Reach};
 use super::reset::left_out;
@@ -33,6 +34,10 @@ pub struct Args {
     /// Run id, as `kubastion runs` shows it; if absent, the last apply that still stands: once more goes one
     /// further back.
     pub run: Option<String>,
+    /// Take back nothing: where a way back could not be gone to its end, leave the node as it is now, so that the next
+    /// run goes on from there.
+    #[arg(long)]
+    pub accept_present: bool,
     /// Which nodes, and how they are reached.
     #[command(flatten)]
     pub reach: Reach,
@@ -49,10 +54,14 @@ One that made nodes part of a cluster is refused before anything is asked or rec
 `kubastion reset` takes them out. Without a run, the last one that still stands is taken: after a
 rollback, the one before. Which run it is, and from when, is said first.
 
+Where something could not be undone (exit code 7, `incomplete`), no apply goes on before it is decided:
+mend the cause and say rollback again, or accept the node as it is with --accept-present.
+
 Examples:
   kubastion runs
   kubastion rollback
-  kubastion rollback 20261121t101500z-1a2b3c --nodes w1";
+  kubastion rollback 20261121t101500z-1a2b3c --nodes w1
+  kubastion rollback 20261121t101500z-1a2b3c --accept-present";
 
 /// Runs `kubastion rollback`.
 ///
@@ -69,8 +78,26 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         problems.push(what.left("nothing was changed").hint("name the run: `kubastion runs`"));
         return Err(Stop { exit: Exit::InvalidInput, problems });
     }
-    let run = choose(&records.runs, inventory.cluster.name.as_str(), args.run.as_deref())?;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
+    let dialer = || pipeline::dialer(inventory, &nodes, &args.reach);
+    let cluster = inventory.cluster.name.as_str();
+    let of_others;
+    let run = match choose(&records.runs, cluster, args.run.as_deref()) {
+        Ok(run) => run,
+        Err(unknown) => {
+            // One that is recorded elsewhere, and that the nodes wait for a decision on.
+            let is_recorded = |id: &str| records.runs.iter().any(|r| r.run == id);
+            let Some(id) = args.run.as_deref().filter(|id| !is_recorded(id)) else {
+                return Err(unknown);
+            };
+            let fleet = pipeline::look(inventory, &nodes, &dialer()?);
+            let open = fleet.seen.iter().flat_map(|(name, seen)| {
+                seen.facts.open_transactions.iter().map(move |t| (name, t.id.as_str()))
+            });
+            of_others = known_to_nodes(id, cluster, open);
+            of_others.as_ref().ok_or(unknown)?
+        }
+    };
     let todo = work(&records.runs, run, &nodes);
     // Who names nodes does without the others.
     let problems = if args.reach.nodes.is_empty() { gone(run, inventory) } else { Vec::new() };
@@ -82,6 +109,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             .hint("`kubastion runs` says what each run did");
         let problems = std::iter::once(problem).chain(problems).collect();
         return Err(Stop { exit: Exit::InvalidInput, problems });
+    }
+    if args.accept_present {
+        return accept(global, args, &loaded, run, todo, &dialer()?);
     }
     only_without_members(&records.runs, run, &todo)?;
     let names: BTreeSet<&NodeName> = todo.values().flatten().map(|(n, _)| &n.name).collect();
@@ -107,7 +137,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if !args.yes {
         ask(Question::CarryOut, "say --yes")?;
     }
-    let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
+    let dialer = dialer()?;
     let journal = Journal::begin(
         &loaded.base_dir,
         RunKind::Rollback,
@@ -120,6 +150,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let how = if left_out(inventory, &nodes).is_empty() { "together" } else { "alone" };
     let reset = |t: &TransactionRecord| reset_by(&records.runs, run, t);
     let mut outcomes = Outcomes::new();
+    let say = |line: &str| note(global.format, line);
     // What the nodes of a cluster stand on, dedicated etcd members too, stays as long as one of them stays.
     let mut cluster_stays = false;
     for (phase, work) in todo.into_iter().rev() {
@@ -143,7 +174,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             }
             let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
                 let connect = || dialer.connect(&inventory.ssh.for_node(node));
-                let outcome = undo(&connect, t, how, reset(t), &PATIENCE);
+                let outcome = undo(&connect, t, how, reset(t), &PATIENCE, &say);
                 (node.name.clone(), reset(t).is_some(), outcome)
             });
             for (name, was_reset, outcome) in results {
@@ -158,7 +189,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     finish(global, &journal, &outcomes, problems)
 }
 
-type Work<'a> = BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)>>;
+pub(super) type Work<'a> = BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)>>;
 
 /// Refuses a run that made a node part of a cluster, where it still is as far as the records tell. The
 /// nodes would refuse it, too; they are the ones to know where the records are old.
@@ -188,7 +219,7 @@ fn rolled_back_already(all: &[RunRecord], run: &RunRecord) -> Vec<String> {
         all[from..].iter().filter(|r| r.kind == RunKind::Apply && r.cluster == run.cluster);
     let by = |r: &RunRecord| {
         r.transactions.iter().rev().find_map(|t| match history::later(all, r, t) {
-            Some(Later::TakenBack(by)) => Some(by.run.clone()),
+            Some(Later::TakenBack(by) | Later::Accepted(by)) => Some(by.run.clone()),
             _ => None,
         })
     };
@@ -255,7 +286,7 @@ fn gone(run: &RunRecord, inventory: &Inventory) -> Vec<Problem> {
         .collect()
 }
 
-fn record(
+pub(super) fn record(
     journal: &Journal,
     outcomes: &mut Outcomes,
     node: NodeName,
@@ -327,9 +358,13 @@ fn undo(
     how: &str,
     reset: Option<&RunRecord>,
     patience: &Patience,
+    say: &(dyn Fn(&str) + Sync),
 ) -> Outcome {
-    let ask =
-        |session: &mut dyn Transport| protocol::call(session, &t.id, Verb::Undo, how, &mut |_| {});
+    let ask = |session: &mut dyn Transport| {
+        let answer = protocol::call(session, &t.id, Verb::Undo, how, &mut |_| {})?;
+        answer.notes.iter().for_each(|n| say(&format!("{}: {n}", t.node)));
+        Ok(answer)
+    };
     let broke = match connect() {
         Err(e) => return Outcome::Unreachable { why: chain(&e) },
         Ok(mut session) => match ask(session.as_mut()) {
@@ -521,7 +556,7 @@ mod tests {
         let goes = |play: Play<'static>| {
             ASKED.store(0, Ordering::SeqCst);
             let connect = || Played(play).connect(&inventory.ssh.for_node(node));
-            let outcome = undo(&connect, &t, "together", None, &SHORT);
+            let outcome = undo(&connect, &t, "together", None, &SHORT, &|_| {});
             (outcome, ASKED.load(Ordering::SeqCst))
         };
         assert_eq!(goes(&|_, _, _| then("@state reverted\n")), (Outcome::Committed, 5));
@@ -628,7 +663,7 @@ mod tests {
         journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
         drop(journal);
         let global = Global { inventory, format: Format::Text };
-        let args = Args { run: None, reach: Reach::default(), yes: true };
+        let args = Args { run: None, accept_present: false, reach: Reach::default(), yes: true };
         let stop = super::run(&global, &args).unwrap_err();
         assert_eq!(stop.exit, Exit::InvalidInput);
         let said: String = stop.problems.iter().map(ToString::to_string).collect();
@@ -737,7 +772,7 @@ mod tests {
         let begun = Line::Transaction { node: node(), phase, id: id.clone(), joins: true };
         write(RunKind::Apply, &[begun, result]);
         let global = Global { inventory, format: Format::Text };
-        let args = Args { run: None, reach: Reach::default(), yes: false };
+        let args = Args { run: None, accept_present: false, reach: Reach::default(), yes: false };
         let stop = super::run(&global, &args).unwrap_err();
         assert_eq!(stop.exit, Exit::InvalidInput);
         let said: String = stop.problems.iter().map(ToString::to_string).collect();

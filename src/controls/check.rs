@@ -74,8 +74,10 @@ pub struct TreeRule {
     pub file_mode: u32,
     /// The same for directories.
     pub dir_mode: u32,
-    /// Owner and group of everything.
+    /// Owner of everything.
     pub owner: &'static str,
+    /// Its group.
+    pub group: &'static str,
     /// What it means that there is no such directory.
     pub missing: Missing,
 }

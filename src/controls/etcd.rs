@@ -177,9 +177,11 @@ pub(super) static ROWS: [Control; 11] = [
             Check::Tree(TreeRule {
                 dir: "/etc/etcd/pki",
                 suffix: "",
-                file_mode: 0o600,
-                dir_mode: 0o700,
-                owner: "etcd",
+                // What etcd could replace, root would one day write or read through.
+                file_mode: 0o640,
+                dir_mode: 0o750,
+                owner: "root",
+                group: "etcd",
                 missing: Missing::Fails,
             }),
         ],

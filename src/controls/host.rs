@@ -88,6 +88,7 @@ pub(super) static ROWS: [Control; 18] = [
                 file_mode: 0o600,
                 dir_mode: 0o700,
                 owner: "root",
+                group: "root",
                 missing: Missing::NotYet,
             }),
             Check::Tree(TreeRule {
@@ -96,6 +97,7 @@ pub(super) static ROWS: [Control; 18] = [
                 file_mode: 0o600,
                 dir_mode: 0o700,
                 owner: "root",
+                group: "root",
                 missing: Missing::NotYet,
             }),
         ],
@@ -267,6 +269,7 @@ pub(super) static ROWS: [Control; 18] = [
             file_mode: 0o600,
             dir_mode: 0o700,
             owner: "root",
+            group: "root",
             missing: Missing::NotYet,
         })],
     },

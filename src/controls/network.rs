@@ -27,6 +27,7 @@ pub(super) static ROWS: [Control; 7] = [
                 file_mode: 0o600,
                 dir_mode: 0o700,
                 owner: "root",
+                group: "root",
                 missing: Missing::NotYet,
             }),
             Check::Tree(TreeRule {
@@ -35,6 +36,7 @@ pub(super) static ROWS: [Control; 7] = [
                 file_mode: 0o600,
                 dir_mode: 0o700,
                 owner: "root",
+                group: "root",
                 missing: Missing::Fine,
             }),
         ],

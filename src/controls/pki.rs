@@ -26,6 +26,7 @@ pub(super) static ROWS: [Control; 6] = [
             file_mode: 0o600,
             dir_mode: 0o7777,
             owner: "root",
+            group: "root",
             missing: Missing::NotYet,
         })],
     },
@@ -50,6 +51,7 @@ pub(super) static ROWS: [Control; 6] = [
             file_mode: 0o600,
             dir_mode: 0o7777,
             owner: "root",
+            group: "root",
             // A worker has none there; a control plane without its keys does not run.
             missing: Missing::Fine,
         })],
@@ -75,6 +77,7 @@ pub(super) static ROWS: [Control; 6] = [
             file_mode: 0o7777,
             dir_mode: 0o7777,
             owner: "root",
+            group: "root",
             missing: Missing::NotYet,
         })],
     },

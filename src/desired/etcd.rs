@@ -50,9 +50,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let private = Access { owner: USER.into(), group: USER.into(), mode: 0o700 };
     let user = ItemKind::User { name: USER.into(), home: DATA.into() };
     sink.push(&["etcd-data-dir", "etcd-run-as-user"], user);
-    sink.directory(&["etcd-data-dir"], DATA, private.clone());
+    sink.directory(&["etcd-data-dir"], DATA, private);
     sink.directory(&[], "/etc/etcd", Access::root(0o755));
-    sink.directory(&["etcd-run-as-user"], "/etc/etcd/pki", private);
+    sink.directory(&["etcd-run-as-user"], "/etc/etcd/pki", readable(0o750));
 
     let mut watches = vec![UNIT.to_owned()];
     if software::bundled(context, "etcd") {
@@ -89,6 +89,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
 }
 
+/// For the service's user to read. What it could replace by a link, root would one day write or read through.
+fn readable(mode: u32) -> Access {
+    Access { owner: "root".into(), group: USER.into(), mode }
+}
+
 /// A file of /etc/etcd/pki: the service reads it as its own user.
 fn key_file<'a>(
     sink: &mut Sink<'a>,
@@ -96,8 +101,7 @@ fn key_file<'a>(
     path: &str,
     content: impl FnOnce(Source<'a>) -> Result<Content, ResolveError>,
 ) {
-    let access = Access { owner: USER.into(), group: USER.into(), mode: 0o600 };
-    sink.content(controls, path, access, FileCheck::None, content);
+    sink.content(controls, path, readable(0o640), FileCheck::None, content);
 }
 
 /// What a member without data starts from.

@@ -76,7 +76,8 @@ pub fn collect(
     node: &NodeName,
     watch: &WatchList,
 ) -> Result<NodeFacts, FactsError> {
-    let input = request_lines(watch);
+    let word = crate::plain::hex(&crate::clock::random_bytes::<12>());
+    let input = request_lines(watch, &word);
     let output = transport
         .run(
             Request {
@@ -92,7 +93,7 @@ pub fn collect(
     if output.status != 0 {
         return Err(FactsError::Failed { status: output.status, stderr: output.stderr_tail() });
     }
-    parse::facts(node, watch, &output.stdout).map_err(FactsError::Parse)
+    parse::facts(node, watch, &word, &output.stdout).map_err(FactsError::Parse)
 }
 
 /// The program without comments and indentation, which no node needs.
@@ -105,7 +106,8 @@ fn compact(script: &str) -> String {
         .collect()
 }
 
-pub(super) fn request_lines(watch: &WatchList) -> String {
+/// `word` begins the sections of the answer.
+pub(super) fn request_lines(watch: &WatchList, word: &str) -> String {
     let mut lines = String::new();
     let WatchList {
         files,
@@ -156,5 +158,5 @@ pub(super) fn request_lines(watch: &WatchList) -> String {
         lines.extend(["N ", process, "\n"]);
     }
     // How long it is comes first: what a shell that stays is sent next is not part of it.
-    format!("{}\n{lines}", lines.len())
+    format!("{} {word}\n{lines}", lines.len())
 }

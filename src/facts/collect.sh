@@ -1,9 +1,10 @@
-# Reads facts; changes nothing. The watch list comes on standard input: its length in bytes, then one item a line:
+# Reads facts; changes nothing. The watch list comes on standard input: its length in bytes and a word, then one item a line:
 # `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`, and, only where
 # they are asked for, `B path` (one of the files, a large one), `I digest` (an image archive), `R path` (the
 # text of a file), `D path` (a text that people will see), `T directory` (everything below it), `X extra`.
 # POSIX sh with coreutils, grep, sed and find; awk for the texts of files and for sshd's Match lines alone.
-# Answers in sections `@name`; the last line is `@end`.
+# Answers in sections `@WORD name`; the last line is `@WORD end`. Nobody on the node knows the word before: what a file, a
+# name or a program says cannot begin a section. Within one, line breaks of names become another control character.
 set -u
 set -f
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
@@ -13,8 +14,9 @@ nl='
 '
 files= units= sysctls= modules= packages= commands= processes= texts= shown= trees= extras= programs= images=
 # `read` takes one byte a call; `dd` takes all of the list at once, and nothing of what may come after it.
-IFS= read -r line
+IFS=' ' read -r line word
 case $line in '' | *[!0-9]*) exit 2 ;; esac
+case $word in '' | *[!0-9a-z]*) exit 2 ;; esac
 list=$(dd bs="$line" count=1 iflag=fullblock 2>/dev/null)
 exec </dev/null
 IFS=$nl
@@ -38,20 +40,23 @@ for line in $list; do
 done
 IFS=' '
 have() { command -v "$1" >/dev/null 2>&1; }
+section() { printf '@%s %s\n' "$word" "$1"; }
+# `echo` would take backslashes of the node apart: a line break, for one.
+print() { printf '%s\n' "$1"; }
 
-echo @node
+section node
 # Newer kernels say it among their settings below.
-[ -e /proc/sys/kernel/arch ] || echo "arch=$(uname -m)"
+[ -e /proc/sys/kernel/arch ] || print "arch=$(uname -m)"
 echo "clock=$(date +%s)"
-IFS= read -r v </proc/1/comm && echo "init=$v"
-[ ! -r /run/systemd/container ] || { IFS= read -r v </run/systemd/container; echo "container=$v"; }
+IFS= read -r v </proc/1/comm && print "init=$v"
+[ ! -r /run/systemd/container ] || { IFS= read -r v </run/systemd/container; print "container=$v"; }
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo cgroup=2; else echo cgroup=1; fi
 if have auditctl; then
     # `enabled 1` among other lines.
     if v=$(auditctl -s 2>/dev/null); then
         v=${v#*enabled[ =]}
         echo audit=yes
-        echo "audit_enabled=${v%%[!0-9]*}"
+        print "audit_enabled=${v%%[!0-9]*}"
     else
         echo audit=no
     fi
@@ -59,16 +64,16 @@ else
     echo audit=unknown
 fi
 # It begins with that.
-read -r k v unit </proc/meminfo && [ "$k" = MemTotal: ] && echo "memory_kib=$v"
-echo @disks
+read -r k v _ </proc/meminfo && [ "$k" = MemTotal: ] && print "memory_kib=$v"
+section disks
 # Those of them that are there; a directory may be a disk of its own.
 stat -f -c '%n %i %a %S' /var/lib /var/lib/kubastion /var/lib/containerd /var/lib/etcd /var/lib/kubelet 2>/dev/null
 
-echo @commands
+section commands
 for c in $commands; do ! have "$c" || echo "$c"; done
 
 # What a package manager installed is asked of it below, which costs less than starting programs.
-echo @versions
+section versions
 for c in containerd etcd; do
     # What was put beside a package comes before it, as in systemd's own search path.
     for p in "/usr/local/sbin/$c" "/usr/local/bin/$c"; do
@@ -76,12 +81,12 @@ for c in containerd etcd; do
     done
 done
 
-echo @swaps
+section swaps
 while read -r name rest; do
-    case $name in /*) echo "$name" ;; esac
+    case $name in /*) print "$name" ;; esac
 done </proc/swaps
 
-echo @modules
+section modules
 for m in $modules; do
     [ ! -d "/sys/module/$m" ] || echo "$m"
     case $m in br_netfilter) [ ! -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || echo "$m" ;; esac
@@ -89,7 +94,7 @@ done
 
 # Small files of the node as they are, each line with its path. One grep for all: files below /proc/sys give nothing to
 # readers that take one byte at a time, as the shell's own `read` does, and every program costs.
-echo @read
+section read
 paths='/proc/filesystems /proc/self/status /sys/devices/system/cpu/online /etc/passwd'
 if [ -r /etc/os-release ]; then paths="$paths /etc/os-release"; else paths="$paths /usr/lib/os-release"; fi
 IFS=' '
@@ -104,23 +109,25 @@ for k in kernel.hostname kernel.osrelease kernel.arch kernel.random.boot_id $sys
 done
 # Keys of each interface have a pattern for its name.
 set +f
+# shellcheck disable=SC2086 # a list
 grep -as '' /dev/null $paths
 set -f
 
-echo @packages
+section packages
 if have dpkg-query; then
     echo manager=dpkg
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     [ -z "$packages" ] || dpkg-query -W -f '${Package} ${db:Status-Status} ${Version}\n' $packages 2>/dev/null
 elif have rpm; then
     echo manager=rpm
+    # shellcheck disable=SC2086 # a list
     [ -z "$packages" ] || rpm -q --qf '%{NAME} installed %{VERSION}-%{RELEASE}\n' $packages | grep ' installed '
 fi
 
 # `systemctl show` costs a millisecond a unit, and more for one that does not exist; `is-enabled`
 # reads all unit files there are. So the links that enabling makes are read here (systemd.unit(5)),
 # and systemd gets one question, for what it has loaded. An alias answers for its unit.
-echo @units
+section units
 set +f
 set -- /etc/systemd/system/*.wants/* /etc/systemd/system/*.requires/* \
     /run/systemd/system/*.wants/* /run/systemd/system/*.requires/*
@@ -137,8 +144,8 @@ for u in $units; do
         break
     done
 done
-# shellcheck disable=SC2086
-[ -z "$linked" ] || targets=$nl$(find $linked -maxdepth 0 -type l -printf '%p %l\n')$nl
+# shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
+[ -z "$linked" ] || targets=$nl$(find $linked -maxdepth 0 -type l -printf '%p %l\0' | tr '\n\0' '\001\n')$nl
 asked=$units
 unlinked=
 for file in $there; do
@@ -161,9 +168,9 @@ for file in $there; do
             ;;
         esac
     fi
-    echo "file $u $state"
+    print "file $u $state"
 done
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
 [ -z "$unlinked" ] || installs=$nl$(grep -sH '^\(WantedBy\|RequiredBy\|UpheldBy\|Alias\|Also\) *=' $unlinked)
 for file in $unlinked; do
     case $installs in
@@ -171,28 +178,28 @@ for file in $unlinked; do
     *"$nl$file:Also"*) state=indirect ;;
     *) state=static ;;
     esac
-    echo "file ${file##*/} $state"
+    print "file ${file##*/} $state"
 done
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
 [ -z "$units" ] || { systemctl list-units --all --plain --no-legend --no-pager --full -- $asked 2>/dev/null && echo ok; }
 
-echo @listeners
+section listeners
 if have ss; then ss -Hlntu && echo ok; fi
 
-echo @addresses
+section addresses
 if have ip; then ip -o addr show 2>/dev/null; fi
 
-echo @sshd
+section sshd
 if have sshd; then sshd -T 2>/dev/null && echo ok; fi
 # It leaves out what a `Match` line says of some connections only. `Match all` is for all of them.
-echo @matches
+section matches
 case "$extras " in *' matches '*) search=yes ;; *) search= ;; esac
 if [ -n "$search" ] && have sshd; then
     searched= more=/etc/ssh/sshd_config whole=ok
     IFS=$nl
     while [ -n "$more" ]; do
         searched=$searched$nl$more$nl
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
         said=$(awk '
 FNR == 1 { some = 0 }
 {
@@ -211,57 +218,60 @@ FNR == 1 { some = 0 }
         more=
         for line in $said; do
             case $line in
-            =*) echo "${line#=}" && continue ;;
+            =*) print "${line#=}" && continue ;;
             /*) ;;
             *) line=/etc/ssh/$line ;;
             esac
             set +f
             for f in $line; do
+                # Two names, for what follows.
+                case $f in *"$nl"*) whole= && continue ;; esac
                 case $searched$nl$more$nl in *"$nl$f$nl"*) continue ;; esac
                 [ ! -f "$f" ] || more=$more${more:+$nl}$f
             done
             set -f
         done
     done
-    echo $whole
+    [ -z "$whole" ] || echo ok
     IFS=' '
 fi
 
-echo @nft
+section nft
 if have nft && tables=$(nft list tables 2>/dev/null); then
     echo usable
     printf '%s\n' "$tables"
     case $nl$tables$nl in
     *"${nl}table inet kubastion$nl"*)
-        sum=$(nft -s list table inet kubastion | sha256sum) && echo "listing ${sum%% *}"
+        sum=$(nft -s list table inet kubastion | sha256sum) && print "listing ${sum%% *}"
         ;;
     esac
 fi
-[ ! -r "$base/firewall.loaded" ] || { IFS= read -r v <"$base/firewall.loaded"; echo "recorded $v"; }
+[ ! -r "$base/firewall.loaded" ] || { IFS= read -r v <"$base/firewall.loaded"; print "recorded $v"; }
 
-echo @marks
+section marks
 set +f
 for f in "$base"/units/*; do
+    case ${f##*/} in *"$nl"*) continue ;; esac
     [ -f "$f" ] && IFS= read -r v <"$f" || continue
     # Below the mark stand the files that kubeadm made, as they were then.
     [ "${f##*/}" != kubernetes ] || [ "$(wc -l <"$f")" -lt 2 ] ||
         sed 1d "$f" | sha256sum -c >/dev/null 2>&1 || v=changed
-    echo "${f##*/} $v"
+    print "${f##*/} $v"
 done
-echo @transactions
+section transactions
 for d in "$base"/txn/*/; do
     # What is still being received, or was cut off then, is `ID.new`. A power cut may leave a state empty.
-    case $d in *.new/) continue ;; esac
+    case $d in *.new/ | *"$nl"*) continue ;; esac
     [ -f "${d}state" ] || continue
     IFS= read -r v <"${d}state" || v=unknown
-    case $v in committed | reverted) ;; *) d=${d%/} && echo "${d##*/} $v" ;; esac
+    case $v in committed | reverted) ;; *) d=${d%/} && print "${d##*/} $v" ;; esac
 done
-echo @processes
+section processes
 if [ -n "$processes" ]; then
     # One program for all: a node may have thousands of processes, and `read` takes them byte by byte.
     names=
     for v in $processes; do names="$names -e $v"; done
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     found=$(grep -sHxF $names /proc/[0-9]*/comm)
     IFS=$nl
     for p in $found; do
@@ -269,14 +279,14 @@ if [ -n "$processes" ]; then
         p=${p%/comm:*}
         [ -r "$p/cmdline" ] || continue
         printf '%s\t%s\t%s\t' "${p#/proc/}" "$v" "$(stat -c %U "$p")"
-        tr '\0\n' '\t ' <"$p/cmdline"
+        tr '\0\n\t' '\t  ' <"$p/cmdline"
         echo
     done 2>/dev/null
     IFS=' '
 fi
 set -f
 
-echo @images
+section images
 if [ -n "$images" ] && there=$(ctr -n k8s.io images ls -q 2>/dev/null); then
     for i in $images; do
         [ -r "$base/images/$i" ] || continue
@@ -288,13 +298,13 @@ if [ -n "$images" ] && there=$(ctr -n k8s.io images ls -q 2>/dev/null); then
     done
 fi
 
-echo @extras
+section extras
 for x in $extras; do
     case $x in
     lsm) grep -s '' /dev/null /sys/kernel/security/lsm /sys/module/apparmor/parameters/enabled /sys/fs/selinux/enforce ;;
     time)
         ! have timedatectl || timeout 5 timedatectl show -p NTPSynchronized 2>/dev/null
-        ! have chronyc || echo "chrony=$(timeout 5 chronyc -n -c tracking 2>/dev/null)"
+        ! have chronyc || { v=$(timeout 5 chronyc -n -c tracking 2>/dev/null) && print "chrony=${v%%"$nl"*}"; }
         ;;
     apt)
         ! have apt-config ||
@@ -306,16 +316,16 @@ for x in $extras; do
 done
 
 IFS=$nl
-# File names are the node's: each line gets a mark, so that none can look like a section.
-echo @trees
+# The type, the mode in octal, owner, group, size and path, each entry with a mark.
+section trees
 if [ -n "$trees" ]; then
     there=
     for d in $trees; do [ ! -d "$d" ] || there=$there$d$nl; done
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     {
-        [ -z "$there" ] || find $there -xdev -exec stat -c '%f %U %G %s %n' {} + 2>&1
-        echo "status $?"
-    } | head -n 20000 | sed 's/^/=/'
+        [ -z "$there" ] || find $there -xdev -printf '%y %m %u %g %s %p\0' 2>/dev/null
+        printf 'status %s\0' $?
+    } | tr '\n\0' '\001\n' | head -n 20000 | sed 's/^/=/'
 fi
 # What others may not read was not meant for a diff either, unless kubastion wrote it.
 for f in $shown; do
@@ -331,9 +341,9 @@ done
 # stands further in below it without a name of its own, private keys, and what logs in to a URL. Lines
 # stay lines and settings stay settings, so that the rest can be judged. In a comment of some length,
 # what follows a name after a blank is prose, but for forms that are no language.
-echo @texts
-# shellcheck disable=SC2086
-[ -z "$texts" ] || grep -H -s -m 5000 '' $texts | LC_ALL=C awk '
+section texts
+# shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
+[ -z "$texts" ] || grep -a -H -s -m 5000 '' $texts | tr '\0' '\001' | LC_ALL=C awk '
 BEGIN {
     word = "(pass|passwd|password|passphrase|passcode|pwd|psk|secret|token|auth|authorization|credential"
     word = word "|dockerconfigjson|key-data|(api|access|secret|private|shared|signing|encryption|certificate)[-_]?key)s?"
@@ -408,17 +418,19 @@ function value(s, name, q) {
 }'
 IFS=' '
 
-echo @stat
+section stat
 IFS=$nl
 if [ -n "$files" ]; then
     # The type and mode in hexadecimal, owner, group, size, path.
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     stat -c '%f %U %G %s %n' $files 2>&1
-    echo @links
+    section links
     regular= recorded=
     for f in $files; do
         if [ -L "$f" ]; then
-            printf '%s\t%s\n' "$f" "$(readlink "$f")"
+            v=$(readlink "$f" && echo .) && v=${v%"$nl".}
+            case $v in *"$nl"*) v=$(printf %s "$v" | tr '\n' '\001') ;; esac
+            printf '%s\t%s\n' "$f" "$v"
         elif [ -f "$f" ]; then
             case $programs in
             *"$nl$f$nl"*)
@@ -435,9 +447,9 @@ if [ -n "$files" ]; then
             regular=$regular$f$nl
         fi
     done
-    echo @sha256
+    section sha256
     printf %s "$recorded"
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
     [ -z "$regular" ] || sha256sum $regular 2>&1
 fi
-echo @end
+section end

@@ -38,7 +38,7 @@ pub(super) fn texts(
         .collect()
 }
 
-/// `=TYPEMODE OWNER GROUP SIZE PATH`, and at the end `=status 0` if the listing is whole.
+/// `=TYPE MODE OWNER GROUP SIZE PATH`, as find(1) prints them, and at the end `=status 0` if the listing is whole.
 pub(super) fn trees(watch: &WatchList, lines: &[&str]) -> BTreeMap<String, TreeFacts> {
     let whole = lines.last() == Some(&"=status 0");
     let body = if whole { &lines[..lines.len() - 1] } else { lines };
@@ -54,7 +54,8 @@ pub(super) fn trees(watch: &WatchList, lines: &[&str]) -> BTreeMap<String, TreeF
         for dir in &watch.trees {
             if path.strip_prefix(dir.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/')) {
                 let tree = trees.entry(dir.clone()).or_default();
-                tree.entries.insert(path.to_owned(), entry.clone());
+                // Two names may differ in what a terminal must not be sent.
+                sense &= tree.entries.insert(path.to_owned(), entry.clone()).is_none();
                 inside = true;
             }
         }
@@ -73,17 +74,18 @@ pub(super) fn trees(watch: &WatchList, lines: &[&str]) -> BTreeMap<String, TreeF
 }
 
 fn entry(line: &str) -> Option<(&str, TreeEntry)> {
-    let mut f = line.strip_prefix('=')?.splitn(5, ' ');
-    let (raw, owner, group, _, path) = (f.next()?, f.next()?, f.next()?, f.next()?, f.next()?);
-    let raw = u32::from_str_radix(raw, 16).ok()?;
-    let kind = match raw & 0o170_000 {
-        0o100_000 => EntryKind::File,
-        0o040_000 => EntryKind::Directory,
-        0o120_000 => EntryKind::Symlink,
-        _ => EntryKind::Other,
+    let mut f = line.strip_prefix('=')?.splitn(6, ' ');
+    let (kind, mode, owner, group) = (f.next()?, f.next()?, f.next()?, f.next()?);
+    let (_, path) = (f.next()?, f.next()?);
+    let kind = match kind {
+        "f" => EntryKind::File,
+        "d" => EntryKind::Directory,
+        "l" => EntryKind::Symlink,
+        "b" | "c" | "p" | "s" | "D" => EntryKind::Other,
+        _ => return None,
     };
-    let entry =
-        TreeEntry { kind, mode: raw & 0o7777, owner: owner.to_owned(), group: group.to_owned() };
+    let mode = u32::from_str_radix(mode, 8).ok().filter(|m| *m <= 0o7777)?;
+    let entry = TreeEntry { kind, mode, owner: owner.to_owned(), group: group.to_owned() };
     path.starts_with('/').then_some((path, entry))
 }
 
@@ -145,16 +147,16 @@ mod tests {
     #[test]
     fn a_file_name_with_a_line_break_hides_nothing() {
         // A file called "x\n@stat" and one called "y\n=status 0".
-        let lines = ["=41c0 root root 9 /a", "=81a4 eve eve 1 /a/x", "=@stat", "=status 0"];
+        let lines = ["=d 700 root root 9 /a", "=f 644 eve eve 1 /a/x", "=@stat", "=status 0"];
         let t = trees(&watch(), &lines);
         assert!(!t["/a"].complete && t["/a"].entries["/a/x"].owner == "eve");
-        let cut = ["=41c0 root root 9 /a", "=81a4 eve eve 1 /a/y", "=status 0", "=status 1"];
+        let cut = ["=d 700 root root 9 /a", "=f 644 eve eve 1 /a/y", "=status 0", "=status 1"];
         assert!(!trees(&watch(), &cut)["/a"].complete);
     }
 
     #[test]
     fn a_tree_is_complete_only_with_its_end_mark() {
-        let lines = ["=41c0 root root 9 /a", "=8180 root root 1 /a/k", "=status 0"];
+        let lines = ["=d 700 root root 9 /a", "=f 600 root root 1 /a/k", "=status 0"];
         let t = trees(&watch(), &lines);
         assert!(t["/a"].complete && t["/a"].entries.len() == 2);
         assert!(!t.contains_key("/b"), "a directory that is not there has no entry");

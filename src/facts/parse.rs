@@ -18,6 +18,9 @@ pub enum ParseError {
     /// A section is missing or twice there.
     #[error("section {0} is missing or twice there")]
     Section(&'static str),
+    /// A section that nobody asked for, or text before the first one.
+    #[error("something was said that nobody asked for: {0:?}")]
+    Unasked(String),
     /// A value that every node has is missing or malformed.
     #[error("{what} is missing or malformed: {found:?}")]
     Value {
@@ -89,14 +92,20 @@ fn disks(lines: &[&str]) -> Result<BTreeMap<String, Disk>, ParseError> {
     lines.iter().map(|l| disk(l).ok_or_else(|| value_error("disks", l))).collect()
 }
 
-/// Parses a whole answer.
+/// Parses a whole answer, whose sections begin with `word`. The node learns the word when it is asked: what is in its
+/// files and names cannot begin a section.
 ///
 /// # Errors
 /// A [`ParseError`] for the first thing that is not as `collect.sh` writes it.
-pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFacts, ParseError> {
+pub fn facts(
+    node: &NodeName,
+    watch: &WatchList,
+    word: &str,
+    answer: &[u8],
+) -> Result<NodeFacts, ParseError> {
     // Whatever a node says may end up on a terminal: nothing in it may steer one.
     let text = crate::plain::plain(&String::from_utf8_lossy(answer));
-    let sections = split(&text)?;
+    let sections = split(&text, word)?;
     let lines = |name| section(&sections, name);
     let about: BTreeMap<&str, &str> =
         lines("node").iter().filter_map(|l| l.split_once('=')).collect();
@@ -186,17 +195,24 @@ pub fn facts(node: &NodeName, watch: &WatchList, answer: &[u8]) -> Result<NodeFa
     })
 }
 
-fn split(text: &str) -> Result<Sections<'_>, ParseError> {
+fn split<'a>(text: &'a str, word: &str) -> Result<Sections<'a>, ParseError> {
     let mut sections: Sections<'_> = BTreeMap::new();
     let mut current: Option<&str> = None;
+    let name_of = |line: &'a str| line.strip_prefix('@')?.strip_prefix(word)?.strip_prefix(' ');
+    let unasked = |line: &str| ParseError::Unasked(line.chars().take(80).collect());
     for line in text.split('\n') {
-        if let Some(name) = line.strip_prefix('@') {
+        if let Some(name) = name_of(line) {
+            if !SECTIONS.contains(&name) && !OF_FILES.contains(&name) {
+                return Err(unasked(line));
+            }
             if sections.insert(name, Vec::new()).is_some() {
                 return Err(ParseError::Section("(repeated)"));
             }
             current = Some(name);
         } else if let Some(lines) = current.and_then(|name| sections.get_mut(name)) {
             lines.push(line);
+        } else if !line.is_empty() {
+            return Err(unasked(line));
         }
     }
     match sections.get("end") {
@@ -314,12 +330,10 @@ fn units(watch: &WatchList, lines: &[&str]) -> Result<BTreeMap<String, UnitFacts
                 files.insert(*unit, ("alias", *target));
             }
             // Some versions mark failed units with a bullet, though they are asked for plain lines.
-            [unit, load, active, sub, ..] if unit.contains('.') => {
-                loaded.insert(*unit, (*load, *active, *sub));
-            }
-            [_, unit, load, active, sub, ..] if unit.contains('.') => {
-                loaded.insert(*unit, (*load, *active, *sub));
-            }
+            [unit, load, active, sub, ..] | [_, unit, load, active, sub, ..]
+                if unit.contains('.')
+                    // Neither answer would count for more.
+                    && loaded.insert(*unit, (*load, *active, *sub)).is_none() => {}
             _ => return Err(value_error("unit states", line)),
         }
     }
@@ -492,15 +506,15 @@ fn files(
             (Some(mode), Some(owner), Some(group), Some(size), Some(path))
                 if !mode.ends_with(':') =>
             {
-                stats.insert(path, (mode, owner, group, size));
+                if stats.insert(path, (mode, owner, group, size)).is_some() {
+                    return Err(value_error("one answer for each path", line));
+                }
             }
             _ => complaints.push(line),
         }
     }
-    let links: BTreeMap<&str, &str> =
-        lines("links").iter().filter_map(|l| l.split_once('\t')).collect();
-    let sums: BTreeMap<&str, &str> =
-        lines("sha256").iter().filter_map(|l| l.split_once("  ")).map(|(s, p)| (p, s)).collect();
+    let links = once(lines("links"), |l| l.split_once('\t'))?;
+    let sums = once(lines("sha256"), |l| l.split_once("  ").map(|(s, p)| (p, s)))?;
 
     let mut found = BTreeMap::new();
     for path in &watch.files {
@@ -536,6 +550,20 @@ fn files(
             }
         };
         found.insert(path.clone(), facts);
+    }
+    Ok(found)
+}
+
+/// What is said of each path, which is said once. Lines of another shape are complaints.
+fn once<'a>(
+    lines: &[&'a str],
+    pair: impl Fn(&'a str) -> Option<(&'a str, &'a str)>,
+) -> Result<BTreeMap<&'a str, &'a str>, ParseError> {
+    let mut found = BTreeMap::new();
+    for (path, said) in lines.iter().filter_map(|l| pair(l)) {
+        if found.insert(path, said).is_some() {
+            return Err(value_error("one answer for each path", path));
+        }
     }
     Ok(found)
 }

@@ -386,7 +386,9 @@ fn word(text: &str) -> Result<&str, UnfitField> {
 fn path(text: &str) -> Result<&str, UnfitField> {
     let plain = text.starts_with('/')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:@+~/,=".contains(&b))
-        && !text.split('/').any(|c| c == ".." || c == ".");
+        && !text.split('/').any(|c| c == ".." || c == ".")
+        // tar takes names without their first slash.
+        && !text.starts_with("/-");
     if plain { Ok(text) } else { Err(UnfitField(text.to_owned())) }
 }
 
@@ -585,7 +587,7 @@ mod tests {
         })
     }
 
-    const TXN: &str = include_str!("../apply/node/txn.sh");
+    const TXN: &str = crate::apply::TXN_SCRIPT;
 
     /// The text of a function of `txn.sh`.
     fn function(name: &str) -> &'static str {
@@ -638,7 +640,8 @@ mod tests {
 
     #[test]
     fn every_record_of_what_was_there_is_read_on_the_way_back() {
-        let takes = ["image_path", "image_unit", "take_images"].map(function).concat();
+        let takes =
+            ["image_path", "image_unit", "image_tables", "take_images"].map(function).concat();
         // A record is the first word of what is written: `'word|...'`.
         let code = takes.lines().filter(|l| !l.trim_start().starts_with('#'));
         let quoted = code.flat_map(|l| l.split('\'').skip(1).step_by(2));
@@ -683,7 +686,7 @@ mod tests {
                 assert!(Step::Remove { path }.line(0).is_err(), "{bad:?}");
             }
         }
-        for bad in ["etc/x", "/etc/../shadow", "/etc/./x", ""] {
+        for bad in ["etc/x", "/etc/../shadow", "/etc/./x", "", "/-x/y"] {
             assert!(Step::Remove { path: bad.into() }.line(0).is_err(), "{bad:?}");
         }
         let sysctl = |value: &str| Step::Sysctl { key: "net.x".into(), value: value.into() };

@@ -130,9 +130,14 @@ pub fn check(
         );
     }
     for t in facts.open_transactions.iter().filter(|t| t.state == "incomplete") {
+        let run = t.id.rsplit_once('-').map_or(t.id.as_str(), |(run, _)| run);
         report(
             format!("transaction {} of an earlier run could not be undone", t.id),
-            "see /var/lib/kubastion/txn on the node; when it is mended by hand, write `reverted` to its state file",
+            &format!(
+                "`kubastion rollback {run}` tries again when its cause is mended (restore.out in /var/lib/kubastion/txn/{} \
+                 names it); with --accept-present the node stays as it is",
+                t.id
+            ),
         );
     }
     problems

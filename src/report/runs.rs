@@ -66,6 +66,7 @@ fn count(run: &RunRecord) -> String {
 fn wanted(kind: RunKind) -> &'static str {
     match kind {
         RunKind::Rollback => "taken back",
+        RunKind::Accept => "left as they are",
         RunKind::Reset => "as it was before the first run",
         RunKind::Settle => "settled",
         RunKind::Apply => "committed",
@@ -80,6 +81,7 @@ fn is_wanted(kind: RunKind, outcome: &Outcome) -> bool {
 fn since(later: Later<'_>) -> String {
     match later {
         Later::TakenBack(r) => format!("run {} took it back", r.run),
+        Later::Accepted(r) => format!("run {} left it as it is", r.run),
         Later::Reset(r) => format!("run {} reset the node", r.run),
         Later::Settled(r, how) if how.is_good() => format!("run {} found it done", r.run),
         Later::Settled(r, _) => format!("run {} took back what was open of it", r.run),
@@ -223,6 +225,10 @@ mod tests {
             (
                 Some(run("b", RunKind::Rollback, Some(("a-host", Some(Outcome::Committed))))),
                 "run b took it back",
+            ),
+            (
+                Some(run("b", RunKind::Accept, Some(("a-host", Some(Outcome::Committed))))),
+                "run b left it as it is",
             ),
             (Some(reset), "run b reset the node"),
         ] {

@@ -55,10 +55,7 @@ impl Output {
 
 /// The last lines of a byte stream as printable text, 600 characters at most.
 pub fn tail(bytes: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c })
-        .collect();
+    let text = crate::plain::plain(&String::from_utf8_lossy(bytes));
     let text = text.trim();
     match text.char_indices().rev().nth(599) {
         Some((i, _)) => format!("...{}", &text[i..]),

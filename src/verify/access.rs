@@ -53,7 +53,7 @@ const RUN_BY_ROOT: [&str; 36] = [
 ];
 
 /// Directories whose owner is a service's user, and that user.
-const SERVICES: [(&str, &str); 2] = [("/var/lib/etcd", "etcd"), ("/etc/etcd/pki", "etcd")];
+const SERVICES: [(&str, &str); 1] = [("/var/lib/etcd", "etcd")];
 
 /// Distributions let their log daemon's group write here, and nothing below is run.
 const LOGS: &str = "/var/log";

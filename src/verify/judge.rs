@@ -103,8 +103,8 @@ pub fn check_expectation(check: &Check) -> Option<String> {
         }
         Check::RunsAs(_, user) => Some((*user).to_owned()),
         Check::Tree(r) => Some(format!(
-            "{0}:{0}, files {1:04o} and directories {2:04o} or tighter",
-            r.owner, r.file_mode, r.dir_mode
+            "{}:{}, files {:04o} and directories {:04o} or tighter",
+            r.owner, r.group, r.file_mode, r.dir_mode
         )),
         Check::Manual(why) => Some((*why).to_owned()),
         Check::Path(_)
@@ -258,8 +258,8 @@ fn path(rule: &PathRule, on: &Subject<'_>) -> Verdict {
 
 fn tree(rule: &TreeRule, on: &Subject<'_>) -> Verdict {
     let expected = format!(
-        "{0}:{0}, files {1:04o} and directories {2:04o} or tighter",
-        rule.owner, rule.file_mode, rule.dir_mode
+        "{}:{}, files {:04o} and directories {:04o} or tighter",
+        rule.owner, rule.group, rule.file_mode, rule.dir_mode
     );
     let Some(trees) = &on.seen.trees else { return rendered_tree(rule, &expected, on) };
     let Some(tree) = trees.get(rule.dir) else { return missing(rule.missing, rule.dir, on) };
@@ -280,7 +280,7 @@ fn tree(rule: &TreeRule, on: &Subject<'_>) -> Verdict {
         judged += 1;
         files += usize::from(!is_dir);
         let max = if is_dir { rule.dir_mode } else { rule.file_mode };
-        if e.mode & !max != 0 || e.owner != rule.owner || e.group != rule.owner {
+        if e.mode & !max != 0 || e.owner != rule.owner || e.group != rule.group {
             wrong.push(format!("{} {}:{} {:04o}", shown(), e.owner, e.group, e.mode));
         }
     }
@@ -320,7 +320,7 @@ fn rendered_tree(rule: &TreeRule, expected: &str, on: &Subject<'_>) -> Verdict {
             continue;
         }
         judged += 1;
-        if mode & !max != 0 || *owner != rule.owner || *group != rule.owner {
+        if mode & !max != 0 || *owner != rule.owner || *group != rule.group {
             return Verdict::fail(expected, format!("{path} {owner}:{group} {mode:04o}"));
         }
     }

@@ -10,11 +10,64 @@ T=$base/txn/$id
     exit 0
 }
 
+# The operator's word that a node may stay as a way back left it that could not be gone to its end. Here and not in
+# txn.sh, which may be of an older release. What could not be undone stays in restore.out.
+if [ "$verb" = accept ]; then
+    exec 9>>"$base/lock" && flock -n 9 || {
+        echo '@busy another run is at work'
+        exit 75
+    }
+    exec 8>>"$T/decision.lock" && flock -w 15 8 || exit 75
+    case $(cat "$T/state") in
+    incomplete | reverting) ;;
+    reverted)
+        echo '@state reverted'
+        exit 0
+        ;;
+    *)
+        # Or none that can be gone.
+        ! images_are_sound "$T" || {
+            echo '@refused its way back was not begun: there is nothing to decide'
+            exit 4
+        }
+        ;;
+    esac
+    # Whoever touches next what it had touched first, takes the images of what is there now.
+    if [ -e "$T/first" ] && [ -e "$base/touched" ]; then
+        grep -vxF -f "$T/first" "$base/touched" >"$base/touched.new"
+        [ $? -le 1 ] && mv -f "$base/touched.new" "$base/touched" && rm -f "$T/first"
+    fi
+    printf '%s\n' "$reason" >"$T/accepted" &&
+        echo reverted >"$T/state.new" && mv -f "$T/state.new" "$T/state" || {
+        echo "@refused $T/state cannot be written"
+        exit 4
+    }
+    case $(cat "$base/armed" 2>/dev/null) in "$id") rm -f "$base/armed" ;; esac
+    echo '@state reverted'
+    exit 0
+fi
+
+case $verb:$(cat "$T/state") in
+*:staged | *:prepared | *:reverted) ;;
+undo:* | revert:* | state:*)
+    images_are_sound "$T" || {
+        unsound='its images, of an earlier release, hold records that no step accounts for'
+        [ "$verb" = state ] || {
+            # shellcheck disable=SC2016 # for people
+            echo "@refused $unsound:" '`kubastion rollback` with --accept-present leaves the node as it is'
+            exit 4
+        }
+        echo "@note $unsound"
+    }
+    ;;
+esac
+
 # What a rollback would take from others: a node's place in its cluster, for which there is `kubastion
 # reset`, and a member that the others count on. Here and not in txn.sh, which may be of an older release.
 # A way back that was begun is gone to its end.
 if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ]; then
     if [ -e "$base/units/kubernetes" ] && grep -q '^member|none' "$T/before"; then
+        # shellcheck disable=SC2016 # for people
         echo '@refused it made the node a part of its cluster: `kubastion reset` takes it out'
         exit 4
     fi

@@ -4,7 +4,8 @@ set -u
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
 restarts=$(systemctl show etcd.service -p NRestarts --value 2>/dev/null)
-echo "@restarts ${restarts:-0}"
+case $restarts in '' | *[!0-9]*) restarts=0 ;; esac
+echo "@restarts $restarts"
 all=$(journalctl -u etcd.service -n 80 --no-pager -o cat 2>/dev/null)
 # Call stacks say nothing to an administrator, and warnings are many.
 bad=$(printf '%s\n' "$all" | grep -e '^{"level":"\(error\|fatal\|panic\|dpanic\)"' -e '^panic: ' -e '^etcd.service: Main')

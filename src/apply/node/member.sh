@@ -63,7 +63,7 @@ apply_manifests() {
     for m in "$staged"/manifests/*.yaml; do
         [ -e "$m" ] || continue
         kube apply --server-side --force-conflicts -f "$m" >"$T/manifest.out" 2>&1 || {
-            echo "$m cannot be applied: $(tail -n 3 "$T/manifest.out" | tr '\n' ' ')"
+            printf '%s\n' "$m cannot be applied: $(tail -n 3 "$T/manifest.out" | tr '\n' ' ')"
             return 1
         }
     done
@@ -139,7 +139,7 @@ tell_cluster() {
     run_kubeadm init phase upload-config all --config "$staged/kubeadm-init.yaml" || return 1
     # What kubectl says besides, of an aggregated API that is down for one, is no kube-proxy.
     there=$(kube -n kube-system get daemonset kube-proxy --ignore-not-found -o name 2>"$T/kube.err") || {
-        echo "the API server cannot be asked for kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
+        printf '%s\n' "the API server cannot be asked for kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
         return 1
     }
     [ -n "$there" ] || return 0
@@ -163,7 +163,7 @@ components_answer() { # seconds
         kube-scheduler\ https://127.0.0.1:10259/healthz; do
         until component_answers "${component#* }"; do
             [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
-                echo "${component%% *} of this node did not answer ${component#* } within $1 s"
+                printf '%s\n' "${component%% *} of this node did not answer ${component#* } within $1 s"
                 return 1
             }
             sleep 1
@@ -190,12 +190,13 @@ component_answers() { # URL
 component_logs() {
     for d in /var/log/pods/kube-system_*/*/; do
         [ -d "$d" ] || continue
+        # shellcheck disable=SC2012 # by time; what is called strangely gives a wrong last line at worst
         last=$(ls -1t "$d" | head -n 1)
         [ -n "$last" ] || continue
         name=${d%/}
-        echo "--- ${name##*/}: $(tail -n 2 "$d$last" | cut -c-300 | tr '\n' ' ')"
+        printf '%s\n' "--- ${name##*/}: $(tail -n 2 "$d$last" | cut -c-300 | tr '\n' ' ')"
     done
-    echo "--- kubelet: $(journalctl -u kubelet -n 4 --no-pager -o cat 2>/dev/null | cut -c-300 | tr '\n' ' ')"
+    printf '%s\n' "--- kubelet: $(journalctl -u kubelet -n 4 --no-pager -o cat 2>/dev/null | cut -c-300 | tr '\n' ' ')"
 }
 
 # iptables made tables for those rules. Of the ones that were not there before, those go that hold no more than the
@@ -205,12 +206,12 @@ leave_no_empty_tables() {
     had=$(sed -n 's/^tables|then/ /p' "$T/before" 2>/dev/null)
     for t in 'ip filter' 'ip nat' 'ip mangle' 'ip6 filter' 'ip6 nat' 'ip6 mangle'; do
         case $had in '' | *" table $t "*) continue ;; esac
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086 # two words
         rules=$(nft list table $t 2>/dev/null) || continue
         printf '%s\n' "$rules" | grep -qv -e '^table ' -e '^#' -e '^[[:space:]]*}*$' \
             -e '^[[:space:]]chain \(PREROUTING\|INPUT\|FORWARD\|OUTPUT\|POSTROUTING\) {$' \
             -e '^[[:space:]]*type [a-z]* hook .*; policy accept;$' && continue
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086 # two words
         nft delete table $t || echo "the empty table $t stays"
     done
 }
@@ -257,7 +258,7 @@ leave_cluster() {
         $t-save | grep -v -e KUBE- -e CNI- | $t-restore || left=1
     done
     for t in 'ip kube-proxy' 'ip6 kube-proxy'; do
-        # shellcheck disable=SC2086
+        # shellcheck disable=SC2086 # two words
         ! nft list table $t >/dev/null 2>&1 || nft delete table $t
     done
     leave_no_empty_tables

@@ -6,6 +6,8 @@ umask 077
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 export PATH
 base=/var/lib/kubastion
+nl='
+'
 
 IFS=' ' read -r data as
 # An inventory may be wrong about a node, or have been changed too early: others may count on it.
@@ -29,8 +31,11 @@ fi
 # By the node's own count; ids come from the clocks of controllers.
 order() {
     for d in "$base"/txn/*/; do
+        # What is still being received, for one.
+        case ${d#"$base/txn/"} in *[!0-9a-z/-]*) continue ;; esac
         n=0
         [ ! -r "${d}sequence" ] || IFS= read -r n <"${d}sequence"
+        case $n in '' | *[!0-9]*) n=0 ;; esac
         s=none
         [ ! -r "${d}state" ] || IFS= read -r s <"${d}state"
         case $s in
@@ -49,21 +54,29 @@ case $todo in *@refused*)
     exit 4
     ;;
 esac
+for txn in $(printf '%s\n' "$todo" | cut -d' ' -f2); do
+    images_are_sound "$txn" || {
+        echo "@refused the images in $txn, of an earlier release, hold records that no step accounts for:" \
+            "rollback of its run with --accept-present leaves what it did"
+        exit 4
+    }
+done
 # What the node had before us is not cleared away: a kubelet of another cluster, another runtime's images. Kept
 # for a second reset, which finds the transactions undone.
 for txn in $(printf '%s\n' "$todo" | cut -d' ' -f2); do
     ! grep -qs '^member|none' "$txn/before" || : >"$base/reset.kubelet"
     ! grep -qs '^data|/var/lib/containerd' "$txn/before" || : >"$base/reset.foreign-runtime"
 done
-had_runtime=
-[ ! -e "$base/programs" ] || had_runtime=$(ls "$base/programs" | grep -c '^containerd\.')
+had_runtime=0
+for program in "$base"/programs/containerd.*; do [ ! -e "$program" ] || had_runtime=1; done
 printf '%s\n' "$todo" | while IFS=' ' read -r n txn; do
     [ -n "$txn" ] || continue
     echo "@step ${txn##*/}"
-    said=$(sh "$txn/txn.sh" undo 2>&1)
+    # Its own words alone: programs speak elsewhere. The last of them is how it ended.
+    said=$(sh "$txn/txn.sh" undo 2>/dev/null)
     printf '%s\n' "$said" | grep '^@said\|^@refused\|^@busy'
-    case $said in
-    *'@state reverted'*) echo "@undone ${txn##*/}" ;;
+    case ${said##*"$nl"} in
+    '@state reverted') echo "@undone ${txn##*/}" ;;
     *)
         echo "@state incomplete ${txn##*/}"
         exit 7
@@ -80,9 +93,10 @@ nothing_mounted() { # directory
 }
 
 # What services wrote meanwhile, and nobody else's.
-if [ "${had_runtime:-0}" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
+if [ "$had_runtime" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
     systemctl stop containerd.service 2>/dev/null
-    for m in $(sed -n 's/^[^ ]* \(\/run\/containerd\/[^ ]*\) .*/\1/p' /proc/mounts | sort -r); do
+    # The kernel writes blanks and line breaks of names as numbers.
+    sed -n 's/^[^ ]* \(\/run\/containerd\/[^ ]*\) .*/\1/p' /proc/mounts | sort -r | while IFS= read -r m; do
         umount -l "$m" 2>/dev/null
     done
     nothing_mounted /var/lib/containerd

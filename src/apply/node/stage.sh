@@ -47,9 +47,11 @@ cd "$T.new" || fail "cannot enter the staging directory"
 right=$(sha256sum -c MANIFEST 2>/dev/null) || fail "a file differs from the manifest"
 # Names have no spaces.
 set -f
+# shellcheck disable=SC2086 # fields
 set -- $right
 listed=$(($# / 2))
 # With the manifest.
+# shellcheck disable=SC2086 # fields
 set -- $found
 set +f
 [ "$listed" -eq $(($# - 1)) ] || fail "the files are not those of the manifest"
@@ -60,6 +62,7 @@ cd / && mv -T "$T.new" "$T" || fail "cannot name the staging directory"
 
 # The images of the last runs are kept for rollback; older ones go.
 set -- "$base"/txn/*
+# shellcheck disable=SC2012 # by time; the names are ours
 [ $# -le 12 ] || ls -1t "$base/txn" | sed 1,12d | while IFS= read -r old; do
     # A reset needs the images of whatever was touched for the first time.
     [ ! -e "$base/txn/$old/first" ] || continue

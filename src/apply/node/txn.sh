@@ -10,8 +10,11 @@
 #   absent      paths where nothing may be before
 #   final       sha256sum lines of the files after the switch
 #   files/N/    new files for one directory, below it by their final paths, with their owners and modes
+#   forget      paths whose images are given up everywhere when this is final: what held a secret
 # and what it writes:
-#   before.tar, before   images of all that the steps touch
+#   before, ...   images of all that the steps touch, see images.sh
+#   made-users  users that were not there
+#   given-up    paths whose images are gone
 #   journal     begin and end of every step
 #   state       staged, prepared, switching, switched, committed, reverting, reverted, incomplete
 #   decision    made once, by whoever decides first: confirm or revert
@@ -37,8 +40,18 @@ base=${T%/txn/*}
 nl='
 '
 devices=
+# What a step has to say when it is done.
+news=
+# The last step that was begun, where one failed.
+last_step=
 
+# No program's output goes where this goes: what looks like an answer is one.
 say() { printf '@%s\n' "$*"; }
+
+# The last lines of a program's output. Each is marked, and the last of them ends.
+tell() { # file
+    { tail -n 20 "$1" && echo; } | cut -b-1000 | sed -n 's/..*/@said &/p'
+}
 
 # A state is replaced by rename, so that a crash leaves the old or the new one.
 set_state() {
@@ -89,113 +102,10 @@ still_as_planned() {
         moved="$moved $(grep -v ': OK$' "$T/expect.out" | sed 's/: .*//')"
     fi
     [ -z "$moved" ] || {
-        # Unquoted: on one line.
+        # shellcheck disable=SC2086 # on one line
         say moved $moved
         return 1
     }
-}
-
-image_path() {
-    if [ -L "$1" ]; then
-        printf 'link|%s|%s\n' "$1" "$(readlink "$1")" >>"$T/before"
-    elif [ -d "$1" ]; then
-        printf 'dir|%s|%s\n' "$1" "$(stat -c '%a|%u|%g' "$1")" >>"$T/before"
-    elif [ -e "$1" ]; then
-        printf '%s\n' "${1#/}" >>"$T/before.list"
-        printf 'file|%s\n' "$1" >>"$T/before"
-    else
-        printf 'absent|%s\n' "$1" >>"$T/before"
-    fi
-}
-
-image_unit() {
-    enabled=$(systemctl is-enabled "$1" 2>/dev/null)
-    active=$(systemctl is-active "$1" 2>/dev/null)
-    printf 'unit|%s|%s|%s\n' "$1" "${enabled:-none}" "${active:-inactive}" >>"$T/before"
-}
-
-take_images() {
-    : >"$T/before"
-    : >"$T/before.list"
-    while IFS='|' read -r kind a b c d e; do
-        case $kind in
-        dir | mode | remove) image_path "$a" ;;
-        program)
-            image_path "$b"
-            program_record "$b"
-            image_path "$record"
-            # For a reset: what is in there is not ours to delete.
-            case $b in */containerd)
-                [ -z "$(ls -A /var/lib/containerd/io.containerd.content.v1.content/blobs/sha256 2>/dev/null)" ] ||
-                    echo 'data|/var/lib/containerd' >>"$T/before"
-                ;;
-            esac
-            ;;
-        member)
-            . "$T/member.sh"
-            if is_member; then
-                for f in "$manifests"/*.yaml /var/lib/kubelet/config.yaml \
-                    /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env; do
-                    [ ! -e "$f" ] || image_path "$f"
-                done
-                image_path "$base/units/kubernetes"
-                image_unit kubelet.service
-            else
-                echo 'member|none' >>"$T/before"
-                # Where they cannot be listed, none is taken away later.
-                ! tables=$(nft list tables 2>/dev/null) ||
-                    printf 'tables|then %s \n' "$(printf %s "$tables" | tr '\n' ' ')" >>"$T/before"
-                # The kubelet and kube-proxy's pod make these where they are not.
-                for f in $made_by_members; do
-                    [ -e "$f" ] || image_path "$f"
-                done
-            fi
-            ;;
-        files)
-            for f in "$T/files/$a${b%/}"/*; do image_path "${b%/}/${f##*/}"; done
-            ;;
-        sysctl)
-            p=/proc/sys/$(printf %s "$a" | tr . /)
-            [ ! -r "$p" ] || printf 'sysctl|%s|%s\n' "$p" "$(cat "$p")" >>"$T/before"
-            ;;
-        swapoff)
-            image_path /etc/fstab
-            [ -z "$(sed 1d /proc/swaps)" ] || echo 'swap|on' >>"$T/before"
-            ;;
-        user) id "$a" >/dev/null 2>&1 || printf 'user|%s\n' "$a" >>"$T/before" ;;
-        firewall | firewall-absent)
-            if nft list table inet kubastion >"$T/before.nft" 2>/dev/null; then
-                echo 'firewall|loaded' >>"$T/before"
-            else
-                rm -f "$T/before.nft"
-                echo 'firewall|absent' >>"$T/before"
-            fi
-            image_path "$base/firewall.loaded"
-            ;;
-        stale) image_path "$base/units/$a" ;;
-        unit)
-            image_unit "$a"
-            image_path "$base/units/$a"
-            ;;
-        esac
-    done <"$T/steps"
-    if [ -s "$T/before.list" ]; then
-        # Each with its own content: what of a second link to a file came out in part could not be seen.
-        tar -C / --hard-dereference -cf "$T/before.tar" -T "$T/before.list" || return 1
-    fi
-    # Now, and not when it is needed: the disk may be full then, and it is the order of the way back.
-    reverse=
-    while IFS= read -r line; do reverse=$line$nl$reverse; done <"$T/before"
-    printf %s "$reverse" >"$T/before.reverse" || return 1
-    # Made while there is room: a full disk must stand in the way of no decision and of no way back,
-    # which needs the images once more, each file's copy beside it, and some small files.
-    echo confirm >"$T/say.confirm" && echo revert >"$T/say.revert" && : >"$T/decision.lock" || return 1
-    images=0
-    [ ! -e "$T/before.tar" ] || images=$(stat -c %s "$T/before.tar") || return 1
-    fallocate -l $((2 * images + 262144)) "$T/ballast" || return 1
-    # The way back, and what will be renamed into place, must outlive a power cut. One flush of the
-    # file system: a flush of each file is a journal commit of its own, which took ten times as long.
-    sync -f "$T/." 2>/dev/null || sync
 }
 
 # Sets `count`: how many transactions were prepared on this node.
@@ -216,7 +126,7 @@ prepare() {
     while IFS='|' read -r kind file; do
         case $kind in
         nft)
-            nft -c -f "$T/$file" || {
+            nft -c -f "$T/$file" >&2 || {
                 say "refused nft does not accept the rules"
                 exit 4
             }
@@ -251,6 +161,7 @@ same_device() { # directory
         while IFS='|' read -r kind a b c; do
             case $kind in files) [ ! -d "$b" ] || targets="$targets ${b%/}/." ;; esac
         done <"$T/steps"
+        # shellcheck disable=SC2086 # a list
         devices=$nl$(stat -c '%d %n' "$T/." $targets)$nl
         device=${devices#"$nl"}
         device=${device%% *}
@@ -280,9 +191,11 @@ link_new() { # group=directory...
         done
         sources="$sources $T/files/$g/." groups="$groups $g "
     done
+    # shellcheck disable=SC2086 # lists: paths have no blanks
     cp -rl $sources / 2>/dev/null && relabel $new || {
         # None of them was there; and no rename replaces a file by another name of it.
         set -f
+        # shellcheck disable=SC2086 # a list
         rm -f $new
         set +f
         return 0
@@ -317,6 +230,7 @@ place_files() { # group directory row
         done
     fi
     # Paths have no spaces: `path` in plan/model.rs sees to that.
+    # shellcheck disable=SC2086 # a list
     relabel $placed
 }
 
@@ -364,6 +278,7 @@ made=
 make_directories() { # mode paths
     new=
     for p in $2; do [ -e "$p" ] || [ -L "$p" ] || new="$new $p"; done
+    # shellcheck disable=SC2086 # a list
     [ -z "$new" ] || ! mkdir -m "$1" $new 2>/dev/null || made="$made$new "
 }
 
@@ -378,7 +293,7 @@ take_in_images() { # digest references
     ctr -n k8s.io images import --local "$archive" 2>&1 || ctr -n k8s.io images import "$archive" 2>&1 || {
         # Its name is not proof after a power cut; with it here, it would never be sent again.
         [ "$(sha256sum <"$archive")" = "$1  -" ] || {
-            echo "the archive of $2 was damaged on this node; the next run sends it again"
+            printf '%s\n' "the archive of $2 was damaged on this node; the next run sends it again"
             rm -f "$archive"
         }
         return 1
@@ -393,6 +308,7 @@ take_in_images() { # digest references
             ;;
         esac
     done
+    # shellcheck disable=SC2086 # a list
     mkdir -p "$base/images" && printf '%s\n' $2 >"$base/images/$1" && rm -f "$archive"
 }
 
@@ -415,8 +331,8 @@ mark_unit() { # unit digest
 listening() { # pid
     sockets=$(ls -l "/proc/$1/fd" 2>/dev/null)
     cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6" 2>/dev/null |
-        while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
-            [ "$state" = 0A ] || continue
+        while read -r _ _ _ socket_state _ _ _ _ _ inode _; do
+            [ "$socket_state" = 0A ] || continue
             case $sockets in *"socket:[$inode]"*) printf ' %s' "$inode" ;; esac
         done
 }
@@ -476,6 +392,15 @@ apt_install() {
         -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends "$@" </dev/null
 }
 
+# Noted before it is made: what is cut off between the two is taken back.
+make_user() { # name home
+    ! id "$1" >/dev/null 2>&1 || return 0
+    printf '%s\n' "$1" >>"$T/made-users" || return 1
+    group=--user-group
+    [ -z "$(group_id "$1")" ] || group=--gid=$1
+    useradd --system "$group" --no-create-home --home-dir "$2" --shell /usr/sbin/nologin "$1"
+}
+
 run_step() {
     IFS='|' read -r kind a b c d e f <<STEP
 $1
@@ -496,6 +421,7 @@ STEP
     program) place_program "$a" "$b" "$c" "$d" "$e" ;;
     images) take_in_images "$a" "$b" ;;
     member)
+        # shellcheck source=/dev/null # looked at together with this
         . "$T/member.sh"
         become_member "$a" "$b"
         ;;
@@ -503,13 +429,14 @@ STEP
     remove) rm -f "$a" ;;
     package-apt)
         # A fresh machine has no package lists yet, an old one lists that point to what is gone.
+        # shellcheck disable=SC2086 # a list
         apt_install $a || { apt-get -qq update </dev/null && apt_install $a; }
         ;;
-    package-dnf) dnf -y -q install $a </dev/null ;;
-    user)
-        id "$a" >/dev/null 2>&1 ||
-            useradd --system --user-group --no-create-home --home-dir "$b" --shell /usr/sbin/nologin "$a"
+    package-dnf)
+        # shellcheck disable=SC2086 # a list
+        dnf -y -q install $a </dev/null
         ;;
+    user) make_user "$a" "$b" ;;
     sysctl) printf '%s\n' "$b" >"/proc/sys/$(printf %s "$a" | tr . /)" ;;
     module) modprobe "$a" ;;
     swapoff)
@@ -552,6 +479,7 @@ arm() {
         (
             exec >/dev/null 2>&1 9>&-
             trap '' HUP
+            # shellcheck disable=SC2016 # it expands them itself
             exec setsid /bin/sh -c '
                 end=$(($(cut -d. -f1 /proc/uptime) + $2))
                 while [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ]; do sleep 1; done
@@ -559,7 +487,7 @@ arm() {
         ) &
     fi
     : >"$T/armed"
-    say "armed $id $1"
+    news="armed $id $1"
 }
 
 disarm() {
@@ -600,13 +528,15 @@ switch() {
         journal "$n begin $step"
         say "step $n begin"
         if run_step "$step" >"$T/step.out" 2>&1 </dev/null; then
-            [ ! -s "$T/step.out" ] || grep '^@' "$T/step.out"
+            [ -z "$news" ] || say "$news"
+            news=
             journal "$n done"
             say "step $n done"
         else
             journal "$n failed"
             say "step $n failed"
-            sed 's/^/@said /' "$T/step.out" | tail -n 20
+            tell "$T/step.out"
+            last_step=$n
             revert "step $n failed"
         fi
     done <"$T/steps"
@@ -665,6 +595,7 @@ forget_first() {
 
 commit() {
     keep_first
+    give_up_images
     # Before the last word: nobody comes back for what a power cut leaves, and it may hold keys.
     rm -rf "$T/files" "$T/ballast"
     set_state committed
@@ -700,7 +631,7 @@ stop_switching() {
     tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -e "$T/txn.sh switch" -e "$T/txn.sh begin" || return 0
     # With what it started. sshd makes it lead a process group; below sudo it is in sudo's.
     children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086 # a list
     kill -KILL "-$pid" 2>/dev/null || kill -KILL "$pid" $children 2>/dev/null
     tries=0
     while [ -s "/proc/$pid/cmdline" ] && [ "$tries" -lt 50 ]; do
@@ -708,153 +639,6 @@ stop_switching() {
         sleep 0.1
     done
     return 0
-}
-
-restore_path() { # kind path rest
-    dir=${2%/*}
-    case $1 in
-    absent)
-        if [ -d "$2" ] && [ ! -L "$2" ]; then
-            rmdir "$2" 2>/dev/null || {
-                # Data that a service made meanwhile (etcd's) is never deleted.
-                echo "kept $2: it is not empty"
-                return 0
-            }
-        else
-            rm -f "$2"
-        fi
-        ;;
-    file)
-        # What was never changed is not written: it may be on a file system that cannot be.
-        if [ -f "$2" ] && [ ! -L "$2" ] &&
-            [ "$(sha256sum <"$T/restore/${2#/}")" = "$(sha256sum <"$2")" ] &&
-            [ "$(stat -c '%a %u %g' "$T/restore/${2#/}")" = "$(stat -c '%a %u %g' "$2")" ]; then
-            return 0
-        fi
-        # Where the disk was full, the last one came out in part.
-        [ -z "$partial" ] || tar -C "$T/restore" -df "$T/before.tar" "${2#/}" || return 1
-        [ -e "$T/restore/${2#/}" ] && mkdir -p "$dir" &&
-            cp -p --remove-destination "$T/restore/${2#/}" "$dir/.kubastion.restore" &&
-            mv -f "$dir/.kubastion.restore" "$2" && relabel "$2"
-        ;;
-    dir)
-        [ "$(stat -c '%a|%u|%g' "$2" 2>/dev/null)" != "$3" ] || return 0
-        IFS='|' read -r mode uid gid <<META
-$3
-META
-        mkdir -p "$2" && chown "$uid:$gid" "$2" && chmod "$mode" "$2"
-        ;;
-    link)
-        rm -f "$dir/.kubastion.restore" && ln -sT "$3" "$dir/.kubastion.restore" && mv -fT "$dir/.kubastion.restore" "$2"
-        ;;
-    esac
-}
-
-run_as_before() { # unit
-    case $1 in
-    ssh.service | sshd.service)
-        # An sshd that runs is never stopped: with a mistake in its files that was there before us, it
-        # would not come up again, and nobody could log in any more to mend it.
-        if systemctl -q is-active "$1"; then
-            if sshd -t; then reload_unit "$1"; else echo "$1 runs on as it is"; fi
-            return
-        fi
-        ;;
-    esac
-    systemctl restart "$1"
-}
-
-# Undoes everything, in reverse order, and goes on past failures. Can be repeated.
-restore() {
-    failed=0
-    [ -e "$T/before" ] || {
-        echo "$T/before is gone: it cannot be told what was before"
-        return 1
-    }
-    [ -s "$T/before" ] || return 0
-    rm -rf "$T/restore" "$T/ballast"
-    mkdir "$T/restore" || failed=1
-    partial=
-    if [ -s "$T/before.tar" ]; then
-        tar -C "$T/restore" -xpf "$T/before.tar" || failed=1 partial=yes
-    fi
-    # The same lines, so as long. Without them all, success would be said of nothing.
-    forward=
-    sizes=$(stat -c %s "$T/before" "$T/before.reverse" 2>/dev/null)
-    [ "${sizes%%"$nl"*}" = "${sizes##*"$nl"}" ] && [ "${sizes%%"$nl"*}" != "$sizes" ] ||
-        sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse" || {
-        echo "$T/before.reverse cannot be read or made anew"
-        rm -f "$T/before.reverse"
-        # What is there goes by the other order, which may leave directories; the next try makes it anew.
-        ln "$T/before" "$T/before.reverse"
-        failed=1 forward=yes
-    }
-    if grep -q '^member|none' "$T/before"; then
-        . "$T/member.sh"
-        leave_cluster || failed=1
-    fi
-    if [ "$1" != boot ] && have_systemd; then
-        while IFS='|' read -r kind name enabled active; do
-            [ "$kind" = unit ] || continue
-            case $active in active | activating | reloading) ;; *) systemctl stop "$name" 2>/dev/null ;; esac
-        done <"$T/before.reverse"
-    fi
-    if have_systemd; then
-        while IFS='|' read -r kind name enabled active; do
-            [ "$kind" = unit ] || continue
-            case $enabled in enabled | static | indirect | alias | generated) ;; *) systemctl disable "$name" 2>/dev/null ;; esac
-        done <"$T/before.reverse"
-    fi
-    while IFS='|' read -r kind a rest; do
-        case $kind in
-        absent | file | dir | link)
-            restore_path "$kind" "$a" "$rest" || {
-                echo "could not restore $a"
-                failed=1
-            }
-            ;;
-        esac
-    done <"$T/before.reverse"
-    ! have_systemd || systemctl daemon-reload || failed=1
-    # The kernel goes by the rules that were loaded, and a boot loads what is there then. A container has its
-    # host's kernel.
-    if [ "$1" != boot ] && grep -q '|/etc/audit/rules\.d/' "$T/before" && command -v augenrules >/dev/null &&
-        have_systemd && ! systemd-detect-virt -qc; then
-        # Rules that were locked (`-e 2`) stay until the next boot.
-        augenrules --load >/dev/null 2>&1 || echo 'the audit rules of before are loaded at the next boot'
-    fi
-    # `read` would drop a `|` at the end, and what a kernel setting held may have some of its own.
-    while IFS= read -r line; do
-        kind=${line%%"|"*} rest=${line#*"|"}
-        a=${rest%%"|"*} rest=${rest#*"|"}
-        # Of a unit.
-        b=${rest%%"|"*} c=${rest#*"|"}
-        case $kind in
-        sysctl) [ "$1" = boot ] || printf '%s\n' "$rest" >"$a" || failed=1 ;;
-        swap) [ "$1" = boot ] || swapon -a || failed=1 ;;
-        user) userdel "$a" || failed=1 ;;
-        firewall)
-            [ "$1" = boot ] || {
-                {
-                    echo 'table inet kubastion'
-                    echo 'delete table inet kubastion'
-                    [ ! -s "$T/before.nft" ] || cat "$T/before.nft"
-                } | nft -f - || failed=1
-            }
-            ;;
-        unit)
-            case $b in enabled) systemctl enable "$a" >/dev/null 2>&1 || failed=1 ;; esac
-            case $c in
-            active | activating | reloading)
-                [ "$1" = boot ] || run_as_before "$a" || failed=1
-                ;;
-            esac
-            ;;
-        esac
-    done <"$T/before"
-    rm -rf "$T/restore"
-    [ -z "$forward" ] || rm -f "$T/before.reverse"
-    return $failed
 }
 
 finish_revert() { # reason
@@ -866,12 +650,15 @@ finish_revert() { # reason
         rm -rf "$T/files" "$T/ballast"
         set_state reverted
         disarm
+        [ ! -s "$T/given-up" ] || while IFS= read -r path; do
+            say "note $path is not put back: when it was taken from this node, its image was given up"
+        done <"$T/given-up"
         say "state reverted"
         return 0
     fi
     # The way back goes by the images alone.
     rm -rf "$T/files" "$T/ballast"
-    sed 's/^/@said /' "$T/restore.out" | tail -n 20
+    tell "$T/restore.out"
     set_state incomplete
     disarm
     say "state incomplete"
@@ -947,6 +734,7 @@ newer_change() {
     for d in "$base"/txn/*/; do
         d=${d%/}
         other=${d##*/}
+        case $other in *[!0-9a-z-]*) continue ;; esac
         [ "${other%-*}" != "${id%-*}" ] || continue
         theirs=$(cat "$d/sequence" 2>/dev/null)
         [ "${theirs:-0}" -gt "${ours:-0}" ] || continue

@@ -93,14 +93,49 @@ fn no_secret_stands_in_what_may_be_shown() {
 }
 
 #[test]
-fn secrets_are_readable_by_their_owner_only() {
+fn secrets_are_readable_by_root_and_by_the_group_they_are_for() {
     let inventory = load(INVENTORY);
     for node in &inventory.nodes {
         let name = node.name.as_str();
         for item in desired(&inventory, name, &facts(name, "debian 13", None)).items {
             if let ItemKind::File { path, content: Content::Secret(_), access, .. } = item.kind {
-                assert_eq!(access.mode, 0o600, "{path}");
+                let mode = if access.group == "root" { 0o600 } else { 0o640 };
+                assert_eq!((access.mode, access.owner.as_str()), (mode, "root"), "{path}");
             }
         }
     }
+}
+
+/// Whoever owns a directory may put a link to anywhere into the place of what is in it.
+#[test]
+fn root_writes_into_no_directory_that_somebody_else_owns() {
+    let inventory = load(INVENTORY);
+    let mut theirs_are_there = false;
+    for node in &inventory.nodes {
+        let name = node.name.as_str();
+        let items = desired(&inventory, name, &facts(name, "debian 13", None)).items;
+        let access_of = |item: &ItemKind| match item {
+            ItemKind::Directory { path, access } => Some((path.clone(), access.clone())),
+            _ => None,
+        };
+        let theirs: Vec<String> = items
+            .iter()
+            .filter_map(|i| access_of(&i.kind))
+            .filter(|(_, a)| a.owner != "root" || a.mode & 0o022 != 0)
+            .map(|(path, _)| path + "/")
+            .collect();
+        theirs_are_there |= !theirs.is_empty();
+        for item in &items {
+            let (ItemKind::File { path, .. }
+            | ItemKind::Directory { path, .. }
+            | ItemKind::Program { path, .. }
+            | ItemKind::Permissions { path, .. }
+            | ItemKind::Absent { path }) = &item.kind
+            else {
+                continue;
+            };
+            assert!(!theirs.iter().any(|dir| path.starts_with(dir)), "{name}: {path}");
+        }
+    }
+    assert!(theirs_are_there, "etcd's data");
 }

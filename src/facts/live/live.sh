@@ -112,7 +112,7 @@ for p in $paths; do
         p=$to
     done
 done
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086 # a list, parted by line breaks
 [ -z "$paths" ] || find / $paths $more -maxdepth 0 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null | answer paths
 IFS=' '
 

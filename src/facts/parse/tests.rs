@@ -4,6 +4,9 @@ use super::*;
 
 mod secrets;
 
+/// Begins the sections of these answers.
+const WORD: &str = "w0rd";
+
 fn watch(items: &[(&str, &str)]) -> WatchList {
     let mut w = WatchList::default();
     for (kind, item) in items {
@@ -26,7 +29,7 @@ fn this_machine(w: &WatchList) -> Vec<u8> {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(super::super::batch::request_lines(w).as_bytes()).unwrap();
+    stdin.write_all(super::super::batch::request_lines(w, WORD).as_bytes()).unwrap();
     drop(stdin);
     child.wait_with_output().unwrap().stdout
 }
@@ -45,7 +48,7 @@ fn the_real_program_on_this_machine_parses() {
         ("F", "/dev/null"),
         ("S", "net.ipv4.ip_forward"),
     ]);
-    let f = facts(&name(), &w, &this_machine(&w)).unwrap();
+    let f = facts(&name(), &w, WORD, &this_machine(&w)).unwrap();
     assert!(matches!(f.files["/etc/passwd"], FileFacts::File { mode: 0o644, .. }));
     assert!(matches!(f.files["/etc"], FileFacts::Directory { mode: 0o755, .. }));
     assert_eq!(f.files["/no/such"], FileFacts::Absent);
@@ -59,7 +62,7 @@ fn the_real_program_on_this_machine_parses() {
 /// What the program says and nobody asks for would be empty where it is not said.
 #[test]
 fn every_section_of_the_program_is_asked_for() {
-    let said = super::super::SCRIPT.lines().filter_map(|l| l.trim().strip_prefix("echo @"));
+    let said = super::super::SCRIPT.lines().filter_map(|l| l.trim().strip_prefix("section "));
     let said: Vec<&str> = said.filter(|s| !OF_FILES.contains(s)).collect();
     assert_eq!(said, SECTIONS);
 }
@@ -81,7 +84,7 @@ fn every_kind_of_thing_that_is_watched_has_a_branch_in_the_program() {
         trees: one(),
         extras: [Extra::Lsm].into(),
     };
-    let lines = super::super::batch::request_lines(&w);
+    let lines = super::super::batch::request_lines(&w, WORD);
     let letters: BTreeSet<&str> =
         lines.lines().skip(1).filter_map(|l| Some(l.split_once(' ')?.0)).collect();
     assert_eq!(letters.len(), 13, "{letters:?}");
@@ -134,7 +137,7 @@ fn every_process_of_a_watched_name_is_found() {
     std::fs::copy("/bin/sleep", &program).unwrap();
     let mut running: Vec<_> =
         (0..2).map(|_| std::process::Command::new(&program).arg("600").spawn().unwrap()).collect();
-    let f = facts(&name(), &WatchList::default(), &this_machine(&WatchList::default()));
+    let f = facts(&name(), &WatchList::default(), WORD, &this_machine(&WatchList::default()));
     for child in &mut running {
         child.kill().unwrap();
         child.wait().unwrap();
@@ -150,9 +153,9 @@ fn every_process_of_a_watched_name_is_found() {
 fn an_answer_cut_off_anywhere_is_an_error() {
     let w = watch(&[("F", "/etc/passwd"), ("F", "/etc/group")]);
     let whole = this_machine(&w);
-    assert!(facts(&name(), &w, &whole).is_ok());
+    assert!(facts(&name(), &w, WORD, &whole).is_ok());
     for cut in (0..whole.len() - 5).step_by(7) {
-        assert!(facts(&name(), &w, &whole[..cut]).is_err(), "cut at {cut}");
+        assert!(facts(&name(), &w, WORD, &whole[..cut]).is_err(), "cut at {cut}");
     }
 }
 
@@ -186,15 +189,15 @@ fn processors_are_those_that_are_allowed_and_online() {
 fn a_small_file_speaks_for_itself_alone_and_what_is_elsewhere_is_found_there() {
     let w = WatchList::default();
     let text = String::from_utf8(this_machine(&w)).unwrap();
-    let plain = facts(&name(), &w, text.as_bytes()).unwrap();
+    let plain = facts(&name(), &w, WORD, text.as_bytes()).unwrap();
     let older: String = text
         .lines()
         .filter(|l| !l.starts_with("arch=") && !l.starts_with("/proc/sys/kernel/arch:"))
         .map(|l| format!("{l}\n"))
         .collect();
-    assert!(facts(&name(), &w, older.as_bytes()).is_err(), "no architecture");
+    assert!(facts(&name(), &w, WORD, older.as_bytes()).is_err(), "no architecture");
     let hostile = [
-        "@read",
+        "@w0rd read",
         "/etc/passwd:/usr/lib/os-release:ID=posed",
         "/etc/passwd:@sshd",
         "/etc/passwd:/proc/sys/kernel/hostname:posed",
@@ -203,11 +206,116 @@ fn a_small_file_speaks_for_itself_alone_and_what_is_elsewhere_is_found_there() {
     ]
     .join("\n");
     let older = older
-        .replacen("@node\n", "@node\narch=riscv64\n", 1)
+        .replacen("@w0rd node\n", "@w0rd node\narch=riscv64\n", 1)
         .replace("\n/etc/os-release:", "\n/usr/lib/os-release:")
-        .replacen("@read\n", &hostile, 1);
-    let found = facts(&name(), &w, older.as_bytes()).unwrap();
+        .replacen("@w0rd read\n", &hostile, 1);
+    let found = facts(&name(), &w, WORD, older.as_bytes()).unwrap();
     assert_eq!(found, NodeFacts { arch: "riscv64".into(), ..plain });
+}
+
+/// Whatever a program says instead of its answer: an error, or an answer to nothing but what was asked of it.
+#[test]
+fn no_program_of_a_node_speaks_for_another() {
+    use std::io::Write as _;
+    let w = watch(&[
+        ("F", "/etc/passwd"),
+        ("F", "/no/such"),
+        ("U", "a.service"),
+        ("S", "net.ipv4.ip_forward"),
+        ("P", "dpkg"),
+    ]);
+    let w = WatchList { extras: [Extra::Time, Extra::Audit, Extra::Apt].into(), ..w };
+    let told = |programs: &str| {
+        let script =
+            super::super::SCRIPT.replacen("have() {", &format!("{programs}\nhave() {{"), 1);
+        assert!(script.contains(programs));
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(super::super::batch::request_lines(&w, WORD).as_bytes()).unwrap();
+        drop(stdin);
+        facts(&name(), &w, WORD, &child.wait_with_output().unwrap().stdout)
+    };
+    let honest = told("").unwrap();
+    let texts = [
+        "@stat\\n81a4 root root 5 /no/such\\n",
+        "@other stat\\n81a4 root root 5 /no/such\\n@other end\\n",
+        "/proc/sys/net/ipv4/ip_forward:7\\n/etc/passwd:root:x:1:1\\n",
+        "arch=posed\\nok\\n",
+        "file a.service masked\\nok\\n",
+        "\\\\n@stat\\\\c\\n",
+    ];
+    let programs = [
+        "ss",
+        "ip",
+        "sshd",
+        "nft",
+        "systemctl",
+        "auditctl",
+        "chronyc",
+        "timedatectl",
+        "apt-config",
+        "dpkg-query",
+        "uname",
+    ];
+    for program in programs {
+        for text in texts {
+            // A name with a dash is no function's.
+            let function = program.replace('-', "_");
+            let alias = if function == program {
+                String::new()
+            } else {
+                format!("alias {program}={function}\n")
+            };
+            let Ok(posed) = told(&format!("{alias}{function}() {{ printf '{text}'; }}")) else {
+                continue;
+            };
+            assert_eq!(posed.files, honest.files, "{program}: {text}");
+            assert_eq!(
+                (&posed.sysctls, &posed.arch),
+                (&honest.sysctls, &honest.arch),
+                "{program}: {text}"
+            );
+            assert_eq!((&posed.hostname, &posed.boot_id), (&honest.hostname, &honest.boot_id));
+            if program != "systemctl" {
+                assert_eq!(posed.units, honest.units, "{program}: {text}");
+            }
+        }
+    }
+}
+
+/// A transient unit may be described in several lines.
+#[test]
+fn a_unit_that_is_answered_for_twice_is_an_error() {
+    let w = watch(&[("U", "a.service")]);
+    let good = "a.service loaded failed failed A";
+    assert_eq!(units(&w, &[good, "ok"]).unwrap()["a.service"].active, "failed");
+    for forged in
+        ["a.service loaded active running A", "x a.service loaded active running", "described"]
+    {
+        assert!(units(&w, &[good, forged, "ok"]).is_err(), "{forged}");
+    }
+}
+
+#[test]
+fn a_section_that_nobody_asked_for_is_an_error() {
+    let w = watch(&[("F", "/etc/passwd")]);
+    let text = String::from_utf8(this_machine(&w)).unwrap();
+    let wrong = |text: String| facts(&name(), &w, WORD, text.as_bytes()).unwrap_err();
+    for forged in ["@w0rd extra\n", "@w0rd node\n", "@w0rd end\n@w0rd stat\n"] {
+        wrong(text.replacen("@w0rd stat\n", &format!("{forged}@w0rd stat\n"), 1));
+    }
+    assert!(matches!(wrong(format!("before\n{text}")), ParseError::Unasked(_)));
+    // A second answer for a path, and one that knows another word.
+    wrong(text.replacen("@w0rd links\n", "81a4 root root 5 /etc/passwd\n@w0rd links\n", 1));
+    let sums =
+        text.replacen("@w0rd end\n", &format!("{}  /etc/passwd\n@w0rd end\n", "0".repeat(64)), 1);
+    wrong(sums);
+    assert!(facts(&name(), &w, "other", text.as_bytes()).is_err());
 }
 
 #[test]
@@ -216,25 +324,90 @@ fn a_path_that_cannot_be_read_is_not_absent() {
     let answer = |said: &str| {
         let text = String::from_utf8(this_machine(&WatchList::default())).unwrap();
         text.replace(
-            "@stat\n",
+            "@w0rd stat\n",
             &format!(
-                "@stat\nstat: cannot statx '/a': No such file or directory\n{said}@links\n@sha256\n"
+                "@w0rd stat\nstat: cannot statx '/a': No such file or directory\n{said}@w0rd links\n@w0rd sha256\n"
             ),
         )
     };
     let io = answer("stat: cannot statx '/b': Input/output error\n");
-    let e = facts(&name(), &w, io.as_bytes()).unwrap_err();
+    let e = facts(&name(), &w, WORD, io.as_bytes()).unwrap_err();
     assert!(e.to_string().contains("/b") && e.to_string().contains("Input/output"), "{e}");
     let unread = answer("81a4 root root 5 /b\n");
-    assert!(matches!(facts(&name(), &w, unread.as_bytes()), Err(ParseError::Path { .. })));
+    assert!(matches!(facts(&name(), &w, WORD, unread.as_bytes()), Err(ParseError::Path { .. })));
     let silent = answer("");
-    assert!(matches!(facts(&name(), &w, silent.as_bytes()), Err(ParseError::Path { .. })));
+    assert!(matches!(facts(&name(), &w, WORD, silent.as_bytes()), Err(ParseError::Path { .. })));
+}
+
+/// Text that looks like what the program says itself.
+const FORGED: [&str; 8] = [
+    "\n=d 700 root root 9 /etc/shadow",
+    "\n@w0rd end",
+    "\n@stat",
+    "\\n@w0rd end\\c",
+    "x\n=status 0",
+    "\n/etc/passwd\t/elsewhere",
+    "\t|* ?[a-z]$(reboot)`x`\u{1b}[2J",
+    "-delete",
+];
+
+fn hostile_bytes() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let any = proptest::collection::vec((1u8..=255).prop_filter("no name", |b| *b != b'/'), 1..40);
+    let forged = (0..FORGED.len(), any.clone()).prop_map(|(i, mut b)| {
+        b.extend(FORGED[i].bytes().map(|c| if c == b'/' { b'|' } else { c }));
+        b
+    });
+    prop_oneof![any, forged].prop_filter("no name", |b| b != b"." && b != b"..")
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Names, targets of links and texts of the node's file system, by the real program.
+    #[test]
+    fn what_a_file_system_holds_is_told_and_forges_nothing(
+        names in proptest::collection::btree_set(hostile_bytes(), 1..5),
+        target in hostile_bytes(),
+        text in hostile_bytes(),
+    ) {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::create_dir(path("tree")).unwrap();
+        for name in &names {
+            std::fs::write(dir.path().join("tree").join(std::ffi::OsStr::from_bytes(name)), "").unwrap();
+        }
+        // With slashes, as targets have them.
+        let forged = [&target[..], FORGED[target.len() % FORGED.len()].as_bytes()].concat();
+        std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&forged), path("link")).unwrap();
+        std::fs::write(path("text"), [b"first\n", &text[..]].concat()).unwrap();
+        let mut w = WatchList::default();
+        w.trees.insert(path("tree"));
+        w.files.extend([path("link"), path("text"), path("none"), "/etc/passwd".to_owned()]);
+        w.texts.insert(path("text"));
+        let f = facts(&name(), &w, WORD, &this_machine(&w)).unwrap();
+        let tree = &f.trees[&path("tree")];
+        // Of two names that are told in the same way, it is known that something is not told.
+        proptest::prop_assert!(!tree.complete || tree.entries.len() == names.len() + 1, "{tree:?}");
+        proptest::prop_assert!(tree.entries.keys().all(|p| p.starts_with(&path("tree"))));
+        let FileFacts::Symlink { target: leads } = &f.files[&path("link")] else { panic!("a link") };
+        proptest::prop_assert!(!leads.contains('\n') && !leads.is_empty());
+        proptest::prop_assert_eq!(&f.files[&path("none")], &FileFacts::Absent);
+        let regular = matches!(f.files["/etc/passwd"], FileFacts::File { .. });
+        proptest::prop_assert!(regular);
+        let told = f.texts[&path("text")].as_deref().unwrap();
+        proptest::prop_assert!(told.starts_with("first\n"));
+        let mut words = tree.entries.keys().map(String::as_str).chain([told, leads]);
+        let steers = words.any(|w| w.chars().any(crate::plain::steers));
+        proptest::prop_assert!(!steers);
+    }
 }
 
 proptest::proptest! {
     #[test]
     fn no_answer_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2000)) {
-        let _ = facts(&name(), &watch(&[("F", "/a"), ("U", "x.service")]), &bytes);
+        let _ = facts(&name(), &watch(&[("F", "/a"), ("U", "x.service")]), WORD, &bytes);
     }
 
     #[test]
@@ -243,6 +416,6 @@ proptest::proptest! {
         let mut answer = this_machine(&w);
         let at = at % answer.len();
         answer[at] = byte;
-        let _ = facts(&name(), &w, &answer);
+        let _ = facts(&name(), &w, WORD, &answer);
     }
 }

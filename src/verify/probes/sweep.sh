@@ -10,6 +10,7 @@ fi
 n=0
 while read -r host port; do
     {
+        # shellcheck disable=SC2016 # bash expands them
         said=$(timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$host" "$port" 2>&1)
         status=$?
         case $status:$said in

@@ -21,13 +21,14 @@ fn texts_and_trees_of_this_machine_parse_and_keys_stay_there() {
     let answer = this_machine(&w);
     assert!(!String::from_utf8_lossy(&answer).contains("c2VjcmV0"));
     assert!(!String::from_utf8_lossy(&answer).contains("QUJD"));
-    let f = facts(&name(), &w, &answer).unwrap();
+    let f = facts(&name(), &w, WORD, &answer).unwrap();
     let text = f.texts[&path("config")].as_deref().unwrap();
     assert!(text.contains("name: k1") && text.ends_with("@stat\n"), "{text}");
     assert!(serde_yaml::from_str::<serde_yaml::Value>(text.trim_end_matches("@stat\n")).is_ok());
     assert!(!f.texts.contains_key(&path("gone")));
     let tree = f.trees.values().next().unwrap();
-    assert!(!tree.complete && tree.entries.contains_key(&path("config")));
+    assert!(tree.complete && tree.entries.contains_key(&path("config")));
+    assert!(tree.entries.contains_key(&path("evil\u{fffd}@stat\u{fffd}name")));
     assert!(f.lsm.is_some() && f.time.is_some());
     assert_eq!(f.apt_periodic.is_some(), f.commands.contains("apt-get"));
 }
@@ -124,7 +125,7 @@ fn no_secret_of_a_file_that_others_wrote_leaves_the_node() {
         w.files.insert(path(name));
         w.texts.insert(path(name));
     }
-    let f = facts(&name(), &w, &this_machine(&w)).unwrap();
+    let f = facts(&name(), &w, WORD, &this_machine(&w)).unwrap();
     for (name, was, kept) in WITH_SECRETS {
         let text = f.texts[&path(name)].as_deref().unwrap();
         assert!(!text.replace("poison-free", "").contains("poison"), "{text}");
@@ -162,14 +163,14 @@ fn what_others_may_not_read_is_shown_only_if_kubastion_wrote_it() {
     w.shown.insert(path("link"));
     let answer = this_machine(&w);
     assert!(!String::from_utf8_lossy(&answer).contains("poison"));
-    let f = facts(&name(), &w, &answer).unwrap();
+    let f = facts(&name(), &w, WORD, &answer).unwrap();
     assert_eq!(f.texts[&path("open")].as_deref(), Some("level = 1\n"));
     assert_eq!(f.texts[&path("ours")].as_deref(), Some(ours));
     assert_eq!(f.texts[&path("10-kubastion.conflist")].as_deref(), Some("{}\n"));
     assert!(f.texts[&path("closed")].is_none() && f.texts[&path("group")].is_none());
     // What checks ask for they get: they keep no text.
     let checks = WatchList { texts: w.shown.clone(), shown: Default::default(), ..w };
-    let f = facts(&name(), &checks, &this_machine(&checks)).unwrap();
+    let f = facts(&name(), &checks, WORD, &this_machine(&checks)).unwrap();
     assert_eq!(f.texts[&path("closed")].as_deref(), Some("poison = 1\n"));
 }
 
@@ -199,7 +200,7 @@ fn what_kubastion_writes_without_secrets_is_shown_as_it_is() {
         }
     }
     assert!(written.len() > 100, "{} texts", written.len());
-    let f = facts(&name(), &w, &this_machine(&w)).unwrap();
+    let f = facts(&name(), &w, WORD, &this_machine(&w)).unwrap();
     for (path, text) in written {
         assert_eq!(f.texts[&path].as_deref(), Some(text.as_str()));
     }

@@ -1,0 +1,407 @@
+# The images of what a transaction touches, and the way back by them. On a node this and txn.sh, which defines `T`,
+# `base`, `nl`, `say` and `have_systemd`, are one program.
+#
+# Directories may belong to a service's user, and what is in them may be made to look like anything. So nothing that
+# the node says is part of a record: `before` holds lines `kind|name|...` whose fields are of the plan, are numbers, or
+# are words that are listed here. The rest is kept apart, by number:
+#   before.list, before.tar   regular files, by their paths
+#   before.d/N                a link as it was, the value of a kernel setting, the swap areas in use
+#   before.nft                our firewall table
+# `images.format` is 2. An image without it is of an older format, in which targets of links were written into the records:
+# old-images.sh.
+
+# Sets `number`, of what is kept next.
+keep_next() {
+    [ "$number" -gt 0 ] || mkdir "$T/before.d" || unfit="$unfit $T/before.d"
+    number=$((number + 1))
+}
+
+image_path() { # path
+    if [ -L "$1" ]; then
+        keep_next
+        # By itself, whatever it leads to. It may have been replaced since it was looked at.
+        cp -RPp "$1" "$T/before.d/$number" && [ -L "$T/before.d/$number" ] || unfit="$unfit $1"
+        printf 'link|%s|%s\n' "$1" "$number" >>"$T/before"
+    elif [ -d "$1" ]; then
+        access=$(stat -c '%a|%u|%g' "$1")
+        case $access in '' | *[!0-9\|]*) unfit="$unfit $1" ;; esac
+        printf 'dir|%s|%s\n' "$1" "$access" >>"$T/before"
+    elif [ -f "$1" ]; then
+        printf '%s\n' "${1#/}" >>"$T/before.list"
+        printf 'file|%s\n' "$1" >>"$T/before"
+    elif [ -e "$1" ]; then
+        # A pipe in the place of a file would keep whoever reads it waiting.
+        unfit="$unfit $1"
+    else
+        printf 'absent|%s\n' "$1" >>"$T/before"
+    fi
+}
+
+image_unit() { # name
+    enabled=$(systemctl is-enabled "$1" 2>/dev/null)
+    case $enabled in
+    enabled | enabled-runtime | linked | linked-runtime | alias | masked | masked-runtime | static | indirect | \
+        disabled | generated | transient | bad) ;;
+    *) enabled=none ;;
+    esac
+    active=$(systemctl is-active "$1" 2>/dev/null)
+    case $active in
+    active | reloading | inactive | failed | activating | deactivating | maintenance | refreshing | unknown) ;;
+    *) active=inactive ;;
+    esac
+    printf 'unit|%s|%s|%s\n' "$1" "$enabled" "$active" >>"$T/before"
+}
+
+# Of the tables that iptables makes, those that are there. Where they cannot be listed, none is taken away later.
+image_tables() {
+    tables=$(nft list tables 2>/dev/null) || return 0
+    then=
+    for t in 'ip filter' 'ip nat' 'ip mangle' 'ip6 filter' 'ip6 nat' 'ip6 mangle'; do
+        case $nl$tables$nl in *"${nl}table $t$nl"*) then="$then table $t" ;; esac
+    done
+    printf 'tables|then%s \n' "$then" >>"$T/before"
+}
+
+group_id() { # name
+    sed -n "s/^$1:[^:]*:\([0-9]\{1,\}\):.*/\1/p" /etc/group | head -n 1
+}
+
+take_images() {
+    number=0 unfit=
+    : >"$T/before"
+    : >"$T/before.list"
+    echo 2 >"$T/images.format" || return 1
+    while IFS='|' read -r kind a b rest; do
+        case $kind in
+        dir | mode | remove) image_path "$a" ;;
+        program)
+            image_path "$b"
+            program_record "$b"
+            image_path "$record"
+            # For a reset: what is in there is not ours to delete.
+            case $b in */containerd)
+                [ -z "$(ls -A /var/lib/containerd/io.containerd.content.v1.content/blobs/sha256 2>/dev/null)" ] ||
+                    echo 'data|/var/lib/containerd' >>"$T/before"
+                ;;
+            esac
+            ;;
+        member)
+            # shellcheck source=/dev/null # looked at together with this
+            . "$T/member.sh"
+            if is_member; then
+                # By name: what else is in that directory is not touched.
+                for f in "$manifests/kube-apiserver.yaml" "$manifests/kube-controller-manager.yaml" \
+                    "$manifests/kube-scheduler.yaml" "$manifests/etcd.yaml" /var/lib/kubelet/config.yaml \
+                    /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env; do
+                    [ ! -e "$f" ] || image_path "$f"
+                done
+                image_path "$base/units/kubernetes"
+                image_unit kubelet.service
+            else
+                echo 'member|none' >>"$T/before"
+                image_tables
+                # The kubelet and kube-proxy's pod make these where they are not.
+                for f in $made_by_members; do
+                    [ -e "$f" ] || image_path "$f"
+                done
+            fi
+            ;;
+        files)
+            for f in "$T/files/$a${b%/}"/*; do image_path "${b%/}/${f##*/}"; done
+            ;;
+        sysctl)
+            p=/proc/sys/$(printf %s "$a" | tr . /)
+            [ ! -r "$p" ] || {
+                keep_next
+                cat "$p" >"$T/before.d/$number" || return 1
+                printf 'sysctl|%s|%s\n' "$p" "$number" >>"$T/before"
+            }
+            ;;
+        swapoff)
+            image_path /etc/fstab
+            [ -z "$(sed 1d /proc/swaps)" ] || {
+                keep_next
+                cat /proc/swaps >"$T/before.d/$number" || return 1
+                printf 'swap|on|%s\n' "$number" >>"$T/before"
+            }
+            ;;
+        user)
+            # Whether it is made is noted when it is; a group of its name may be somebody's.
+            id "$a" >/dev/null 2>&1 || {
+                gid=$(group_id "$a")
+                printf 'user|%s|%s\n' "$a" "${gid:-none}" >>"$T/before"
+            }
+            ;;
+        firewall | firewall-absent)
+            if nft list table inet kubastion >"$T/before.nft" 2>/dev/null; then
+                echo 'firewall|loaded' >>"$T/before"
+            else
+                rm -f "$T/before.nft"
+                echo 'firewall|absent' >>"$T/before"
+            fi
+            image_path "$base/firewall.loaded"
+            ;;
+        stale) image_path "$base/units/$a" ;;
+        unit)
+            image_unit "$a"
+            image_path "$base/units/$a"
+            ;;
+        esac
+    done <"$T/steps"
+    [ -z "$unfit" ] || {
+        say "refused neither a file, a directory nor a link, or changing all the time:$unfit"
+        exit 4
+    }
+    if [ -s "$T/before.list" ]; then
+        # Each with its own content: what of a second link to a file came out in part could not be seen.
+        tar -C / --hard-dereference -cf "$T/before.tar" -T "$T/before.list" || return 1
+    fi
+    # Now, and not when it is needed: the disk may be full then, and it is the order of the way back.
+    reverse=
+    while IFS= read -r line; do reverse=$line$nl$reverse; done <"$T/before"
+    printf %s "$reverse" >"$T/before.reverse" || return 1
+    # Made while there is room: a full disk must stand in the way of no decision and of no way back,
+    # which needs the images once more, each file's copy beside it, and some small files.
+    echo confirm >"$T/say.confirm" && echo revert >"$T/say.revert" && : >"$T/decision.lock" || return 1
+    images=0
+    [ ! -e "$T/before.tar" ] || images=$(stat -c %s "$T/before.tar") || return 1
+    fallocate -l $((2 * images + 262144)) "$T/ballast" || return 1
+    # The way back, and what will be renamed into place, must outlive a power cut. One flush of the
+    # file system: a flush of each file is a journal commit of its own, which took ten times as long.
+    sync -f "$T/." 2>/dev/null || sync
+}
+
+# Whether two links lead to the same, byte by byte: a substitution drops line breaks at the end.
+same_link() { # link link
+    [ -L "$1" ] && [ -L "$2" ] && [ "$(readlink "$1" && echo .)" = "$(readlink "$2" && echo .)" ]
+}
+
+restore_path() { # kind path rest
+    dir=${2%/*}
+    case $1 in
+    absent)
+        if [ -d "$2" ] && [ ! -L "$2" ]; then
+            rmdir "$2" 2>/dev/null || {
+                # Data that a service made meanwhile (etcd's) is never deleted.
+                echo "kept $2: it is not empty"
+                return 0
+            }
+        else
+            rm -f "$2"
+        fi
+        ;;
+    file)
+        image=$T/restore/${2#/}
+        # It may have become something else between the look at it and its image.
+        [ -f "$image" ] && [ ! -L "$image" ] || return 1
+        # What was never changed is not written: it may be on a file system that cannot be.
+        if [ -f "$2" ] && [ ! -L "$2" ] && [ "$(sha256sum <"$image")" = "$(sha256sum <"$2")" ] &&
+            [ "$(stat -c '%a %u %g' "$image")" = "$(stat -c '%a %u %g' "$2")" ]; then
+            return 0
+        fi
+        # Where the disk was full, the last one came out in part.
+        [ -z "$partial" ] || tar -C "$T/restore" -df "$T/before.tar" "${2#/}" || return 1
+        mkdir -p "$dir" && cp -p --remove-destination "$image" "$dir/.kubastion.restore" &&
+            mv -fT "$dir/.kubastion.restore" "$2" && relabel "$2"
+        ;;
+    dir)
+        [ ! -d "$2" ] || [ -L "$2" ] || [ "$(stat -c '%a|%u|%g' "$2")" != "$3" ] || return 0
+        IFS='|' read -r mode uid gid <<META
+$3
+META
+        [ -d "$2" ] || mkdir -p "$2" || return 1
+        set_access "$2" "$uid" "$gid" "$mode"
+        ;;
+    link)
+        [ -L "$T/before.d/$3" ] || return 1
+        ! same_link "$2" "$T/before.d/$3" || return 0
+        rm -f "$dir/.kubastion.restore" && cp -RPp "$T/before.d/$3" "$dir/.kubastion.restore" &&
+            mv -fT "$dir/.kubastion.restore" "$2"
+        ;;
+    esac
+}
+
+run_as_before() { # unit state
+    case $1 in
+    ssh.service | sshd.service)
+        # An sshd that runs is never stopped: with a mistake in its files that was there before us, it
+        # would not come up again, and nobody could log in any more to mend it.
+        if systemctl -q is-active "$1"; then
+            if sshd -t; then reload_unit "$1"; else echo "$1 runs on as it is"; fi
+            return
+        fi
+        ;;
+    esac
+    case $2 in
+    # It was on its way, or failed again and again: that it does is no failure of the way back.
+    activating) systemctl --no-block restart "$1" || echo "$1 does not start, and had not when this began" ;;
+    *) systemctl restart "$1" ;;
+    esac
+}
+
+# Whether a unit's step, or one that runs it besides, was come to. Only a step that failed says which was the last.
+was_begun() { # unit
+    [ -n "$last_step" ] || return 0
+    head -n "$last_step" "$T/steps" | grep -q -e "^unit|$1|" -e '^member|'
+}
+
+# Takes away a user that this transaction made, and leaves the group of its name as it was.
+unmake_user() { # name group
+    grep -qsxF -e "$1" "$T/made-users" || return 0
+    ! id "$1" >/dev/null 2>&1 || userdel "$1" || return 1
+    case $2 in
+    # Of a useradd that ended half way.
+    none) [ -z "$(group_id "$1")" ] || groupdel "$1" ;;
+    # userdel takes it along.
+    *) [ -n "$(group_id "$1")" ] || groupadd --system --gid "$2" "$1" ;;
+    esac
+}
+
+swaps_are_on() { # listing
+    while IFS=' ' read -r name _; do
+        case $name in /*) sed 's/[[:space:]].*//' /proc/swaps | grep -qxF -e "${name%%	*}" || return 1 ;; esac
+    done <"$1"
+}
+
+restore_firewall() { # state
+    case $1 in
+    # Where it cannot be listed, as before, it cannot be there.
+    absent) ! nft list table inet kubastion >/dev/null 2>&1 || nft delete table inet kubastion ;;
+    *)
+        {
+            echo 'table inet kubastion'
+            echo 'delete table inet kubastion'
+            [ ! -s "$T/before.nft" ] || cat "$T/before.nft"
+        } | nft -f -
+        ;;
+    esac
+}
+
+# Undoes everything, in reverse order, and goes on past failures. Can be repeated.
+restore() { # reason
+    failed=0
+    [ -e "$T/before" ] || {
+        echo "$T/before is gone: it cannot be told what was before"
+        return 1
+    }
+    [ -s "$T/before" ] || return 0
+    rm -rf "$T/restore" "$T/ballast"
+    mkdir "$T/restore" || failed=1
+    partial=
+    if [ -s "$T/before.tar" ]; then
+        tar -C "$T/restore" -xpf "$T/before.tar" || failed=1 partial=yes
+    fi
+    # The same lines, so as long. Without them all, success would be said of nothing.
+    forward=
+    sizes=$(stat -c %s "$T/before" "$T/before.reverse" 2>/dev/null)
+    [ "${sizes%%"$nl"*}" = "${sizes##*"$nl"}" ] && [ "${sizes%%"$nl"*}" != "$sizes" ] ||
+        sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse" || {
+        echo "$T/before.reverse cannot be read or made anew"
+        rm -f "$T/before.reverse"
+        # What is there goes by the other order, which may leave directories; the next try makes it anew.
+        ln "$T/before" "$T/before.reverse"
+        failed=1 forward=yes
+    }
+    if grep -q '^member|none' "$T/before"; then
+        # shellcheck source=/dev/null # looked at together with this
+        . "$T/member.sh"
+        leave_cluster || failed=1
+    fi
+    if [ "$1" != boot ] && have_systemd; then
+        while IFS='|' read -r kind name enabled active; do
+            [ "$kind" = unit ] && was_begun "$name" || continue
+            case $active in active | activating | reloading | refreshing) ;; *) systemctl stop "$name" 2>/dev/null ;; esac
+        done <"$T/before.reverse"
+    fi
+    if have_systemd; then
+        while IFS='|' read -r kind name enabled active; do
+            [ "$kind" = unit ] && was_begun "$name" || continue
+            case $enabled in enabled | static | indirect | alias | generated) ;; *) systemctl disable "$name" 2>/dev/null ;; esac
+        done <"$T/before.reverse"
+    fi
+    while IFS='|' read -r kind a rest; do
+        case $kind in
+        absent | file | dir | link)
+            restore_path "$kind" "$a" "$rest" || {
+                echo "could not restore $a"
+                failed=1
+            }
+            ;;
+        esac
+    done <"$T/before.reverse"
+    ! have_systemd || systemctl daemon-reload || failed=1
+    # The kernel goes by the rules that were loaded, and a boot loads what is there then. A container has its
+    # host's kernel.
+    if [ "$1" != boot ] && grep -q '|/etc/audit/rules\.d/' "$T/before" && command -v augenrules >/dev/null &&
+        have_systemd && ! systemd-detect-virt -qc; then
+        # Rules that were locked (`-e 2`) stay until the next boot.
+        augenrules --load >/dev/null 2>&1 || echo 'the audit rules of before are loaded at the next boot'
+    fi
+    while IFS='|' read -r kind a b c; do
+        case $kind in
+        sysctl)
+            [ "$1" = boot ] || [ "$(cat "$T/before.d/$b")" = "$(cat "$a")" ] || cat "$T/before.d/$b" >"$a" || {
+                echo "could not set $a back"
+                failed=1
+            }
+            ;;
+        swap)
+            # What of it could not be switched on before us cannot be now.
+            [ "$1" = boot ] || swaps_are_on "$T/before.d/$b" || swapon -a || swaps_are_on "$T/before.d/$b" || failed=1
+            ;;
+        user)
+            unmake_user "$a" "$b" || {
+                echo "could not take user $a away"
+                failed=1
+            }
+            ;;
+        firewall)
+            [ "$1" = boot ] || restore_firewall "$a" || failed=1
+            ;;
+        unit)
+            have_systemd && was_begun "$a" || continue
+            case $b in enabled) systemctl enable "$a" >/dev/null 2>&1 || failed=1 ;; esac
+            case $c in
+            active | activating | reloading | refreshing)
+                [ "$1" = boot ] || run_as_before "$a" "$c" || {
+                    echo "$a ran before, and does not start"
+                    failed=1
+                }
+                ;;
+            esac
+            ;;
+        esac
+    done <"$T/before"
+    rm -rf "$T/restore"
+    [ -z "$forward" ] || rm -f "$T/before.reverse"
+    return $failed
+}
+
+# Paths of the files whose images are given up with their place: a key that was taken from this node would stay in the
+# images of earlier runs, and of this one, for as long as those are kept.
+give_up_images() {
+    [ -s "$T/forget" ] || return 0
+    records=
+    while IFS= read -r path; do records=$records${records:+$nl}"file|$path"; done <"$T/forget"
+    # shellcheck disable=SC2013 # ids have no blanks
+    for holder in $(grep -lsxF -e "$records" "$base"/txn/*/before); do
+        thin_out "${holder%/before}" || {
+            rm -rf "${holder%before}thin" "${holder%before}"*.thin
+            say "note the images in ${holder%/before} still hold a key that was taken from this node"
+        }
+    done
+}
+
+thin_out() { # transaction
+    mkdir "$1/thin" && tar -C "$1/thin" -xpf "$1/before.tar" || return 1
+    names=$(sed 's/^\///' "$T/forget")
+    grep -vxF -e "$names" "$1/before.list" >"$1/list.thin" || [ $? -eq 1 ] || return 1
+    # None is left of a transaction that had this image alone.
+    tar -C "$1/thin" --hard-dereference -cf "$1/tar.thin" -T "$1/list.thin" || return 1
+    grep -vxF -e "$records" "$1/before" >"$1/before.thin" || [ $? -eq 1 ] || return 1
+    sed -n '1!G;h;$p' "$1/before.thin" >"$1/reverse.thin" || return 1
+    # First the records: one without its image could not be carried out.
+    grep -xF -e "$records" "$1/before" | sed 's/^file|//' >>"$1/given-up" &&
+        mv -f "$1/before.thin" "$1/before" && mv -f "$1/reverse.thin" "$1/before.reverse" &&
+        mv -f "$1/tar.thin" "$1/before.tar" && mv -f "$1/list.thin" "$1/before.list" && rm -rf "$1/thin"
+}
