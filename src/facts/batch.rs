@@ -147,7 +147,6 @@ pub(super) fn request_lines(watch: &WatchList, word: &str) -> String {
             Extra::Lsm => "X lsm\n",
             Extra::Time => "X time\n",
             Extra::Audit => "X audit\n",
-            Extra::Apt => "X apt\n",
             Extra::SshdMatches => "X matches\n",
         });
     }

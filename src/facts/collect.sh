@@ -306,11 +306,6 @@ for x in $extras; do
         ! have timedatectl || timeout 5 timedatectl show -p NTPSynchronized 2>/dev/null
         ! have chronyc || { v=$(timeout 5 chronyc -n -c tracking 2>/dev/null) && print "chrony=${v%%"$nl"*}"; }
         ;;
-    apt)
-        ! have apt-config ||
-            { apt-config shell enable APT::Periodic::Enable upgrade APT::Periodic::Unattended-Upgrade 2>/dev/null && echo ok; } |
-            sed 's/^/apt=/'
-        ;;
     audit) ! have auditctl || { auditctl -l 2>/dev/null && echo ok; } | sed 's/^/audit=/' ;;
     esac
 done

@@ -119,21 +119,6 @@ pub(super) fn audit_rules(lines: &[&str]) -> Option<Vec<String>> {
         .then(|| rules.into_iter().filter(|r| r.starts_with('-')).map(str::to_owned).collect())
 }
 
-/// `apt=NAME='value'` as `apt-config shell` prints them, closed by `ok`.
-pub(super) fn apt_periodic(lines: &[&str]) -> Option<BTreeMap<String, String>> {
-    let mut settings: Vec<&str> = lines.iter().filter_map(|l| l.strip_prefix("apt=")).collect();
-    let name = |name: &str| match name {
-        "enable" => Some("Enable"),
-        "upgrade" => Some("Unattended-Upgrade"),
-        _ => None,
-    };
-    let setting = |line: &str| {
-        let (key, value) = line.split_once('=')?;
-        Some((name(key)?.to_owned(), value.trim_matches('\'').to_owned()))
-    };
-    (settings.pop() == Some("ok")).then(|| settings.into_iter().filter_map(setting).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,10 +174,6 @@ mod tests {
     fn extras_say_unknown_when_nothing_came() {
         assert_eq!(time(&[]), TimeFacts::default());
         assert_eq!(lsm(&[]), LsmFacts::default());
-        assert_eq!(apt_periodic(&["apt=upgrade='1'"]), None);
-        assert_eq!(apt_periodic(&["apt=ok"]), Some(BTreeMap::new()));
-        let apt = apt_periodic(&["apt=upgrade='1'", "apt=enable='0'", "apt=ok"]).unwrap();
-        assert_eq!((apt["Unattended-Upgrade"].as_str(), apt["Enable"].as_str()), ("1", "0"));
         assert_eq!(audit_rules(&["audit=-w /etc -p wa"]), None);
         assert_eq!(audit_rules(&["audit=-w /etc -p wa", "audit=ok"]).unwrap(), ["-w /etc -p wa"]);
         let t = time(&["NTPSynchronized=no", "chrony=A,1.2.3.4,2,0.1,Not synchronised"]);

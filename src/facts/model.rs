@@ -49,8 +49,6 @@ pub enum Extra {
     Time,
     /// Loaded audit rules.
     Audit,
-    /// apt's settings of its daily work.
-    Apt,
     /// What sshd's files say of some connections only.
     SshdMatches,
 }
@@ -177,11 +175,6 @@ pub struct NodeFacts {
     pub lsm: Option<LsmFacts>,
     /// Clock synchronization, if it was asked for.
     pub time: Option<TimeFacts>,
-    /// apt's settings of its daily work (`APT::Periodic::`) as they are in effect, whatever files they come
-    /// from: `Enable` and `Unattended-Upgrade` as far as they are set. `None` if not asked for or not to
-    /// be had.
-    #[serde(default)]
-    pub apt_periodic: Option<BTreeMap<String, String>>,
     /// Loaded audit rules as `auditctl -l` prints them; `None` if not asked for or not to be had.
     pub audit_rules: Option<Vec<String>>,
 }

@@ -134,7 +134,6 @@ pub fn facts(
         lsm: extra(Extra::Lsm).map(extras::lsm),
         time: extra(Extra::Time).map(extras::time),
         audit_rules: extra(Extra::Audit).and_then(extras::audit_rules),
-        apt_periodic: extra(Extra::Apt).and_then(extras::apt_periodic),
         hostname,
         os: os(&match read("/etc/os-release") {
             lines if lines.is_empty() => read("/usr/lib/os-release"),

@@ -13,6 +13,7 @@ use x509_parser::public_key::PublicKey;
 
 use super::judge::{Judged, Subject, needs};
 use super::model::Verdict;
+use super::observed::Origin;
 use crate::controls::Daemon;
 
 /// The cluster CA on a node.
@@ -196,6 +197,9 @@ fn judge_certificate(path: &str, c: &X509Certificate<'_>, now: OffsetDateTime) -
     Verdict::pass(format!("{path}: {left} days left"))
 }
 
+/// The group that no authorizer can stop.
+const MASTERS: &str = "system:masters";
+
 pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
     let mut judged = 0;
     for path in KUBECONFIGS {
@@ -212,15 +216,9 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
             let Some(data) = data.and_then(Value::as_str) else { continue };
             judged += 1;
             let pem = BASE64_STANDARD.decode(data).ok().and_then(|b| String::from_utf8(b).ok());
-            let groups = pem.as_deref().and_then(der).and_then(|d| {
-                with(&d, |c| {
-                    let groups = c.subject().iter_organization();
-                    groups.filter_map(|o| o.as_str().ok().map(str::to_owned)).collect::<Vec<_>>()
-                })
-            });
-            match groups {
+            match pem.as_deref().and_then(groups) {
                 None => return Verdict::unknown(format!("{path} holds no readable certificate")),
-                Some(groups) if groups.iter().any(|g| g == "system:masters") => {
+                Some(groups) if groups.iter().any(|g| g == MASTERS) => {
                     return Verdict::fail("no group system:masters", format!("in {path}"));
                 }
                 Some(_) => {}
@@ -228,10 +226,32 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
         }
     }
     if judged == 0 {
-        Verdict::not_applicable("needs Kubernetes: no kubeconfig holds a certificate yet")
-    } else {
-        Verdict::pass(format!("{judged} client certificates"))
+        return Verdict::not_applicable("needs Kubernetes: no kubeconfig holds a certificate yet");
     }
+    let Some(live) = &on.seen.live else {
+        // Before apply nobody has left anything there.
+        return match on.seen.origin {
+            Origin::Rendered => Verdict::pass(format!("{judged} client certificates")),
+            Origin::Node => Verdict::unknown("home directories were not searched for kubeconfigs"),
+        };
+    };
+    let left = live.kubeconfigs.iter().filter(|k| {
+        // One that cannot be read may be of anybody.
+        k.certificates.iter().any(|c| groups(c).is_none_or(|g| g.iter().any(|g| g == MASTERS)))
+    });
+    let left: Vec<String> = left.map(|k| super::in_effect::plain_path(&k.path)).collect();
+    super::in_effect::verdict("no group system:masters", left, || {
+        format!("{} client certificates", judged + live.kubeconfigs.len())
+    })
+}
+
+/// The groups that a client certificate puts its holder into
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates>).
+fn groups(pem: &str) -> Option<Vec<String>> {
+    with(&der(pem)?, |c| {
+        let groups = c.subject().iter_organization();
+        groups.filter_map(|o| o.as_str().ok().map(str::to_owned)).collect()
+    })
 }
 
 pub(super) fn kubelet_serving(on: &Subject<'_>) -> Judged {

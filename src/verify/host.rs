@@ -27,6 +27,8 @@ const APT_UPDATES: &str = "/etc/apt/apt.conf.d/52kubastion-updates";
 /// Timers that install updates, by distribution.
 pub(super) const UPDATE_TIMERS: [&str; 3] =
     ["apt-daily-upgrade.timer", "dnf-automatic.timer", "dnf-automatic-install.timer"];
+/// The timer without whose work there is nothing to install on Debian.
+pub(super) const LISTS_TIMER: &str = "apt-daily.timer";
 /// containerd's configuration.
 pub(super) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
@@ -292,24 +294,78 @@ pub(super) fn security_updates(on: &Subject<'_>) -> Verdict {
     if !on.seen.packages.contains_key("unattended-upgrades") {
         return Verdict::fail("package unattended-upgrades", "not installed");
     }
-    let expected = "APT::Periodic::Unattended-Upgrade \"1\"";
-    let value = if on.seen.origin == Origin::Rendered {
+    if on.seen.origin == Origin::Rendered {
         let text = on.seen.texts.get(APT_UPDATES).and_then(Option::as_deref).unwrap_or_default();
         let line = text.lines().find_map(|l| l.strip_prefix("APT::Periodic::Unattended-Upgrade "));
-        line.map(|l| l.trim_matches(['"', ';']))
-    } else {
-        let Some(apt) = &on.seen.apt_periodic else {
-            return Verdict::unknown("apt-config gave no settings");
+        return match line.map(|l| l.trim_matches(['"', ';'])) {
+            Some("1") => Verdict::pass(format!("{timer}, unattended-upgrades")),
+            value => {
+                Verdict::fail("APT::Periodic::Unattended-Upgrade \"1\"", super::rule::shown(value))
+            }
         };
-        if apt.get("Enable").is_some_and(|v| v == "0") {
-            return Verdict::fail(expected, "APT::Periodic::Enable \"0\"");
-        }
-        apt.get("Unattended-Upgrade").map(String::as_str)
-    };
-    match value {
-        Some("1") => Verdict::pass(format!("{timer}, unattended-upgrades")),
-        value => Verdict::fail(expected, super::rule::shown(value)),
     }
+    if on.seen.units.get(LISTS_TIMER).is_none_or(|u| u.active != "active") {
+        return Verdict::fail(
+            expected,
+            format!("{LISTS_TIMER}, which fetches the lists of packages, is not active"),
+        );
+    }
+    let Some(apt) = on.seen.live.as_ref().and_then(|l| l.apt.as_deref()) else {
+        return Verdict::unknown("apt-config gave no settings");
+    };
+    let wrong = not_updated(apt);
+    super::in_effect::verdict(expected, wrong, || format!("{timer}, unattended-upgrades"))
+}
+
+/// Packages of which security updates are wanted whatever is held back.
+const UPDATED: [&str; 8] = [
+    "bash",
+    "libc6",
+    "libssl3",
+    "linux-image-amd64",
+    "nftables",
+    "openssh-server",
+    "sudo",
+    "systemd",
+];
+
+/// What keeps security updates from being installed, by apt's settings as they are in effect, whatever files they come
+/// from (unattended-upgrade(8), /usr/lib/apt/apt.systemd.daily).
+fn not_updated(apt: &[(String, String)]) -> Vec<String> {
+    let value = |name: &str| apt.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    let all = |name: &'static str| apt.iter().filter(move |(n, v)| n == name && !v.is_empty());
+    let mut wrong = Vec::new();
+    if value("APT::Periodic::Enable") == Some("0") {
+        wrong.push("APT::Periodic::Enable is 0".to_owned());
+    }
+    for name in ["APT::Periodic::Update-Package-Lists", "APT::Periodic::Unattended-Upgrade"] {
+        if !matches!(value(name), Some("1" | "always")) {
+            wrong.push(format!("{name} is {}", super::rule::shown(value(name))));
+        }
+    }
+    let origins = all("Unattended-Upgrade::Origins-Pattern")
+        .chain(all("Unattended-Upgrade::Allowed-Origins"));
+    if !origins.into_iter().any(|(_, v)| v.to_ascii_lowercase().contains("security")) {
+        wrong.push(
+            "no origin of security updates is allowed (Unattended-Upgrade::Origins-Pattern)"
+                .to_owned(),
+        );
+    }
+    // Each is a pattern for the beginning of a name.
+    let holds = |pattern: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-+._".contains(c);
+        let pattern = pattern.trim_start_matches('^').trim_end_matches('$');
+        !pattern.chars().all(plain)
+            || pattern.starts_with('.')
+            || UPDATED.iter().any(|p| p.starts_with(pattern))
+    };
+    for (_, pattern) in all("Unattended-Upgrade::Package-Blacklist").filter(|(_, v)| holds(v)) {
+        wrong.push(format!(
+            "Unattended-Upgrade::Package-Blacklist holds back {}",
+            super::rule::shown(Some(pattern))
+        ));
+    }
+    wrong
 }
 
 fn containerd_config(on: &Subject<'_>) -> Result<toml::Table, Verdict> {

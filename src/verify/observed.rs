@@ -70,8 +70,6 @@ pub struct Observed {
     pub lsm: Option<LsmFacts>,
     /// Clock synchronization.
     pub time: Option<TimeFacts>,
-    /// apt's settings of its daily work.
-    pub apt_periodic: Option<BTreeMap<String, String>>,
     /// Loaded audit rules.
     pub audit_rules: Option<Vec<String>>,
     /// Whether the kernel's audit subsystem can be used.
@@ -119,7 +117,6 @@ impl Observed {
             wanted_firewall_sha256: None,
             lsm: facts.lsm.clone(),
             time: facts.time.clone(),
-            apt_periodic: facts.apt_periodic.clone(),
             audit_rules: facts.audit_rules.clone(),
             audit_usable: facts.audit_usable,
             audit_enabled: facts.audit_enabled,
@@ -159,7 +156,6 @@ impl Observed {
             wanted_firewall_sha256: None,
             lsm: None,
             time: None,
-            apt_periodic: None,
             audit_rules: None,
             audit_usable: facts.audit_usable,
             audit_enabled: None,

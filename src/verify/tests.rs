@@ -16,7 +16,7 @@ use crate::controls::daemons::DAEMONS;
 use crate::controls::{CATALOGUE, Check, Config, Daemon, DaemonRow, KERNEL_SETTINGS, Probe};
 use crate::desired;
 use crate::facts::live::{
-    LiveFacts, LiveProcess, LiveSocket, LiveUnit, PathAccess, PathKind, StateChange,
+    HomeKubeconfig, LiveFacts, LiveProcess, LiveSocket, LiveUnit, PathAccess, PathKind, StateChange,
 };
 use crate::facts::{
     EntryKind, FileFacts, Listener, LsmFacts, NftFacts, NftRecord, NodeFacts, ProcessFacts,
@@ -235,7 +235,8 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         selinux_enforcing: None,
     });
     seen.time = Some(TimeFacts { synchronized: Some(true), chrony: Some("Normal".into()) });
-    seen.apt_periodic = Some([("Unattended-Upgrade".to_owned(), "1".to_owned())].into());
+    let timer = seen.units["apt-daily-upgrade.timer"].clone();
+    seen.units.insert("apt-daily.timer".into(), timer);
     seen.audit_enabled = Some(1);
     let rules =
         seen.texts.iter().find(|(p, _)| p.starts_with("/etc/audit/rules.d/")).unwrap().1.clone();
@@ -316,6 +317,17 @@ fn live(seen: &Observed) -> LiveFacts {
             ["all", "default", "lo", "eth0"].map(|i| (i.to_owned(), setting.value.to_owned()));
         facts.interfaces.insert((family.to_owned(), key.to_owned()), values.into());
     }
+    facts.apt = Some(
+        [
+            ("APT::Periodic::Update-Package-Lists", "1"),
+            ("APT::Periodic::Unattended-Upgrade", "1"),
+            ("Unattended-Upgrade::Origins-Pattern", ""),
+            ("Unattended-Upgrade::Origins-Pattern", "origin=Debian,label=Debian-Security"),
+            ("Unattended-Upgrade::Package-Blacklist", "kubelet"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+    );
     let text: String =
         KERNEL_SETTINGS.iter().map(|s| format!("{} = {}\n", s.key, s.value)).collect();
     facts.sysctl_files.push(("/etc/sysctl.d/90-kubastion.conf".into(), text));
@@ -430,6 +442,21 @@ fn owner(seen: &mut Observed, path: &str, mode: u32, owner: &str) {
     };
     seen.files.insert(path.into(), facts);
     seen.trees = Some(trees(&seen.files));
+}
+
+/// One more of apt's settings, which counts as the last of its name.
+fn apt(seen: &mut Observed, name: &str, value: &str) {
+    seen.live.as_mut().unwrap().apt.as_mut().unwrap().push((name.into(), value.into()));
+}
+
+/// A kubeconfig of a group in somebody's home directory.
+fn left_behind(seen: &mut Observed, group: &str) {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
+    let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    let path = "/home/eve/.kube/config".to_owned();
+    let found = HomeKubeconfig { path, certificates: vec![certificate] };
+    seen.live.as_mut().unwrap().kubeconfigs.push(found);
 }
 
 /// Who may write a path, as the node tells it.
@@ -554,9 +581,15 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.audit_rules.as_mut().unwrap().insert(0, "-a exit,never -S all -F dir=/etc -F perm=wa".into()), &["host-auditd"]),
     (|s| s.audit_rules.as_mut().unwrap().insert(0, "-a never,task".into()), &["host-auditd"]),
     (|s| { s.packages.remove("unattended-upgrades"); }, &["host-updates"]),
-    (|s| { s.apt_periodic.as_mut().unwrap().insert("Unattended-Upgrade".into(), "0".into()); }, &["host-updates"]),
-    (|s| { s.apt_periodic.as_mut().unwrap().insert("Enable".into(), "0".into()); }, &["host-updates"]),
-    (|s| s.apt_periodic.as_mut().unwrap().clear(), &["host-updates"]),
+    (|s| apt(s, "APT::Periodic::Unattended-Upgrade", "0"), &["host-updates"]),
+    (|s| apt(s, "APT::Periodic::Update-Package-Lists", "0"), &["host-updates"]),
+    (|s| apt(s, "APT::Periodic::Enable", "0"), &["host-updates"]),
+    (|s| apt(s, "Unattended-Upgrade::Package-Blacklist", ".*"), &["host-updates"]),
+    (|s| apt(s, "Unattended-Upgrade::Package-Blacklist", "open"), &["host-updates"]),
+    (|s| s.live.as_mut().unwrap().apt.as_mut().unwrap().retain(|(n, _)| !n.contains("Origins")), &["host-updates"]),
+    (|s| s.live.as_mut().unwrap().apt = Some(Vec::new()), &["host-updates"]),
+    (|s| s.units.get_mut("apt-daily.timer").unwrap().active = "inactive".into(), &["host-updates"]),
+    (|s| left_behind(s, "system:masters"), &["pki-super-admin-removed"]),
     (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "disable_tcp_service = true", "disable_tcp_service = false"), &["containerd-config-permissions"]),
@@ -885,7 +918,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.time = Some(TimeFacts::default()), &["host-time-sync"]),
     (|s| s.audit_rules = None, &["host-auditd"]),
     (|s| s.audit_enabled = None, &["host-auditd"]),
-    (|s| s.apt_periodic = None, &["host-updates"]),
+    (|s| s.live.as_mut().unwrap().apt = None, &["host-updates"]),
     (|s| s.swaps = None, &["host-sysctls"]),
     (|s| { s.sysctls.remove("kernel.panic"); }, &["host-sysctls"]),
     (|s| argv(s, Daemon::Etcd).push("--config-file=/x".into()), &["etcd-client-cert-auth", "etcd-no-auto-tls"]),

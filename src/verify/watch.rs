@@ -79,8 +79,8 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             watch.extras.insert(Extra::Audit);
         }
         Fact::SecurityUpdates => {
-            watch.extras.insert(Extra::Apt);
             watch.units.extend(host::UPDATE_TIMERS.map(str::to_owned));
+            watch.units.insert(host::LISTS_TIMER.to_owned());
             watch.packages.insert("unattended-upgrades".to_owned());
         }
         Fact::ContainerdNoTcp => texts.push(host::CONTAINERD_CONFIG),

@@ -224,7 +224,7 @@ fn no_program_of_a_node_speaks_for_another() {
         ("S", "net.ipv4.ip_forward"),
         ("P", "dpkg"),
     ]);
-    let w = WatchList { extras: [Extra::Time, Extra::Audit, Extra::Apt].into(), ..w };
+    let w = WatchList { extras: [Extra::Time, Extra::Audit].into(), ..w };
     let told = |programs: &str| {
         let script =
             super::super::SCRIPT.replacen("have() {", &format!("{programs}\nhave() {{"), 1);
