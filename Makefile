@@ -11,7 +11,6 @@ setup:
 
 build: setup
 	$(CARGO) build --release --locked
-	@sh scripts/probe.sh $(CARGO) target/release
 
 # A lab of three control-plane/etcd nodes and one worker is hardened and proven. Takes it down with
 # `kubastion lab down --dir demo`.
@@ -51,7 +50,6 @@ e2e: setup
 # vagrant/README.md.
 vagrant-test:
 	$(CARGO) build --locked
-	@sh scripts/probe.sh $(CARGO) target/debug
 	@sh scripts/vagrant-test.sh target/debug/kubastion
 
 # Side by side with bare OpenSSH, pyinfra and Ansible on 1 to 1,000 nodes, with and without latency. More than an hour,
@@ -66,7 +64,6 @@ bench-scale: setup
 
 # A cluster from bare nodes against the kubeadm commands alone.
 bench-cluster: setup
-	@sh scripts/probe.sh $(CARGO) target/release
 	$(CARGO) bench --locked --bench cluster
 
 # docs/demo.svg, a recording of the demo (asciinema and svg-term, see scripts/record.sh). The end of the demo in the

@@ -1,5 +1,6 @@
 //! A lab of one node, from up to down. Needs root on Debian 12 or 13.
 
+use crate::support::skip::skipped;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -43,11 +44,8 @@ fn traces(id: &str, dir: &Path) -> Vec<String> {
 fn one_node_from_up_to_down() {
     let missing = preflight();
     if !missing.is_empty() {
-        eprintln!("SKIPPED one_node_from_up_to_down: this machine cannot carry a lab");
-        for m in missing {
-            eprintln!("{}", m.problem());
-        }
-        return;
+        let why: Vec<String> = missing.iter().map(|m| m.problem().to_string()).collect();
+        return skipped("one_node_from_up_to_down", &why.join("; "));
     }
     let temporary = tempfile::Builder::new().prefix("kubastion-lab-").tempdir_in("/var/tmp");
     let temporary = temporary.unwrap();

@@ -1,25 +1,22 @@
-//! The static probe as it was built: `scripts/probe.sh` puts it beside the program.
+//! The static probe as it is built into the program.
 
-use std::path::Path;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-use kubastion::inventory::Probe;
+use kubastion::inventory::{BUILT_IN_PROBE, Probe};
+
+use crate::support::skip::skipped;
 
 /// In the root of an empty directory there is no loader, no library, no /etc and no /dev.
 #[test]
 fn the_built_probe_needs_nothing_but_the_kernel() {
-    let program = Path::new(env!("CARGO_BIN_EXE_kubastion")).with_file_name("kubastion-probe");
     let test = "the_built_probe_needs_nothing_but_the_kernel";
-    let Ok(bytes) = std::fs::read(&program) else {
-        eprintln!("SKIPPED {test}: `sh scripts/probe.sh cargo target/debug` was not run");
-        return;
-    };
-    assert!(bytes.len() < 3 << 20, "{} bytes", bytes.len());
-    let probe = Probe::from_elf(bytes).unwrap();
+    assert!(BUILT_IN_PROBE.len() < 3 << 20, "{} bytes", BUILT_IN_PROBE.len());
+    let probe = Probe::from_elf(BUILT_IN_PROBE).unwrap();
     assert_eq!(probe.architecture, std::env::consts::ARCH);
 
     let root = tempfile::tempdir().unwrap();
-    std::fs::copy(&program, root.path().join("probe")).unwrap();
+    executable(&root.path().join("probe"), BUILT_IN_PROBE);
     let run = |arguments: &[&str]| {
         let mut command = Command::new("unshare");
         let root = format!("--root={}", root.path().display());
@@ -29,8 +26,7 @@ fn the_built_probe_needs_nothing_but_the_kernel() {
     let output = run(&["--help"]);
     let said = String::from_utf8(output.stderr).unwrap();
     if said.starts_with("unshare: unshare failed") {
-        eprintln!("SKIPPED {test}: no user namespaces");
-        return;
+        return skipped(test, "no user namespaces");
     }
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.starts_with("kubastion-probe: ") && said.contains("usage: "), "{said}");
@@ -46,4 +42,14 @@ fn the_built_probe_needs_nothing_but_the_kernel() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     let wanted = format!("no connection to {closed}");
     assert!(said.contains(&wanted) && said.lines().count() == 1, "{said}");
+}
+
+/// A program on disk, written by another process: a file that this one has open for writing is passed on to whatever
+/// another test's thread starts in that moment, and cannot be run until that is gone (ETXTBSY, execve(2)).
+fn executable(path: &std::path::Path, bytes: &[u8]) {
+    let script = "cat >\"$0\" && chmod 755 \"$0\"";
+    let mut writer =
+        Command::new("sh").args(["-c", script]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(bytes).unwrap();
+    assert!(writer.wait().unwrap().success());
 }

@@ -1,12 +1,12 @@
 //! `kubastion apply`: carries a plan out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::args::{Format, Global};
 use super::ask::{Question, ask};
 use super::exit::Exit;
-use super::keys::{self, PkiUse};
+use super::keys::{self, Keys, PkiUse};
 use super::objects;
 use super::output::{self, note, pretty, print};
 use super::pipeline::{self, Fleet, Reach, Settled};
@@ -21,9 +21,9 @@ use crate::error::Problem;
 use crate::event::{Event, Sink as _};
 use crate::inventory::Role;
 use crate::plain::counted;
-use crate::plan::Plan;
 use crate::plan::cluster::ApiChange;
 use crate::plan::text::{Detail, render};
+use crate::plan::{NodePlan, Plan, Transaction};
 use crate::report::{Monitor, runs};
 
 /// Arguments of `apply`.
@@ -44,7 +44,9 @@ pub struct Args {
 const HELP: &str =
     "Every change that can cut access is armed before it is made: the node goes back by itself
 unless a new connection confirms it, also when this program is killed or the node reboots.
-Key material that is due is issued first.
+Nothing is done that was not in the plan: what packages bring along, and what turns up in
+the cluster later, is planned anew and asked about; a saved plan stops there (exit code 4).
+Keys and certificates that are due are issued after the answer.
 
 Examples:
   kubastion apply
@@ -78,13 +80,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let dialer = pipeline::dialer(inventory, &nodes, &reach)?;
     let mut fleet = pipeline::look(inventory, &nodes, &dialer);
     keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &reach, pki_use)?;
-    let material = keys::material(&loaded, store, pki_use, global.format)?;
+    let mut keys = match &saved {
+        Some(_) => Keys::of_a_saved_plan(&loaded, store)?,
+        None => Keys::with_those_due(&loaded, store)?,
+    };
     let settled = fleet.settle(inventory);
     let lock =
         record_settled(lock, base, inventory.cluster.name.as_str(), &settled, global.format)?;
-    let (mut plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
+    let (mut plan, desired) = pipeline::plan(&loaded, &mut fleet, keys.material());
     let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
-    let api = objects::access(inventory, &material);
+    let api = objects::access(inventory, keys.material());
     if let Some(access) = &api {
         let (with_objects, problem) = objects::plan(inventory, plan, &mut fleet, access);
         plan = with_objects;
@@ -102,6 +107,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         if global.format == Format::Text || !args.yes {
             eprint!("{}", render(&plan, Detail::Summary));
         }
+        if let Some(due) = keys.due() {
+            note(global.format, &format!("pki: {due} will be issued"));
+        }
         for problem in &problems {
             output::problem(global.format, problem);
         }
@@ -113,6 +121,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if let Some(bundle) = &bundle {
         intact(bundle, &plan, global.format)?;
     }
+    keys.keep(&loaded, global.format)?;
+    let material = keys.material();
     let journal = Journal::begin_locked(
         lock,
         base,
@@ -123,7 +133,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     )
     .map_err(record_stop)?;
     let monitor = monitor(global.format);
-    let etcd = pipeline::etcd_access(inventory, &material);
+    let etcd = pipeline::etcd_access(inventory, material);
     let mut controls = Controls {
         plan: &plan,
         desired: &desired,
@@ -136,6 +146,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         journal: &journal,
         clock: Clock::System,
     };
+    // Why the run ends before its plan does.
+    let mut left: Option<&str> = None;
     let installs = plan.stages.iter().any(|s| s.phase == Phase::Packages);
     let outcomes = if installs {
         // What packages bring along (users, units, default files) is seen only once they are there:
@@ -152,9 +164,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             .collect();
         let mut again = pipeline::look(inventory, &good, &dialer);
         again.bare.extend(bare);
-        let (rest, desired) = pipeline::plan(&loaded, &mut again, &material);
+        let (rest, desired) = pipeline::plan(&loaded, &mut again, material);
         problems.extend(again.lost.values().cloned());
-        problems.extend(pipeline::held_back(&rest));
+        let shown = rest.is_empty() || same_rest(&plan, &rest);
+        let rest = if shown || go_on(args, saved.is_some(), &rest, global.format)? {
+            problems.extend(pipeline::held_back(&rest));
+            rest
+        } else {
+            left = Some("what the packages brought along changes the rest of the plan");
+            Plan::new(rest.cluster, rest.inventory_sha256, BTreeMap::new(), Vec::new())
+        };
         controls.plan = &rest;
         controls.desired = &desired;
         let later = execute(&controls, again.into_sessions()).map_err(record_stop)?;
@@ -171,7 +190,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         .with_role(Role::ControlPlane)
         .filter(|n| outcomes.get(&n.name).is_none_or(|p| p.values().all(Outcome::is_good)))
         .collect();
-    if let Some(access) = api.as_ref().filter(|_| plan.has_members() || !plan.api.is_empty()) {
+    let to_the_end = left.is_none();
+    if let Some(access) =
+        api.as_ref().filter(|_| to_the_end && (plan.has_members() || !plan.api.is_empty()))
+    {
         let mut fleet = pipeline::look(inventory, &members, &dialer);
         let mut record = Ok(());
         let mut said = |change: &ApiChange, result: &Result<(), String>| {
@@ -182,12 +204,55 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                 record = Err(e);
             }
         };
-        problems.extend(objects::apply(inventory, &plan, &mut fleet, access, &mut said));
+        let (failed, unplanned) = objects::apply(inventory, &plan, &mut fleet, access, &mut said);
         record.map_err(record_stop)?;
+        problems.extend(failed);
+        for change in &unplanned {
+            note(global.format, &format!("not in the plan, and not done: {change}"));
+            left = Some("the cluster's objects want changes that were not in the plan");
+        }
     }
     drop(monitor);
     problems.extend(runs::problems(&outcomes));
-    finish(global, &journal, &outcomes, problems)
+    let exit = finish(global, &journal, &outcomes, problems)?;
+    match left {
+        Some(why) if exit == Exit::Done => {
+            note(global.format, &format!("{why}; `kubastion plan` shows it"));
+            Ok(Exit::Pending)
+        }
+        _ => Ok(exit),
+    }
+}
+
+/// Whether what is left after the packages is what was shown before them.
+fn same_rest(shown: &Plan, rest: &Plan) -> bool {
+    let after = |node: &NodePlan| -> Vec<Transaction> {
+        node.transactions.iter().filter(|t| t.phase > Phase::Packages).cloned().collect()
+    };
+    rest.nodes.iter().all(|(name, node)| {
+        shown.nodes.get(name).is_some_and(|before| after(before) == after(node))
+    })
+}
+
+/// Shows a plan that was not shown before. On a terminal somebody is asked; `--yes` has answered; who applies a saved
+/// plan gets that one and nothing else.
+///
+/// # Errors
+/// If nobody can be asked.
+fn go_on(args: &Args, is_saved: bool, rest: &Plan, format: Format) -> Result<bool, Stop> {
+    if format == Format::Text {
+        eprintln!("\nThe packages are installed. What is left, as it is now:");
+        eprint!("{}", render(rest, Detail::Summary));
+    }
+    if args.yes || is_saved {
+        return Ok(args.yes);
+    }
+    match ask(Question::CarryOut, "say --yes") {
+        Ok(()) => Ok(true),
+        // What was done stays done, and is recorded.
+        Err(stop) if stop.exit == Exit::Usage => Ok(false),
+        Err(stop) => Err(stop),
+    }
 }
 
 /// Says what was left open and is not any more, and records it: `kubastion runs` tells it of the run that

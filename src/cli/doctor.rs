@@ -168,9 +168,9 @@ fn operator(
         Err(stop) => stop.problems.into_iter().for_each(|p| say(Finding::of(HERE, p))),
     }
     if loaded.inventory.kubernetes.probe.is_none() {
-        let what = "kubastion-probe is not beside kubastion: API servers keep TCP probes";
+        let what = "this kubastion was built without kubastion-probe: API servers keep TCP probes";
         say(Finding::new(HERE, Level::Note, what)
-            .hint("`make build` makes it, KUBASTION_PROBE names another place"));
+            .hint("KUBASTION_PROBE names a static build of it"));
     }
     let inventory = &loaded.inventory;
     for target in inventory.nodes.iter().map(|n| inventory.ssh.for_node(n)) {

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::desired::held_cas;
 use crate::error::Problem;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, StoreEncryption};
-use crate::pki::{self, Ca, Entry, Issued, Material, PkiError, Store};
+use crate::pki::{self, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
 use crate::plain::counted;
 use crate::transport::ssh::SshDialer;
 
@@ -41,26 +41,9 @@ pub fn open(loaded: &Loaded) -> Result<Store, Stop> {
 /// Takes out of the store what the nodes need.
 ///
 /// # Errors
-/// With [`PkiUse::Ensure`], what cannot be issued; with [`PkiUse::ReadOnly`], anything that is missing or
-/// expired.
-pub fn material(
-    loaded: &Loaded,
-    mut store: Store,
-    pki_use: PkiUse,
-    format: Format,
-) -> Result<Material, Stop> {
+/// Anything that is missing or due.
+pub fn material(loaded: &Loaded, store: Store) -> Result<Material, Stop> {
     let inventory = &loaded.inventory;
-    if pki_use == PkiUse::Ensure {
-        let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
-        let (material, issued) =
-            pki::ensure(inventory, &mut store, &ask, Clock::System).map_err(stop)?;
-        if !issued.is_empty() {
-            let what = "certificate or key/certificates and keys";
-            note(format, &format!("pki: {} issued", counted(issued.len(), what)));
-        }
-        say_if_new(inventory, &issued, format);
-        return Ok(material);
-    }
     let contents = store.contents().map_err(stop)?;
     let due = pki::assess(inventory, &contents, Clock::System.now())
         .iter()
@@ -81,6 +64,64 @@ pub fn material(
         return Err(Stop::one(Exit::Pending, problem));
     }
     Material::from_contents(inventory, &contents).map_err(stop)
+}
+
+/// The keys that a run works with. Those that are due are made when the plan is, and kept after it was read.
+pub enum Keys {
+    /// The store's own.
+    Kept(Material),
+    /// With some that are not in the store yet.
+    Due(Box<Prepared>, Store),
+}
+
+impl Keys {
+    /// Those of a run that was planned before: it gets exactly those that it was planned with.
+    ///
+    /// # Errors
+    /// Anything that is missing or due.
+    pub fn of_a_saved_plan(loaded: &Loaded, store: Store) -> Result<Self, Stop> {
+        material(loaded, store).map(Self::Kept)
+    }
+
+    /// With what is due.
+    ///
+    /// # Errors
+    /// What cannot be issued.
+    pub fn with_those_due(loaded: &Loaded, store: Store) -> Result<Self, Stop> {
+        let prepared = pki::prepare(&loaded.inventory, &store, Clock::System).map_err(stop)?;
+        Ok(Self::Due(Box::new(prepared), store))
+    }
+
+    /// The keys and certificates.
+    pub fn material(&self) -> &Material {
+        match self {
+            Self::Kept(material) => material,
+            Self::Due(prepared, _) => prepared.material(),
+        }
+    }
+
+    /// What will be issued, in words; `None` if nothing will.
+    pub fn due(&self) -> Option<String> {
+        let Self::Due(prepared, _) = self else { return None };
+        let count = prepared.issued().len();
+        (count > 0).then(|| counted(count, "certificate or key/certificates and keys"))
+    }
+
+    /// Writes what is due into the store.
+    ///
+    /// # Errors
+    /// A store that cannot be written, or was written by somebody else meanwhile.
+    pub fn keep(&mut self, loaded: &Loaded, format: Format) -> Result<(), Stop> {
+        let due = self.due();
+        let Self::Due(prepared, store) = self else { return Ok(()) };
+        let ask = |ask| super::pki::ask_passphrase(&loaded.inventory.pki, ask);
+        prepared.keep(store, &ask).map_err(stop)?;
+        if let Some(due) = due {
+            note(format, &format!("pki: {due} issued"));
+        }
+        say_if_new(&loaded.inventory, prepared.issued(), format);
+        Ok(())
+    }
 }
 
 /// Says where CAs were made that the cluster will stand on, and who can read them.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::args::Global;
 use super::exit::Exit;
-use super::keys::{self, PkiUse};
+use super::keys;
 use super::output::note;
 use super::run::Stop;
 use crate::error::Problem;
@@ -41,7 +41,7 @@ Examples:
 /// Problems of the inventory and the key store, and a file that is there already.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let loaded = super::inventory::load_host_keys_optional(global)?;
-    let material = keys::material(&loaded, keys::open(&loaded)?, PkiUse::ReadOnly, global.format)?;
+    let material = keys::material(&loaded, keys::open(&loaded)?)?;
     let inventory = &loaded.inventory;
     let made = if args.super_admin {
         kubeconfig::super_admin(inventory, &material)

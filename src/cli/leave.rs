@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::args::Format;
-use super::keys::{self, PkiUse};
+use super::keys;
 use super::objects;
 use crate::apply::api::ApiAccess;
 use crate::apply::cluster::Server;
@@ -45,7 +44,7 @@ pub(super) struct Staying<'l> {
 
 impl<'l> Staying<'l> {
     /// `None` where all control planes are reset, or this program has never made a cluster.
-    pub(super) fn of(loaded: &'l Loaded, leaving: &[&Node], format: Format) -> Option<Self> {
+    pub(super) fn of(loaded: &'l Loaded, leaving: &[&Node]) -> Option<Self> {
         let inventory = &loaded.inventory;
         let planes: Vec<&Node> = inventory
             .with_role(Role::ControlPlane)
@@ -55,7 +54,7 @@ impl<'l> Staying<'l> {
             return None;
         }
         let access = keys::open(loaded)
-            .and_then(|store| keys::material(loaded, store, PkiUse::ReadOnly, format))
+            .and_then(|store| keys::material(loaded, store))
             .map_err(|stop| {
                 let said = stop.problems.iter().map(|p| p.what.as_str()).collect::<Vec<_>>();
                 format!("the key store cannot be used: {}", said.join("; "))

@@ -6,11 +6,14 @@ use crate::apply::api::ApiAccess;
 use crate::apply::cluster::Server;
 use crate::controls;
 use crate::error::Problem;
-use crate::facts::cluster::{ClusterFacts, Kind};
+use crate::facts::{
+    self,
+    cluster::{ClusterFacts, Kind},
+};
 use crate::inventory::{Inventory, Role};
 use crate::pki::{self, Ca, Material};
-use crate::plan::Plan;
 use crate::plan::cluster::{self, ApiChange, Wanted};
+use crate::plan::{NodePlan, Plan};
 
 /// How API servers are asked.
 pub fn access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {
@@ -102,46 +105,57 @@ pub fn read(
     Some(Err(why))
 }
 
-/// Adds to a plan what is to be done to API objects, where there is a cluster. The problem, if there is
-/// a cluster and it does not answer.
+/// Adds to a plan what is to be done to API objects: of the cluster that is there, or that the plan starts. The problem, if
+/// there is a cluster and it does not answer.
 pub fn plan(
     inventory: &Inventory,
     plan: Plan,
     fleet: &mut Fleet,
     access: &ApiAccess,
 ) -> (Plan, Option<Problem>) {
-    match read_for_a_plan(inventory, fleet, access) {
-        None => (plan, None),
-        Some(Err(problem)) => (plan, Some(problem)),
-        Some(Ok(facts)) => {
-            let changes = cluster::changes(inventory, &facts, wanted(inventory));
-            (plan.with_api(changes), None)
+    let mut facts = match read_for_a_plan(inventory, fleet, access) {
+        None if plan.nodes.values().any(NodePlan::founds) => {
+            cluster::just_started(inventory.cluster.kubernetes.minor)
+        }
+        None => return (plan, None),
+        Some(Err(problem)) => return (plan, Some(problem)),
+        Some(Ok(facts)) => facts,
+    };
+    // Nodes that the plan makes part of the cluster are part of it by then.
+    let nodes = facts.objects.entry(Kind::Nodes).or_default();
+    for (node, _) in plan.nodes.iter().filter(|(_, n)| n.is_about_membership()) {
+        if !nodes.iter().any(|n| facts::cluster::name(n) == node.as_str()) {
+            nodes.push(serde_json::json!({"metadata": {"name": node.as_str()}}));
         }
     }
+    let changes = cluster::changes(inventory, &facts, wanted(inventory));
+    (plan.with_api(changes), None)
 }
 
-/// Changes API objects after the nodes are done: those of the plan that are still due, and all that are
-/// due where nodes have joined.
+/// Changes API objects after the nodes are done: those of the plan that are still due. Returns what failed, and what is due
+/// and in no plan.
 pub fn apply(
     inventory: &Inventory,
     plan: &Plan,
     fleet: &mut Fleet,
     access: &ApiAccess,
     said: &mut dyn FnMut(&ApiChange, &Result<(), String>),
-) -> Vec<Problem> {
+) -> (Vec<Problem>, Vec<ApiChange>) {
     let facts = match read_for_a_plan(inventory, fleet, access) {
-        None => return Vec::new(),
-        Some(Err(problem)) => return vec![problem],
+        None => return (Vec::new(), Vec::new()),
+        Some(Err(problem)) => return (vec![problem], Vec::new()),
         Some(Ok(facts)) => facts,
     };
-    let mut due = cluster::changes(inventory, &facts, wanted(inventory));
-    if !plan.has_members() {
-        due.retain(|c| plan.api.contains(c));
-    }
+    let starts = plan.nodes.values().any(NodePlan::founds);
+    let configured = |n: &_| plan.nodes.get(n).is_some_and(NodePlan::is_about_membership);
+    let (due, unplanned): (Vec<ApiChange>, Vec<ApiChange>) =
+        cluster::changes(inventory, &facts, wanted(inventory))
+            .into_iter()
+            .partition(|c| c.is_in(&plan.api, starts, configured));
     let mut problems = Vec::new();
     let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| s.is_member());
     let member = access.servers.iter().find(|(name, _)| is_server(name));
-    let Some((name, address)) = member else { return problems };
+    let Some((name, address)) = member else { return (problems, unplanned) };
     let session = fleet.seen.get_mut(name).and_then(|s| s.session.as_deref_mut());
     let Some(through) = session else {
         let problem = Problem::new("the cluster's objects were not changed")
@@ -149,7 +163,7 @@ pub fn apply(
             .because("there is no connection to it any more")
             .hint("run `kubastion apply` again");
         problems.push(problem);
-        return problems;
+        return (problems, unplanned);
     };
     let mut server = Server { through, address: *address, access };
     for change in &due {
@@ -164,5 +178,5 @@ pub fn apply(
             );
         }
     }
-    problems
+    (problems, unplanned)
 }

@@ -25,7 +25,7 @@ use crate::pki::{Ca, Kind, Material, Store};
 use crate::plain::hex;
 use crate::plan::diff::{KUBELET_CONFIG, MEMBER_MARK};
 use crate::plan::order::{EtcdState, stages};
-use crate::plan::{NodePlan, Plan, node_plan, preflight};
+use crate::plan::{NodePlan, Plan, node_plan, preflight, stored_data};
 use crate::secret::Secret;
 use crate::transport::ssh::SshDialer;
 use crate::transport::{Credentials, Dialer, Transport, fleet};
@@ -384,6 +384,12 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         };
         if founder.as_ref().is_ok_and(|first| first.as_ref() == Some(&node.name)) {
             desired::member::found(&mut wanted.items);
+        }
+        let problems = stored_data::endangered(node, facts, &wanted);
+        if !problems.is_empty() {
+            let what = "what is stored would be lost";
+            failed.insert(node.name.clone(), join(&node.name, what, problems));
+            continue;
         }
         let broken = judge_rendered(inventory, node, facts, &wanted);
         if !broken.critical.is_empty() {

@@ -63,7 +63,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;
     let mut fleet = pipeline::look(&loaded.inventory, &nodes, &dialer);
     keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &args.reach, PkiUse::ReadOnly)?;
-    let material = keys::material(&loaded, store, PkiUse::ReadOnly, global.format)?;
+    let material = keys::material(&loaded, store)?;
     let open = left_open(&fleet);
     for line in &open {
         note(global.format, line);

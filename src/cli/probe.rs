@@ -1,54 +1,44 @@
-//! Finds the static probe that control planes get.
+//! The static probes that control planes get.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 
 use super::exit::Exit;
 use super::run::Stop;
 use crate::error::Problem;
-use crate::inventory::Probe;
+use crate::inventory::{BUILT_IN_PROBE, Probe};
 
-/// Its name, beside the running program. `make build` puts it there.
-const NAME: &str = "kubastion-probe";
-/// Names another file; empty: there is none. For tests.
+/// Names another file, for nodes of another architecture; empty: there is none.
 const VARIABLE: &str = "KUBASTION_PROBE";
 
-/// The probe of this machine. `None` where it was not built or not carried along: probes of the API
-/// server are then poorer, and the plan says so.
+/// The probe. `None` where there is none: probes of the API server are then poorer, and the plan says so.
 ///
 /// # Errors
-/// If there is a file that is no static program: a wrong build must not pass for none.
+/// If a file is named that is no static program: a wrong build must not pass for none.
 pub(super) fn find() -> Result<Option<Probe>, Stop> {
-    match std::env::var_os(VARIABLE) {
-        Some(path) if path.is_empty() => Ok(None),
-        Some(path) => read(Path::new(&path)).and_then(|found| {
-            let missing = || problem(Path::new(&path)).because("there is no such file");
-            found.map(Some).ok_or_else(|| Stop::one(Exit::InvalidInput, missing()))
-        }),
-        None => beside().map_or(Ok(None), |path| read(&path)),
-    }
+    of(std::env::var_os(VARIABLE).as_deref())
 }
 
-fn beside() -> Option<PathBuf> {
-    Some(std::env::current_exe().ok()?.parent()?.join(NAME))
-}
-
-fn read(path: &Path) -> Result<Option<Probe>, Stop> {
-    let stop = |e: &dyn std::error::Error| {
-        let hint = "build it with `make build`, or remove it to go without";
+fn of(named: Option<&OsStr>) -> Result<Option<Probe>, Stop> {
+    let stop = |place: &str, e: &dyn std::error::Error| {
         let chain = Problem::from_error("", e).why;
-        let problem = chain.into_iter().fold(problem(path), Problem::because);
+        let problem = Problem::new("the probe of the API server cannot be used").at(place);
+        let problem = chain.into_iter().fold(problem, Problem::because);
+        let hint = format!(
+            "{VARIABLE} names a static program; without it, the one that is built in is taken"
+        );
         Stop::one(Exit::InvalidInput, problem.left("nothing was changed").hint(hint))
     };
-    match std::fs::read(path) {
-        Ok(bytes) => Probe::from_elf(bytes).map(Some).map_err(|e| stop(&e)),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(stop(&e)),
+    match named {
+        None if BUILT_IN_PROBE.is_empty() => Ok(None),
+        None => Probe::from_elf(BUILT_IN_PROBE).map(Some).map_err(|e| stop("kubastion", &e)),
+        Some(path) if path.is_empty() => Ok(None),
+        Some(path) => {
+            let place = Path::new(path).display().to_string();
+            let bytes = std::fs::read(path).map_err(|e| stop(&place, &e))?;
+            Probe::from_elf(bytes).map(Some).map_err(|e| stop(&place, &e))
+        }
     }
-}
-
-fn problem(path: &Path) -> Problem {
-    Problem::new("the probe of the API server cannot be used").at(path.display().to_string())
 }
 
 #[cfg(test)]
@@ -57,22 +47,30 @@ mod tests {
     use crate::inventory::elf;
 
     #[test]
-    fn a_missing_file_is_none_and_a_wrong_one_a_problem() {
+    fn the_one_that_is_built_in_is_a_static_program_for_this_machine() {
+        let probe = of(None).unwrap().unwrap();
+        assert_eq!(probe.architecture, std::env::consts::ARCH);
+        assert!(of(Some(OsStr::new(""))).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_wrong_file_is_a_problem() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(NAME);
-        assert!(read(&path).unwrap().is_none());
+        let path = dir.path().join("probe-file");
+        let named = || of(Some(path.as_os_str()));
+        assert!(named().unwrap_err().problems[0].to_string().contains("probe-file"));
         std::fs::write(&path, elf(183, &[1])).unwrap();
-        assert_eq!(read(&path).unwrap().unwrap().architecture, "aarch64");
+        assert_eq!(named().unwrap().unwrap().architecture, "aarch64");
         for (bytes, said) in [
             (elf(62, &[1, 3]), "not linked statically"),
             (b"text".to_vec(), "ELF"),
             (elf(62, &[1])[..40].to_vec(), "cut off"),
         ] {
             std::fs::write(&path, bytes).unwrap();
-            let stop = read(&path).unwrap_err();
+            let stop = named().unwrap_err();
             assert_eq!(stop.exit, Exit::InvalidInput);
             let shown = stop.problems[0].to_string();
-            assert!(shown.contains(said) && shown.contains(NAME), "{shown}");
+            assert!(shown.contains(said) && shown.contains("probe-file"), "{shown}");
         }
     }
 }

@@ -103,7 +103,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         super::args::Format::Json => Monitor::for_machines(),
     };
     let data = if args.delete_etcd_data { Data::Delete } else { Data::Keep };
-    let stays = Staying::of(&loaded, &nodes, global.format);
+    let stays = Staying::of(&loaded, &nodes);
     // Before anybody's pods are moved.
     let (workers, members): (Vec<&Node>, _) = nodes.iter().partition(|n| !serves(inventory, n));
     let (mut kept, mut problems) = misjudged(inventory, &dialer, &workers);

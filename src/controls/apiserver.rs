@@ -550,11 +550,19 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(
-            Daemon::Apiserver,
-            "service-account-extend-token-expiration",
-            Rule::Is("false"),
-        )],
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "service-account-extend-token-expiration",
+                Rule::Is("false"),
+            ),
+            // What the inventory may say: `hardening.service_account_token_hours`.
+            Check::Flag(
+                Daemon::Apiserver,
+                "service-account-max-token-expiration",
+                Rule::Seconds(3600, 8760 * 3600),
+            ),
+        ],
     },
     Control {
         id: "apiserver-service-account-key",

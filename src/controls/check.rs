@@ -270,6 +270,10 @@ pub enum Fact {
     StaticPods,
     /// A plan that is made now would change nothing on the node.
     NoPendingChange,
+    /// etcd is told to compare its data with its peers' when it starts.
+    EtcdCorruptionCheck,
+    /// The distribution says of no installed package that it wants a reboot.
+    NoRebootDue,
 }
 
 /// What objects of the Kubernetes API have to be like. User namespaces are all but those that

@@ -189,6 +189,8 @@ pub static DAEMONS: [DaemonRow; 7] = [
             ("kubeconfig", Rule::Is("/etc/kubernetes/kubelet.conf")),
             ("container-runtime-endpoint", Rule::Is("unix:///run/containerd/containerd.sock")),
             ("node-ip", Rule::Given),
+            ("node-labels", Rule::Given),
+            ("register-with-taints", Rule::Given),
             ("pod-infra-container-image", Rule::Given),
         ],
         reads_at_start: &[

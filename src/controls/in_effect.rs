@@ -1,7 +1,7 @@
 //! Controls about what is in effect, beside what files say: daemons as they run, who may replace what root runs, CAs
 //! that are accepted, what the next boot will set, and that nothing waits to be changed.
 
-use super::check::{Check, Daemon, Fact, Probe, Rule};
+use super::check::{Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// A row of this file: of every profile and release, with a section of the NSA/CISA guidance as its origin.
@@ -36,7 +36,7 @@ const AUTHENTICATION: &str = "Authentication and authorization > Authentication"
 const UPGRADES: &str = "Upgrading and application security practices";
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 17] = [
+pub(super) static ROWS: [Control; 23] = [
     row(
         "apiserver-accepted-cas",
         Component::Apiserver,
@@ -79,6 +79,15 @@ pub(super) static ROWS: [Control; 17] = [
         ],
     ),
     row(
+        "etcd-corruption-check",
+        Component::Etcd,
+        "etcd compares its data with the other members before it serves",
+        Severity::Medium,
+        ETCD,
+        (Scope::EtcdMember, Needs::Etcd),
+        &[Check::Fact(Fact::EtcdCorruptionCheck)],
+    ),
+    row(
         "etcd-in-effect",
         Component::Etcd,
         "etcd runs as it was configured",
@@ -86,6 +95,19 @@ pub(super) static ROWS: [Control; 17] = [
         ETCD,
         (Scope::EtcdMember, Needs::Etcd),
         &[Check::InEffect(Daemon::Etcd)],
+    ),
+    row(
+        "etcd-limits",
+        Component::Etcd,
+        "etcd's database has room, and old revisions leave it",
+        Severity::Medium,
+        ETCD,
+        (Scope::EtcdMember, Needs::Etcd),
+        &[
+            Check::Flag(Daemon::Etcd, "quota-backend-bytes", Rule::AtLeast(2 << 30)),
+            Check::Flag(Daemon::Etcd, "auto-compaction-mode", Rule::Is("periodic")),
+            Check::Flag(Daemon::Etcd, "auto-compaction-retention", Rule::Given),
+        ],
     ),
     row(
         "files-static-pods-known",
@@ -104,6 +126,15 @@ pub(super) static ROWS: [Control; 17] = [
         UPGRADES,
         (Scope::Every, Needs::Host),
         &[Check::Fact(Fact::NoPendingChange)],
+    ),
+    row(
+        "host-no-reboot-due",
+        Component::Host,
+        "No installed update waits for a reboot",
+        Severity::Medium,
+        UPGRADES,
+        (Scope::Every, Needs::Host),
+        &[Check::Fact(Fact::NoRebootDue)],
     ),
     row(
         "host-root-owned-paths",
@@ -160,6 +191,23 @@ pub(super) static ROWS: [Control; 17] = [
         &[Check::InEffect(Daemon::KubeProxy)],
     ),
     row(
+        "kube-proxy-node-ports",
+        Component::KubeProxy,
+        "Node ports are open on the node's own address alone",
+        Severity::Low,
+        NODES,
+        (Scope::Kubelet, Needs::Kubernetes),
+        &[
+            Check::Setting(Config::KubeProxy, &["nodePortAddresses"], Rule::Is("primary"), None),
+            Check::Setting(
+                Config::KubeProxy,
+                &["iptables", "localhostNodePorts"],
+                Rule::Is("false"),
+                None,
+            ),
+        ],
+    ),
+    row(
         "kubelet-accepted-cas",
         Component::Kubelet,
         "The kubelet accepts clients of the cluster CA alone",
@@ -178,6 +226,20 @@ pub(super) static ROWS: [Control; 17] = [
         &[Check::InEffect(Daemon::Kubelet)],
     ),
     row(
+        "kubelet-reserved-resources",
+        Component::Kubelet,
+        "Pods cannot take what the node itself needs",
+        Severity::Medium,
+        NODES,
+        (Scope::Kubelet, Needs::Kubernetes),
+        &[
+            Check::Setting(Config::Kubelet, &["kubeReserved", "cpu"], Rule::Given, None),
+            Check::Setting(Config::Kubelet, &["kubeReserved", "memory"], Rule::Given, None),
+            Check::Setting(Config::Kubelet, &["systemReserved", "cpu"], Rule::Given, None),
+            Check::Setting(Config::Kubelet, &["systemReserved", "memory"], Rule::Given, None),
+        ],
+    ),
+    row(
         "pki-one-ca-per-file",
         Component::Pki,
         "Each CA file holds one certificate",
@@ -185,6 +247,26 @@ pub(super) static ROWS: [Control; 17] = [
         AUTHENTICATION,
         (Scope::Every, Needs::Host),
         &[Check::Fact(Fact::OneCaPerFile)],
+    ),
+    row(
+        "scheduler-client-ca",
+        Component::Scheduler,
+        "The scheduler knows the CAs of its clients from files",
+        Severity::Low,
+        AUTHENTICATION,
+        (Scope::ControlPlane, Needs::Kubernetes),
+        &[
+            Check::Flag(
+                Daemon::Scheduler,
+                "client-ca-file",
+                Rule::Is("/etc/kubernetes/pki/ca.crt"),
+            ),
+            Check::Flag(
+                Daemon::Scheduler,
+                "requestheader-client-ca-file",
+                Rule::Is("/etc/kubernetes/pki/front-proxy-ca.crt"),
+            ),
+        ],
     ),
     row(
         "scheduler-in-effect",

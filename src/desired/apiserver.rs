@@ -266,7 +266,7 @@ fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
         && let Some(facts) = context.facts()
     {
         let why = match &context.inventory.kubernetes.probe {
-            None => "there is no `kubastion-probe` beside `kubastion`".to_owned(),
+            None => "this `kubastion` was built without `kubastion-probe`".to_owned(),
             Some(probe) => {
                 format!(
                     "`kubastion-probe` is for {}, the node is {}",

@@ -32,6 +32,8 @@ const SERVER: &[&str] = &["etcd-client-cert-auth", "etcd-server-tls", "etcd-uniq
 const PEER: &[&str] = &["etcd-peer-client-cert-auth", "etcd-peer-tls"];
 const SERVICE: &[&str] = &[
     "etcd-client-cert-auth",
+    "etcd-corruption-check",
+    "etcd-limits",
     "etcd-listen-local",
     "etcd-no-auto-tls",
     "etcd-no-peer-auto-tls",
@@ -140,7 +142,14 @@ fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
         ("peer-trusted-ca-file", CA.to_owned()),
         ("peer-auto-tls", "false".to_owned()),
         ("cipher-suites", CIPHERS.to_owned()),
+        // The default of 2 GB makes a cluster read-only sooner than its disks are full; 8 GB is what etcd's
+        // documentation calls the most (op-guide/maintenance).
+        ("quota-backend-bytes", QUOTA_BYTES.to_string()),
+        // API servers compact every five minutes; this is for when none does.
+        ("auto-compaction-mode", "periodic".to_owned()),
+        ("auto-compaction-retention", "8h".to_owned()),
     ];
+    flags.extend(of_release(version(context, facts)));
     if version(context, facts).is_some_and(knows_tls_floor) {
         flags.push(("tls-min-version", "TLS1.2".to_owned()));
     }
@@ -149,6 +158,24 @@ fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
         flags: flags.into_iter().map(flag).collect(),
         // A container may not protect its processes from the host's memory killer.
         oom_score_adjust: if context.traits.container { 0 } else { -900 },
+    }
+}
+
+/// Room of the database.
+const QUOTA_BYTES: u64 = 8 << 30;
+
+/// What kubeadm gives a member too (cmd/kubeadm/app/phases/etcd/local.go, 1.36), under the names that its release has.
+fn of_release(version: Option<Version>) -> Vec<(&'static str, String)> {
+    match version {
+        Some(v) if v >= Version(3, 6, 0) => vec![
+            ("feature-gates", "InitialCorruptCheck=true".to_owned()),
+            ("watch-progress-notify-interval", "5s".to_owned()),
+        ],
+        Some(v) if v >= Version(3, 5, 0) => vec![
+            ("experimental-initial-corrupt-check", "true".to_owned()),
+            ("experimental-watch-progress-notify-interval", "5s".to_owned()),
+        ],
+        _ => vec![("experimental-initial-corrupt-check", "true".to_owned())],
     }
 }
 

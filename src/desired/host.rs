@@ -120,15 +120,25 @@ fn time(context: &Context<'_>, sink: &mut Sink<'_>) {
 }
 
 /// Paths whose changes are recorded on every node, and the key under which they are found.
-const AUDITED: [(&str, AuditPermissions, &str); 8] = [
+const AUDITED: [(&str, AuditPermissions, &str); 17] = [
     ("/etc/kubernetes", AuditPermissions::Wa, "kubernetes"),
     ("/etc/cni", AuditPermissions::Wa, "cni"),
     ("/etc/containerd", AuditPermissions::Wa, "containerd"),
     ("/etc/ssh", AuditPermissions::Wa, "ssh"),
     ("/etc/systemd/system", AuditPermissions::Wa, "units"),
     ("/var/lib/kubelet/config.yaml", AuditPermissions::Wa, "kubelet"),
+    ("/var/lib/kubastion", AuditPermissions::Wa, "kubastion"),
     ("/usr/bin/kubeadm", AuditPermissions::X, "kubeadm"),
     ("/usr/bin/containerd", AuditPermissions::Wa, "containerd"),
+    // Programs of a bundle, and whatever else is put there before those of packages.
+    ("/usr/local/bin", AuditPermissions::Wa, "programs"),
+    ("/usr/local/sbin", AuditPermissions::Wa, "programs"),
+    ("/usr/local/bin/kubeadm", AuditPermissions::X, "kubeadm"),
+    ("/etc/passwd", AuditPermissions::Wa, "identity"),
+    ("/etc/group", AuditPermissions::Wa, "identity"),
+    ("/etc/shadow", AuditPermissions::Wa, "identity"),
+    ("/etc/sudoers", AuditPermissions::Wa, "identity"),
+    ("/etc/sudoers.d", AuditPermissions::Wa, "identity"),
 ];
 /// And on etcd members.
 const AUDITED_ON_MEMBERS: [(&str, AuditPermissions, &str); 2] = [

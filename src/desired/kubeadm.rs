@@ -120,6 +120,11 @@ pub(super) fn apiserver(context: &Context<'_>) -> Flags {
         ("service-account-key-file", pki("sa.pub"), "apiserver-service-account-key"),
         ("service-account-signing-key-file", pki("sa.key"), "apiserver-service-account-key"),
         (
+            "service-account-max-token-expiration",
+            format!("{}h0m0s", context.inventory.hardening.service_account_token_hours),
+            "apiserver-sa-token-expiration",
+        ),
+        (
             "service-account-extend-token-expiration",
             "false".into(),
             "apiserver-sa-token-expiration",
@@ -215,9 +220,15 @@ pub(super) fn scheduler(context: &Context<'_>) -> Flags {
         context,
         vec![
             ("profiling", "false".into(), "scheduler-profiling-off"),
-            // One that starts while no API server answers would go on without the CA of clients, and take
-            // every certificate for anonymous until it is started again. This one ends, and is.
-            ("authentication-tolerate-lookup-failure", "false".into(), "scheduler-profiling-off"),
+            // From files: one that asks an API server for the CAs of clients when it starts ends where none answers yet,
+            // and is started again ever later; or, if told to go on, takes every certificate for anonymous.
+            ("client-ca-file", format!("{PKI}/ca.crt"), "scheduler-client-ca"),
+            (
+                "requestheader-client-ca-file",
+                format!("{PKI}/front-proxy-ca.crt"),
+                "scheduler-client-ca",
+            ),
+            ("requestheader-allowed-names", "front-proxy-client".into(), "scheduler-client-ca"),
             ("bind-address", "127.0.0.1".into(), "scheduler-bind-localhost"),
             ("tls-min-version", "VersionTLS12".into(), "scheduler-tls-min-version"),
             ("tls-cipher-suites", CIPHERS.into(), "scheduler-tls-min-version"),
@@ -256,6 +267,7 @@ pub(super) fn cluster(context: &Context<'_>) -> KubeadmCluster {
         apiserver_volumes: volumes(context),
         controller_manager_args: controller_manager(context).flags,
         scheduler_args: scheduler(context).flags,
+        scheduler_volumes: scheduler_volumes(context),
     }
 }
 
@@ -282,8 +294,29 @@ fn volumes(context: &Context<'_>) -> Vec<Volume> {
     }
     if context.on("apiserver-encryption-config") {
         volumes.push(volume("kubastion-enc", ENC_DIR, true));
+        // The plugin makes its socket anew when it starts, so that the directory is what is mounted.
+        if let Some(directory) = context.inventory.encryption.kms_directory() {
+            volumes.push(volume("kubastion-kms", directory, true));
+        }
     }
     volumes
+}
+
+/// kubeadm gives the scheduler its kubeconfig alone.
+fn scheduler_volumes(context: &Context<'_>) -> Vec<Volume> {
+    let file = |name: &str, path: String| Volume {
+        name: Text::of(name),
+        path: Text::of(path),
+        read_only: true,
+        kind: VolumeKind::File,
+    };
+    match context.on("scheduler-client-ca") {
+        true => vec![
+            file("kubastion-ca", format!("{PKI}/ca.crt")),
+            file("kubastion-front-proxy-ca", format!("{PKI}/front-proxy-ca.crt")),
+        ],
+        false => Vec::new(),
+    }
 }
 
 pub(super) fn kube_proxy(context: &Context<'_>) -> KubeProxy {

@@ -58,12 +58,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.directory(&[], PATCHES, Access::root(0o700));
     let no_static_pods =
         !context.is_control_plane() && context.on("kubelet-no-static-pods-on-workers");
-    let mut controls = vec!["kubelet-read-only-port"];
+    let mut controls = vec!["kubelet-read-only-port", "kubelet-reserved-resources"];
     if no_static_pods {
         controls.push("kubelet-no-static-pods-on-workers");
     }
-    sink.template(&controls, &format!("{PATCHES}/kubeletconfiguration0+json.yaml"), |_| {
-        Ok(KubeletPatch { remove_static_pods: no_static_pods })
+    sink.template(&controls, &format!("{PATCHES}/kubeletconfiguration0+json.yaml"), |source| {
+        let reserved_mib = reserved_mib(source.facts.memory_bytes);
+        Ok(KubeletPatch { remove_static_pods: no_static_pods, reserved_mib })
     });
     let path = format!("{STAGED}/kubeadm-kubelet.yaml");
     sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
@@ -101,6 +102,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         let access = Access::root(0o700);
         sink.push(&["files-static-pod-manifests"], ItemKind::Permissions { path, access });
     }
+}
+
+/// A twentieth of the memory, 128 MiB to 1 GiB. In steps of 64, since a kernel update may change the total by some kB.
+fn reserved_mib(memory_bytes: u64) -> u64 {
+    ((memory_bytes >> 20) / 20 / 64 * 64).clamp(128, 1024)
 }
 
 fn join(context: &Context<'_>) -> KubeadmJoin {
@@ -169,7 +175,9 @@ mod tests {
             .iter()
             .filter(|c| c.checks.iter().any(|k| matches!(k, Check::Setting(Config::Kubelet, ..))));
         // A patch of its own on workers.
-        let own = |id: &&str| *id == "kubelet-no-static-pods-on-workers";
+        let own = |id: &&str| {
+            ["kubelet-no-static-pods-on-workers", "kubelet-reserved-resources"].contains(id)
+        };
         let ids = about.map(|c| c.id).filter(|id| !own(id));
         let lacking: Vec<&str> = ids.filter(|id| !CONFIG_CONTROLS.contains(id)).collect();
         assert!(lacking.is_empty(), "{lacking:?}");

@@ -34,6 +34,7 @@ pub use model::*;
 pub(crate) use pki_files::held_cas;
 pub use resolve::{ResolveError, resolve};
 pub(crate) use runtime::CONFLIST;
+pub(crate) use version::Version;
 pub(crate) use watch::ancestors;
 pub use watch::{watch, watch_list};
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Major, minor and patch release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Version(pub u16, pub u16, pub u16);
+pub(crate) struct Version(pub u16, pub u16, pub u16);
 
 impl Version {
     /// Out of a package's version, `[epoch:]upstream[-revision]`.

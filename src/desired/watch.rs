@@ -6,11 +6,20 @@ use super::packages;
 use super::resolve::collect;
 use super::sink::Sink;
 use super::traits::Traits;
-use crate::facts::WatchList;
-use crate::inventory::{Inventory, Node};
+use crate::facts::{Extra, WatchList};
+use crate::inventory::{Inventory, Node, Role};
 
 /// Paths that decide something, and that no item may be about.
-const FILES: [&str; 2] = ["/var/lib/etcd/default", "/var/lib/kubelet/config.yaml"];
+const FILES: [&str; 4] = [
+    "/var/lib/etcd/default",
+    "/var/lib/etcd/member",
+    "/var/lib/kubastion/etcd-data",
+    "/var/lib/kubelet/config.yaml",
+];
+
+/// Files of a control plane whose texts say what the cluster runs with.
+const TEXTS: [&str; 2] =
+    ["/etc/kubernetes/enc/encryption.yaml", "/etc/kubernetes/manifests/kube-apiserver.yaml"];
 
 /// Units that decide something beside those of the items.
 const UNITS: [&str; 1] = ["ssh.socket"];
@@ -27,6 +36,13 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     }
     for path in FILES {
         add_path(&mut watch, path);
+    }
+    if node.has_role(Role::ControlPlane) {
+        for path in TEXTS {
+            add_path(&mut watch, path);
+            watch.texts.insert(path.to_owned());
+        }
+        watch.extras.insert(Extra::EncryptionKeys);
     }
     watch.units.extend(UNITS.map(str::to_owned));
     watch.packages.extend(packages::names().map(str::to_owned));

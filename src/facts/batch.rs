@@ -148,6 +148,7 @@ pub(super) fn request_lines(watch: &WatchList, word: &str) -> String {
             Extra::Time => "X time\n",
             Extra::Audit => "X audit\n",
             Extra::SshdMatches => "X matches\n",
+            Extra::EncryptionKeys => "X encryption\n",
         });
     }
     for command in COMMANDS {

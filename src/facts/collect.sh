@@ -74,7 +74,7 @@ for c in $commands; do ! have "$c" || echo "$c"; done
 
 # What a package manager installed is asked of it below, which costs less than starting programs.
 section versions
-for c in containerd etcd; do
+for c in containerd etcd kubelet; do
     # What was put beside a package comes before it, as in systemd's own search path.
     for p in "/usr/local/sbin/$c" "/usr/local/bin/$c"; do
         [ -x "$p" ] && v=$("$p" --version 2>/dev/null) && printf '%s %s\n' $c "${v%%"$nl"*}" && break
@@ -305,6 +305,13 @@ for x in $extras; do
     time)
         ! have timedatectl || timeout 5 timedatectl show -p NTPSynchronized 2>/dev/null
         ! have chronyc || { v=$(timeout 5 chronyc -n -c tracking 2>/dev/null) && print "chrony=${v%%"$nl"*}"; }
+        ;;
+    encryption)
+        f=/etc/kubernetes/enc/encryption.yaml
+        [ ! -f "$f" ] || {
+            v=$(sed -n 's/^ *secret: *//p' "$f" | tr -d '"' | sha256sum)
+            print "encryption=${v%% *}"
+        }
         ;;
     audit) ! have auditctl || { auditctl -l 2>/dev/null && echo ok; } | sed 's/^/audit=/' ;;
     esac

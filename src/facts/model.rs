@@ -51,6 +51,8 @@ pub enum Extra {
     Audit,
     /// What sshd's files say of some connections only.
     SshdMatches,
+    /// Whether the encryption keys are those of the key store.
+    EncryptionKeys,
 }
 
 impl WatchList {
@@ -175,6 +177,10 @@ pub struct NodeFacts {
     pub lsm: Option<LsmFacts>,
     /// Clock synchronization, if it was asked for.
     pub time: Option<TimeFacts>,
+    /// SHA-256 of the secrets of the API server's encryption configuration, each on a line, in their order: they are
+    /// random, so that it gives nothing away. `None` if not asked for or not there.
+    #[serde(default)]
+    pub encryption_keys_sha256: Option<String>,
     /// Loaded audit rules as `auditctl -l` prints them; `None` if not asked for or not to be had.
     pub audit_rules: Option<Vec<String>>,
 }

@@ -134,6 +134,9 @@ pub fn facts(
         lsm: extra(Extra::Lsm).map(extras::lsm),
         time: extra(Extra::Time).map(extras::time),
         audit_rules: extra(Extra::Audit).and_then(extras::audit_rules),
+        encryption_keys_sha256: extra(Extra::EncryptionKeys).and_then(|lines| {
+            lines.iter().find_map(|l| l.strip_prefix("encryption=")).map(str::to_owned)
+        }),
         hostname,
         os: os(&match read("/etc/os-release") {
             lines if lines.is_empty() => read("/usr/lib/os-release"),

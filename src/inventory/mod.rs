@@ -23,7 +23,7 @@ pub use model::*;
 pub use names::*;
 #[cfg(test)]
 pub(crate) use probe::elf;
-pub use probe::{Probe, ProbeError};
+pub use probe::{BUILT_IN_PROBE, Probe, ProbeError};
 pub use reference::reference;
 pub use software::{Software, SoftwareFile, SoftwareKind};
 pub(crate) use validate::is_reserved_label;

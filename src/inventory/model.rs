@@ -213,7 +213,7 @@ pub struct PackageSource {
 }
 
 /// Which controls are wanted, and which exceptions are granted.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hardening {
     /// Set of controls and values to start from.
@@ -222,6 +222,20 @@ pub struct Hardening {
     pub controls: BTreeMap<String, Switch>,
     /// Controls that some nodes may fail for now, with a reason and an end.
     pub exceptions: Vec<Exception>,
+    /// Hours that a token of a service account may be asked for at most
+    /// (`--service-account-max-token-expiration`), 1 to 8760.
+    pub service_account_token_hours: u32,
+}
+
+impl Default for Hardening {
+    fn default() -> Self {
+        Self {
+            profile: Profile::default(),
+            controls: BTreeMap::new(),
+            exceptions: Vec::new(),
+            service_account_token_hours: 24,
+        }
+    }
 }
 
 impl Hardening {
@@ -563,6 +577,14 @@ pub struct Encryption {
     pub resources: Vec<String>,
     /// Socket of the KMS plugin, `unix:///path`, for `provider: kms`.
     pub kms_endpoint: Option<String>,
+}
+
+impl Encryption {
+    /// The directory of the KMS plugin's socket.
+    pub fn kms_directory(&self) -> Option<&str> {
+        let path = self.kms_endpoint.as_deref()?.strip_prefix("unix://")?;
+        path.rsplit_once('/').map(|(directory, _)| directory).filter(|d| !d.is_empty())
+    }
 }
 
 impl Default for Encryption {

@@ -37,7 +37,7 @@ struct Rule {
     check: fn(&Inventory, &mut Review<'_>),
 }
 
-const RULES: [Rule; 27] = [
+const RULES: [Rule; 28] = [
     Rule { needs: &["cluster"], check: cluster::network_families },
     Rule { needs: &["cluster"], check: cluster::network_sizes },
     Rule { needs: &["cluster"], check: cluster::network_overlaps },
@@ -62,6 +62,7 @@ const RULES: [Rule; 27] = [
     Rule { needs: &[], check: settings::exceptions },
     Rule { needs: &["firewall"], check: settings::firewall },
     Rule { needs: &["audit"], check: settings::audit },
+    Rule { needs: &[], check: settings::tokens },
     Rule { needs: &["encryption"], check: settings::encryption },
     Rule { needs: &["pki"], check: settings::pki },
     Rule { needs: &["runtime"], check: settings::runtime },

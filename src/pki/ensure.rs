@@ -55,6 +55,59 @@ pub fn ensure(
     Ok((material, issued.collect()))
 }
 
+/// Keys and certificates that are made and not yet kept: a plan can be made with them, and is read before they are.
+pub struct Prepared {
+    material: Material,
+    issued: Vec<Issued>,
+    files: Vec<NewFile>,
+    /// What the store held when they were made.
+    seen: Contents,
+    stamp: String,
+}
+
+/// Makes in memory what [`ensure`] would write.
+///
+/// # Errors
+/// A CA that is there in part or has expired, a store that cannot be read.
+pub fn prepare(inventory: &Inventory, store: &Store, clock: Clock) -> Result<Prepared, PkiError> {
+    let now = clock.now();
+    let seen = store.contents()?;
+    let due: Vec<Assessment> = assess(inventory, &seen, now);
+    refuse_broken(inventory, &seen, &due)?;
+    let due: Vec<Assessment> = due.into_iter().filter(Assessment::is_to_be_issued).collect();
+    let files = make(inventory, &seen, &due, now)?;
+    let material = Material::from_contents(inventory, &seen.with(&files))?;
+    let issued = due.into_iter().map(|a| Issued { entry: a.entry, reasons: a.reasons }).collect();
+    Ok(Prepared { material, issued, files, seen, stamp: stamp(now) })
+}
+
+impl Prepared {
+    /// The store's keys and certificates, as they will be.
+    pub fn material(&self) -> &Material {
+        &self.material
+    }
+
+    /// What will be issued.
+    pub fn issued(&self) -> &[Issued] {
+        &self.issued
+    }
+
+    /// Writes them into the store.
+    ///
+    /// # Errors
+    /// [`PkiError::Busy`] if somebody else wrote meanwhile; a store that cannot be written.
+    pub fn keep(&self, store: &mut Store, ask: AskPassphrase<'_>) -> Result<(), PkiError> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let lock = store.lock(ask)?;
+        if !self.seen.is_as(&store.read_all()?) {
+            return Err(PkiError::Busy(store.dir().to_owned()));
+        }
+        store.write(&lock, &self.files, &self.stamp)
+    }
+}
+
 /// Refuses what must not be mended by making a new one.
 fn refuse_broken(
     inventory: &Inventory,

@@ -17,7 +17,7 @@ mod profile;
 mod seal;
 mod store;
 
-pub use ensure::{Issued, ensure};
+pub use ensure::{Issued, Prepared, ensure, prepare};
 pub use error::{Offender, PkiError};
 pub use expiry::{Assessment, Entry, Reason, State, assess};
 pub use inspect::San;

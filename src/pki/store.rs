@@ -63,6 +63,32 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// The same with files that are not written yet.
+    pub(super) fn with(&self, files: &[NewFile]) -> Self {
+        let mut all = Self { public: self.public.clone(), secret: self.secret.clone() };
+        for file in files {
+            match file {
+                NewFile::Public { path, bytes } => {
+                    all.public.insert(path.clone(), bytes.clone());
+                }
+                NewFile::Secret { path, bytes } => {
+                    all.secret.insert(path.clone(), bytes.clone());
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether both hold the same, byte for byte.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let equal = |(a, x): (&String, &Secret<Vec<u8>>), (b, y): (&String, &Secret<Vec<u8>>)| {
+            a == b && crate::secret::equal(x.expose(), y.expose())
+        };
+        self.public == other.public
+            && self.secret.len() == other.secret.len()
+            && self.secret.iter().zip(&other.secret).all(|(a, b)| equal(a, b))
+    }
+
     /// SHA-256 of the CAs' certificates.
     pub fn ca_digests(&self) -> BTreeMap<Ca, String> {
         let digest = |ca: Ca| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::policy;
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
@@ -167,6 +167,57 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
     changes
 }
 
+/// What kubeadm leaves behind in a cluster that it has just started, as far as [`changes`] goes by it: with that, a plan
+/// that starts a cluster says beforehand what will be done in it.
+pub fn just_started(minor: u16) -> ClusterFacts {
+    let binding = |namespace: &str, name: &str, subjects: &[&str]| {
+        let subjects: Vec<Value> = subjects.iter().map(|s| json!({ "name": s })).collect();
+        json!({"metadata": {"namespace": namespace, "name": name}, "subjects": subjects})
+    };
+    let spaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
+    let mut facts = ClusterFacts::default();
+    for kind in Kind::for_a_plan(minor) {
+        let items = match kind {
+            Kind::JoinTokens => vec![json!({"metadata": {"name": KUBEADMS_TOKEN}})],
+            Kind::RoleBindings => vec![binding(
+                "kube-public",
+                "kubeadm:bootstrap-signer-clusterinfo",
+                &["system:anonymous"],
+            )],
+            Kind::ClusterRoleBindings => vec![binding(
+                "",
+                "system:public-info-viewer",
+                &["system:authenticated", "system:unauthenticated"],
+            )],
+            Kind::Namespaces => spaces.map(|n| json!({"metadata": {"name": n}})).into(),
+            _ => Vec::new(),
+        };
+        facts.objects.insert(kind, items);
+    }
+    facts
+}
+
+/// Stands in a plan for the token of `kubeadm init`, whose name nobody knows before.
+const KUBEADMS_TOKEN: &str = "bootstrap-token-...";
+
+impl ApiChange {
+    /// Whether a plan holds it: word for word, or, of what nobody can name before, by its kind.
+    pub fn is_in(
+        &self,
+        plan: &[ApiChange],
+        starts: bool,
+        configured: impl Fn(&NodeName) -> bool,
+    ) -> bool {
+        plan.contains(self)
+            || match self {
+                ApiChange::DeleteToken { .. } => starts,
+                // The kubelet of a node that the plan makes part of the cluster, or starts again, asks when it starts.
+                ApiChange::Approve { node, .. } => configured(node),
+                _ => false,
+            }
+    }
+}
+
 /// Which kinds of changes the controls of the inventory ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
@@ -302,8 +353,6 @@ fn serving_request<'i>(inventory: &'i Inventory, request: &Value) -> Option<&'i 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::inventory::{Role, testing};
 

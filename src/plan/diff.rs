@@ -95,6 +95,8 @@ struct Known<'d> {
     /// When they are put in place.
     phases: BTreeMap<&'d str, Phase>,
     directories: BTreeMap<&'d str, &'d Access>,
+    /// Who may read and write files.
+    access: BTreeMap<&'d str, &'d Access>,
 }
 
 impl<'d> Known<'d> {
@@ -104,14 +106,17 @@ impl<'d> Known<'d> {
             contents: BTreeMap::new(),
             phases: BTreeMap::new(),
             directories: BTreeMap::new(),
+            access: BTreeMap::new(),
         };
         for item in &desired.items {
             match &item.kind {
-                ItemKind::File { path, content, .. } => {
+                ItemKind::File { path, content, access, .. } => {
+                    known.access.insert(path, access);
                     known.contents.insert(path, content.sha256());
                     known.phases.insert(path, item.phase);
                 }
-                ItemKind::Program { path, blob, .. } => {
+                ItemKind::Program { path, blob, access } => {
+                    known.access.insert(path, access);
                     known.contents.insert(path, blob.sha256.clone());
                     known.phases.insert(path, item.phase);
                 }
@@ -125,15 +130,20 @@ impl<'d> Known<'d> {
     }
 
     /// Whether a watched file is not what it should be: whoever changed it may have started the daemon
-    /// with it, and putting the file right would not reach that.
+    /// with it, and putting the file right would not reach that. The same goes for one that others could write.
     fn is_changed(&self, watches: &[String]) -> bool {
         self.changed(watches).next().is_some()
     }
 
     fn changed<'a>(&'a self, watches: &'a [String]) -> impl Iterator<Item = &'a str> {
         watches.iter().map(String::as_str).filter(|path| {
-            self.contents.get(path).is_some_and(|wanted| {
-                !matches!(self.facts.files.get(*path), Some(FileFacts::File { sha256, .. }) if sha256 == wanted)
+            self.contents.get(path).is_some_and(|wanted| match self.facts.files.get(*path) {
+                Some(FileFacts::File { sha256, mode, owner, group, .. }) => {
+                    let access = self.access.get(path);
+                    let differs = access.and_then(|a| access_differs(a, *mode, owner, group));
+                    sha256 != wanted || differs.is_some()
+                }
+                _ => true,
             })
         })
     }

@@ -12,6 +12,7 @@ pub mod model;
 pub mod order;
 pub mod policy;
 pub mod preflight;
+pub mod stored_data;
 pub mod text;
 
 pub use diff::{Missing, node_plan};

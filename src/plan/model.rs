@@ -69,6 +69,12 @@ impl NodePlan {
         })
     }
 
+    /// Whether it makes the node part of the cluster, or configures what is.
+    pub fn is_about_membership(&self) -> bool {
+        let mut steps = self.transactions.iter().flat_map(|t| &t.steps);
+        steps.any(|a| matches!(a.step, Step::Member { .. }))
+    }
+
     /// Whether it starts the cluster.
     pub fn founds(&self) -> bool {
         let mut steps = self.transactions.iter().flat_map(|t| &t.steps);

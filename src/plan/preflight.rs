@@ -8,7 +8,7 @@ use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, Role, SoftwareSource};
 use crate::plan::diff::MEMBER_MARK;
-use crate::plan::{NodePlan, Step};
+use crate::plan::{NodePlan, Step, stored_data};
 
 /// Free space below which nothing is begun: images of the old state and new files must both fit.
 const MIN_FREE_BYTES: u64 = 200 * 1024 * 1024;
@@ -140,6 +140,7 @@ pub fn check(
             ),
         );
     }
+    problems.extend(stored_data::found(inventory, node, facts));
     problems
 }
 

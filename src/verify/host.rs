@@ -11,7 +11,14 @@ use crate::inventory::{FirewallMode, Switch};
 /// Addresses under which clouds hand out credentials to whoever asks from the node.
 const METADATA: [&str; 2] = ["169.254.169.254", "fd00:ec2::254"];
 /// What audit rules have to watch on every node.
-pub(super) const AUDITED: [&str; 2] = ["/etc/kubernetes", "/etc/containerd"];
+pub(super) const AUDITED: [&str; 6] = [
+    "/etc/kubernetes",
+    "/etc/containerd",
+    "/var/lib/kubastion",
+    "/usr/local/bin",
+    "/etc/passwd",
+    "/etc/sudoers.d",
+];
 /// Units that send logs elsewhere.
 pub(super) const FORWARDERS: [&str; 4] = [
     "rsyslog.service",
@@ -366,6 +373,22 @@ fn not_updated(apt: &[(String, String)]) -> Vec<String> {
         ));
     }
     wrong
+}
+
+/// What an update has replaced and the kernel or a daemon still runs in its old form: /run/reboot-required of Debian and
+/// Ubuntu.
+pub(super) fn no_reboot_due(on: &Subject<'_>) -> Verdict {
+    let Some(live) = &on.seen.live else {
+        return on.seen.blind("what is in effect was not read");
+    };
+    match &live.reboot_required {
+        None => Verdict::pass("none"),
+        Some(packages) if packages.is_empty() => Verdict::fail("no reboot due", "one is due"),
+        Some(packages) => Verdict::fail(
+            "no reboot due",
+            format!("one is due for {}", super::in_effect::plain_path(&packages.join(", "))),
+        ),
+    }
 }
 
 fn containerd_config(on: &Subject<'_>) -> Result<toml::Table, Verdict> {

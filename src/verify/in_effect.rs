@@ -217,9 +217,13 @@ fn changed(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<Stri
     };
     let paths: BTreeSet<&String> =
         all.filter(|(p, a)| read(p) && later(a)).map(|(p, _)| p).collect();
+    let again = match row.unit {
+        Some(unit) => format!("`systemctl restart {unit}`"),
+        None => format!("`kill {}`, the kubelet starts it anew", process.pid),
+    };
     paths
         .into_iter()
-        .map(|p| format!("{} was changed after it had started: start it again", plain_path(p)))
+        .map(|p| format!("{} was changed after it had started ({again})", plain_path(p)))
         .collect()
 }
 

@@ -156,6 +156,8 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::UnitsAsWritten => "units without drop-ins of others",
         Fact::StaticPods => "the directory of static pods",
         Fact::NoPendingChange => "a plan that is made now is empty",
+        Fact::EtcdCorruptionCheck => "etcd's first look at its peers' data",
+        Fact::NoRebootDue => "no reboot is due",
     }
 }
 
@@ -194,6 +196,8 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::UnitsAsWritten => access::units_as_written(on).into(),
         Fact::StaticPods => access::static_pods(on).into(),
         Fact::NoPendingChange => pending(on).into(),
+        Fact::EtcdCorruptionCheck => corruption_check(on).into(),
+        Fact::NoRebootDue => host::no_reboot_due(on).into(),
     }
 }
 
@@ -207,6 +211,23 @@ fn pending(on: &Subject<'_>) -> Verdict {
             steps.clone(),
             || "a plan that is made now is empty".into(),
         ),
+    }
+}
+
+/// A feature gate since etcd 3.6, a flag before (<https://etcd.io/docs/v3.6/op-guide/data_corruption/>).
+fn corruption_check(on: &Subject<'_>) -> Verdict {
+    let processes = match running(Daemon::Etcd, on) {
+        Ok(processes) => processes,
+        Err(verdict) => return verdict,
+    };
+    let given = |argv: &[String]| {
+        let gates = flag_values(argv, "feature-gates", false).join(",");
+        let old = flag_values(argv, "experimental-initial-corrupt-check", true);
+        gates.split(',').any(|g| g == "InitialCorruptCheck=true") || old == ["true"]
+    };
+    match processes.into_iter().all(given) {
+        true => Verdict::pass("given"),
+        false => Verdict::fail("InitialCorruptCheck", "not given"),
     }
 }
 

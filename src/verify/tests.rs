@@ -240,6 +240,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
     seen.audit_enabled = Some(1);
     let rules =
         seen.texts.iter().find(|(p, _)| p.starts_with("/etc/audit/rules.d/")).unwrap().1.clone();
+    seen.proxy_config = Some(Ok(staged.document(Config::KubeProxy).unwrap().clone()));
     seen.live = Some(live(&seen));
     seen.pending = Some(Ok(Vec::new()));
     seen.audit_rules =
@@ -589,6 +590,8 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().apt.as_mut().unwrap().retain(|(n, _)| !n.contains("Origins")), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().apt = Some(Vec::new()), &["host-updates"]),
     (|s| s.units.get_mut("apt-daily.timer").unwrap().active = "inactive".into(), &["host-updates"]),
+    (|s| s.live.as_mut().unwrap().reboot_required = Some(vec!["linux-image-amd64".into()]), &["host-no-reboot-due"]),
+    (|s| { flag(s, Daemon::Etcd, "experimental-initial-corrupt-check", None); flag(s, Daemon::Etcd, "feature-gates", None); }, &["etcd-corruption-check"]),
     (|s| left_behind(s, "system:masters"), &["pki-super-admin-removed"]),
     (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
@@ -635,21 +638,24 @@ fn one_thing_broken_fails_exactly_its_controls() {
 
 type Way = Box<dyn Fn(&mut Observed)>;
 
+/// Values of which one is wrong for every flag and setting.
+const VALUES: [&str; 11] = [
+    "",
+    "true",
+    "false",
+    "0",
+    "broken",
+    "http://192.0.2.9:1",
+    "0.0.0.0",
+    "AlwaysAllow",
+    "AlwaysAdmit",
+    "NamespaceLifecycle,ServiceAccount,ValidatingAdmissionWebhook",
+    "RotateKubeletServerCertificate=false",
+];
+
 /// Ways to make what a check looks at wrong; of a check that takes more than one value to judge there are
 /// none, and a row of [`BREAKS`] has to be about its control.
 fn ways_to_break(check: &Check) -> Vec<Way> {
-    const VALUES: [&str; 10] = [
-        "true",
-        "false",
-        "0",
-        "broken",
-        "http://192.0.2.9:1",
-        "0.0.0.0",
-        "AlwaysAllow",
-        "AlwaysAdmit",
-        "NamespaceLifecycle,ServiceAccount,ValidatingAdmissionWebhook",
-        "RotateKubeletServerCertificate=false",
-    ];
     match *check {
         Check::InEffect(daemon) => ways_to_be_false(daemon),
         Check::Path(r) => vec![Box::new(move |s| owner(s, r.path, 0o777, "eve"))],
@@ -675,21 +681,22 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
             let all = s.processes.as_mut().unwrap().get_mut(daemon.comm()).unwrap();
             all[0].user = "eve".into();
         })],
-        // A flag beats the file.
-        Check::Setting(config, _, _, Some(name)) => VALUES
-            .map(|v| -> Way { Box::new(move |s| flag(s, config.daemon(), name, Some(v))) })
-            .into(),
-        Check::Setting(config, path, _, None) => VALUES
+        Check::Setting(config, path, _, over) => VALUES
             .map(|v| -> Way {
-                Box::new(move |s| match config {
-                    Config::Kubelet => setting(s, &path.join("."), v),
-                    Config::KubeProxy => {
-                        let mut at =
-                            s.proxy_config.insert(Ok(serde_yaml::Value::Null)).as_mut().unwrap();
-                        for part in path {
-                            at = &mut at[*part];
+                Box::new(move |s| {
+                    // A flag beats the file.
+                    if let Some(name) = over {
+                        flag(s, config.daemon(), name, None);
+                    }
+                    match config {
+                        Config::Kubelet => setting(s, &path.join("."), v),
+                        Config::KubeProxy => {
+                            let mut at = s.proxy_config.as_mut().unwrap().as_mut().unwrap();
+                            for part in path {
+                                at = &mut at[*part];
+                            }
+                            *at = serde_yaml::from_str(v).unwrap();
                         }
-                        *at = serde_yaml::from_str(v).unwrap();
                     }
                 })
             })
@@ -795,6 +802,14 @@ fn every_check_of_a_node_can_fail() {
             let can_fail = match check {
                 Check::Probe(_) | Check::Api(_) | Check::Manual(_) => continue,
                 Check::Fact(_) => by_hand.contains(control.id),
+                // In the file, and by the flag that beats it.
+                Check::Setting(config, .., Some(name)) => {
+                    let by_flag = |value: &'static str| {
+                        fails(&|s: &mut Observed| flag(s, config.daemon(), name, Some(value)))
+                    };
+                    ways_to_break(check).iter().any(|way| fails(way))
+                        && VALUES.into_iter().any(by_flag)
+                }
                 _ => ways_to_break(check).iter().any(|way| fails(way)),
             };
             if !can_fail {

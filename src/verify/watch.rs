@@ -125,7 +125,9 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             texts.extend([certificates::CLUSTER_CA, certificates::FRONT_PROXY_CA]);
         }
         // Read apart: see `live_request`.
-        Fact::RootOwnedPaths
+        Fact::EtcdCorruptionCheck
+        | Fact::NoRebootDue
+        | Fact::RootOwnedPaths
         | Fact::SshdInEffect
         | Fact::SysctlsAtBoot
         | Fact::UnitsAsWritten

@@ -4,3 +4,4 @@ pub(crate) mod api;
 pub mod fleet;
 #[path = "../../benches/fleet/proxy.rs"]
 pub mod proxy;
+pub mod skip;

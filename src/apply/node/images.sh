@@ -143,6 +143,8 @@ take_images() {
             ;;
         stale) image_path "$base/units/$a" ;;
         unit)
+            # What etcd finds there later is its own, also after a way back that keeps it.
+            [ "$a" != etcd.service ] || [ -e /var/lib/etcd/member ] || : >"$base/etcd-data" || return 1
             image_unit "$a"
             image_path "$base/units/$a"
             ;;

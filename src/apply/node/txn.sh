@@ -178,7 +178,7 @@ same_device() { # directory
 # with the staging. If it cannot, each step says for itself what is wrong.
 linked=
 link_new() { # group=directory...
-    sources= groups= new=
+    sources= groups= new= staged=
     for row in $1; do
         g=${row%%=*} d=${row#*=}
         [ -d "$d" ] && same_device "$d" || return 0
@@ -189,7 +189,7 @@ link_new() { # group=directory...
             [ ! -e "$f" ] && [ ! -L "$f" ] || return 0
             new="$new $f"
         done
-        sources="$sources $T/files/$g/." groups="$groups $g "
+        sources="$sources $T/files/$g/." groups="$groups $g " staged="$staged $T/files/$g"
     done
     # shellcheck disable=SC2086 # lists: paths have no blanks
     cp -rl $sources / 2>/dev/null && relabel $new || {
@@ -201,6 +201,10 @@ link_new() { # group=directory...
         return 0
     }
     linked=$linked$groups
+    # Now: taking away the second name of a file counts as a change of the file, and who reads it may have started by the
+    # end of the transaction.
+    # shellcheck disable=SC2086 # a list
+    rm -rf $staged
 }
 
 place_files() { # group directory row

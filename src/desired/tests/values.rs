@@ -223,7 +223,7 @@ fn a_node_gets_the_probe_that_it_can_run() {
         d.notes.iter().any(|n| n.contains("TCP connection only") && n.contains(what))
     };
     let none = small(|_| {});
-    assert!(noted(&none, "no `kubastion-probe`") && !has(&none, program));
+    assert!(noted(&none, "without `kubastion-probe`") && !has(&none, program));
     let with = |machine| {
         small(|i| i.kubernetes.probe = Some(Probe::from_elf(elf(machine, &[1])).unwrap()))
     };

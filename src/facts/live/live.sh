@@ -174,5 +174,5 @@ for h in $homes; do
             done' sh
 done
 IFS=' '
-[ ! -e /run/reboot-required ] || sort -u /run/reboot-required.pkgs 2>/dev/null | answer reboot
+[ ! -e /run/reboot-required ] || { sort -u /run/reboot-required.pkgs 2>/dev/null || true; } | answer reboot
 echo @end

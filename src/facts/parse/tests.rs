@@ -134,7 +134,8 @@ fn settings_below_match_lines_are_known_or_nothing_is() {
 fn every_process_of_a_watched_name_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("kubelet");
-    std::fs::copy("/bin/sleep", &program).unwrap();
+    // A link: a copy that was just written may not be run yet (ETXTBSY) where another test starts a program just then.
+    std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
     let mut running: Vec<_> =
         (0..2).map(|_| std::process::Command::new(&program).arg("600").spawn().unwrap()).collect();
     let f = facts(&name(), &WatchList::default(), WORD, &this_machine(&WatchList::default()));

@@ -201,6 +201,16 @@ pub(super) fn audit(inventory: &Inventory, review: &mut Review<'_>) {
     }
 }
 
+pub(super) fn tokens(inventory: &Inventory, review: &mut Review<'_>) {
+    let hours = inventory.hardening.service_account_token_hours;
+    if !(1..=8760).contains(&hours) {
+        review
+            .error(&section("hardening").then("service_account_token_hours"), "out of range")
+            .found(hours.to_string())
+            .allowed("1 to 8760 hours");
+    }
+}
+
 pub(super) fn encryption(inventory: &Inventory, review: &mut Review<'_>) {
     let encryption = &inventory.encryption;
     let path = section("encryption");
@@ -218,11 +228,12 @@ pub(super) fn encryption(inventory: &Inventory, review: &mut Review<'_>) {
         }
         (Some(endpoint), _) => {
             let socket = endpoint.strip_prefix("unix://");
-            if !socket.is_some_and(|s| s.starts_with('/') && !s.contains(char::is_whitespace)) {
+            let plain = |s: &str| s.starts_with('/') && !s.contains(char::is_whitespace);
+            if !socket.is_some_and(plain) || encryption.kms_directory().is_none() {
                 review
                     .error(&path.then("kms_endpoint"), "malformed endpoint")
                     .found(format!("{endpoint:?}"))
-                    .allowed("`unix://` and an absolute path");
+                    .allowed("`unix://` and an absolute path, in a directory of its own");
             }
         }
         _ => {}

@@ -124,6 +124,8 @@ pub struct KubeadmCluster {
     pub controller_manager_args: Vec<Flag>,
     /// Flags.
     pub scheduler_args: Vec<Flag>,
+    /// Files that the scheduler sees under the same path.
+    pub scheduler_volumes: Vec<Volume>,
 }
 input!(KubeadmCluster, "kubeadm/cluster.yaml");
 
@@ -162,6 +164,8 @@ pub struct Volume {
 pub enum VolumeKind {
     /// A directory that must be there.
     Directory,
+    /// A file that must be there.
+    File,
 }
 
 /// KubeProxyConfiguration.
@@ -225,6 +229,8 @@ pub enum CgroupDriver {
 pub struct KubeletPatch {
     /// Whether the node runs no static pods.
     pub remove_static_pods: bool,
+    /// Memory in MiB that pods leave to Kubernetes' daemons, and as much to the others.
+    pub reserved_mib: u64,
 }
 input!(KubeletPatch, "kubelet/patch.yaml");
 

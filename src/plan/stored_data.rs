@@ -1,0 +1,296 @@
+//! Changes that would make stored data unreadable, mix it with another cluster's, or change the release under it:
+//! refused, with what is missing for them.
+
+use std::collections::BTreeSet;
+
+use serde_yaml::Value;
+use sha2::{Digest, Sha256};
+
+use crate::desired::{Content, ItemKind, NodeDesired, Version};
+use crate::error::Problem;
+use crate::facts::{FileFacts, NodeFacts};
+use crate::inventory::{Inventory, Node};
+use crate::plain::hex;
+use crate::plan::diff::MEMBER_MARK;
+
+/// What the API server encrypts with.
+pub const ENCRYPTION: &str = "/etc/kubernetes/enc/encryption.yaml";
+/// The static pod of the API server, which names the release that runs.
+pub const APISERVER_POD: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+/// Where etcd keeps a member's data.
+pub const ETCD_MEMBER: &str = "/var/lib/etcd/member";
+/// Written before our etcd starts without data: what is there later is its own.
+pub const ETCD_DATA_MARK: &str = "/var/lib/kubastion/etcd-data";
+
+/// The mark of etcd's unit, which a member that runs by our word has.
+const ETCD_UNIT: &str = "etcd.service";
+
+/// What a node holds that no plan can be made on: data of another cluster, and another release than the inventory's.
+pub fn found(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Vec<Problem> {
+    let release = is_member(facts).then(|| release(inventory, facts)).flatten();
+    let all = foreign_etcd(inventory, node, facts).into_iter().chain(release);
+    all.map(|p| p.at(node.name.to_string())).collect()
+}
+
+/// What a plan must not do to that which is stored.
+pub fn endangered(node: &Node, facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
+    if !is_member(facts) {
+        return Vec::new();
+    }
+    encryption(facts, wanted).into_iter().map(|p| p.at(node.name.to_string())).collect()
+}
+
+/// Whether the node is part of a cluster, whoever made it one.
+fn is_member(facts: &NodeFacts) -> bool {
+    facts.unit_marks.contains_key(MEMBER_MARK) || is_file(facts, APISERVER_POD)
+}
+
+fn is_file(facts: &NodeFacts, path: &str) -> bool {
+    matches!(facts.files.get(path), Some(FileFacts::File { .. }))
+}
+
+fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option<Problem> {
+    let there = !matches!(facts.files.get(ETCD_MEMBER), None | Some(FileFacts::Absent));
+    let ours = facts.unit_marks.contains_key(ETCD_UNIT) || is_file(facts, ETCD_DATA_MARK);
+    (inventory.is_etcd_member(node) && there && !ours).then(|| {
+        Problem::new(format!("{ETCD_MEMBER} holds data that no etcd of this cluster wrote"))
+            .because("etcd would serve it, with the objects, rights and peers of whatever cluster it comes from")
+            .left("nothing was changed")
+            .hint(format!(
+                "if nobody needs it, `kubastion reset --nodes {} --delete-data` takes it away; else move it to another place",
+                node.name
+            ))
+    })
+}
+
+/// The release that runs, as the node shows it: the API server's static pod, else the kubelet's program or package.
+pub(crate) fn running_release(facts: &NodeFacts) -> Option<Version> {
+    let pod = facts.texts.get(APISERVER_POD).and_then(Option::as_deref);
+    let image = pod.and_then(|text| {
+        let line =
+            text.lines().find_map(|l| l.trim().trim_start_matches("- ").strip_prefix("image:"))?;
+        Version::in_text(line.trim().trim_matches('"').rsplit_once(':')?.1)
+    });
+    let program = || Version::in_text(facts.versions.get("kubelet")?);
+    let package = || Version::of_package(facts.packages.get("kubelet")?);
+    image.or_else(program).or_else(package)
+}
+
+fn release(inventory: &Inventory, facts: &NodeFacts) -> Option<Problem> {
+    let wanted = &inventory.cluster.kubernetes;
+    let runs = running_release(facts)?;
+    let same = runs == Version(1, wanted.minor, wanted.patch);
+    (!same).then(|| {
+        Problem::new(format!("Kubernetes {runs} runs here, and the inventory says {wanted}"))
+            .because(
+                "apply changes no release of a running cluster: that takes kubeadm's upgrade, one control plane after \
+                 another, with drained nodes and a snapshot",
+            )
+            .left("nothing was changed")
+            .hint(format!("set `cluster.kubernetes: {runs}`, and name the bundle of that release"))
+    })
+}
+
+/// One entry of an EncryptionConfiguration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    resources: BTreeSet<String>,
+    /// Kind and name of key, in the order in which they are tried; the first one writes.
+    keys: Vec<(String, String)>,
+}
+
+/// The entries of an EncryptionConfiguration
+/// (<https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/>), or `None` if it is none.
+fn entries(text: &str) -> Option<Vec<Entry>> {
+    let document: Value = serde_yaml::from_str(text).ok()?;
+    let list = |v: &Value, key: &str| v.get(key).and_then(Value::as_sequence).cloned();
+    let entry = |entry: &Value| {
+        let resources = list(entry, "resources")?;
+        let resources = resources.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let mut keys = Vec::new();
+        for provider in list(entry, "providers")? {
+            let (kind, body) = provider.as_mapping()?.iter().next()?;
+            let kind = kind.as_str()?.to_owned();
+            let name =
+                |v: &Value| v.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            match list(body, "keys") {
+                Some(named) => keys.extend(named.iter().map(|k| (kind.clone(), name(k)))),
+                None => keys.push((kind, name(body))),
+            }
+        }
+        Some(Entry { resources, keys })
+    };
+    list(&document, "resources")?.iter().map(entry).collect()
+}
+
+/// What stands in front of a change of the encryption at rest.
+fn encryption(facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
+    let refused = |what: String| {
+        Problem::new(what)
+            .because("everything that is stored would have to be written anew first, and apply does not do that")
+            .left("nothing was changed")
+            .hint("put `encryption` in the inventory back to what the cluster runs with; `kubastion plan` shows the rest")
+    };
+    let new = wanted.items.iter().find_map(|i| match &i.kind {
+        ItemKind::File { path, content: Content::Secret(bytes), .. } if path == ENCRYPTION => {
+            std::str::from_utf8(bytes.expose()).ok().map(|text| (text, i))
+        }
+        _ => None,
+    });
+    if !is_file(facts, APISERVER_POD) {
+        return Vec::new();
+    }
+    let there = is_file(facts, ENCRYPTION);
+    let (text, wanted_text) = match (there, new) {
+        (false, None) => return Vec::new(),
+        (false, Some(_)) if !uses_encryption(facts) => {
+            return vec![refused(
+                "encryption at rest would be switched on for a cluster that has stored objects in plain text".into(),
+            )];
+        }
+        (false, Some(_)) => return Vec::new(),
+        (true, None) => {
+            return vec![refused(
+                "encryption at rest would be switched off, and what is stored is encrypted".into(),
+            )];
+        }
+        (true, Some((text, _))) => (facts.texts.get(ENCRYPTION).and_then(Option::as_deref), text),
+    };
+    let Some(new) = entries(wanted_text) else { return Vec::new() };
+    let Some(old) = text.and_then(entries) else {
+        return vec![
+            Problem::new(format!("{ENCRYPTION} cannot be read as an EncryptionConfiguration"))
+                .because("which keys decrypt what is stored cannot be told")
+                .left("nothing was changed")
+                .hint("put the file back from another control plane, or from a backup"),
+        ];
+    };
+    let mut problems: Vec<Problem> = lost(&old, &new).into_iter().map(refused).collect();
+    if problems.is_empty() && old == new && other_secrets(facts, wanted_text) {
+        problems.push(
+            Problem::new("the encryption keys on the node are not those of the key store, under the same names")
+                .because("what is stored could not be decrypted with the store's")
+                .left("nothing was changed")
+                .hint("restore the key store of this cluster (`pki.dir`), or the node's file if somebody changed it"),
+        );
+    }
+    problems
+}
+
+/// Whether the API server that is set up reads an encryption configuration: its file is gone, and is put back.
+fn uses_encryption(facts: &NodeFacts) -> bool {
+    let pod = facts.texts.get(APISERVER_POD).and_then(Option::as_deref).unwrap_or_default();
+    pod.contains("--encryption-provider-config=")
+}
+
+/// Whether the secrets on the node are others than the store's, by their digest.
+fn other_secrets(facts: &NodeFacts, wanted: &str) -> bool {
+    let mut all = String::new();
+    for line in wanted.lines() {
+        if let Some(secret) = line.trim_start().strip_prefix("secret:") {
+            all.push_str(secret.trim().trim_matches('"'));
+            all.push('\n');
+        }
+    }
+    facts.encryption_keys_sha256.as_ref().is_some_and(|d| *d != hex(&Sha256::digest(all)))
+}
+
+/// What could not be decrypted any more, or would be written with a key that not every API server has.
+fn lost(old: &[Entry], new: &[Entry]) -> Vec<String> {
+    let mut lost = Vec::new();
+    for entry in old {
+        for resource in &entry.resources {
+            let Some(next) = new.iter().find(|n| n.resources.contains(resource)) else {
+                lost.push(format!("`{resource}` would not be decrypted any more"));
+                continue;
+            };
+            for key in entry.keys.iter().filter(|k| !next.keys.contains(k)) {
+                lost.push(format!(
+                    "what {} encrypted of `{resource}` could not be read any more",
+                    words(key)
+                ));
+            }
+            let writes = next.keys.first();
+            if let Some(key) = writes.filter(|k| !entry.keys.contains(k)) {
+                lost.push(format!(
+                    "`{resource}` would be written with {}, which the other API servers cannot read yet",
+                    words(key)
+                ));
+            }
+        }
+    }
+    let known: BTreeSet<&String> = old.iter().flat_map(|e| &e.resources).collect();
+    for entry in new {
+        for resource in entry.resources.iter().filter(|r| !known.contains(r)) {
+            if !entry.keys.iter().any(|(kind, _)| kind == "identity") {
+                lost.push(format!(
+                    "`{resource}` is stored in plain text, which could not be read any more"
+                ));
+            }
+        }
+    }
+    lost.sort();
+    lost.dedup();
+    lost
+}
+
+fn words((kind, name): &(String, String)) -> String {
+    if name.is_empty() { kind.clone() } else { format!("{kind} key `{name}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(resources: &str, providers: &str) -> Vec<Entry> {
+        let text = format!(
+            "kind: EncryptionConfiguration\nresources:\n- resources: [{resources}]\n  providers: [{providers}]\n"
+        );
+        entries(&text).unwrap()
+    }
+
+    const BOX1: &str = "{secretbox: {keys: [{name: k1, secret: \"(redacted)\"}]}}";
+
+    #[test]
+    fn what_could_not_be_read_any_more_is_named() {
+        let old = config("secrets, configmaps", BOX1);
+        let lost_by =
+            |resources: &str, providers: &str| lost(&old, &config(resources, providers)).join("; ");
+        assert_eq!(lost_by("secrets, configmaps", BOX1), "");
+        let aes = "{aescbc: {keys: [{name: k1, secret: x}]}}";
+        assert!(
+            lost_by("secrets, configmaps", aes)
+                .contains("secretbox key `k1` encrypted of `secrets`")
+        );
+        assert!(lost_by("secrets", BOX1).contains("`configmaps` would not be decrypted"));
+        assert!(
+            lost_by("secrets, configmaps, events", BOX1)
+                .contains("`events` is stored in plain text")
+        );
+        let other = "{secretbox: {keys: [{name: k2, secret: x}]}}";
+        assert!(lost_by("secrets, configmaps", other).contains("`k1`"));
+    }
+
+    #[test]
+    fn a_reader_may_be_added_and_a_writer_not() {
+        let old = config("secrets", BOX1);
+        let both = |first: &str, second: &str| {
+            let keys = format!(
+                "{{secretbox: {{keys: [{{name: {first}, secret: x}}, {{name: {second}, secret: y}}]}}}}"
+            );
+            lost(&old, &config("secrets", &keys)).join("; ")
+        };
+        assert_eq!(both("k1", "k2"), "");
+        assert!(both("k2", "k1").contains("written with secretbox key `k2`"));
+    }
+
+    #[test]
+    fn the_release_is_that_of_the_static_pod() {
+        let mut facts = NodeFacts::bare("n");
+        facts.versions.insert("kubelet".into(), "Kubernetes v1.35.6".into());
+        assert_eq!(running_release(&facts), Some(Version(1, 35, 6)));
+        let pod = "  containers:\n  - image: registry.k8s.io/kube-apiserver:v1.36.2\n";
+        facts.texts.insert(APISERVER_POD.into(), Some(pod.into()));
+        assert_eq!(running_release(&facts), Some(Version(1, 36, 2)));
+    }
+}
