@@ -159,6 +159,41 @@ fn the_path_of_a_bundle_starts_at_the_inventory() {
     assert_eq!(bundle.signers.len(), 1);
 }
 
+/// A namespace that is exempt from Pod Security.
+macro_rules! exempt {
+    ($namespace:literal, $level:literal) => {
+        exempt!($namespace, $level, "a, expires: 2026-01-15")
+    };
+    ($namespace:literal, $level:literal, $owner:literal) => {
+        concat!(
+            "hardening:\n  pod_security: { exemptions: [{ namespace: ",
+            $namespace,
+            ", level: ",
+            $level,
+            ", reason: a, owner: ",
+            $owner,
+            " }] }\n"
+        )
+    };
+}
+const EXEMPT_NAME: &str = "hardening.pod_security.exemptions[0].namespace";
+const EXEMPT_LEVEL: &str = "hardening.pod_security.exemptions[0].level";
+
+/// An object that is allowed.
+macro_rules! allow {
+    ($kind:literal, $name:literal, $expires:literal) => {
+        concat!(
+            "hardening:\n  allowed_objects: [{ kind: ",
+            $kind,
+            ", name: ",
+            $name,
+            ", reason: a, owner: a, expires: ",
+            $expires,
+            " }]\n"
+        )
+    };
+}
+
 /// What is replaced in BASE, by what, and the problem that must follow: its field and message.
 /// One replacement, one problem: everything else in the list would be a false alarm.
 const SINGLE: &[(&str, &str, &str, &str)] = &[
@@ -271,6 +306,39 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ("2026-01-15", "2026-02-30", "hardening.exceptions[0].expires", "not a date"),
     ("reason: a reason", "reason: \" \"", "hardening.exceptions[0].reason", "is empty"),
     ("owner: ops", "owner: \"\"", "hardening.exceptions[0].owner", "is empty"),
+    ("hardening:\n", exempt!("shop_a", "baseline"), EXEMPT_NAME, "not the name of a namespace"),
+    ("hardening:\n", exempt!("shop", "restricted"), EXEMPT_LEVEL, "an exemption from nothing"),
+    ("hardening:\n", exempt!("shop", "relaxed"), EXEMPT_LEVEL, "no such value"),
+    (
+        "hardening:\n",
+        exempt!("shop", "baseline", "'', expires: 2026-01-15"),
+        "hardening.pod_security.exemptions[0].owner",
+        "is empty",
+    ),
+    (
+        "hardening:\n",
+        exempt!("shop", "baseline", "a, expires: 2026-01-14"),
+        "hardening.pod_security.exemptions[0].expires",
+        "the exemption has expired",
+    ),
+    (
+        "hardening:\n",
+        allow!("MutatingWebhookConfiguration", "m", "2026-01-14"),
+        "hardening.allowed_objects[0].expires",
+        "the grant has expired",
+    ),
+    (
+        "hardening:\n",
+        allow!("ClusterRole", "m", "2026-01-15"),
+        "hardening.allowed_objects[0].kind",
+        "no such value",
+    ),
+    (
+        "hardening:\n",
+        allow!("APIService", "''", "2026-01-15"),
+        "hardening.allowed_objects[0].name",
+        "is empty",
+    ),
     (
         "hardening:\n",
         "hardening:\n  controls: { etcd-datadir: off }\n",

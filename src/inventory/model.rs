@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::granted::{AllowedObject, PodSecurity};
 use super::names::{
     ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, IpNetText, KubernetesVersion,
     NodeName, SignerKey, UserName,
@@ -222,6 +223,10 @@ pub struct Hardening {
     pub controls: BTreeMap<String, Switch>,
     /// Controls that some nodes may fail for now, with a reason and an end.
     pub exceptions: Vec<Exception>,
+    /// What Pod Security lets through.
+    pub pod_security: PodSecurity,
+    /// Webhooks, policies and aggregated APIs that are wanted. Others are findings.
+    pub allowed_objects: Vec<AllowedObject>,
 }
 
 impl Hardening {

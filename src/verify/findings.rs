@@ -8,7 +8,7 @@ use time::{Date, OffsetDateTime};
 
 use super::judge::{Subject, judge, needs_api, words};
 use super::model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
-use super::objects::{judge_objects, since_minor};
+use super::objects::{Cluster, judge_objects, since_minor};
 use super::probes::effective::{flag_words, setting_words};
 use super::probes::{Attempt, probe_words};
 use crate::controls::{
@@ -257,7 +257,10 @@ pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> 
                                 let first = since_minor(*rule);
                                 Verdict::not_applicable(format!("needs Kubernetes 1.{first}"))
                             }
-                            Api::Read(facts) => judge_objects(*rule, facts),
+                            Api::Read(facts) => judge_objects(
+                                *rule,
+                                &Cluster { facts, inventory, today: now.date() },
+                            ),
                         },
                         _ => Verdict::unknown("only a node could tell"),
                     };
