@@ -16,6 +16,7 @@ fn context() -> LoadContext<'static> {
     LoadContext {
         clock: Clock::Fixed(datetime!(2026-01-15 12:00 UTC)),
         known_controls: &ids::ALL,
+        critical_controls: &ids::CRITICAL,
         home: Some("/home/op".into()),
         host_keys_optional: false,
     }
@@ -179,6 +180,15 @@ macro_rules! exempt {
 const EXEMPT_NAME: &str = "hardening.pod_security.exemptions[0].namespace";
 const EXEMPT_LEVEL: &str = "hardening.pod_security.exemptions[0].level";
 
+/// A critical control with a state and what follows.
+macro_rules! off {
+    ($rest:literal) => {
+        concat!("hardening:\n  controls: { etcd-client-cert-auth: { state: ", $rest, " } }\n")
+    };
+}
+const CRITICAL_OFF: &str = "hardening.controls.etcd-client-cert-auth";
+const CRITICAL_EXPIRES: &str = "hardening.controls.etcd-client-cert-auth.expires";
+
 /// An object that is allowed.
 macro_rules! allow {
     ($kind:literal, $name:literal, $expires:literal) => {
@@ -341,6 +351,43 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "hardening:\n",
+        "hardening:\n  controls: { etcd-client-cert-auth: off }\n",
+        CRITICAL_OFF,
+        "a critical control is switched off",
+    ),
+    ("hardening:\n", off!("off, reason: a, owner: a"), CRITICAL_EXPIRES, "required key"),
+    (
+        "hardening:\n",
+        off!("off, reason: a, owner: a, expires: 2026-01-14"),
+        CRITICAL_EXPIRES,
+        "the grant has expired",
+    ),
+    (
+        "hardening:\n",
+        off!("off, reason: '', owner: a, expires: 2026-01-15"),
+        "hardening.controls.etcd-client-cert-auth.reason",
+        "is empty",
+    ),
+    (
+        "hardening:\n",
+        off!("on, reason: a, owner: a, expires: 2026-01-15"),
+        "hardening.controls.etcd-client-cert-auth.state",
+        "needs no grant",
+    ),
+    (
+        "hardening:\n",
+        "hardening:\n  controls: { etcd-client-cert-auth: no }\n",
+        CRITICAL_OFF,
+        "no such value",
+    ),
+    (
+        "hardening:\n",
+        "hardening:\n  controls: { etcd-client-cert-auth: [] }\n",
+        CRITICAL_OFF,
+        "type",
+    ),
+    (
+        "hardening:\n",
         "hardening:\n  controls: { etcd-datadir: off }\n",
         "hardening.controls.etcd-datadir",
         "no such control",
@@ -411,6 +458,24 @@ fn each_mistake_is_reported_with_its_field() {
         let hit = found.iter().any(|d| d.field == *field && d.message.contains(message));
         assert!(hit, "{from:?} -> {to:?}: expected {field}: {message}, got {found:#?}");
         assert!(found.iter().all(|d| d.line.is_some()), "{found:#?}");
+    }
+}
+
+#[test]
+fn a_critical_control_that_is_off_is_warned_of() {
+    let of = |switch: &str| {
+        let text = BASE.replacen("hardening:\n", switch, 1);
+        read(&text).unwrap_or_else(|e| panic!("{:#?}", e.problems)).warnings
+    };
+    let warnings = of(off!("off, reason: a, owner: ops, expires: 2026-01-15"));
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert_eq!(warnings[0].field, CRITICAL_OFF);
+    assert!(warnings[0].message.contains("off until 2026-01-15 by ops"), "{warnings:#?}");
+    assert_eq!((warnings[0].line, warnings[0].column), (Some(9), Some(15)));
+    // Others may be off without a word, or with one.
+    for switch in ["off", "{ state: off, reason: a, owner: a, expires: 2026-01-15 }", "on"] {
+        let text = format!("hardening:\n  controls: {{ kubelet-pod-pids-limit: {switch} }}\n");
+        assert_eq!(of(&text), [], "{switch}");
     }
 }
 

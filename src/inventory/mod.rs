@@ -19,7 +19,10 @@ mod yaml;
 
 pub use check::schema;
 pub use diagnostic::Diagnostic;
-pub use granted::{AllowedKind, AllowedObject, PodLevel, PodSecurity, PodSecurityExemption};
+pub use granted::{
+    AllowedKind, AllowedObject, ControlSwitch, PodLevel, PodSecurity, PodSecurityExemption,
+    SwitchedOff,
+};
 pub use load::{LoadContext, LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;

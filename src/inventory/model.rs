@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::granted::{AllowedObject, PodSecurity};
+use super::granted::{AllowedObject, ControlSwitch, PodSecurity};
 use super::names::{
     ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, IpNetText, KubernetesVersion,
     NodeName, SignerKey, UserName,
@@ -219,8 +219,9 @@ pub struct PackageSource {
 pub struct Hardening {
     /// Set of controls and values to start from.
     pub profile: Profile,
-    /// Switches single controls on or off, by control id.
-    pub controls: BTreeMap<String, Switch>,
+    /// Switches single controls on or off, by control id. A critical one is switched off with a reason, an owner
+    /// and an end.
+    pub controls: BTreeMap<String, ControlSwitch>,
     /// Controls that some nodes may fail for now, with a reason and an end.
     pub exceptions: Vec<Exception>,
     /// What Pod Security lets through.

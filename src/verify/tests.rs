@@ -42,6 +42,7 @@ pub(super) fn inventory(change: &dyn Fn(&str) -> String) -> Inventory {
     let context = LoadContext {
         clock: Clock::Fixed(NOW),
         known_controls: &crate::controls::ids::ALL,
+        critical_controls: &crate::controls::ids::CRITICAL,
         home: None,
         host_keys_optional: false,
     };

@@ -9,7 +9,7 @@ use super::super::diagnostic::Path;
 use super::super::model::{
     AuditPolicy, EncryptionProvider, FirewallMode, Inventory, SoftwareSource, StoreEncryption,
 };
-use super::super::{AllowedObject, PodLevel, PodSecurityExemption};
+use super::super::{AllowedObject, PodLevel, PodSecurityExemption, Switch, SwitchedOff};
 use super::{Review, duplicates, section};
 
 /// A bundle has a place and somebody who is trusted; both stand only where they are used.
@@ -57,9 +57,36 @@ pub(super) fn kubernetes(inventory: &Inventory, review: &mut Review<'_>) {
     }
 }
 
+/// Whoever switches a critical control off says why, who answers for it, and until when.
 pub(super) fn controls(inventory: &Inventory, review: &mut Review<'_>) {
-    for id in inventory.hardening.controls.keys() {
-        known_control(id, &section("hardening").then("controls").then(id), review);
+    for (id, switch) in &inventory.hardening.controls {
+        let path = section("hardening").then("controls").then(id);
+        known_control(id, &path, review);
+        let is_critical = review.critical_controls.contains(&id.as_str());
+        match &switch.granted {
+            None if is_critical && switch.state == Switch::Off => {
+                review
+                    .error(&path, "a critical control is switched off, and nothing says why")
+                    .found("`off`")
+                    .allowed(format!(
+                        "`{id}: {{state: off, reason: ..., owner: ..., expires: YYYY-MM-DD}}`"
+                    ));
+            }
+            None => {}
+            Some(_) if switch.state == Switch::On => {
+                review
+                    .error(&path.then("state"), "a control that is on needs no grant")
+                    .found("`on`")
+                    .allowed(format!("`{id}: on`, or `state: off`"));
+            }
+            Some(SwitchedOff { reason, owner, expires }) => {
+                Granted { reason, owner, expires, what: "the grant" }.judge(&path, review);
+                if is_critical {
+                    let until = format!("a critical control is off until {expires} by {owner}");
+                    review.warn(&path, until);
+                }
+            }
+        }
     }
 }
 
