@@ -696,6 +696,9 @@ pub(super) static ROWS: [Control; 33] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::Apiserver, "authentication-config", Rule::Given)],
+        checks: &[
+            Check::Flag(Daemon::Apiserver, "authentication-config", Rule::Given),
+            Check::Fact(Fact::UserAuthentication),
+        ],
     },
 ];

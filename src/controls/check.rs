@@ -246,6 +246,8 @@ pub enum Fact {
     KubeletServingFiles,
     /// The unit files of the kubelet are root's alone.
     KubeletUnits,
+    /// The authentication configuration names who vouches for people.
+    UserAuthentication,
     /// A CNI configuration that enforces network policies is installed.
     CniConfig,
     /// Logs are sent to another machine.
