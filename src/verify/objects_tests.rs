@@ -717,3 +717,23 @@ fn a_hostile_tenant_is_named_thing_by_thing() {
         "MutatingWebhookConfiguration w sees and changes secrets, pods, serviceaccounts"
     );
 }
+
+/// A list that was not read never makes good what is wrong.
+#[test]
+fn no_rule_passes_by_what_was_not_read() {
+    for (kind, object, rules) in additions() {
+        let mut lists = good();
+        lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object.clone());
+        let whole = facts(lists);
+        for (missing, _) in Kind::ALL {
+            let mut part = whole.clone();
+            part.objects.remove(&missing);
+            for rule in &rules {
+                let outcome = judge(*rule, &part).outcome();
+                let is_read = missing != kind;
+                assert_ne!(outcome, Outcome::Pass, "{rule:?} without {missing:?}: {object}");
+                assert!(is_read || outcome == Outcome::Unknown, "{rule:?} without {missing:?}");
+            }
+        }
+    }
+}
