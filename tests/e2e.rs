@@ -74,6 +74,12 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     c.until("the tenant's namespace to be gone", 60, || {
         !c.kubectl("cp1", "get namespace open").status.success()
     });
+    // kube-proxy's DaemonSet has made one for the Node that never was.
+    let strays = "get pods -A --field-selector spec.nodeName=stranger --no-headers";
+    c.until("no pod to be on the tenant's Node", 90, || {
+        let out = c.kubectl("cp1", strays);
+        out.status.success() && out.stdout.is_empty()
+    });
     c.ends(0, &["verify"]);
     say(began, "what a hostile tenant planted is named, and verify holds again without it");
 
