@@ -141,6 +141,7 @@ fn load(text: &str, dir: &Path) -> Loaded {
     let context = LoadContext {
         clock: Clock::System,
         known_controls: &ids::ALL,
+        critical_controls: &ids::CRITICAL,
         home: None,
         host_keys_optional: false,
     };

@@ -14,6 +14,8 @@ use cluster::{Cluster, given, kubastion, say, text};
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/tenant.rs"]
+mod tenant;
 
 /// The control planes of the lab, which share the endpoint's address.
 const PLANES: [&str; 3] = ["cp1", "cp2", "cp3"];
@@ -67,6 +69,19 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
 
     c.ends(0, &["verify"]);
     say(began, "verify holds");
+
+    tenant::is_named(&c, "cp1");
+    c.until("the tenant's namespace to be gone", 60, || {
+        !c.kubectl("cp1", "get namespace open").status.success()
+    });
+    // kube-proxy's DaemonSet has made one for the Node that never was.
+    let strays = "get pods -A --field-selector spec.nodeName=stranger --no-headers";
+    c.until("no pod to be on the tenant's Node", 90, || {
+        let out = c.kubectl("cp1", strays);
+        out.status.success() && out.stdout.is_empty()
+    });
+    c.ends(0, &["verify"]);
+    say(began, "what a hostile tenant planted is named, and verify holds again without it");
 
     // What an administrator does every day, through the kubelet's verified serving certificate.
     let logs = c.kubectl("cp1", "-n kube-system logs -l k8s-app=kube-proxy --tail=1");

@@ -16,6 +16,7 @@ fn context() -> LoadContext<'static> {
     LoadContext {
         clock: Clock::Fixed(datetime!(2026-01-15 12:00 UTC)),
         known_controls: &ids::ALL,
+        critical_controls: &ids::CRITICAL,
         home: Some("/home/op".into()),
         host_keys_optional: false,
     }
@@ -159,6 +160,50 @@ fn the_path_of_a_bundle_starts_at_the_inventory() {
     assert_eq!(bundle.signers.len(), 1);
 }
 
+/// A namespace that is exempt from Pod Security.
+macro_rules! exempt {
+    ($namespace:literal, $level:literal) => {
+        exempt!($namespace, $level, "a, expires: 2026-01-15")
+    };
+    ($namespace:literal, $level:literal, $owner:literal) => {
+        concat!(
+            "hardening:\n  pod_security: { exemptions: [{ namespace: ",
+            $namespace,
+            ", level: ",
+            $level,
+            ", reason: a, owner: ",
+            $owner,
+            " }] }\n"
+        )
+    };
+}
+const EXEMPT_NAME: &str = "hardening.pod_security.exemptions[0].namespace";
+const EXEMPT_LEVEL: &str = "hardening.pod_security.exemptions[0].level";
+
+/// A critical control with a state and what follows.
+macro_rules! off {
+    ($rest:literal) => {
+        concat!("hardening:\n  controls: { etcd-client-cert-auth: { state: ", $rest, " } }\n")
+    };
+}
+const CRITICAL_OFF: &str = "hardening.controls.etcd-client-cert-auth";
+const CRITICAL_EXPIRES: &str = "hardening.controls.etcd-client-cert-auth.expires";
+
+/// An object that is allowed.
+macro_rules! allow {
+    ($kind:literal, $name:literal, $expires:literal) => {
+        concat!(
+            "hardening:\n  allowed_objects: [{ kind: ",
+            $kind,
+            ", name: ",
+            $name,
+            ", reason: a, owner: a, expires: ",
+            $expires,
+            " }]\n"
+        )
+    };
+}
+
 /// What is replaced in BASE, by what, and the problem that must follow: its field and message.
 /// One replacement, one problem: everything else in the list would be a false alarm.
 const SINGLE: &[(&str, &str, &str, &str)] = &[
@@ -271,6 +316,76 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ("2026-01-15", "2026-02-30", "hardening.exceptions[0].expires", "not a date"),
     ("reason: a reason", "reason: \" \"", "hardening.exceptions[0].reason", "is empty"),
     ("owner: ops", "owner: \"\"", "hardening.exceptions[0].owner", "is empty"),
+    ("hardening:\n", exempt!("shop_a", "baseline"), EXEMPT_NAME, "not the name of a namespace"),
+    ("hardening:\n", exempt!("shop", "restricted"), EXEMPT_LEVEL, "an exemption from nothing"),
+    ("hardening:\n", exempt!("shop", "relaxed"), EXEMPT_LEVEL, "no such value"),
+    (
+        "hardening:\n",
+        exempt!("shop", "baseline", "'', expires: 2026-01-15"),
+        "hardening.pod_security.exemptions[0].owner",
+        "is empty",
+    ),
+    (
+        "hardening:\n",
+        exempt!("shop", "baseline", "a, expires: 2026-01-14"),
+        "hardening.pod_security.exemptions[0].expires",
+        "the exemption has expired",
+    ),
+    (
+        "hardening:\n",
+        allow!("MutatingWebhookConfiguration", "m", "2026-01-14"),
+        "hardening.allowed_objects[0].expires",
+        "the grant has expired",
+    ),
+    (
+        "hardening:\n",
+        allow!("ClusterRole", "m", "2026-01-15"),
+        "hardening.allowed_objects[0].kind",
+        "no such value",
+    ),
+    (
+        "hardening:\n",
+        allow!("APIService", "''", "2026-01-15"),
+        "hardening.allowed_objects[0].name",
+        "is empty",
+    ),
+    (
+        "hardening:\n",
+        "hardening:\n  controls: { etcd-client-cert-auth: off }\n",
+        CRITICAL_OFF,
+        "a critical control is switched off",
+    ),
+    ("hardening:\n", off!("off, reason: a, owner: a"), CRITICAL_EXPIRES, "required key"),
+    (
+        "hardening:\n",
+        off!("off, reason: a, owner: a, expires: 2026-01-14"),
+        CRITICAL_EXPIRES,
+        "the grant has expired",
+    ),
+    (
+        "hardening:\n",
+        off!("off, reason: '', owner: a, expires: 2026-01-15"),
+        "hardening.controls.etcd-client-cert-auth.reason",
+        "is empty",
+    ),
+    (
+        "hardening:\n",
+        off!("on, reason: a, owner: a, expires: 2026-01-15"),
+        "hardening.controls.etcd-client-cert-auth.state",
+        "needs no grant",
+    ),
+    (
+        "hardening:\n",
+        "hardening:\n  controls: { etcd-client-cert-auth: no }\n",
+        CRITICAL_OFF,
+        "no such value",
+    ),
+    (
+        "hardening:\n",
+        "hardening:\n  controls: { etcd-client-cert-auth: [] }\n",
+        CRITICAL_OFF,
+        "type",
+    ),
     (
         "hardening:\n",
         "hardening:\n  controls: { etcd-datadir: off }\n",
@@ -343,6 +458,24 @@ fn each_mistake_is_reported_with_its_field() {
         let hit = found.iter().any(|d| d.field == *field && d.message.contains(message));
         assert!(hit, "{from:?} -> {to:?}: expected {field}: {message}, got {found:#?}");
         assert!(found.iter().all(|d| d.line.is_some()), "{found:#?}");
+    }
+}
+
+#[test]
+fn a_critical_control_that_is_off_is_warned_of() {
+    let of = |switch: &str| {
+        let text = BASE.replacen("hardening:\n", switch, 1);
+        read(&text).unwrap_or_else(|e| panic!("{:#?}", e.problems)).warnings
+    };
+    let warnings = of(off!("off, reason: a, owner: ops, expires: 2026-01-15"));
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert_eq!(warnings[0].field, CRITICAL_OFF);
+    assert!(warnings[0].message.contains("off until 2026-01-15 by ops"), "{warnings:#?}");
+    assert_eq!((warnings[0].line, warnings[0].column), (Some(9), Some(15)));
+    // Others may be off without a word, or with one.
+    for switch in ["off", "{ state: off, reason: a, owner: a, expires: 2026-01-15 }", "on"] {
+        let text = format!("hardening:\n  controls: {{ kubelet-pod-pids-limit: {switch} }}\n");
+        assert_eq!(of(&text), [], "{switch}");
     }
 }
 

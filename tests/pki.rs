@@ -45,6 +45,7 @@ fn parse(text: &str, dir: &Path) -> Inventory {
     let context = LoadContext {
         clock: Clock::Fixed(NOW),
         known_controls: &ids::ALL,
+        critical_controls: &ids::CRITICAL,
         home: None,
         host_keys_optional: false,
     };

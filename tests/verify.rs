@@ -96,8 +96,13 @@ fn world() -> World {
     let now = time::OffsetDateTime::now_utc();
     let clock = Clock::Fixed(now);
     let ids = kubastion::controls::ids::ALL;
-    let context =
-        LoadContext { clock, known_controls: &ids, home: None, host_keys_optional: false };
+    let context = LoadContext {
+        clock,
+        known_controls: &ids,
+        critical_controls: &kubastion::controls::ids::CRITICAL,
+        home: None,
+        host_keys_optional: false,
+    };
     let loaded = load_bytes(INVENTORY.as_bytes(), Path::new("i"), dir.path(), &context).unwrap();
     let inventory: Inventory = loaded.inventory;
     let ask: pki::AskPassphrase<'_> = &|_| Err(std::io::Error::other("no passphrase"));

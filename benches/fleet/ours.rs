@@ -68,6 +68,7 @@ pub fn child(args: &[String]) {
     let context = LoadContext {
         clock: Clock::System,
         known_controls: &ids::ALL,
+        critical_controls: &ids::CRITICAL,
         home: None,
         host_keys_optional: false,
     };

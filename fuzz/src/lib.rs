@@ -27,6 +27,7 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, LoadError> {
     let context = LoadContext {
         clock: Clock::System,
         known_controls: &kubastion::controls::ids::ALL,
+        critical_controls: &kubastion::controls::ids::CRITICAL,
         home: None,
         host_keys_optional: false,
     };

@@ -10,7 +10,7 @@ use super::api::{ANSWER, ApiAccess, decode};
 use super::gate::chain;
 use crate::facts::cluster::{ClusterFacts, Kind, list, text};
 use crate::inventory::{Inventory, Node, NodeName};
-use crate::plan::cluster::{ANONYMOUS, ApiChange};
+use crate::plan::cluster::{ANONYMOUS, ApiChange, gives_a_node};
 use crate::plan::policy;
 use crate::transport::Transport;
 use crate::transport::https::{Conversation, HttpRequest};
@@ -106,6 +106,16 @@ impl Server<'_> {
             ApiChange::DeleteToken { name } => {
                 let path = format!("/api/v1/namespaces/kube-system/secrets/{}", segment(name)?);
                 self.maybe("DELETE", &path).map(|_| ())
+            }
+            ApiChange::DeleteBootstrapBinding { name } => {
+                let path = format!("{RBAC}/clusterrolebindings/{}", escaped(name)?);
+                // Another one of that name may be there by now.
+                match self.maybe("GET", &path)? {
+                    Some(binding) if gives_a_node(&binding) => {
+                        self.maybe("DELETE", &path).map(|_| ())
+                    }
+                    _ => Ok(()),
+                }
             }
             ApiChange::DeleteRoleBinding { namespace, name } => {
                 let path = format!(

@@ -70,6 +70,7 @@ pub fn load_context() -> LoadContext<'static> {
     LoadContext {
         clock: Clock::System,
         known_controls: &crate::controls::ids::ALL,
+        critical_controls: &crate::controls::ids::CRITICAL,
         home: std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()),
         host_keys_optional: false,
     }

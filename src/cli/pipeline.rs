@@ -538,7 +538,7 @@ fn judge_rendered(
                     "{}: {}: expected {expected}, rendered {actual}",
                     finding.control, finding.title
                 ))
-                .hint("switch the control off under `hardening.controls`, or grant an exception"),
+                .hint("grant an exception, or switch the control off under `hardening.controls`; both with a reason, an owner and an end"),
             );
         } else {
             // Without what was found, which may hold a date: a plan depends on what it does alone.

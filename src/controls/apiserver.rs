@@ -4,7 +4,7 @@ use super::check::{Check, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_S
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 32] = [
+pub(super) static ROWS: [Control; 33] = [
     Control {
         id: "apiserver-admission-alwayspullimages",
         component: Component::Apiserver,
@@ -310,6 +310,27 @@ pub(super) static ROWS: [Control; 32] = [
             Check::Probe(Probe::NodeAuthorizer),
             Check::Probe(Probe::ServiceAccountRights),
         ],
+    },
+    Control {
+        id: "apiserver-bootstrap-tokens-off",
+        component: Component::Apiserver,
+        title: "No token makes a machine a node",
+        severity: Severity::High,
+        references: References {
+            nsa: "Authentication and authorization > Authentication",
+            cis: &["3.1.3"],
+            stig: &[],
+            kubescape: &["C-0288"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[Check::Flag(
+            Daemon::Apiserver,
+            "enable-bootstrap-token-auth",
+            Rule::IsOrAbsent("false"),
+        )],
     },
     Control {
         id: "apiserver-client-ca",
@@ -683,6 +704,9 @@ pub(super) static ROWS: [Control; 32] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::Apiserver, "authentication-config", Rule::Given)],
+        checks: &[
+            Check::Flag(Daemon::Apiserver, "authentication-config", Rule::Given),
+            Check::Fact(Fact::UserAuthentication),
+        ],
     },
 ];

@@ -246,6 +246,8 @@ pub enum Fact {
     KubeletServingFiles,
     /// The unit files of the kubelet are root's alone.
     KubeletUnits,
+    /// The authentication configuration names who vouches for people.
+    UserAuthentication,
     /// A CNI configuration that enforces network policies is installed.
     CniConfig,
     /// Logs are sent to another machine.
@@ -284,11 +286,14 @@ pub enum ApiRule {
     NoAnonymousBindings,
     /// No join token is left, and nothing is signed with one.
     NoJoinTokens,
+    /// No binding lets whoever holds a token become a node.
+    NoBootstrapBindings,
     /// Default ServiceAccounts mount no token.
     DefaultAccountsMountNothing,
     /// An admission policy sees to those of namespaces to come.
     NewAccountsMountNothing,
-    /// Each user namespace has a NetworkPolicy that selects all pods and lets nothing through.
+    /// Each user namespace has a NetworkPolicy that selects all pods and lets nothing through, and none that
+    /// lets everything through.
     DefaultDeny,
     /// Images of pods in `kube-*` namespaces name a version or a digest.
     ImagesPinned,
@@ -300,15 +305,25 @@ pub enum ApiRule {
     MinimalRbac,
     /// Each user namespace has a ResourceQuota and a LimitRange.
     QuotasAndLimits,
-    /// A bound ValidatingAdmissionPolicy looks at Secrets in environment variables.
+    /// A ValidatingAdmissionPolicy on Secrets in environment variables is in force for all pods.
     SecretsNotInEnvironment,
     /// Pods of the control plane and of DNS give up what they do not need.
     SystemPodsHardened,
+    /// No namespace is held to less than the inventory wants.
+    NamespaceLevels,
+    /// No pod runs that its namespace should have refused.
+    PodsWithinStandard,
+    /// Who is asked about requests, or changes them, is in the inventory.
+    WebhooksKnown,
+    /// Who answers for a part of the API is in the inventory.
+    AggregatedApisKnown,
+    /// Every Node is in the inventory.
+    NodesKnown,
 }
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 12] = [
+    pub const ALL: [(ApiRule, &str); 18] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -317,6 +332,7 @@ impl ApiRule {
             ApiRule::NoJoinTokens,
             "no Secret of type bootstrap.kubernetes.io/token is left, and kube-public/cluster-info carries no signature",
         ),
+        (ApiRule::NoBootstrapBindings, "no binding lets whoever holds a join token become a node"),
         (
             ApiRule::DefaultAccountsMountNothing,
             "every default ServiceAccount has automountServiceAccountToken false",
@@ -325,7 +341,10 @@ impl ApiRule {
             ApiRule::NewAccountsMountNothing,
             "an admission policy keeps default ServiceAccounts to come from mounting a token",
         ),
-        (ApiRule::DefaultDeny, "every user namespace has a policy that denies ingress and egress"),
+        (
+            ApiRule::DefaultDeny,
+            "policies of every user namespace together deny ingress and egress by default",
+        ),
         (ApiRule::ImagesPinned, "images of system pods are pinned by digest or version"),
         (
             ApiRule::NamespacesClean,
@@ -342,6 +361,23 @@ impl ApiRule {
             ApiRule::SystemPodsHardened,
             "control-plane and DNS pods drop capabilities and write to no root filesystem",
         ),
+        (
+            ApiRule::NamespaceLevels,
+            "every namespace enforces the Pod Security level that the inventory wants of it",
+        ),
+        (
+            ApiRule::PodsWithinStandard,
+            "every pod fulfils the Pod Security Standard that is wanted of its namespace",
+        ),
+        (
+            ApiRule::WebhooksKnown,
+            "webhooks and mutating policies are those that the inventory names",
+        ),
+        (
+            ApiRule::AggregatedApisKnown,
+            "APIs that another server answers are those that the inventory names",
+        ),
+        (ApiRule::NodesKnown, "every Node of the cluster is in the inventory"),
     ];
 
     /// What has to hold, in words.

@@ -60,7 +60,6 @@ pub static DAEMONS: [DaemonRow; 7] = [
             ("authorization-mode", Rule::Is("Node,RBAC")),
             ("client-ca-file", Rule::Is("/etc/kubernetes/pki/ca.crt")),
             ("enable-admission-plugins", Rule::Has("NodeRestriction")),
-            ("enable-bootstrap-token-auth", Rule::OneOf(&["true", "false"])),
             ("etcd-cafile", Rule::Given),
             ("etcd-certfile", Rule::Given),
             ("etcd-keyfile", Rule::Given),

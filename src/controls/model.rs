@@ -204,7 +204,7 @@ impl Control {
     pub fn wanted(&self, inventory: &Inventory) -> bool {
         let hardening = &inventory.hardening;
         match hardening.controls.get(self.id) {
-            Some(switch) => *switch == Switch::On,
+            Some(switch) => switch.state == Switch::On,
             None => match self.profiles {
                 Profiles::All => true,
                 Profiles::WithRegistry => !inventory.runtime.registry_mirrors.is_empty(),

@@ -4,7 +4,7 @@ use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 12] = [
+pub(super) static ROWS: [Control; 16] = [
     Control {
         id: "apiserver-anonymous-rbac-removed",
         component: Component::Policy,
@@ -37,7 +37,24 @@ pub(super) static ROWS: [Control; 12] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api(ApiRule::NoJoinTokens)],
+        checks: &[Check::Api(ApiRule::NoJoinTokens), Check::Api(ApiRule::NoBootstrapBindings)],
+    },
+    Control {
+        id: "policy-aggregated-apis-known",
+        component: Component::Policy,
+        title: "No API is answered by a server that nobody named",
+        severity: Severity::High,
+        references: References {
+            nsa: "Network separation and hardening > Control plane hardening",
+            cis: &[],
+            stig: &[],
+            kubescape: &["C-0036"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[Check::Api(ApiRule::AggregatedApisKnown)],
     },
     Control {
         id: "policy-default-sa-automount",
@@ -92,6 +109,23 @@ pub(super) static ROWS: [Control; 12] = [
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
         checks: &[Check::Api(ApiRule::NamespacesClean)],
+    },
+    Control {
+        id: "policy-nodes-known",
+        component: Component::Policy,
+        title: "No Node is in the cluster that the inventory lacks",
+        severity: Severity::High,
+        references: References {
+            nsa: "Authentication and authorization > Authentication",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[Check::Api(ApiRule::NodesKnown)],
     },
     Control {
         id: "policy-no-dashboard-no-eol-ingress",
@@ -159,6 +193,23 @@ pub(super) static ROWS: [Control; 12] = [
             Check::Fact(Fact::PodSecurity),
             Check::Probe(Probe::PodSecurity),
         ],
+    },
+    Control {
+        id: "policy-pod-security-in-force",
+        component: Component::Policy,
+        title: "Namespaces and pods are within the wanted standard",
+        severity: Severity::Critical,
+        references: References {
+            nsa: "Kubernetes Pod security > Pod security enforcement",
+            cis: &["5.2.1"],
+            stig: &["V-254800"],
+            kubescape: &["C-0192", "C-0057", "C-0048"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[Check::Api(ApiRule::NamespaceLevels), Check::Api(ApiRule::PodsWithinStandard)],
     },
     Control {
         id: "policy-rbac-minimal",
@@ -234,5 +285,22 @@ pub(super) static ROWS: [Control; 12] = [
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
         checks: &[Check::Api(ApiRule::SystemPodsHardened)],
+    },
+    Control {
+        id: "policy-webhooks-known",
+        component: Component::Policy,
+        title: "Webhooks and mutating policies are named",
+        severity: Severity::High,
+        references: References {
+            nsa: "Network separation and hardening > Secrets",
+            cis: &[],
+            stig: &[],
+            kubescape: &["C-0036", "C-0039"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[Check::Api(ApiRule::WebhooksKnown)],
     },
 ];

@@ -135,6 +135,8 @@ pub(super) fn apiserver(context: &Context<'_>) -> Flags {
         ("tls-cert-file", pki("apiserver.crt"), "apiserver-tls-serving"),
         ("tls-private-key-file", pki("apiserver.key"), "apiserver-tls-serving"),
         ("client-ca-file", pki("ca.crt"), "apiserver-client-ca"),
+        // kubeadm switches it on. Nodes join with certificates of the operator's.
+        ("enable-bootstrap-token-auth", "false".into(), "apiserver-bootstrap-tokens-off"),
         ("tls-cipher-suites", CIPHERS.into(), "apiserver-tls-ciphers"),
         ("tls-min-version", "VersionTLS12".into(), "apiserver-tls-min-version"),
         (

@@ -48,11 +48,17 @@ pub enum Kind {
     ValidatingPolicies,
     /// `ValidatingAdmissionPolicyBinding` objects.
     ValidatingBindings,
+    /// `ValidatingWebhookConfiguration`s.
+    ValidatingWebhooks,
+    /// `MutatingWebhookConfiguration`s.
+    MutatingWebhooks,
+    /// `APIService`s: who answers for each group of the API.
+    ApiServices,
 }
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 19] = [
+    pub const ALL: [(Kind, &str); 22] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -84,6 +90,15 @@ impl Kind {
             Kind::ValidatingBindings,
             "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
         ),
+        (
+            Kind::ValidatingWebhooks,
+            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+        ),
+        (
+            Kind::MutatingWebhooks,
+            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
+        ),
+        (Kind::ApiServices, "/apis/apiregistration.k8s.io/v1/apiservices"),
     ];
 
     /// What a plan depends on; checks ask for everything.

@@ -64,7 +64,8 @@ impl<'a> Walk<'a> {
         if let Some(choices) = schema["anyOf"].as_array() {
             // schemars writes an optional type as a choice between it and null.
             let some = choices.iter().find(|c| c["type"] != "null").unwrap_or(schema);
-            return Resolved { optional: choices.len() > 1, ..self.resolve(some) };
+            let optional = choices.iter().any(|c| c["type"] == "null");
+            return Resolved { optional, ..self.resolve(some) };
         }
         if let Some(name) = schema["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/")) {
             let text_type = TEXT_TYPES.iter().find(|t| t.name == name);
@@ -75,9 +76,25 @@ impl<'a> Walk<'a> {
         Resolved { schema, text_type: None, optional }
     }
 
+    /// Of a word and a mapping that may stand in the same place, the one that is there.
+    fn alternative(&self, schema: &'a Schema, node: &Node) -> &'a Schema {
+        let is_mapping = matches!(node.value, Value::Mapping(_));
+        let choices = schema["anyOf"].as_array().into_iter().flatten();
+        let mut fitting = choices
+            .filter(|c| c["type"] != "null")
+            .filter(|c| (kind(self.resolve(c).schema) == "object") == is_mapping);
+        fitting.next().unwrap_or(schema)
+    }
+
     /// The well-formed part of a value, or `None` if nothing of it is.
     fn value(&mut self, schema: &'a Schema, node: &Node, path: &Path) -> Option<Yaml> {
-        let Resolved { schema, text_type, optional } = self.resolve(schema);
+        // What may be left out is no choice: that nothing stands there is looked at first.
+        let resolved = self.resolve(schema);
+        let resolved = match resolved.optional {
+            true => resolved,
+            false => self.resolve(self.alternative(schema, node)),
+        };
+        let Resolved { schema, text_type, optional } = resolved;
         if optional && node.is_null() {
             return Some(Yaml::Null);
         }

@@ -27,6 +27,8 @@ pub struct LoadContext<'a> {
     pub clock: Clock,
     /// Ids of all controls.
     pub known_controls: &'a [&'a str],
+    /// Ids of those that are not switched off without a reason, an owner and an end.
+    pub critical_controls: &'a [&'a str],
     /// What a leading `~/` in a path stands for; without it, a directory called `~`.
     pub home: Option<PathBuf>,
     /// Nodes may lack a host key. Whoever logs in leaves those out.

@@ -5,6 +5,7 @@
 
 mod check;
 pub mod diagnostic;
+mod granted;
 mod load;
 pub mod model;
 pub mod names;
@@ -18,6 +19,10 @@ mod yaml;
 
 pub use check::schema;
 pub use diagnostic::Diagnostic;
+pub use granted::{
+    AllowedKind, AllowedObject, ControlSwitch, PodLevel, PodSecurity, PodSecurityExemption,
+    SwitchedOff,
+};
 pub use load::{LoadContext, LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::granted::{AllowedObject, ControlSwitch, PodSecurity};
 use super::names::{
     ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, IpNetText, KubernetesVersion,
     NodeName, SignerKey, UserName,
@@ -218,10 +219,15 @@ pub struct PackageSource {
 pub struct Hardening {
     /// Set of controls and values to start from.
     pub profile: Profile,
-    /// Switches single controls on or off, by control id.
-    pub controls: BTreeMap<String, Switch>,
+    /// Switches single controls on or off, by control id. A critical one is switched off with a reason, an owner
+    /// and an end.
+    pub controls: BTreeMap<String, ControlSwitch>,
     /// Controls that some nodes may fail for now, with a reason and an end.
     pub exceptions: Vec<Exception>,
+    /// What Pod Security lets through.
+    pub pod_security: PodSecurity,
+    /// Webhooks, policies and aggregated APIs that are wanted. Others are findings.
+    pub allowed_objects: Vec<AllowedObject>,
     /// Hours that a token of a service account may be asked for at most
     /// (`--service-account-max-token-expiration`), 1 to 8760.
     pub service_account_token_hours: u32,
@@ -233,6 +239,8 @@ impl Default for Hardening {
             profile: Profile::default(),
             controls: BTreeMap::new(),
             exceptions: Vec::new(),
+            pod_security: PodSecurity::default(),
+            allowed_objects: Vec::new(),
             service_account_token_hours: 24,
         }
     }

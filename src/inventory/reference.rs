@@ -57,6 +57,11 @@ impl Pages<'_> {
 
     /// What may stand there, in words; objects that are met for the first time are to be written.
     fn value(&mut self, property: &Value, next: &mut Vec<(String, Value)>) -> String {
+        let choices = list(property, "anyOf");
+        if choices.len() > 1 && choices.iter().all(|c| c.get("type").is_none_or(|t| t != "null")) {
+            let each: Vec<String> = choices.iter().map(|c| self.value(c, next)).collect();
+            return each.join(" or ");
+        }
         if let Some(name) = target(property) {
             let Some(object) = self.schema.pointer(&format!("/$defs/{name}")).cloned() else {
                 return name.to_owned();

@@ -37,7 +37,7 @@ struct Rule {
     check: fn(&Inventory, &mut Review<'_>),
 }
 
-const RULES: [Rule; 28] = [
+const RULES: [Rule; 29] = [
     Rule { needs: &["cluster"], check: cluster::network_families },
     Rule { needs: &["cluster"], check: cluster::network_sizes },
     Rule { needs: &["cluster"], check: cluster::network_overlaps },
@@ -58,8 +58,9 @@ const RULES: [Rule; 28] = [
     Rule { needs: &["ssh"], check: ssh::duplicate_targets },
     Rule { needs: &["ssh"], check: ssh::defaults },
     Rule { needs: &["kubernetes"], check: settings::kubernetes },
-    Rule { needs: &[], check: settings::controls },
-    Rule { needs: &[], check: settings::exceptions },
+    Rule { needs: &["hardening"], check: settings::controls },
+    Rule { needs: &["hardening"], check: settings::exceptions },
+    Rule { needs: &["hardening"], check: settings::granted },
     Rule { needs: &["firewall"], check: settings::firewall },
     Rule { needs: &["audit"], check: settings::audit },
     Rule { needs: &[], check: settings::tokens },
@@ -80,6 +81,7 @@ pub(super) fn validate(
         nodes_complete: !incomplete.contains("nodes"),
         today: context.clock.now().date(),
         known_controls: context.known_controls,
+        critical_controls: context.critical_controls,
         host_keys_optional: context.host_keys_optional,
         errors: Vec::new(),
         warnings: Vec::new(),
@@ -100,6 +102,7 @@ struct Review<'a> {
     nodes_complete: bool,
     today: Date,
     known_controls: &'a [&'a str],
+    critical_controls: &'a [&'a str],
     host_keys_optional: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,

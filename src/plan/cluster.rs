@@ -20,6 +20,11 @@ pub enum ApiChange {
         /// Name of the Secret in kube-system.
         name: String,
     },
+    /// Delete a binding by which whoever holds a token becomes a node.
+    DeleteBootstrapBinding {
+        /// Its name.
+        name: String,
+    },
     /// Delete a binding that gives a role to whoever asks, and to nobody else.
     DeleteRoleBinding {
         /// Its namespace.
@@ -75,6 +80,10 @@ impl fmt::Display for ApiChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ApiChange::DeleteToken { name } => write!(f, "delete join token {name}"),
+            ApiChange::DeleteBootstrapBinding { name } => {
+                let name = plain_line(name);
+                write!(f, "delete ClusterRoleBinding {name}, by which tokens make nodes")
+            }
             ApiChange::DeleteRoleBinding { namespace, name } => {
                 let name = plain_line(name);
                 write!(f, "delete RoleBinding {namespace}/{name}, which names anonymous users")
@@ -118,6 +127,19 @@ impl fmt::Display for ApiChange {
 /// Subjects that stand for whoever asks.
 pub const ANONYMOUS: [&str; 2] = ["system:anonymous", "system:unauthenticated"];
 
+/// Roles by which a machine that nobody knows becomes a node (Kubernetes documentation, "TLS bootstrapping").
+const BOOTSTRAP_ROLES: [&str; 2] = [
+    "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+    "system:node-bootstrapper",
+];
+
+/// Whether a binding lets whoever holds a token become a node. Nodes join with certificates of the operator's.
+pub fn gives_a_node(binding: &Value) -> bool {
+    text(binding, "/roleRef/kind") == "ClusterRole"
+        && BOOTSTRAP_ROLES.contains(&text(binding, "/roleRef/name"))
+        && !list(binding, "/subjects").is_empty()
+}
+
 /// What is to be done. What could not be read is left alone.
 pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
     let of = |kind| facts.of(kind).unwrap_or_default();
@@ -125,6 +147,9 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
     if wanted.no_tokens {
         let tokens = of(Kind::JoinTokens).iter().map(|t| name(t).to_owned());
         changes.extend(tokens.map(|name| ApiChange::DeleteToken { name }));
+        let bindings = of(Kind::ClusterRoleBindings).iter().filter(|b| gives_a_node(b));
+        let names = bindings.map(|b| name(b).to_owned());
+        changes.extend(names.map(|name| ApiChange::DeleteBootstrapBinding { name }));
     }
     if wanted.no_anonymous {
         let all = of(Kind::RoleBindings).iter().chain(of(Kind::ClusterRoleBindings));
@@ -221,7 +246,7 @@ impl ApiChange {
 /// Which kinds of changes the controls of the inventory ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
-    /// No join token stays.
+    /// No join token stays, and no binding that needs one.
     pub no_tokens: bool,
     /// No role is granted to anonymous users.
     pub no_anonymous: bool,
@@ -378,7 +403,12 @@ mod tests {
         put(
             Kind::ClusterRoleBindings,
             json!([{"metadata": {"name": "system:public-info-viewer"}, "subjects": [
-                {"name": "system:authenticated"}, {"name": "system:unauthenticated"}]}]),
+                {"name": "system:authenticated"}, {"name": "system:unauthenticated"}]},
+                {"metadata": {"name": "kubeadm:kubelet-bootstrap"}, "subjects": [{"name": "joining"}],
+                 "roleRef": {"kind": "ClusterRole", "name": "system:node-bootstrapper"}},
+                {"metadata": {"name": "kubeadm:node-autoapprove-certificate-rotation"},
+                 "subjects": [{"name": "system:nodes"}], "roleRef": {"kind": "ClusterRole",
+                 "name": "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"}}]),
         );
         put(
             Kind::SigningRequests,
@@ -403,6 +433,7 @@ mod tests {
             said,
             [
                 "delete join token bootstrap-token-abcdef",
+                "delete ClusterRoleBinding kubeadm:kubelet-bootstrap, by which tokens make nodes",
                 "delete RoleBinding kube-public/kubeadm:bootstrap-signer-clusterinfo, which names anonymous users",
                 "leave only bob in RoleBinding a/c",
                 "leave only system:authenticated in ClusterRoleBinding system:public-info-viewer",

@@ -58,6 +58,11 @@ pub fn says(object: &Value, wanted: &Value) -> bool {
     let empty = [Value::Null, json!([]), json!({})];
     let narrows = |p: &str| object.pointer(p).is_some_and(|v| !empty.contains(v));
     // In a list, the API server names neither kind nor version.
+    // All other scopes leave out what is in namespaces.
+    let scope = object.pointer("/spec/matchConstraints/resourceRules/0/scope");
+    if scope.is_some_and(|s| s != "*" && s != "Namespaced") {
+        return false;
+    }
     let same =
         |p| matches!((object.pointer(p), wanted.pointer(p)), (Some(o), Some(w)) if holds(o, w));
     same("/metadata") && same("/spec") && !NARROWING.iter().any(|p| narrows(p))

@@ -44,11 +44,25 @@ pub fn text(report: &Verification, detail: Detail) -> String {
         section(&mut out, "HOLDS", &by(Outcome::Pass, false), detail);
         section(&mut out, "NOT APPLICABLE", &by(Outcome::NotApplicable, false), detail);
     }
+    if !report.switched_off.is_empty() {
+        out.push_str("\nSWITCHED OFF by the inventory: nobody looks at these\n");
+        switched_off(&mut out, report);
+    }
     counts(&mut out, report);
     if detail == Detail::Short {
         out.push_str("\n--verbose shows everything that was looked at and tried, --summary says it in plain words\n");
     }
     plain(&out)
+}
+
+/// Every control that the inventory switches off: what is not judged must not be overlooked.
+fn switched_off(out: &mut String, report: &Verification) {
+    for off in &report.switched_off {
+        let _ = writeln!(out, "  {}  {}  {}", off.control, off.severity, off.title);
+        if let Some(g) = &off.granted {
+            let _ = writeln!(out, "    until {} by {}: {}", g.expires, g.owner, g.reason);
+        }
+    }
 }
 
 /// Findings grouped by control; nodes about which the same is to be said share a paragraph.
@@ -222,6 +236,12 @@ pub fn summary(report: &Verification) -> String {
                 bad => format!(",\n  {} will not{}", bad.len(), few(bad.into_iter().copied())),
             }
         );
+    }
+    if !report.switched_off.is_empty() {
+        let off = report.switched_off.len();
+        let are = one(off, "is", "are");
+        let _ = writeln!(out, "\n{} {are} switched off by the inventory:", counted(off, "control"));
+        switched_off(&mut out, report);
     }
     let others = s.not_applicable - waiting.len();
     if others > 0 {
@@ -411,6 +431,28 @@ mod tests {
         let one = said(true, true);
         assert!(one.contains("Cluster c: 1 node, 1 control to judge."), "{one}");
         assert!(one.contains("(1 attempt)") && one.contains("   1 fails by an exception"), "{one}");
+    }
+
+    #[test]
+    fn what_is_switched_off_is_said_with_who_says_so() {
+        let inventory = testing::with(
+            "hardening: {controls: {kubelet-pod-pids-limit: off, policy-secrets-not-in-env: on, \
+             etcd-client-cert-auth: {state: off, reason: a migration, owner: ops, \
+             expires: 2999-01-01}}}\n",
+        );
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let report = Verification::new(&inventory, now, Vec::new(), Vec::new(), BTreeMap::new());
+        for said in [summary(&report), text(&report, Detail::Short)] {
+            let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("{words}: {said}"));
+            // The worst first.
+            assert!(at("etcd-client-cert-auth  critical") < at("kubelet-pod-pids-limit  "));
+            at("until 2999-01-01 by ops: a migration");
+            assert!(!said.contains("policy-secrets-not-in-env"), "{said}");
+        }
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["switched_off"][0]["control"], "etcd-client-cert-auth");
+        assert_eq!(json["switched_off"][0]["granted"]["owner"], "ops");
+        assert!(json["switched_off"][1].get("granted").is_none());
     }
 
     #[test]

@@ -8,14 +8,14 @@ use time::{Date, OffsetDateTime};
 
 use super::judge::{Subject, judge, needs_api, words};
 use super::model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
-use super::objects::{judge_objects, since_minor};
+use super::objects::{Cluster, judge_objects, since_minor};
 use super::probes::effective::{flag_words, setting_words};
 use super::probes::{Attempt, probe_words};
 use crate::controls::{
-    CATALOGUE, Check, Component, Config, Control, Daemon, Needs, Probe, Profiles, Scope,
+    CATALOGUE, Check, Component, Config, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
 };
 use crate::facts::cluster::ClusterFacts;
-use crate::inventory::{Inventory, Node, NodeName};
+use crate::inventory::{Inventory, Node, NodeName, Switch};
 
 /// Format of the JSON report.
 pub const FORMAT: &str = "kubastion-verification/v1";
@@ -35,10 +35,46 @@ pub struct Verification {
     pub summary: Summary,
     /// Nodes that did not answer, and why.
     pub unreachable: BTreeMap<NodeName, String>,
+    /// Controls that the inventory switches off, the worst first.
+    pub switched_off: Vec<SwitchedOffControl>,
     /// By control, then by node.
     pub findings: Vec<Finding>,
     /// Every attempt over the network.
     pub attempts: Vec<Attempt>,
+}
+
+/// A control that the profile wants and the inventory does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SwitchedOffControl {
+    /// Control id.
+    pub control: &'static str,
+    /// The control in one line.
+    pub title: &'static str,
+    /// How bad it is that it need not hold.
+    pub severity: Severity,
+    /// Why, if the inventory says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub granted: Option<ExceptionGrant>,
+}
+
+/// Controls that the inventory switches off, the worst first.
+fn switched_off(inventory: &Inventory) -> Vec<SwitchedOffControl> {
+    let switches = inventory.hardening.controls.iter();
+    let off = switches.filter(|(_, s)| s.state == Switch::Off);
+    let mut all: Vec<SwitchedOffControl> = off
+        .filter_map(|(id, switch)| {
+            let control = crate::controls::find(id)?;
+            let granted = switch.granted.as_ref().map(|g| ExceptionGrant {
+                reason: g.reason.clone(),
+                owner: g.owner.clone(),
+                expires: g.expires.clone(),
+            });
+            let Control { id, title, severity, .. } = *control;
+            Some(SwitchedOffControl { control: id, title, severity, granted })
+        })
+        .collect();
+    all.sort_by_key(|c| (std::cmp::Reverse(c.severity), c.control));
+    all
 }
 
 /// Counts of findings.
@@ -92,6 +128,7 @@ impl Verification {
             time: time.unwrap_or_default(),
             summary: Summary::of(&findings),
             unreachable,
+            switched_off: switched_off(inventory),
             findings,
             attempts,
         }
@@ -257,7 +294,10 @@ pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> 
                                 let first = since_minor(*rule);
                                 Verdict::not_applicable(format!("needs Kubernetes 1.{first}"))
                             }
-                            Api::Read(facts) => judge_objects(*rule, facts),
+                            Api::Read(facts) => judge_objects(
+                                *rule,
+                                &Cluster { facts, inventory, today: now.date() },
+                            ),
                         },
                         _ => Verdict::unknown("only a node could tell"),
                     };

@@ -19,13 +19,67 @@ pub(super) const AUDITED: [&str; 6] = [
     "/etc/passwd",
     "/etc/sudoers.d",
 ];
-/// Units that send logs elsewhere.
-pub(super) const FORWARDERS: [&str; 4] = [
-    "rsyslog.service",
-    "systemd-journal-upload.service",
-    "fluent-bit.service",
-    "syslog-ng.service",
+/// A program that can send logs elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Forwarder {
+    /// Its unit.
+    pub unit: &'static str,
+    /// Its configuration file. What that includes is not read.
+    pub file: &'static str,
+    /// The machines that a line of the file sends logs to.
+    target: fn(&str) -> Option<&str>,
+}
+
+pub(super) const FORWARDERS: [Forwarder; 4] = [
+    Forwarder {
+        unit: "rsyslog.service",
+        file: "/etc/rsyslog.conf",
+        target: |line| {
+            let after = |key: &str| line.split_once(key).map(|(_, rest)| rest);
+            let action = after("omfwd").and(after("target=")).map(|t| t.trim_start_matches('"'));
+            // `selector @host`, and @@ for TCP.
+            let plain = line.split_whitespace().nth(1).and_then(|a| a.strip_prefix('@'));
+            action.or(plain.map(|host| host.trim_start_matches('@')))
+        },
+    },
+    Forwarder {
+        unit: "systemd-journal-upload.service",
+        file: "/etc/systemd/journal-upload.conf",
+        target: |line| {
+            let url = line.strip_prefix("URL=")?.trim();
+            Some(url.split_once("://").map_or(url, |(_, host)| host))
+        },
+    },
+    Forwarder {
+        unit: "fluent-bit.service",
+        file: "/etc/fluent-bit/fluent-bit.conf",
+        // Inputs listen on a `Listen`; a host is an output's.
+        target: |line| {
+            let (key, host) = line.split_once(char::is_whitespace)?;
+            key.eq_ignore_ascii_case("host").then(|| host.trim())
+        },
+    },
+    Forwarder {
+        unit: "syslog-ng.service",
+        file: "/etc/syslog-ng/syslog-ng.conf",
+        target: |line| {
+            let rest = line.strip_prefix("destination ")?;
+            let at = ["network(", "syslog(", "tcp(", "udp("]
+                .iter()
+                .find_map(|k| rest.split_once(k).map(|(_, host)| host))?;
+            Some(at.trim_start_matches('"'))
+        },
+    },
 ];
+
+/// Whether a target is another machine.
+fn is_remote(target: &str) -> bool {
+    let target = target.trim_start_matches('[');
+    let local = ["127.", "localhost", "::1", "0.0.0.0", "/"];
+    target.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':')
+        && !local.iter().any(|l| target.starts_with(l))
+}
+
 /// Units of sshd, by distribution.
 pub(super) const SSH_UNITS: [&str; 4] =
     ["ssh.service", "ssh.socket", "sshd.service", "sshd.socket"];
@@ -470,14 +524,32 @@ pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
 }
 
 pub(super) fn log_forwarding(on: &Subject<'_>) -> Verdict {
-    let active =
-        FORWARDERS.iter().find(|u| on.seen.units.get(**u).is_some_and(|u| u.active == "active"));
-    match active {
-        Some(unit) => Verdict::pass(format!("{unit} is active")),
-        None if FORWARDERS.iter().all(|u| !on.seen.units.contains_key(*u)) => {
-            on.seen.blind("units were not looked at")
+    let is_active = |f: &Forwarder| on.seen.units.get(f.unit).is_some_and(|u| u.active == "active");
+    let active: Vec<&Forwarder> = FORWARDERS.iter().filter(|f| is_active(f)).collect();
+    if active.is_empty() {
+        return match FORWARDERS.iter().any(|f| on.seen.units.contains_key(f.unit)) {
+            true => Verdict::fail("a log forwarder is active", "none is"),
+            false => on.seen.blind("units were not looked at"),
+        };
+    }
+    // A unit that runs may write files alone, as rsyslog does where nobody has told it otherwise.
+    let sends = active.iter().find_map(|f| {
+        let lines = on.seen.text(f.file).ok()?.lines().map(str::trim);
+        let mut targets = lines.filter(|l| !l.starts_with('#')).filter_map(f.target);
+        targets.find(|t| is_remote(t)).map(|target| (f, target))
+    });
+    match sends {
+        Some((f, target)) => {
+            let target = super::rule::shown(Some(target));
+            Verdict::pass(format!("{} is active and {} names {target}", f.unit, f.file))
         }
-        None => Verdict::fail("a log forwarder is active", "none is"),
+        None => {
+            let said: Vec<String> = active
+                .iter()
+                .map(|f| format!("{} is active, and {} names no other machine", f.unit, f.file))
+                .collect();
+            Verdict::unknown(said.join("; "))
+        }
     }
 }
 
@@ -496,4 +568,42 @@ pub(super) fn no_sshd(on: &Subject<'_>) -> Verdict {
         return on.seen.blind("units were not looked at");
     }
     Verdict::pass("no sshd unit is active or enabled")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forwarder_sends_to_another_machine_or_nobody_knows() {
+        let of = |unit: &str, line: &str| {
+            let forwarder = FORWARDERS.iter().find(|f| f.unit == unit).unwrap();
+            (forwarder.target)(line).is_some_and(is_remote)
+        };
+        let table = [
+            ("rsyslog.service", "*.* @@logs.example:514", "*.* /var/log/syslog"),
+            (
+                "rsyslog.service",
+                "action(type=\"omfwd\" target=\"192.0.2.9\" port=\"514\")",
+                "action(type=\"omfwd\" target=\"127.0.0.1\" port=\"514\")",
+            ),
+            ("rsyslog.service", "auth.* @192.0.2.9", "*.* @@localhost"),
+            (
+                "systemd-journal-upload.service",
+                "URL=https://logs.example:19532",
+                "URL=http://localhost:19532",
+            ),
+            ("systemd-journal-upload.service", "URL=logs.example", "URL="),
+            ("fluent-bit.service", "Host logs.example", "Name stdout"),
+            (
+                "syslog-ng.service",
+                "destination d_net { network(\"logs.example\" port(6514)); };",
+                "destination d_auth { file(\"/var/log/auth.log\"); };",
+            ),
+        ];
+        for (unit, remote, local) in table {
+            assert!(of(unit, remote), "{remote}");
+            assert!(!of(unit, local), "{local}");
+        }
+    }
 }

@@ -6,9 +6,10 @@ use super::judge::{Judged, Subject, flag_values, needs, running};
 use super::model::Verdict;
 use super::rule::shown;
 use super::staged::scalar;
+use super::workloads::may_be_left_out;
 use crate::controls::{Config, Daemon};
 use crate::facts::{EntryKind, FileFacts};
-use crate::inventory::{AuditPolicy, Cni, Profile};
+use crate::inventory::{AuditPolicy, Cni, Inventory, Profile};
 
 pub(super) const AUDIT_POLICY: &str = "/etc/kubernetes/config/audit-policy.yaml";
 pub(super) const ADMISSION: &str = "/etc/kubernetes/config/admission.yaml";
@@ -97,6 +98,9 @@ fn judge_policy(policy: &Value, wanted: AuditPolicy) -> Verdict {
             Verdict::fail("one RequestResponse rule", format!("levels {}", levels.join(", ")))
         };
     }
+    if let Some(why) = silent(policy, rules) {
+        return Verdict::fail("nothing left out but reads and noise", why);
+    }
     for (index, (group, resource)) in SENSITIVE.iter().enumerate() {
         let name = format!("{group}/{resource}");
         let name = name.trim_start_matches('/');
@@ -119,6 +123,70 @@ fn judge_policy(policy: &Value, wanted: AuditPolicy) -> Verdict {
         }
     }
     Verdict::pass(format!("{} rules, no bodies of Secrets", rules.len()))
+}
+
+/// Paths that say nothing of who did what; a star at the end stands for what follows.
+const PATHS: [&str; 9] = [
+    "/api", "/healthz", "/livez", "/metrics", "/openapi", "/readyz", "/swagger", "/version",
+    "/apis",
+];
+/// Objects that daemons write all the time and that lead nowhere.
+const NOISE: [(&str, &str); 3] =
+    [("coordination.k8s.io", "leases"), ("", "events"), ("events.k8s.io", "events")];
+
+/// What a policy keeps from the log that has to be there: for whom ever it does, a rule that comes first leaves
+/// nothing to those that follow.
+fn silent(policy: &Value, rules: &[Value]) -> Option<String> {
+    let omits = |v: &Value| list(v, "omitStages").iter().any(|s| s == "ResponseComplete");
+    if omits(policy) || rules.iter().any(omits) {
+        return Some("stage ResponseComplete is left out".to_owned());
+    }
+    let closing = rules.last().is_some_and(|r| {
+        text(r, "level") != "None" && !narrowed(r) && list(r, "resources").is_empty()
+    });
+    if !closing {
+        return Some("no rule for everything else at the end".to_owned());
+    }
+    let loud = |rule: &&Value| text(rule, "level") == "None" && !is_quiet(rule);
+    let rule = rules.iter().find(loud)?;
+    let who = ["users", "userGroups"].iter().flat_map(|k| list(rule, k)).filter_map(Value::as_str);
+    let who: Vec<&str> = who.collect();
+    let who = if who.is_empty() { "everybody".to_owned() } else { who.join(", ") };
+    let what = list(rule, "resources").iter().flat_map(|r| list(r, "resources"));
+    let what: Vec<&str> = what.filter_map(Value::as_str).collect();
+    let what = if what.is_empty() { "everything".to_owned() } else { what.join(", ") };
+    Some(shown(Some(&format!("level None for {what} by {who}"))))
+}
+
+/// Whether a rule of level None keeps nothing from the log that matters: paths of health and discovery, leases and
+/// events, and reads of named resources that hold no secrets and run nothing.
+fn is_quiet(rule: &Value) -> bool {
+    let words = |v: &Value, key: &str| -> Vec<String> {
+        list(v, key).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let resources = list(rule, "resources");
+    let paths = words(rule, "nonResourceURLs");
+    if !paths.is_empty() {
+        let known = |p: &String| {
+            let p = p.trim_end_matches('*').trim_end_matches('/');
+            PATHS.iter().any(|k| p == *k || p.strip_prefix(k).is_some_and(|r| r.starts_with('/')))
+        };
+        return resources.is_empty() && paths.iter().all(known);
+    }
+    let verbs = words(rule, "verbs");
+    let reads =
+        !verbs.is_empty() && verbs.iter().all(|v| matches!(v.as_str(), "get" | "list" | "watch"));
+    !resources.is_empty()
+        && resources.iter().all(|r| {
+            let (group, names) = (text(r, "group"), words(r, "resources"));
+            // Without names, all of a group.
+            let noise = |n: &String| NOISE.contains(&(group, n.as_str()));
+            let harmless = |n: &String| {
+                let sensitive = SENSITIVE.iter().any(|(g, known)| *g == group && n == known);
+                reads && !n.contains(['*', '/']) && (!sensitive || n == "pods")
+            };
+            !names.is_empty() && names.iter().all(|n| noise(n) || harmless(n))
+        })
 }
 
 fn is_body(level: &str) -> bool {
@@ -220,11 +288,61 @@ pub(super) fn pod_security(on: &Subject<'_>) -> Judged {
     apiserver_file(on, "admission-control-config-file", ADMISSION, |v| {
         match plugin(on, v, "PodSecurity") {
             Err(verdict) => verdict,
-            Ok(c) => {
-                let level = c.get("defaults").map(|d| text(d, "enforce")).unwrap_or_default();
-                super::rule::judge(&crate::controls::Rule::Is("restricted"), Some(level))
-            }
+            Ok(c) => judge_pod_security(on.inventory, &c),
         }
+    })
+}
+
+/// The default level, and whom it is not for.
+fn judge_pod_security(inventory: &Inventory, configuration: &Value) -> Verdict {
+    let defaults = configuration.get("defaults");
+    let level = defaults.map(|d| text(d, "enforce")).unwrap_or_default();
+    let verdict = super::rule::judge(&crate::controls::Rule::Is("restricted"), Some(level));
+    let version = defaults.map(|d| text(d, "enforce-version")).unwrap_or_default();
+    let wanted = inventory.cluster.kubernetes.minor;
+    let is_old = match version {
+        "" | "latest" => false,
+        other => {
+            let minor = other.strip_prefix("v1.").and_then(|m| m.parse::<u16>().ok());
+            minor.is_none_or(|m| m < wanted)
+        }
+    };
+    if is_old {
+        let version = Verdict::fail("restricted as of latest", shown(Some(version)));
+        return verdict.and(version);
+    }
+    let exemptions = configuration.get("exemptions");
+    let named = |key: &str| -> Vec<String> {
+        let all = exemptions.and_then(|e| e.get(key)).and_then(Value::as_sequence);
+        all.into_iter().flatten().filter_map(scalar).collect()
+    };
+    let spaces = named("namespaces");
+    let more = [
+        ("user", named("usernames")),
+        ("runtime class", named("runtimeClasses")),
+        ("namespace", spaces.into_iter().filter(|n| !may_be_left_out(inventory, n)).collect()),
+    ];
+    let more: Vec<String> = more
+        .iter()
+        .flat_map(|(kind, names)| names.iter().map(move |n| format!("{kind} {n}")))
+        .collect();
+    if more.is_empty() {
+        return verdict;
+    }
+    let expected = "no exemption but kube-system and what the inventory exempts from everything";
+    verdict.and(Verdict::fail(expected, shown(Some(&more.join(", ")))))
+}
+
+/// That a configuration is there says nothing of people: the one for health paths is there, too.
+pub(super) fn user_authentication(on: &Subject<'_>) -> Judged {
+    apiserver_file(on, "authentication-config", AUTHENTICATION, |v| {
+        let url = |issuer: &Value| issuer.get("issuer").map(|i| text(i, "url").to_owned());
+        let issuers: Vec<String> = list(v, "jwt").iter().filter_map(url).collect();
+        if issuers.is_empty() {
+            return Verdict::fail("an issuer of tokens for people", "none");
+        }
+        let issuers = shown(Some(&issuers.join(", ")));
+        Verdict::unknown(format!("{issuers} may vouch for people, and nobody tried to log in"))
     })
 }
 
@@ -387,7 +505,11 @@ pub(super) fn cni_config(on: &Subject<'_>) -> Judged {
     let expected = "Calico or Cilium";
     let enforcing = names.iter().find(|n| n.contains("calico") || n.contains("cilium"));
     let verdict = match (enforcing, on.inventory.runtime.cni) {
-        (Some(name), _) => Verdict::pass(shown(Some(name))),
+        // The name of a file enforces nothing.
+        (Some(name), _) => Verdict::unknown(format!(
+            "{} is there, and nobody tried whether policies are enforced",
+            shown(Some(name))
+        )),
         (None, Cni::Bridge) => Verdict::fail(expected, "a bridge, which knows no policies"),
         (None, Cni::None) => Verdict::fail(expected, "neither is configured"),
     };
@@ -443,6 +565,74 @@ rules:
         }
         let no_secrets = rest.replace("secrets, configmaps", "configmaps");
         assert_eq!(outcome(&no_secrets, AuditPolicy::Balanced), Outcome::Fail);
+    }
+
+    #[test]
+    fn an_audit_policy_leaves_nobody_and_nothing_out() {
+        let with = |rule: &str| {
+            let policy = BALANCED.replacen("rules:\n", &format!("rules:\n- {rule}\n"), 1);
+            outcome(&policy, AuditPolicy::Balanced)
+        };
+        for loud in [
+            "{level: None, userGroups: [\"system:serviceaccounts\"]}",
+            "{level: None, users: [\"system:serviceaccount:shop:app\"]}",
+            "{level: None, namespaces: [shop]}",
+            "{level: None, verbs: [create, get]}",
+            "{level: None, verbs: [get]}",
+            "{level: None, verbs: [create], resources: [{group: \"\", resources: [pods/exec]}]}",
+            "{level: None, verbs: [get], resources: [{group: \"\", resources: [pods/exec]}]}",
+            "{level: None, verbs: [get], resources: [{group: \"\", resources: [\"pods/*\"]}]}",
+            "{level: None, verbs: [get], resources: [{group: \"\", resources: [\"*\"]}]}",
+            "{level: None, verbs: [get], resources: [{group: \"\"}]}",
+            "{level: None, users: [alice], verbs: [get], resources: [{group: \"\", resources: [secrets]}]}",
+            "{level: None, users: [alice], verbs: [patch], resources: [{group: apps, resources: [deployments]}]}",
+            "{level: None, nonResourceURLs: [\"*\"]}",
+            "{level: None, nonResourceURLs: [\"/logs*\"]}",
+            "{level: Metadata, omitStages: [ResponseComplete]}",
+        ] {
+            assert_eq!(with(loud), Outcome::Fail, "{loud}");
+        }
+        for quiet in [
+            "{level: None, nonResourceURLs: [\"/healthz*\", /version, \"/livez/*\"]}",
+            "{level: None, resources: [{group: coordination.k8s.io, resources: [leases]}]}",
+            "{level: None, verbs: [get, list, watch], resources: [{group: \"\", resources: [services]}]}",
+        ] {
+            assert_eq!(with(quiet), Outcome::Pass, "{quiet}");
+        }
+        let open = BALANCED.strip_suffix("- level: Metadata\n").unwrap();
+        assert_eq!(outcome(open, AuditPolicy::Balanced), Outcome::Fail);
+        let stages = format!("omitStages: [RequestReceived, ResponseComplete]{BALANCED}");
+        assert_eq!(outcome(&stages, AuditPolicy::Balanced), Outcome::Fail);
+    }
+
+    #[test]
+    fn pod_security_is_for_everybody_whom_the_inventory_does_not_exempt() {
+        let of = |inventory: &Inventory, exemptions: &str| {
+            let text = format!("{{defaults: {{enforce: restricted}}, exemptions: {exemptions}}}");
+            judge_pod_security(inventory, &serde_yaml::from_str(&text).unwrap()).outcome()
+        };
+        let inventory = crate::inventory::testing::with("");
+        assert_eq!(of(&inventory, "{}"), Outcome::Pass);
+        assert_eq!(of(&inventory, "{namespaces: [kube-system], usernames: []}"), Outcome::Pass);
+        for more in [
+            "{usernames: [alice]}",
+            "{runtimeClasses: [kata]}",
+            "{namespaces: [kube-system, shop]}",
+            "{namespaces: [1]}",
+        ] {
+            assert_eq!(of(&inventory, more), Outcome::Fail, "{more}");
+        }
+        let exempt = |level: &str| {
+            crate::inventory::testing::with(&format!(
+                "hardening: {{pod_security: {{exemptions: [{{namespace: shop, level: {level}, \
+                 reason: r, owner: o, expires: 2999-01-01}}]}}}}\n"
+            ))
+        };
+        assert_eq!(of(&exempt("privileged"), "{namespaces: [shop]}"), Outcome::Pass);
+        assert_eq!(of(&exempt("baseline"), "{namespaces: [shop]}"), Outcome::Fail);
+        let old = "{defaults: {enforce: restricted, enforce-version: v1.20}}";
+        let old = judge_pod_security(&inventory, &serde_yaml::from_str(old).unwrap());
+        assert_eq!(old.outcome(), Outcome::Fail);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod access;
 mod certificates;
+mod extensions;
 pub mod findings;
 mod health;
 mod host;
@@ -14,10 +15,13 @@ mod in_effect;
 mod judge;
 mod kubernetes;
 mod model;
+mod network_policies;
 mod objects;
 #[cfg(test)]
 mod objects_tests;
 mod observed;
+mod pod_standard;
+mod powers;
 pub mod probes;
 mod rbac;
 mod rule;
@@ -25,11 +29,12 @@ mod staged;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod workloads;
 
 pub use access::live_request;
 pub use findings::{Summary, Verification, of_node, of_rendered, unreachable};
 pub use judge::{Subject, check_expectation, judge, words as check_words};
 pub use model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
-pub use objects::judge_objects;
+pub use objects::{Cluster, judge_objects};
 pub use observed::{Observed, Origin};
 pub use watch::watch;

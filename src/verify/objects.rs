@@ -4,32 +4,61 @@
 //! what should be there; where something is to be protected, an empty list proves that nobody looked.
 
 use serde_json::Value;
+use time::Date;
+use time::macros::format_description;
 
 use super::model::Verdict;
-use super::rbac;
 use super::rule::shown;
+use super::{extensions, network_policies, rbac, workloads};
 use crate::controls::ApiRule;
 use crate::facts::cluster::{
     CLUSTER_INFO, ClusterFacts, Kind, PROXY_CONFIG, list, name, namespace, text,
 };
-use crate::plan::cluster::{ANONYMOUS, is_of_a_probe};
+use crate::inventory::Inventory;
+use crate::plan::cluster::{ANONYMOUS, gives_a_node, is_of_a_probe};
 use crate::plan::policy;
 
+/// What rules about objects are judged on.
+#[derive(Debug, Clone, Copy)]
+pub struct Cluster<'c> {
+    /// What the API answered.
+    pub facts: &'c ClusterFacts,
+    /// Which nodes there should be, and what is granted.
+    pub inventory: &'c Inventory,
+    /// The day on which grants are judged, in UTC.
+    pub today: Date,
+}
+
+impl Cluster<'_> {
+    /// Whether something that was granted until a day still is.
+    pub(super) fn lasts(&self, expires: &str) -> bool {
+        let format = format_description!("[year]-[month]-[day]");
+        Date::parse(expires, format).is_ok_and(|last| self.today <= last)
+    }
+}
+
 /// Judges a rule.
-pub fn judge_objects(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
+pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
+    let facts = on.facts;
     let judged = match rule {
         ApiRule::NoAnonymousBindings => no_anonymous_bindings(facts),
         ApiRule::NoJoinTokens => no_join_tokens(facts),
+        ApiRule::NoBootstrapBindings => no_bootstrap_bindings(facts),
         ApiRule::DefaultAccountsMountNothing => default_accounts(facts),
         ApiRule::NewAccountsMountNothing => new_accounts(facts),
-        ApiRule::DefaultDeny => default_deny(facts),
+        ApiRule::DefaultDeny => network_policies::default_deny(facts),
         ApiRule::ImagesPinned => images_pinned(facts),
         ApiRule::NamespacesClean => namespaces_clean(facts),
         ApiRule::NoRetiredAddOns => no_retired_add_ons(facts),
-        ApiRule::MinimalRbac => rbac::minimal(facts),
+        ApiRule::MinimalRbac => rbac::minimal(on),
         ApiRule::QuotasAndLimits => quotas_and_limits(facts),
-        ApiRule::SecretsNotInEnvironment => secrets_not_in_environment(facts),
+        ApiRule::SecretsNotInEnvironment => extensions::secrets_not_in_environment(facts),
         ApiRule::SystemPodsHardened => system_pods_hardened(facts),
+        ApiRule::NamespaceLevels => workloads::namespace_levels(on),
+        ApiRule::PodsWithinStandard => workloads::pods_within_standard(on),
+        ApiRule::WebhooksKnown => extensions::webhooks_known(on),
+        ApiRule::AggregatedApisKnown => extensions::aggregated_apis_known(on),
+        ApiRule::NodesKnown => nodes_known(on),
     };
     judged.unwrap_or_else(|unknown| unknown)
 }
@@ -67,7 +96,8 @@ pub(super) fn of(facts: &ClusterFacts, kind: Kind) -> Result<&[Value], Verdict> 
 
 /// The verdict on what was found wrong; a pass says what was looked at.
 pub(super) fn none_of(expected: &str, mut wrong: Vec<String>, looked_at: String) -> Verdict {
-    const SHOWN: usize = 3;
+    // As many as a report can name: what is left out is where the next one hides.
+    const SHOWN: usize = 20;
     if wrong.is_empty() {
         return Verdict::pass(looked_at);
     }
@@ -94,7 +124,7 @@ pub(super) fn full_name(object: &Value) -> String {
 const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// Namespaces that are not Kubernetes' own; those on their way out are nobody's any more.
-fn user_namespaces(facts: &ClusterFacts) -> Result<Vec<&str>, Verdict> {
+pub(super) fn user_namespaces(facts: &ClusterFacts) -> Result<Vec<&str>, Verdict> {
     let all = of(facts, Kind::Namespaces)?;
     if !all.iter().any(|n| name(n) == "default") {
         return Err(Verdict::unknown("the list of namespaces lacks `default`"));
@@ -150,6 +180,32 @@ fn no_join_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     Ok(none_of("no token and no signature", wrong, "neither a token nor a signature".into()))
 }
 
+/// Nodes join with certificates of the operator's. Who may write Secrets of kube-system could make a token for
+/// himself, and a node of it.
+fn no_bootstrap_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let all: Vec<&Value> = of(facts, Kind::ClusterRoleBindings)?
+        .iter()
+        .chain(of(facts, Kind::RoleBindings)?)
+        .collect();
+    if all.is_empty() {
+        return Err(Verdict::unknown("no binding at all was listed"));
+    }
+    let leads = |b: &&&Value| gives_a_node(b);
+    let wrong = all.iter().filter(leads).map(|b| full_name(b)).collect();
+    Ok(none_of("no such binding", wrong, format!("{} bindings", all.len())))
+}
+
+/// Nodes of the inventory, and no others.
+fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let nodes = of(on.facts, Kind::Nodes)?;
+    if nodes.is_empty() {
+        return Err(Verdict::unknown("no Node at all was listed"));
+    }
+    let known = |n: &Value| on.inventory.nodes.iter().any(|i| i.name.as_str() == name(n));
+    let wrong = nodes.iter().filter(|n| !known(n)).map(|n| format!("Node {}", name(n))).collect();
+    Ok(none_of("nodes of the inventory alone", wrong, format!("{} nodes", nodes.len())))
+}
+
 fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let spaces = of(facts, Kind::Namespaces)?;
     let leaving = |s: &str| spaces.iter().any(|n| name(n) == s && !is_steady(n));
@@ -175,41 +231,6 @@ fn new_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     }
     let expected = format!("a MutatingAdmissionPolicy {} and its binding", policy::NAME);
     Ok(none_of(&expected, wrong, format!("policy and binding {}", policy::NAME)))
-}
-
-/// Whether a policy selects every pod and lets nothing through, each way.
-fn denies(policy: &Value) -> [bool; 2] {
-    let selects_all = ["/spec/podSelector/matchLabels", "/spec/podSelector/matchExpressions"]
-        .iter()
-        .all(|p| policy.pointer(p).is_none_or(is_empty));
-    let types = list(policy, "/spec/policyTypes");
-    [("Ingress", "/spec/ingress"), ("Egress", "/spec/egress")].map(|(kind, rules)| {
-        selects_all && types.iter().any(|t| t == kind) && list(policy, rules).is_empty()
-    })
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(a) => a.is_empty(),
-        Value::Object(o) => o.is_empty(),
-        _ => false,
-    }
-}
-
-fn default_deny(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let spaces = user_namespaces(facts)?;
-    let policies = of(facts, Kind::NetworkPolicies)?;
-    let denied =
-        |space: &str, way: usize| policies.iter().any(|p| namespace(p) == space && denies(p)[way]);
-    let wrong = spaces.iter().filter_map(|space| match (denied(space, 0), denied(space, 1)) {
-        (true, true) => None,
-        (true, false) => Some(format!("{space} lets egress through")),
-        (false, true) => Some(format!("{space} lets ingress through")),
-        (false, false) => Some(format!("{space} lets everything through")),
-    });
-    let expected = "a NetworkPolicy for all pods that allows neither ingress nor egress";
-    Ok(none_of(expected, wrong.collect(), format!("denied in {}", spaces.join(", "))))
 }
 
 fn quotas_and_limits(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
@@ -302,30 +323,6 @@ fn no_retired_add_ons(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     };
     let wrong = pods.iter().filter(retired).map(|p| format!("Pod {}", full_name(p))).collect();
     Ok(none_of("no such pod", wrong, format!("none among {} pods", pods.len())))
-}
-
-fn secrets_not_in_environment(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let policies = of(facts, Kind::ValidatingPolicies)?;
-    let bindings = of(facts, Kind::ValidatingBindings)?;
-    let about_pods = |p: &Value| {
-        list(p, "/spec/matchConstraints/resourceRules")
-            .iter()
-            .any(|r| list(r, "/resources").iter().any(|r| r == "pods" || r == "*"))
-    };
-    let looks = |p: &Value| {
-        let expressions = ["/spec/validations", "/spec/variables"].into_iter();
-        let all: Vec<&str> =
-            expressions.flat_map(|at| list(p, at)).map(|v| text(v, "/expression")).collect();
-        ["secretKeyRef", "secretRef"].iter().all(|k| all.iter().any(|e| e.contains(k)))
-    };
-    let is_bound = |p: &Value| bindings.iter().any(|b| text(b, "/spec/policyName") == name(p));
-    Ok(match policies.iter().find(|p| about_pods(p) && looks(p) && is_bound(p)) {
-        Some(policy) => Verdict::pass(format!("ValidatingAdmissionPolicy {}", full_name(policy))),
-        None => Verdict::fail(
-            "a bound ValidatingAdmissionPolicy on secretKeyRef and secretRef of pods",
-            format!("none among {}", policies.len()),
-        ),
-    })
 }
 
 /// Pods of the control plane and of DNS: the labels that kubeadm gives them.

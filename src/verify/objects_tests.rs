@@ -1,12 +1,16 @@
 //! A cluster as it should be fulfils every rule about objects, and one thing wrong breaks exactly the
 //! rule that is about it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
+use time::macros::date;
 
 use super::model::{Outcome, Verdict};
-use super::objects::{judge_objects, proxy_configuration};
+use super::objects::{Cluster, judge_objects, proxy_configuration};
 use crate::controls::ApiRule;
 use crate::facts::cluster::{ClusterFacts, Kind};
+use crate::inventory::{Inventory, testing};
 use crate::plan::cluster::PROBE_LABEL;
 use crate::plan::policy;
 
@@ -26,10 +30,52 @@ fn container(image: &str) -> Value {
         "capabilities": {"drop": ["ALL"]}}})
 }
 
+/// A pod that fulfils the restricted standard.
 fn pod(space: &str, name: &str, labels: Value, image: &str) -> Value {
     json!({"metadata": {"namespace": space, "name": name, "labels": labels},
-           "spec": {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+           "spec": {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"},
+                                        "runAsNonRoot": true},
                     "containers": [container(image)]}})
+}
+
+/// A static pod as kubeadm makes it.
+fn static_pod(name: &str, node: &str, image: &str) -> Value {
+    let full = format!("{name}-{node}");
+    let mut pod = pod("kube-system", &full, json!({"tier": "control-plane"}), image);
+    pod["metadata"]["ownerReferences"] = json!([{"kind": "Node", "name": node}]);
+    pod["spec"]["nodeName"] = json!(node);
+    pod["spec"]["hostNetwork"] = json!(true);
+    pod["spec"]["securityContext"].as_object_mut().unwrap().remove("runAsNonRoot");
+    pod["spec"]["volumes"] = json!([{"name": "pki", "hostPath": {"path": "/etc/kubernetes/pki"}}]);
+    pod
+}
+
+/// kube-proxy's pod, which has to change the node's rules.
+fn proxy_pod() -> Value {
+    json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy-x",
+               "ownerReferences": [{"kind": "DaemonSet", "name": "kube-proxy"}]},
+           "spec": {"hostNetwork": true, "volumes": [{"name": "m", "hostPath": {"path": "/lib/modules"}}],
+                    "containers": [{"name": "p", "image": "r.io/kube-proxy:v1.36.2",
+                                    "securityContext": {"privileged": true}}]}})
+}
+
+fn inventory() -> Inventory {
+    testing::two_and_two()
+}
+
+fn judge(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
+    judge_with(&inventory(), rule, facts)
+}
+
+fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFacts) -> Verdict {
+    judge_objects(rule, &Cluster { facts, inventory, today: date!(2026 - 01 - 15) })
+}
+
+/// An inventory with something below `hardening`.
+fn granting(hardening: &str) -> Inventory {
+    let mut inventory = inventory();
+    inventory.hardening = serde_yaml::from_str(hardening).unwrap();
+    inventory
 }
 
 fn named(space: &str, name: &str) -> Value {
@@ -110,7 +156,8 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         (
             Kind::Pods,
             vec![
-                pod("kube-system", "api", json!({"tier": "control-plane"}), "r.io/api:v1.36.2"),
+                static_pod("kube-apiserver", "cp1", "r.io/api:v1.36.2"),
+                proxy_pod(),
                 pod("kube-system", "dns", json!({"k8s-app": "kube-dns"}), "r.io/d@sha256:00"),
                 pod("shop", "web", json!({}), "r.io:5000/web:latest"),
             ],
@@ -119,13 +166,29 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         (
             Kind::ValidatingPolicies,
             vec![json!({"metadata": {"name": "env"}, "spec": {
-                "matchConstraints": {"resourceRules": [{"resources": ["pods"]}]},
+                "failurePolicy": "Fail",
+                "matchConstraints": {
+                    "matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {},
+                    "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "scope": "*",
+                        "operations": ["CREATE", "UPDATE"], "resources": ["pods"]}]},
                 "validations": [{"expression": "secretKeyRef"}, {"expression": "secretRef"}]}})],
         ),
         (
             Kind::ValidatingBindings,
-            vec![json!({"metadata": {"name": "env"}, "spec": {"policyName": "env"}})],
+            vec![json!({"metadata": {"name": "env"}, "spec": {
+                "policyName": "env", "validationActions": ["Deny"],
+                "matchResources": {"matchPolicy": "Equivalent", "namespaceSelector": {}}}})],
         ),
+        (Kind::ValidatingWebhooks, vec![]),
+        (Kind::MutatingWebhooks, vec![]),
+        (
+            Kind::ApiServices,
+            vec![
+                json!({"metadata": {"name": "v1."}, "spec": {"service": null}}),
+                json!({"metadata": {"name": "v1.apps"}, "spec": {}}),
+            ],
+        ),
+        (Kind::Nodes, vec![named("", "cp1"), named("", "w1")]),
     ]
 }
 
@@ -139,18 +202,39 @@ fn facts(lists: Vec<(Kind, Vec<Value>)>) -> ClusterFacts {
 
 fn failing(facts: &ClusterFacts) -> Vec<ApiRule> {
     let rules = ApiRule::ALL.into_iter().map(|(rule, _)| rule);
-    rules.filter(|r| judge_objects(*r, facts).outcome() == Outcome::Fail).collect()
+    rules.filter(|r| judge(*r, facts).outcome() == Outcome::Fail).collect()
 }
 
 #[test]
 fn a_cluster_as_it_should_be_fulfils_every_rule() {
     let facts = facts(good());
     for (rule, _) in ApiRule::ALL {
-        let verdict = judge_objects(rule, &facts);
+        let verdict = judge(rule, &facts);
         assert_eq!(verdict.outcome(), Outcome::Pass, "{rule:?}: {verdict:?}");
     }
     let proxy = proxy_configuration(&facts).unwrap();
     assert_eq!(proxy["metricsBindAddress"], "127.0.0.1:10249");
+}
+
+/// A pod with the node's root directory.
+fn breaking(space: &str) -> Value {
+    let mut pod = pod(space, "x", json!({}), "r.io/x:v1.0");
+    pod["spec"]["hostPID"] = json!(true);
+    pod["spec"]["containers"][0]["securityContext"]["privileged"] = json!(true);
+    pod["spec"]["volumes"] = json!([{"name": "root", "hostPath": {"path": "/"}}]);
+    pod
+}
+
+fn role_binding(space: &str, name: &str, role: &str) -> Value {
+    json!({"metadata": {"namespace": space, "name": name},
+           "roleRef": {"kind": "ClusterRole", "name": role},
+           "subjects": [{"kind": "ServiceAccount", "namespace": "shop", "name": "app"}]})
+}
+
+fn webhook(name: &str, failure_policy: &str) -> Value {
+    json!({"metadata": {"name": name}, "webhooks": [{
+        "name": "a.b.c", "failurePolicy": failure_policy,
+        "rules": [{"apiGroups": ["*"], "resources": ["*"], "operations": ["*"]}]}]})
 }
 
 /// Something added to a list, and the rules that it breaks.
@@ -158,7 +242,7 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
     let everybody = json!([{"kind": "Group", "name": "system:authenticated"}]);
     let anonymous = json!([{"kind": "User", "name": "system:anonymous"}]);
     let app = json!([{"kind": "ServiceAccount", "namespace": "shop", "name": "app"}]);
-    let mut bare = pod("kube-system", "kcm", json!({"tier": "control-plane"}), "r.io/kcm:v1.36.2");
+    let mut bare = static_pod("kube-controller-manager", "cp1", "r.io/kcm:v1.36.2");
     bare["spec"]["containers"][0]["securityContext"] = json!({"allowPrivilegeEscalation": false});
     let mut init = pod("kube-system", "cni", json!({}), "r.io/cni:v1.2");
     init["spec"]["initContainers"] = json!([{"image": "r.io/cni"}]);
@@ -210,9 +294,63 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             pod("kube-system", "x", json!({}), "r.io:5000/x"),
             vec![ApiRule::ImagesPinned],
         ),
-        (Kind::Pods, init, vec![ApiRule::ImagesPinned]),
+        (Kind::Pods, init, vec![ApiRule::ImagesPinned, ApiRule::PodsWithinStandard]),
         (Kind::Pods, bare, vec![ApiRule::SystemPodsHardened]),
         (Kind::Pods, pod("default", "x", json!({}), "r.io/x:v1.0"), vec![ApiRule::NamespacesClean]),
+        (Kind::Pods, breaking("shop"), vec![ApiRule::PodsWithinStandard]),
+        (Kind::Pods, breaking("kube-system"), vec![ApiRule::PodsWithinStandard]),
+        (
+            // What has ended was let in all the same.
+            Kind::Pods,
+            {
+                let mut ended = breaking("shop");
+                ended["status"] = json!({"phase": "Succeeded"});
+                ended
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::NetworkPolicies,
+            json!({"metadata": {"namespace": "shop", "name": "allow"}, "spec": {
+                "podSelector": {}, "policyTypes": ["Ingress"],
+                "ingress": [{"from": [{"namespaceSelector": {}}]}]}}),
+            vec![ApiRule::DefaultDeny],
+        ),
+        (
+            Kind::Namespaces,
+            json!({"metadata": {"name": "kubastion-probe-2", "labels": {
+                PROBE_LABEL: "true", "pod-security.kubernetes.io/enforce": "privileged"}}}),
+            vec![ApiRule::NamespaceLevels],
+        ),
+        (
+            Kind::RoleBindings,
+            role_binding("shop", "app", "cluster-admin"),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::RoleBindings,
+            role_binding("kube-system", "app", "edit"),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::ClusterRoleBindings,
+            binding(
+                "kubeadm:kubelet-bootstrap",
+                "system:node-bootstrapper",
+                json!([{"kind": "Group", "name": "system:bootstrappers:kubeadm:default-node-token"}]),
+            ),
+            vec![ApiRule::NoBootstrapBindings],
+        ),
+        (Kind::ValidatingWebhooks, webhook("look", "Fail"), vec![ApiRule::WebhooksKnown]),
+        (Kind::MutatingWebhooks, webhook("change", "Fail"), vec![ApiRule::WebhooksKnown]),
+        (Kind::MutatingPolicies, named("", "change"), vec![ApiRule::WebhooksKnown]),
+        (
+            Kind::ApiServices,
+            json!({"metadata": {"name": "v1beta1.metrics.k8s.io"}, "spec": {
+                "service": {"namespace": "kube-system", "name": "metrics-server"}}}),
+            vec![ApiRule::AggregatedApisKnown],
+        ),
+        (Kind::Nodes, named("", "stranger"), vec![ApiRule::NodesKnown]),
         (Kind::Services, named("kube-public", "x"), vec![ApiRule::NamespacesClean]),
         (
             Kind::Pods,
@@ -235,10 +373,22 @@ fn one_thing_wrong_breaks_exactly_its_rule() {
     }
 }
 
+/// Every rule has a way to be false of its own: one that nothing breaks proves nothing.
 #[test]
-fn what_is_there_has_to_do_what_it_is_for() {
-    type Change = fn(&mut Value);
-    let table: [(Kind, Change, ApiRule); 9] = [
+fn every_rule_can_be_broken() {
+    let added = additions().into_iter().flat_map(|(_, _, rules)| rules);
+    let changed = changes().into_iter().map(|(_, _, rule)| rule);
+    let broken: BTreeSet<ApiRule> = added.chain(changed).collect();
+    for (rule, _) in ApiRule::ALL {
+        assert!(broken.contains(&rule), "nothing breaks {rule:?}: add to additions() or changes()");
+    }
+}
+
+type Change = fn(&mut Value);
+
+/// Something made weaker in the first object of a list, and the rule that it breaks.
+fn changes() -> Vec<(Kind, Change, ApiRule)> {
+    vec![
         (
             Kind::NetworkPolicies,
             |p| p["spec"]["podSelector"] = json!({"matchLabels": {"a": "b"}}),
@@ -261,6 +411,14 @@ fn what_is_there_has_to_do_what_it_is_for() {
             ApiRule::NewAccountsMountNothing,
         ),
         (
+            // An account is in a namespace.
+            Kind::MutatingPolicies,
+            |p| {
+                p["spec"]["matchConstraints"]["resourceRules"][0]["scope"] = json!("Cluster");
+            },
+            ApiRule::NewAccountsMountNothing,
+        ),
+        (
             Kind::MutatingBindings,
             |b| b["spec"]["policyName"] = json!("other"),
             ApiRule::NewAccountsMountNothing,
@@ -271,16 +429,106 @@ fn what_is_there_has_to_do_what_it_is_for() {
             ApiRule::SecretsNotInEnvironment,
         ),
         (
+            Kind::ValidatingBindings,
+            |b| b["spec"]["validationActions"] = json!(["Audit", "Warn"]),
+            ApiRule::SecretsNotInEnvironment,
+        ),
+        (
+            Kind::ValidatingBindings,
+            |b| {
+                b["spec"]["matchResources"]["namespaceSelector"] =
+                    json!({"matchLabels": {"checked": "yes"}});
+            },
+            ApiRule::SecretsNotInEnvironment,
+        ),
+        (
+            Kind::ValidatingBindings,
+            |b| b["spec"]["paramRef"] = json!({"name": "x"}),
+            ApiRule::SecretsNotInEnvironment,
+        ),
+        (
+            Kind::ValidatingPolicies,
+            |p| p["spec"]["failurePolicy"] = json!("Ignore"),
+            ApiRule::SecretsNotInEnvironment,
+        ),
+        (
+            Kind::ValidatingPolicies,
+            |p| {
+                p["spec"]["matchConstraints"]["namespaceSelector"] =
+                    json!({"matchLabels": {"checked": "yes"}});
+            },
+            ApiRule::SecretsNotInEnvironment,
+        ),
+        (
+            Kind::ValidatingPolicies,
+            |p| p["spec"]["matchConditions"] = json!([{"name": "never", "expression": "false"}]),
+            ApiRule::SecretsNotInEnvironment,
+        ),
+        (
+            Kind::ValidatingPolicies,
+            |p| {
+                p["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["DELETE"]);
+            },
+            ApiRule::SecretsNotInEnvironment,
+        ),
+        (
             Kind::ClusterRoleBindings,
             |b| b["subjects"] = json!([{"kind": "Group", "name": "devs"}]),
             ApiRule::MinimalRbac,
         ),
         (Kind::Pods, |p| p["spec"]["securityContext"] = json!({}), ApiRule::SystemPodsHardened),
-    ];
-    for (kind, change, rule) in table {
+        (
+            // One of Kubernetes' own may do what it needs, and no more.
+            Kind::Pods,
+            |p| p["spec"]["hostPID"] = json!(true),
+            ApiRule::PodsWithinStandard,
+        ),
+        (
+            Kind::Pods,
+            |p| p["metadata"]["ownerReferences"] = json!([{"kind": "Node", "name": "stranger"}]),
+            ApiRule::PodsWithinStandard,
+        ),
+        (Kind::Pods, |p| p["metadata"]["ownerReferences"] = json!([]), ApiRule::PodsWithinStandard),
+        (
+            // Warnings keep nobody from anything.
+            Kind::Namespaces,
+            |n| {
+                n["metadata"]["labels"] = json!({"pod-security.kubernetes.io/warn": "restricted",
+                    "pod-security.kubernetes.io/audit": "restricted",
+                    "pod-security.kubernetes.io/enforce": "baseline"});
+            },
+            ApiRule::NamespaceLevels,
+        ),
+        (
+            Kind::Namespaces,
+            |n| {
+                n["metadata"]["labels"] = json!({"pod-security.kubernetes.io/enforce": "restricted",
+                    "pod-security.kubernetes.io/enforce-version": "v1.20"});
+            },
+            ApiRule::NamespaceLevels,
+        ),
+        (
+            Kind::Namespaces,
+            |n| n["metadata"]["labels"] = json!({"pod-security.kubernetes.io/enforce": "strict"}),
+            ApiRule::NamespaceLevels,
+        ),
+        (
+            Kind::ApiServices,
+            |s| s["spec"]["service"] = json!({"namespace": "shop", "name": "api"}),
+            ApiRule::AggregatedApisKnown,
+        ),
+        (Kind::Nodes, |n| n["metadata"]["name"] = json!("cp3"), ApiRule::NodesKnown),
+    ]
+}
+
+#[test]
+fn what_is_there_has_to_do_what_it_is_for() {
+    for (kind, change, rule) in changes() {
         let mut lists = good();
-        change(&mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1[0]);
-        assert_eq!(failing(&facts(lists)), [rule]);
+        let object = &mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1[0];
+        change(object);
+        let object = object.clone();
+        assert_eq!(failing(&facts(lists)), [rule], "{object}");
     }
     let mut signed = good();
     let maps = &mut signed.iter_mut().find(|(k, _)| *k == Kind::ConfigMaps).unwrap().1;
@@ -334,15 +582,158 @@ fn a_default_role_that_has_grown_is_no_default() {
 #[test]
 fn what_could_not_be_read_is_unknown() {
     for (rule, _) in ApiRule::ALL {
-        let verdict = judge_objects(rule, &ClusterFacts::default());
+        let verdict = judge(rule, &ClusterFacts::default());
         assert_eq!(verdict.outcome(), Outcome::Unknown, "{rule:?}");
     }
     // One list fewer never makes a failure, and an empty answer proves nothing.
     let empty = facts(good().into_iter().map(|(k, _)| (k, Vec::new())).collect());
-    let holds = [ApiRule::NoJoinTokens, ApiRule::NamespacesClean];
+    let holds = [ApiRule::NoJoinTokens, ApiRule::NamespacesClean, ApiRule::WebhooksKnown];
     for (rule, _) in ApiRule::ALL.into_iter().filter(|(r, _)| !holds.contains(r)) {
-        let verdict = judge_objects(rule, &empty);
+        let verdict = judge(rule, &empty);
         assert!(!matches!(verdict, Verdict::Pass { .. }), "{rule:?}: {verdict:?}");
     }
     assert!(proxy_configuration(&empty).is_err());
+}
+
+/// What a list holds more, and what an inventory grants.
+fn with(kind: Kind, object: Value, hardening: &str, rule: ApiRule) -> Verdict {
+    let mut lists = good();
+    lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    judge_with(&granting(hardening), rule, &facts(lists))
+}
+
+#[test]
+fn what_the_inventory_grants_is_no_finding_until_its_last_day() {
+    let level = |level: &str, last: &str| {
+        format!(
+            "pod_security: {{exemptions: [{{namespace: shop, level: {level}, reason: r, owner: o, \
+             expires: {last}}}]}}"
+        )
+    };
+    let of_pod = |hardening: &str| {
+        with(Kind::Pods, breaking("shop"), hardening, ApiRule::PodsWithinStandard).outcome()
+    };
+    assert_eq!(of_pod(&level("privileged", "2026-01-15")), Outcome::Pass);
+    assert_eq!(of_pod(&level("baseline", "2026-01-15")), Outcome::Fail);
+    assert_eq!(of_pod(&level("privileged", "2026-01-14")), Outcome::Fail);
+    let labelled = |to: &str, hardening: &str| {
+        let mut lists = good();
+        let spaces = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Namespaces).unwrap().1;
+        let shop = spaces.iter_mut().find(|n| n["metadata"]["name"] == "shop").unwrap();
+        shop["metadata"]["labels"] = json!({"pod-security.kubernetes.io/enforce": to});
+        judge_with(&granting(hardening), ApiRule::NamespaceLevels, &facts(lists)).outcome()
+    };
+    assert_eq!(labelled("privileged", &level("privileged", "2026-01-15")), Outcome::Pass);
+    assert_eq!(labelled("baseline", &level("baseline", "2026-01-15")), Outcome::Pass);
+    assert_eq!(labelled("privileged", &level("baseline", "2026-01-15")), Outcome::Fail);
+    assert_eq!(labelled("privileged", &level("privileged", "2026-01-14")), Outcome::Fail);
+
+    let allow = |kind: &str, name: &str, last: &str| {
+        format!(
+            "allowed_objects: [{{kind: {kind}, name: {name}, reason: r, owner: o, expires: {last}}}]"
+        )
+    };
+    let rows = [
+        (Kind::ValidatingWebhooks, webhook("w", "Fail"), "ValidatingWebhookConfiguration"),
+        (Kind::MutatingWebhooks, webhook("w", "Ignore"), "MutatingWebhookConfiguration"),
+        (Kind::MutatingPolicies, named("", "w"), "MutatingAdmissionPolicy"),
+    ];
+    for (kind, object, word) in rows {
+        let of = |h: &str| with(kind, object.clone(), h, ApiRule::WebhooksKnown).outcome();
+        assert_eq!(of(&allow(word, "w", "2026-01-15")), Outcome::Pass, "{word}");
+        assert_eq!(of(&allow(word, "w", "2026-01-14")), Outcome::Fail, "{word}");
+        assert_eq!(of(&allow(word, "v", "2026-01-15")), Outcome::Fail, "{word}");
+        assert_eq!(of(&allow("APIService", "w", "2026-01-15")), Outcome::Fail, "{word}");
+    }
+    // One that lets through what it cannot judge enforces nothing.
+    let named_one = allow("ValidatingWebhookConfiguration", "w", "2026-01-15");
+    let ignoring = webhook("w", "Ignore");
+    let verdict = with(Kind::ValidatingWebhooks, ignoring, &named_one, ApiRule::WebhooksKnown);
+    assert_eq!(verdict.outcome(), Outcome::Fail);
+
+    let mut api = json!({"metadata": {"name": "v1beta1.metrics.k8s.io"}, "spec": {
+        "service": {"namespace": "kube-system", "name": "metrics-server"}}});
+    let granted = allow("APIService", "v1beta1.metrics.k8s.io", "2026-01-15");
+    let of = |api: &Value| {
+        with(Kind::ApiServices, api.clone(), &granted, ApiRule::AggregatedApisKnown).outcome()
+    };
+    assert_eq!(of(&api), Outcome::Pass);
+    api["spec"]["insecureSkipTLSVerify"] = json!(true);
+    assert_eq!(of(&api), Outcome::Fail);
+}
+
+#[test]
+fn without_a_default_a_namespace_needs_a_label() {
+    let off = granting("controls: {policy-pod-security: off}");
+    let verdict = judge_with(&off, ApiRule::NamespaceLevels, &facts(good()));
+    assert_eq!(verdict.outcome(), Outcome::Fail);
+}
+
+#[test]
+fn pods_of_a_namespace_without_bounds_lead_to_the_node() {
+    let create = |labels: Value| {
+        let mut lists = good();
+        let mut put =
+            |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+        let deny = json!({"metadata": {"namespace": "open", "name": "deny"},
+            "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}});
+        put(Kind::NetworkPolicies, deny);
+        put(Kind::Namespaces, json!({"metadata": {"name": "open", "labels": labels}}));
+        put(Kind::RoleBindings, role_binding("open", "app", "edit"));
+        judge(ApiRule::MinimalRbac, &facts(lists))
+    };
+    assert_eq!(create(json!({})).outcome(), Outcome::Pass);
+    let open = create(json!({"pod-security.kubernetes.io/enforce": "privileged"}));
+    let Verdict::Fail { actual, .. } = open else { panic!("{open:?}") };
+    assert_eq!(actual, "ServiceAccount shop/app may create pods in open by open/app");
+}
+
+/// What a tenant planted beside twenty harmless findings is named all the same, and what a report says of it
+/// says what is wrong.
+#[test]
+fn a_hostile_tenant_is_named_thing_by_thing() {
+    let said = |kind: Kind, object: Value, rule: ApiRule| {
+        let mut lists = good();
+        lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+        match judge(rule, &facts(lists)) {
+            Verdict::Fail { actual, .. } => actual,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        said(Kind::Pods, breaking("shop"), ApiRule::PodsWithinStandard),
+        "shop/x (hostPID, container c is privileged, hostPath /, volume root of type hostPath)"
+    );
+    assert_eq!(
+        said(
+            Kind::RoleBindings,
+            role_binding("shop", "app", "cluster-admin"),
+            ApiRule::MinimalRbac
+        ),
+        "ServiceAccount shop/app may do everything in shop by shop/app"
+    );
+    assert_eq!(
+        said(Kind::MutatingWebhooks, webhook("w", "Fail"), ApiRule::WebhooksKnown),
+        "MutatingWebhookConfiguration w sees and changes secrets, pods, serviceaccounts"
+    );
+}
+
+/// A list that was not read never makes good what is wrong.
+#[test]
+fn no_rule_passes_by_what_was_not_read() {
+    for (kind, object, rules) in additions() {
+        let mut lists = good();
+        lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object.clone());
+        let whole = facts(lists);
+        for (missing, _) in Kind::ALL {
+            let mut part = whole.clone();
+            part.objects.remove(&missing);
+            for rule in &rules {
+                let outcome = judge(*rule, &part).outcome();
+                let is_read = missing != kind;
+                assert_ne!(outcome, Outcome::Pass, "{rule:?} without {missing:?}: {object}");
+                assert!(is_read || outcome == Outcome::Unknown, "{rule:?} without {missing:?}");
+            }
+        }
+    }
 }

@@ -3,72 +3,62 @@
 use serde_json::Value;
 
 use super::model::Verdict;
-use super::objects::{full_name, none_of, of};
-use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
+use super::objects::{Cluster, full_name, none_of, of};
+use super::powers::*;
+use super::workloads;
+use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::inventory::PodLevel;
 
-/// Rights that amount to the whole cluster, or lead there (Kubernetes documentation, "RBAC good
-/// practices": privilege escalation risks; CIS 5.1.1 to 5.1.13): API group, resource, verbs, words.
-const POWERS: [(&str, &str, &[&str], &str); 16] = [
-    ("", "secrets", &["get", "list", "watch"], "read every Secret"),
-    ("", "pods", &["create"], "create pods everywhere"),
-    ("apps", "daemonsets", WRITE, "create pods everywhere"),
-    ("apps", "deployments", WRITE, "create pods everywhere"),
-    ("apps", "replicasets", WRITE, "create pods everywhere"),
-    ("apps", "statefulsets", WRITE, "create pods everywhere"),
-    ("batch", "cronjobs", WRITE, "create pods everywhere"),
-    ("batch", "jobs", WRITE, "create pods everywhere"),
-    ("", "pods/exec", &["create", "get"], "run programs in every pod"),
-    ("", "nodes/proxy", &["get", "create", "update", "patch", "delete"], "drive kubelets"),
-    ("", "serviceaccounts/token", &["create"], "issue tokens for everybody"),
-    ("", "users", &["impersonate"], "impersonate"),
-    ("rbac.authorization.k8s.io", "clusterroles", &["bind", "escalate"], "raise its own rights"),
+/// Default roles that hold such powers as they come, and which (bootstrappolicy in Kubernetes' source). When it
+/// starts, the API server adds what its roles lack, and takes away nothing that somebody has added (Kubernetes
+/// documentation, "Auto-reconciliation"): what is beyond this is not the release's.
+const MIGHTY: [(&str, &[&str]); 28] = [
+    ("cluster-admin", &[EVERYTHING]),
+    ("system:certificates.k8s.io:certificatesigningrequests:nodeclient", &[JOIN]),
+    ("system:controller:attachdetach-controller", &[NODES]),
+    ("system:controller:bootstrap-signer", &[READ_SECRETS]),
+    ("system:controller:certificate-controller", &[APPROVE]),
+    ("system:controller:cloud-provider", &[CONFIGURATION]),
+    ("system:controller:clusterrole-aggregation-controller", &[RAISE, ROLES]),
+    ("system:controller:cronjob-controller", &[CREATE_PODS]),
+    ("system:controller:daemon-set-controller", &[CREATE_PODS, CHANGE_PODS]),
+    ("system:controller:deployment-controller", &[CREATE_PODS, CHANGE_PODS]),
+    ("system:controller:expand-controller", &[READ_SECRETS]),
     (
-        "rbac.authorization.k8s.io",
-        "clusterrolebindings",
-        &["create", "update", "patch"],
-        "grant rights",
+        "system:controller:generic-garbage-collector",
+        &[
+            READ_SECRETS,
+            WRITE_SECRETS,
+            CREATE_PODS,
+            CHANGE_PODS,
+            RUN,
+            KUBELETS,
+            NODES,
+            ROLES,
+            GRANT,
+            APPROVE,
+            ADMISSION,
+            APIS,
+            LABELS,
+            CONFIGURATION,
+        ],
     ),
-    (
-        "certificates.k8s.io",
-        "certificatesigningrequests/approval",
-        &["update", "patch"],
-        "approve certificates",
-    ),
-    (
-        "admissionregistration.k8s.io",
-        "mutatingwebhookconfigurations",
-        &["create", "update", "patch"],
-        "change every request",
-    ),
-];
-
-/// What changes the pods of a workload.
-const WRITE: &[&str] = &["create", "update", "patch"];
-
-/// Default roles that hold such rights as they come (bootstrappolicy in Kubernetes' source). No other
-/// may: when it starts, the API server adds what its roles lack, and takes away nothing that somebody
-/// has added (Kubernetes documentation, "Auto-reconciliation").
-const MIGHTY: [&str; 20] = [
-    "cluster-admin",
-    "system:controller:bootstrap-signer",
-    "system:controller:certificate-controller",
-    "system:controller:clusterrole-aggregation-controller",
-    "system:controller:cronjob-controller",
-    "system:controller:daemon-set-controller",
-    "system:controller:deployment-controller",
-    "system:controller:expand-controller",
-    "system:controller:generic-garbage-collector",
-    "system:controller:job-controller",
-    "system:controller:namespace-controller",
-    "system:controller:persistent-volume-binder",
-    "system:controller:replicaset-controller",
-    "system:controller:replication-controller",
-    "system:controller:resourcequota-controller",
-    "system:controller:statefulset-controller",
-    "system:controller:token-cleaner",
-    "system:kube-controller-manager",
-    "system:kubelet-api-admin",
-    "system:node",
+    ("system:controller:job-controller", &[CREATE_PODS, CHANGE_PODS]),
+    ("system:controller:legacy-service-account-token-cleaner", &[WRITE_SECRETS]),
+    ("system:controller:namespace-controller", &[READ_SECRETS, RUN, KUBELETS, ADMISSION, LABELS]),
+    ("system:controller:node-controller", &[NODES]),
+    ("system:controller:persistent-volume-binder", &[READ_SECRETS, CREATE_PODS, VOLUMES]),
+    ("system:controller:replicaset-controller", &[CREATE_PODS, CHANGE_PODS]),
+    ("system:controller:replication-controller", &[CREATE_PODS, CHANGE_PODS]),
+    ("system:controller:resourcequota-controller", &[READ_SECRETS]),
+    ("system:controller:root-ca-cert-publisher", &[CONFIGURATION]),
+    ("system:controller:route-controller", &[NODES]),
+    ("system:controller:statefulset-controller", &[CREATE_PODS, CHANGE_PODS]),
+    ("system:controller:token-cleaner", &[READ_SECRETS]),
+    ("system:controller:ttl-controller", &[NODES]),
+    ("system:kube-controller-manager", &[READ_SECRETS, WRITE_SECRETS, TOKENS]),
+    ("system:kubelet-api-admin", &[KUBELETS]),
+    ("system:node", &[READ_SECRETS, CREATE_PODS, NODES, TOKENS]),
 ];
 
 /// Bindings that kubeadm makes (`kubeadm:*`), and those of Kubernetes that are not called like their
@@ -187,30 +177,6 @@ fn is_default(binding: &Value, subjects: &[String]) -> bool {
     known || is_bootstrap_default(binding, subjects)
 }
 
-/// What a list of rules allows over all of an API: `None` if nothing of weight.
-fn power(rules: &[Value]) -> Option<&'static str> {
-    let has = |rule: &Value, at: &str, wanted: &str| {
-        list(rule, at).iter().any(|v| v == wanted || v == "*")
-    };
-    let wildcard = |rule: &Value| {
-        let any = |at| list(rule, at).iter().any(|v| v == "*");
-        any("/verbs") && (any("/resources") || any("/nonResourceURLs"))
-    };
-    if rules.iter().any(wildcard) {
-        return Some("do everything");
-    }
-    POWERS.iter().find_map(|(group, resource, verbs, words)| {
-        let allowed = rules.iter().any(|r| {
-            // Rights on objects that a rule names are not rights on all.
-            list(r, "/resourceNames").is_empty()
-                && has(r, "/apiGroups", group)
-                && has(r, "/resources", resource)
-                && verbs.iter().any(|v| has(r, "/verbs", v))
-        });
-        allowed.then_some(*words)
-    })
-}
-
 /// The role of a RoleBinding, with its namespace if it has one.
 fn full_role(binding: &Value, role: &str) -> String {
     match text(binding, "/roleRef/kind") {
@@ -222,11 +188,19 @@ fn full_role(binding: &Value, role: &str) -> String {
 /// Roles of Kubernetes that hold wildcards of every verb.
 const ALMIGHTY: [&str; 1] = ["cluster-admin"];
 
-pub(super) fn minimal(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+/// What a default role holds of these powers beyond those that it comes with.
+fn grown(role: &str, powers: Vec<&'static str>) -> Vec<&'static str> {
+    let own = MIGHTY.iter().find(|(name, _)| *name == role).map_or(&[][..], |(_, own)| own);
+    powers.into_iter().filter(|p| !own.contains(p)).collect()
+}
+
+pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let facts = on.facts;
     let roles = of(facts, Kind::ClusterRoles)?;
     let bindings = of(facts, Kind::ClusterRoleBindings)?;
     let own_roles = of(facts, Kind::Roles)?;
     let role_bindings = of(facts, Kind::RoleBindings)?;
+    let spaces = of(facts, Kind::Namespaces)?;
     if !bindings.iter().any(|b| name(b) == "cluster-admin") || roles.is_empty() {
         return Err(Verdict::unknown("the list of ClusterRoleBindings lacks `cluster-admin`"));
     }
@@ -234,27 +208,12 @@ pub(super) fn minimal(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
         roles.iter().find(|r| name(r) == role).map(|r| list(r, "/rules")).unwrap_or_default()
     };
     let mut wrong = Vec::new();
-    for binding in bindings {
+    for binding in bindings.iter().chain(role_bindings) {
         let subjects = subjects(binding);
         if subjects.is_empty() {
             continue;
         }
-        let (role, called) = (text(binding, "/roleRef/name"), name(binding));
-        let might = power(rules_of(role));
-        if is_default(binding, &subjects) {
-            if let Some(might) = might.filter(|_| !MIGHTY.contains(&role)) {
-                wrong.push(format!("role {role} may {might}"));
-            }
-        } else if let Some(might) = might {
-            wrong.push(format!("{} may {might} by {called}", subjects.join(" and ")));
-        } else if subjects.iter().any(|s| EVERYBODY.contains(&s.as_str())) {
-            wrong.push(format!("everybody holds {role} by {called}"));
-        }
-    }
-    for binding in role_bindings {
-        let subjects = subjects(binding);
-        let everybody = subjects.iter().any(|s| EVERYBODY.contains(&s.as_str()));
-        let role = text(binding, "/roleRef/name");
+        let (role, called) = (text(binding, "/roleRef/name"), full_name(binding));
         let rules = if text(binding, "/roleRef/kind") == "ClusterRole" {
             rules_of(role)
         } else {
@@ -262,17 +221,31 @@ pub(super) fn minimal(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
             let mut own = own.filter(|r| namespace(r) == namespace(binding) && name(r) == role);
             own.next().map(|r| list(r, "/rules")).unwrap_or_default()
         };
-        // Rights in kube-system lead to its accounts, and so to the cluster.
-        let might = power(rules).filter(|_| namespace(binding) == "kube-system");
+        let place = match namespace(binding) {
+            "" => Place::Cluster,
+            space => Place::Namespace {
+                system: space == "kube-system",
+                // Of one that is not listed, or no more, nothing is known.
+                unconfined: spaces
+                    .iter()
+                    .find(|n| name(n) == space)
+                    .is_none_or(|n| workloads::enforced(on, n) == PodLevel::Privileged),
+            },
+        };
+        let held = powers(rules, place, &rules_of);
         if is_default(binding, &subjects) {
-            if let Some(might) = might.filter(|_| !MIGHTY.contains(&role)) {
-                wrong.push(format!("role {} may {might}", full_role(binding, role)));
+            let more = grown(role, held);
+            if !more.is_empty() {
+                wrong.push(format!("role {} may {}", full_role(binding, role), few(&more)));
             }
-        } else if let Some(might) = might.filter(|_| !subjects.is_empty()) {
-            let called = full_name(binding);
-            wrong.push(format!("{} may {might} by {called}", subjects.join(" and ")));
-        } else if everybody {
-            wrong.push(format!("everybody holds {role} by {}", full_name(binding)));
+        } else if !held.is_empty() {
+            let place = match namespace(binding) {
+                "" => String::new(),
+                space => format!(" in {space}"),
+            };
+            wrong.push(format!("{} may {}{place} by {called}", subjects.join(" and "), few(&held)));
+        } else if subjects.iter().any(|s| EVERYBODY.contains(&s.as_str())) {
+            wrong.push(format!("everybody holds {role} by {called}"));
         }
     }
     for role in roles.iter().filter(|r| !ALMIGHTY.contains(&name(r))) {
@@ -285,4 +258,12 @@ pub(super) fn minimal(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let expected = "only the defaults of Kubernetes and kubeadm";
     let looked_at = format!("{} bindings", bindings.len() + role_bindings.len());
     Ok(none_of(expected, wrong, looked_at))
+}
+
+/// The first of some powers.
+fn few(held: &[&'static str]) -> String {
+    const SHOWN: usize = 2;
+    let more = held.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", held[..held.len().min(SHOWN)].join(", "))
 }

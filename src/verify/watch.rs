@@ -88,7 +88,10 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             texts.push(host::CONTAINERD_CONFIG);
             watch.packages.extend(observed::CONTAINERD_PACKAGES.map(str::to_owned));
         }
-        Fact::LogForwarding => watch.units.extend(host::FORWARDERS.map(str::to_owned)),
+        Fact::LogForwarding => {
+            watch.units.extend(host::FORWARDERS.map(|f| f.unit.to_owned()));
+            texts.extend(host::FORWARDERS.map(|f| f.file));
+        }
         Fact::NoSshd => watch.units.extend(host::SSH_UNITS.map(str::to_owned)),
         Fact::AuditPolicy => texts.push(kubernetes::AUDIT_POLICY),
         Fact::EncryptedSecrets | Fact::EncryptionProvider => texts.push(kubernetes::ENCRYPTION),
@@ -101,7 +104,9 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             texts.push(kubernetes::MANIFEST);
             watch.files.insert(APISERVER_PROBE.to_owned());
         }
-        Fact::AnonymousRequests => texts.push(kubernetes::AUTHENTICATION),
+        Fact::AnonymousRequests | Fact::UserAuthentication => {
+            texts.push(kubernetes::AUTHENTICATION)
+        }
         Fact::KubeletUnits => {
             watch.files.extend(kubernetes::KUBELET_UNITS.map(str::to_owned));
             watch.trees.extend(kubernetes::KUBELET_DROP_INS.map(str::to_owned));

@@ -57,8 +57,13 @@ impl FakeApi {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::System;
         let ids = kubastion::controls::ids::ALL;
-        let context =
-            LoadContext { clock, known_controls: &ids, home: None, host_keys_optional: false };
+        let context = LoadContext {
+            clock,
+            known_controls: &ids,
+            critical_controls: &kubastion::controls::ids::CRITICAL,
+            home: None,
+            host_keys_optional: false,
+        };
         let text = INVENTORY.as_bytes();
         let inventory = load_bytes(text, Path::new("i"), dir.path(), &context).unwrap().inventory;
         let ask: pki::AskPassphrase<'_> = &|_| Err(std::io::Error::other("no passphrase"));

@@ -89,6 +89,7 @@ pub(super) fn load(text: &str) -> Inventory {
     let context = LoadContext {
         clock: Clock::Fixed(now),
         known_controls: &ids::ALL,
+        critical_controls: &ids::CRITICAL,
         home: None,
         host_keys_optional: false,
     };

@@ -116,7 +116,7 @@ fn a_program_from_elsewhere_is_not_replaced_by_a_package() {
 fn switches_take_settings_out() {
     let off = |control: &str| {
         small(|i| {
-            i.hardening.controls.insert(control.into(), Switch::Off);
+            i.hardening.controls.insert(control.into(), Switch::Off.into());
         })
     };
     assert!(!has(&off("host-ssh-hardening"), "/etc/ssh/sshd_config.d/00-kubastion.conf"));
@@ -152,7 +152,7 @@ fn kernel_settings_and_their_file_are_one_list() {
         {
             let mut inventory = load(INVENTORY);
             inventory.hardening.controls =
-                off.iter().map(|c| ((*c).to_owned(), Switch::Off)).collect();
+                off.iter().map(|c| ((*c).to_owned(), Switch::Off.into())).collect();
             let wanted = desired(&inventory, node, &facts(node, "debian 13", container));
             let what = format!("{node} {container:?} without {off:?}");
             let set: Vec<String> = wanted
@@ -203,7 +203,7 @@ fn kernel_settings_and_their_file_are_one_list() {
 fn programs_of_the_cluster_are_installed_whatever_is_switched_off() {
     let mut inventory = load(INVENTORY);
     inventory.hardening.controls =
-        crate::controls::ids::ALL.iter().map(|c| ((*c).to_owned(), Switch::Off)).collect();
+        crate::controls::ids::ALL.iter().map(|c| ((*c).to_owned(), Switch::Off.into())).collect();
     let programs = ["containerd", "runc", "containernetworking-plugins", "conntrack"];
     let members = ["etcd-server", "etcd-client"];
     for (node, wanted) in [("cp-1", &programs[..]), ("w-1", &programs[..]), ("e-1", &members[..])] {

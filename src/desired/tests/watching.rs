@@ -32,7 +32,7 @@ fn inventories() -> Vec<Inventory> {
         all.push(probing);
         other.encryption.provider = EncryptionProvider::Aescbc;
         let off = ["apiserver-authenticated-probes", "policy-pod-security"];
-        other.hardening.controls = off.map(|c| (c.to_owned(), Switch::Off)).into();
+        other.hardening.controls = off.map(|c| (c.to_owned(), Switch::Off.into())).into();
         all.push(other);
     }
     let mut managed = with_managed_endpoint("192.0.2.5:8443");
@@ -78,8 +78,10 @@ fn what_decides_is_watched_whatever_is_switched_off() {
         let mut inventory = load(SMALL);
         inventory.kubernetes.source = source;
         inventory.host.packages = Switch::Off;
-        inventory.hardening.controls =
-            crate::controls::ids::ALL.iter().map(|c| ((*c).to_owned(), Switch::Off)).collect();
+        inventory.hardening.controls = crate::controls::ids::ALL
+            .iter()
+            .map(|c| ((*c).to_owned(), Switch::Off.into()))
+            .collect();
         let watched = watch(&inventory, &inventory.nodes[0]);
         // Whether the node is part of a cluster already.
         assert!(watched.files.contains(crate::plan::diff::KUBELET_CONFIG), "{source:?}");

@@ -9,6 +9,7 @@ use super::super::diagnostic::Path;
 use super::super::model::{
     AuditPolicy, EncryptionProvider, FirewallMode, Inventory, SoftwareSource, StoreEncryption,
 };
+use super::super::{AllowedObject, PodLevel, PodSecurityExemption, Switch, SwitchedOff};
 use super::{Review, duplicates, section};
 
 /// A bundle has a place and somebody who is trusted; both stand only where they are used.
@@ -56,9 +57,36 @@ pub(super) fn kubernetes(inventory: &Inventory, review: &mut Review<'_>) {
     }
 }
 
+/// Whoever switches a critical control off says why, who answers for it, and until when.
 pub(super) fn controls(inventory: &Inventory, review: &mut Review<'_>) {
-    for id in inventory.hardening.controls.keys() {
-        known_control(id, &section("hardening").then("controls").then(id), review);
+    for (id, switch) in &inventory.hardening.controls {
+        let path = section("hardening").then("controls").then(id);
+        known_control(id, &path, review);
+        let is_critical = review.critical_controls.contains(&id.as_str());
+        match &switch.granted {
+            None if is_critical && switch.state == Switch::Off => {
+                review
+                    .error(&path, "a critical control is switched off, and nothing says why")
+                    .found("`off`")
+                    .allowed(format!(
+                        "`{id}: {{state: off, reason: ..., owner: ..., expires: YYYY-MM-DD}}`"
+                    ));
+            }
+            None => {}
+            Some(_) if switch.state == Switch::On => {
+                review
+                    .error(&path.then("state"), "a control that is on needs no grant")
+                    .found("`on`")
+                    .allowed(format!("`{id}: on`, or `state: off`"));
+            }
+            Some(SwitchedOff { reason, owner, expires }) => {
+                Granted { reason, owner, expires, what: "the grant" }.judge(&path, review);
+                if is_critical {
+                    let until = format!("a critical control is off until {expires} by {owner}");
+                    review.warn(&path, until);
+                }
+            }
+        }
     }
 }
 
@@ -90,7 +118,28 @@ pub(super) fn exceptions(inventory: &Inventory, review: &mut Review<'_>) {
                 }
             }
         }
-        for (key, text) in [("reason", &exception.reason), ("owner", &exception.owner)] {
+        let granted = Granted {
+            reason: &exception.reason,
+            owner: &exception.owner,
+            expires: &exception.expires,
+            what: "the exception",
+        };
+        granted.judge(&path, review);
+    }
+}
+
+/// What is granted has a reason, an owner and a day that is not over.
+struct Granted<'g> {
+    reason: &'g str,
+    owner: &'g str,
+    expires: &'g str,
+    /// What it is, in words.
+    what: &'static str,
+}
+
+impl Granted<'_> {
+    fn judge(&self, path: &Path, review: &mut Review<'_>) {
+        for (key, text) in [("reason", self.reason), ("owner", self.owner)] {
             if text.trim().is_empty() {
                 review
                     .error(&path.then(key), "is empty")
@@ -98,22 +147,76 @@ pub(super) fn exceptions(inventory: &Inventory, review: &mut Review<'_>) {
             }
         }
         let format = format_description!("[year]-[month]-[day]");
-        match Date::parse(&exception.expires, format) {
+        match Date::parse(self.expires, format) {
             Err(_) => {
                 review
                     .error(&path.then("expires"), "not a date")
-                    .found(format!("{:?}", exception.expires))
+                    .found(format!("{:?}", self.expires))
                     .allowed("YYYY-MM-DD");
             }
             Ok(last) if last < review.today => {
-                let today = review.today;
+                let (today, what) = (review.today, self.what);
                 review
-                    .error(&path.then("expires"), "the exception has expired")
-                    .found(&exception.expires)
-                    .allowed(format!("{today} or later; or the exception is taken out"));
+                    .error(&path.then("expires"), format!("{what} has expired"))
+                    .found(self.expires)
+                    .allowed(format!("{today} or later; or {what} is taken out"));
             }
             Ok(_) => {}
         }
+    }
+}
+
+/// What is let through in a running cluster is named once, with its reason, its owner and its end.
+pub(super) fn granted(inventory: &Inventory, review: &mut Review<'_>) {
+    let hardening = &inventory.hardening;
+    let exemptions = section("hardening").then("pod_security").then("exemptions");
+    for (i, exemption) in hardening.pod_security.exemptions.iter().enumerate() {
+        let path = exemptions.then(i);
+        let is_label = |name: &str| {
+            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            !name.is_empty()
+                && name.len() <= 63
+                && name.bytes().all(fits)
+                && !name.starts_with('-')
+                && !name.ends_with('-')
+        };
+        if !is_label(&exemption.namespace) {
+            review
+                .error(&path.then("namespace"), "not the name of a namespace")
+                .found(format!("{:?}", exemption.namespace))
+                .allowed("1 to 63 of a-z, 0-9 and -, first and last no -");
+        }
+        if exemption.level == PodLevel::Restricted {
+            review
+                .error(&path.then("level"), "an exemption from nothing")
+                .found("`restricted`, to which every namespace is held")
+                .allowed("baseline, privileged");
+        }
+        let PodSecurityExemption { reason, owner, expires, .. } = exemption;
+        Granted { reason, owner, expires, what: "the exemption" }.judge(&path, review);
+    }
+    let named = hardening.pod_security.exemptions.iter().enumerate();
+    for (name, first, again) in duplicates(named.map(|(i, e)| (&e.namespace, i)).collect()) {
+        review
+            .error(&exemptions.then(again).then("namespace"), "stands here twice")
+            .found(format!("`{name}`, the namespace of exemptions[{first}]"));
+    }
+    let allowed = section("hardening").then("allowed_objects");
+    for (i, object) in hardening.allowed_objects.iter().enumerate() {
+        let path = allowed.then(i);
+        if object.name.trim().is_empty() {
+            review.error(&path.then("name"), "is empty").allowed("the name of an object");
+        }
+        let AllowedObject { reason, owner, expires, .. } = object;
+        Granted { reason, owner, expires, what: "the grant" }.judge(&path, review);
+    }
+    let named = hardening.allowed_objects.iter().enumerate();
+    for ((kind, name), first, again) in
+        duplicates(named.map(|(i, o)| ((o.kind, &o.name), i)).collect())
+    {
+        review
+            .error(&allowed.then(again).then("name"), "stands here twice")
+            .found(format!("{kind} `{name}`, as in allowed_objects[{first}]"));
     }
 }
 

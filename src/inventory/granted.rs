@@ -1,0 +1,213 @@
+//! What of a running cluster may differ from what the controls want: granted by name, with a reason, an owner and
+//! an end.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::model::Switch;
+
+/// What Pod Security lets through.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PodSecurity {
+    /// Namespaces that are held to less than the restricted standard.
+    pub exemptions: Vec<PodSecurityExemption>,
+}
+
+/// A namespace that is held to less than the restricted standard until a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PodSecurityExemption {
+    /// The namespace.
+    pub namespace: String,
+    /// What its pods are held to instead.
+    pub level: PodLevel,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Last day on which it holds, `YYYY-MM-DD` in UTC.
+    pub expires: String,
+}
+
+/// A level of the Pod Security Standards, the widest first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum PodLevel {
+    /// Everything is let through.
+    Privileged,
+    /// Known ways to the node are closed.
+    Baseline,
+    /// Good practice for pods is enforced.
+    Restricted,
+}
+
+impl std::fmt::Display for PodLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            PodLevel::Privileged => "privileged",
+            PodLevel::Baseline => "baseline",
+            PodLevel::Restricted => "restricted",
+        })
+    }
+}
+
+/// An object of the API that sees or changes others' requests, and is wanted until a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedObject {
+    /// What it is.
+    pub kind: AllowedKind,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Last day on which it is wanted, `YYYY-MM-DD` in UTC.
+    pub expires: String,
+}
+
+/// Kinds of objects that see or change others' requests.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum AllowedKind {
+    /// Is asked about requests, and sees them.
+    ValidatingWebhookConfiguration,
+    /// Changes requests.
+    MutatingWebhookConfiguration,
+    /// Changes requests, inside the API server.
+    MutatingAdmissionPolicy,
+    /// Hands a part of the API to a Service.
+    #[serde(rename = "APIService")]
+    ApiService,
+}
+
+impl std::fmt::Display for AllowedKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            AllowedKind::ValidatingWebhookConfiguration => "ValidatingWebhookConfiguration",
+            AllowedKind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
+            AllowedKind::MutatingAdmissionPolicy => "MutatingAdmissionPolicy",
+            AllowedKind::ApiService => "APIService",
+        })
+    }
+}
+
+/// Whether a control is wanted, and who says so if it is not: `on`, `off`, or a mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlSwitch {
+    /// On or off.
+    pub state: Switch,
+    /// Why it is off.
+    pub granted: Option<SwitchedOff>,
+}
+
+/// Why a control is off, who answers for it, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwitchedOff {
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Last day on which it is off, `YYYY-MM-DD` in UTC.
+    pub expires: String,
+}
+
+impl From<Switch> for ControlSwitch {
+    fn from(state: Switch) -> Self {
+        Self { state, granted: None }
+    }
+}
+
+/// A control that is off until a day.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SwitchedOff")]
+struct Written {
+    /// `off`.
+    state: Switch,
+    /// Why.
+    reason: String,
+    /// Who answers for it.
+    owner: String,
+    /// Last day on which it is off, `YYYY-MM-DD` in UTC.
+    expires: String,
+}
+
+impl<'de> Deserialize<'de> for ControlSwitch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = ControlSwitch;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("on, off or a mapping")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Switch::deserialize(StrDeserializer::new(text)).map(ControlSwitch::from)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let Written { state, reason, owner, expires } =
+                    Written::deserialize(MapAccessDeserializer::new(map))?;
+                let granted = Some(SwitchedOff { reason, owner, expires });
+                Ok(ControlSwitch { state, granted })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl Serialize for ControlSwitch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.granted.clone() {
+            None => self.state.serialize(serializer),
+            Some(SwitchedOff { reason, owner, expires }) => {
+                Written { state: self.state, reason, owner, expires }.serialize(serializer)
+            }
+        }
+    }
+}
+
+impl JsonSchema for ControlSwitch {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ControlSwitch".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (plain, mapping) =
+            (generator.subschema_for::<Switch>(), generator.subschema_for::<Written>());
+        json_schema!({ "anyOf": [plain, mapping] })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_is_read_as_it_is_written() {
+        for text in ["on\n", "off\n", "state: off\nreason: r\nowner: o\nexpires: 2040-01-31\n"] {
+            let switch: ControlSwitch = serde_yaml::from_str(text).unwrap();
+            let again = serde_yaml::to_string(&switch).unwrap().replace('\'', "");
+            assert_eq!(again, text);
+        }
+        for bad in ["maybe", "{state: off}", "{state: off, reason: r, owner: o, expires: x, a: b}"]
+        {
+            assert!(serde_yaml::from_str::<ControlSwitch>(bad).is_err(), "{bad}");
+        }
+    }
+}

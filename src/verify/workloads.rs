@@ -1,0 +1,184 @@
+//! Namespaces and pods as they are, against the level of Pod Security that the inventory wants of them.
+//!
+//! What a namespace of our own refuses says nothing of the others: a label of theirs overrides the default of the
+//! API server, and what runs already is asked nothing.
+
+use serde_json::Value;
+
+use super::model::Verdict;
+use super::objects::{Cluster, full_name, none_of, of};
+use super::pod_standard::broken;
+use crate::controls;
+use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::inventory::{Inventory, PodLevel};
+
+/// The namespace of Kubernetes' own pods, which the admission configuration leaves out.
+const SYSTEM: &str = "kube-system";
+const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+const VERSION: &str = "pod-security.kubernetes.io/enforce-version";
+
+/// What the inventory wants of the pods of a namespace.
+fn wanted(on: &Cluster<'_>, space: &str) -> PodLevel {
+    let exempt = on.inventory.hardening.pod_security.exemptions.iter();
+    let mut exempt = exempt.filter(|e| e.namespace == space && on.lasts(&e.expires));
+    exempt.next().map_or(PodLevel::Restricted, |e| e.level)
+}
+
+/// Namespaces that the admission configuration may leave out: Kubernetes' own, and those that the inventory exempts
+/// from everything.
+pub(super) fn may_be_left_out(inventory: &Inventory, space: &str) -> bool {
+    let exempt = &inventory.hardening.pod_security.exemptions;
+    let named = |e: &&crate::inventory::PodSecurityExemption| {
+        e.namespace == space && e.level == PodLevel::Privileged
+    };
+    space == SYSTEM || exempt.iter().any(|e| named(&e))
+}
+
+/// What the API server enforces in a namespace: its label, else the default of the admission configuration.
+pub(super) fn enforced(on: &Cluster<'_>, space: &Value) -> PodLevel {
+    if may_be_left_out(on.inventory, name(space)) {
+        return PodLevel::Privileged;
+    }
+    match label(space, ENFORCE) {
+        Some("restricted") => PodLevel::Restricted,
+        Some("baseline") => PodLevel::Baseline,
+        // No other value is one of the standard's; what the API server makes of it is nobody's promise.
+        Some(_) => PodLevel::Privileged,
+        None if has_default(on.inventory) => PodLevel::Restricted,
+        None => PodLevel::Privileged,
+    }
+}
+
+/// Whether an admission configuration says what holds where no label does. Whether the API server goes by it is
+/// judged with its other files.
+fn has_default(inventory: &Inventory) -> bool {
+    controls::find("policy-pod-security").is_some_and(|c| c.wanted(inventory))
+}
+
+fn label<'v>(object: &'v Value, key: &str) -> Option<&'v str> {
+    object.pointer("/metadata/labels")?.get(key)?.as_str()
+}
+
+/// Minor release of a version of the standards; the newest for `latest`.
+fn minor(version: &str) -> Option<u16> {
+    match version {
+        "latest" => Some(u16::MAX),
+        other => other.strip_prefix("v1.")?.parse().ok(),
+    }
+}
+
+pub(super) fn namespace_levels(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let spaces = of(on.facts, Kind::Namespaces)?;
+    if !spaces.iter().any(|n| name(n) == "default") {
+        return Err(Verdict::unknown("the list of namespaces lacks `default`"));
+    }
+    let mut wrong = Vec::new();
+    for space in spaces.iter().filter(|n| name(n) != SYSTEM) {
+        let (called, wanted) = (name(space), wanted(on, name(space)));
+        let level = match label(space, ENFORCE) {
+            None if !has_default(on.inventory) => {
+                wrong.push(format!("{called} has no label, and there is no default"));
+                continue;
+            }
+            _ => enforced(on, space),
+        };
+        if level < wanted {
+            wrong.push(format!("{called} enforces {level}"));
+        } else if let Some(version) = label(space, VERSION)
+            && wanted > PodLevel::Privileged
+            && minor(version).is_none_or(|m| m < on.inventory.cluster.kubernetes.minor)
+        {
+            wrong.push(format!("{called} enforces {level} as of {version}"));
+        }
+    }
+    let exemptions = &on.inventory.hardening.pod_security.exemptions;
+    let over = exemptions.iter().filter(|e| !on.lasts(&e.expires));
+    wrong.extend(over.map(|e| format!("the exemption of {} ended on {}", e.namespace, e.expires)));
+    let expected = "restricted in each, or what the inventory exempts it to";
+    Ok(none_of(expected, wrong, format!("levels of {} namespaces", spaces.len())))
+}
+
+/// What pods of Kubernetes' own may break of the standard, by who made them.
+struct Known {
+    /// How the names of its pods begin; a node's name follows for static pods.
+    prefix: &'static str,
+    /// What kind of object they belong to, and how its name begins.
+    owner: (&'static str, &'static str),
+    /// Rules of the baseline standard that they may break. What is only restricted is a matter of
+    /// `policy-system-workload-hardening`.
+    may: &'static [&'static str],
+}
+
+/// A static pod runs beside its node's daemons, with their files; it is asked for its health at loopback.
+const STATIC: &[&str] = &["host-network", "host-path", "host-ports", "host-probes"];
+
+const KNOWN: [Known; 6] = [
+    Known { prefix: "etcd-", owner: ("Node", ""), may: STATIC },
+    Known { prefix: "kube-apiserver-", owner: ("Node", ""), may: STATIC },
+    Known { prefix: "kube-controller-manager-", owner: ("Node", ""), may: STATIC },
+    Known { prefix: "kube-scheduler-", owner: ("Node", ""), may: STATIC },
+    Known {
+        prefix: "kube-proxy-",
+        owner: ("DaemonSet", "kube-proxy"),
+        may: &["host-network", "host-path", "privileged"],
+    },
+    Known { prefix: "coredns-", owner: ("ReplicaSet", "coredns-"), may: &[] },
+];
+
+impl Known {
+    fn is(&self, pod: &Value, inventory: &Inventory) -> bool {
+        let Some(rest) = name(pod).strip_prefix(self.prefix) else { return false };
+        let owners = list(pod, "/metadata/ownerReferences");
+        let [owner] = owners else { return false };
+        let (kind, who) = (text(owner, "/kind"), text(owner, "/name"));
+        if kind != self.owner.0 {
+            return false;
+        }
+        match kind {
+            "Node" => {
+                let known = inventory.nodes.iter().any(|n| n.name.as_str() == who);
+                known && rest == who && text(pod, "/spec/nodeName") == who
+            }
+            "DaemonSet" => who == self.owner.1,
+            _ => who.starts_with(self.owner.1),
+        }
+    }
+}
+
+pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let pods = of(on.facts, Kind::Pods)?;
+    if pods.is_empty() {
+        return Err(Verdict::unknown("no pod at all was listed"));
+    }
+    let mut wrong = Vec::new();
+    for pod in pods {
+        let space = namespace(pod);
+        let mut reasons = broken(pod, wanted(on, space));
+        if space == SYSTEM
+            && !reasons.is_empty()
+            && let Some(known) = KNOWN.iter().find(|k| k.is(pod, on.inventory))
+        {
+            let baseline = broken(pod, PodLevel::Baseline);
+            reasons = baseline.into_iter().filter(|(id, _)| !known.may.contains(id)).collect();
+        }
+        if reasons.is_empty() {
+            continue;
+        }
+        wrong.push(format!("{} ({})", full_name(pod), few(reasons)));
+    }
+    Ok(none_of(
+        "pods within the standard of their namespace",
+        wrong,
+        format!("{} pods", pods.len()),
+    ))
+}
+
+/// A few of what is wrong with one pod: the first are those that lead to the node.
+fn few(reasons: Vec<(&str, String)>) -> String {
+    const SHOWN: usize = 4;
+    let mut said: Vec<String> = reasons.into_iter().map(|(_, said)| said).collect();
+    let more = said.len().saturating_sub(SHOWN);
+    said.truncate(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", said.join(", "))
+}

@@ -1,0 +1,117 @@
+//! What a hostile tenant, or an administrator in a hurry, leaves in a cluster: planted, named by `verify` thing by
+//! thing, and taken away again.
+
+use super::cluster::{Cluster, text};
+
+/// Objects to plant, the control that has to fail by them, and what it has to say.
+const PLANTED: [(&str, &str, &[&str]); 11] = [
+    (
+        "{apiVersion: v1, kind: Namespace, metadata: {name: open, labels:
+          {pod-security.kubernetes.io/enforce: privileged}}}",
+        "policy-pod-security-in-force",
+        &["open enforces privileged"],
+    ),
+    (
+        "{apiVersion: v1, kind: Pod, metadata: {name: root, namespace: open}, spec: {hostPID: true,
+          automountServiceAccountToken: false, containers: [{name: c, image: registry.k8s.io/pause:3.10,
+          imagePullPolicy: Never, securityContext: {privileged: true}}],
+          volumes: [{name: root, hostPath: {path: /}}]}}",
+        "policy-pod-security-in-force",
+        &["open/root (hostPID, container c is privileged, hostPath /"],
+    ),
+    (
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: all,
+          namespace: open}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole,
+          name: cluster-admin}, subjects: [{kind: ServiceAccount, name: app, namespace: open}]}",
+        "policy-rbac-minimal",
+        &["ServiceAccount open/app may do everything in open by open/all"],
+    ),
+    (
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: any-token},
+          rules: [{apiGroups: [''], resources: ['*/token'], verbs: [create]}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: any-token},
+          roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: any-token},
+          subjects: [{kind: ServiceAccount, name: app, namespace: open}]}",
+        "policy-rbac-minimal",
+        &["ServiceAccount open/app may issue tokens by any-token"],
+    ),
+    (
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: allow-everything,
+          namespace: default}, spec: {podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}],
+          egress: [{}]}}",
+        "network-default-deny",
+        &[
+            "default lets ingress through by NetworkPolicy allow-everything",
+            "default lets egress through by NetworkPolicy allow-everything",
+        ],
+    ),
+    (
+        "{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingWebhookConfiguration,
+          metadata: {name: watcher}, webhooks: [{name: secrets.example.com, failurePolicy: Ignore,
+          sideEffects: None, timeoutSeconds: 1, admissionReviewVersions: [v1],
+          clientConfig: {url: 'https://192.0.2.1/'}, namespaceSelector: {matchLabels: {nobody: has}},
+          rules: [{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [secrets]}]}]}",
+        "policy-webhooks-known",
+        &["MutatingWebhookConfiguration watcher sees and changes secrets"],
+    ),
+    (
+        "{apiVersion: apiregistration.k8s.io/v1, kind: APIService, metadata:
+          {name: v1.example.com}, spec: {group: example.com, version: v1, groupPriorityMinimum: 100,
+          versionPriority: 100, insecureSkipTLSVerify: true, service: {name: x, namespace: open}}}",
+        "policy-aggregated-apis-known",
+        &["APIService v1.example.com is answered by open/x"],
+    ),
+    (
+        "{apiVersion: v1, kind: Node, metadata: {name: stranger}}",
+        "policy-nodes-known",
+        &["Node stranger"],
+    ),
+    (
+        "{apiVersion: v1, kind: Secret, metadata: {name: bootstrap-token-abcdef, namespace: kube-system},
+          type: bootstrap.kubernetes.io/token, stringData: {token-id: abcdef,
+          token-secret: 0123456789abcdef, usage-bootstrap-authentication: 'true'}}",
+        "apiserver-bootstrap-token-lifecycle",
+        &["Secret kube-system/bootstrap-token-abcdef"],
+    ),
+    (
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: joiners},
+          roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole,
+          name: system:node-bootstrapper}, subjects: [{kind: Group, name: joiners,
+          apiGroup: rbac.authorization.k8s.io}]}",
+        "apiserver-bootstrap-token-lifecycle",
+        &["joiners"],
+    ),
+    (
+        "{apiVersion: v1, kind: Service, metadata: {name: stray, namespace: kube-public},
+          spec: {ports: [{port: 80}]}}",
+        "policy-namespaces-clean",
+        &["Service kube-public/stray"],
+    ),
+];
+
+/// Plants everything, has `verify` name it, and takes it away.
+pub fn is_named(c: &Cluster, on: &str) {
+    let all: Vec<&str> = PLANTED.iter().map(|(object, ..)| *object).collect();
+    let all = all.join("\n---\n");
+    let with = |verb: &str| {
+        let kubectl = "/usr/local/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf";
+        c.inside(on, &format!("{kubectl} {verb} -f - <<'END'\n{all}\nEND\n"))
+    };
+    let planted = with("create");
+    assert!(planted.status.success(), "{}", text(&planted));
+    let said = c.ends(5, &["verify", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    for (object, control, words) in PLANTED {
+        let finding = findings.iter().find(|f| f["control"] == control).unwrap();
+        assert_eq!(finding["verdict"], "fail", "{control}: {finding:#}");
+        let evidence = finding["evidence"].as_array().unwrap();
+        for words in words {
+            let named = evidence.iter().any(|e| e["actual"].as_str().unwrap_or("").contains(words));
+            assert!(named, "{object}\nis not named by {control}: {finding:#}");
+        }
+    }
+    let gone = with("delete --grace-period=0 --force --ignore-not-found");
+    assert!(gone.status.success(), "{}", text(&gone));
+}
