@@ -19,11 +19,11 @@ use crate::clock::Clock;
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::event::{Event, Sink as _};
-use crate::inventory::Role;
+use crate::inventory::{NodeName, Role};
 use crate::plain::counted;
 use crate::plan::cluster::ApiChange;
 use crate::plan::text::{Detail, render};
-use crate::plan::{NodePlan, Plan, Transaction};
+use crate::plan::{Plan, Step};
 use crate::report::{Monitor, runs};
 
 /// Arguments of `apply`.
@@ -224,13 +224,15 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     }
 }
 
-/// Whether what is left after the packages is what was shown before them.
+/// Whether what is left after the packages was all shown before them. What is not needed any more may be left out.
 fn same_rest(shown: &Plan, rest: &Plan) -> bool {
-    let after = |node: &NodePlan| -> Vec<Transaction> {
-        node.transactions.iter().filter(|t| t.phase > Phase::Packages).cloned().collect()
+    let steps = |plan: &Plan, name: &NodeName| -> Vec<(Phase, Step)> {
+        let node = plan.nodes.get(name).into_iter().flat_map(|n| &n.transactions);
+        node.flat_map(|t| t.steps.iter().map(|a| (t.phase, a.step.clone()))).collect()
     };
-    rest.nodes.iter().all(|(name, node)| {
-        shown.nodes.get(name).is_some_and(|before| after(before) == after(node))
+    rest.nodes.keys().all(|name| {
+        let before = steps(shown, name);
+        steps(rest, name).iter().all(|step| before.contains(step))
     })
 }
 
@@ -440,6 +442,33 @@ mod tests {
         assert_eq!(idle(&all, &pipeline::held_back(&all), Format::Text), Exit::Done);
         assert_eq!(idle(&some, &pipeline::held_back(&some), Format::Text), Exit::NodeFailed);
         assert_eq!(exit_of(std::iter::empty(), &pipeline::held_back(&some)), Exit::NodeFailed);
+    }
+
+    #[test]
+    fn what_was_not_shown_before_the_packages_is_not_the_rest_of_the_plan() {
+        let plan = |steps: &[(Phase, Step)]| {
+            let transaction = |(phase, step): &(Phase, Step)| crate::plan::Transaction {
+                phase: *phase,
+                confirm_within_s: None,
+                steps: vec![crate::plan::Action {
+                    step: step.clone(),
+                    controls: BTreeSet::new(),
+                    why: String::new(),
+                }],
+                expect: BTreeMap::new(),
+            };
+            let node = crate::plan::NodePlan {
+                transactions: steps.iter().map(transaction).collect(),
+                ..Default::default()
+            };
+            let nodes = [("n".parse().unwrap(), node)].into();
+            Plan::new("c".into(), String::new(), nodes, Vec::new())
+        };
+        let (a, b) = ((Phase::Host, Step::DaemonReload), (Phase::Host, Step::SwapOff));
+        assert!(same_rest(&plan(&[a.clone(), b.clone()]), &plan(&[a.clone()])));
+        assert!(!same_rest(&plan(&[a.clone()]), &plan(&[a.clone(), b])));
+        let elsewhere = (Phase::Etcd, Step::DaemonReload);
+        assert!(!same_rest(&plan(&[a]), &plan(&[elsewhere])), "in another phase");
     }
 
     #[test]

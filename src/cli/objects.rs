@@ -4,7 +4,6 @@
 use super::pipeline::{Fleet, Seen};
 use crate::apply::api::ApiAccess;
 use crate::apply::cluster::Server;
-use crate::controls;
 use crate::error::Problem;
 use crate::facts::{
     self,
@@ -28,18 +27,6 @@ pub fn access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {
         certificate_pem: pair.cert_pem.clone(),
         key_pem: pair.key_pem.clone(),
     })
-}
-
-/// Which API objects the inventory's controls want changed.
-fn wanted(inventory: &Inventory) -> Wanted {
-    let on = |id| controls::find(id).is_some_and(|c| c.wanted(inventory));
-    Wanted {
-        no_tokens: on("apiserver-bootstrap-token-lifecycle"),
-        no_anonymous: on("apiserver-anonymous-rbac-removed"),
-        no_default_tokens: on("policy-default-sa-automount"),
-        default_deny: on("network-default-deny"),
-        quotas: on("policy-resource-quotas"),
-    }
 }
 
 /// Reads what a plan needs over the first control plane that can read all of it: a plan made from less
@@ -128,7 +115,7 @@ pub fn plan(
             nodes.push(serde_json::json!({"metadata": {"name": node.as_str()}}));
         }
     }
-    let changes = cluster::changes(inventory, &facts, wanted(inventory));
+    let changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
     (plan.with_api(changes), None)
 }
 
@@ -149,7 +136,7 @@ pub fn apply(
     let starts = plan.nodes.values().any(NodePlan::founds);
     let configured = |n: &_| plan.nodes.get(n).is_some_and(NodePlan::is_about_membership);
     let (due, unplanned): (Vec<ApiChange>, Vec<ApiChange>) =
-        cluster::changes(inventory, &facts, wanted(inventory))
+        cluster::changes(inventory, &facts, Wanted::of(inventory))
             .into_iter()
             .partition(|c| c.is_in(&plan.api, starts, configured));
     let mut problems = Vec::new();

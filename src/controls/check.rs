@@ -220,7 +220,9 @@ pub enum Fact {
     SecurityUpdates,
     /// containerd's CRI service has no TCP listener.
     ContainerdNoTcp,
-    /// containerd runs, in a release that Kubernetes supports, with cgroups managed by systemd.
+    /// containerd is of a release that Kubernetes supports.
+    ContainerdRelease,
+    /// containerd runs, with cgroups managed by systemd.
     ContainerdRuntime,
     /// The API server's audit policy covers what is sensitive.
     AuditPolicy,
@@ -319,11 +321,13 @@ pub enum ApiRule {
     AggregatedApisKnown,
     /// Every Node is in the inventory.
     NodesKnown,
+    /// A plan that is made now would change no object.
+    NoPendingChange,
 }
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 18] = [
+    pub const ALL: [(ApiRule, &str); 19] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -378,6 +382,7 @@ impl ApiRule {
             "APIs that another server answers are those that the inventory names",
         ),
         (ApiRule::NodesKnown, "every Node of the cluster is in the inventory"),
+        (ApiRule::NoPendingChange, "a plan that is made now would change no object of the cluster"),
     ];
 
     /// What has to hold, in words.

@@ -51,6 +51,6 @@ pub(super) static ROWS: [Control; 2] = [
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::ContainerdRuntime)],
+        checks: &[Check::Fact(Fact::ContainerdRelease), Check::Fact(Fact::ContainerdRuntime)],
     },
 ];

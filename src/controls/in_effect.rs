@@ -1,7 +1,7 @@
 //! Controls about what is in effect, beside what files say: daemons as they run, who may replace what root runs, CAs
 //! that are accepted, what the next boot will set, and that nothing waits to be changed.
 
-use super::check::{Check, Config, Daemon, Fact, Probe, Rule};
+use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// A row of this file: of every profile and release, with a section of the NSA/CISA guidance as its origin.
@@ -36,7 +36,7 @@ const AUTHENTICATION: &str = "Authentication and authorization > Authentication"
 const UPGRADES: &str = "Upgrading and application security practices";
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 23] = [
+pub(super) static ROWS: [Control; 24] = [
     row(
         "apiserver-accepted-cas",
         Component::Apiserver,
@@ -247,6 +247,15 @@ pub(super) static ROWS: [Control; 23] = [
         AUTHENTICATION,
         (Scope::Every, Needs::Host),
         &[Check::Fact(Fact::OneCaPerFile)],
+    ),
+    row(
+        "policy-no-pending-change",
+        Component::Policy,
+        "The cluster's objects are as the inventory wants them",
+        Severity::High,
+        UPGRADES,
+        (Scope::Cluster, Needs::ClusterApi),
+        &[Check::Api(ApiRule::NoPendingChange)],
     ),
     row(
         "scheduler-client-ca",

@@ -18,6 +18,7 @@ mod kube_proxy;
 mod kubelet;
 mod model;
 mod network;
+pub mod paths;
 mod pki;
 mod policy;
 mod scheduler;

@@ -5,6 +5,7 @@
 //! One file for each subject. Every subject is a function from a [`context`] to items in a `Sink`;
 //! the same functions, with contents left out, say what has to be looked at on a node.
 
+mod access;
 mod apiserver;
 mod context;
 mod endpoint;

@@ -5,8 +5,8 @@ use super::model::{NodeDesired, Phase};
 use super::sink::{Part, Sink};
 use super::traits::Traits;
 use super::{
-    apiserver, endpoint, etcd, firewall, host, kubelet, member, packages, pki_files, repository,
-    runtime, software, ssh,
+    access, apiserver, endpoint, etcd, firewall, host, kubelet, member, packages, pki_files,
+    repository, runtime, software, ssh,
 };
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, SoftwareSource};
@@ -124,4 +124,6 @@ pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
         apiserver::read_at_start(context, sink);
     }
     member::items(context, sink);
+    sink.phase(Phase::Host, Part::Hardening);
+    access::items(context, sink);
 }

@@ -6,6 +6,7 @@ use super::packages;
 use super::resolve::collect;
 use super::sink::Sink;
 use super::traits::Traits;
+use crate::controls::paths::GUARDED;
 use crate::facts::{Extra, WatchList};
 use crate::inventory::{Inventory, Node, Role};
 
@@ -34,7 +35,7 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
         collect(&context, &mut sink);
         watch.extend(watch_list(&sink.items));
     }
-    for path in FILES {
+    for path in FILES.into_iter().chain(GUARDED) {
         add_path(&mut watch, path);
     }
     if node.has_role(Role::ControlPlane) {

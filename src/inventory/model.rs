@@ -291,6 +291,10 @@ pub enum Switch {
 pub struct Exception {
     /// Control id.
     pub control: String,
+    /// Which check of the control may fail, in the words of `kubastion controls show` and of reports. Needed where the
+    /// control has several: an exception for one reason must not hide another.
+    #[serde(default)]
+    pub check: Option<String>,
     /// Nodes it holds for; empty means all.
     #[serde(default)]
     pub nodes: Vec<NodeName>,

@@ -88,7 +88,7 @@ fn exceptions(state: &State) -> String {
     let rows = [
         (
             state.bundle.is_none() && debian_12,
-            "containerd-runtime-hardening",
+            "containerd-runtime-hardening\n      check: containerd is of a supported release",
             "Debian 12 packages containerd 1.6; Kubernetes wants a newer one before it is installed",
         ),
         (

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::policy;
+use crate::controls;
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
 use crate::inventory::{Inventory, Node, NodeName, Role, is_reserved_label};
 use crate::plain::plain_line;
@@ -195,9 +196,10 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
 /// What kubeadm leaves behind in a cluster that it has just started, as far as [`changes`] goes by it: with that, a plan
 /// that starts a cluster says beforehand what will be done in it.
 pub fn just_started(minor: u16) -> ClusterFacts {
-    let binding = |namespace: &str, name: &str, subjects: &[&str]| {
+    let binding = |namespace: &str, name: &str, role: &str, subjects: &[&str]| {
         let subjects: Vec<Value> = subjects.iter().map(|s| json!({ "name": s })).collect();
-        json!({"metadata": {"namespace": namespace, "name": name}, "subjects": subjects})
+        json!({"metadata": {"namespace": namespace, "name": name}, "subjects": subjects,
+               "roleRef": {"kind": "ClusterRole", "name": role}})
     };
     let spaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
     let mut facts = ClusterFacts::default();
@@ -207,13 +209,19 @@ pub fn just_started(minor: u16) -> ClusterFacts {
             Kind::RoleBindings => vec![binding(
                 "kube-public",
                 "kubeadm:bootstrap-signer-clusterinfo",
+                "",
                 &["system:anonymous"],
             )],
-            Kind::ClusterRoleBindings => vec![binding(
-                "",
-                "system:public-info-viewer",
-                &["system:authenticated", "system:unauthenticated"],
-            )],
+            Kind::ClusterRoleBindings => vec![
+                binding(
+                    "",
+                    "system:public-info-viewer",
+                    "system:public-info-viewer",
+                    &["system:authenticated", "system:unauthenticated"],
+                ),
+                binding("", "kubeadm:kubelet-bootstrap", "system:node-bootstrapper", &[JOINING]),
+                binding("", "kubeadm:node-autoapprove-bootstrap", APPROVE_NODES, &[JOINING]),
+            ],
             Kind::Namespaces => spaces.map(|n| json!({"metadata": {"name": n}})).into(),
             _ => Vec::new(),
         };
@@ -221,6 +229,11 @@ pub fn just_started(minor: u16) -> ClusterFacts {
     }
     facts
 }
+
+/// The group of whoever joins with a token of kubeadm.
+const JOINING: &str = "system:bootstrappers:kubeadm:default-node-token";
+/// The role by which requests of joining nodes are approved.
+const APPROVE_NODES: &str = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
 
 /// Stands in a plan for the token of `kubeadm init`, whose name nobody knows before.
 const KUBEADMS_TOKEN: &str = "bootstrap-token-...";
@@ -259,6 +272,18 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// What the controls of an inventory want.
+    pub fn of(inventory: &Inventory) -> Self {
+        let on = |id| controls::find(id).is_some_and(|c| c.wanted(inventory));
+        Self {
+            no_tokens: on("apiserver-bootstrap-token-lifecycle"),
+            no_anonymous: on("apiserver-anonymous-rbac-removed"),
+            no_default_tokens: on("policy-default-sa-automount"),
+            default_deny: on("network-default-deny"),
+            quotas: on("policy-resource-quotas"),
+        }
+    }
+
     /// What an inventory asks for that switches nothing off.
     pub const ALL: Wanted = Wanted {
         no_tokens: true,

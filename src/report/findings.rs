@@ -119,6 +119,10 @@ fn paragraph(finding: &Finding, detail: Detail) -> String {
         }
         at += run;
     }
+    for check in &finding.not_excused {
+        let _ =
+            writeln!(out, "      no exception names this check; one has to say `check: {check:?}`");
+    }
     if let Some(x) = &finding.exception {
         let _ = writeln!(out, "      exception until {} by {}: {}", x.expires, x.owner, x.reason);
     }
@@ -407,7 +411,12 @@ mod tests {
         };
         let said = |judged: bool, excepted: bool| {
             let what = if judged { attempt.evidence() } else { "something else".to_owned() };
-            let evidence = Evidence { what, verdict: attempt.verdict.clone(), staged: None };
+            let evidence = Evidence {
+                check: String::new(),
+                what,
+                verdict: attempt.verdict.clone(),
+                staged: None,
+            };
             let control = find("kubelet-protect-kernel-defaults").unwrap();
             let mut finding = Finding::new(control, Some(&target), vec![evidence]);
             finding.exception = excepted.then(|| ExceptionGrant {
@@ -479,7 +488,8 @@ mod tests {
 
         let control = find("host-firewall-control-plane").unwrap();
         let failed = Verdict::fail("policy drop", "accept");
-        let evidence = vec![Evidence { what: "w".into(), verdict: failed, staged: None }];
+        let evidence =
+            vec![Evidence { what: "w".into(), check: "w".into(), verdict: failed, staged: None }];
         found.push(Finding::new(control, Some(&cp.name), evidence));
         let report = Verification::new(&inventory, now, found, Vec::new(), BTreeMap::new());
         let named = format!("1 fails: host-firewall-control-plane ({})", cp.name);

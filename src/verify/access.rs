@@ -8,55 +8,13 @@ use super::judge::Subject;
 use super::model::Verdict;
 use super::observed::Origin;
 use crate::controls::daemons::DAEMONS;
+use crate::controls::paths::{GUARDED, LOGS, PROGRAMS};
 use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
 use crate::facts::live::{LiveFacts, LiveProcess, LiveRequest, LiveUnit, PathAccess, PathKind};
 use crate::inventory::{Inventory, Node, Role};
 
-/// What root runs or goes by on every node, whatever runs on it.
-const RUN_BY_ROOT: [&str; 36] = [
-    "/bin/bash",
-    "/bin/sh",
-    "/etc/apt/apt.conf.d",
-    "/etc/apt/sources.list.d",
-    "/etc/audit/rules.d",
-    "/etc/cron.d",
-    "/etc/crontab",
-    "/etc/default",
-    "/etc/environment",
-    "/etc/group",
-    "/etc/ld.so.conf",
-    "/etc/ld.so.conf.d",
-    "/etc/ld.so.preload",
-    "/etc/modules-load.d",
-    "/etc/nsswitch.conf",
-    "/etc/pam.d",
-    "/etc/passwd",
-    "/etc/profile",
-    "/etc/profile.d",
-    "/etc/security",
-    "/etc/shadow",
-    "/etc/ssh/sshd_config",
-    "/etc/ssh/sshd_config.d",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/sysctl.d",
-    "/etc/systemd/system",
-    "/root/.bashrc",
-    "/root/.profile",
-    "/root/.ssh/authorized_keys",
-    "/usr/lib/systemd/system",
-    "/usr/local/bin",
-    "/usr/local/sbin",
-    "/usr/sbin/sshd",
-    "/usr/sbin/nft",
-    "/var/lib/kubastion",
-];
-
 /// Directories whose owner is a service's user, and that user.
 const SERVICES: [(&str, &str); 1] = [("/var/lib/etcd", "etcd")];
-
-/// Distributions let their log daemon's group write here, and nothing below is run.
-const LOGS: &str = "/var/log";
 
 /// Units whose start is judged beside those of daemons.
 const UNITS: [&str; 12] = [
@@ -98,7 +56,8 @@ pub fn live_request(
     request.units.extend(UNITS.map(str::to_owned));
     request.units.extend(DAEMONS.iter().filter_map(|d| d.unit).map(str::to_owned));
     let run = DAEMONS.iter().flat_map(|d| d.programs.iter().chain(d.reads_at_start));
-    let all = judged.into_iter().chain(run.chain(&RUN_BY_ROOT).map(|p| (*p).to_owned()));
+    let run = run.chain(&GUARDED).chain(&PROGRAMS);
+    let all = judged.into_iter().chain(run.map(|p| (*p).to_owned()));
     for path in all {
         request.paths.extend(crate::desired::ancestors(&path).map(str::to_owned));
         request.paths.insert(path);

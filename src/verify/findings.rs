@@ -179,7 +179,12 @@ pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
         let of = |probe, what: Option<String>| -> Vec<Evidence> {
             let made = attempts.iter().filter(|a| a.target == on.node.name && a.probe == probe);
             made.filter(|a| what.as_ref().is_none_or(|w| *w == a.what))
-                .map(|a| Evidence { what: a.evidence(), verdict: a.verdict.clone(), staged: None })
+                .map(|a| Evidence {
+                    what: a.evidence(),
+                    check: words(check),
+                    verdict: a.verdict.clone(),
+                    staged: None,
+                })
                 .collect()
         };
         let probe = match check {
@@ -196,7 +201,12 @@ pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
         let made = of(probe, None);
         if made.is_empty() {
             let verdict = Verdict::unknown("nobody could try");
-            return vec![Evidence { what: probe_words(probe).into(), verdict, staged: None }];
+            return vec![Evidence {
+                what: probe_words(probe).into(),
+                check: words(check),
+                verdict,
+                staged: None,
+            }];
         }
         made
     })
@@ -228,7 +238,12 @@ fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<
                                 "needs Kubernetes: it does not run on this node yet",
                             )
                         };
-                        evidence.push(Evidence { what: words(check), verdict, staged: None });
+                        evidence.push(Evidence {
+                            what: words(check),
+                            check: words(check),
+                            verdict,
+                            staged: None,
+                        });
                     }
                     Check::Probe(_) => evidence.extend(tried(check)),
                     other => {
@@ -243,8 +258,7 @@ fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<
                 return whole(control, Some(&on.node.name), verdict);
             }
             let mut finding = Finding::new(control, Some(&on.node.name), evidence);
-            finding.exception = exception(on.inventory, control, Some(&on.node.name), on.now)
-                .filter(|_| finding.outcome() == Outcome::Fail);
+            finding.excuse(on.inventory, control, Some(&on.node.name), on.now);
             finding
         })
         .collect()
@@ -301,12 +315,11 @@ pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> 
                         },
                         _ => Verdict::unknown("only a node could tell"),
                     };
-                    Evidence { what: words(check), verdict, staged: None }
+                    Evidence { what: words(check), check: words(check), verdict, staged: None }
                 })
                 .collect();
             let mut finding = Finding::new(control, None, evidence);
-            finding.exception = exception(inventory, control, None, now)
-                .filter(|_| finding.outcome() == Outcome::Fail);
+            finding.excuse(inventory, control, None, now);
             finding
         })
         .collect()
@@ -325,23 +338,52 @@ pub fn unreachable(inventory: &Inventory, node: &Node, why: &str) -> Vec<Finding
         .collect()
 }
 
-fn exception(
-    inventory: &Inventory,
-    control: &Control,
-    node: Option<&NodeName>,
-    now: OffsetDateTime,
-) -> Option<ExceptionGrant> {
-    let holds = |expires: &str| {
-        Date::parse(expires, format_description!("[year]-[month]-[day]"))
-            .is_ok_and(|last| now.date() <= last)
-    };
-    inventory.hardening.exceptions_of(control.id, node).find(|e| holds(&e.expires)).map(|e| {
-        ExceptionGrant {
-            reason: e.reason.clone(),
-            owner: e.owner.clone(),
-            expires: e.expires.clone(),
+impl Finding {
+    /// Takes the exceptions of the inventory into account. They cover a failure if each check that fails has one of its own:
+    /// an exception for one reason hides no other. One that names no check is for a control that has one alone.
+    fn excuse(
+        &mut self,
+        inventory: &Inventory,
+        control: &Control,
+        node: Option<&NodeName>,
+        now: OffsetDateTime,
+    ) {
+        if self.outcome() != Outcome::Fail {
+            return;
         }
-    })
+        let holds = |expires: &str| {
+            Date::parse(expires, format_description!("[year]-[month]-[day]"))
+                .is_ok_and(|last| now.date() <= last)
+        };
+        let granted: Vec<_> = inventory
+            .hardening
+            .exceptions_of(control.id, node)
+            .filter(|e| holds(&e.expires))
+            .collect();
+        let failed = self.evidence.iter().filter(|e| e.verdict.outcome() == Outcome::Fail);
+        let mut open: Vec<String> = Vec::new();
+        let mut first = None;
+        for evidence in failed {
+            let covers = granted.iter().find(|e| match &e.check {
+                Some(check) => *check == evidence.check,
+                None => control.checks.len() == 1,
+            });
+            match covers {
+                Some(e) => first = first.or(Some(*e)),
+                None => open.push(evidence.check.clone()),
+            }
+        }
+        if let (true, Some(e)) = (open.is_empty(), first) {
+            self.exception = Some(ExceptionGrant {
+                reason: e.reason.clone(),
+                owner: e.owner.clone(),
+                expires: e.expires.clone(),
+            });
+        } else if !granted.is_empty() {
+            open.dedup();
+            self.not_excused = open;
+        }
+    }
 }
 
 /// Controls that have to wait for Kubernetes, by what was found.

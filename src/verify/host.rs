@@ -487,11 +487,7 @@ pub(super) fn containerd_no_tcp(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
-    let config = match containerd_config(on) {
-        Ok(config) => config,
-        Err(verdict) => return verdict,
-    };
+pub(super) fn containerd_release(on: &Subject<'_>) -> Verdict {
     // `containerd github.com/containerd/containerd/v2 v2.1.9 ...`, where no package brought it.
     let said = on.seen.versions.get("containerd");
     let said = said.and_then(|v| v.split(' ').find(|w| w.contains('.') && !w.contains('/')));
@@ -507,20 +503,29 @@ pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
     // Kubernetes 1.36 is the last release that runs on containerd 1.7.
     let supported =
         major >= 2 || (major == 1 && minor >= 7 && on.inventory.cluster.kubernetes.minor < 37);
-    if !supported {
-        return Verdict::fail("containerd 2.x (1.7 up to Kubernetes 1.36)", version);
+    match supported {
+        true => Verdict::pass(format!("containerd {version}")),
+        false => Verdict::fail("containerd 2.x (1.7 up to Kubernetes 1.36)", version),
     }
+}
+
+pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
+    let config = match containerd_config(on) {
+        Ok(config) => config,
+        Err(verdict) => return verdict,
+    };
     if on.seen.origin == Origin::Node && !on.seen.runs(Daemon::Containerd) {
         return Verdict::fail("containerd runs", "it does not");
     }
-    if on.seen.cgroup_version == Some(2) {
-        let mut found = Vec::new();
-        everywhere(&config, "SystemdCgroup", &mut found);
-        if found.is_empty() || found.iter().any(|v| v.as_bool() != Some(true)) {
-            return Verdict::fail("SystemdCgroup = true", "not so for every runtime");
-        }
+    if on.seen.cgroup_version != Some(2) {
+        return Verdict::pass("the cgroup hierarchy is version 1");
     }
-    Verdict::pass(format!("containerd {version}"))
+    let mut found = Vec::new();
+    everywhere(&config, "SystemdCgroup", &mut found);
+    if found.is_empty() || found.iter().any(|v| v.as_bool() != Some(true)) {
+        return Verdict::fail("SystemdCgroup = true", "not so for every runtime");
+    }
+    Verdict::pass("SystemdCgroup = true")
 }
 
 pub(super) fn log_forwarding(on: &Subject<'_>) -> Verdict {

@@ -56,7 +56,12 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         Check::Api(_) => Verdict::not_applicable(needs_api()).into(),
         Check::Manual(why) => Verdict::not_applicable(format!("for people to judge: {why}")).into(),
     };
-    Some(Evidence { what: words(check), verdict: judged.verdict, staged: judged.staged })
+    Some(Evidence {
+        what: words(check),
+        check: words(check),
+        verdict: judged.verdict,
+        staged: judged.staged,
+    })
 }
 
 /// Why a control about API objects is not judged.
@@ -131,7 +136,8 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::AuditRules => "audit rules watch Kubernetes' files",
         Fact::SecurityUpdates => "security updates are installed unattended",
         Fact::ContainerdNoTcp => "containerd has no TCP listener off loopback",
-        Fact::ContainerdRuntime => "containerd runs, in a supported release",
+        Fact::ContainerdRelease => "containerd is of a supported release",
+        Fact::ContainerdRuntime => "containerd runs, with cgroups managed by systemd",
         Fact::AuditPolicy => "the audit policy",
         Fact::EncryptedSecrets => "Secrets are among the encrypted resources",
         Fact::EncryptionProvider => "the first provider of each list encrypts",
@@ -172,6 +178,7 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::AuditRules => host::audit_rules(on).into(),
         Fact::SecurityUpdates => host::security_updates(on).into(),
         Fact::ContainerdNoTcp => host::containerd_no_tcp(on).into(),
+        Fact::ContainerdRelease => host::containerd_release(on).into(),
         Fact::ContainerdRuntime => host::containerd_runtime(on).into(),
         Fact::LogForwarding => host::log_forwarding(on).into(),
         Fact::NoSshd => host::no_sshd(on).into(),

@@ -102,6 +102,8 @@ impl Outcome {
 pub struct Evidence {
     /// What was looked at or tried.
     pub what: String,
+    /// The check that it belongs to, in the words by which an exception names it.
+    pub check: String,
     /// What came of it.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -133,6 +135,9 @@ pub struct Finding {
     /// The exception that covers a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exception: Option<ExceptionGrant>,
+    /// Checks that fail and that no exception names, where the inventory has some for the control.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_excused: Vec<String>,
     /// Every check.
     pub evidence: Vec<Evidence>,
 }
@@ -169,6 +174,7 @@ impl Finding {
             verdict,
             staged,
             exception: None,
+            not_excused: Vec::new(),
             evidence,
         }
     }

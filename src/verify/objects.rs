@@ -15,7 +15,7 @@ use crate::facts::cluster::{
     CLUSTER_INFO, ClusterFacts, Kind, PROXY_CONFIG, list, name, namespace, text,
 };
 use crate::inventory::Inventory;
-use crate::plan::cluster::{ANONYMOUS, gives_a_node, is_of_a_probe};
+use crate::plan::cluster::{ANONYMOUS, Wanted, changes, gives_a_node, is_of_a_probe};
 use crate::plan::policy;
 
 /// What rules about objects are judged on.
@@ -59,8 +59,19 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::WebhooksKnown => extensions::webhooks_known(on),
         ApiRule::AggregatedApisKnown => extensions::aggregated_apis_known(on),
         ApiRule::NodesKnown => nodes_known(on),
+        ApiRule::NoPendingChange => no_pending_change(on),
     };
     judged.unwrap_or_else(|unknown| unknown)
+}
+
+/// What `plan` would do to objects. A kind that could not be read is one that a plan could not be made of.
+fn no_pending_change(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    for kind in Kind::for_a_plan(on.inventory.cluster.kubernetes.minor) {
+        of(on.facts, kind)?;
+    }
+    let due = changes(on.inventory, on.facts, Wanted::of(on.inventory));
+    let due = due.iter().map(ToString::to_string).collect();
+    Ok(none_of("nothing to change (`kubastion apply`)", due, "a plan would change nothing".into()))
 }
 
 /// The first minor release whose API has what a rule is about; 0 for all.

@@ -84,8 +84,8 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             watch.packages.insert("unattended-upgrades".to_owned());
         }
         Fact::ContainerdNoTcp => texts.push(host::CONTAINERD_CONFIG),
-        Fact::ContainerdRuntime => {
-            texts.push(host::CONTAINERD_CONFIG);
+        Fact::ContainerdRuntime => texts.push(host::CONTAINERD_CONFIG),
+        Fact::ContainerdRelease => {
             watch.packages.extend(observed::CONTAINERD_PACKAGES.map(str::to_owned));
         }
         Fact::LogForwarding => {

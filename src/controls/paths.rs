@@ -1,0 +1,43 @@
+//! What root runs or goes by on every node, whatever runs on it: only root may replace it.
+
+/// Directories and small files: a plan takes the right to write them from others.
+pub const GUARDED: [&str; 32] = [
+    "/etc/apt/apt.conf.d",
+    "/etc/apt/sources.list.d",
+    "/etc/audit/rules.d",
+    "/etc/cron.d",
+    "/etc/crontab",
+    "/etc/default",
+    "/etc/environment",
+    "/etc/group",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/ld.so.preload",
+    "/etc/modules-load.d",
+    "/etc/nsswitch.conf",
+    "/etc/pam.d",
+    "/etc/passwd",
+    "/etc/profile",
+    "/etc/profile.d",
+    "/etc/security",
+    "/etc/shadow",
+    "/etc/ssh/sshd_config",
+    "/etc/ssh/sshd_config.d",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/sysctl.d",
+    "/etc/systemd/system",
+    "/root/.bashrc",
+    "/root/.profile",
+    "/root/.ssh/authorized_keys",
+    "/usr/lib/systemd/system",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/var/lib/kubastion",
+];
+
+/// Programs, which are judged alone: reading them for each plan would cost more than all the rest.
+pub const PROGRAMS: [&str; 4] = ["/bin/bash", "/bin/sh", "/usr/sbin/nft", "/usr/sbin/sshd"];
+
+/// Distributions let their log daemon's group write here, and nothing below is run.
+pub const LOGS: &str = "/var/log";
