@@ -91,8 +91,11 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         json!({"metadata": {"namespace": space, "name": "deny"},
                "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}})
     };
-    let mut account = named("shop", "default");
-    account["automountServiceAccountToken"] = json!(false);
+    let account = |space: &str| {
+        let mut account = named(space, "default");
+        account["automountServiceAccountToken"] = json!(false);
+        account
+    };
     let [policy, binding_of_it] =
         policy::mount_nothing().map(|(kind, object)| (kind, vec![object]));
     vec![
@@ -148,7 +151,13 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         ),
         (
             Kind::ServiceAccounts,
-            vec![account, named("kubastion-probe-1", "default"), named("gone", "default")],
+            vec![
+                account("shop"),
+                account("default"),
+                account("kube-system"),
+                named("kubastion-probe-1", "default"),
+                named("gone", "default"),
+            ],
         ),
         (Kind::NetworkPolicies, vec![deny("default"), deny("shop")]),
         (Kind::ResourceQuotas, vec![named("default", "q"), named("shop", "q")]),
@@ -188,7 +197,14 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 json!({"metadata": {"name": "v1.apps"}, "spec": {}}),
             ],
         ),
-        (Kind::Nodes, vec![named("", "cp1"), named("", "w1")]),
+        (
+            Kind::Nodes,
+            vec![
+                named("", "cp1"),
+                json!({"metadata": {"name": "w1", "labels": {"node-role.kubernetes.io/worker": ""}}}),
+            ],
+        ),
+        (Kind::SigningRequests, Vec::new()),
     ]
 }
 
