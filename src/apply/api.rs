@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::gate::{Until, chain};
 use crate::inventory::NodeName;
 use crate::pki::kubeconfig::API_PORT;
+use crate::plain::plain_line;
 use crate::secret::Secret;
 use crate::transport::https::{ClientIdentity, Conversation, HttpAnswer, HttpRequest, TlsClient};
 use crate::transport::{Transport, tail};
@@ -146,6 +147,77 @@ pub fn wait_for_node(
             }
             Err(_) => std::thread::sleep(POLL),
         }
+    }
+}
+
+/// What of kube-system is not ready, in words: DNS and kube-proxy, without which a cluster is of no use. Where nodes wait for
+/// a pod network that is somebody else's to bring, nothing is waited for.
+///
+/// # Errors
+/// What the server or the way to it said instead.
+pub fn unready_workloads(
+    through: &mut dyn Transport,
+    server: IpAddr,
+    access: &ApiAccess,
+) -> Result<Vec<String>, String> {
+    let mut get = |path: &str| access.json(through, server, "GET", path, None);
+    let nodes = get("/api/v1/nodes")?;
+    let items = |list: &Value| list.get("items").and_then(Value::as_array).cloned();
+    let waits = |node: &Value| {
+        let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+        let all = conditions.into_iter().flatten();
+        all.filter_map(|c| c.get("message").and_then(Value::as_str))
+            .any(|m| m.contains("cni plugin not initialized"))
+    };
+    if items(&nodes).unwrap_or_default().iter().any(waits) {
+        return Ok(Vec::new());
+    }
+    let mut unready = Vec::new();
+    for (kind, path, wanted, ready) in [
+        ("DaemonSet", "daemonsets", "/status/desiredNumberScheduled", "/status/numberReady"),
+        ("Deployment", "deployments", "/spec/replicas", "/status/readyReplicas"),
+    ] {
+        let list = get(&format!("/apis/apps/v1/namespaces/kube-system/{path}"))?;
+        let items = items(&list).ok_or_else(|| format!("the list of {path} has no items"))?;
+        let number = |o: &Value, at: &str| o.pointer(at).and_then(Value::as_u64).unwrap_or(0);
+        unready.extend(items.iter().filter_map(|object| {
+            let (wanted, ready) = (number(object, wanted), number(object, ready));
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("?");
+            (ready < wanted).then(|| {
+                plain_line(&format!("{kind} kube-system/{name}: {ready} of {wanted} ready"))
+            })
+        }));
+    }
+    Ok(unready)
+}
+
+/// Waits until DNS and kube-proxy are ready. `said` hears what is waited for, whenever that changes.
+///
+/// # Errors
+/// What is not ready, or what was said instead, when `within` has passed.
+pub fn wait_for_workloads(
+    through: &mut dyn Transport,
+    server: IpAddr,
+    access: &ApiAccess,
+    within: Duration,
+    said: &mut dyn FnMut(&str),
+) -> Result<(), String> {
+    let deadline = Instant::now() + within;
+    let mut last = String::new();
+    loop {
+        let waiting = match unready_workloads(through, server, access) {
+            Ok(unready) if unready.is_empty() => return Ok(()),
+            Ok(unready) => unready.join(", "),
+            Err(why) => why,
+        };
+        if Instant::now() >= deadline {
+            return Err(format!("{waiting} after {} s", within.as_secs()));
+        }
+        if waiting != last {
+            said(&waiting);
+            last = waiting;
+        }
+        std::thread::sleep(POLL);
     }
 }
 

@@ -204,6 +204,12 @@ pub struct TransactionRecord {
     pub id: String,
     /// How it ended, if it did while somebody was looking.
     pub outcome: Option<Outcome>,
+    /// When it began and ended, RFC 3339. Old records do not say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began: Option<String>,
+    /// See `began`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
     /// Whether it made the node part of a cluster. Old records do not say so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub joins: bool,
@@ -339,7 +345,11 @@ impl Journal {
     /// # Errors
     /// If the line cannot be written; nothing may then be begun on a node.
     pub fn write(&self, line: &Line) -> Result<(), RecordError> {
-        let mut bytes = serde_json::to_vec(line).expect("a line has only strings and numbers");
+        let mut value = serde_json::to_value(line).expect("a line has only strings and numbers");
+        if let Some(object) = value.as_object_mut() {
+            object.entry("at").or_insert_with(|| self.now().into());
+        }
+        let mut bytes = serde_json::to_vec(&value).expect("it was made of a line");
         bytes.push(b'\n');
         let mut file = self.file.lock().expect("no thread panics while holding it");
         file.write_all(&bytes).and_then(|()| file.sync_data()).map_err(|source| RecordError {
@@ -440,12 +450,19 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
             Err(_) if i == last && (record.is_some() || text.starts_with('{')) => break,
             Err(e) => return Err(io::Error::new(io::ErrorKind::InvalidData, e)),
         };
+        let at = || {
+            let value: serde_json::Value = serde_json::from_str(text).ok()?;
+            value.get("at")?.as_str().map(str::to_owned)
+        };
         match (line, &mut record) {
             (Line::Begin { format, run, at, kind, plan, cluster }, None) if format == FORMAT => {
                 record = Some(RunRecord { plan, ..RunRecord::begun(run, at, kind, cluster) });
             }
             (Line::Transaction { node, phase, id, joins }, Some(r)) => {
-                r.transactions.push(TransactionRecord { node, phase, id, outcome: None, joins });
+                let (began, ended) = (at(), None);
+                let begun =
+                    TransactionRecord { node, phase, id, outcome: None, began, ended, joins };
+                r.transactions.push(begun);
             }
             // Records of before wrote down no transactions.
             (Line::Result { node, outcome, .. }, Some(r)) if r.kind == RunKind::Reset => {
@@ -459,6 +476,7 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
                     r.transactions.iter_mut().rev().find(|t| t.node == node && t.phase == phase)
                 {
                     t.outcome = Some(outcome);
+                    t.ended = at();
                 }
             }
             // Objects of the API have no way back; what was done to them is for people to read.

@@ -211,6 +211,12 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             note(global.format, &format!("not in the plan, and not done: {change}"));
             left = Some("the cluster's objects want changes that were not in the plan");
         }
+        if plan.has_members() {
+            let mut said = |node: &NodeName, what: &str| {
+                monitor.send(Event::Waiting { node: node.clone(), what: what.to_owned() });
+            };
+            problems.extend(objects::usable(&mut fleet, access, &mut said));
+        }
     }
     drop(monitor);
     problems.extend(runs::problems(&outcomes));

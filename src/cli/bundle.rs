@@ -280,11 +280,16 @@ fn made(global: &Global, bundle: &Bundle, key: &SigningKey) -> Result<Exit, Stop
                 made.files,
                 bytes(made.bytes)
             );
-            print(&format!(
+            let exit = print(&format!(
                 "kubernetes:\n  source: bundle\n  bundle:\n    path: {}\n    signers:\n    - {}\n",
                 serde_json::to_string(&made.path).unwrap_or_default(),
                 made.signer
-            ))
+            ))?;
+            eprintln!(
+                "`kubastion lab up --bundle` and `make demo` read who may have signed it from {}.signers, one key a line",
+                made.path.display()
+            );
+            Ok(exit)
         }
     }
 }
@@ -293,7 +298,15 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, Stop> {
     let mut dir = args.dir.clone();
     let mut signers = args.signer.clone();
     if signers.is_empty() {
-        let bundle = super::inventory::load_host_keys_optional(global)?.inventory.kubernetes.bundle;
+        let loaded = super::inventory::load_host_keys_optional(global).map_err(|mut stop| {
+            let other = "or name who may have signed the bundle with --signer";
+            if let Some(problem) = stop.problems.first_mut() {
+                let hint = problem.hint.take();
+                problem.hint = Some(hint.map_or(other.to_owned(), |h| format!("{h}; {other}")));
+            }
+            stop
+        })?;
+        let bundle = loaded.inventory.kubernetes.bundle;
         signers = bundle.signers;
         dir = dir.or(bundle.path);
     }
@@ -413,5 +426,5 @@ fn table(bundle: &Bundle) -> String {
 
 /// A size for people, in powers of 1024.
 fn bytes(count: u64) -> String {
-    indicatif::BinaryBytes(count).to_string()
+    indicatif::DecimalBytes(count).to_string()
 }

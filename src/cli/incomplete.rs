@@ -30,7 +30,15 @@ pub(super) fn known_to_nodes<'a>(
             let phase = of_node.strip_prefix(id)?.strip_prefix('-')?;
             let phase = Phase::ALL.into_iter().find(|p| p.name() == phase)?;
             let (node, id) = (node.clone(), of_node.to_owned());
-            Some(TransactionRecord { node, phase, id, outcome: None, joins: false })
+            Some(TransactionRecord {
+                node,
+                phase,
+                id,
+                outcome: None,
+                began: None,
+                ended: None,
+                joins: false,
+            })
         })
         .collect();
     let begun = RunRecord::begun(id.into(), String::new(), RunKind::Apply, cluster.into());
@@ -148,6 +156,8 @@ mod tests {
             phase,
             id: format!("7-a-{}", phase.name()),
             outcome: Some(outcome),
+            began: None,
+            ended: None,
             joins: false,
         };
         let why = "could not restore /etc/motd".to_owned();

@@ -1,15 +1,17 @@
 //! What a plan, an apply and the checks do with the objects of the cluster's API, over the nodes that
 //! [`super::pipeline`] has looked at.
 
+use std::time::Duration;
+
 use super::pipeline::{Fleet, Seen};
-use crate::apply::api::ApiAccess;
+use crate::apply::api::{self, ApiAccess};
 use crate::apply::cluster::Server;
 use crate::error::Problem;
 use crate::facts::{
     self,
     cluster::{ClusterFacts, Kind},
 };
-use crate::inventory::{Inventory, Role};
+use crate::inventory::{Inventory, NodeName, Role};
 use crate::pki::{self, Ca, Material};
 use crate::plan::cluster::{self, ApiChange, Wanted};
 use crate::plan::{NodePlan, Plan};
@@ -166,4 +168,27 @@ pub fn apply(
         }
     }
     (problems, unplanned)
+}
+
+/// How long DNS and kube-proxy may take after the last node has joined.
+const USABLE: Duration = Duration::from_secs(180);
+
+/// Waits until what every cluster needs is ready, by the first control plane that answers.
+pub fn usable(
+    fleet: &mut Fleet,
+    access: &ApiAccess,
+    said: &mut dyn FnMut(&NodeName, &str),
+) -> Option<Problem> {
+    let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| s.is_member());
+    let (name, address) = access.servers.iter().find(|(name, _)| is_server(name))?;
+    let through = fleet.seen.get_mut(name).and_then(|s| s.session.as_deref_mut())?;
+    let mut heard = |what: &str| said(name, &format!("the cluster to be of use ({what})"));
+    let waited = api::wait_for_workloads(through, *address, access, USABLE, &mut heard);
+    waited.err().map(|why| {
+        Problem::new("the nodes are done, and the cluster is of no use yet")
+            .at("cluster")
+            .because(why)
+            .left("what was done stays")
+            .hint("`kubectl -n kube-system get pods` and their events say why")
+    })
 }

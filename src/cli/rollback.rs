@@ -521,7 +521,15 @@ mod tests {
 
     fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
         let node = node.parse().unwrap();
-        TransactionRecord { node, phase, id: id.into(), outcome, joins: false }
+        TransactionRecord {
+            node,
+            phase,
+            id: id.into(),
+            outcome,
+            began: None,
+            ended: None,
+            joins: false,
+        }
     }
 
     fn reset_of(node: &str, taken_back: &[&str]) -> RunRecord {
@@ -716,6 +724,8 @@ mod tests {
         let w1 = nodes.nodes.iter().find(|n| n.name.as_str() == "w1").unwrap();
         let refused = |outcome: Option<Outcome>, later: &[RunRecord]| {
             let joined = TransactionRecord {
+                began: None,
+                ended: None,
                 joins: true,
                 ..done("w1", Phase::Kubernetes, "1-kubernetes", outcome)
             };

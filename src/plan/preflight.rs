@@ -64,6 +64,14 @@ pub fn check(
              (CIS 4.2.7)",
         );
     }
+    let known = |a: &std::net::IpAddr| facts.addresses.iter().any(|i| i.network.addr() == *a);
+    for address in node.addresses.iter().filter(|a| !facts.addresses.is_empty() && !known(a)) {
+        report(
+            format!("the node has no interface with the address {address}"),
+            "the inventory's `addresses` are those that nodes reach each other by; where SSH takes another \
+             way, name it under `ssh.host`",
+        );
+    }
     let full =
         |free: u64, of: &str| format!("{} MB are free on the file system of {of}", free >> 20);
     const FULL: &str = "200 MB are needed, for the images of the old state and the new files";

@@ -23,6 +23,9 @@ pub fn list(runs: &[RunRecord]) -> String {
             (None, _) => "cut off".to_owned(),
         };
         let _ = writeln!(out, "{}  {:<8}  {:<8}  {}", run.run, run.kind.name(), how, count(run));
+        if let Some(times) = times(run) {
+            let _ = writeln!(out, "    {times}");
+        }
         for (node, r) in run.reset.iter().filter(|(_, r)| !r.outcome.is_good()) {
             let _ = writeln!(out, "    {node}: {}", words(run.kind, &r.outcome));
         }
@@ -44,6 +47,25 @@ pub fn list(runs: &[RunRecord]) -> String {
         }
     }
     plain(&out)
+}
+
+/// How long each phase took, from the first node's beginning to the last one's end. Old records do not say so.
+fn times(run: &RunRecord) -> Option<String> {
+    let format = time::format_description::well_known::Rfc3339;
+    let moment =
+        |text: &Option<String>| time::OffsetDateTime::parse(text.as_deref()?, &format).ok();
+    let mut phases: BTreeMap<Phase, (time::OffsetDateTime, time::OffsetDateTime)> = BTreeMap::new();
+    for t in &run.transactions {
+        let (Some(began), Some(ended)) = (moment(&t.began), moment(&t.ended)) else { continue };
+        let whole = phases.entry(t.phase).or_insert((began, ended));
+        *whole = (whole.0.min(began), whole.1.max(ended));
+    }
+    let line =
+        |(phase, (began, ended)): (&Phase, &(time::OffsetDateTime, time::OffsetDateTime))| {
+            format!("{} {} s", phase.name(), (*ended - *began).whole_seconds())
+        };
+    let all: Vec<String> = phases.iter().map(line).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// How much of a run came out as wanted.
@@ -194,6 +216,8 @@ mod tests {
             phase: Phase::Host,
             id: id.to_owned(),
             outcome,
+            began: None,
+            ended: None,
             joins: false,
         };
         let transactions = of.map(transaction).into_iter().collect();
