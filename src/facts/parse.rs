@@ -418,7 +418,8 @@ fn addresses(lines: &[&str]) -> Vec<InterfaceAddress> {
     found
 }
 
-/// `sshd -T`: `key value`, some keys several times. Empty if it did not run to its end.
+/// `sshd -T`: `key value`, some keys several times. Empty if it did not run to its end. Keys are in lower case, whatever
+/// sshd writes: from 10.4 on it is `PasswordAuthentication`, which is the same to it.
 fn sshd(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     let mut settings: BTreeMap<String, Vec<String>> = BTreeMap::new();
     if lines.last() != Some(&"ok") {
@@ -426,7 +427,7 @@ fn sshd(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     }
     for line in &lines[..lines.len() - 1] {
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
-        settings.entry(key.to_owned()).or_default().push(value.to_owned());
+        settings.entry(key.to_ascii_lowercase()).or_default().push(value.to_owned());
     }
     settings
 }

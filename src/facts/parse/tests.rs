@@ -118,6 +118,28 @@ fn addresses_have_their_interface_and_length() {
     assert_eq!(found, ["eth0 192.0.2.11/24", "veth1 fd00::1/64"]);
 }
 
+/// OpenSSH 10.4 and later print keys as the manual writes them.
+#[test]
+fn what_sshd_says_in_mixed_case_is_the_same() {
+    let mixed = [
+        "Port 22",
+        "Port 2222",
+        "PasswordAuthentication no",
+        "PermitRootLogin prohibit-password",
+        "ok",
+    ];
+    let lower = mixed.map(|line| {
+        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        format!("{} {value}", key.to_lowercase()).trim().to_owned()
+    });
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let found = sshd(&mixed);
+    assert_eq!(found, sshd(&lower));
+    // Both ports: a firewall that knows one alone locks out who comes by the other.
+    assert_eq!(found["port"], ["22", "2222"]);
+    assert_eq!(found["passwordauthentication"], ["no"]);
+}
+
 #[test]
 fn settings_below_match_lines_are_known_or_nothing_is() {
     let line = "/etc/ssh/sshd_config\tpasswordauthentication\tyes";
