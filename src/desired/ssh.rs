@@ -24,21 +24,37 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| {
         Ok(Sshd { root_login, max_auth_tries: 4, login_grace_s: 30, tcp_forwarding })
     });
-    let name = if context.is_debian() { "ssh.service" } else { "sshd.service" };
-    let by_socket = context.facts().is_some_and(|f| is_enabled(f, "ssh.socket"));
+    let (name, socket) = if context.is_debian() {
+        ("ssh.service", "ssh.socket")
+    } else {
+        ("sshd.service", "sshd.socket")
+    };
+    let started = context.facts().map_or(Started::Service, |f| started(f, name, socket));
+    let as_it_is = |unit| context.facts().is_some_and(|f| is_enabled(f, unit));
     sink.unit(
         CONTROLS,
-        Unit {
-            // Ubuntu starts sshd by a socket; whether the service is enabled too is its own affair.
-            enabled: !by_socket || context.facts().is_some_and(|f| is_enabled(f, name)),
-            on_change: OnChange::Reload,
-            watches: vec![DROP_IN.to_owned()],
-            ..Unit::running(name)
+        match started {
+            // A program for each connection, which reads its files: nothing runs that could be reloaded, and the service, once
+            // started, would take the port from the socket.
+            Started::SocketAlone => Unit { enabled: as_it_is(socket), ..Unit::running(socket) },
+            _ => Unit {
+                // Ubuntu starts sshd by a socket; whether the service is enabled too is its own affair.
+                enabled: started == Started::Service || as_it_is(name),
+                on_change: OnChange::Reload,
+                watches: vec![DROP_IN.to_owned()],
+                ..Unit::running(name)
+            },
         },
     );
     if let Some(facts) = context.facts().filter(|_| context.speaks_of(CONTROLS[0])) {
-        if by_socket {
-            sink.note("sshd is started by ssh.socket; it is reloaded while it runs, and a new one reads the new settings");
+        match started {
+            Started::Service => {}
+            Started::SocketAndService => sink.note(format!(
+                "sshd is started by {socket}; it is reloaded while it runs, and a new one reads the new settings"
+            )),
+            Started::SocketAlone => sink.note(format!(
+                "{socket} starts an sshd for each connection, which reads the settings anew: nothing is reloaded"
+            )),
         }
         if is_ignored(facts, &sink.items) {
             sink.note(format!(
@@ -59,6 +75,26 @@ fn is_jump_host(inventory: &Inventory, node: &Node) -> bool {
             || node.addresses.iter().any(|a| a.to_string() == host)
     };
     inventory.nodes.iter().any(|n| inventory.ssh.for_node(n).jump.iter().any(is_this))
+}
+
+/// What makes sshd run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Started {
+    /// Its service.
+    Service,
+    /// A socket starts the service, which runs.
+    SocketAndService,
+    /// A socket starts an sshd for each connection; the service does not run.
+    SocketAlone,
+}
+
+fn started(facts: &NodeFacts, service: &str, socket: &str) -> Started {
+    let is_active = |u: &str| facts.units.get(u).is_some_and(|u| u.active == "active");
+    match (is_active(socket), is_active(service)) {
+        (true, false) => Started::SocketAlone,
+        _ if is_enabled(facts, socket) => Started::SocketAndService,
+        _ => Started::Service,
+    }
 }
 
 fn is_enabled(facts: &NodeFacts, unit: &str) -> bool {

@@ -13,7 +13,7 @@ use crate::inventory::{Inventory, Node};
 const FILES: [&str; 2] = ["/var/lib/etcd/default", "/var/lib/kubelet/config.yaml"];
 
 /// Units that decide something beside those of the items.
-const UNITS: [&str; 1] = ["ssh.socket"];
+const UNITS: [&str; 2] = ["ssh.socket", "sshd.socket"];
 
 /// Everything that [`super::resolve()`] and a plan may ask about a node, whatever it will turn out to be. What
 /// checks of controls read is in `verify::watch`, from the checks.

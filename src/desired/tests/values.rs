@@ -365,6 +365,39 @@ fn an_ssh_socket_keeps_its_service_as_it_is() {
     assert_eq!(enabled("disabled"), Some(true));
 }
 
+/// Debian 12 has a socket that starts an sshd for each connection, and conflicts with the service.
+#[test]
+fn an_ssh_socket_alone_is_left_to_itself() {
+    let inventory = load(SMALL);
+    let mut facts = facts("a", "debian 12", None);
+    let unit = |active: &str, file: &str| UnitFacts {
+        load: "loaded".into(),
+        active: active.into(),
+        file: file.into(),
+        ..UnitFacts::default()
+    };
+    facts.units.insert("ssh.socket".into(), unit("active", "enabled"));
+    facts.units.insert("ssh.service".into(), unit("inactive", "disabled"));
+    let wanted = desired(&inventory, "a", &facts);
+    let of_ssh: Vec<_> = wanted
+        .items
+        .iter()
+        .filter_map(|i| match &i.kind {
+            ItemKind::Unit { name, enabled, active, on_change, .. } if name.starts_with("ssh") => {
+                Some((name.as_str(), *enabled, *active, *on_change))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(of_ssh, [("ssh.socket", true, true, crate::desired::OnChange::Nothing)]);
+    assert!(wanted.notes.iter().any(|n| n.contains("for each connection")), "{:?}", wanted.notes);
+    // The service runs: it is reloaded.
+    facts.units.insert("ssh.service".into(), unit("active", "disabled"));
+    let wanted = desired(&inventory, "a", &facts);
+    assert!(wanted.items.iter().any(|i| matches!(&i.kind, ItemKind::Unit { name, on_change, .. }
+        if name == "ssh.service" && *on_change == crate::desired::OnChange::Reload)));
+}
+
 #[test]
 fn the_encryption_provider_stands_where_scanners_look() {
     let wanted = small(|_| {});
