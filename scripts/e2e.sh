@@ -9,4 +9,4 @@ if [ ! -e "$bundle/manifest.json" ]; then
 fi
 "$cargo" build --locked --workspace --tests
 sh scripts/probe.sh "$cargo" target/debug
-KUBASTION_E2E_BUNDLE=$bundle "$cargo" test --locked --test e2e --test bad_days -- --nocapture
+KUBASTION_E2E_BUNDLE=$bundle "$cargo" test --locked --test e2e --test strangers --test bad_days -- --nocapture

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::sink::{Sink, Unit, text};
 use super::traits::Traits;
+use crate::controls::{METADATA_SERVICES, MetadataService};
 use crate::facts::NodeFacts;
 use crate::inventory::{
     Cni, FirewallMode, FirewallProtocol, FirewallRule, Inventory, IpNetText, Node, Role,
@@ -31,9 +32,6 @@ const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 const CNI_UDP: [u16; 5] = [4789, 6081, 8472, 51820, 51821];
 /// BGP, Cilium's health check, Calico's Typha.
 const CNI_TCP: [u16; 3] = [179, 4240, 5473];
-/// Metadata services of clouds, both families.
-const METADATA: [(&str, AddressKind); 2] =
-    [("169.254.169.254", AddressKind::Ipv4), ("fd00:ec2::254", AddressKind::Ipv6)];
 
 /// Loads the table when the node boots.
 const UNIT: &str = "kubastion-firewall.service";
@@ -189,7 +187,7 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
             input.extend(rules(&nodes, Protocol::IpIp, &[], "CNI between nodes"));
         }
     }
-    let mut nodeports = Vec::new();
+    let (mut nodeports, mut forwarded) = (Vec::new(), Vec::new());
     for (n, extra) in firewall.extra_rules.iter().enumerate() {
         if !extra.roles.is_empty() && !extra.roles.iter().any(|r| context.node.has_role(*r)) {
             continue;
@@ -208,12 +206,17 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         if !ports.is_empty() {
             input.extend(rules(&from, protocol, &ports, &extra.name));
         }
+        if kubelet {
+            // Behind a port of the node, or the same port of a load balancer's address, there may be a pod.
+            forwarded.extend(rules(&from, protocol, &sorted(extra), &extra.name));
+        }
         if !node_ports.is_empty() {
             // A service of the host may listen there, too.
             input.extend(rules(&from, protocol, &node_ports, &extra.name));
             nodeports.extend(rules(&from, protocol, &node_ports, &extra.name));
         }
     }
+    let nodeport_clients = if kubelet { admins.clone() } else { Vec::new() };
     let nodeport_sources = if !kubelet {
         Vec::new()
     } else if everyone {
@@ -222,6 +225,15 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         [&admins[..], &nodes, &pods].concat()
     };
     let metadata = if context.on("host-metadata-api-block") { blocked(&pods) } else { Vec::new() };
+    let (mut inside, mut cluster) = (Vec::new(), Vec::new());
+    if kubelet {
+        let pod_networks = networks(&inventory.cluster.pod_networks);
+        let clients = networks(&firewall.service_clients);
+        let all = [addresses(inventory.nodes.iter()), pod_networks.clone(), clients].concat();
+        inside = sets.add("inside", all);
+        let services = networks(&inventory.cluster.service_networks);
+        cluster = sets.add("cluster", [pod_networks, services].concat());
+    }
     Firewall {
         enforce,
         policy: if enforce { Policy::Drop } else { Policy::Accept },
@@ -230,16 +242,21 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         kubernetes: kubelet,
         nodeports,
         nodeport_sources,
+        nodeport_clients,
+        inside,
+        cluster,
+        pods,
+        forwarded,
         metadata,
     }
 }
 
 fn blocked(pods: &[Source]) -> Vec<Blocked> {
-    let family = |kind| if kind == AddressKind::Ipv4 { SourceKind::Ip } else { SourceKind::Ip6 };
-    let pairs = pods.iter().flat_map(|p| METADATA.map(|(to, kind)| (p, to, kind)));
+    let of = |p: &Source, m: &MetadataService| (p.kind == SourceKind::Ip) == m.address().is_ipv4();
+    let pairs = pods.iter().flat_map(|p| METADATA_SERVICES.iter().map(move |m| (p, m)));
     pairs
-        .filter(|(p, _, kind)| p.kind == family(*kind))
-        .map(|(p, to, _)| Blocked { from: p.clone(), to: Text::of(to) })
+        .filter(|(p, m)| of(p, m))
+        .map(|(p, m)| Blocked { from: p.clone(), to: Text::of(m.address()), names: m.names })
         .collect()
 }
 

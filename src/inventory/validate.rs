@@ -37,7 +37,7 @@ struct Rule {
     check: fn(&Inventory, &mut Review<'_>),
 }
 
-const RULES: [Rule; 27] = [
+const RULES: [Rule; 28] = [
     Rule { needs: &["cluster"], check: cluster::network_families },
     Rule { needs: &["cluster"], check: cluster::network_sizes },
     Rule { needs: &["cluster"], check: cluster::network_overlaps },
@@ -61,6 +61,7 @@ const RULES: [Rule; 27] = [
     Rule { needs: &[], check: settings::controls },
     Rule { needs: &[], check: settings::exceptions },
     Rule { needs: &["firewall"], check: settings::firewall },
+    Rule { needs: &["cluster", "firewall"], check: settings::administrators },
     Rule { needs: &["audit"], check: settings::audit },
     Rule { needs: &["encryption"], check: settings::encryption },
     Rule { needs: &["pki"], check: settings::pki },

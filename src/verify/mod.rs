@@ -18,8 +18,10 @@ mod objects;
 #[cfg(test)]
 mod objects_tests;
 mod observed;
+mod packet;
 pub mod probes;
 mod rbac;
+mod reachable;
 mod rule;
 mod staged;
 #[cfg(test)]
