@@ -62,8 +62,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     if no_static_pods {
         controls.push("kubelet-no-static-pods-on-workers");
     }
-    sink.template(&controls, &format!("{PATCHES}/kubeletconfiguration0+json.yaml"), |_| {
-        Ok(KubeletPatch { remove_static_pods: no_static_pods })
+    sink.template(&controls, &format!("{PATCHES}/kubeletconfiguration0+json.yaml"), |made| {
+        let resolv_conf = Text::of(resolv_conf(made.facts));
+        Ok(KubeletPatch { remove_static_pods: no_static_pods, resolv_conf })
     });
     let path = format!("{STAGED}/kubeadm-kubelet.yaml");
     sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
@@ -145,6 +146,19 @@ pub(super) fn config(context: &Context<'_>, facts: &NodeFacts) -> Kubelet {
         collect_old_images: context.on("policy-old-images-removed"),
         verify_image_credentials: context.minor() >= 35
             && context.on("kubelet-image-credential-verification"),
+    }
+}
+
+/// The unit that keeps a file of name servers beside /etc/resolv.conf, which names itself.
+pub(super) const RESOLVED: &str = "systemd-resolved.service";
+
+/// Where a node has the name servers that its pods can ask: with systemd-resolved, /etc/resolv.conf names an address that
+/// answers on the node alone.
+fn resolv_conf(facts: &NodeFacts) -> &'static str {
+    if facts.units.get(RESOLVED).is_some_and(|u| u.active == "active") {
+        "/run/systemd/resolve/resolv.conf"
+    } else {
+        "/etc/resolv.conf"
     }
 }
 

@@ -6,14 +6,14 @@ use super::packages;
 use super::resolve::collect;
 use super::sink::Sink;
 use super::traits::Traits;
-use crate::facts::WatchList;
+use crate::facts::{Extra, WatchList};
 use crate::inventory::{Inventory, Node};
 
 /// Paths that decide something, and that no item may be about.
 const FILES: [&str; 2] = ["/var/lib/etcd/default", "/var/lib/kubelet/config.yaml"];
 
 /// Units that decide something beside those of the items.
-const UNITS: [&str; 2] = ["ssh.socket", "sshd.socket"];
+const UNITS: [&str; 3] = ["ssh.socket", "sshd.socket", super::kubelet::RESOLVED];
 
 /// Everything that [`super::resolve()`] and a plan may ask about a node, whatever it will turn out to be. What
 /// checks of controls read is in `verify::watch`, from the checks.
@@ -28,6 +28,8 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     for path in FILES {
         add_path(&mut watch, path);
     }
+    // Who would be locked out by what sshd is to forbid.
+    watch.extras.insert(Extra::SshdMatches);
     watch.units.extend(UNITS.map(str::to_owned));
     watch.packages.extend(packages::names().map(str::to_owned));
     watch

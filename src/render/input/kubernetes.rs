@@ -225,6 +225,8 @@ pub enum CgroupDriver {
 pub struct KubeletPatch {
     /// Whether the node runs no static pods.
     pub remove_static_pods: bool,
+    /// The node's own file with the name servers that pods are given.
+    pub resolv_conf: Text,
 }
 input!(KubeletPatch, "kubelet/patch.yaml");
 
