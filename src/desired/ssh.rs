@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::model::{FileCheck, Item, ItemKind, OnChange};
 use super::sink::{Sink, Unit};
-use crate::facts::{FileFacts, NodeFacts};
+use crate::facts::{FileFacts, InterfaceAddress, NodeFacts};
 use crate::inventory::{Inventory, JumpHost, Node};
 use crate::render::input::host::{RootLogin, Sshd, TcpForwarding};
 
@@ -16,7 +16,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let user = context.inventory.ssh.for_node(context.node).user;
     let root_login =
         if user.as_str() == "root" { RootLogin::ProhibitPassword } else { RootLogin::No };
-    let tcp_forwarding = if is_jump_host(context.inventory, context.node) {
+    let tcp_forwarding = if is_jump_host(context.inventory, context.node, context.facts()) {
         TcpForwarding::Local
     } else {
         TcpForwarding::No
@@ -56,6 +56,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
                 "{socket} starts an sshd for each connection, which reads the settings anew: nothing is reloaded"
             )),
         }
+        for lost in locked_out(facts) {
+            sink.note(format!(
+                "who logs in by {lost} is locked out: passwords and keyboard-interactive are switched off, and a second factor of that kind with them. Take it out, or switch them on below that `Match`, first"
+            ));
+        }
         if is_ignored(facts, &sink.items) {
             sink.note(format!(
                 "{DROP_IN} is in place and sshd takes passwords all the same: /etc/ssh/sshd_config lacks `Include /etc/ssh/sshd_config.d/*.conf` at its beginning, or something before it says otherwise",
@@ -66,15 +71,57 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
 
 /// Whether any node is reached through this one. Forbidding forwarding here would cut those off, and
 /// the confirmation, which looks at this node alone, would not notice.
-fn is_jump_host(inventory: &Inventory, node: &Node) -> bool {
+fn is_jump_host(inventory: &Inventory, node: &Node, facts: Option<&NodeFacts>) -> bool {
     let own = inventory.ssh.for_node(node).host;
     let is_this = |jump: &JumpHost| {
         let host = jump.host.as_str();
+        let is_own = |a: &InterfaceAddress| a.network.addr().to_string() == host;
         host == own.as_str()
             || host == node.name.as_str()
             || node.addresses.iter().any(|a| a.to_string() == host)
+            // Under an address that the inventory does not list, or its name with a domain.
+            || facts.is_some_and(|f| f.addresses.iter().any(is_own))
+            || host.split_once('.').is_some_and(|(first, _)| first == node.name.as_str())
     };
     inventory.nodes.iter().any(|n| inventory.ssh.for_node(n).jump.iter().any(is_this))
+}
+
+/// Ways to log in that need a password or keyboard-interactive, and would have neither: of all, and of those below a
+/// `Match` line that does not switch it on itself.
+fn locked_out(facts: &NodeFacts) -> Vec<String> {
+    // Each list is a way of its own; one that needs neither goes on.
+    let needs = |value: &str| {
+        let methods = |list: &str| {
+            let weak =
+                |m: &str| matches!(m.split(':').next(), Some("password" | "keyboard-interactive"));
+            list.split(',').any(weak)
+        };
+        !value.trim().is_empty() && value.split_whitespace().all(methods)
+    };
+    let mut lost = Vec::new();
+    for value in facts.sshd.get("authenticationmethods").into_iter().flatten() {
+        if needs(value) {
+            lost.push(format!("`AuthenticationMethods {value}`"));
+        }
+    }
+    let matches = facts.sshd_matches.iter().flatten();
+    for found in matches.clone().filter(|m| m.key == "authenticationmethods" && needs(&m.value)) {
+        // Which block a setting stands in is not known: one that switches it on in the same file may be of the same.
+        let on = |key: &str| {
+            matches.clone().any(|m| {
+                m.file == found.file && m.key == key && m.value.eq_ignore_ascii_case("yes")
+            })
+        };
+        let switched_on =
+            on("kbdinteractiveauthentication") || on("challengeresponseauthentication");
+        if !switched_on && !on("passwordauthentication") {
+            lost.push(format!(
+                "`AuthenticationMethods {}` below a `Match` of {}",
+                found.value, found.file
+            ));
+        }
+    }
+    lost
 }
 
 /// What makes sshd run.
@@ -128,12 +175,22 @@ mod tests {
                  - {{name: b, addresses: [10.0.0.2], roles: [worker], ssh: {{jump: [{{host: {jump}}}]}}}}\n"
             ))
         };
-        for jump in ["a", "10.0.0.1", "a.example"] {
+        for jump in ["a", "10.0.0.1", "a.example", "a.other.example"] {
             let i = inventory(jump);
-            assert!(is_jump_host(&i, &i.nodes[0]), "{jump}");
-            assert!(!is_jump_host(&i, &i.nodes[1]), "{jump}");
+            assert!(is_jump_host(&i, &i.nodes[0], None), "{jump}");
+            assert!(!is_jump_host(&i, &i.nodes[1], None), "{jump}");
         }
         let i = inventory("bastion.example");
-        assert!(!is_jump_host(&i, &i.nodes[0]));
+        assert!(!is_jump_host(&i, &i.nodes[0], None));
+        // An address that the node has, and the inventory does not list.
+        let i = inventory("203.0.113.9");
+        let mut facts = NodeFacts::bare("a");
+        assert!(!is_jump_host(&i, &i.nodes[0], Some(&facts)));
+        facts.addresses.push(InterfaceAddress {
+            interface: "eth1".into(),
+            network: "203.0.113.9/24".parse().unwrap(),
+        });
+        assert!(is_jump_host(&i, &i.nodes[0], Some(&facts)));
+        assert!(!is_jump_host(&i, &i.nodes[1], None));
     }
 }

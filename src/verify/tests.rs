@@ -213,7 +213,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         usable: true,
         own_listing_sha256: Some("l".into()),
         recorded: Some(NftRecord { file_sha256: sum, listing_sha256: "l".into() }),
-        foreign_tables: Vec::new(),
+        ..NftFacts::default()
     });
     let listen =
         |address: &str, port| Listener { protocol: "tcp".into(), address: address.into(), port };

@@ -141,6 +141,23 @@ fn what_sshd_says_in_mixed_case_is_the_same() {
 }
 
 #[test]
+fn interfaces_that_go_by_routers_are_known_beside_their_addresses() {
+    let lines =
+        ["2: eth0    inet 192.0.2.11/24 scope global eth0", "ra eth0 1", "ra eth1 2", "ra x y"];
+    assert_eq!(addresses(&lines).len(), 1);
+    let found = advertised(&lines);
+    assert_eq!(found, [("eth0".to_owned(), 1), ("eth1".to_owned(), 2)].into());
+}
+
+#[test]
+fn tables_of_others_that_drop_are_known() {
+    let found =
+        nft(&["usable", "table ip filter", "table inet kubastion", "drops input ip filter"]);
+    assert_eq!(found.foreign_drops, [("input".to_owned(), "ip filter".to_owned())].into());
+    assert_eq!(found.foreign_tables, ["ip filter"]);
+}
+
+#[test]
 fn settings_below_match_lines_are_known_or_nothing_is() {
     let line = "/etc/ssh/sshd_config\tpasswordauthentication\tyes";
     let found = sshd_matches(&[line, "ok"]).unwrap();
