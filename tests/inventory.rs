@@ -224,6 +224,8 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ("labels: { zone: a }", "labels:", "nodes[1].labels", "wrong type"),
     ("labels: { zone: a }", "labels: { zone: a, zone: b }", "nodes[1].labels.zone", "twice"),
     ("[192.0.2.0/24]", "[192.0.2.0]", "firewall.admin_networks[0]", "malformed value"),
+    ("[192.0.2.0/24]", "[10.244.7.0/24]", "firewall.admin_networks[0]", "lies inside cluster.pod"),
+    ("[192.0.2.0/24]", "[10.96.0.0/12]", "firewall.admin_networks[0]", "lies inside cluster.serv"),
     ("[192.0.2.21]", "[192.0.2.300]", "nodes[1].addresses[0]", "malformed value"),
     ("name: w-1", "nmae: w-1", "nodes[1].nmae", "unknown key"),
     // software

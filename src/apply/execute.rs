@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::api::{self, ApiAccess};
+use super::doors::{self, Doors};
 use super::gate::{self, EtcdAccess, chain};
 use super::record::{Journal, Line, Outcome, Outcomes, RecordError};
 use super::transaction;
@@ -164,10 +165,19 @@ fn run_group(
             let filters = transaction.steps.iter().any(|a| matches!(a.step, Step::Firewall { .. }));
             let before =
                 if alone && filters { open_ways(c, node, sessions) } else { BTreeSet::new() };
+            // What nobody has to confirm shuts nobody out.
+            let doors = if transaction.confirm_within_s.is_some() {
+                let which = if alone { Doors::AndThrough } else { Doors::Own };
+                doors::open(c.dialer, doors::of(c.inventory, node, which))
+            } else {
+                Vec::new()
+            };
             let outcome = match transaction::switch(c, node, transaction, sessions)? {
                 Err(outcome) => outcome,
                 Ok(None) => Outcome::Committed,
-                Ok(Some(s)) => match closed_way(c, node, &before, sessions) {
+                Ok(Some(s)) => match closed_way(c, node, &before, sessions)
+                    .or_else(|| doors::shut(c.dialer, &doors))
+                {
                     Some(why) => transaction::take_back(c, node, &s, sessions, &why),
                     None => transaction::confirm(c, node, &s, sessions),
                 },
@@ -344,7 +354,7 @@ mod tests {
     use crate::desired::NodeDesired;
     use crate::desired::Way as Join;
     use crate::event::Silent;
-    use crate::inventory::{Role, testing};
+    use crate::inventory::{Role, SshTarget, testing};
     use crate::plan::Action;
     use crate::plan::order::{EtcdState, stages};
     use crate::transport::TransportError;
@@ -397,6 +407,61 @@ mod tests {
                 *lock.lock().unwrap() = true;
                 changed.notify_all();
                 "@state committed\n".into()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets in until the change is made, and then by the first address alone.
+    struct FirstAddressAlone;
+
+    static SWITCHED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+    fn switches(_: &str, script: &str, input: &[u8]) -> String {
+        let line = String::from_utf8_lossy(input);
+        match (script, line.split(' ').nth(1).unwrap_or_default()) {
+            (STAGE_SCRIPT, verb) if verb.starts_with("switch\n") => {
+                SWITCHED.store(true, std::sync::atomic::Ordering::SeqCst);
+                "@prepared\n@step 1 begin\n@armed x 60\n@state switched\n".into()
+            }
+            (CALL_SCRIPT, "confirm") => "@state committed\n".into(),
+            (CALL_SCRIPT, "revert") => "@state reverted\n".into(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    impl Dialer for FirstAddressAlone {
+        fn connect(&self, target: &SshTarget) -> Result<Box<dyn Transport>, TransportError> {
+            let switched = SWITCHED.load(std::sync::atomic::Ordering::SeqCst);
+            if switched && target.host.as_str().contains(':') {
+                return Err(TransportError::Deadline { what: "connecting", timeout_s: 5 });
+            }
+            Played(&switches).connect(target)
+        }
+    }
+
+    #[test]
+    fn a_change_that_shuts_another_way_in_is_taken_back() {
+        let inventory = testing::with(
+            "nodes:\n- {name: n, addresses: [10.0.0.1, 'fd00::1'], roles: [worker]}\n",
+        );
+        let step = Action { step: Step::SwapOff, controls: BTreeSet::new(), why: String::new() };
+        let transaction = Transaction {
+            phase: Phase::Host,
+            confirm_within_s: Some(60),
+            steps: vec![step],
+            expect: BTreeMap::new(),
+        };
+        let names: Vec<NodeName> = inventory.nodes.iter().map(|n| n.name.clone()).collect();
+        let node = NodePlan { transactions: vec![transaction], ..NodePlan::default() };
+        let plans = names.iter().map(|n| (n.clone(), node.clone())).collect();
+        let stage =
+            Stage { phase: Phase::Host, groups: vec![names.clone()], gate: Gate::Reachable };
+        let plan = Plan::new("c".into(), String::new(), plans, vec![stage]);
+        let outcomes = executed(&inventory, &plan, &FirstAddressAlone);
+        match &outcomes[&names[0]][&Phase::Host] {
+            Outcome::Reverted { why } => {
+                assert!(why.contains("no way in to n at fd00::1"), "{why}")
             }
             other => panic!("{other:?}"),
         }

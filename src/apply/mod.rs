@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod cluster;
+mod doors;
 pub mod drain;
 pub mod execute;
 pub mod gate;

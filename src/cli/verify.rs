@@ -43,7 +43,7 @@ pub struct Args {
 const HELP: &str =
     "Reads the nodes, then attacks them over the network, from this machine and from other nodes.
 Nothing is changed but that some attempts make a namespace, `kubastion-probe-...`, and
-delete it again; --read-only leaves them out. A control holds only if it was seen to hold: what cannot be looked at
+delete it again, and one a network namespace on each node; --read-only leaves them out. A control holds only if it was seen to hold: what cannot be looked at
 is unknown, and unknown counts as a failure.
 
 Exit code 5: a control failed or could not be judged. 6: a node did not answer.

@@ -428,6 +428,8 @@ pub enum Probe {
     ClosedToPeers,
     /// Ports of the node are closed to the operator's machine.
     ClosedToOperator,
+    /// A node forwards nothing to pods and Services from an address that is in no network of the inventory.
+    ForwardedToStranger,
     /// A connection to a port on which nothing listens is dropped, not answered.
     DefaultDrop,
     /// sshd offers no password to log in with.

@@ -16,6 +16,7 @@ mod in_effect;
 mod kernel;
 mod kube_proxy;
 mod kubelet;
+pub mod metadata;
 mod model;
 mod network;
 pub mod paths;
@@ -29,4 +30,5 @@ pub use check::{
 };
 pub use daemons::{DaemonRow, Loopback};
 pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy, of_interfaces};
+pub use metadata::{METADATA_SERVICES, MetadataService};
 pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};

@@ -61,6 +61,7 @@ pub(super) static ROWS: [Control; 7] = [
             Check::Probe(Probe::DefaultDrop),
             Check::Probe(Probe::ClosedToPeers),
             Check::Probe(Probe::ClosedToOperator),
+            Check::Probe(Probe::ForwardedToStranger),
         ],
     },
     Control {
@@ -83,6 +84,7 @@ pub(super) static ROWS: [Control; 7] = [
             Check::Probe(Probe::DefaultDrop),
             Check::Probe(Probe::ClosedToPeers),
             Check::Probe(Probe::ClosedToOperator),
+            Check::Probe(Probe::ForwardedToStranger),
         ],
     },
     Control {

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::sink::{Sink, Unit, text};
 use super::traits::Traits;
+use crate::controls::{METADATA_SERVICES, MetadataService};
 use crate::facts::NodeFacts;
 use crate::inventory::{
     Cni, FirewallMode, FirewallProtocol, FirewallRule, Inventory, IpNetText, Node, Role,
@@ -31,9 +32,6 @@ const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 const CNI_UDP: [u16; 5] = [4789, 6081, 8472, 51820, 51821];
 /// BGP, Cilium's health check, Calico's Typha.
 const CNI_TCP: [u16; 3] = [179, 4240, 5473];
-/// Metadata services of clouds, both families.
-const METADATA: [(&str, AddressKind); 2] =
-    [("169.254.169.254", AddressKind::Ipv4), ("fd00:ec2::254", AddressKind::Ipv6)];
 
 /// Loads the table when the node boots.
 const UNIT: &str = "kubastion-firewall.service";
@@ -55,6 +53,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     if mode == FirewallMode::LogOnly && context.facts().is_some() {
         sink.note("the firewall only logs what it would drop (`firewall.mode: log-only`)");
     }
+    if let Some(facts) = context.facts() {
+        notes(context, facts, sink);
+    }
     sink.directory(&[], "/etc/kubastion", Access::root(0o700));
     sink.checked_template(&controls, RULES, FileCheck::Nft, |made| Ok(table(context, made.facts)));
     sink.fixed(&controls, "/var/lib/kubastion/firewall.sh", "host/firewall.sh");
@@ -62,6 +63,158 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.fixed(&controls, unit, "host/kubastion-firewall.service");
     sink.push(&controls, ItemKind::Firewall { path: RULES.to_owned() });
     sink.unit(&controls, Unit::running(UNIT));
+}
+
+/// Who loses what once the rules are loaded, and who else filters. Said as long as other rules, or none, are loaded.
+fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
+    let rules = table(context, facts);
+    let wanted = text(RULES, &rules).ok().map(|t| Content::Text(t.into()).sha256());
+    let is_loaded = match (&facts.nft.own_listing_sha256, &facts.nft.recorded) {
+        (Some(listing), Some(r)) => {
+            *listing == r.listing_sha256 && Some(&r.file_sha256) == wanted.as_ref()
+        }
+        _ => false,
+    };
+    if is_loaded {
+        return;
+    }
+    if rules.enforce {
+        let closed = closed(&rules, facts);
+        if !closed.is_empty() {
+            sink.note(format!(
+                "something listens on {}, which the firewall closes: who needs it needs a rule in `firewall.extra_rules` (`ss -lntup` on the node shows who listens)",
+                closed.join(", "),
+            ));
+        }
+        let tunnels = tunnels(facts);
+        if !tunnels.is_empty() {
+            sink.note(format!(
+                "tunnels end on the node ({}): what carries them has to be open to the other end, by `firewall.extra_rules`; what is established goes on for a while also where it is not",
+                tunnels.join(", "),
+            ));
+        }
+    }
+    for (hook, table) in &facts.nft.foreign_drops {
+        sink.note(format!(
+            "table `{table}` of another firewall drops by default (hook {hook}): what is to reach the node, its pods and etcd has to be let in there, too, or that firewall to go (`ufw disable`)",
+        ));
+    }
+    if facts.nft.foreign_tables.iter().any(|t| t.ends_with(" firewalld")) {
+        sink.note(
+            "firewalld filters beside us: what is to reach the node, its pods and etcd has to be let in there, too, or it to go (`systemctl disable --now firewalld`)",
+        );
+    }
+}
+
+/// Ports of daemons that the architecture closes to all, or opens to some.
+const KNOWN: [u16; 9] =
+    [ETCD_CLIENT, ETCD_PEER, 2381, API_PORT, KUBELET, 10256, 10257, 10259, 10249];
+
+/// Ports that something listens on beyond loopback, and that no rule opens to anybody.
+fn closed(rules: &Firewall, facts: &NodeFacts) -> Vec<String> {
+    let opened = |protocol: Protocol, port: u16| {
+        rules.input.iter().any(|r| r.protocol == protocol && r.ports.contains(&port))
+    };
+    let found: BTreeSet<(u16, &str)> = facts
+        .listeners
+        .iter()
+        .flatten()
+        .filter(|l| !is_loopback(&l.address))
+        .filter_map(|l| {
+            let (protocol, name) = if l.protocol.starts_with("udp") {
+                (Protocol::Udp, "udp")
+            } else {
+                (Protocol::Tcp, "tcp")
+            };
+            // DHCP.
+            let client = protocol == Protocol::Udp && matches!(l.port, 68 | 546);
+            let known =
+                KNOWN.contains(&l.port) || (rules.kubernetes && NODE_PORTS.contains(&l.port));
+            (!client && !known && !opened(protocol, l.port)).then_some((l.port, name))
+        })
+        .collect();
+    found.into_iter().map(|(port, name)| format!("{port}/{name}")).collect()
+}
+
+fn is_loopback(address: &str) -> bool {
+    // `127.0.0.53%lo` is an address of an interface.
+    let plain = address.split('%').next().unwrap_or_default().trim_matches(['[', ']']);
+    plain.parse::<IpAddr>().is_ok_and(|a| match a {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(v6.is_loopback(), |v4| v4.is_loopback()),
+        IpAddr::V4(v4) => v4.is_loopback(),
+    })
+}
+
+/// How interfaces begin whose packets come inside others.
+const TUNNELS: [&str; 13] = [
+    "wg",
+    "tun",
+    "tap",
+    "gre",
+    "sit",
+    "ipsec",
+    "vti",
+    "xfrm",
+    "ppp",
+    "l2tp",
+    "tailscale",
+    "zt",
+    "nebula",
+];
+
+/// Interfaces with an address that are tunnels, by their names. A CNI makes its own, which its rules are for.
+pub(crate) fn tunnels(facts: &NodeFacts) -> Vec<String> {
+    let is_one = |name: &str| {
+        TUNNELS.iter().any(|t| name.strip_prefix(t).is_some_and(|rest| !rest.starts_with("l0")))
+    };
+    let found: BTreeSet<&str> =
+        facts.addresses.iter().map(|a| a.interface.as_str()).filter(|i| is_one(i)).collect();
+    found.into_iter().map(str::to_owned).collect()
+}
+
+/// Why the way in would be closed from outside, if it comes through a tunnel that ends on the node: a new connection in it
+/// rides on what is established already, and proves nothing about the tunnel itself.
+pub(crate) fn tunnel_closed(
+    inventory: &Inventory,
+    node: &Node,
+    facts: &NodeFacts,
+) -> Option<String> {
+    if inventory.firewall.mode != FirewallMode::Enforce {
+        return None;
+    }
+    let target = inventory.ssh.for_node(node);
+    let tunnels = tunnels(facts);
+    let own = |address: IpAddr| {
+        facts
+            .addresses
+            .iter()
+            .find(|a| a.network.addr() == address && tunnels.contains(&a.interface))
+    };
+    let ways = node.addresses.iter().copied().chain(target.host.as_str().parse().ok());
+    let (address, tunnel) = ways.into_iter().find_map(|a| Some((a, &own(a)?.interface)))?;
+    // One of these carries it. Those that are open to nodes alone are for a CNI.
+    let carriers: BTreeSet<u16> = facts
+        .listeners
+        .iter()
+        .flatten()
+        .filter(|l| l.protocol.starts_with("udp") && !is_loopback(&l.address))
+        .map(|l| l.port)
+        .filter(|p| !matches!(p, 68 | 546))
+        .collect();
+    let is_named = |port: &u16| {
+        inventory.firewall.extra_rules.iter().any(|r| {
+            r.protocol == FirewallProtocol::Udp
+                && r.ports.contains(port)
+                && (r.roles.is_empty() || r.roles.iter().any(|role| node.has_role(*role)))
+        })
+    };
+    let closed: Vec<String> =
+        carriers.iter().filter(|p| !is_named(p)).map(|p| format!("{p}/udp")).collect();
+    if !carriers.is_empty() && carriers.iter().any(is_named) {
+        return None;
+    }
+    let what = if closed.is_empty() { "what carries it".to_owned() } else { closed.join(", ") };
+    Some(format!("{address} is an address of tunnel {tunnel}, and {what} would be closed"))
 }
 
 fn controls(context: &Context<'_>) -> Vec<&'static str> {
@@ -189,7 +342,7 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
             input.extend(rules(&nodes, Protocol::IpIp, &[], "CNI between nodes"));
         }
     }
-    let mut nodeports = Vec::new();
+    let (mut nodeports, mut forwarded) = (Vec::new(), Vec::new());
     for (n, extra) in firewall.extra_rules.iter().enumerate() {
         if !extra.roles.is_empty() && !extra.roles.iter().any(|r| context.node.has_role(*r)) {
             continue;
@@ -208,12 +361,17 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         if !ports.is_empty() {
             input.extend(rules(&from, protocol, &ports, &extra.name));
         }
+        if kubelet {
+            // Behind a port of the node, or the same port of a load balancer's address, there may be a pod.
+            forwarded.extend(rules(&from, protocol, &sorted(extra), &extra.name));
+        }
         if !node_ports.is_empty() {
             // A service of the host may listen there, too.
             input.extend(rules(&from, protocol, &node_ports, &extra.name));
             nodeports.extend(rules(&from, protocol, &node_ports, &extra.name));
         }
     }
+    let nodeport_clients = if kubelet { admins.clone() } else { Vec::new() };
     let nodeport_sources = if !kubelet {
         Vec::new()
     } else if everyone {
@@ -222,6 +380,15 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         [&admins[..], &nodes, &pods].concat()
     };
     let metadata = if context.on("host-metadata-api-block") { blocked(&pods) } else { Vec::new() };
+    let (mut inside, mut cluster) = (Vec::new(), Vec::new());
+    if kubelet {
+        let pod_networks = networks(&inventory.cluster.pod_networks);
+        let clients = networks(&firewall.service_clients);
+        let all = [addresses(inventory.nodes.iter()), pod_networks.clone(), clients].concat();
+        inside = sets.add("inside", all);
+        let services = networks(&inventory.cluster.service_networks);
+        cluster = sets.add("cluster", [pod_networks, services].concat());
+    }
     Firewall {
         enforce,
         policy: if enforce { Policy::Drop } else { Policy::Accept },
@@ -230,16 +397,21 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         kubernetes: kubelet,
         nodeports,
         nodeport_sources,
+        nodeport_clients,
+        inside,
+        cluster,
+        pods,
+        forwarded,
         metadata,
     }
 }
 
 fn blocked(pods: &[Source]) -> Vec<Blocked> {
-    let family = |kind| if kind == AddressKind::Ipv4 { SourceKind::Ip } else { SourceKind::Ip6 };
-    let pairs = pods.iter().flat_map(|p| METADATA.map(|(to, kind)| (p, to, kind)));
+    let of = |p: &Source, m: &MetadataService| (p.kind == SourceKind::Ip) == m.address().is_ipv4();
+    let pairs = pods.iter().flat_map(|p| METADATA_SERVICES.iter().map(move |m| (p, m)));
     pairs
-        .filter(|(p, _, kind)| p.kind == family(*kind))
-        .map(|(p, to, _)| Blocked { from: p.clone(), to: Text::of(to) })
+        .filter(|(p, m)| of(p, m))
+        .map(|(p, m)| Blocked { from: p.clone(), to: Text::of(m.address()), names: m.names })
         .collect()
 }
 

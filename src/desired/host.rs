@@ -49,6 +49,20 @@ pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
         // A container's boot would set them for the whole machine.
         .filter(|s| !container || s.is_of_the_network())
         .collect();
+    // A node that forwards goes by no router's advertisement any more, and loses its way out, unless told to.
+    let forwards = settings.iter().any(|s| s.key == "net.ipv6.conf.all.forwarding");
+    let by_routers: Vec<String> = context
+        .facts()
+        .filter(|_| forwards)
+        .into_iter()
+        .flat_map(|f| f.advertised.keys())
+        .filter(|i| i.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)))
+        .map(|i| crate::facts::parse::accept_ra(i))
+        .collect();
+    // First: the way out is lost at the moment at which forwarding is switched on.
+    for key in &by_routers {
+        sink.push(&[], ItemKind::Sysctl { key: key.clone(), value: "2".to_owned() });
+    }
     if !settings.is_empty() {
         let controls: BTreeSet<&str> =
             settings.iter().flat_map(|s| s.controls()).copied().collect();
@@ -61,7 +75,9 @@ pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
                 keys.map(move |key| SysctlSetting { key: Text::of(key), value: value.clone() })
                     .collect::<Vec<_>>()
             };
-            Ok(Sysctl { settings: settings.iter().flat_map(keys).collect() })
+            let setting = |key: &String| SysctlSetting { key: Text::of(key), value: Text::of("2") };
+            let first = by_routers.iter().map(setting);
+            Ok(Sysctl { settings: first.chain(settings.iter().flat_map(keys)).collect() })
         });
     }
     for s in &settings {

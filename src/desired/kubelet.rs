@@ -63,8 +63,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         controls.push("kubelet-no-static-pods-on-workers");
     }
     sink.template(&controls, &format!("{PATCHES}/kubeletconfiguration0+json.yaml"), |source| {
-        let reserved_mib = reserved_mib(source.facts.memory_bytes);
-        Ok(KubeletPatch { remove_static_pods: no_static_pods, reserved_mib })
+        Ok(KubeletPatch {
+            remove_static_pods: no_static_pods,
+            reserved_mib: reserved_mib(source.facts.memory_bytes),
+            resolv_conf: Text::of(resolv_conf(source.facts)),
+        })
     });
     let path = format!("{STAGED}/kubeadm-kubelet.yaml");
     sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
@@ -151,6 +154,19 @@ pub(super) fn config(context: &Context<'_>, facts: &NodeFacts) -> Kubelet {
         collect_old_images: context.on("policy-old-images-removed"),
         verify_image_credentials: context.minor() >= 35
             && context.on("kubelet-image-credential-verification"),
+    }
+}
+
+/// The unit that keeps a file of name servers beside /etc/resolv.conf, which names itself.
+pub(super) const RESOLVED: &str = "systemd-resolved.service";
+
+/// Where a node has the name servers that its pods can ask: with systemd-resolved, /etc/resolv.conf names an address that
+/// answers on the node alone.
+fn resolv_conf(facts: &NodeFacts) -> &'static str {
+    if facts.units.get(RESOLVED).is_some_and(|u| u.active == "active") {
+        "/run/systemd/resolve/resolv.conf"
+    } else {
+        "/etc/resolv.conf"
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) mod watch;
 pub(crate) use apiserver::APISERVER_PROBE;
 pub(crate) use endpoint::ENDPOINT_STATUS_PORT;
 pub use firewall::firewall_sha256;
+pub(crate) use firewall::tunnel_closed;
 pub use model::*;
 pub(crate) use pki_files::held_cas;
 pub use resolve::{ResolveError, resolve};

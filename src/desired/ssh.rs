@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::model::{FileCheck, Item, ItemKind, OnChange};
 use super::sink::{Sink, Unit};
-use crate::facts::{FileFacts, NodeFacts};
+use crate::facts::{FileFacts, InterfaceAddress, NodeFacts};
 use crate::inventory::{Inventory, JumpHost, Node};
 use crate::render::input::host::{RootLogin, Sshd, TcpForwarding};
 
@@ -16,7 +16,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let user = context.inventory.ssh.for_node(context.node).user;
     let root_login =
         if user.as_str() == "root" { RootLogin::ProhibitPassword } else { RootLogin::No };
-    let tcp_forwarding = if is_jump_host(context.inventory, context.node) {
+    let tcp_forwarding = if is_jump_host(context.inventory, context.node, context.facts()) {
         TcpForwarding::Local
     } else {
         TcpForwarding::No
@@ -24,21 +24,42 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| {
         Ok(Sshd { root_login, max_auth_tries: 4, login_grace_s: 30, tcp_forwarding })
     });
-    let name = if context.is_debian() { "ssh.service" } else { "sshd.service" };
-    let by_socket = context.facts().is_some_and(|f| is_enabled(f, "ssh.socket"));
+    let (name, socket) = if context.is_debian() {
+        ("ssh.service", "ssh.socket")
+    } else {
+        ("sshd.service", "sshd.socket")
+    };
+    let started = context.facts().map_or(Started::Service, |f| started(f, name, socket));
+    let as_it_is = |unit| context.facts().is_some_and(|f| is_enabled(f, unit));
     sink.unit(
         CONTROLS,
-        Unit {
-            // Ubuntu starts sshd by a socket; whether the service is enabled too is its own affair.
-            enabled: !by_socket || context.facts().is_some_and(|f| is_enabled(f, name)),
-            on_change: OnChange::Reload,
-            watches: vec![DROP_IN.to_owned()],
-            ..Unit::running(name)
+        match started {
+            // A program for each connection, which reads its files: nothing runs that could be reloaded, and the service, once
+            // started, would take the port from the socket.
+            Started::SocketAlone => Unit { enabled: as_it_is(socket), ..Unit::running(socket) },
+            _ => Unit {
+                // Ubuntu starts sshd by a socket; whether the service is enabled too is its own affair.
+                enabled: started == Started::Service || as_it_is(name),
+                on_change: OnChange::Reload,
+                watches: vec![DROP_IN.to_owned()],
+                ..Unit::running(name)
+            },
         },
     );
     if let Some(facts) = context.facts().filter(|_| context.speaks_of(CONTROLS[0])) {
-        if by_socket {
-            sink.note("sshd is started by ssh.socket; it is reloaded while it runs, and a new one reads the new settings");
+        match started {
+            Started::Service => {}
+            Started::SocketAndService => sink.note(format!(
+                "sshd is started by {socket}; it is reloaded while it runs, and a new one reads the new settings"
+            )),
+            Started::SocketAlone => sink.note(format!(
+                "{socket} starts an sshd for each connection, which reads the settings anew: nothing is reloaded"
+            )),
+        }
+        for lost in locked_out(facts) {
+            sink.note(format!(
+                "who logs in by {lost} is locked out: passwords and keyboard-interactive are switched off, and a second factor of that kind with them. Take it out, or switch them on below that `Match`, first"
+            ));
         }
         if is_ignored(facts, &sink.items) {
             sink.note(format!(
@@ -50,15 +71,77 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
 
 /// Whether any node is reached through this one. Forbidding forwarding here would cut those off, and
 /// the confirmation, which looks at this node alone, would not notice.
-fn is_jump_host(inventory: &Inventory, node: &Node) -> bool {
+fn is_jump_host(inventory: &Inventory, node: &Node, facts: Option<&NodeFacts>) -> bool {
     let own = inventory.ssh.for_node(node).host;
     let is_this = |jump: &JumpHost| {
         let host = jump.host.as_str();
+        let is_own = |a: &InterfaceAddress| a.network.addr().to_string() == host;
         host == own.as_str()
             || host == node.name.as_str()
             || node.addresses.iter().any(|a| a.to_string() == host)
+            // Under an address that the inventory does not list, or its name with a domain.
+            || facts.is_some_and(|f| f.addresses.iter().any(is_own))
+            || host.split_once('.').is_some_and(|(first, _)| first == node.name.as_str())
     };
     inventory.nodes.iter().any(|n| inventory.ssh.for_node(n).jump.iter().any(is_this))
+}
+
+/// Ways to log in that need a password or keyboard-interactive, and would have neither: of all, and of those below a
+/// `Match` line that does not switch it on itself.
+fn locked_out(facts: &NodeFacts) -> Vec<String> {
+    // Each list is a way of its own; one that needs neither goes on.
+    let needs = |value: &str| {
+        let methods = |list: &str| {
+            let weak =
+                |m: &str| matches!(m.split(':').next(), Some("password" | "keyboard-interactive"));
+            list.split(',').any(weak)
+        };
+        !value.trim().is_empty() && value.split_whitespace().all(methods)
+    };
+    let mut lost = Vec::new();
+    for value in facts.sshd.get("authenticationmethods").into_iter().flatten() {
+        if needs(value) {
+            lost.push(format!("`AuthenticationMethods {value}`"));
+        }
+    }
+    let matches = facts.sshd_matches.iter().flatten();
+    for found in matches.clone().filter(|m| m.key == "authenticationmethods" && needs(&m.value)) {
+        // Which block a setting stands in is not known: one that switches it on in the same file may be of the same.
+        let on = |key: &str| {
+            matches.clone().any(|m| {
+                m.file == found.file && m.key == key && m.value.eq_ignore_ascii_case("yes")
+            })
+        };
+        let switched_on =
+            on("kbdinteractiveauthentication") || on("challengeresponseauthentication");
+        if !switched_on && !on("passwordauthentication") {
+            lost.push(format!(
+                "`AuthenticationMethods {}` below a `Match` of {}",
+                found.value, found.file
+            ));
+        }
+    }
+    lost
+}
+
+/// What makes sshd run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Started {
+    /// Its service.
+    Service,
+    /// A socket starts the service, which runs.
+    SocketAndService,
+    /// A socket starts an sshd for each connection; the service does not run.
+    SocketAlone,
+}
+
+fn started(facts: &NodeFacts, service: &str, socket: &str) -> Started {
+    let is_active = |u: &str| facts.units.get(u).is_some_and(|u| u.active == "active");
+    match (is_active(socket), is_active(service)) {
+        (true, false) => Started::SocketAlone,
+        _ if is_enabled(facts, socket) => Started::SocketAndService,
+        _ => Started::Service,
+    }
 }
 
 fn is_enabled(facts: &NodeFacts, unit: &str) -> bool {
@@ -92,12 +175,22 @@ mod tests {
                  - {{name: b, addresses: [10.0.0.2], roles: [worker], ssh: {{jump: [{{host: {jump}}}]}}}}\n"
             ))
         };
-        for jump in ["a", "10.0.0.1", "a.example"] {
+        for jump in ["a", "10.0.0.1", "a.example", "a.other.example"] {
             let i = inventory(jump);
-            assert!(is_jump_host(&i, &i.nodes[0]), "{jump}");
-            assert!(!is_jump_host(&i, &i.nodes[1]), "{jump}");
+            assert!(is_jump_host(&i, &i.nodes[0], None), "{jump}");
+            assert!(!is_jump_host(&i, &i.nodes[1], None), "{jump}");
         }
         let i = inventory("bastion.example");
-        assert!(!is_jump_host(&i, &i.nodes[0]));
+        assert!(!is_jump_host(&i, &i.nodes[0], None));
+        // An address that the node has, and the inventory does not list.
+        let i = inventory("203.0.113.9");
+        let mut facts = NodeFacts::bare("a");
+        assert!(!is_jump_host(&i, &i.nodes[0], Some(&facts)));
+        facts.addresses.push(InterfaceAddress {
+            interface: "eth1".into(),
+            network: "203.0.113.9/24".parse().unwrap(),
+        });
+        assert!(is_jump_host(&i, &i.nodes[0], Some(&facts)));
+        assert!(!is_jump_host(&i, &i.nodes[1], None));
     }
 }

@@ -23,7 +23,7 @@ const TEXTS: [&str; 2] =
     ["/etc/kubernetes/enc/encryption.yaml", "/etc/kubernetes/manifests/kube-apiserver.yaml"];
 
 /// Units that decide something beside those of the items.
-const UNITS: [&str; 1] = ["ssh.socket"];
+const UNITS: [&str; 3] = ["ssh.socket", "sshd.socket", super::kubelet::RESOLVED];
 
 /// Everything that [`super::resolve()`] and a plan may ask about a node, whatever it will turn out to be. What
 /// checks of controls read is in `verify::watch`, from the checks.
@@ -45,6 +45,8 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
         }
         watch.extras.insert(Extra::EncryptionKeys);
     }
+    // Who would be locked out by what sshd is to forbid.
+    watch.extras.insert(Extra::SshdMatches);
     watch.units.extend(UNITS.map(str::to_owned));
     watch.packages.extend(packages::names().map(str::to_owned));
     watch

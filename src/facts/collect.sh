@@ -187,7 +187,24 @@ section listeners
 if have ss; then ss -Hlntu && echo ok; fi
 
 section addresses
-if have ip; then ip -o addr show 2>/dev/null; fi
+if have ip; then
+    ip -o addr show 2>/dev/null
+    # Interfaces that go by a router's advertisements, also when they forward (2), or whose way out is one (1).
+    ways=
+    [ ! -e /proc/net/if_inet6 ] || ways=$(ip -6 -o route show default 2>/dev/null)
+    set +f
+    for f in /proc/sys/net/ipv6/conf/*/accept_ra; do
+        d=${f%/accept_ra}
+        d=${d##*/}
+        case $d in all | default) continue ;; esac
+        IFS= read -r v 2>/dev/null <"$f" || continue
+        case $v$nl$ways in
+        2*) print "ra $d 2" ;;
+        1*" dev $d proto ra "*) print "ra $d 1" ;;
+        esac
+    done
+    set -f
+fi
 
 section sshd
 if have sshd; then sshd -T 2>/dev/null && echo ok; fi
@@ -240,6 +257,16 @@ section nft
 if have nft && tables=$(nft list tables 2>/dev/null); then
     echo usable
     printf '%s\n' "$tables"
+    # Chains of others that drop what none of their rules lets in.
+    nft list chains 2>/dev/null | while IFS= read -r line; do
+        case $line in
+        table*) t=${line#table } t=${t%% \{*} ;;
+        *' hook '*'policy drop;'*)
+            line=${line#* hook }
+            [ "$t" = 'inet kubastion' ] || print "drops ${line%% *} $t"
+            ;;
+        esac
+    done
     case $nl$tables$nl in
     *"${nl}table inet kubastion$nl"*)
         sum=$(nft -s list table inet kubastion | sha256sum) && print "listing ${sum%% *}"

@@ -154,6 +154,10 @@ pub struct NodeFacts {
     /// Addresses of the node's interfaces; empty if the node could not tell.
     #[serde(default)]
     pub addresses: Vec<InterfaceAddress>,
+    /// Interfaces whose way out was told by a router (RFC 4861), with `accept_ra` as the kernel has it (1, or 2: also when
+    /// they forward).
+    #[serde(default)]
+    pub advertised: BTreeMap<String, u8>,
     /// Effective sshd settings (`sshd -T`): lower-case key to values in order.
     pub sshd: BTreeMap<String, Vec<String>>,
     /// What sshd's files set below `Match` lines, which is not among the effective settings; `None` if
@@ -398,6 +402,9 @@ pub struct NftFacts {
     pub recorded: Option<NftRecord>,
     /// Names of the tables that are not ours, `family name`.
     pub foreign_tables: Vec<String>,
+    /// Those of them that drop what none of their rules lets in: the hook and the table.
+    #[serde(default)]
+    pub foreign_drops: BTreeSet<(String, String)>,
 }
 
 /// What was recorded when our table was last loaded.

@@ -117,11 +117,16 @@ pub fn facts(
     let mut sysctls = sysctls(lines("read"));
     let mut kernel = |key: &'static str| sysctls.remove(key).ok_or_else(|| value_error(key, ""));
     let hostname = kernel("kernel.hostname")?;
+    let advertised = advertised(lines("addresses"));
     let release = kernel("kernel.osrelease")?;
     let boot_id = kernel("kernel.random.boot_id")?;
     let arch = kernel("kernel.arch").or_else(|_| needed("arch").map(str::to_owned))?;
     let container = about("container").map(str::to_owned);
     let number = |what, text: &str| text.trim().parse::<u64>().map_err(|_| value_error(what, text));
+
+    for (interface, value) in &advertised {
+        sysctls.insert(accept_ra(interface), value.to_string());
+    }
 
     let files = files(watch, &sections)?;
     let disks = disks(lines("disks"))?;
@@ -175,6 +180,7 @@ pub fn facts(
         users: users(watch, &read("/etc/passwd")),
         listeners: listeners(lines("listeners"))?,
         addresses: addresses(lines("addresses")),
+        advertised,
         sshd: sshd(lines("sshd")),
         sshd_matches: watch
             .extras
@@ -420,7 +426,22 @@ fn addresses(lines: &[&str]) -> Vec<InterfaceAddress> {
     found
 }
 
-/// `sshd -T`: `key value`, some keys several times. Empty if it did not run to its end.
+/// The setting by which an interface takes routers' advertisements.
+pub(crate) fn accept_ra(interface: &str) -> String {
+    format!("net.ipv6.conf.{interface}.accept_ra")
+}
+
+/// Lines of `ra INTERFACE VALUE`.
+fn advertised(lines: &[&str]) -> BTreeMap<String, u8> {
+    let of = |line: &&str| {
+        let (interface, value) = line.strip_prefix("ra ")?.rsplit_once(' ')?;
+        Some((interface.to_owned(), value.parse().ok()?))
+    };
+    lines.iter().filter_map(of).collect()
+}
+
+/// `sshd -T`: `key value`, some keys several times. Empty if it did not run to its end. Keys are in lower case, whatever
+/// sshd writes: from 10.4 on it is `PasswordAuthentication`, which is the same to it.
 fn sshd(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     let mut settings: BTreeMap<String, Vec<String>> = BTreeMap::new();
     if lines.last() != Some(&"ok") {
@@ -428,7 +449,7 @@ fn sshd(lines: &[&str]) -> BTreeMap<String, Vec<String>> {
     }
     for line in &lines[..lines.len() - 1] {
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
-        settings.entry(key.to_owned()).or_default().push(value.to_owned());
+        settings.entry(key.to_ascii_lowercase()).or_default().push(value.to_owned());
     }
     settings
 }
@@ -450,6 +471,10 @@ fn nft(lines: &[&str]) -> NftFacts {
             None if *line == "usable" => facts.usable = true,
             Some(("table", name)) if name != "inet kubastion" => {
                 facts.foreign_tables.push(name.to_owned());
+            }
+            Some(("drops", rest)) => {
+                let drop = rest.split_once(' ').map(|(hook, t)| (hook.to_owned(), t.to_owned()));
+                facts.foreign_drops.extend(drop);
             }
             Some(("listing", sum)) => facts.own_listing_sha256 = Some(sum.to_owned()),
             Some(("recorded", sums)) => {

@@ -468,6 +468,9 @@ pub struct Firewall {
     pub mode: FirewallMode,
     /// Networks that may reach sshd and the API server. Empty: any, which `check` warns about.
     pub admin_networks: Vec<IpNetText>,
+    /// Networks outside the cluster that may reach pods and Services through a node, by their own addresses. Empty: none.
+    /// Node ports, host ports and load balancers' addresses are opened by `extra_rules`.
+    pub service_clients: Vec<IpNetText>,
     /// Rules beside those that follow from the roles.
     pub extra_rules: Vec<FirewallRule>,
 }

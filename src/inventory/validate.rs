@@ -37,7 +37,7 @@ struct Rule {
     check: fn(&Inventory, &mut Review<'_>),
 }
 
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 30] = [
     Rule { needs: &["cluster"], check: cluster::network_families },
     Rule { needs: &["cluster"], check: cluster::network_sizes },
     Rule { needs: &["cluster"], check: cluster::network_overlaps },
@@ -62,6 +62,7 @@ const RULES: [Rule; 29] = [
     Rule { needs: &["hardening"], check: settings::exceptions },
     Rule { needs: &["hardening"], check: settings::granted },
     Rule { needs: &["firewall"], check: settings::firewall },
+    Rule { needs: &["cluster", "firewall"], check: settings::administrators },
     Rule { needs: &["audit"], check: settings::audit },
     Rule { needs: &[], check: settings::tokens },
     Rule { needs: &["encryption"], check: settings::encryption },

@@ -122,10 +122,46 @@ fn place(marker: &Marker) -> Place {
     Place { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
+/// The first character that parsers do not agree on: YAML 1.1 ends lines at U+0085, U+2028 and U+2029, also in a comment,
+/// and YAML 1.2 does not. What is a comment to the one would be a key to the other. Control characters and marks of byte
+/// order have no business in an inventory either, and neither has a carriage return that ends a line alone.
+fn unreadable(text: &str) -> Option<(Place, char)> {
+    let (mut line, mut column) = (1, 1);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        let bad = match c {
+            '\n' | '\t' => false,
+            '\r' => characters.peek() != Some(&'\n'),
+            '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => true,
+            c => c.is_control(),
+        };
+        if bad {
+            return Some((Place { line, column }, c));
+        }
+        if c == '\n' {
+            (line, column) = (line + 1, 1);
+        } else {
+            column += 1;
+        }
+    }
+    None
+}
+
 impl Builder {
     fn build(mut self, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Result<Node, Fatal> {
         // YAML 1.2, 5.2: a byte order mark may stand at the start and is not content.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if let Some((at, c)) = unreadable(text) {
+            let message = format!(
+                "U+{:04X}, which is read as a line break by some and not by others",
+                c as u32
+            );
+            return Err(fatal(
+                at,
+                &message,
+                Some("line feeds, tabs and characters that can be seen"),
+            ));
+        }
         let mut documents = 0;
         for event in Parser::new_from_str(text) {
             let (event, span) = event.map_err(|e| {
@@ -223,5 +259,76 @@ fn refuse_extras(anchor: usize, tagged: bool, span: &Span, diagnostics: &mut Vec
         let mut d = Diagnostic::new(at, &Path::root(), "found a YAML tag");
         d.allowed("values without tags");
         diagnostics.push(d);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keys, lengths and texts of our tree.
+    fn shape(node: &Node) -> String {
+        match &node.value {
+            Value::Scalar { text, .. } => format!("{text:?}"),
+            Value::Sequence(items) => format!("{:?}", items.iter().map(shape).collect::<Vec<_>>()),
+            Value::Mapping(entries) => {
+                let of = |e: &Entry| format!("{:?}={}", e.key, shape(&e.value));
+                format!("{{{}}}", entries.iter().map(of).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+
+    /// The same of what serde_yaml reads; only texts are put into these documents.
+    fn read(value: &serde_yaml::Value) -> String {
+        match value {
+            serde_yaml::Value::String(text) => format!("{text:?}"),
+            serde_yaml::Value::Sequence(items) => {
+                format!("{:?}", items.iter().map(read).collect::<Vec<_>>())
+            }
+            serde_yaml::Value::Mapping(entries) => {
+                let of = |(k, v): (&serde_yaml::Value, &serde_yaml::Value)| {
+                    format!("{}={}", read(k), read(v))
+                };
+                format!("{{{}}}", entries.iter().map(of).collect::<Vec<_>>().join(","))
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_line_break_of_one_parser_alone_is_refused_with_its_place() {
+        for c in ['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}', '\r', '\u{0}', '\u{7f}'] {
+            let text = format!("a: x\nb: y # note{c}firewall: {{mode: off}}\n");
+            let (root, problems) = parse(&text);
+            assert!(root.is_none() && problems.len() == 1, "{c:?}");
+            let at = &problems[0];
+            assert_eq!((at.line, at.column), (Some(2), Some(12)), "{c:?}");
+        }
+        assert!(parse("a: x\r\nb: 'ü 日本 €' # ¾\r\n").0.is_some());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// What is accepted is the same tree to both parsers.
+        #[test]
+        fn both_parsers_see_the_same_tree(
+            comment in "([ -~]|[\\u{80}-\\u{ff}]|[\\u{2020}-\\u{2030}]|[\\t\\r\\u{b}\\u{c}\\u{feff}]|\\n# ){0,12}",
+            text in "[a-z \\u{80}-\\u{ff}\\u{2020}-\\u{2030}#:'\"\\t\\r]{0,10}",
+        ) {
+            let quoted = format!("'{}'", text.replace('\'', "''"));
+            for document in [
+                format!("a: x # {comment}\nb: [y, 'z'] # {comment}\nc:\n  d: {quoted}\n"),
+                format!("# {comment}\na: {quoted} # {comment}\nfirewall: {{ mode: enforce }}\n"),
+            ] {
+                let (Some(root), problems) = parse(&document) else { continue };
+                if problems.is_empty() {
+                    let other: serde_yaml::Value = serde_yaml::from_str(&document).unwrap();
+                    prop_assert_eq!(shape(&root), read(&other), "{:?}", document);
+                }
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::desired::{CONFLIST, ENDPOINT_STATUS_PORT};
+use crate::desired::{CONFLIST, ENDPOINT_STATUS_PORT, tunnel_closed};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, Role, SoftwareSource};
@@ -130,6 +130,13 @@ pub fn check(
                 "kubeadm wants 1700 MB or more for a control plane",
             );
         }
+    }
+    if let Some(why) = tunnel_closed(inventory, node, facts) {
+        report(
+            why,
+            "a rule in `firewall.extra_rules` with the tunnel's port keeps it open; without one, nobody gets in once \
+             what is established now is forgotten",
+        );
     }
     for (port, daemon) in taken(inventory, node, facts) {
         report(
@@ -409,6 +416,35 @@ mod tests {
         let mut lab = inventory.clone();
         lab.host.lab = true;
         assert!(check(&lab, node, &facts, now).is_empty(), "a lab may have it");
+    }
+
+    /// A new connection in a tunnel rides on what is established: it would be confirmed, and nobody got in later.
+    #[test]
+    fn a_way_in_through_a_tunnel_that_would_be_closed_is_not_begun_with() {
+        let mut facts = facts();
+        facts.listeners =
+            Some(vec![Listener { protocol: "udp".into(), address: "0.0.0.0".into(), port: 51821 }]);
+        let tunnel = |name: &str| crate::facts::InterfaceAddress {
+            interface: name.into(),
+            network: "10.0.0.1/24".parse().unwrap(),
+        };
+        facts.addresses = vec![tunnel("eth0")];
+        assert_eq!(said(&inventory("bundle"), &facts), "");
+        facts.addresses = vec![tunnel("wg0")];
+        let found = said(&inventory("bundle"), &facts);
+        assert!(
+            found.contains("10.0.0.1 is an address of tunnel wg0, and 51821/udp would be"),
+            "{found}"
+        );
+        let mut named = inventory("bundle");
+        named.firewall.extra_rules = vec![crate::inventory::FirewallRule {
+            name: "vpn".into(),
+            roles: Vec::new(),
+            protocol: crate::inventory::FirewallProtocol::Udp,
+            ports: vec![51821],
+            from: Vec::new(),
+        }];
+        assert_eq!(said(&named, &facts), "");
     }
 
     #[test]

@@ -335,6 +335,7 @@ fn attacks(out: &mut String, report: &Verification) {
             | Probe::KubeletAcceptedCas => "the store's alone",
             Probe::DefaultDrop => "dropped",
             Probe::ClosedToPeers | Probe::ClosedToOperator => "closed",
+            Probe::ForwardedToStranger => "kept out",
             Probe::AuditEvent => "recorded",
             Probe::PodLogs | Probe::PodExec => "done",
             Probe::EffectiveSetting | Probe::EventRateLimit | Probe::PullPolicy => "as wanted",

@@ -12,12 +12,18 @@ use crate::inventory::Sudo;
 /// Starts the line that holds the program.
 const PROGRAM: &str = "kubastion-program:";
 
-/// The remote command for a marker.
+/// What the remote command ends with where no program came to it.
+pub const LOST: i32 = 97;
+
+/// The remote command for a marker. The user's login shell takes it, whichever that is: fish knows a backslash between
+/// single quotes, and csh an exclamation mark, so that it holds neither.
 pub fn command(marker: &str, sudo: Sudo) -> String {
-    // With `stays` set by a program the next one is waited for. bash's `read` would end after TMOUT seconds.
+    // With `stays` set by a program the next one is waited for. bash's `read` would end after TMOUT seconds. One line may be
+    // somebody else's; after two, the line with the program was taken by what ran before.
     let shell = format!(
-        "stays=; unset TMOUT; printf %s\\\\n {marker}; while IFS= read -r p; do case $p in {PROGRAM}*) \
-         eval \"$(printf %b \"${{p#{PROGRAM}}}\")\"; s=$?; [ $stays ] || exit $s; stays=;; esac; done; exit 97"
+        "stays=; o=; unset TMOUT; echo {marker}; while IFS= read -r p; do case $p in {PROGRAM}*) \
+         eval \"$(printf %b \"${{p#{PROGRAM}}}\")\"; s=$?; [ $stays ] || exit $s; stays=; o=;; \
+         *) [ -z $o ] || exit {LOST}; o=o;; esac; done; exit {LOST}"
     );
     // The program runs with the C locale and no inherited umask.
     let shell = format!("export LC_ALL=C; umask 077; {shell}");
@@ -154,6 +160,51 @@ mod tests {
                 assert_eq!(status, 7, "{shell}");
             }
         }
+    }
+
+    /// What stands between the single quotes of a command.
+    fn between_quotes(command: &str) -> String {
+        command.split('\'').skip(1).step_by(2).collect()
+    }
+
+    /// fish's own rules: between single quotes a backslash escapes a quote and itself.
+    #[test]
+    fn login_shells_of_other_kinds_take_the_command_as_it_is() {
+        for sudo in [Sudo::None, Sudo::Passwordless, Sudo::Password] {
+            let command = command("kubastion-0a", sudo);
+            assert!(!between_quotes(&command).contains(['\\', '!', '\n']), "{command}");
+            assert!(!command.contains(['!', '\n', '`']), "{command}");
+        }
+        for shell in ["fish", "tcsh", "zsh"] {
+            if Command::new(shell).arg("-c").arg("true").output().is_ok_and(|o| o.status.success())
+            {
+                assert_eq!(
+                    run_with(shell, "echo $((1 + 1))", b""),
+                    ("2\n".to_owned(), 0),
+                    "{shell}"
+                );
+            }
+        }
+    }
+
+    /// A start-up file that reads has taken the line with the program: that is said, and not waited out.
+    #[test]
+    fn a_program_whose_line_was_taken_is_not_waited_for() {
+        let mut child = Command::new("sh")
+            .args([
+                "-c",
+                &format!("read -r taken; {}", command("m", Sudo::None).replace("exec ", "")),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&staying("echo never\necho so", "end")).unwrap();
+        // Nobody closes it: the shell would wait for more.
+        let out = child.wait().unwrap();
+        drop(stdin);
+        assert_eq!(out.code(), Some(LOST));
     }
 
     #[test]

@@ -202,6 +202,16 @@ pub enum TransportError {
         /// End of what was printed instead.
         said: String,
     },
+    /// The login worked, and no shell of ours came up.
+    #[error("the login shell of {user} did not start sh within {waited_s} s{}", said_instead(.said))]
+    Silent {
+        /// Login user.
+        user: String,
+        /// How long it was waited for, in seconds.
+        waited_s: u64,
+        /// End of what was printed instead; may be empty.
+        said: String,
+    },
     /// The connection ended in the middle of a program.
     #[error("the connection broke while {what}")]
     Broken {
@@ -253,8 +263,10 @@ impl TransportError {
                  must be in the ssh-agent, with `ssh.agent: true`"
                 .into(),
             Self::Root { .. } => "check `ssh.sudo` (none, passwordless, password)".into(),
-            Self::NotStarted { .. } => {
-                "does the login shell's start-up file end the shell or ask questions?".into()
+            Self::NotStarted { .. } | Self::Silent { .. } => {
+                "does a start-up file of the login shell (.bashrc, .profile, /etc/profile.d) read, ask or end the \
+                 shell? `ssh USER@NODE sh -c true </dev/null` has to come back at once"
+                    .into()
             }
             Self::LocalFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 "are `ssh.key_file` and `ssh.known_hosts` right? Relative paths start at the inventory"
@@ -264,6 +276,11 @@ impl TransportError {
             _ => return None,
         })
     }
+}
+
+/// What was printed where something else was waited for.
+fn said_instead(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!("; it said: {said}") }
 }
 
 /// Where a node answers, as `host:port` with IPv6 in brackets.

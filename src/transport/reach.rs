@@ -169,13 +169,24 @@ fn reach(
     let candidates = host_key_preferences(&policy);
     let mut refused: Option<TransportError> = None;
     for algorithms in &candidates {
-        let (socket, relays) = open_socket(hop, before, known, deadline, timeout)?;
-        let socket = Arc::new(socket);
-        let session = match handshake(Arc::clone(&socket), algorithms, &place, deadline) {
-            Ok(session) => session,
-            // The first list names every algorithm: if that fails, there is nothing to negotiate.
-            // A later one fails where the server has no key of these types.
-            Err(e) => return Err(refused.unwrap_or(e)),
+        let mut dropped = 0;
+        let (session, socket, relays) = loop {
+            let (socket, relays) = open_socket(hop, before, known, deadline, timeout)?;
+            let socket = Arc::new(socket);
+            match handshake(Arc::clone(&socket), algorithms, &place, deadline) {
+                Ok(session) => break (session, socket, relays),
+                Err(e) => {
+                    let pause = pause(dropped);
+                    if is_dropped(&e) && dropped < DROPS && Instant::now() + pause < deadline {
+                        dropped += 1;
+                        std::thread::sleep(pause);
+                        continue;
+                    }
+                    // The first list names every algorithm: if that fails, there is nothing to negotiate.
+                    // A later one fails where the server has no key of these types.
+                    return Err(refused.unwrap_or(e));
+                }
+            }
         };
         let blob = session.host_key().map(|(blob, _)| blob.to_vec()).unwrap_or_default();
         match host_key::judge(&policy, &blob) {
@@ -200,6 +211,29 @@ fn reach(
         }
     }
     Err(refused.expect("the loop ran at least once and ended in a refusal"))
+}
+
+/// How often a connection is tried again that was dropped at its beginning. sshd drops some at random where more than ten
+/// are about to log in (`MaxStartups 10:30:100` of sshd_config(5)), as at a jump host to many nodes.
+const DROPS: u32 = 6;
+
+/// Longer each time, and never the same for those who were dropped together.
+fn pause(dropped: u32) -> Duration {
+    let [jitter] = crate::clock::random_bytes::<1>();
+    let base = 200u64 << dropped.min(4);
+    Duration::from_millis(base + base * u64::from(jitter) / 256)
+}
+
+/// Whether the server went away before it said who it is.
+fn is_dropped(error: &TransportError) -> bool {
+    /// `LIBSSH2_ERROR_` `BANNER_RECV`, `SOCKET_DISCONNECT`, `SOCKET_RECV`.
+    const CODES: [i32; 3] = [-2, -13, -43];
+    match error {
+        TransportError::Handshake { source, .. } => {
+            CODES.iter().any(|c| source.code() == ssh2::ErrorCode::Session(*c))
+        }
+        _ => false,
+    }
 }
 
 fn set_timeout_until(
@@ -450,5 +484,48 @@ pub fn present_host_keys(
     match last {
         Some(e) if keys.is_empty() => Err(e),
         _ => Ok(keys),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// As a jump host does by its `MaxStartups`: some connections end before a word was said.
+    #[test]
+    fn a_connection_that_is_dropped_at_its_beginning_is_tried_again() {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                MADE.fetch_add(1, Ordering::SeqCst);
+                drop(stream);
+            }
+        });
+        let hop = Hop {
+            host: "127.0.0.1",
+            port,
+            user: "u",
+            key_file: None,
+            agent: false,
+            host_keys: &[],
+        };
+        let timeout = Duration::from_secs(3);
+        let deadline = Instant::now() + timeout;
+        let reached = reach(&[hop], None, deadline, timeout, Until::Verified);
+        assert!(matches!(reached, Err(TransportError::Handshake { .. })));
+        assert!(MADE.load(Ordering::SeqCst) > 2 && Instant::now() < deadline);
+    }
+
+    #[test]
+    fn pauses_grow_and_differ() {
+        assert!((0..DROPS).all(|n| pause(n) < Duration::from_secs(8)));
+        assert!(pause(3) > pause(0));
+        let some: std::collections::BTreeSet<Duration> = (0..50).map(|_| pause(2)).collect();
+        assert!(some.len() > 10);
     }
 }

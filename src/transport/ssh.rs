@@ -232,9 +232,15 @@ impl SshSession {
         };
         merge(channel, ExtendedData::Merge)?;
         let mut asked = 0;
+        let mut begins = Instant::now() + BEGINS;
         while !lines.started {
-            self.set_deadline(deadline).map_err(step("waiting for sudo"))?;
-            let n = lines.read_from(channel, on_line, step("waiting for sudo"))?;
+            self.set_deadline(deadline.min(begins)).map_err(step("waiting for sudo"))?;
+            let n = match lines.read_from(channel, on_line, step("waiting for sudo")) {
+                Err(TransportError::Deadline { .. }) if begins < deadline && asked == 0 => {
+                    return Err(self.silent(&lines.noise));
+                }
+                read => read?,
+            };
             let prompts = count(&lines.noise, prompt.as_bytes());
             if n == 0 || prompts > 1 {
                 let said = String::from_utf8_lossy(&lines.noise).replace(&prompt, "");
@@ -245,6 +251,7 @@ impl SshSession {
                 let mut line = zeroize::Zeroizing::new(password.expose().clone().into_bytes());
                 line.push(b'\n');
                 channel.write_all(&line).map_err(step("sending the sudo password"))?;
+                begins = deadline;
             }
         }
         merge(channel, ExtendedData::Normal)
@@ -270,6 +277,7 @@ impl SshSession {
         }
 
         let mut sent = 0u64;
+        let begins = Instant::now() + BEGINS;
         let upload = (|| -> io::Result<()> {
             let next = (!is_new).then(|| frame::next(request.script, marker));
             let script = next.as_deref().unwrap_or(request.script);
@@ -277,7 +285,7 @@ impl SshSession {
                 Some(end) => frame::staying(script, end),
                 None => frame::program(script),
             };
-            self.set_deadline(deadline)?;
+            self.set_deadline(deadline.min(begins))?;
             channel.write_all(&program)?;
             sent += program.len() as u64;
             let mut buffer = zeroize::Zeroizing::new(vec![0u8; 64 * 1024]);
@@ -285,6 +293,18 @@ impl SshSession {
                 let n = request.input.read(&mut buffer)?;
                 if n == 0 {
                     break;
+                }
+                // Much is sent to a shell only that has said that it is there.
+                while is_new && sent > UNSEEN && !lines.started {
+                    self.set_deadline(deadline.min(begins))?;
+                    let read = lines.read_from(channel, on_line, step("waiting for a shell"));
+                    let n = read.map_err(|e| match e {
+                        TransportError::Deadline { .. } => io::ErrorKind::TimedOut.into(),
+                        other => io::Error::other(other),
+                    })?;
+                    if n == 0 {
+                        return Err(io::ErrorKind::BrokenPipe.into());
+                    }
                 }
                 self.send(channel, &buffer[..n], deadline)?;
                 sent += n as u64;
@@ -299,15 +319,27 @@ impl SshSession {
         if let Err(e) = upload {
             // A program that ends early closes the pipe; what it said is the better error.
             if e.kind() == io::ErrorKind::TimedOut {
+                if is_new && !lines.started && Instant::now() < deadline {
+                    return Err(self.silent(&lines.noise));
+                }
                 return Err(step("sending to the node")(e));
             }
         }
 
         while lines.ended.is_none() {
-            self.set_deadline(deadline).map_err(step("waiting for the node's answer"))?;
-            let n = lines.read_from(channel, on_line, step("waiting for the node's answer"))?;
-            if n == 0 {
-                break;
+            let begins = if is_new && !lines.started { deadline.min(begins) } else { deadline };
+            let answer = "waiting for the node's answer";
+            let read = self
+                .set_deadline(begins)
+                .map_err(step(answer))
+                .and_then(|()| lines.read_from(channel, on_line, step(answer)));
+            match read {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(TransportError::Deadline { .. }) if begins < deadline => {
+                    return Err(self.silent(&lines.noise));
+                }
+                Err(e) => return Err(e),
             }
         }
         let mut stderr = Vec::new();
@@ -336,6 +368,10 @@ impl SshSession {
                 });
             }
             let said = if stderr.is_empty() { tail(&lines.noise) } else { tail(&stderr) };
+            return Err(TransportError::NotStarted { status, said });
+        }
+        if is_new && status == frame::LOST && stdout.is_empty() && stderr.is_empty() {
+            let said = "what was sent to it was taken by something before it".to_owned();
             return Err(TransportError::NotStarted { status, said });
         }
         Ok((Output { status, stdout, stderr }, waits))
@@ -368,6 +404,15 @@ impl SshSession {
             }
         }
         Ok(false)
+    }
+
+    /// The shell has said nothing that we know in all the time that one needs to start.
+    fn silent(&self, noise: &[u8]) -> TransportError {
+        TransportError::Silent {
+            user: self.user.clone(),
+            waited_s: BEGINS.as_secs(),
+            said: tail(noise),
+        }
     }
 
     fn broken(what: &'static str, timeout: Duration) -> impl Fn(io::Error) -> TransportError {
@@ -435,7 +480,7 @@ impl Transport for SshSession {
         let relay = format!(
             "command -v bash >/dev/null || {{ echo NOBASH; exit; }}; exec bash -c {}",
             frame::quote(&format!(
-                "(sleep {}; kill $$) >/dev/null 2>&1 </dev/null & t=$!; trap 'kill $t 2>/dev/null' EXIT; \
+                "(sleep {}; kill $$) >/dev/null 2>&1 </dev/null & t=$!; trap \"kill $t 2>/dev/null\" EXIT; \
                  exec 3<>/dev/tcp/$0/$1 && \
                  {{ exec 2>/dev/null; trap - EXIT; kill $t; echo; echo OPEN; cat <&3 & exec cat >&3; }}",
                 timeout.as_secs().max(1)
@@ -533,6 +578,12 @@ fn exit_status(channel: &ssh2::Channel) -> i32 {
 
 /// How long the end of a channel may take whose program has ended.
 const AFTER_THE_END: Duration = Duration::from_secs(2);
+
+/// How long a shell may take to say that it is there: pam, directory services and start-up files of a slow machine.
+const BEGINS: Duration = Duration::from_secs(15);
+
+/// What may be sent to a shell that has not said that it is there, in bytes: programs, and small inputs.
+const UNSEEN: u64 = 256 * 1024;
 
 /// More than the word for an end is long, with what stands around it.
 const WORD: usize = 80;

@@ -1,15 +1,17 @@
 //! Checks of a node's operating system that take more than one value.
 
+use std::net::IpAddr;
+
 use super::judge::Subject;
 use super::model::Verdict;
 use super::observed::{CONTAINERD_PACKAGES, FIREWALL_FILE, Observed, Origin};
+use super::packet::{self, Packet};
+use super::probes::stranger;
 use super::rule::loopback;
-use crate::controls::{Daemon, KernelSetting, WantedBy};
+use crate::controls::{Daemon, KernelSetting, METADATA_SERVICES, MetadataService, WantedBy};
 use crate::facts::FileFacts;
-use crate::inventory::{FirewallMode, Switch};
+use crate::inventory::{FirewallMode, Role, Switch};
 
-/// Addresses under which clouds hand out credentials to whoever asks from the node.
-const METADATA: [&str; 2] = ["169.254.169.254", "fd00:ec2::254"];
 /// What audit rules have to watch on every node.
 pub(super) const AUDITED: [&str; 6] = [
     "/etc/kubernetes",
@@ -181,34 +183,85 @@ pub(super) fn firewall(on: &Subject<'_>) -> Verdict {
             "the rules that the inventory makes",
             "the rules file is another one: `kubastion plan --diff` shows it, `kubastion apply` mends it",
         ),
-        Some(FileFacts::File { .. }) => {
-            Verdict::pass("loaded as recorded, as the inventory has it, input policy drop")
-        }
+        Some(FileFacts::File { .. }) => match strangers_pass(on) {
+            Some(verdict) => verdict,
+            None => Verdict::pass("loaded as recorded, as the inventory has it, input policy drop"),
+        },
         _ => Verdict::fail(loaded, "the rules file is not there"),
     }
 }
 
+/// Why the rules in the kernel do not keep strangers from pods and Services, if so.
+fn strangers_pass(on: &Subject<'_>) -> Option<Verdict> {
+    let node = on.node;
+    if !(node.has_role(Role::ControlPlane) || node.has_role(Role::Worker)) {
+        return None;
+    }
+    let Some(table) = on.seen.live.as_ref().and_then(|l| l.rules.as_ref()) else {
+        return Some(Verdict::unknown("the rules in the kernel were not read"));
+    };
+    let cluster = &on.inventory.cluster;
+    for net in cluster.pod_networks.iter().chain(&cluster.service_networks) {
+        let Some(to) = net.0.hosts().next() else { continue };
+        let Some(from) = stranger(on.inventory, to.is_ipv4()) else { continue };
+        let packet = Packet { from, to, protocol: "tcp", port: 443 };
+        if let Err(why) = packet::dropped(table, "prerouting", packet) {
+            let expected = "pods and Services closed to strangers";
+            return Some(Verdict::fail(expected, format!("{from} to {to} in the kernel: {why}")));
+        }
+    }
+    None
+}
+
+/// A rule without what stands between quotes: prefixes of logs and comments do nothing.
+fn without_quoted(rule: &str) -> String {
+    rule.split('"').step_by(2).collect()
+}
+
+/// An address of each pod network.
+fn pods(on: &Subject<'_>) -> Vec<IpAddr> {
+    on.inventory.cluster.pod_networks.iter().filter_map(|n| n.0.hosts().next()).collect()
+}
+
+/// Judged by the rules in the kernel; the file is the second witness, and the only one of what is not loaded yet.
 pub(super) fn metadata_blocked(on: &Subject<'_>) -> Verdict {
     let rules = match on.seen.text(FIREWALL_FILE) {
         Ok(rules) => rules,
         Err(verdict) => return verdict,
     };
-    let forward = chains(rules, "forward");
-    let dropped = |address: &str| {
-        forward.iter().any(|c| {
-            c.lines().any(|l| l.contains(&format!("daddr {address} ")) && l.contains("drop"))
-        })
+    let expected = "a forward rule that drops them";
+    let lines: Vec<String> =
+        chains(rules, "forward").into_iter().flat_map(str::lines).map(without_quoted).collect();
+    let dropped = |address: IpAddr| {
+        let to = format!("daddr {address} ");
+        lines.iter().any(|l| l.contains(&to) && l.split_whitespace().any(|w| w == "drop"))
     };
-    let families = on.inventory.cluster.pod_networks.iter().map(|n| n.0.network().is_ipv4());
-    let open: Vec<&str> = families
-        .map(|v4| if v4 { METADATA[0] } else { METADATA[1] })
-        .filter(|a| !dropped(a))
-        .collect();
-    if open.is_empty() {
-        Verdict::pass("packets of pods to metadata services are dropped")
-    } else {
-        Verdict::fail("a forward rule that drops them", format!("none for {}", open.join(", ")))
+    let pods = pods(on);
+    let aims = || {
+        let of = |pod: &IpAddr| {
+            let pod = *pod;
+            let services = METADATA_SERVICES.iter().map(MetadataService::address);
+            services.filter(move |a| a.is_ipv4() == pod.is_ipv4()).map(move |a| (pod, a))
+        };
+        pods.iter().flat_map(of)
+    };
+    let open: Vec<String> =
+        aims().filter(|(_, a)| !dropped(*a)).map(|(_, a)| a.to_string()).collect();
+    if !open.is_empty() {
+        return Verdict::fail(expected, format!("none for {} in {FIREWALL_FILE}", open.join(", ")));
     }
+    if on.seen.origin == Origin::Node {
+        let Some(table) = on.seen.live.as_ref().and_then(|l| l.rules.as_ref()) else {
+            return Verdict::unknown("the rules in the kernel were not read");
+        };
+        for (from, to) in aims() {
+            let packet = Packet { from, to, protocol: "tcp", port: 80 };
+            if let Err(why) = packet::dropped(table, "forward", packet) {
+                return Verdict::fail(expected, format!("{from} to {to} in the kernel: {why}"));
+            }
+        }
+    }
+    Verdict::pass("packets of pods to metadata services are dropped")
 }
 
 pub(super) fn no_swap(on: &Subject<'_>) -> Verdict {

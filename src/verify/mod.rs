@@ -20,10 +20,12 @@ mod objects;
 #[cfg(test)]
 mod objects_tests;
 mod observed;
+mod packet;
 mod pod_standard;
 mod powers;
 pub mod probes;
 mod rbac;
+mod reachable;
 mod rule;
 mod staged;
 #[cfg(test)]

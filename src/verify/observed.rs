@@ -87,6 +87,8 @@ pub struct Observed {
     pub registered: bool,
     /// kube-proxy's configuration, which lives in the cluster's API; `None` if nobody asked.
     pub proxy_config: Option<Result<serde_yaml::Value, Verdict>>,
+    /// Pods of the node and Services, to try to reach as a stranger.
+    pub inner: Vec<super::probes::Inner>,
     /// What is in effect, beside what files say; `None` if it was not read.
     pub live: Option<LiveFacts>,
     /// What a plan that is made now would do on the node, or why there is none; `None` if nobody made one.
@@ -124,6 +126,7 @@ impl Observed {
             cgroup_version: Some(facts.cgroup_version),
             registered: false,
             proxy_config: None,
+            inner: Vec::new(),
             live: None,
             pending: None,
         }
@@ -134,6 +137,7 @@ impl Observed {
         let nodes = facts.of(Kind::Nodes).unwrap_or_default();
         self.registered = nodes.iter().any(|n| cluster::name(n) == node.as_str());
         self.proxy_config = Some(super::objects::proxy_configuration(facts));
+        self.inner = super::reachable::inner(node, facts);
     }
 
     /// What was rendered for a node. `facts` are those of the node it is for.
@@ -164,6 +168,7 @@ impl Observed {
             staged: Staged::default(),
             registered: false,
             proxy_config: None,
+            inner: Vec::new(),
             live: None,
             pending: None,
         };

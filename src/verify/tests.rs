@@ -214,7 +214,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         usable: true,
         own_listing_sha256: Some("l".into()),
         recorded: Some(NftRecord { file_sha256: sum, listing_sha256: "l".into() }),
-        foreign_tables: Vec::new(),
+        ..NftFacts::default()
     });
     let listen =
         |address: &str, port| Listener { protocol: "tcp".into(), address: address.into(), port };
@@ -247,6 +247,34 @@ pub(super) fn running(mut seen: Observed) -> Observed {
     seen.audit_rules =
         Some(rules.unwrap().lines().filter(|l| l.starts_with('-')).map(str::to_owned).collect());
     seen
+}
+
+/// What `nft -j` says of the rules of node a, loaded.
+const LOADED_RULES: &str = include_str!("../../tests/fixtures/loaded-rules.json");
+
+/// The rules in the kernel are judged in the words of a real nft, and of the rules that are rendered now.
+#[test]
+fn the_loaded_rules_are_those_that_are_rendered() {
+    let seen = rendered(&inventory(&|t| t.to_owned()), "a");
+    let text = seen.texts[FIREWALL_FILE].clone().unwrap();
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let file = dir.join("loaded-rules.nft");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &text).unwrap();
+        // As root; a network namespace has rules of its own.
+        let script = "nft -f loaded-rules.nft && nft -j list table inet kubastion";
+        let mut command = std::process::Command::new("unshare");
+        let output = command.args(["-n", "sh", "-c", script]).current_dir(&dir).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let listing: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let listing = serde_json::to_string_pretty(&listing).unwrap() + "\n";
+        std::fs::write(dir.join("loaded-rules.json"), listing).unwrap();
+    }
+    let loaded = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        text, loaded,
+        "UPDATE_GOLDEN=1 cargo test --lib the_loaded_rules loads them anew, as root"
+    );
 }
 
 /// When everything on paper was started, and, earlier, written.
@@ -311,6 +339,7 @@ fn live(seen: &Observed) -> LiveFacts {
     for path in DAEMONS.iter().flat_map(|d| d.reads_at_start).chain(&["/etc/ssh/sshd_config"]) {
         facts.paths.insert((*path).to_owned(), own(PathKind::File, 0o600));
     }
+    facts.rules = Some(serde_json::from_str(LOADED_RULES).unwrap());
     facts.trees.insert("/etc/kubernetes/manifests".into(), own(PathKind::Directory, 0o700));
     facts.sockets = Some(Vec::new());
     for setting in &KERNEL_SETTINGS {
@@ -509,6 +538,15 @@ fn long_lived() -> String {
     params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
 }
 
+/// Changes the rules in the kernel, in the words of `nft -j`.
+fn rules(seen: &mut Observed, from: &str, to: &str) {
+    let live = seen.live.as_mut().unwrap();
+    let text = live.rules.take().unwrap().to_string();
+    let changed = text.replace(from, to);
+    assert_ne!(text, changed, "{from}");
+    live.rules = Some(serde_json::from_str(&changed).unwrap());
+}
+
 /// One thing broken, and exactly the controls that fail.
 #[rustfmt::skip]
 const BREAKS: &[(Break, &[&str])] = &[
@@ -579,6 +617,11 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.wanted_firewall_sha256 = Some("another".into()), &["host-firewall-control-plane"]),
     (|s| text(s, FIREWALL_FILE, "hook input priority filter; policy drop", "hook input priority filter; policy accept"), &["host-firewall-control-plane"]),
     (|s| text(s, FIREWALL_FILE, "169.254.169.254", "169.254.169.253"), &["host-metadata-api-block"]),
+    (|s| text(s, FIREWALL_FILE, "168.63.129.16 counter drop", "168.63.129.16 log prefix \"would drop \""), &["host-metadata-api-block"]),
+    // What the kernel does, whatever the file says.
+    (|s| rules(s, "100.100.100.200", "100.100.100.201"), &["host-metadata-api-block"]),
+    (|s| rules(s, r#""drop":null"#, r#""log":{"prefix":"kubastion would drop: "}"#), &["host-firewall-control-plane", "host-metadata-api-block"]),
+    (|s| rules(s, r#""right":"@cluster_v4""#, r#""right":"@nodes_v4""#), &["host-firewall-control-plane"]),
     (|s| s.lsm.as_mut().unwrap().apparmor = Some(false), &["host-mandatory-access-control"]),
     (|s| s.time = Some(TimeFacts { synchronized: Some(false), chrony: Some("Not synchronised".into()) }), &["host-time-sync"]),
     (|s| s.audit_rules.as_mut().unwrap().retain(|r| !r.contains("/etc/kubernetes")), &["host-auditd"]),
@@ -928,6 +971,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.nft.as_mut().unwrap().usable = false, &["host-firewall-control-plane"]),
     (|s| s.wanted_firewall_sha256 = None, &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().recorded = None, &["host-firewall-control-plane"]),
+    (|s| s.live.as_mut().unwrap().rules = None, &["host-firewall-control-plane", "host-metadata-api-block"]),
     (|s| { s.texts.insert(FIREWALL_FILE.into(), None); }, &["host-firewall-control-plane", "host-metadata-api-block"]),
     (|s| { s.texts.insert("/var/lib/kubelet/config.yaml".into(), Some("a: [".into())); }, &["kubelet-anonymous-auth", "kubelet-seccomp-default"]),
     (|s| { s.files.remove("/etc/kubernetes/admin.conf"); s.texts.remove("/etc/kubernetes/admin.conf"); }, &["files-admin-kubeconfigs"]),

@@ -389,10 +389,27 @@ run_unit() { # unit enabled active change digest wait
     [ "$5" = - ] || mark_unit "$1" "$5"
 }
 
+# dpkg itself does not wait for its lock, nor does apt-get for that of its lists, which the daily updates hold for minutes.
+wait_for_lock() { # program argument...
+    tries=0
+    while :; do
+        said=$("$@" </dev/null 2>&1) && return 0
+        case $said in
+        *lock*) [ "$tries" -lt 150 ] || break ;;
+        *) break ;;
+        esac
+        [ "$tries" -gt 0 ] || echo "another package manager is at work and is waited for, 300 s at most: $said"
+        tries=$((tries + 1))
+        sleep 2
+    done
+    printf '%s\n' "$said"
+    return 1
+}
+
 apt_install() {
     # What was killed or lost its power in the middle; costs little where there is nothing to do.
-    DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a </dev/null || return 1
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
+    wait_for_lock env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a || return 1
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
         -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends "$@" </dev/null
 }
 
@@ -434,7 +451,7 @@ STEP
     package-apt)
         # A fresh machine has no package lists yet, an old one lists that point to what is gone.
         # shellcheck disable=SC2086 # a list
-        apt_install $a || { apt-get -qq update </dev/null && apt_install $a; }
+        apt_install $a || { wait_for_lock apt-get -qq update && apt_install $a; }
         ;;
     package-dnf)
         # shellcheck disable=SC2086 # a list

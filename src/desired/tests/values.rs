@@ -365,6 +365,156 @@ fn an_ssh_socket_keeps_its_service_as_it_is() {
     assert_eq!(enabled("disabled"), Some(true));
 }
 
+/// What a plan says before a firewall closes something, or beside another one that does.
+#[test]
+fn what_the_firewall_closes_is_named() {
+    use crate::facts::{InterfaceAddress, Listener, NftRecord, NodeFacts};
+    let inventory = load(SMALL);
+    let mut facts = facts("a", "debian 12", None);
+    let listen = |protocol: &str, address: &str, port| Listener {
+        protocol: protocol.into(),
+        address: address.into(),
+        port,
+    };
+    facts.listeners = Some(vec![
+        listen("tcp", "0.0.0.0", 22),
+        listen("tcp", "*", 9100),
+        listen("tcp", "192.0.2.11", 8080),
+        listen("tcp", "127.0.0.1", 5432),
+        listen("udp", "127.0.0.53%lo", 53),
+        listen("tcp", "[::1]", 6010),
+        listen("udp", "0.0.0.0", 68),
+        listen("udp", "0.0.0.0", 1194),
+        listen("tcp", "::", 10250),
+    ]);
+    let network = "10.8.0.1/24".parse().unwrap();
+    facts.addresses.push(InterfaceAddress { interface: "tun0".into(), network });
+    facts.nft.foreign_drops.insert(("input".into(), "ip filter".into()));
+    facts.nft.foreign_tables = vec!["inet firewalld".into()];
+    let notes = |facts: &NodeFacts| desired(&inventory, "a", facts).notes.join("\n");
+    let said = notes(&facts);
+    let closed = "listens on 1194/udp, 8080/tcp, 9100/tcp, which the firewall closes";
+    assert!(said.contains(closed), "{said}");
+    assert!(said.contains("tunnels end on the node (tun0)"), "{said}");
+    assert!(said.contains("table `ip filter` of another firewall drops by default"), "{said}");
+    assert!(said.contains("firewalld filters beside us"), "{said}");
+    // What is loaded already closes nothing anew.
+    let sha = crate::desired::firewall_sha256(&inventory, &inventory.nodes[0], &facts).unwrap();
+    facts.nft.own_listing_sha256 = Some("l".into());
+    facts.nft.recorded = Some(NftRecord { file_sha256: sha, listing_sha256: "l".into() });
+    assert!(!notes(&facts).contains("which the firewall closes"));
+}
+
+/// Switching forwarding on takes the default route away that a router's advertisement brought.
+#[test]
+fn a_way_out_that_a_router_told_is_kept() {
+    const FILE: &str = "/etc/sysctl.d/90-kubastion.conf";
+    let networks = "pod_networks: [10.244.0.0/16, \"fd00:10:244::/56\"], \
+         service_networks: [10.96.0.0/16, \"fd00:10:96::/112\"], endpoint:";
+    let dual = SMALL
+        .replace("endpoint:", networks)
+        .replace("[192.0.2.11]", "[192.0.2.11, \"fd00:1::11\"]");
+    let mut facts = facts("a", "debian 12", None);
+    facts.advertised = [("eth0".to_owned(), 1), ("eth0.7".to_owned(), 1)].into();
+    let wanted = desired(&load(&dual), "a", &facts);
+    let keys: Vec<(&str, &str)> = wanted
+        .items
+        .iter()
+        .filter_map(|i| match &i.kind {
+            ItemKind::Sysctl { key, value } => Some((key.as_str(), value.as_str())),
+            _ => None,
+        })
+        .collect();
+    let at = |key: &str| keys.iter().position(|k| k.0 == key).unwrap_or_else(|| panic!("{keys:?}"));
+    assert!(at("net.ipv6.conf.eth0.accept_ra") < at("net.ipv6.conf.all.forwarding"));
+    assert_eq!(keys[at("net.ipv6.conf.eth0.accept_ra")].1, "2");
+    let conf = text(&wanted, FILE);
+    let (ra, forwarding) = (conf.find("eth0.accept_ra = 2"), conf.find("all.forwarding = 1"));
+    assert!(ra.is_some() && ra < forwarding, "{conf}");
+    // Pods without IPv6: nothing forwards it.
+    assert!(!text(&desired(&load(SMALL), "a", &facts), FILE).contains("accept_ra"));
+}
+
+/// A second factor that is switched off with passwords locks its people out.
+#[test]
+fn people_with_a_second_factor_of_a_password_are_named() {
+    use crate::facts::{NodeFacts, SshdMatch};
+    let inventory = load(SMALL);
+    let mut facts = facts("a", "debian 12", None);
+    let set = |key: &str, value: &str| SshdMatch {
+        file: "/etc/ssh/sshd_config".into(),
+        key: key.into(),
+        value: value.into(),
+    };
+    let said = |facts: &NodeFacts| {
+        let notes = desired(&inventory, "a", facts).notes;
+        notes.iter().filter(|n| n.contains("is locked out")).count()
+    };
+    let methods = "authenticationmethods";
+    facts.sshd_matches = Some(vec![set(methods, "publickey,keyboard-interactive:pam")]);
+    assert_eq!(said(&facts), 1);
+    // A key alone is enough, too; or it is switched on there.
+    facts.sshd_matches = Some(vec![set(methods, "publickey publickey,password")]);
+    assert_eq!(said(&facts), 0);
+    facts.sshd_matches = Some(vec![
+        set(methods, "publickey,keyboard-interactive"),
+        set("kbdinteractiveauthentication", "yes"),
+    ]);
+    assert_eq!(said(&facts), 0);
+    facts.sshd_matches = None;
+    facts.sshd.insert(methods.into(), vec!["publickey,password".into()]);
+    assert_eq!(said(&facts), 1);
+}
+
+/// kubeadm would give every node what holds on the first control plane.
+#[test]
+fn pods_are_given_the_name_servers_of_their_own_node() {
+    let inventory = load(SMALL);
+    let of = |active: &str| {
+        let mut facts = facts("a", "debian 12", None);
+        let unit = UnitFacts { active: active.into(), ..UnitFacts::default() };
+        facts.units.insert("systemd-resolved.service".into(), unit);
+        let patch = "/etc/kubernetes/kubastion/patches/kubeletconfiguration0+json.yaml";
+        text(&desired(&inventory, "a", &facts), patch)
+    };
+    let ends = |file: &str| format!("- op: add\n  path: /resolvConf\n  value: \"{file}\"\n");
+    assert!(of("active").ends_with(&ends("/run/systemd/resolve/resolv.conf")), "{}", of("active"));
+    assert!(of("inactive").ends_with(&ends("/etc/resolv.conf")), "{}", of("inactive"));
+}
+
+/// Debian 12 has a socket that starts an sshd for each connection, and conflicts with the service.
+#[test]
+fn an_ssh_socket_alone_is_left_to_itself() {
+    let inventory = load(SMALL);
+    let mut facts = facts("a", "debian 12", None);
+    let unit = |active: &str, file: &str| UnitFacts {
+        load: "loaded".into(),
+        active: active.into(),
+        file: file.into(),
+        ..UnitFacts::default()
+    };
+    facts.units.insert("ssh.socket".into(), unit("active", "enabled"));
+    facts.units.insert("ssh.service".into(), unit("inactive", "disabled"));
+    let wanted = desired(&inventory, "a", &facts);
+    let of_ssh: Vec<_> = wanted
+        .items
+        .iter()
+        .filter_map(|i| match &i.kind {
+            ItemKind::Unit { name, enabled, active, on_change, .. } if name.starts_with("ssh") => {
+                Some((name.as_str(), *enabled, *active, *on_change))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(of_ssh, [("ssh.socket", true, true, crate::desired::OnChange::Nothing)]);
+    assert!(wanted.notes.iter().any(|n| n.contains("for each connection")), "{:?}", wanted.notes);
+    // The service runs: it is reloaded.
+    facts.units.insert("ssh.service".into(), unit("active", "disabled"));
+    let wanted = desired(&inventory, "a", &facts);
+    assert!(wanted.items.iter().any(|i| matches!(&i.kind, ItemKind::Unit { name, on_change, .. }
+        if name == "ssh.service" && *on_change == crate::desired::OnChange::Reload)));
+}
+
 #[test]
 fn the_encryption_provider_stands_where_scanners_look() {
     let wanted = small(|_| {});

@@ -118,6 +118,45 @@ fn addresses_have_their_interface_and_length() {
     assert_eq!(found, ["eth0 192.0.2.11/24", "veth1 fd00::1/64"]);
 }
 
+/// OpenSSH 10.4 and later print keys as the manual writes them.
+#[test]
+fn what_sshd_says_in_mixed_case_is_the_same() {
+    let mixed = [
+        "Port 22",
+        "Port 2222",
+        "PasswordAuthentication no",
+        "PermitRootLogin prohibit-password",
+        "ok",
+    ];
+    let lower = mixed.map(|line| {
+        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        format!("{} {value}", key.to_lowercase()).trim().to_owned()
+    });
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let found = sshd(&mixed);
+    assert_eq!(found, sshd(&lower));
+    // Both ports: a firewall that knows one alone locks out who comes by the other.
+    assert_eq!(found["port"], ["22", "2222"]);
+    assert_eq!(found["passwordauthentication"], ["no"]);
+}
+
+#[test]
+fn interfaces_that_go_by_routers_are_known_beside_their_addresses() {
+    let lines =
+        ["2: eth0    inet 192.0.2.11/24 scope global eth0", "ra eth0 1", "ra eth1 2", "ra x y"];
+    assert_eq!(addresses(&lines).len(), 1);
+    let found = advertised(&lines);
+    assert_eq!(found, [("eth0".to_owned(), 1), ("eth1".to_owned(), 2)].into());
+}
+
+#[test]
+fn tables_of_others_that_drop_are_known() {
+    let found =
+        nft(&["usable", "table ip filter", "table inet kubastion", "drops input ip filter"]);
+    assert_eq!(found.foreign_drops, [("input".to_owned(), "ip filter".to_owned())].into());
+    assert_eq!(found.foreign_tables, ["ip filter"]);
+}
+
 #[test]
 fn settings_below_match_lines_are_known_or_nothing_is() {
     let line = "/etc/ssh/sshd_config\tpasswordauthentication\tyes";

@@ -220,6 +220,32 @@ pub(super) fn granted(inventory: &Inventory, review: &mut Review<'_>) {
     }
 }
 
+/// What lies inside the pod or Service networks is pods: they would reach sshd as administrators, and nobody else would.
+pub(super) fn administrators(inventory: &Inventory, review: &mut Review<'_>) {
+    let cluster = &inventory.cluster;
+    let lists =
+        [("pod_networks", &cluster.pod_networks), ("service_networks", &cluster.service_networks)];
+    for (i, net) in inventory.firewall.admin_networks.iter().enumerate() {
+        let at = section("firewall").then("admin_networks").then(i);
+        for (key, networks) in lists {
+            for (n, inner) in networks.iter().enumerate() {
+                let other = section("cluster").then(key).then(n);
+                if inner.0.contains(&net.0) {
+                    review
+                        .error(&at, format!("lies inside {other} ({inner})"))
+                        .found(net)
+                        .allowed("networks outside those of pods and Services");
+                } else if net.0.contains(&inner.0) && net.0.prefix_len() > 0 {
+                    review.warn(
+                        &at,
+                        format!("{net} holds {other} ({inner}): pods are administrators"),
+                    );
+                }
+            }
+        }
+    }
+}
+
 pub(super) fn firewall(inventory: &Inventory, review: &mut Review<'_>) {
     let firewall = &inventory.firewall;
     let path = section("firewall");
@@ -232,6 +258,12 @@ pub(super) fn firewall(inventory: &Inventory, review: &mut Review<'_>) {
             if net.0.prefix_len() == 0 {
                 review.warn(&admins.then(i), format!("{net} is everyone"));
             }
+        }
+    }
+    for (i, net) in firewall.service_clients.iter().enumerate() {
+        if net.0.prefix_len() == 0 {
+            let at = path.then("service_clients").then(i);
+            review.warn(&at, format!("{net} is everyone: pods and Services are open to it"));
         }
     }
     let rules = path.then("extra_rules");

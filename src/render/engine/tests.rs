@@ -274,6 +274,11 @@ proptest! {
             kubernetes: false,
             nodeports: Vec::new(),
             nodeport_sources: Vec::new(),
+            nodeport_clients: Vec::new(),
+            inside: Vec::new(),
+            cluster: Vec::new(),
+            pods: Vec::new(),
+            forwarded: Vec::new(),
             metadata: Vec::new(),
         };
         if let Ok(text) = render(&firewall) {

@@ -56,6 +56,16 @@ pub struct Firewall {
     pub nodeports: Vec<Rule>,
     /// Who may reach all node ports.
     pub nodeport_sources: Vec<Source>,
+    /// Those of them who are not of the cluster.
+    pub nodeport_clients: Vec<Source>,
+    /// Who may reach pods and Services through the node: pods, nodes, and whom the inventory names.
+    pub inside: Vec<Source>,
+    /// Networks of pods and Services.
+    pub cluster: Vec<Source>,
+    /// Networks of pods.
+    pub pods: Vec<Source>,
+    /// Ports of the node that are open by a rule of the inventory, also where a pod answers at them.
+    pub forwarded: Vec<Rule>,
     /// Metadata services that pods may not reach.
     pub metadata: Vec<Blocked>,
 }
@@ -149,13 +159,15 @@ pub enum SourceKind {
     Ip6,
 }
 
-/// A destination that pods may not reach.
+/// A destination that pods may not reach, but for a name server there.
 #[derive(Debug, Clone, Serialize)]
 pub struct Blocked {
     /// The pods.
     pub from: Source,
     /// The destination.
     pub to: Text,
+    /// Whether a name server answers there, too.
+    pub names: bool,
 }
 
 /// Drop-in of sshd_config(5).

@@ -231,6 +231,8 @@ pub struct KubeletPatch {
     pub remove_static_pods: bool,
     /// Memory in MiB that pods leave to Kubernetes' daemons, and as much to the others.
     pub reserved_mib: u64,
+    /// The node's own file with the name servers that pods are given.
+    pub resolv_conf: Text,
 }
 input!(KubeletPatch, "kubelet/patch.yaml");
 

@@ -3,7 +3,8 @@
 //! A refusal counts only where the same way is known to be open: an etcd that is down refuses
 //! everybody. Attempts go from the operator's machine ([`operator`]) and from other nodes
 //! ([`peers`]) through the connections that facts were read with. Attempts that write, in [`api`], do so in a
-//! namespace of their own, which they delete; nothing else is changed.
+//! namespace of their own, which they delete; [`stranger`] makes a network namespace on each node, which ends with the
+//! attempt. Nothing else is changed.
 
 mod accepted;
 mod api;
@@ -14,6 +15,7 @@ mod etcd;
 mod kubernetes;
 mod operator;
 mod peers;
+mod stranger;
 mod sweep;
 mod tls;
 mod workloads;
@@ -36,6 +38,8 @@ pub use caller::{ApiKeys, Identity};
 pub use etcd::{EtcdKeys, Member, probe_member};
 pub use kubernetes::{Health, probe_apiserver, probe_kubelet};
 pub use operator::password_verdict;
+pub(super) use stranger::stranger;
+pub use stranger::{Inner, STRANGER_SCRIPT};
 pub use sweep::{Reach, SWEEP_SCRIPT, sweep};
 
 /// How long a connection may take. A packet that is dropped costs this much, all of them at once.
@@ -132,7 +136,8 @@ pub struct Field<'a> {
     pub ports: Ports,
 }
 
-/// Whether attempts may write to the cluster's API: in a namespace of their own, deleted at the end.
+/// Whether attempts may make something: objects in the cluster's API, in a namespace of their own, and network namespaces
+/// on nodes. All of it is gone at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writes {
     /// They may.
@@ -194,6 +199,7 @@ pub fn probe_words(probe: Probe) -> &'static str {
         Probe::EtcdWeakCiphers => "speak CBC or static RSA suites to etcd",
         Probe::ClosedToPeers => "reach closed ports from another node",
         Probe::ClosedToOperator => "reach closed ports from the operator's machine",
+        Probe::ForwardedToStranger => "reach pods and Services from an address of nobody",
         Probe::DefaultDrop => "reach a port that nothing listens on",
         Probe::SshPassword => "log in over SSH with a password",
         Probe::ApiserverAnonymous => "ask the API server without credentials",

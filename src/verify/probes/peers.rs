@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::sweep::{Reach, sweep};
-use super::{Attempt, Field, Health, Ports, api, etcd, kubernetes};
+use super::{Attempt, Field, Health, Ports, api, etcd, kubernetes, stranger};
 use crate::controls::{Daemon, Probe};
 use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::transport::Transport;
@@ -24,6 +24,8 @@ pub(super) enum Job {
     Api(NodeName),
     /// Try ports that have to be closed to this node.
     Closed(NodeName),
+    /// Try pods and Services as a stranger, by way of this node itself.
+    Stranger(NodeName),
 }
 
 /// Ports of Kubernetes that nobody but the node itself has to reach.
@@ -71,6 +73,9 @@ pub(super) fn assign<'a>(
             && let Some(from) = node(next(&control_planes))
         {
             give(from, Job::Kubelet(target.name.clone()));
+        }
+        if seen.runs(Daemon::Kubelet) && reached.contains(&&target.name) {
+            give(target, Job::Stranger(target.name.clone()));
         }
         let outsiders = among(&|n| {
             n.name != target.name
@@ -136,7 +141,8 @@ pub(super) fn attempts(
         | Job::Apiserver(name)
         | Job::Kubelet(name)
         | Job::Api(name)
-        | Job::Closed(name)) = job;
+        | Job::Closed(name)
+        | Job::Stranger(name)) = job;
         let (Some(target), Some(seen)) = (node(name), field.seen.get(name)) else { continue };
         let host = target.internal_ip().to_string();
         let results = match job {
@@ -170,6 +176,7 @@ pub(super) fn attempts(
                 made
             }
             Job::Api(_) => api::attack(field, target, seen, through),
+            Job::Stranger(_) => stranger::attempts(field, target, seen, through),
             Job::Closed(_) => {
                 let source = node(from);
                 let closed = source.map(|s| closed_ports(field.inventory, target, s, field.ports));
@@ -298,6 +305,10 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
                 [Probe::KubeletAnonymous, Probe::KubeletWeakCiphers, Probe::KubeletWithoutRights]
             {
                 add(probe, down(Daemon::Kubelet));
+            }
+            // A dedicated etcd member forwards nothing to pods.
+            if target.has_role(Role::ControlPlane) || target.has_role(Role::Worker) {
+                add(Probe::ForwardedToStranger, down(Daemon::Kubelet));
             }
         }
     }
