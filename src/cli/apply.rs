@@ -471,8 +471,8 @@ mod tests {
             Plan::new("c".into(), String::new(), nodes, Vec::new())
         };
         let (a, b) = ((Phase::Host, Step::DaemonReload), (Phase::Host, Step::SwapOff));
-        assert!(same_rest(&plan(&[a.clone(), b.clone()]), &plan(&[a.clone()])));
-        assert!(!same_rest(&plan(&[a.clone()]), &plan(&[a.clone(), b])));
+        assert!(same_rest(&plan(&[a.clone(), b.clone()]), &plan(std::slice::from_ref(&a))));
+        assert!(!same_rest(&plan(std::slice::from_ref(&a)), &plan(&[a.clone(), b])));
         let elsewhere = (Phase::Etcd, Step::DaemonReload);
         assert!(!same_rest(&plan(&[a]), &plan(&[elsewhere])), "in another phase");
     }
