@@ -21,6 +21,7 @@ use kubastion::verify::probes::{
 };
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode, SslVersion};
+use openssl::stack::Stack;
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
 
@@ -201,6 +202,13 @@ impl Server {
                 store.add_cert(X509::from_pem(pem.as_bytes()).unwrap()).unwrap();
             }
             b.set_verify_cert_store(store.build()).unwrap();
+            // As Go's servers do: they name whose certificates they take.
+            let mut names = Stack::new().unwrap();
+            for ca in &self.clients {
+                let ca = X509::from_pem(material.ca_cert(*ca).as_bytes()).unwrap();
+                names.push(ca.subject_name().to_owned().unwrap()).unwrap();
+            }
+            b.set_client_ca_list(names);
             b.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
         }
         b.build()
@@ -236,7 +244,7 @@ fn tried_at(world: &World, ports: Ports, keys: bool, bash: bool) -> BTreeMap<Pro
     let own = [Some(server.as_str()), Some(peer.as_str())];
     let member = Member { host: HOST, files: own, store: own };
     let made = probe_member(&mut Here { bash }, &member, keys.then_some(&world.keys), ports);
-    assert_eq!(made.len(), 10, "{made:?}");
+    assert_eq!(made.len(), 12, "{made:?}");
     let not_passed = made.into_iter().filter(|(_, _, v)| !matches!(v, Verdict::Pass { .. }));
     not_passed.map(|(probe, _, verdict)| (probe, verdict)).collect()
 }
@@ -255,11 +263,11 @@ fn a_good_member_passes_and_each_weakness_is_found() {
     let weak: [(Server, &[Probe]); 7] = [
         (
             Server { clients: Vec::new(), ..good.clone() },
-            &[Probe::EtcdWithoutCertificate, Probe::EtcdForeignCertificate],
+            &[Probe::EtcdWithoutCertificate, Probe::EtcdForeignCertificate, Probe::EtcdAcceptedCas],
         ),
         (
             Server { clients: vec![Ca::Etcd, Ca::Cluster], ..good.clone() },
-            &[Probe::EtcdForeignCertificate],
+            &[Probe::EtcdForeignCertificate, Probe::EtcdAcceptedCas],
         ),
         (Server { old: true, ..good.clone() }, &[Probe::EtcdOldTls, Probe::EtcdWeakCiphers]),
         (
@@ -287,7 +295,10 @@ fn a_good_member_passes_and_each_weakness_is_found() {
         assert_eq!(found_weak, wanted, "weakness {index}: {found:#?}");
     }
     let open = Server { clients: Vec::new(), ..peer.clone() };
-    assert_eq!(failed(&tried(&world, &good, &open, true)), [Probe::EtcdPeerWithoutCertificate]);
+    assert_eq!(
+        failed(&tried(&world, &good, &open, true)),
+        [Probe::EtcdPeerAcceptedCas, Probe::EtcdPeerWithoutCertificate]
+    );
     let swapped = Server { serves: Kind::EtcdServer, ..peer.clone() };
     assert_eq!(failed(&tried(&world, &good, &swapped, true)), [Probe::EtcdPeerServedCertificate]);
     let clear = Server { plain: true, ..peer };
@@ -301,7 +312,7 @@ fn a_refusal_proves_nothing_where_nothing_works() {
     let ports = Ports { etcd_client: closed, etcd_peer: closed, ..Ports::default() };
     for bash in [true, false] {
         let found = tried_at(&world, ports, true, bash);
-        assert_eq!(found.len(), 10, "nothing passes: {found:#?}");
+        assert_eq!(found.len(), 12, "nothing passes: {found:#?}");
         assert!(found.values().all(|v| matches!(v, Verdict::Unknown { .. })), "{found:#?}");
     }
     // A server that closes every connection refuses everybody: nothing passes either.
@@ -310,7 +321,7 @@ fn a_refusal_proves_nothing_where_nothing_works() {
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let ports = Ports { etcd_client: slammed, etcd_peer: slammed, ..Ports::default() };
     let found = tried_at(&world, ports, true, true);
-    assert_eq!(found.len(), 10, "{found:#?}");
+    assert_eq!(found.len(), 12, "{found:#?}");
     assert_eq!(failed(&found), [Probe::EtcdHealthy]);
     // Without keys nothing can be shown to work, but an open door is seen all the same.
     let good = Server::good(Kind::EtcdServer);

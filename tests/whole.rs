@@ -338,10 +338,18 @@ fn verify_finds_what_is_broken(w: &Whole) {
     );
     w.inside("w1", &format!("mv /root/rules {file}; {mends}"));
     w.inside("w1", "chmod 666 /etc/ssh/sshd_config.d/00-kubastion.conf; echo 'PasswordAuthentication yes' > /etc/ssh/sshd_config.d/00-a.conf; systemctl reload ssh");
+    listens_again(w, "w1");
     let (out, _) = w.ends(5, &["verify"]);
     assert!(out.contains("host-ssh-hardening"), "{out}");
     w.inside("w1", "chmod 600 /etc/ssh/sshd_config.d/00-kubastion.conf; rm /etc/ssh/sshd_config.d/00-a.conf; systemctl reload ssh");
+    listens_again(w, "w1");
     w.ends(0, &["verify"]);
+}
+
+/// A reload ends before sshd has closed its port, and opened it anew.
+fn listens_again(w: &Whole, name: &str) {
+    std::thread::sleep(Duration::from_secs(1));
+    w.lab.wait_for_ssh(name, Duration::from_secs(60)).unwrap();
 }
 
 fn the_operator_locks_himself_out(w: &Whole, hardened: &BTreeMap<String, String>) {

@@ -76,13 +76,19 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let lock = RunLock::take(base).map_err(record_stop)?;
     // A saved plan was made with the keys as they were: it gets exactly those.
     let pki_use = if saved.is_some() { PkiUse::ReadOnly } else { PkiUse::Ensure };
-    let store = keys::open(&loaded)?;
+    let take_out = |store| match &saved {
+        Some(_) => Keys::of_a_saved_plan(&loaded, store),
+        None => Keys::with_those_due(&loaded, store),
+    };
+    let early = keys::before_nodes_are_asked(keys::open(&loaded)?, take_out)?;
     let dialer = pipeline::dialer(inventory, &nodes, &reach)?;
     let mut fleet = pipeline::look(inventory, &nodes, &dialer);
-    keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &reach, pki_use)?;
-    let mut keys = match &saved {
-        Some(_) => Keys::of_a_saved_plan(&loaded, store)?,
-        None => Keys::with_those_due(&loaded, store)?,
+    let mut keys = match early {
+        Ok(keys) => keys,
+        Err(store) => {
+            keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &reach, pki_use)?;
+            take_out(store)?
+        }
     };
     let settled = fleet.settle(inventory);
     let lock =
@@ -99,6 +105,14 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         same(saved, &plan, &fleet)?;
     }
     if plan.is_empty() {
+        // Keys of the operator alone change no node.
+        if let (true, Some(due)) = (saved.is_none() && problems.is_empty(), keys.due()) {
+            note(global.format, &format!("pki: {due} will be issued"));
+            if !args.yes {
+                ask(Question::CarryOut, "say --yes")?;
+            }
+            keys.keep(&loaded, global.format)?;
+        }
         problems.extend(pipeline::held_back(&plan));
         return Ok(idle(&plan, &problems, global.format));
     }

@@ -143,6 +143,21 @@ pub fn say_if_new(inventory: &Inventory, issued: &[Issued], format: Format) {
     note(format, &made);
 }
 
+/// Takes out of a store that has all CAs what is needed, so that what is due or expired is said before any node is
+/// asked. `Ok(Err(store))` where CAs are missing: the nodes decide first whether new ones may be made.
+///
+/// # Errors
+/// Those of `take_out`.
+pub fn before_nodes_are_asked<T>(
+    store: Store,
+    take_out: impl FnOnce(Store) -> Result<T, Stop>,
+) -> Result<Result<T, Store>, Stop> {
+    match store.missing_cas().is_empty() {
+        true => take_out(store).map(Ok),
+        false => Ok(Err(store)),
+    }
+}
+
 /// How to come to the store of a cluster that is there.
 const RESTORE: &str = "name its store under `pki.dir` or restore it from a backup";
 

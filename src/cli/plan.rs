@@ -59,11 +59,18 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let mut loaded = super::inventory::load(global)?;
     pipeline::bundle(&mut loaded)?;
     let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?;
-    let store = keys::open(&loaded)?;
+    let take_out = |store| keys::material(&loaded, store);
+    let early = keys::before_nodes_are_asked(keys::open(&loaded)?, take_out)?;
     let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;
     let mut fleet = pipeline::look(&loaded.inventory, &nodes, &dialer);
-    keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &args.reach, PkiUse::ReadOnly)?;
-    let material = keys::material(&loaded, store)?;
+    let material = match early {
+        Ok(material) => material,
+        Err(store) => {
+            let read_only = PkiUse::ReadOnly;
+            keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &args.reach, read_only)?;
+            take_out(store)?
+        }
+    };
     let open = left_open(&fleet);
     for line in &open {
         note(global.format, line);
