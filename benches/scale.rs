@@ -196,7 +196,7 @@ impl Base {
                 Seen { session: None, host_key: "SHA256:none".into(), facts: f.clone() },
             )
         });
-        Fleet { seen: seen.collect(), lost: BTreeMap::new(), bare: Default::default() }
+        Fleet { seen: seen.collect(), lost: BTreeMap::new(), bare: Default::default(), etcd: None }
     }
 }
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 use super::api::{self, ApiAccess};
 use super::doors::{self, Doors};
 use super::gate::{self, EtcdAccess, chain};
+use super::members;
 use super::record::{Journal, Line, Outcome, Outcomes, RecordError};
 use super::transaction;
 use super::ways::{self, Way};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
-use crate::desired::{DesiredState, Phase};
+use crate::desired::{DesiredState, Phase, Way as Join};
 use crate::event::{Event, Sink};
-use crate::inventory::{Inventory, Node, NodeName};
+use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::plan::{Gate, NodePlan, Plan, Stage, Step, Transaction};
 use crate::transport::{Dialer, Transport, fleet};
 
@@ -61,12 +62,29 @@ pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordE
     let sessions = Mutex::new(sessions);
     let mut outcomes = Outcomes::new();
     let mut out: BTreeMap<NodeName, String> = BTreeMap::new();
+    let mut promoted = false;
+    // Before anything else: the firewall of the nodes that stay has no place for those that go.
+    if let Err(why) = members::leave(c, &sessions)? {
+        out.extend(c.plan.nodes.keys().map(|n| (n.clone(), why.clone())));
+        if c.plan.stages.is_empty() {
+            for node in c.plan.nodes.keys() {
+                let outcome = Outcome::Refused { why: why.clone() };
+                finish(c, &mut outcomes, node, Phase::Etcd, &outcome)?;
+            }
+        }
+    }
     for stage in &c.plan.stages {
+        if stage.phase > Phase::Etcd && !std::mem::replace(&mut promoted, true) {
+            promote_those_left(c, &sessions, &mut outcomes, &mut out)?;
+        }
         // After a failed canary nothing else begins; after a failed serial group no further one.
         let mut stop_all: Option<String> = None;
         let mut stop_serial: Option<String> = None;
         for (number, group) in stage.groups.iter().enumerate() {
             let serial = group.len() == 1;
+            if stage.phase == Phase::Kubernetes && stop_all.is_none() {
+                stop_all = out_of_date(c, group, &out);
+            }
             let stopped = stop_all.clone().or_else(|| stop_serial.clone().filter(|_| serial));
             let (run, skip): (Vec<&NodeName>, Vec<&NodeName>) =
                 group.iter().partition(|n| !out.contains_key(*n) && stopped.is_none());
@@ -100,7 +118,43 @@ pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordE
             }
         }
     }
+    if !promoted {
+        promote_those_left(c, &sessions, &mut outcomes, &mut out)?;
+    }
     Ok(outcomes)
+}
+
+/// Why nodes that would join get what the cluster keeps from before this plan: the control planes that were to bring it
+/// up to date have all failed. The next plan would not tell.
+fn out_of_date(
+    c: &Controls<'_>,
+    group: &[NodeName],
+    out: &BTreeMap<NodeName, String>,
+) -> Option<String> {
+    let is = |name: &NodeName, wanted: Join| {
+        let node = c.plan.nodes.get(name);
+        let mut steps = node.iter().flat_map(|n| &n.transactions).flat_map(|t| &t.steps);
+        steps.any(|a| matches!(a.step, Step::Member { way, .. } if way == wanted))
+    };
+    let planes = c.inventory.with_role(Role::ControlPlane).map(|n| &n.name);
+    let keepers: Vec<&NodeName> = planes.filter(|n| is(n, Join::Configure)).collect();
+    let joins = group.iter().any(|n| is(n, Join::Join));
+    let failed = !keepers.is_empty() && keepers.iter().all(|n| out.contains_key(*n));
+    (joins && failed)
+        .then(|| format!("{} did not bring up to date what nodes get that join", keepers[0]))
+}
+
+fn promote_those_left(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+    outcomes: &mut Outcomes,
+    out: &mut BTreeMap<NodeName, String>,
+) -> Result<(), RecordError> {
+    for (node, why) in members::promote_those_left(c, sessions, |n| out.contains_key(n))? {
+        finish(c, outcomes, &node, Phase::Etcd, &Outcome::Unready { why: why.clone() })?;
+        out.insert(node, why);
+    }
+    Ok(())
 }
 
 fn finish(
@@ -139,6 +193,12 @@ fn run_group(
             Some((node, plan.transactions.iter().find(|t| t.phase == stage.phase)?))
         })
         .collect();
+    if stage.gate == Gate::EtcdQuorum
+        && let [(node, transaction)] = work[..]
+        && let Some(peer_url) = members::addition(c.plan, &node.name)
+    {
+        return Ok(vec![(node.name.clone(), join_etcd(c, node, transaction, peer_url, sessions)?)]);
+    }
     if stage.gate == Gate::EtcdQuorum
         && let Some(problem) = others_healthy(c, &work, sessions)
     {
@@ -216,6 +276,50 @@ fn run_group(
     results.into_iter().collect()
 }
 
+/// A node becomes a member: added without a vote, started with those that are there, given its vote when it has what
+/// they have. If any of it fails, it is no member again.
+fn join_etcd(
+    c: &Controls<'_>,
+    node: &Node,
+    transaction: &Transaction,
+    peer_url: &str,
+    sessions: &Mutex<Sessions>,
+) -> Result<Outcome, RecordError> {
+    let list = transaction.steps.iter().find_map(|a| match &a.step {
+        Step::EtcdJoin { members } => Some(members.as_str()),
+        _ => None,
+    });
+    let id = match members::admit(c, sessions, node, peer_url, list.unwrap_or_default()) {
+        Ok(id) => id,
+        Err(why) => {
+            members::record_addition(c, &node.name, peer_url, &Err(why.clone()))?;
+            return Ok(Outcome::Refused { why });
+        }
+    };
+    let outcome = match transaction::switch(c, node, transaction, sessions)? {
+        Err(outcome) => outcome,
+        // It is guarded, and would have to be asked.
+        Ok(None) => Outcome::Committed,
+        Ok(Some(s)) => {
+            let ready = members::promote(c, sessions, node, id).and_then(|()| {
+                let verdicts = etcd_verdicts(c, &[node], sessions);
+                verdicts.into_iter().try_for_each(|(_, verdict)| verdict)
+            });
+            match ready {
+                Ok(()) => transaction::confirm(c, node, &s, sessions),
+                Err(why) => transaction::take_back(c, node, &s, sessions, &why),
+            }
+        }
+    };
+    let result = match &outcome {
+        Outcome::Committed => Ok(()),
+        _ => Err(members::dismiss(c, sessions, node, id)
+            .unwrap_or_else(|| "it is no member again".to_owned())),
+    };
+    members::record_addition(c, &node.name, peer_url, &result)?;
+    Ok(outcome)
+}
+
 /// The ways to a node that are open now.
 fn open_ways(c: &Controls<'_>, node: &Node, sessions: &Mutex<Sessions>) -> BTreeSet<Way> {
     let mut open = ways::to(c.inventory, node);
@@ -284,7 +388,10 @@ fn others_healthy(
     let changing: BTreeSet<&NodeName> = work.iter().map(|(n, _)| &n.name).collect();
     let mut problems = Vec::new();
     let mut healthy_others = 0;
-    for (name, ip) in access.members.iter().filter(|(n, _)| !changing.contains(n)) {
+    // One that the inventory wants and that is none yet has no part in a quorum. Where nobody can be asked, all count.
+    let members = members::list(c, sessions)
+        .map_or_else(|_| access.members.clone(), |l| members::voting(access, &l));
+    for (name, ip) in members.iter().filter(|(n, _)| !changing.contains(n)) {
         let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
         match health(node, *ip) {
             Ok(()) => healthy_others += 1,
@@ -292,7 +399,7 @@ fn others_healthy(
         }
     }
     if !healthy {
-        if !gate::is_needed(access.members.len(), healthy_others) {
+        if !gate::is_needed(members.len(), healthy_others) {
             return None;
         }
         problems.extend(
@@ -323,7 +430,7 @@ fn etcd_verdicts<'n>(
 }
 
 /// Lends the node's open connection, or a new one.
-fn with_session<R>(
+pub(super) fn with_session<R>(
     c: &Controls<'_>,
     node: &Node,
     sessions: &Mutex<Sessions>,
@@ -352,9 +459,8 @@ mod tests {
     use crate::apply::record::RunKind;
     use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
     use crate::desired::NodeDesired;
-    use crate::desired::Way as Join;
     use crate::event::Silent;
-    use crate::inventory::{Role, SshTarget, testing};
+    use crate::inventory::{SshTarget, testing};
     use crate::plan::Action;
     use crate::plan::order::{EtcdState, stages};
     use crate::transport::TransportError;
@@ -485,6 +591,40 @@ mod tests {
         let plan = Plan::new("c".into(), String::new(), plans, vec![stage]);
         let outcomes = executed(&inventory, &plan, &Played(&fast_and_slow));
         assert!(outcomes.values().all(|p| p[&Phase::Host] == Outcome::Committed), "{outcomes:?}");
+    }
+
+    /// They would get the configuration of before, and no later plan would tell.
+    #[test]
+    fn nobody_joins_while_the_cluster_keeps_an_older_configuration() {
+        let nodes = [("a", Role::ControlPlane), ("b", Role::ControlPlane), ("w", Role::Worker)];
+        let inventory = testing::of_nodes(nodes);
+        let plan_of = |way| {
+            let step = Step::Member { way, mark: "m".into() };
+            let action = Action { step, controls: BTreeSet::new(), why: String::new() };
+            let transaction = Transaction {
+                phase: Phase::Kubernetes,
+                confirm_within_s: None,
+                steps: vec![action],
+                expect: BTreeMap::new(),
+            };
+            NodePlan { transactions: vec![transaction], ..NodePlan::default() }
+        };
+        let plans: BTreeMap<NodeName, NodePlan> =
+            [("a", Join::Join), ("b", Join::Configure), ("w", Join::Join)]
+                .map(|(n, way)| (n.parse().unwrap(), plan_of(way)))
+                .into();
+        let stages = stages(&inventory, &plans, EtcdState::Running);
+        assert_eq!(stages[0].groups[0][0].as_str(), "b", "it tells the cluster first");
+        let plan = Plan::new("c".into(), String::new(), plans, stages);
+        let played = Played(&|host, _, _| match host {
+            "10.0.0.2" => "@prepared\n@step 1 begin\n@state reverted\n".into(),
+            other => panic!("{other} is to be left alone"),
+        });
+        let outcomes = executed(&inventory, &plan, &played);
+        for joining in ["a", "w"] {
+            let outcome = &outcomes[&joining.parse::<NodeName>().unwrap()][&Phase::Kubernetes];
+            assert!(matches!(outcome, Outcome::Skipped { .. }), "{joining}: {outcome:?}");
+        }
     }
 
     #[test]

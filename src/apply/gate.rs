@@ -45,7 +45,7 @@ impl EtcdAccess {
 
 /// How long one question to a member may take, from its first byte to its last: a member that sends a
 /// byte now and then must not hold a run up.
-const ANSWER: Duration = Duration::from_secs(15);
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 
 /// A stream that ends at a moment.
 pub(crate) struct Until<S> {
@@ -134,13 +134,13 @@ const LAST_WORDS: &str = include_str!("node/etcd-words.sh");
 
 /// How often a member may end and be started again by systemd before it is given up. Every two seconds
 /// it is; what it dies of does not go away by waiting.
-const RESTARTS: u32 = 5;
+pub(super) const RESTARTS: u32 = 5;
 
 /// Pause between two looks at a member's service.
 const LOOK: Duration = Duration::from_secs(4);
 
 /// What systemd and the journal say of a member: how often it was started again, and its last words.
-fn last_words(through: &mut dyn Transport) -> (u32, String) {
+pub(super) fn last_words(through: &mut dyn Transport) -> (u32, String) {
     let mut restarts = 0;
     let mut said = Vec::new();
     let request = Request {

@@ -118,6 +118,14 @@ pub enum Line {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
     },
+    /// Who is a member of etcd was changed, or could not be.
+    Etcd {
+        /// The change.
+        change: crate::plan::EtcdChange,
+        /// Why it was not made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    },
     /// A transaction begins on a node. Written before the node is sent anything.
     Transaction {
         /// The node.
@@ -480,7 +488,7 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
                 }
             }
             // Objects of the API have no way back; what was done to them is for people to read.
-            (Line::Object { .. }, Some(_)) => {}
+            (Line::Object { .. } | Line::Etcd { .. }, Some(_)) => {}
             (Line::End { at, exit }, Some(r)) => {
                 r.ended = Some(at);
                 r.exit = Some(exit);

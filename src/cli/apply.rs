@@ -250,10 +250,11 @@ fn same_rest(shown: &Plan, rest: &Plan) -> bool {
         let node = plan.nodes.get(name).into_iter().flat_map(|n| &n.transactions);
         node.flat_map(|t| t.steps.iter().map(|a| (t.phase, a.step.clone()))).collect()
     };
-    rest.nodes.keys().all(|name| {
-        let before = steps(shown, name);
-        steps(rest, name).iter().all(|step| before.contains(step))
-    })
+    rest.etcd == shown.etcd
+        && rest.nodes.keys().all(|name| {
+            let before = steps(shown, name);
+            steps(rest, name).iter().all(|step| before.contains(step))
+        })
 }
 
 /// Shows a plan that was not shown before. On a terminal somebody is asked; `--yes` has answered; who applies a saved
@@ -414,6 +415,9 @@ fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), Stop> {
         .hint("make a new one with `kubastion plan --out`, and look at it");
     if saved.inventory_sha256 != now.inventory_sha256 {
         problem = problem.because("the inventory was changed since");
+    }
+    if saved.etcd != now.etcd {
+        problem = problem.because("etcd's members are others since");
     }
     for (name, node) in &saved.nodes {
         match now.nodes.get(name) {

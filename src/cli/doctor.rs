@@ -16,13 +16,15 @@ use super::exit::Exit;
 use super::output::{note, pretty, print};
 use super::pipeline::{self, Fleet, Reach};
 use super::run::Stop;
+use crate::apply::gate::EtcdAccess;
 use crate::clock::Clock;
 use crate::desired::held_cas;
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
-use crate::pki::{self, Ca, State, Store};
+use crate::pki::{self, Ca, Material, State, Store};
 use crate::plain::counted;
+use crate::plan::members;
 use crate::plan::preflight;
 
 /// Arguments of `doctor`.
@@ -58,7 +60,7 @@ enum Level {
 /// One thing that was looked at.
 #[derive(Debug, Clone, Serialize)]
 struct Finding {
-    /// `operator`, or a node's name.
+    /// `operator`, `etcd`, or a node's name.
     place: String,
     level: Level,
     what: String,
@@ -110,7 +112,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         let nodes = counted(nodes, "node");
         let what = format!("{}: {nodes} to look at", global.inventory.display());
         findings.push(Finding::new(HERE, Level::Ok, what));
-        let cas = operator(global, &mut loaded, &mut findings);
+        let keys = operator(global, &mut loaded, &mut findings);
         if args.offline {
             findings.push(Finding::new(HERE, Level::Note, "no node was looked at (--offline)"));
         } else {
@@ -120,8 +122,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             nodes.retain(|n| inventory.ssh.for_node(n).has_host_key());
             let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
             note(global.format, &format!("looking at {}", counted(nodes.len(), "node")));
-            let fleet = pipeline::look(inventory, &nodes, &dialer);
-            of_nodes(inventory, &nodes, &fleet, cas.as_ref(), &mut findings);
+            let mut fleet = pipeline::look(inventory, &nodes, &dialer);
+            fleet.ask_etcd(inventory, keys.as_ref().and_then(|k| k.etcd.as_ref()));
+            of_nodes(inventory, &nodes, &fleet, keys.as_ref().map(|k| &k.cas), &mut findings);
+            of_etcd(inventory, &fleet, &mut findings);
         }
     }
     match global.format {
@@ -141,12 +145,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
 /// SHA-256 of the certificates of a key store's CAs.
 type CaDigests = BTreeMap<Ca, String>;
 
-/// Looks at this machine. Returns what the key store has of CAs, if it could be read.
-fn operator(
-    global: &Global,
-    loaded: &mut Loaded,
-    findings: &mut Vec<Finding>,
-) -> Option<CaDigests> {
+/// What the key store has.
+#[derive(Default)]
+struct Keys {
+    cas: CaDigests,
+    /// How etcd is asked, where all keys are there.
+    etcd: Option<EtcdAccess>,
+}
+
+/// Looks at this machine. Returns what the key store has, if it could be read.
+fn operator(global: &Global, loaded: &mut Loaded, findings: &mut Vec<Finding>) -> Option<Keys> {
     let mut say = |finding| findings.push(finding);
     if mode_of(&global.inventory).is_some_and(|mode| mode & 0o022 != 0) {
         say(Finding::new(HERE, Level::Problem, "others can write the inventory")
@@ -208,21 +216,21 @@ fn operator(
             );
         }
     }
-    let (finding, cas) = key_store(inventory);
+    let (finding, keys) = key_store(inventory);
     findings.push(finding);
-    cas
+    keys
 }
 
 fn mode_of(path: &Path) -> Option<u32> {
     Some(std::fs::metadata(path).ok()?.permissions().mode() & 0o7777)
 }
 
-fn key_store(inventory: &Inventory) -> (Finding, Option<CaDigests>) {
+fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
     let dir = inventory.pki.dir.display();
     if !inventory.pki.dir.exists() {
         let none = Finding::new(HERE, Level::Note, format!("there is no key store in {dir} yet"))
             .hint("for a new cluster `kubastion pki ensure` makes it, and so does the first apply; that of another place is named under `pki.dir`");
-        return (none, Some(CaDigests::new()));
+        return (none, Some(Keys::default()));
     }
     let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
     let contents = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
@@ -261,7 +269,9 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<CaDigests>) {
         finding =
             finding.hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
     }
-    (finding, Some(contents.ca_digests()))
+    let material = Material::from_contents(inventory, &contents).ok();
+    let etcd = material.and_then(|m| pipeline::etcd_access(inventory, &m));
+    (finding, Some(Keys { cas: contents.ca_digests(), etcd }))
 }
 
 /// Of the CA certificates that a node holds, those that are not the key store's.
@@ -282,6 +292,28 @@ fn foreign_cas(inventory: &Inventory, facts: &NodeFacts, store: &CaDigests) -> O
         "it belongs to another cluster, or this is another cluster's store: name the right one under `pki.dir`, \
          or restore it from a backup",
     ))
+}
+
+/// The cluster's state as its keeper tells it: a plan does not begin where this is wrong.
+fn of_etcd(inventory: &Inventory, fleet: &Fleet, findings: &mut Vec<Finding>) {
+    let place = "etcd";
+    match &fleet.etcd {
+        None => {}
+        Some(Err(why)) => findings.push(
+            Finding::new(place, Level::Problem, format!("etcd cannot be asked: {why}"))
+                .hint("its log on the node: `journalctl -u etcd`"),
+        ),
+        Some(Ok(roster)) => {
+            let wanted = pipeline::wanted_members(inventory, fleet);
+            let mut problems = members::unfit(roster, &wanted);
+            problems.extend(members::compare(roster, &wanted).blocked);
+            if problems.is_empty() {
+                let count = counted(roster.members.len(), "member");
+                findings.push(Finding::new(place, Level::Ok, format!("{count}, no alarm")));
+            }
+            findings.extend(problems.into_iter().map(|p| Finding::of(place, p)));
+        }
+    }
 }
 
 fn of_nodes(

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::exit::Exit;
 use super::run::Stop;
+use crate::apply::etcd;
 use crate::apply::execute::Sessions;
 use crate::apply::gate::EtcdAccess;
 use crate::apply::protocol::TxnState;
@@ -18,14 +19,16 @@ use crate::clock::Clock;
 use crate::controls::Severity;
 use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, SharedTexts};
 use crate::error::Problem;
-use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
+use crate::facts::etcd::Roster;
+use crate::facts::{FactsError, FileFacts, NodeFacts, ProcessFacts, WatchList, collect};
 use crate::inventory::diagnostic::nearest;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource, Sudo};
 use crate::pki::{Ca, Kind, Material, Store};
 use crate::plain::hex;
 use crate::plan::diff::{KUBELET_CONFIG, MEMBER_MARK};
+use crate::plan::members::{self, Found, WantedMember};
 use crate::plan::order::{EtcdState, stages};
-use crate::plan::{NodePlan, Plan, node_plan, preflight, stored_data};
+use crate::plan::{EtcdChange, NodePlan, Plan, node_plan, preflight, stored_data};
 use crate::secret::Secret;
 use crate::transport::ssh::SshDialer;
 use crate::transport::{Credentials, Dialer, Transport, fleet};
@@ -97,6 +100,9 @@ pub struct Fleet {
     pub lost: BTreeMap<NodeName, Problem>,
     /// Those that answered and are part of no cluster, also where something else is wrong with them.
     pub bare: BTreeSet<NodeName>,
+    /// What etcd says of its members, once it was asked; why it could not be. `None` while nobody was asked, or
+    /// nobody runs that could be.
+    pub etcd: Option<Result<Roster, String>>,
 }
 
 /// What an earlier run had left open on a node, and what it came to.
@@ -216,7 +222,8 @@ pub fn look_at(
         let keep = always || open.fetch_add(1, Ordering::Relaxed) < kept;
         Ok(Seen { session: keep.then_some(session), host_key, facts })
     });
-    let mut fleet = Fleet { seen: BTreeMap::new(), lost: BTreeMap::new(), bare: BTreeSet::new() };
+    let mut fleet =
+        Fleet { seen: BTreeMap::new(), lost: BTreeMap::new(), bare: BTreeSet::new(), etcd: None };
     for (node, result) in nodes.iter().zip(results) {
         match result {
             Ok(seen) => {
@@ -314,6 +321,24 @@ impl Fleet {
         said
     }
 
+    /// Asks etcd for its members and alarms, through the first node that has one that answers.
+    pub fn ask_etcd(&mut self, inventory: &Inventory, access: Option<&EtcdAccess>) {
+        let Some(access) = access.filter(|_| self.etcd.is_none()) else { return };
+        for node in inventory.etcd_members() {
+            let Some(seen) = self.seen.get_mut(&node.name) else { continue };
+            if !runs_etcd(&seen.facts) || !stored_data::has_our_etcd_data(&seen.facts) {
+                continue;
+            }
+            let Some(session) = seen.session.as_deref_mut() else { continue };
+            let asked = etcd::roster(session, node.internal_ip(), access);
+            let answered = asked.is_ok();
+            self.etcd = Some(asked.map_err(|why| format!("{}: {why}", node.name)));
+            if answered {
+                break;
+            }
+        }
+    }
+
     /// The open connections.
     pub fn into_sessions(self) -> Sessions {
         self.seen.into_iter().filter_map(|(name, s)| Some((name, s.session?))).collect()
@@ -324,9 +349,10 @@ impl Fleet {
 /// nodes that it could not be made for.
 pub fn plan_of(
     loaded: &Loaded,
-    fleet: &Fleet,
+    fleet: &mut Fleet,
     material: &Material,
 ) -> (Plan, BTreeMap<NodeName, Problem>) {
+    fleet.ask_etcd(&loaded.inventory, etcd_access(&loaded.inventory, material).as_ref());
     let of = |seen: &Seen| Seen {
         session: None,
         host_key: seen.host_key.clone(),
@@ -336,6 +362,7 @@ pub fn plan_of(
         seen: fleet.seen.iter().map(|(name, seen)| (name.clone(), of(seen))).collect(),
         lost: fleet.lost.clone(),
         bare: fleet.bare.clone(),
+        etcd: fleet.etcd.clone(),
     };
     let (plan, _) = plan(loaded, &mut copy, material);
     (plan, copy.lost)
@@ -346,6 +373,7 @@ pub fn plan_of(
 pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, DesiredState) {
     let inventory = &loaded.inventory;
     let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
+    fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
     let mut desired = DesiredState { nodes: BTreeMap::new() };
     let mut plans: BTreeMap<NodeName, NodePlan> = BTreeMap::new();
     let mut texts = SharedTexts::default();
@@ -362,12 +390,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     for node in &inventory.nodes {
         let Some(seen) = fleet.seen.get(&node.name) else { continue };
         let facts = &seen.facts;
-        // Of another user, a process of that name is somebody else's.
-        let runs = facts
-            .processes
-            .get("etcd")
-            .is_some_and(|p| p.iter().any(|p| matches!(p.user.as_str(), "etcd" | "root")));
-        if inventory.is_etcd_member(node) && runs {
+        if inventory.is_etcd_member(node) && runs_etcd(facts) {
             etcd = EtcdState::Running;
         }
         if failed.contains_key(&node.name) {
@@ -464,21 +487,93 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         }
         desired.nodes.clear();
     }
+    let (changes, unfit) = membership(inventory, fleet, &mut plans);
+    if let Some(problem) = unfit {
+        for name in std::mem::take(&mut plans).into_keys() {
+            let at = problem.place.clone().unwrap_or_else(|| name.to_string());
+            failed.insert(name, problem.clone().at(at));
+        }
+        desired.nodes.clear();
+    }
+    for (name, plan) in plans.iter().filter(|(_, p)| !p.transactions.is_empty()) {
+        let empty = || NodeDesired { items: Vec::new(), notes: plan.notes.clone() };
+        desired.nodes.entry(name.clone()).or_insert_with(empty);
+    }
     for (name, problem) in failed {
         fleet.seen.remove(&name);
         fleet.lost.insert(name, problem);
     }
     let stages = stages(inventory, &plans, etcd);
     let cluster = inventory.cluster.name.to_string();
-    (Plan::new(cluster, loaded.sha256.clone(), plans, stages), desired)
+    let plan = Plan::new(cluster, loaded.sha256.clone(), plans, stages);
+    (if changes.is_empty() { plan } else { plan.with_etcd(changes) }, desired)
+}
+
+/// Whether a member of etcd runs. Of another user, a process of that name is somebody else's.
+fn runs_etcd(facts: &NodeFacts) -> bool {
+    let ours = |p: &ProcessFacts| matches!(p.user.as_str(), "etcd" | "root");
+    facts.processes.get("etcd").is_some_and(|p| p.iter().any(ours))
+}
+
+/// etcd's members by the inventory, with what was found of them.
+pub fn wanted_members(inventory: &Inventory, fleet: &Fleet) -> Vec<WantedMember> {
+    let found = |s: &Seen| Found {
+        data: stored_data::has_our_etcd_data(&s.facts),
+        runs: runs_etcd(&s.facts),
+    };
+    let wanted = inventory.etcd_members().map(|n| WantedMember {
+        name: n.name.clone(),
+        peer_url: desired::peer_url(n.internal_ip()),
+        found: fleet.seen.get(&n.name).map(found),
+    });
+    wanted.collect()
+}
+
+/// What becomes of etcd's members, written into the plans of those that join; or what no plan is made on.
+fn membership(
+    inventory: &Inventory,
+    fleet: &Fleet,
+    plans: &mut BTreeMap<NodeName, NodePlan>,
+) -> (Vec<EtcdChange>, Option<Problem>) {
+    let wanted = wanted_members(inventory, fleet);
+    let unasked = match &fleet.etcd {
+        Some(Ok(roster)) => {
+            let to = members::compare(roster, &wanted);
+            let mut stop = members::unfit(roster, &wanted).into_iter().chain(to.blocked.clone());
+            return match stop.next() {
+                Some(problem) => {
+                    (Vec::new(), Some(stop.fold(problem, |p, more| p.because(more.what))))
+                }
+                None => (members::joins(&to, &wanted, plans), None),
+            };
+        }
+        Some(Err(why)) => {
+            // It is mended member by member, and nobody shall think that there is no alarm.
+            for (_, plan) in plans.iter_mut().filter(|(n, _)| wanted.iter().any(|w| w.name == **n))
+            {
+                plan.notes
+                    .push(format!("etcd could not be asked for its members and alarms: {why}"));
+            }
+            why
+        }
+        None => "none runs on a node that was looked at",
+    };
+    if let Some((names, why)) = members::must_wait(&wanted, unasked) {
+        for (_, plan) in plans.iter_mut().filter(|(name, _)| names.contains(name)) {
+            hold_back_one(plan, &[Phase::Etcd, Phase::Kubernetes], &why);
+        }
+    }
+    (Vec::new(), None)
 }
 
 /// Takes phases out of plans that could only fail, after minutes.
 fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &str) {
-    for plan in plans.values_mut() {
-        if phases.iter().filter(|p| plan.remove(**p)).count() > 0 {
-            plan.held_back.push(why.to_owned());
-        }
+    plans.values_mut().for_each(|plan| hold_back_one(plan, phases, why));
+}
+
+fn hold_back_one(plan: &mut NodePlan, phases: &[Phase], why: &str) {
+    if phases.iter().filter(|p| plan.remove(**p)).count() > 0 {
+        plan.held_back.push(why.to_owned());
     }
 }
 
@@ -715,6 +810,7 @@ mod tests {
             .into(),
             lost: BTreeMap::new(),
             bare: [&cp1.name, &cp2.name, &w1.name].map(NodeName::clone).into(),
+            etcd: None,
         };
         let settled = fleet.settle(&inventory);
         let done: Vec<_> =

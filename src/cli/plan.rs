@@ -230,7 +230,12 @@ mod tests {
             let host_key = String::new();
             let seen = pipeline::Seen { session: None, host_key, facts: facts.clone() };
             let seen = [(facts.node.clone(), seen)].into();
-            left_open(&pipeline::Fleet { seen, lost: BTreeMap::new(), bare: Default::default() })
+            left_open(&pipeline::Fleet {
+                seen,
+                lost: BTreeMap::new(),
+                bare: Default::default(),
+                etcd: None,
+            })
         };
         assert!(fleet(&[]).is_empty());
         // It needs hands, and no time that runs out will change the node.

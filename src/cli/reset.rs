@@ -7,10 +7,13 @@ use super::apply::{finish_with, record_stop};
 use super::args::Global;
 use super::ask::{Question, ask};
 use super::exit::Exit;
+use super::keys;
 use super::leave::{Drain, Staying, Undrained, drain_all, forget};
 use super::output::note;
 use super::pipeline::{self, Reach};
 use super::run::Stop;
+use crate::apply::gate::EtcdAccess;
+use crate::apply::members::Remaining;
 use crate::apply::record::{Journal, Line, RecordError, Reset, RunKind};
 use crate::apply::reset::{As, Data, may_be_reset, reset};
 use crate::apply::{Outcome, gate::chain};
@@ -18,7 +21,7 @@ use crate::clock::Clock;
 use crate::error::Problem;
 use crate::event::Event;
 use crate::event::Sink as _;
-use crate::inventory::{Inventory, Node, NodeName, Role};
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::report::{Monitor, runs};
 use crate::transport::{Dialer, fleet};
 
@@ -66,9 +69,10 @@ there are evicted, as PodDisruptionBudgets allow. Pods of DaemonSets and static 
 node. Where pods are left when time is over, or the API does not answer, the node stays as it is and
 takes pods again; with --undrained it is reset all the same, and what runs on it is cut off.
 
-A control plane or an etcd member is reset only together with all others: taking one out of a
-running cluster is another task, and a wrong order costs the quorum. What becomes of etcd's data is then
-to be said: --delete-etcd-data or --keep-etcd-data.
+A control plane leaves the same way, and its member of etcd is removed before it, one after the
+other, each only while all members that stay are healthy. The last ones are reset all together. What
+becomes of etcd's data on a node is to be said: --delete-etcd-data or --keep-etcd-data. The data of a
+member that was removed is of no use to it any more.
 
 Examples:
   kubastion reset --nodes w2
@@ -83,7 +87,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let loaded = super::inventory::load(global)?;
     let inventory = &loaded.inventory;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
-    only_together(inventory, &nodes)?;
+    some_stay_or_all_go(inventory, &nodes)?;
     if !args.delete_etcd_data && !args.keep_etcd_data {
         without_data(inventory, &nodes)?;
     }
@@ -107,12 +111,37 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     // Before anybody's pods are moved.
     let (workers, members): (Vec<&Node>, _) = nodes.iter().partition(|n| !serves(inventory, n));
     let (mut kept, mut problems) = misjudged(inventory, &dialer, &workers);
+    let parting = parting(&loaded, &nodes)?;
+    let remaining = parting.as_ref().map(|(access, leaving)| Remaining {
+        inventory,
+        dialer: &dialer,
+        access,
+        leaving: leaving.iter().map(|n| &n.name).collect(),
+    });
+    let parting: Vec<&Node> = parting.iter().flat_map(|(_, l)| l.iter().copied()).collect();
+    if let Some(Err(why)) = remaining.as_ref().map(Remaining::are_healthy) {
+        for node in &parting {
+            kept.insert(node.name.clone(), why.clone());
+            problems.push(member_stays(&node.name, why.clone()));
+        }
+    }
     let leaving: Vec<&Node> =
         workers.into_iter().chain(members).filter(|n| !kept.contains_key(&n.name)).collect();
     if let Some(cluster) = &stays {
         let (undrained, more) = drain_all(cluster, &dialer, &leaving, args.drain(), &monitor);
         kept.extend(undrained);
         problems.extend(more);
+    }
+    for node in parting {
+        let Some(remaining) = remaining.as_ref().filter(|_| !kept.contains_key(&node.name)) else {
+            continue;
+        };
+        let what = "its member of etcd to be removed".to_owned();
+        monitor.send(Event::Waiting { node: node.name.clone(), what });
+        if let Err(why) = remaining.take_out(node) {
+            kept.insert(node.name.clone(), why.clone());
+            problems.push(member_stays(&node.name, why));
+        }
     }
     let nodes = recorded(&journal, nodes, |node| {
         let name = &node.name;
@@ -196,23 +225,52 @@ fn misjudged(
             .at(name.to_string())
             .because(why.clone())
             .left("it was not reset, and its pods were left alone")
-            .hint("control planes and etcd members are reset only together with all others")
+            .hint("give it the role that it has in the inventory: its member of etcd has to leave first")
     };
     let problems = kept.iter().map(problem).collect();
     (kept, problems)
 }
 
-/// Control planes and etcd members only all at once.
-fn only_together(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
+/// A cluster that goes on needs an API server and a member of etcd.
+fn some_stay_or_all_go(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
     let left = left_out(inventory, nodes);
     if left.is_empty() || !nodes.iter().any(|n| serves(inventory, n)) {
         return Ok(());
     }
-    let problem = Problem::new("control planes and etcd members are reset only all together")
-        .because(format!("{} would stay, short of members", left.join(", ")))
+    let stays = |n: &Node| left.contains(&n.name.as_str());
+    let planes = inventory.with_role(Role::ControlPlane).any(stays);
+    let members = inventory.etcd_members().any(stays);
+    if planes && members {
+        return Ok(());
+    }
+    let problem = Problem::new("the last control planes and etcd members are reset all together")
+        .because(format!("{} would stay, without the others that a cluster needs", left.join(", ")))
         .left("nothing was changed")
-        .hint("name workers alone, or all control planes and members");
+        .hint("name fewer of them, or all control planes and members");
     Err(Stop::one(Exit::InvalidInput, problem.at("--nodes")))
+}
+
+/// Members of etcd that leave while others stay, and how those are asked.
+fn parting<'l>(
+    loaded: &'l Loaded,
+    nodes: &[&'l Node],
+) -> Result<Option<(EtcdAccess, Vec<&'l Node>)>, Stop> {
+    let inventory = &loaded.inventory;
+    let leaving: Vec<&Node> =
+        nodes.iter().copied().filter(|n| inventory.is_etcd_member(n)).collect();
+    if leaving.is_empty() || leaving.len() == inventory.etcd_members().count() {
+        return Ok(None);
+    }
+    let material = keys::material(loaded, keys::open(loaded)?)?;
+    Ok(pipeline::etcd_access(inventory, &material).map(|access| (access, leaving)))
+}
+
+fn member_stays(node: &NodeName, why: String) -> Problem {
+    Problem::new("its member of etcd was not removed")
+        .at(node.to_string())
+        .because(why)
+        .left("it was not reset")
+        .hint("a member leaves while all that stay are healthy; `kubectl uncordon` lets pods on the node again")
 }
 
 /// Whether there is no data on the nodes about which something would have to be said.
@@ -265,18 +323,32 @@ mod tests {
     }
 
     #[test]
-    fn a_control_plane_is_not_reset_alone() {
-        let planes = ["a", "b"].map(|name| (name, Role::ControlPlane));
-        let inventory = testing::of_nodes(planes.into_iter().chain([("w", Role::Worker)]));
-        let pick = |names: &[&str]| -> Vec<&Node> {
-            inventory.nodes.iter().filter(|n| names.contains(&n.name.as_str())).collect()
+    fn the_last_control_plane_and_the_last_member_go_with_all_others() {
+        let pick = |inventory: &Inventory, names: &[&str]| -> Result<(), String> {
+            let all = inventory.nodes.iter();
+            let nodes: Vec<&Node> = all.filter(|n| names.contains(&n.name.as_str())).collect();
+            some_stay_or_all_go(inventory, &nodes).map_err(|stop| stop.problems[0].to_string())
         };
-        assert!(only_together(&inventory, &pick(&["w"])).is_ok());
-        assert!(only_together(&inventory, &pick(&["a", "b"])).is_ok());
-        assert!(without_data(&inventory, &pick(&["w"])).is_ok());
-        let stop = without_data(&inventory, &pick(&["a", "b", "w"])).unwrap_err();
+        let planes = ["a", "b"].map(|name| (name, Role::ControlPlane));
+        let stacked = testing::of_nodes(planes.into_iter().chain([("w", Role::Worker)]));
+        for names in [&["w"][..], &["a", "b"], &["a", "w"], &["a", "b", "w"]] {
+            assert_eq!(pick(&stacked, names), Ok(()), "{names:?}");
+        }
+        let nodes: Vec<&Node> = stacked.nodes.iter().collect();
+        assert!(without_data(&stacked, &nodes[2..]).is_ok());
+        let stop = without_data(&stacked, &nodes).unwrap_err();
         assert!(stop.problems[0].to_string().contains("error: a, b: it is not said"));
-        let stop = only_together(&inventory, &pick(&["a", "w"])).unwrap_err();
-        assert!(stop.problems[0].to_string().contains("b would stay"), "{}", stop.problems[0]);
+        let apart = testing::with(
+            "etcd: {placement: dedicated}\nnodes:\n\
+             - {name: a, addresses: [10.0.0.1], roles: [control-plane]}\n\
+             - {name: b, addresses: [10.0.0.2], roles: [control-plane]}\n\
+             - {name: e, addresses: [10.0.0.3], roles: [etcd]}\n",
+        );
+        assert_eq!(pick(&apart, &["a"]), Ok(()));
+        assert_eq!(pick(&apart, &["a", "b", "e"]), Ok(()));
+        for (names, stays) in [(&["e"][..], "a, b would stay"), (&["a", "b"], "e would stay")] {
+            let said = pick(&apart, names).unwrap_err();
+            assert!(said.contains(stays), "{said}");
+        }
     }
 }

@@ -72,7 +72,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let access = material.as_ref().and_then(|m| objects::access(inventory, m));
     let objects =
         objects::read(&mut fleet, access.as_ref(), loaded.inventory.cluster.kubernetes.minor);
-    let pending = pending(&loaded, &fleet, material.as_ref());
+    let pending = pending(&loaded, &mut fleet, material.as_ref());
     let mut facts: BTreeMap<NodeName, NodeFacts> = BTreeMap::new();
     let mut sessions: BTreeMap<NodeName, Box<dyn Transport>> = BTreeMap::new();
     for (name, seen) in fleet.seen {
@@ -174,7 +174,7 @@ fn live(
 /// What a plan that is made now would do on each node, or why none can be made.
 fn pending(
     loaded: &Loaded,
-    fleet: &pipeline::Fleet,
+    fleet: &mut pipeline::Fleet,
     material: Option<&Material>,
 ) -> BTreeMap<NodeName, Result<Vec<String>, String>> {
     let Some(material) = material else {
@@ -182,6 +182,12 @@ fn pending(
         return fleet.seen.keys().map(|name| (name.clone(), why())).collect();
     };
     let (plan, lost) = pipeline::plan_of(loaded, fleet, material);
+    // Members that come or go are no step of a node of their own.
+    let teller = loaded.inventory.etcd_members().find(|n| plan.nodes.contains_key(&n.name));
+    let etcd = |name: &NodeName| {
+        let all = teller.filter(|n| n.name == *name).map(|_| plan.etcd.iter());
+        all.into_iter().flatten().map(ToString::to_string)
+    };
     let steps = |name: &NodeName| match (plan.nodes.get(name), lost.get(name)) {
         (Some(node), _) => Ok(node
             .transactions
@@ -190,6 +196,7 @@ fn pending(
             .filter(|a| !a.why.is_empty())
             .map(|a| format!("{} (now: {})", a.step, a.why))
             .chain(node.held_back.iter().cloned())
+            .chain(etcd(name))
             .collect()),
         (None, Some(problem)) => Err(format!("{}: {}", problem.what, problem.why.join("; "))),
         (None, None) => Err("it was left out".to_owned()),

@@ -111,18 +111,23 @@ fn key_file<'a>(
 /// etcd looks at none of it once it has data, so that the state stays `new`: a member that lost its
 /// data and starts with it is turned away by its peers, which is what should happen.
 fn bootstrap(context: &Context<'_>) -> EtcdBootstrap {
-    let members = context.inventory.etcd_members().map(|n| Member {
-        name: Text::of(&n.name),
-        peer_url: Text::of(format!("https://{}:{ETCD_PEER}", in_url(n.internal_ip()))),
-    });
+    let members = context
+        .inventory
+        .etcd_members()
+        .map(|n| Member { name: Text::of(&n.name), peer_url: Text::of(peer_url(n.internal_ip())) });
     EtcdBootstrap { token: Text::of(&context.inventory.cluster.name), members: members.collect() }
+}
+
+/// Where its peers reach a member.
+pub fn peer_url(address: std::net::IpAddr) -> String {
+    format!("https://{}:{ETCD_PEER}", in_url(address))
 }
 
 fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
     let node = context.node;
     let ip = in_url(node.internal_ip());
     let client = format!("https://{ip}:{ETCD_CLIENT}");
-    let peer = format!("https://{ip}:{ETCD_PEER}");
+    let peer = peer_url(node.internal_ip());
     let mut flags = vec![
         ("name", node.name.to_string()),
         ("data-dir", DATA.to_owned()),

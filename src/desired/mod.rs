@@ -30,6 +30,7 @@ pub(crate) mod watch;
 
 pub(crate) use apiserver::APISERVER_PROBE;
 pub(crate) use endpoint::ENDPOINT_STATUS_PORT;
+pub use etcd::peer_url;
 pub use firewall::firewall_sha256;
 pub(crate) use firewall::tunnel_closed;
 pub use model::*;

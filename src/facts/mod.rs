@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod cluster;
+pub mod etcd;
 mod extras;
 pub mod live;
 pub mod model;

@@ -8,6 +8,7 @@
 pub mod changes;
 pub mod cluster;
 pub mod diff;
+pub mod members;
 pub mod model;
 pub mod order;
 pub mod policy;

@@ -36,6 +36,56 @@ pub struct Plan {
     /// plan they are not known yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api: Vec<ApiChange>,
+    /// Changes of who is a member of etcd. Removals come before anything else, additions with the node's part in the
+    /// etcd phase, promotions after that phase.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub etcd: Vec<EtcdChange>,
+}
+
+/// A change of who is a member of etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum EtcdChange {
+    /// A member is removed for good.
+    Remove {
+        /// Its name as etcd has it; empty if it never started.
+        name: String,
+        /// Its id, hexadecimal.
+        id: String,
+        /// Where its peers reach it.
+        peer_urls: Vec<String>,
+        /// Why.
+        why: String,
+    },
+    /// A node becomes a member: a learner first, with a vote once it has what the others have.
+    Add {
+        /// The node.
+        node: NodeName,
+        /// Where its peers reach it.
+        peer_url: String,
+    },
+    /// A learner gets its vote.
+    Promote {
+        /// The node.
+        node: NodeName,
+        /// Its id, hexadecimal.
+        id: String,
+    },
+}
+
+impl fmt::Display for EtcdChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EtcdChange::Remove { name, id, peer_urls, why } => {
+                let name = if name.is_empty() { "never started" } else { name };
+                write!(f, "remove member {id} ({name}, {}) from etcd: {why}", peer_urls.join(", "))
+            }
+            EtcdChange::Add { node, peer_url } => {
+                write!(f, "add {node} ({peer_url}) to etcd, with a vote once it has caught up")
+            }
+            EtcdChange::Promote { node, .. } => write!(f, "give {node} its vote in etcd"),
+        }
+    }
 }
 
 /// What is to be done on one node.
@@ -177,6 +227,12 @@ pub enum Step {
         /// Digest of the configuration, recorded when it took effect.
         mark: String,
     },
+    /// Start an etcd that has no data once with the members that there are, so that it gets theirs. Data of what it
+    /// was before is moved aside.
+    EtcdJoin {
+        /// `NAME=PEER-URL` of every member and of itself, with commas between.
+        members: String,
+    },
     /// Note that a daemon runs with what was changed on the node: what would show that is mended by this
     /// transaction, and the daemon is started again by a later one, which may not come.
     Stale {
@@ -307,6 +363,7 @@ impl Plan {
             nodes,
             stages,
             api: Vec::new(),
+            etcd: Vec::new(),
         };
         plan.sealed()
     }
@@ -330,9 +387,17 @@ impl Plan {
         self.sealed()
     }
 
+    /// The plan with changes of etcd's members.
+    #[must_use]
+    pub fn with_etcd(mut self, etcd: Vec<EtcdChange>) -> Self {
+        self.etcd = etcd;
+        self.sealed()
+    }
+
     /// Whether anything is to be done.
     pub fn is_empty(&self) -> bool {
-        self.nodes.values().all(|n| n.transactions.is_empty()) && self.api.is_empty()
+        let idle = self.nodes.values().all(|n| n.transactions.is_empty());
+        idle && self.api.is_empty() && self.etcd.is_empty()
     }
 
     /// Whether something that is to be done is left for a later plan.
@@ -389,6 +454,13 @@ fn word(text: &str) -> Result<&str, UnfitField> {
     if fit { Ok(text) } else { Err(UnfitField(text.to_owned())) }
 }
 
+/// `NAME=URL`, with commas between; systemd reads them in a file of variables.
+fn peers(text: &str) -> Result<&str, UnfitField> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/=,[]".contains(&b);
+    let fit = !text.is_empty() && text.bytes().all(plain);
+    if fit { Ok(text) } else { Err(UnfitField(text.to_owned())) }
+}
+
 fn path(text: &str) -> Result<&str, UnfitField> {
     let plain = text.starts_with('/')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:@+~/,=".contains(&b))
@@ -431,6 +503,7 @@ impl Step {
                 };
                 format!("member|{way}|{}", word(mark)?)
             }
+            Step::EtcdJoin { members } => format!("etcd-join|{}", peers(members)?),
             Step::Stale { unit } => format!("stale|{}", word(unit)?),
             Step::Remove { path: p } => format!("remove|{}", path(p)?),
             Step::Arm { within_s } => format!("arm|{within_s}"),
@@ -506,6 +579,7 @@ impl fmt::Display for Step {
             Step::Member { way: Way::Configure, .. } => {
                 f.write_str("configure its Kubernetes components anew (kubeadm init phase)")
             }
+            Step::EtcdJoin { members } => write!(f, "join the etcd of {members}"),
             Step::Stale { unit } => write!(f, "note that {unit} has to be started again"),
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
@@ -570,7 +644,8 @@ mod tests {
             Step::Files { .. } => Step::Program { path: path(), blob, access },
             Step::Program { .. } => Step::Images { archive: blob, references: vec![name()] },
             Step::Images { .. } => Step::Member { way: Way::Init, mark: name() },
-            Step::Member { .. } => Step::Stale { unit: name() },
+            Step::Member { .. } => Step::EtcdJoin { members: "a=https://[::1]:2380".into() },
+            Step::EtcdJoin { .. } => Step::Stale { unit: name() },
             Step::Stale { .. } => Step::Remove { path: path() },
             Step::Remove { .. } => Step::Arm { within_s: 1 },
             Step::Arm { .. } => Step::DaemonReload,

@@ -45,12 +45,21 @@ pub fn stages(
                 (vec![busy.into_iter().cloned().collect()], Gate::EtcdForms)
             }
             (Phase::Etcd, EtcdState::Running) => {
-                (busy.into_iter().map(|n| vec![n.clone()]).collect(), Gate::EtcdQuorum)
+                // New members first: with them, one that is started anew can be spared.
+                let (new, old): (Vec<&NodeName>, Vec<&NodeName>) =
+                    busy.into_iter().partition(|n| joins_etcd(&nodes[*n]));
+                let all = new.into_iter().chain(old);
+                (all.map(|n| vec![n.clone()]).collect(), Gate::EtcdQuorum)
             }
         };
         stages.push(Stage { phase, groups, gate });
     }
     stages
+}
+
+fn joins_etcd(plan: &NodePlan) -> bool {
+    let mut steps = plan.transactions.iter().flat_map(|t| &t.steps);
+    steps.any(|a| matches!(a.step, Step::EtcdJoin { .. }))
 }
 
 /// The control plane that starts the cluster, then all that join it. In a cluster that runs, control
@@ -77,7 +86,11 @@ fn member_groups(
         busy.iter().copied().partition(|n| {
             inventory.nodes.iter().any(|i| i.name == **n && i.has_role(Role::ControlPlane))
         });
-    let mut groups: Vec<Vec<NodeName>> = control.into_iter().map(|n| vec![n.clone()]).collect();
+    // Those that join get what the cluster keeps, which those that are there bring up to date.
+    let (joining, there): (Vec<&NodeName>, Vec<&NodeName>) =
+        control.into_iter().partition(|n| way(n) == Some(Way::Join));
+    let control = there.into_iter().chain(joining);
+    let mut groups: Vec<Vec<NodeName>> = control.map(|n| vec![n.clone()]).collect();
     if !workers.is_empty() {
         groups.push(workers.into_iter().cloned().collect());
     }

@@ -49,10 +49,20 @@ fn is_file(facts: &NodeFacts, path: &str) -> bool {
     matches!(facts.files.get(path), Some(FileFacts::File { .. }))
 }
 
-fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option<Problem> {
-    let there = !matches!(facts.files.get(ETCD_MEMBER), None | Some(FileFacts::Absent));
+/// Whether a member's data lies on the node.
+fn has_etcd_data(facts: &NodeFacts) -> bool {
+    !matches!(facts.files.get(ETCD_MEMBER), None | Some(FileFacts::Absent))
+}
+
+/// Whether it is of an etcd that runs, or ran, by our word.
+pub fn has_our_etcd_data(facts: &NodeFacts) -> bool {
     let ours = facts.unit_marks.contains_key(ETCD_UNIT) || is_file(facts, ETCD_DATA_MARK);
-    (inventory.is_etcd_member(node) && there && !ours).then(|| {
+    has_etcd_data(facts) && ours
+}
+
+fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option<Problem> {
+    let foreign = has_etcd_data(facts) && !has_our_etcd_data(facts);
+    (inventory.is_etcd_member(node) && foreign).then(|| {
         Problem::new(format!("{ETCD_MEMBER} holds data that no etcd of this cluster wrote"))
             .because("etcd would serve it, with the objects, rights and peers of whatever cluster it comes from")
             .left("nothing was changed")

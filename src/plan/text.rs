@@ -28,6 +28,12 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
         counted(plan.nodes.len(), "node"),
         counted(plan.step_count(), "step")
     );
+    if !plan.etcd.is_empty() {
+        let _ = writeln!(out, "\netcd");
+        for change in &plan.etcd {
+            let _ = writeln!(out, "  {change}");
+        }
+    }
     // Nodes that read the same are shown once: ten workers fit on one screen.
     let mut blocks: Vec<(Vec<&str>, String)> = Vec::new();
     for (name, node) in &plan.nodes {

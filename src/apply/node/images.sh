@@ -37,6 +37,10 @@ image_path() { # path
     fi
 }
 
+has_step() { # beginning
+    grep -q "^$1" "$T/steps"
+}
+
 image_unit() { # name
     enabled=$(systemctl is-enabled "$1" 2>/dev/null)
     case $enabled in
@@ -141,10 +145,20 @@ take_images() {
             fi
             image_path "$base/firewall.loaded"
             ;;
+        etcd-join)
+            image_path /run/systemd/system/etcd.service.d/kubastion-join.conf
+            image_path /run/kubastion-etcd-join.conf
+            : >"$base/etcd-data" || return 1
+            rm -f "$base/etcd-was-member"
+            has_step 'unit|etcd\.service|' || image_unit etcd.service
+            ;;
         stale) image_path "$base/units/$a" ;;
         unit)
             # What etcd finds there later is its own, also after a way back that keeps it.
-            [ "$a" != etcd.service ] || [ -e /var/lib/etcd/member ] || : >"$base/etcd-data" || return 1
+            [ "$a" != etcd.service ] || [ -e /var/lib/etcd/member ] || {
+                : >"$base/etcd-data" || return 1
+                rm -f "$base/etcd-was-member"
+            }
             image_unit "$a"
             image_path "$base/units/$a"
             ;;
@@ -244,7 +258,7 @@ run_as_before() { # unit state
 # Whether a unit's step, or one that runs it besides, was come to. Only a step that failed says which was the last.
 was_begun() { # unit
     [ -n "$last_step" ] || return 0
-    head -n "$last_step" "$T/steps" | grep -q -e "^unit|$1|" -e '^member|'
+    head -n "$last_step" "$T/steps" | grep -q -e "^unit|$1|" -e '^member|' -e '^etcd-join|'
 }
 
 # Takes away a user that this transaction made, and leaves the group of its name as it was.

@@ -108,7 +108,8 @@ if [ "$had_runtime" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
     ! systemctl -q is-enabled containerd.service 2>/dev/null || systemctl start containerd.service 2>/dev/null
 fi
 if [ "$data" = delete-data ]; then
-    rm -rf /var/lib/etcd/member
+    # And what it was before it became a member anew.
+    rm -rf /var/lib/etcd/member /var/lib/etcd/removed-*Z
 fi
 if [ -e "$base/reset.kubelet" ]; then
     nothing_mounted /var/lib/kubelet

@@ -406,6 +406,44 @@ wait_for_lock() { # program argument...
     return 1
 }
 
+# Variables that etcd reads while it has no data, for one start: with them in place for longer, a member that lost its
+# data would come back under its old id, and might vote twice.
+join_etcd() { # members
+    drop_in=/run/systemd/system/etcd.service.d/kubastion-join.conf
+    variables=/run/kubastion-etcd-join.conf
+    data=/var/lib/etcd
+    systemctl stop etcd.service 2>/dev/null
+    if [ -e "$data/member" ] || [ -L "$data/member" ]; then
+        mv -nT "$data/member" "$data/removed-$(date -u +%Y%m%dT%H%M%SZ)" && [ ! -e "$data/member" ] || {
+            echo "$data/member cannot be moved aside"
+            return 1
+        }
+    fi
+    mkdir -p "${drop_in%/*}" &&
+        printf 'ETCD_INITIAL_CLUSTER_STATE=existing\nETCD_INITIAL_CLUSTER=%s\n' "$1" >"$variables" &&
+        printf '[Service]\nEnvironmentFile=%s\n' "$variables" >"$drop_in" && systemctl daemon-reload || return 1
+    systemctl reset-failed etcd.service 2>/dev/null
+    systemctl --no-block start etcd.service
+    # It has its place in the cluster when it says that it is started.
+    tries=0 joined=0
+    until systemctl -q is-active etcd.service; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 90 ] || {
+            joined=1
+            break
+        }
+        sleep 1
+    done
+    rm -f "$drop_in" "$variables"
+    rmdir "${drop_in%/*}" 2>/dev/null
+    systemctl daemon-reload
+    [ "$joined" -eq 0 ] || {
+        echo "etcd has not joined the others within 90 s"
+        journalctl -u etcd.service -n 40 --no-pager -o cat 2>/dev/null | grep '"level":"\(error\|fatal\|panic\)"' | tail -n 3
+        return 1
+    }
+}
+
 apt_install() {
     # What was killed or lost its power in the middle; costs little where there is nothing to do.
     wait_for_lock env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a || return 1
@@ -446,6 +484,7 @@ STEP
         . "$T/member.sh"
         become_member "$a" "$b"
         ;;
+    etcd-join) join_etcd "$a" ;;
     stale) mark_unit "$a" changed ;;
     remove) rm -f "$a" ;;
     package-apt)

@@ -1,0 +1,155 @@
+//! etcd's own words and the changes of its members, over the JSON gateway at its client port (etcd documentation, "gRPC
+//! gateway"; 3.4 and later have it under `/v3`).
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::gate::{ANSWER, ETCD_CLIENT_PORT, EtcdAccess, Until, chain};
+use crate::facts::etcd::{self, Listed, Roster};
+use crate::transport::https::{Conversation, HttpAnswer, HttpRequest};
+use crate::transport::{Transport, address, tail};
+
+/// How long a change of the members may take: the member that is asked waits for the leader.
+const CHANGE: Duration = Duration::from_secs(30);
+
+/// Questions to one member over one connection.
+struct Member<'t> {
+    conversation: Conversation<'t>,
+    at: String,
+}
+
+impl<'t> Member<'t> {
+    fn dial(
+        through: &'t mut dyn Transport,
+        member: IpAddr,
+        access: &EtcdAccess,
+        within: Duration,
+    ) -> Result<Self, String> {
+        let host = member.to_string();
+        let at = address(&host, ETCD_CLIENT_PORT);
+        let stream =
+            through.dial(&host, ETCD_CLIENT_PORT, Duration::from_secs(5)).map_err(|e| chain(&e))?;
+        let stream = Box::new(Until { stream, deadline: Instant::now() + within });
+        let conversation = Conversation::open(stream, &access.client(&host))
+            .map_err(|e| format!("{at}: {}", chain(&e)))?;
+        Ok(Self { conversation, at })
+    }
+
+    fn ask(&mut self, path: &str, body: &str) -> Result<HttpAnswer, String> {
+        let request = HttpRequest { method: "POST", path, token: None, json: Some(body) };
+        self.conversation.ask(&request).map_err(|e| format!("{}: {}", self.at, chain(&e)))
+    }
+
+    fn yes(&mut self, path: &str, body: &str) -> Result<Vec<u8>, String> {
+        let answer = self.ask(path, body)?;
+        if answer.status == 200 {
+            return Ok(answer.body);
+        }
+        let said = tail(&answer.body[..answer.body.len().min(300)]);
+        Err(format!("{}: {path} answers {}: {said}", self.at, answer.status))
+    }
+
+    /// By the leader's word: a member that was cut off may have an older one.
+    fn list(&mut self) -> Result<Vec<Listed>, String> {
+        const PATH: &str = "/v3/cluster/member/list";
+        let answer = self.ask(PATH, "{\"linearizable\":true}")?;
+        // Before 3.5 the question has no such field.
+        let body = match answer.status {
+            200 => answer.body,
+            400 => self.yes(PATH, "{}")?,
+            status => {
+                let said = tail(&answer.body[..answer.body.len().min(300)]);
+                return Err(format!("{}: {PATH} answers {status}: {said}", self.at));
+            }
+        };
+        etcd::members(&body).map_err(|e| format!("{}: {PATH}: {e}", self.at))
+    }
+}
+
+/// Members, alarms and room, over one connection.
+///
+/// # Errors
+/// What the member or the way to it said instead.
+pub fn roster(
+    through: &mut dyn Transport,
+    member: IpAddr,
+    access: &EtcdAccess,
+) -> Result<Roster, String> {
+    let mut member = Member::dial(through, member, access, ANSWER)?;
+    let members = member.list()?;
+    let alarms = member.yes("/v3/maintenance/alarm", "{\"action\":\"GET\"}")?;
+    let status = member.yes("/v3/maintenance/status", "{}")?;
+    let strange = |e: String| format!("{}: {e}", member.at);
+    let alarms = etcd::alarms(&alarms).map_err(strange)?;
+    let (db_bytes, quota_bytes) = etcd::room(&status).map_err(strange)?;
+    Ok(Roster { members, alarms, db_bytes, quota_bytes })
+}
+
+/// The members alone.
+///
+/// # Errors
+/// What the member or the way to it said instead.
+pub fn list(
+    through: &mut dyn Transport,
+    member: IpAddr,
+    access: &EtcdAccess,
+) -> Result<Vec<Listed>, String> {
+    Member::dial(through, member, access, ANSWER)?.list()
+}
+
+/// Adds a member without a vote. Returns its id.
+///
+/// # Errors
+/// What the member or the way to it said instead. etcd refuses a second one that has not caught up yet.
+pub fn add_learner(
+    through: &mut dyn Transport,
+    member: IpAddr,
+    access: &EtcdAccess,
+    peer_url: &str,
+) -> Result<u64, String> {
+    let body = serde_json::json!({ "peerURLs": [peer_url], "isLearner": true }).to_string();
+    let answer =
+        Member::dial(through, member, access, CHANGE)?.yes("/v3/cluster/member/add", &body)?;
+    etcd::added(&answer)
+}
+
+/// Gives a member its vote.
+///
+/// # Errors
+/// What the member or the way to it said instead: among others, that it has not caught up yet.
+pub fn promote(
+    through: &mut dyn Transport,
+    member: IpAddr,
+    access: &EtcdAccess,
+    id: u64,
+) -> Result<(), String> {
+    let body = serde_json::json!({ "ID": id.to_string() }).to_string();
+    let said =
+        Member::dial(through, member, access, CHANGE)?.yes("/v3/cluster/member/promote", &body);
+    match said {
+        // An answer that was lost on the way.
+        Err(why) if why.contains("can only promote a learner member") && !why.contains("sync") => {
+            Ok(())
+        }
+        other => other.map(|_| ()),
+    }
+}
+
+/// Removes a member for good. One that is not there any more is removed.
+///
+/// # Errors
+/// What the member or the way to it said instead. etcd refuses what would cost the quorum.
+pub fn remove(
+    through: &mut dyn Transport,
+    member: IpAddr,
+    access: &EtcdAccess,
+    id: u64,
+) -> Result<(), String> {
+    let body = serde_json::json!({ "ID": id.to_string() }).to_string();
+    let said =
+        Member::dial(through, member, access, CHANGE)?.yes("/v3/cluster/member/remove", &body);
+    match said {
+        Err(why) if why.contains("member not found") => Ok(()),
+        other => other.map(|_| ()),
+    }
+}

@@ -1,0 +1,354 @@
+//! Members of etcd come and go while it serves: one at a time, and never so that a quorum hangs on one that is not well.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::etcd;
+use super::execute::{Controls, Sessions, with_session};
+use super::gate::{self, EtcdAccess, chain};
+use super::record::{Line, RecordError};
+use crate::event::Event;
+use crate::facts::etcd::Listed;
+use crate::inventory::{Inventory, Node, NodeName};
+use crate::plan::{EtcdChange, Plan};
+use crate::transport::{Dialer, Transport};
+
+/// How long the others may take to be healthy after a member has gone: an election takes a second or two.
+const SETTLE: Duration = Duration::from_secs(60);
+/// How long a learner may take to get what the others have: 8 GB over a slow network. The node goes back by itself
+/// before that, if it is its first.
+const CATCH_UP: Duration = Duration::from_secs(120);
+/// Pause between two looks.
+const POLL: Duration = Duration::from_millis(500);
+
+/// The node whose change this is, and how it is put to etcd.
+pub(super) fn addition<'p>(plan: &'p Plan, node: &NodeName) -> Option<&'p str> {
+    plan.etcd.iter().find_map(|c| match c {
+        EtcdChange::Add { node: of, peer_url } if of == node => Some(peer_url.as_str()),
+        _ => None,
+    })
+}
+
+fn id_of(hex: &str) -> Result<u64, String> {
+    u64::from_str_radix(hex, 16).map_err(|_| format!("{hex} is no member's id"))
+}
+
+/// Asks one member after the other, each through its own node, until one says yes.
+fn any<R>(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+    of: &[(NodeName, IpAddr)],
+    question: impl Fn(&mut dyn Transport, IpAddr, &EtcdAccess) -> Result<R, String>,
+) -> Result<R, String> {
+    let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
+    let mut last = String::from("no member can be asked");
+    for (name, ip) in of {
+        let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
+        match with_session(c, node, sessions, |s| question(s, *ip, access)) {
+            Ok(answer) => return Ok(answer),
+            Err(why) => last = format!("{name}: {why}"),
+        }
+    }
+    Err(last)
+}
+
+/// Nodes of the inventory that are members now, by the list and their peer URLs.
+pub(super) fn voting(access: &EtcdAccess, list: &[Listed]) -> Vec<(NodeName, IpAddr)> {
+    let is = |ip: &IpAddr| {
+        let url = crate::desired::peer_url(*ip);
+        list.iter().any(|m| !m.learner && m.peer_urls.contains(&url))
+    };
+    access.members.iter().filter(|(_, ip)| is(ip)).cloned().collect()
+}
+
+/// Puts a change to those that stay until it is taken. etcd refuses one while a member is not connected to all others
+/// for five seconds yet (`HealthInterval` of its server), as after each change before.
+fn patiently<R>(mut change: impl FnMut() -> Result<R, String>) -> Result<R, String> {
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        match change() {
+            Err(why) if why.contains("unhealthy cluster") && Instant::now() < deadline => {
+                std::thread::sleep(POLL);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The list by any member that answers.
+pub(super) fn list(c: &Controls<'_>, sessions: &Mutex<Sessions>) -> Result<Vec<Listed>, String> {
+    let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
+    any(c, sessions, &access.members, etcd::list)
+}
+
+/// Waits until all of some members are healthy.
+fn all_healthy(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+    of: &[(NodeName, IpAddr)],
+    within: Duration,
+) -> Result<(), String> {
+    let deadline = Instant::now() + within;
+    loop {
+        let sick = of
+            .iter()
+            .find_map(|one| any(c, sessions, std::slice::from_ref(one), gate::member_health).err());
+        match sick {
+            None => return Ok(()),
+            Some(why) if Instant::now() >= deadline => return Err(why),
+            Some(_) => std::thread::sleep(POLL),
+        }
+    }
+}
+
+fn tell(
+    c: &Controls<'_>,
+    change: &EtcdChange,
+    result: &Result<(), String>,
+) -> Result<(), RecordError> {
+    let problem = result.as_ref().err().cloned();
+    c.sink.send(Event::Object { what: change.to_string(), problem: problem.clone() });
+    c.journal.write(&Line::Etcd { change: change.clone(), problem })
+}
+
+/// Removes members that a plan takes out, one after the other, each only where all that stay are healthy before and
+/// after. The inner error is why it ended.
+pub(super) fn leave(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+) -> Result<Result<(), String>, RecordError> {
+    let removed: BTreeSet<&str> = c
+        .plan
+        .etcd
+        .iter()
+        .filter_map(|change| match change {
+            EtcdChange::Remove { id, .. } => Some(id.as_str()),
+            _ => None,
+        })
+        .collect();
+    for change in &c.plan.etcd {
+        let EtcdChange::Remove { id, .. } = change else { continue };
+        let result = list(c, sessions).and_then(|list| {
+            let stay: Vec<Listed> =
+                list.into_iter().filter(|m| !removed.contains(m.hex().as_str())).collect();
+            let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
+            take_out(c, sessions, &voting(access, &stay), id_of(id)?)
+        });
+        tell(c, change, &result)?;
+        if let Err(why) = result {
+            return Ok(Err(format!("member {id} of etcd was not removed: {why}")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn take_out(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+    stay: &[(NodeName, IpAddr)],
+    id: u64,
+) -> Result<(), String> {
+    if stay.is_empty() {
+        return Err("no member of the inventory would be left".into());
+    }
+    all_healthy(c, sessions, stay, Duration::ZERO)
+        .map_err(|why| format!("a member that stays is not healthy: {why}"))?;
+    patiently(|| any(c, sessions, stay, |s, ip, access| etcd::remove(s, ip, access, id)))?;
+    all_healthy(c, sessions, stay, SETTLE)
+        .map_err(|why| format!("it is removed, and another one is not healthy since: {why}"))
+}
+
+/// Tells the cluster of a member that is about to start. Returns its id.
+///
+/// # Errors
+/// A member that is not healthy, and one more that is not in the plan.
+pub(super) fn admit(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+    node: &Node,
+    peer_url: &str,
+    members: &str,
+) -> Result<u64, String> {
+    let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
+    let list = list(c, sessions)?;
+    // It starts with exactly these, or not at all.
+    let planned: BTreeSet<&str> =
+        members.split(',').filter_map(|m| Some(m.split_once('=')?.1)).collect();
+    let mut found: BTreeSet<&str> =
+        list.iter().flat_map(|m| &m.peer_urls).map(String::as_str).collect();
+    found.insert(peer_url);
+    if planned != found || list.iter().any(|m| m.peer_urls.iter().any(|u| u == peer_url)) {
+        return Err("etcd's members are others than when this was planned".into());
+    }
+    let stay = voting(access, &list);
+    all_healthy(c, sessions, &stay, SETTLE)
+        .map_err(|why| format!("a member is added only while all others are healthy: {why}"))?;
+    c.sink.send(Event::Waiting {
+        node: node.name.clone(),
+        what: "etcd to take it in as a learner".into(),
+    });
+    let added = patiently(|| {
+        any(c, sessions, &stay, |s, ip, access| etcd::add_learner(s, ip, access, peer_url))
+    });
+    added.or_else(|why| {
+        // The answer may have been lost: it was not there before.
+        let list = self::list(c, sessions).map_err(|_| why.clone())?;
+        let it = list.iter().find(|m| m.learner && m.peer_urls == [peer_url]);
+        it.map(|m| m.id).ok_or(why)
+    })
+}
+
+/// Gives a learner its vote as soon as it has what the others have.
+///
+/// # Errors
+/// The last answer, and the last words of its log.
+pub(super) fn promote(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+    node: &Node,
+    id: u64,
+) -> Result<(), String> {
+    let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
+    let others: Vec<(NodeName, IpAddr)> =
+        access.members.iter().filter(|(name, _)| *name != node.name).cloned().collect();
+    let voters = list(c, sessions).map(|list| voting(access, &list))?;
+    let others = if voters.is_empty() { others } else { voters };
+    c.sink.send(Event::Waiting {
+        node: node.name.clone(),
+        what: "the new member of etcd to have what the others have".into(),
+    });
+    let deadline = Instant::now() + CATCH_UP;
+    loop {
+        let asked = any(c, sessions, &others, |s, ip, access| etcd::promote(s, ip, access, id));
+        let Err(why) = asked else { return Ok(()) };
+        let words = with_session(c, node, sessions, |s| Ok(gate::last_words(s)));
+        let (restarts, words) = words.unwrap_or_default();
+        if restarts >= gate::RESTARTS || Instant::now() >= deadline {
+            return Err(format!("it got no vote: {why}\n{words}"));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Takes a member back that was added for a node whose transaction did not come to its end. What to say if it cannot be.
+pub(super) fn dismiss(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+    node: &Node,
+    id: u64,
+) -> Option<String> {
+    let access = c.etcd?;
+    let others: Vec<(NodeName, IpAddr)> =
+        access.members.iter().filter(|(name, _)| *name != node.name).cloned().collect();
+    let remove = || any(c, sessions, &others, |s, ip, access| etcd::remove(s, ip, access, id));
+    let why = patiently(remove).err()?;
+    Some(format!("it is still listed as member {id:x} of etcd, which the next plan mends: {why}"))
+}
+
+/// Learners of an earlier run that have everything by now get their votes. Returns what failed, by node.
+pub(super) fn promote_those_left(
+    c: &Controls<'_>,
+    sessions: &Mutex<Sessions>,
+    out: impl Fn(&NodeName) -> bool,
+) -> Result<Vec<(NodeName, String)>, RecordError> {
+    let mut failed = Vec::new();
+    for change in &c.plan.etcd {
+        let EtcdChange::Promote { node: name, id } = change else { continue };
+        let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
+        if out(name) {
+            continue;
+        }
+        let result = id_of(id).and_then(|id| promote(c, sessions, node, id));
+        tell(c, change, &result)?;
+        failed.extend(result.err().map(|why| (name.clone(), why)));
+    }
+    Ok(failed)
+}
+
+/// The members that stay where some leave, and how they are asked: for a reset, which has no plan.
+pub struct Remaining<'a> {
+    /// The inventory.
+    pub inventory: &'a Inventory,
+    /// Opens connections to them.
+    pub dialer: &'a dyn Dialer,
+    /// How they are asked.
+    pub access: &'a EtcdAccess,
+    /// Those that leave.
+    pub leaving: BTreeSet<&'a NodeName>,
+}
+
+impl Remaining<'_> {
+    fn each<R>(
+        &self,
+        mut question: impl FnMut(&mut dyn Transport, IpAddr) -> Result<R, String>,
+    ) -> Vec<Result<R, String>> {
+        let stay = self.access.members.iter().filter(|(name, _)| !self.leaving.contains(name));
+        let ask = |(name, ip): &(NodeName, IpAddr)| {
+            let node = self.inventory.nodes.iter().find(|n| n.name == *name);
+            let node = node.ok_or_else(|| format!("{name} is not in the inventory"))?;
+            let target = self.inventory.ssh.for_node(node);
+            let mut session =
+                self.dialer.connect(&target).map_err(|e| format!("{name}: {}", chain(&e)))?;
+            question(session.as_mut(), *ip).map_err(|why| format!("{name}: {why}"))
+        };
+        stay.map(ask).collect()
+    }
+
+    /// Whether all that stay are healthy.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn are_healthy(&self) -> Result<(), String> {
+        let asked = self.each(|s, ip| gate::member_health(s, ip, self.access));
+        if asked.is_empty() {
+            return Err("no member would be left".into());
+        }
+        asked.into_iter().collect()
+    }
+
+    /// Takes a node's member out, if it is one, while all that stay are healthy.
+    ///
+    /// # Errors
+    /// Why it is one still, or which of the others is not healthy since.
+    pub fn take_out(&self, node: &Node) -> Result<(), String> {
+        self.are_healthy()?;
+        let url = crate::desired::peer_url(node.internal_ip());
+        let lists = self.each(|s, ip| etcd::list(s, ip, self.access));
+        let list = lists.into_iter().find_map(Result::ok).ok_or("its members cannot be listed")?;
+        let Some(id) = list.iter().find(|m| m.peer_urls.contains(&url)).map(|m| m.id) else {
+            return Ok(());
+        };
+        patiently(|| {
+            let mut done = false;
+            let mut asked = self.each(|s, ip| {
+                if !done {
+                    etcd::remove(s, ip, self.access, id)?;
+                    done = true;
+                }
+                Ok(())
+            });
+            if done { Ok(()) } else { asked.pop().unwrap_or(Ok(())) }
+        })?;
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            match self.are_healthy() {
+                Err(why) if Instant::now() >= deadline => return Err(why),
+                Err(_) => std::thread::sleep(POLL),
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Says what came of an addition.
+pub(super) fn record_addition(
+    c: &Controls<'_>,
+    node: &NodeName,
+    peer_url: &str,
+    result: &Result<(), String>,
+) -> Result<(), RecordError> {
+    let change = EtcdChange::Add { node: node.clone(), peer_url: peer_url.to_owned() };
+    tell(c, &change, result)
+}
