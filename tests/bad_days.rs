@@ -276,8 +276,9 @@ fn before_anything_is_begun(c: &Cluster) {
     c.does("w1", "umount /var/lib/kubastion && rmdir /var/lib/kubastion");
 }
 
-/// A member whose data is damaged, and a worker that loses its power while it joins.
+/// A member with data of nobody knows whom, and a worker that loses its power while it joins.
 fn while_it_is_made(c: &Cluster) {
+    // Nobody knows what it is: the node is left out, and the other two are a quorum.
     c.does("cp3", "mkdir -p -m 700 /var/lib/etcd/member/snap /var/lib/etcd/member/wal && \
          echo garbage >/var/lib/etcd/member/snap/db && chown -R --reference /var/lib/etcd /var/lib/etcd/member");
     let lab = Lab::open(&c.dir).unwrap();
@@ -304,10 +305,7 @@ fn while_it_is_made(c: &Cluster) {
     assert_eq!(c.does("w1", states), "reverted\n");
     assert!(!c.holds("w1", "pidof kubelet || ls /var/lib/kubelet/config.yaml"), "{said}");
     let cp3 = problem(&said, "cp3");
-    says(cp3, &["etcd failed", "etcd on cp3: it does not stay up", "etcd is undone on it"]);
-    says(cp3, &["mend the cause, and run `kubastion apply` again"]);
-    // In etcd's own words.
-    says(cp3, &["failed to open database", "/var/lib/etcd/member/snap/db"]);
+    says(cp3, &["holds data that no etcd of this cluster wrote", "nothing was changed"]);
     assert!(!c.holds("cp3", "pidof etcd"), "{said}");
     // All others are a cluster, without either of them.
     c.until("the other two to be Ready", 60, || c.all_ready("cp2", 2));
@@ -375,8 +373,6 @@ fn after_somebody_was_there(c: &Cluster) {
 
 /// All nodes back to what they were, and what may not be done by halves.
 fn back_to_bare(c: &Cluster, bare: &BTreeMap<&'static str, BTreeSet<String>>) {
-    let said = c.fails(3, &["reset", "--yes", "--nodes", "cp3", "--delete-etcd-data"]);
-    says(&said, &["only all together", "cp1, cp2 would stay", "nothing was changed"]);
     let said = c.fails(3, &["reset", "--yes"]);
     says(&said, &["what becomes of etcd's data", "--delete-etcd-data", "nothing was changed"]);
     assert!(c.all_ready("cp3", 4), "a reset that was refused has changed something");

@@ -100,6 +100,8 @@ pub struct Fleet {
     pub lost: BTreeMap<NodeName, Problem>,
     /// Those that answered and are part of no cluster, also where something else is wrong with them.
     pub bare: BTreeSet<NodeName>,
+    /// Those that answered and hold no data of the cluster's etcd, also where something else is wrong with them.
+    pub no_data: BTreeSet<NodeName>,
     /// What etcd says of its members, once it was asked; why it could not be. `None` while nobody was asked, or
     /// nobody runs that could be.
     pub etcd: Option<Result<Roster, String>>,
@@ -222,13 +224,21 @@ pub fn look_at(
         let keep = always || open.fetch_add(1, Ordering::Relaxed) < kept;
         Ok(Seen { session: keep.then_some(session), host_key, facts })
     });
-    let mut fleet =
-        Fleet { seen: BTreeMap::new(), lost: BTreeMap::new(), bare: BTreeSet::new(), etcd: None };
+    let mut fleet = Fleet {
+        seen: BTreeMap::new(),
+        lost: BTreeMap::new(),
+        bare: BTreeSet::new(),
+        no_data: BTreeSet::new(),
+        etcd: None,
+    };
     for (node, result) in nodes.iter().zip(results) {
         match result {
             Ok(seen) => {
                 if !seen.is_member() {
                     fleet.bare.insert(node.name.clone());
+                }
+                if !stored_data::has_our_etcd_data(&seen.facts) {
+                    fleet.no_data.insert(node.name.clone());
                 }
                 fleet.seen.insert(node.name.clone(), seen);
             }
@@ -308,10 +318,14 @@ impl Fleet {
                     if !seen.is_member() {
                         self.bare.insert(name.clone());
                     }
+                    if !stored_data::has_our_etcd_data(&seen.facts) {
+                        self.no_data.insert(name.clone());
+                    }
                     self.seen.insert(name, seen);
                 }
                 Err(problem) => {
                     self.bare.remove(&name);
+                    self.no_data.remove(&name);
                     self.lost.insert(name, problem);
                 }
             }
@@ -362,6 +376,7 @@ pub fn plan_of(
         seen: fleet.seen.iter().map(|(name, seen)| (name.clone(), of(seen))).collect(),
         lost: fleet.lost.clone(),
         bare: fleet.bare.clone(),
+        no_data: fleet.no_data.clone(),
         etcd: fleet.etcd.clone(),
     };
     let (plan, _) = plan(loaded, &mut copy, material);
@@ -495,6 +510,16 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         }
         desired.nodes.clear();
     }
+    // Where the one that starts it was held back meanwhile, nobody finds a cluster to join.
+    let starts = |n: &NodeName| {
+        plans.get(n).is_some_and(|p| p.transactions.iter().any(|t| t.phase == Phase::Kubernetes))
+    };
+    if let Ok(Some(first)) = &founder
+        && !starts(first)
+    {
+        let why = format!("the cluster is not started: {first} is not ready for it");
+        hold_back(&mut plans, &[Phase::Kubernetes], &why);
+    }
     for (name, plan) in plans.iter().filter(|(_, p)| !p.transactions.is_empty()) {
         let empty = || NodeDesired { items: Vec::new(), notes: plan.notes.clone() };
         desired.nodes.entry(name.clone()).or_insert_with(empty);
@@ -524,7 +549,11 @@ pub fn wanted_members(inventory: &Inventory, fleet: &Fleet) -> Vec<WantedMember>
     let wanted = inventory.etcd_members().map(|n| WantedMember {
         name: n.name.clone(),
         peer_url: desired::peer_url(n.internal_ip()),
-        found: fleet.seen.get(&n.name).map(found),
+        found: match fleet.seen.get(&n.name) {
+            Some(seen) => Some(found(seen)),
+            // It was looked at, and is left out for a reason of its own.
+            None => fleet.no_data.contains(&n.name).then_some(Found { data: false, runs: false }),
+        },
     });
     wanted.collect()
 }
@@ -810,6 +839,7 @@ mod tests {
             .into(),
             lost: BTreeMap::new(),
             bare: [&cp1.name, &cp2.name, &w1.name].map(NodeName::clone).into(),
+            no_data: BTreeSet::new(),
             etcd: None,
         };
         let settled = fleet.settle(&inventory);

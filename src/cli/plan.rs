@@ -234,6 +234,7 @@ mod tests {
                 seen,
                 lost: BTreeMap::new(),
                 bare: Default::default(),
+                no_data: Default::default(),
                 etcd: None,
             })
         };

@@ -18,7 +18,8 @@ pub struct DaemonRow {
     pub own_environment: &'static [&'static str],
     /// Flags that kubeadm or the unit gives it and that no control is about. Any other flag is one that nobody wants.
     pub flags: &'static [(&'static str, Rule)],
-    /// Files and directories that it reads when it starts, and never again.
+    /// Files and directories that it reads when it starts, and never again. The manifests of static pods are not among
+    /// them: the kubelet watches them, starts a pod anew for another content, and leaves it for the same one written again.
     pub reads_at_start: &'static [&'static str],
     /// Ports that it may listen on.
     pub ports: &'static [u16],
@@ -93,7 +94,6 @@ pub static DAEMONS: [DaemonRow; 7] = [
             "/etc/kubernetes/config/audit-policy.yaml",
             "/etc/kubernetes/config/eventratelimit.yaml",
             "/etc/kubernetes/config/podsecurity.yaml",
-            "/etc/kubernetes/manifests/kube-apiserver.yaml",
             "/etc/kubernetes/pki/sa.pub",
             "/etc/kubernetes/pki/sa.key",
         ],
@@ -125,11 +125,7 @@ pub static DAEMONS: [DaemonRow; 7] = [
             ("service-cluster-ip-range", Rule::Given),
             ("use-service-account-credentials", Rule::Is("true")),
         ],
-        reads_at_start: &[
-            "/etc/kubernetes/manifests/kube-controller-manager.yaml",
-            "/etc/kubernetes/pki/sa.key",
-            "/etc/kubernetes/controller-manager.conf",
-        ],
+        reads_at_start: &["/etc/kubernetes/pki/sa.key", "/etc/kubernetes/controller-manager.conf"],
         ports: &[10257],
         loopback: Loopback::Strict,
     },
@@ -146,10 +142,7 @@ pub static DAEMONS: [DaemonRow; 7] = [
             ("kubeconfig", Rule::Is("/etc/kubernetes/scheduler.conf")),
             ("leader-elect", Rule::Is("true")),
         ],
-        reads_at_start: &[
-            "/etc/kubernetes/manifests/kube-scheduler.yaml",
-            "/etc/kubernetes/scheduler.conf",
-        ],
+        reads_at_start: &["/etc/kubernetes/scheduler.conf"],
         ports: &[10259],
         loopback: Loopback::Strict,
     },
