@@ -167,7 +167,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         // What packages bring along (users, units, default files) is seen only once they are there:
         // they are a run of their own, and the rest is planned from what it finds then.
         let first = only_packages(&plan);
-        let bare = std::mem::take(&mut fleet.bare);
+        let (bare, no_data) = (std::mem::take(&mut fleet.bare), std::mem::take(&mut fleet.no_data));
         let mut outcomes = execute(&Controls { plan: &first, ..controls }, fleet.into_sessions())
             .map_err(record_stop)?;
         let good: Vec<_> = nodes
@@ -178,6 +178,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             .collect();
         let mut again = pipeline::look(inventory, &good, &dialer);
         again.bare.extend(bare);
+        again.no_data.extend(no_data);
         let (rest, desired) = pipeline::plan(&loaded, &mut again, material);
         problems.extend(again.lost.values().cloned());
         let shown = rest.is_empty() || same_rest(&plan, &rest);

@@ -102,11 +102,11 @@ pub fn plan(
     fleet: &mut Fleet,
     access: &ApiAccess,
 ) -> (Plan, Option<Problem>) {
-    let mut facts = match read_for_a_plan(inventory, fleet, access) {
-        None if plan.nodes.values().any(NodePlan::founds) => {
-            cluster::just_started(inventory.cluster.kubernetes.minor)
-        }
-        None => return (plan, None),
+    let read = read_for_a_plan(inventory, fleet, access);
+    // Nobody was looked at who could be asked: what is known is what nodes need that join.
+    let joins_alone = read.is_none() && !plan.nodes.values().any(NodePlan::founds);
+    let mut facts = match read {
+        None => cluster::just_started(inventory.cluster.kubernetes.minor),
         Some(Err(problem)) => return (plan, Some(problem)),
         Some(Ok(facts)) => facts,
     };
@@ -117,7 +117,10 @@ pub fn plan(
             nodes.push(serde_json::json!({"metadata": {"name": node.as_str()}}));
         }
     }
-    let changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
+    let mut changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
+    if joins_alone {
+        changes.retain(|c| matches!(c, ApiChange::Label { .. }));
+    }
     (plan.with_api(changes), None)
 }
 
