@@ -196,7 +196,13 @@ impl Base {
                 Seen { session: None, host_key: "SHA256:none".into(), facts: f.clone() },
             )
         });
-        Fleet { seen: seen.collect(), lost: BTreeMap::new(), bare: Default::default(), etcd: None }
+        Fleet {
+            seen: seen.collect(),
+            lost: BTreeMap::new(),
+            bare: Default::default(),
+            no_data: Default::default(),
+            etcd: None,
+        }
     }
 }
 
