@@ -22,6 +22,7 @@ pub mod desired;
 pub mod error;
 pub mod event;
 pub mod facts;
+pub mod file_lock;
 pub mod inventory;
 pub mod lab;
 pub mod pki;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use kubastion::clock::Clock;
 use kubastion::controls::ids;
+use kubastion::file_lock::FileLock;
 use kubastion::inventory::{Inventory, KeyAlgorithm, LoadContext, StoreEncryption, load_bytes};
 use kubastion::pki::{
     self, Ask, Ca, CertId, Entry, Issued, Kind, Material, PROFILES, PkiError, Reason, State, Store,
@@ -561,7 +562,7 @@ fn two_writers_do_not_meet() {
     let inventory = small(dir.path(), KeyAlgorithm::EcdsaP256);
     ensure(&inventory);
     let lock = std::fs::File::open(inventory.pki.dir.join("lock")).unwrap();
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let lock = FileLock::try_exclusive(lock).unwrap();
     assert!(matches!(ensure_at(&inventory, NOW), Err(PkiError::Busy(_))));
     assert!(matches!(open(&inventory).unwrap().contents(), Err(PkiError::Busy(_))));
     drop(lock);

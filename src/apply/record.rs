@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::desired::Phase;
+use crate::file_lock::FileLock;
 use crate::inventory::NodeName;
 
 /// The format that this version writes.
@@ -246,7 +247,7 @@ pub struct Journal {
 }
 
 /// Held as long as a run lives: a second run on the same inventory is refused.
-pub struct RunLock(#[expect(dead_code, reason = "closing the file is what ends the lock")] File);
+pub struct RunLock(#[expect(dead_code, reason = "held, not read")] FileLock);
 
 impl RunLock {
     /// Takes the lock of an inventory's directory, before anything is done to a node.
@@ -267,8 +268,8 @@ impl RunLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed(&path, "lock"))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|e| failed(&path, "lock (another run is at work) for")(e.into()))?;
+        let lock = FileLock::try_exclusive(lock)
+            .map_err(failed(&path, "lock (another run is at work) for"))?;
         Ok(Self(lock))
     }
 }

@@ -7,20 +7,21 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest, Sha256};
 
 use super::fault::{BundleError, Fault};
 use super::model::{FILES, FilePath, Kind, MANIFEST, MAX_FILE, Manifest, SIGNATURE, Sha256Hex};
 use super::sign::SigningKey;
 use super::verify::Bundle;
+use crate::file_lock::FileLock;
 
 /// A bundle that is being written. Dropped before [`Assembly::finish`], it leaves nothing.
 pub(super) struct Assembly {
     out: PathBuf,
     partial: PathBuf,
-    /// The directory, locked: the lock goes with the process.
-    lock: std::fs::File,
+    /// The directory, locked.
+    lock: FileLock,
     finished: bool,
 }
 
@@ -152,8 +153,8 @@ impl Assembly {
     fn publish(&self) -> Result<(), Fault> {
         let files = self.partial.join(FILES);
         sync_tree(&files)
-            .and_then(|()| self.lock.set_permissions(Permissions::from_mode(0o755)))
-            .and_then(|()| self.lock.sync_all())
+            .and_then(|()| self.lock.file().set_permissions(Permissions::from_mode(0o755)))
+            .and_then(|()| self.lock.file().sync_all())
             .map_err(Fault::io("written", &self.partial))?;
         let replaced = self.out.symlink_metadata().is_ok();
         let flags = if replaced { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
@@ -175,19 +176,11 @@ impl Assembly {
 
 impl Drop for Assembly {
     fn drop(&mut self) {
-        unlock(&self.lock);
         if !self.finished {
             // What cannot be removed is removed by the next run.
             let _ = std::fs::remove_dir_all(&self.partial);
         }
     }
-}
-
-/// Ends a lock at once. Closing the file is not enough: a process that is being started meanwhile has
-/// it open too, until it runs its program (flock(2): the lock belongs to the open file).
-pub(super) fn unlock(lock: &std::fs::File) {
-    // It ends with the processes at the latest.
-    let _ = lock.unlock();
 }
 
 /// OUT with an ending to its name.
@@ -204,7 +197,7 @@ fn is_empty(directory: &Path) -> bool {
 }
 
 /// Locks the directory, making it if it is not there.
-fn lock(partial: &Path) -> Result<std::fs::File, Fault> {
+fn lock(partial: &Path) -> Result<FileLock, Fault> {
     DirBuilder::new().mode(0o755).create(partial).or_else(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => Ok(()),
         _ => Err(Fault::io("created", partial)(e)),
@@ -214,10 +207,9 @@ fn lock(partial: &Path) -> Result<std::fs::File, Fault> {
         return Err(Fault::Occupied(partial.to_owned()));
     }
     let lock = std::fs::File::open(partial).map_err(Fault::io("opened", partial))?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| Fault::Busy(partial.to_owned()))?;
+    let lock = FileLock::try_exclusive(lock).map_err(|_| Fault::Busy(partial.to_owned()))?;
     // Another run may have finished between the two: then the lock is on its bundle.
-    let ours = lock.metadata().map_err(Fault::io("read", partial))?.ino();
+    let ours = lock.file().metadata().map_err(Fault::io("read", partial))?.ino();
     match std::fs::symlink_metadata(partial) {
         Ok(now) if now.ino() == ours => Ok(lock),
         _ => Err(Fault::Busy(partial.to_owned())),

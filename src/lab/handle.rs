@@ -19,6 +19,7 @@ use super::state::{NodeState, Phase, STATE_FILE, State, Version};
 use super::status::{self, NodeStatus};
 use super::{cgroup, network};
 use crate::clock::{Clock, random_bytes};
+use crate::file_lock::FileLock;
 use crate::secret::Secret;
 
 /// How long a node may take from its start until sshd answers and systemd has started everything.
@@ -473,13 +474,12 @@ impl Lab {
 /// Held while a lab is made or removed.
 const LOCK_FILE: &str = ".lab.lock";
 
-fn lock(dir: &Path) -> Result<File, Error> {
+fn lock(dir: &Path) -> Result<FileLock, Error> {
     let path = dir.join(LOCK_FILE);
     let file = File::create(&path).map_err(Error::io("open", &path))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
-        |_| Error::Spec(format!("another `kubastion lab` is at work in {}", dir.display())),
-    )?;
-    Ok(file)
+    FileLock::try_exclusive(file).map_err(|_| {
+        Error::Spec(format!("another `kubastion lab` is at work in {}", dir.display()))
+    })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {

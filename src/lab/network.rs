@@ -11,6 +11,7 @@ use super::address;
 use super::command::run;
 use super::error::Error;
 use super::state::State;
+use crate::file_lock::FileLock;
 
 /// Held while a network is chosen and claimed, by whichever lab on this machine.
 const CLAIM_LOCK: &str = "/run/kubastion-lab.lock";
@@ -29,8 +30,7 @@ pub(super) fn claim(
     record: impl FnOnce(&State) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let lock = File::create(CLAIM_LOCK).map_err(Error::io("open", CLAIM_LOCK))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-        .map_err(|e| Error::io("lock", CLAIM_LOCK)(e.into()))?;
+    let _lock = FileLock::wait_exclusive(lock).map_err(Error::io("lock", CLAIM_LOCK))?;
     let addresses = ip(&["-json", "-4", "address"])?;
     let routes = ip(&["-json", "-4", "route", "show", "table", "all"])?;
     let used = address::used_networks(&addresses, &routes)

@@ -11,6 +11,7 @@ use super::command::run;
 use super::error::Error;
 use super::packages::{self, NOT_ENABLED, NOT_IN_A_CONTAINER, Placement};
 use super::preflight::Missing;
+use crate::file_lock::FileLock;
 
 /// Raise it when [`finish`] changes: cached root filesystems of another recipe are not used.
 const RECIPE: u32 = 1;
@@ -46,8 +47,7 @@ pub(super) fn ensure(
     std::fs::create_dir_all(cache).map_err(Error::io("make", cache))?;
     let lock_path = cache.join("lock");
     let lock = File::create(&lock_path).map_err(Error::io("open", &lock_path))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
-        .map_err(|e| Error::io("lock", &lock_path)(e.into()))?;
+    let _lock = FileLock::wait_exclusive(lock).map_err(Error::io("lock", &lock_path))?;
 
     let key = key(codename);
     let done = cache.join(&key);

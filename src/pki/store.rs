@@ -18,13 +18,14 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::{Offender, PkiError};
 use super::profile::Ca;
 use super::seal::{Ask, AskPassphrase, Seal, word};
+use crate::file_lock::FileLock;
 use crate::inventory::{ClusterName, Pki, StoreEncryption};
 use crate::plain::hex;
 use crate::secret::Secret;
@@ -123,18 +124,6 @@ impl Staged {
     }
 }
 
-/// Held while writing; other processes wait outside.
-pub(super) struct Lock(File);
-
-/// Closing the file is not enough: a process that another thread is starting meanwhile has it open
-/// too, until it runs its program (flock(2): the lock belongs to the open file).
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // It ends with the processes at the latest.
-        let _ = self.0.unlock();
-    }
-}
-
 impl Store {
     /// Checks and opens the store of a cluster. A directory that does not exist is an empty store;
     /// nothing is created.
@@ -203,9 +192,8 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             other => {
                 let file = other.map_err(io_error("opened", &path))?;
-                flock(&file, FlockOperation::NonBlockingLockShared)
-                    .map_err(|_| PkiError::Busy(self.dir.clone()))?;
-                Some(Lock(file))
+                let lock = FileLock::try_shared(file);
+                Some(lock.map_err(|_| PkiError::Busy(self.dir.clone()))?)
             }
         };
         self.read_all()
@@ -248,7 +236,7 @@ impl Store {
     }
 
     /// Takes the lock, and first makes the store if there is none.
-    pub(super) fn lock(&mut self, ask: AskPassphrase<'_>) -> Result<Lock, PkiError> {
+    pub(super) fn lock(&mut self, ask: AskPassphrase<'_>) -> Result<FileLock, PkiError> {
         make_dir(&self.dir)?;
         let path = self.dir.join(LOCK);
         let file = OpenOptions::new()
@@ -259,9 +247,7 @@ impl Store {
             .custom_flags(no_follow())
             .open(&path)
             .map_err(io_error("opened", &path))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| PkiError::Busy(self.dir.clone()))?;
-        let lock = Lock(file);
+        let lock = FileLock::try_exclusive(file).map_err(|_| PkiError::Busy(self.dir.clone()))?;
         // Under the lock: another process may have made the store since it was opened.
         if self.read_meta()?.is_none() {
             self.initialize(ask)?;
@@ -292,7 +278,7 @@ impl Store {
     /// `retired/STAMP`.
     pub(super) fn write(
         &self,
-        _held: &Lock,
+        _held: &FileLock,
         files: &[NewFile],
         stamp: &str,
     ) -> Result<(), PkiError> {
@@ -527,24 +513,4 @@ fn no_follow() -> i32 {
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PkiError {
     move |source| PkiError::Io { action, path: path.to_owned(), source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_ends_with_its_holder_also_while_a_child_has_it_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || File::create(dir.path().join(LOCK)).unwrap();
-        let is_free = || flock(open(), FlockOperation::NonBlockingLockExclusive).is_ok();
-        let file = open();
-        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let lock = Lock(file);
-        assert!(!is_free());
-        // As a process does that is started from another thread.
-        let _inherited = lock.0.try_clone().unwrap();
-        drop(lock);
-        assert!(is_free());
-    }
 }

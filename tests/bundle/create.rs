@@ -10,6 +10,7 @@ use kubastion::bundle::{
     Architecture, Bundle, BundleError, Client, ClientOptions, CreateRequest, Reference, create,
 };
 use kubastion::event::Silent;
+use kubastion::file_lock::FileLock;
 use time::macros::datetime;
 
 use super::archive::{MANIFEST_TYPE, elf, gzip, oci_image, sha256, tar};
@@ -495,8 +496,7 @@ fn two_runs_do_not_write_to_the_same_place() {
     let site = site();
     let download = site.dir.path().join("bundle.download");
     fs::create_dir(&download).unwrap();
-    let lock = fs::File::open(&download).unwrap();
-    lock.lock().unwrap();
+    let lock = FileLock::try_exclusive(fs::File::open(&download).unwrap()).unwrap();
     site.refused(&["is being written by another process"]);
     drop(lock);
     site.good();
