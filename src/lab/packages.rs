@@ -70,6 +70,12 @@ pub(super) const PACKAGES: &[Package] = &[
     installed("chrony"),
     installed("logrotate"),
     installed("unattended-upgrades"),
+    // What hosts of others have in place of it, or beside it.
+    kept_out("firewalld"),
+    kept_out("fish"),
+    kept_out("systemd-resolved"),
+    kept_out("systemd-timesyncd"),
+    kept_out("ufw"),
 ];
 
 /// Units that cannot do their work in a container, or would do it to the host. A drop-in gives them
