@@ -402,12 +402,9 @@ impl Attack<'_> {
         let answers = self.api().batch(who, &calls.iter().collect::<Vec<_>>());
         let what = "create an event (dry run), and read who had a say in it";
         made.push((Probe::EventRateLimit, what.into(), limited(&answers)));
-        let is_other = |n: &&Node| n.name != self.target.name;
-        let other = self.field.inventory.nodes.iter().find(is_other);
-        let other = other.map_or("kubastion-probe-other", |n| n.name.as_str());
         match keys.kubelets.get(&self.target.name) {
             Some(kubelet) => {
-                let tries = as_kubelet(self.target.name.as_str(), other, space);
+                let tries = as_kubelet(self.target.name.as_str(), space);
                 made.extend(self.make(Who::Known(kubelet), &tries));
             }
             None => made.extend(unknown(
