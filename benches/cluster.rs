@@ -1,5 +1,6 @@
 //! A cluster from bare nodes, and of it the phase in which nodes become members, against the kubeadm
-//! commands alone, typed one after another on the same nodes with everything else in place already.
+//! commands alone, typed one after another on the same nodes with everything else in place already; and a changed
+//! setting of its API servers against their bare restarts.
 //!
 //! `make bench-cluster` runs it where there is a bundle (root on Debian). What is measured is in
 //! docs/benchmarks.md.
@@ -29,8 +30,17 @@ fn main() {
         "| nodes | bare to Ready | of it, Kubernetes | kubeadm commands alone | ratio | no-op plan | verify |"
     );
     println!("|---|---|---|---|---|---|---|");
+    let mut settings = Vec::new();
     for (control_planes, workers) in [(1, 1), (3, 2)] {
-        measure(&bundle, control_planes, workers);
+        settings.push(measure(&bundle, control_planes, workers));
+    }
+    println!();
+    println!(
+        "| control planes | a changed setting of the API server | the same servers restarted bare | ratio |"
+    );
+    println!("|---|---|---|---|");
+    for row in settings {
+        println!("{row}");
     }
 }
 
@@ -73,7 +83,8 @@ fn apply(dir: &Path) -> (Duration, Duration) {
     (began.elapsed(), last.unwrap() - first.unwrap())
 }
 
-fn measure(bundle: &str, control_planes: usize, workers: usize) {
+/// Prints what a cluster took, and gives the row of the changed setting.
+fn measure(bundle: &str, control_planes: usize, workers: usize) -> String {
     let dir = Path::new("/var/tmp/kubastion-bench-cluster");
     let _ = std::fs::remove_dir_all(dir);
     std::fs::create_dir_all(dir).unwrap();
@@ -85,6 +96,8 @@ fn measure(bundle: &str, control_planes: usize, workers: usize) {
         let (ours, members) = apply(dir);
         let plan = kubastion(dir, &["plan", "--exit-code"]);
         let verify = kubastion(dir, &["verify"]);
+        let setting = change_setting(dir);
+        let bare = restart_bare(&lab, control_planes);
         let theirs = by_hand(&lab, control_planes, workers);
         println!(
             "| {control_planes} + {workers} | {:.1} s | {:.1} s | {:.1} s | {:.2} | {:.2} s | {:.1} s |",
@@ -95,12 +108,55 @@ fn measure(bundle: &str, control_planes: usize, workers: usize) {
             plan.as_secs_f64(),
             verify.as_secs_f64(),
         );
+        format!(
+            "| {control_planes} | {:.1} s | {:.1} s | {:.2} |",
+            setting.as_secs_f64(),
+            bare.as_secs_f64(),
+            setting.as_secs_f64() / bare.as_secs_f64(),
+        )
     });
     lab.down(&quiet).unwrap();
     let _ = std::fs::remove_dir_all(dir);
-    if let Err(panic) = result {
-        std::panic::resume_unwind(panic);
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// A flag of every API server, one after another, until `apply` calls it done.
+fn change_setting(dir: &Path) -> Duration {
+    let path = dir.join("inventory.yaml");
+    let inventory = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{inventory}audit: {{ max_age_days: 60 }}\n")).unwrap();
+    let taken = kubastion(dir, &["apply", "--yes"]);
+    kubastion(dir, &["plan", "--exit-code"]);
+    taken
+}
+
+/// What the kubelet does at least for a changed manifest: it ends the API server and starts it, and the node's
+/// scheduler and controller manager, which ask it, are healthy. One node after another.
+fn restart_bare(lab: &Lab, control_planes: usize) -> Duration {
+    const RESTART: &str = r#"
+        manifest=/etc/kubernetes/manifests/kube-apiserver.yaml
+        old=$(pidof kube-apiserver)
+        sed 's/^  labels:$/  labels:\n    bench: "1"/' "$manifest" >/root/manifest
+        cmp -s /root/manifest "$manifest" && exit 1
+        mv /root/manifest "$manifest"
+        ask() { [ "$(curl -s -o /dev/null -w '%{http_code}' -k "$@")" = 200 ]; }
+        server() {
+            ask --cert /etc/kubernetes/pki/apiserver-kubelet-client.crt \
+                --key /etc/kubernetes/pki/apiserver-kubelet-client.key https://127.0.0.1:6443/readyz
+        }
+        n=0
+        until new=$(pidof kube-apiserver) && [ "$new" != "$old" ] && server &&
+            ask https://127.0.0.1:10257/healthz && ask https://127.0.0.1:10259/healthz; do
+            n=$((n + 1))
+            [ "$n" -lt 600 ] || exit 1
+            sleep 0.2
+        done
+    "#;
+    let began = Instant::now();
+    for n in 1..=control_planes {
+        inside(lab, &format!("cp{n}"), RESTART);
     }
+    began.elapsed()
 }
 
 fn inside(lab: &Lab, node: &str, script: &str) {
