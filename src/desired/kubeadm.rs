@@ -161,6 +161,10 @@ pub(super) fn apiserver(context: &Context<'_>) -> Flags {
         Anonymous::Stock => {}
     }
     let mut all = flags(context, rows);
+    all.flags.push(Flag {
+        name: Text::of("shutdown-watch-termination-grace-period"),
+        value: Text::of(WATCHES_END),
+    });
     let plugins: Vec<(&str, &'static str)> = ADMISSION
         .iter()
         .copied()
@@ -178,6 +182,12 @@ pub(super) fn apiserver(context: &Context<'_>) -> Flags {
     }
     all
 }
+
+/// How long an API server that ends takes to end its watches, so that their clients turn to another one. By default
+/// it ends none of them, waits for them to end by themselves, and is killed by the kubelet after 30 s: as long it
+/// answers nobody, the node's scheduler and controller manager lose their leases, and start anew with longer and longer
+/// pauses (kube-apiserver reference, 1.36).
+const WATCHES_END: &str = "2s";
 
 /// Admission plugins by name. kubeadm's own default is replaced, so that its one plugin is here.
 const ADMISSION: [(&str, &str); 9] = [
