@@ -44,6 +44,9 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
             watch.texts.insert(path.to_owned());
         }
         watch.extras.insert(Extra::EncryptionKeys);
+        if let Some(socket) = inventory.encryption.kms_socket() {
+            add_path(&mut watch, socket);
+        }
     }
     // Who would be locked out by what sshd is to forbid.
     watch.extras.insert(Extra::SshdMatches);

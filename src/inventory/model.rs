@@ -590,15 +590,21 @@ pub struct Encryption {
     pub provider: EncryptionProvider,
     /// Resources that are encrypted.
     pub resources: Vec<String>,
-    /// Socket of the KMS plugin, `unix:///path`, for `provider: kms`.
+    /// Socket of the KMS plugin, `unix:///path`, for `provider: kms`. The API server has the directory that it is in, which
+    /// has to stay while the plugin is away (of systemd's: `RuntimeDirectoryPreserve=yes`).
     pub kms_endpoint: Option<String>,
 }
 
 impl Encryption {
+    /// The path of the KMS plugin's socket.
+    pub fn kms_socket(&self) -> Option<&str> {
+        self.kms_endpoint.as_deref()?.strip_prefix("unix://")
+    }
+
     /// The directory of the KMS plugin's socket.
     pub fn kms_directory(&self) -> Option<&str> {
-        let path = self.kms_endpoint.as_deref()?.strip_prefix("unix://")?;
-        path.rsplit_once('/').map(|(directory, _)| directory).filter(|d| !d.is_empty())
+        let (directory, _) = self.kms_socket()?.rsplit_once('/')?;
+        Some(directory).filter(|d| !d.is_empty())
     }
 }
 

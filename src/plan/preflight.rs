@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::desired::{CONFLIST, ENDPOINT_STATUS_PORT, tunnel_closed};
 use crate::error::Problem;
-use crate::facts::NodeFacts;
+use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::{Inventory, Node, Role, SoftwareSource};
 use crate::plan::diff::MEMBER_MARK;
 use crate::plan::{NodePlan, Step, stored_data};
@@ -130,6 +130,17 @@ pub fn check(
                 "kubeadm wants 1700 MB or more for a control plane",
             );
         }
+    }
+    if let Some(socket) = inventory.encryption.kms_socket()
+        && node.has_role(Role::ControlPlane)
+        && inventory.kubernetes.source != SoftwareSource::None
+        && !matches!(facts.files.get(socket), Some(FileFacts::Other { .. }))
+    {
+        report(
+            format!("the KMS plugin's socket {socket} is not there"),
+            "start the plugin of `encryption.kms_endpoint` first: without it the API server neither starts nor reads a \
+             Secret",
+        );
     }
     if let Some(why) = tunnel_closed(inventory, node, facts) {
         report(
@@ -297,6 +308,30 @@ mod tests {
         listed.sort_unstable();
         assert_eq!(listed, NEEDED);
         assert!(NEEDED.iter().all(|c| crate::facts::COMMANDS.contains(c)));
+    }
+
+    #[test]
+    fn an_api_server_is_not_started_without_its_kms_plugin() {
+        let with = |source: &str| {
+            testing::with(&format!(
+                "kubernetes: {{source: {source}}}\n\
+                 encryption: {{provider: kms, kms_endpoint: 'unix:///run/kms/plugin.sock'}}\n\
+                 nodes:\n- {{name: n, addresses: [10.0.0.1], roles: [control-plane]}}\n"
+            ))
+        };
+        let is_missing =
+            |facts: &NodeFacts| said(&with("bundle"), facts).contains("/run/kms/plugin.sock");
+        let mut facts = facts();
+        let (owner, group) = ("root".to_owned(), "root".to_owned());
+        let socket = FileFacts::Other { mode: 0o600, owner: owner.clone(), group: group.clone() };
+        let directory = FileFacts::Directory { mode: 0o700, owner, group };
+        assert!(is_missing(&facts), "nobody looked");
+        for (found, missing) in [(FileFacts::Absent, true), (directory, true), (socket, false)] {
+            facts.files.insert("/run/kms/plugin.sock".into(), found.clone());
+            assert_eq!(is_missing(&facts), missing, "{found:?}");
+        }
+        facts.files.clear();
+        assert_eq!(said(&with("none"), &facts), "", "nothing is started there");
     }
 
     #[test]

@@ -239,8 +239,13 @@ pub(super) fn encryption_provider(on: &Subject<'_>) -> Judged {
         let blocks = list(v, "resources");
         let first = |block: &Value| -> String {
             let provider = list(block, "providers").first();
-            let name = provider.and_then(Value::as_mapping).and_then(|m| m.keys().next());
-            name.and_then(Value::as_str).unwrap_or("none").to_owned()
+            let provider = provider.and_then(Value::as_mapping).and_then(|m| m.iter().next());
+            let Some((name, settings)) = provider else { return "none".to_owned() };
+            match name.as_str().unwrap_or("none") {
+                // Without a version it is the first one, which Kubernetes has switched off since 1.29.
+                "kms" if text(settings, "apiVersion") != "v2" => "kms v1".to_owned(),
+                name => name.to_owned(),
+            }
         };
         let names: Vec<String> = blocks.iter().map(first).collect();
         let expected = "secretbox, aescbc or kms first";
