@@ -21,12 +21,25 @@ fi
 mkdir -p "$dir"
 : >"$dir/.demo"
 
+# What a cluster is installed from; "none" does without.
 bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
-if [ -e "$bundle/manifest.json" ]; then
+if [ "$bundle" = none ]; then
+    bundle=
+else
+    code=0
+    sh "$(dirname "$0")/demo-bundle.sh" "$kubastion" "$bundle" || code=$?
+    case $code in
+    0) ;;
+    # The projects' hosts cannot be reached, which was said.
+    8) bundle= ;;
+    *) exit "$code" ;;
+    esac
+fi
+
+if [ -n "$bundle" ]; then
     say "1. Three control planes with etcd, and two workers, bare (kubastion lab up)"
     "$kubastion" lab up --control-planes 3 --workers 2 --dir "$dir" --bundle "$bundle"
 else
-    bundle=
     say "1. Three control-plane nodes with etcd, and a worker (kubastion lab up)"
     "$kubastion" lab up --control-planes 3 --workers 1 --dir "$dir"
 fi
