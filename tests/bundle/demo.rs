@@ -213,3 +213,23 @@ fn a_demo_can_do_without_a_bundle() {
     assert!(machine.asked().starts_with(&machine.lab(1, false)), "{}", machine.asked());
     assert_eq!(machine.requests(), 0);
 }
+
+/// Packages that a plan installs may bring what makes another plan of it: once, and no longer.
+#[test]
+fn a_demo_plans_again_once_where_what_packages_changed_needs_it() {
+    let Some(machine) = machine() else { return };
+    let count = |verb: &str| machine.asked().lines().filter(|l| *l == verb).count();
+    let all = |applies: &str, code: i32| {
+        let said = ended(&machine.run("none", machine.proxy.port, applies), code);
+        (count("plan --out demo.plan"), count("apply demo.plan"), said)
+    };
+    let (plans, applies, said) = all("4\n", 0);
+    assert_eq!((plans, applies), (2, 2), "{said}");
+    assert!(said.contains("plan again"), "{said}");
+    assert!(machine.asked().contains("verify --summary"), "{}", machine.asked());
+    let (plans, applies, said) = all("4\n4\n", 4);
+    assert_eq!((plans, applies), (2, 2), "{said}");
+    let (plans, applies, said) = all("6\n", 6);
+    assert_eq!((plans, applies), (1, 1), "{said}");
+    assert!(!machine.asked().contains("verify"), "{}", machine.asked());
+}
