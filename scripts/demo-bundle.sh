@@ -37,9 +37,9 @@ esac
 # The sizes of the versions that `bundle create` takes by default.
 cat >&2 <<END
 No bundle in $bundle: one is made there now, and kept for the next time.
-  fetched  about 400 MiB from dl.k8s.io, github.com and registry.k8s.io; what broke off goes on
-  on disk  about 1400 MiB while it is made ($bundle.download, $bundle.partial), 550 MiB then
-  signed   by a key of the demo's own, $key; $bundle.signers names it for labs
+  to fetch  about 400 MiB from dl.k8s.io, github.com and registry.k8s.io, once
+  on disk   about 1400 MiB while it is made ($bundle.download, $bundle.partial), 550 MiB then
+  signed    by a key of the demo's own, $key; $bundle.signers names it for labs
 END
 
 if [ ! -e "$key" ]; then
@@ -51,7 +51,10 @@ if [ ! -e "$key" ]; then
     mv "$key.new" "$key"
 fi
 # Before the bundle: one without its signer would be refused by every later demo. -P: asks for no passphrase.
-public=$(ssh-keygen -y -P '' -f "$key" </dev/null)
+public=$(ssh-keygen -y -P '' -f "$key" </dev/null) || {
+    echo "$key cannot sign: move it away, and the next demo makes another" >&2
+    failed 1
+}
 if ! grep -qsxF "$public" "$signers"; then
     printf '%s\n' "$public" >>"$signers"
 fi

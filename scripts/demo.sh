@@ -23,6 +23,8 @@ mkdir -p "$dir"
 
 # What a cluster is installed from; "none" does without.
 bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
+# Key and signers lie beside it, not in it.
+bundle=${bundle%/}
 if [ "$bundle" = none ]; then
     bundle=
 else

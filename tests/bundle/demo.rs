@@ -71,7 +71,8 @@ impl Machine {
     }
 
     fn demo(&self) -> Output {
-        self.run(self.path("cache/bundle").to_str().unwrap(), self.proxy.port, "")
+        // As a shell completes it.
+        self.run(self.path("cache/bundle/").to_str().unwrap(), self.proxy.port, "")
     }
 
     /// What was asked of the nodes, a line each.
@@ -202,6 +203,19 @@ fn a_demo_whose_files_are_damaged_fails_with_the_reason() {
         assert!(said.contains(text), "no {text:?} in\n{said}");
     }
     assert!(!said.contains("cannot be reached"), "{said}");
+    assert_eq!(machine.asked(), "");
+}
+
+#[test]
+fn a_demo_whose_key_is_of_no_use_says_which() {
+    let Some(machine) = machine() else { return };
+    fs::create_dir(machine.path("cache")).unwrap();
+    let key = machine.path("cache/bundle.demo-key");
+    fs::write(&key, "half a key").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let said = ended(&machine.demo(), 1);
+    assert!(said.contains("bundle.demo-key cannot sign: move it away"), "{said}");
+    assert_eq!(machine.site.server.world.requests(KUBELET).len(), 0);
     assert_eq!(machine.asked(), "");
 }
 
