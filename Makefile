@@ -12,8 +12,9 @@ setup:
 build: setup
 	$(CARGO) build --release --locked
 
-# A lab of three control-plane/etcd nodes and one worker is hardened and proven. Takes it down with
-# `kubastion lab down --dir demo`.
+# A lab of three control planes and two workers becomes a hardened cluster and is proven, from a bundle that is made
+# where none is (scripts/demo-bundle.sh); hosts and etcd alone where it cannot be. `kubastion lab down --dir demo`
+# takes it down.
 demo: build
 	@sh scripts/demo.sh target/release/kubastion $(DEMO_DIR)
 

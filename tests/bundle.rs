@@ -15,6 +15,7 @@ use time::macros::datetime;
 
 pub(crate) mod archive;
 mod create;
+mod demo;
 mod server;
 
 use archive::{docker_archive, elf, gzip, oci_archive};

@@ -25,6 +25,16 @@ pub(super) struct Assembly {
     finished: bool,
 }
 
+/// Whether a bundle may be written there: nothing is, or another bundle.
+pub(super) fn vacant(out: &Path) -> Result<(), Fault> {
+    match std::fs::symlink_metadata(out) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Fault::io("read", out)(e)),
+        Ok(m) if m.is_dir() && (out.join(MANIFEST).is_file() || is_empty(out)) => Ok(()),
+        Ok(_) => Err(Fault::Occupied(out.to_owned())),
+    }
+}
+
 /// Size and digest of what was written.
 pub(super) struct Written {
     pub size: u64,
@@ -37,13 +47,7 @@ impl Assembly {
     /// # Errors
     /// If OUT is there and is no bundle, or somebody else writes the same one.
     pub fn begin(out: &Path) -> Result<Self, Fault> {
-        match std::fs::symlink_metadata(out) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Fault::io("read", out)(e)),
-            Ok(m) if m.is_dir() && out.join(MANIFEST).is_file() => {}
-            Ok(m) if m.is_dir() && is_empty(out) => {}
-            Ok(_) => return Err(Fault::Occupied(out.to_owned())),
-        }
+        vacant(out)?;
         let partial = beside(out, ".partial")?;
         if let Some(parent) = partial.parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(Fault::io("created", parent))?;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::assemble::beside;
+use super::assemble::{beside, vacant};
 use super::component::{COMPONENTS, ComponentRow};
 use super::fault::{BundleError, Fault};
 use super::fetch::{Client, Download, FILE_LIMIT, FetchError};
@@ -34,22 +34,28 @@ const MAX_CHECKSUMS: u64 = 1 << 20;
 /// Largest manifest in bytes.
 const MAX_MANIFEST: u64 = 16 << 20;
 
-/// What to make a bundle of.
-pub struct CreateRequest<'a> {
+/// What a bundle is to hold.
+pub struct Contents<'a> {
     /// Kubernetes release.
     pub kubernetes: KubernetesVersion,
     /// Machine that the bundle is for.
     pub architecture: Architecture,
-    /// Where the bundle is to be. What is fetched is kept in `OUT.download` until it is complete.
-    pub out: &'a Path,
-    /// Signs the manifest.
-    pub key: &'a SigningKey,
     /// Versions other than [`default_versions`], by component.
     pub versions: &'a BTreeMap<String, String>,
     /// Kubernetes manifests to add; the images of their containers are pulled too.
     pub manifests: &'a [PathBuf],
     /// Further images.
     pub images: &'a [Reference],
+}
+
+/// A bundle to make.
+pub struct CreateRequest<'a> {
+    /// What it is to hold.
+    pub contents: Contents<'a>,
+    /// Where the bundle is to be. What is fetched is kept in `OUT.download` until it is complete.
+    pub out: &'a Path,
+    /// Signs the manifest.
+    pub key: &'a SigningKey,
     /// When the bundle is made, in UTC.
     pub created: OffsetDateTime,
 }
@@ -57,24 +63,24 @@ pub struct CreateRequest<'a> {
 /// Fetches everything and makes a bundle.
 ///
 /// # Errors
-/// Everything that cannot be fetched or used, at once. OUT is then as it was, and another run goes
-/// on with what has been fetched.
+/// [`Fault::Unreachable`] if hosts do not answer, before anything is begun; later, everything that cannot be fetched or
+/// used, at once. OUT is then as it was, and another run goes on with what has been fetched.
 pub fn create(
     request: &CreateRequest<'_>,
     client: &Client,
     sink: &dyn Sink,
 ) -> Result<Bundle, BundleError> {
     let error = |faults| BundleError::new(request.out, faults).left("no bundle was written");
-    let mut faults = Vec::new();
-    let versions = versions(request, &mut faults);
-    let wanted = wanted_images(request, &versions, &mut faults);
-    if !faults.is_empty() {
-        return Err(error(faults));
-    }
+    let Contents { architecture, .. } = request.contents;
+    let wanted = Wanted::new(&request.contents).map_err(error)?;
+    vacant(request.out).map_err(|f| error(vec![f]))?;
+    reach(&wanted.addresses(architecture), client).map_err(error)?;
+    let Wanted { versions, images } = wanted;
     let work = Workshop::open(request.out).map_err(|f| error(vec![f]))?;
     let mut origins = BTreeMap::new();
     let mut tasks: Vec<Task<'_>> = SOURCES.iter().map(Task::Release).collect();
-    tasks.extend(wanted.iter().map(Task::Image));
+    tasks.extend(images.iter().map(Task::Image));
+    let mut faults = Vec::new();
     let run = Run { request, client, sink, versions: &versions, work: &work };
     for (task, done) in tasks.iter().zip(run.all(&tasks)) {
         match done {
@@ -92,7 +98,7 @@ pub fn create(
         return Err(BundleError::new(request.out, faults).left(kept));
     }
     for (name, version) in &versions {
-        origins.insert(name.clone(), component_origin(name, version, request.architecture));
+        origins.insert(name.clone(), component_origin(name, version, architecture));
     }
     work.add_own(request, &versions).map_err(|f| error(vec![f]))?;
     let bundle = import(
@@ -100,7 +106,7 @@ pub fn create(
             from: &work.input(),
             out: request.out,
             key: request.key,
-            architecture: Some(request.architecture),
+            architecture: Some(architecture),
             created: request.created,
             origins: &origins,
         },
@@ -110,13 +116,82 @@ pub fn create(
     Ok(bundle)
 }
 
+/// Asks the hosts that [`create`] would fetch from whether they answer: their names, if all do. Writes nothing; `out` is
+/// what errors are about.
+///
+/// # Errors
+/// [`Fault::Unreachable`] with those that nobody answers for. What an answer says is not looked at.
+pub fn check(
+    contents: &Contents<'_>,
+    out: &Path,
+    client: &Client,
+) -> Result<Vec<String>, BundleError> {
+    let error = |faults| BundleError::new(out, faults).left("no bundle was written");
+    let wanted = Wanted::new(contents).map_err(error)?;
+    let addresses = wanted.addresses(contents.architecture);
+    reach(&addresses, client).map_err(error)?;
+    Ok(addresses.into_keys().collect())
+}
+
+/// What to fetch.
+struct Wanted {
+    /// Version of each component.
+    versions: BTreeMap<String, String>,
+    images: Vec<Reference>,
+}
+
+impl Wanted {
+    fn new(contents: &Contents<'_>) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let versions = versions(contents, &mut faults);
+        let images = wanted_images(contents, &versions, &mut faults);
+        if faults.is_empty() { Ok(Self { versions, images }) } else { Err(faults) }
+    }
+
+    /// An address at each host, by host: the first small thing that is asked for there. Where its answer leads to (a
+    /// CDN, a store of blobs) is where the large ones are.
+    fn addresses(&self, architecture: Architecture) -> BTreeMap<String, String> {
+        let sums =
+            SOURCES.iter().map(|s| fill(s.checksum_url, &self.versions[s.component], architecture));
+        let mut addresses = BTreeMap::new();
+        for url in sums.chain(self.images.iter().map(Reference::address)) {
+            let host = url.trim_start_matches("https://").split('/').next().unwrap_or_default();
+            addresses.entry(host.to_owned()).or_insert(url);
+        }
+        addresses
+    }
+}
+
+/// Asks all hosts at the same time: without a network each costs its deadline.
+fn reach(addresses: &BTreeMap<String, String>, client: &Client) -> Result<(), Vec<Fault>> {
+    let answers: Vec<(&String, Result<(), FetchError>)> = std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            addresses.values().map(|url| (url, scope.spawn(|| client.reach(url)))).collect();
+        asked.into_iter().map(|(url, t)| (url, t.join().expect("no thread panics"))).collect()
+    });
+    let mut silent = Vec::new();
+    let mut faults = Vec::new();
+    for (url, answer) in answers {
+        let Err(error) = answer else { continue };
+        match client.unreached(&error) {
+            Some(host) if silent.contains(&host) => {}
+            Some(host) => silent.push(host),
+            None => faults.push(Fault::Fetch { url: url.clone(), source: Box::new(error) }),
+        }
+    }
+    if !silent.is_empty() {
+        faults.push(Fault::Unreachable(silent));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
 /// The versions of all components.
-fn versions(request: &CreateRequest<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
-    let mut all: BTreeMap<String, String> = default_versions(request.kubernetes)
+fn versions(contents: &Contents<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> = default_versions(contents.kubernetes)
         .into_iter()
         .map(|(name, version)| (name.to_owned(), version))
         .collect();
-    for (name, version) in request.versions {
+    for (name, version) in contents.versions {
         let place = format!("component {name}");
         let Some(row) = ComponentRow::find(name).filter(|r| r.name != "kubernetes") else {
             let known = || COMPONENTS.iter().map(|c| c.name).filter(|n| *n != "kubernetes");
@@ -139,7 +214,7 @@ fn versions(request: &CreateRequest<'_>, faults: &mut Vec<Fault>) -> BTreeMap<St
 
 /// Images of the components, of the manifests, and those that were asked for.
 fn wanted_images(
-    request: &CreateRequest<'_>,
+    contents: &Contents<'_>,
     versions: &BTreeMap<String, String>,
     faults: &mut Vec<Fault>,
 ) -> Vec<Reference> {
@@ -152,8 +227,8 @@ fn wanted_images(
         names.insert(name, reference);
     }
     let mut add = |reference: Reference| _ = names.insert(reference.name(), reference);
-    request.images.iter().cloned().for_each(&mut add);
-    for path in request.manifests {
+    contents.images.iter().cloned().for_each(&mut add);
+    for path in contents.manifests {
         let read = File::open(path).and_then(|f| {
             let mut text = String::new();
             f.take(MAX_MANIFEST).read_to_string(&mut text).map(|_| text)
@@ -286,7 +361,7 @@ impl Run<'_> {
 
     fn release(&self, source: &Source, what: &str) -> Result<Made, Fault> {
         let version = &self.versions[source.component];
-        let architecture = self.request.architecture;
+        let architecture = self.request.contents.architecture;
         let url = fill(source.url, version, architecture);
         let checksum_url = fill(source.checksum_url, version, architecture);
         let fetch = |url: &str| {
@@ -323,7 +398,7 @@ impl Run<'_> {
         let path = FilePath::new(Kind::Image, &reference.file_name())
             .map_err(|e| Fault::entry(reference.name(), "has no file name").why(e.to_string()))?;
         let to = self.work.input().join(path.as_str());
-        let architecture = self.request.architecture;
+        let architecture = self.request.contents.architecture;
         let blobs = self.work.fetched();
         let pulled =
             registry::pull(self.client, reference, architecture, &blobs, &to, self.sink).map_err(
@@ -446,7 +521,7 @@ impl Workshop {
         let path = self.input().join(VERSIONS);
         let text = serde_yaml::to_string(versions).expect("a mapping of texts");
         std::fs::write(&path, text).map_err(Fault::io("written", &path))?;
-        for manifest in request.manifests {
+        for manifest in request.contents.manifests {
             let place = manifest.display().to_string();
             let name = manifest.file_name().map(|n| n.to_string_lossy().into_owned());
             let path = FilePath::new(Kind::Manifest, &name.unwrap_or_default()).map_err(|e| {

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::fetch::FetchError;
+use super::fetch::{FetchError, Unreached};
 use super::model::{FORMAT, MANIFEST};
 use super::registry::RegistryError;
 use crate::error::Problem;
+use crate::plain::listed;
 
 /// One thing that is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,9 @@ pub enum Fault {
         /// How it can be mended.
         hint: &'static str,
     },
+    /// Hosts that releases and images come from did not answer, before anything was fetched.
+    #[error("{}", cannot_be_reached(.0))]
+    Unreachable(Vec<Unreached>),
     /// A release could not be fetched.
     #[error("{url} cannot be fetched")]
     Fetch {
@@ -143,6 +147,13 @@ impl Fault {
                     false => format!("trusted: {}", trusted.join(", ")),
                 });
             }
+            Fault::Unreachable(_) => {
+                // Where the bundle was to be has nothing to do with it.
+                problem.place = None;
+                let hint = "set HTTPS_PROXY, ask others with --mirror, or make it from files that you have \
+                            (`kubastion bundle import`)";
+                problem.hint = Some(hint.to_owned());
+            }
             Fault::NoManifest => {
                 let hint = "is `kubernetes.bundle.path` right? `kubastion bundle create` makes one";
                 problem.hint = Some(hint.to_owned());
@@ -155,6 +166,21 @@ impl Fault {
         }
         problem
     }
+}
+
+/// One line, since a machine without a network has one reason for all of them.
+fn cannot_be_reached(hosts: &[Unreached]) -> String {
+    let mut whys: Vec<&str> = Vec::new();
+    for Unreached { why, .. } in hosts {
+        if !whys.contains(&why.as_str()) {
+            whys.push(why);
+        }
+    }
+    let of = |why: &str| {
+        let names = hosts.iter().filter(|h| h.why == why).map(|h| h.host.as_str());
+        format!("{} cannot be reached: {why}", listed(&names.collect::<Vec<_>>()))
+    };
+    whys.into_iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
 /// Everything that is wrong, at once.
@@ -189,5 +215,21 @@ impl BundleError {
             last.state = Some(state.to_owned());
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_cannot_be_reached_are_one_line() {
+        let unreached = |host: &str, why: &str| Unreached { host: host.into(), why: why.into() };
+        let mut hosts = vec![unreached("a.example", "refused"), unreached("b.example", "refused")];
+        let line = Fault::Unreachable(hosts.clone()).to_string();
+        assert_eq!(line, "a.example and b.example cannot be reached: refused");
+        hosts.push(unreached("c.example", "no answer"));
+        let line = Fault::Unreachable(hosts).to_string();
+        assert!(line.ends_with("refused; c.example cannot be reached: no answer"), "{line}");
     }
 }

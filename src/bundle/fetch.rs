@@ -23,6 +23,11 @@ const ATTEMPTS: u32 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Deadline for the head of an answer, and for each further piece of it.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Times that a host is asked whether it answers: one hiccup is no host that is out of reach.
+const REACH_ATTEMPTS: u32 = 2;
+/// Deadline for that answer, where the name leads to, connection and TLS handshake included. Shorter than a download's:
+/// on a machine without a network somebody waits for it.
+const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deadline for one attempt at one file.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Bytes between two events.
@@ -44,8 +49,19 @@ pub enum FetchError {
     #[error("the server answers {0}")]
     Status(StatusCode),
     /// No answer.
-    #[error("no answer")]
-    Transport(#[source] Box<ureq::Error>),
+    #[error("no answer from {host}")]
+    Transport {
+        /// Who was asked, where redirects have led to.
+        host: String,
+        /// Why.
+        source: Box<ureq::Error>,
+    },
+    /// The file holds no certificates.
+    #[error("there is no certificate in it")]
+    NoCertificate,
+    /// A certificate is malformed.
+    #[error("a certificate in it cannot be read")]
+    Certificate(#[source] Box<ureq::Error>),
     /// The answer broke off.
     #[error("the answer broke off")]
     Body(#[source] io::Error),
@@ -90,8 +106,9 @@ impl FetchError {
         move |source| FetchError::Disk { path, source }
     }
 
-    fn transport(error: ureq::Error) -> Self {
-        FetchError::Transport(Box::new(error))
+    fn is_timeout(&self) -> bool {
+        matches!(self, FetchError::Transport { source, .. }
+            if matches!(**source, ureq::Error::Timeout(_)))
     }
 
     /// Whether another attempt may end better.
@@ -102,7 +119,7 @@ impl FetchError {
                 code.is_server_error()
                     || matches!(*code, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
             }
-            FetchError::Transport(e) => match &**e {
+            FetchError::Transport { source, .. } => match &**source {
                 // A certificate that is not trusted stays so.
                 ureq::Error::Io(e) => e.kind() != io::ErrorKind::InvalidData,
                 ureq::Error::Timeout(_)
@@ -115,6 +132,15 @@ impl FetchError {
     }
 }
 
+/// A host that nobody answered for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached {
+    /// Its name, with a port that is not the usual one.
+    pub host: String,
+    /// Why, in a few words.
+    pub why: String,
+}
+
 /// How to reach hosts.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
@@ -124,11 +150,18 @@ pub struct ClientOptions {
     pub extra_ca_pem: Option<Vec<u8>>,
     /// Pause after the first failed attempt; it doubles with each further one.
     pub pause: Duration,
+    /// Deadline for a host's first answer.
+    pub patience: Duration,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { mirrors: BTreeMap::new(), extra_ca_pem: None, pause: Duration::from_secs(1) }
+        Self {
+            mirrors: BTreeMap::new(),
+            extra_ca_pem: None,
+            pause: Duration::from_secs(1),
+            patience: REACH_TIMEOUT,
+        }
     }
 }
 
@@ -154,6 +187,8 @@ pub(super) struct Ask<'a> {
     pub headers: Vec<(header::HeaderName, String)>,
     /// For the first host only: where it leads to, the token is nobody's business.
     pub token: Option<&'a Secret<String>>,
+    /// Deadline for each answer, where it is another one than the client's.
+    pub deadline: Option<Duration>,
 }
 
 /// A file to download.
@@ -184,13 +219,13 @@ impl Client {
             let before = roots.len();
             for item in ureq::tls::parse_pem(pem) {
                 if let ureq::tls::PemItem::Certificate(certificate) =
-                    item.map_err(FetchError::transport)?
+                    item.map_err(|e| FetchError::Certificate(Box::new(e)))?
                 {
                     roots.push(certificate);
                 }
             }
             if roots.len() == before {
-                return Err(FetchError::NotText);
+                return Err(FetchError::NoCertificate);
             }
         }
         let tls = TlsConfig::builder()
@@ -243,7 +278,11 @@ impl Client {
                 let value = Secret::new(format!("Bearer {}", token.expose()));
                 request = request.header(header::AUTHORIZATION, value.expose());
             }
-            let (parts, body) = request.call().map_err(FetchError::transport)?.into_parts();
+            if let Some(deadline) = ask.deadline {
+                request = request.config().timeout_global(Some(deadline)).build();
+            }
+            let silent = |e| FetchError::Transport { host: host(&target), source: Box::new(e) };
+            let (parts, body) = request.call().map_err(silent)?.into_parts();
             let is_redirect = matches!(parts.status.as_u16(), 301 | 302 | 303 | 307 | 308);
             if !is_redirect {
                 return Ok(Answer { headers: parts.headers, status: parts.status, body });
@@ -252,6 +291,47 @@ impl Client {
             target = resolve(&target, location.ok_or(FetchError::NoLocation)?)?;
         }
         Err(FetchError::TooManyRedirects)
+    }
+
+    /// Asks whether a host answers, and those that it leads to. What the answer is does not matter here.
+    ///
+    /// # Errors
+    /// If there is none, or none that can be believed; [`Client::unreached`] tells them apart.
+    pub(super) fn reach(&self, url: &str) -> Result<(), FetchError> {
+        let ask = Ask { deadline: Some(self.options.patience), ..Ask::default() };
+        let mut attempt = 1;
+        loop {
+            match self.ask(url, &ask) {
+                // Who was silent for so long is not asked again.
+                Err(e) if attempt < REACH_ATTEMPTS && e.may_pass() && !e.is_timeout() => {
+                    std::thread::sleep(self.options.pause);
+                    attempt += 1;
+                }
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    /// The host that nobody answered for, if that is what went wrong: no name, no connection, no answer in time, or a
+    /// proxy that lets nobody through. A host whose certificate is not trusted did answer.
+    pub(super) fn unreached(&self, error: &FetchError) -> Option<Unreached> {
+        let FetchError::Transport { host, source } = error else { return None };
+        let why = match &**source {
+            ureq::Error::Io(e) if e.kind() != io::ErrorKind::InvalidData => e.to_string(),
+            ureq::Error::Timeout(_) => format!("no answer within {:?}", self.options.patience),
+            ureq::Error::HostNotFound => "its name is not known".to_owned(),
+            ureq::Error::ConnectionFailed => "no connection".to_owned(),
+            ureq::Error::ConnectProxyFailed(why) => why.clone(),
+            _ => return None,
+        };
+        // The reason may be the proxy's.
+        let target: Option<Uri> = format!("https://{host}/").parse().ok();
+        let proxy = self.agent.config().proxy();
+        let why = match proxy.filter(|p| !target.is_some_and(|t| p.is_no_proxy(&t))) {
+            None => why,
+            Some(proxy) => format!("{why} (through the proxy {}:{})", proxy.host(), proxy.port()),
+        };
+        Some(Unreached { host: host.clone(), why })
     }
 
     /// Repeats what may pass.
@@ -441,6 +521,10 @@ impl Part {
         let _ = std::fs::remove_file(&self.data);
         let _ = std::fs::remove_file(&self.etag);
     }
+}
+
+fn host(uri: &Uri) -> String {
+    uri.authority().map_or_else(String::new, ToString::to_string)
 }
 
 fn is_strong(etag: &str) -> bool {

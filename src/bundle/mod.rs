@@ -30,9 +30,9 @@ mod tree;
 pub mod verify;
 
 pub use component::{COMPONENTS, ComponentRow};
-pub use create::{CreateRequest, create};
+pub use create::{Contents, CreateRequest, check, create};
 pub use fault::{BundleError, Fault};
-pub use fetch::{Client, ClientOptions, FetchError};
+pub use fetch::{Client, ClientOptions, FetchError, Unreached};
 pub use import::{ImportRequest, import};
 pub use model::{
     Architecture, Component, DEFAULT_DIR, File, FilePath, Kind, Manifest, Mode, Sha256Hex,

@@ -90,6 +90,11 @@ impl Reference {
         format!("{path}-{}.tar", self.tag.chars().map(plain).collect::<String>())
     }
 
+    /// Address of its manifest, by tag.
+    pub(super) fn address(&self) -> String {
+        self.url("manifests", &self.tag)
+    }
+
     fn url(&self, kind: &str, what: &str) -> String {
         let host = match self.registry.as_str() {
             "docker.io" => "registry-1.docker.io",
@@ -200,7 +205,7 @@ impl Session<'_> {
         let ask = |token: Option<&Secret<String>>| {
             self.client.retry(|| {
                 let headers = vec![(header::ACCEPT, accept.clone())];
-                let answer = self.client.ask(&url, &Ask { headers, token })?;
+                let answer = self.client.ask(&url, &Ask { headers, token, deadline: None })?;
                 match answer.status {
                     StatusCode::UNAUTHORIZED => Ok(answer),
                     _ => answer.success(),

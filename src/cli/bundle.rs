@@ -11,12 +11,13 @@ use super::exit::Exit;
 use super::output::{pretty, print};
 use super::run::Stop;
 use crate::bundle::{
-    Architecture, Bundle, BundleError, Client, ClientOptions, Component, CreateRequest, Fault,
-    File, ImportRequest, Reference, SigningKey, Summary, create, import,
+    Architecture, Bundle, BundleError, Client, ClientOptions, Component, Contents, CreateRequest,
+    Fault, File, ImportRequest, Reference, SigningKey, Summary, check, create, import,
 };
 use crate::clock::Clock;
 use crate::error::Problem;
 use crate::inventory::{KubernetesVersion, SignerKey};
+use crate::plain::listed;
 use crate::report::progress::Monitor;
 use crate::secret::Secret;
 
@@ -45,6 +46,9 @@ const CREATE_HELP: &str =
     "Fetches kubeadm, kubectl, kubelet, etcd, containerd, runc and CNI plugins with their published
 checksums, and the images from their registries by digest. What broke off goes on where it did, also
 in another run. HTTPS_PROXY and NO_PROXY are honoured.
+
+Exit code 8 if hosts do not answer, which is known within seconds and before anything is written;
+whatever fails later, such as a checksum, a full disk or a connection that is lost, ends with another.
 
 Examples:
   kubastion bundle create --kubernetes-version 1.36.2 --key ops-key
@@ -91,7 +95,7 @@ const LIST_HELP: &str = "Examples:
 #[derive(Debug, clap::Args)]
 pub struct Create {
     /// Kubernetes release.
-    #[arg(long, value_name = "1.MINOR.PATCH")]
+    #[arg(long, default_value_t = KubernetesVersion::DEFAULT, value_name = "1.MINOR.PATCH")]
     kubernetes_version: KubernetesVersion,
     /// What the bundle is written by.
     #[command(flatten)]
@@ -114,6 +118,9 @@ pub struct Create {
     /// CA certificates beside the system's, PEM.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Only ask the hosts whether they answer: nothing is fetched or written, and the key is not read.
+    #[arg(long)]
+    check: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -180,10 +187,23 @@ fn monitor(global: &Global) -> Monitor {
 
 /// A failure of a bundle as the end of a verb.
 fn stop(error: &BundleError) -> Stop {
-    let all_io = error.faults.iter().all(|f| {
-        matches!(f, Fault::Io { .. } | Fault::Busy(_) | Fault::Fetch { .. } | Fault::Pull { .. })
-    });
-    let exit = if all_io { Exit::Unexpected } else { Exit::InvalidInput };
+    let all = |kind: fn(&Fault) -> bool| error.faults.iter().all(kind);
+    let exit = if all(|f| matches!(f, Fault::Unreachable(_))) {
+        Exit::Unreachable
+    } else if all(|f| {
+        matches!(
+            f,
+            Fault::Io { .. }
+                | Fault::Busy(_)
+                | Fault::Unreachable(_)
+                | Fault::Fetch { .. }
+                | Fault::Pull { .. }
+        )
+    }) {
+        Exit::Unexpected
+    } else {
+        Exit::InvalidInput
+    };
     Stop { exit, problems: error.problems() }
 }
 
@@ -227,19 +247,35 @@ fn run_create(global: &Global, args: &Create) -> Result<Exit, Stop> {
         let problem = Problem::from_error("the CA file holds no certificates", &e);
         Stop::one(Exit::InvalidInput, problem)
     })?;
-    let key = open_key(&args.target.key)?;
-    let request = CreateRequest {
+    let contents = Contents {
         kubernetes: args.kubernetes_version,
         architecture,
-        out: &args.target.out,
-        key: &key,
         versions: &args.component.iter().cloned().collect(),
         manifests: &args.manifest,
         images: &args.image,
-        created: Clock::System.now(),
     };
+    let out = &args.target.out;
+    if args.check {
+        let hosts = check(&contents, out, &client).map_err(|e| stop(&e))?;
+        return reached(global, &hosts);
+    }
+    let key = open_key(&args.target.key)?;
+    let request = CreateRequest { contents, out, key: &key, created: Clock::System.now() };
     let bundle = create(&request, &client, &monitor(global)).map_err(|e| stop(&e))?;
     made(global, &bundle, &key)
+}
+
+/// That all hosts answer.
+fn reached(global: &Global, hosts: &[String]) -> Result<Exit, Stop> {
+    #[derive(Serialize)]
+    struct Reached<'a> {
+        hosts: &'a [String],
+    }
+    let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    match global.format {
+        Format::Json => print(&pretty(&Reached { hosts })),
+        Format::Text => print(&format!("{} answer\n", listed(&names))),
+    }
 }
 
 fn run_import(global: &Global, args: &Import) -> Result<Exit, Stop> {

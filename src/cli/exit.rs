@@ -21,11 +21,14 @@ pub enum Exit {
     NodeFailed = 6,
     /// A rollback is incomplete; a node needs hands.
     RollbackIncomplete = 7,
+    /// A host that software is fetched from did not answer before anything was fetched (`bundle create`). A download
+    /// that breaks off later, damage and a full disk are other failures.
+    Unreachable = 8,
 }
 
 impl Exit {
     /// Every code with its meaning.
-    pub const ALL: [(Exit, &'static str); 8] = [
+    pub const ALL: [(Exit, &'static str); 9] = [
         (Exit::Done, "done"),
         (Exit::Unexpected, "unexpected error"),
         (Exit::Usage, "wrong command line, or the answer to a question was not yes"),
@@ -34,6 +37,7 @@ impl Exit {
         (Exit::Findings, "a control failed or could not be judged"),
         (Exit::NodeFailed, "a node failed or was unreachable; what was begun there is rolled back"),
         (Exit::RollbackIncomplete, "a rollback is incomplete; a node needs hands"),
+        (Exit::Unreachable, "hosts that software is fetched from do not answer; nothing was begun"),
     ];
 }
 

@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, default_value = "cluster")]
     name: ClusterName,
     /// Kubernetes release.
-    #[arg(long, default_value = "1.36.2", value_name = "1.MINOR.PATCH")]
+    #[arg(long, default_value_t = KubernetesVersion::DEFAULT, value_name = "1.MINOR.PATCH")]
     kubernetes: KubernetesVersion,
     /// Where clients reach the API servers; the first control-plane node if absent.
     #[arg(long, value_name = "HOST:PORT")]

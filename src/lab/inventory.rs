@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime};
 use super::address;
 use super::spec::LabBundle;
 use super::state::State;
-use crate::inventory::{HostKeyFingerprint, Role};
+use crate::inventory::{HostKeyFingerprint, KubernetesVersion, Role};
 
 /// Name of the inventory in a lab directory.
 pub(super) const INVENTORY_FILE: &str = "inventory.yaml";
@@ -19,7 +19,8 @@ pub(super) const INVENTORY_FILE: &str = "inventory.yaml";
 pub(super) fn text(state: &State, host_keys: &[HostKeyFingerprint]) -> String {
     let network = address::network(state.slot);
     let endpoint = endpoint(state);
-    let kubernetes = state.bundle.as_ref().map_or("1.36.2", |b| b.kubernetes.as_str());
+    let default = || KubernetesVersion::DEFAULT.to_string();
+    let kubernetes = state.bundle.as_ref().map_or_else(default, |b| b.kubernetes.clone());
     let software = state.bundle.as_ref().map(software).unwrap_or_default();
     let mut text = format!(
         "\

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kubastion::bundle::{
-    Architecture, Bundle, BundleError, Client, ClientOptions, CreateRequest, Reference, create,
+    Architecture, Bundle, BundleError, Client, ClientOptions, Contents, CreateRequest, Fault,
+    Reference, create,
 };
 use kubastion::event::Silent;
 use kubastion::file_lock::FileLock;
@@ -17,8 +18,8 @@ use super::archive::{MANIFEST_TYPE, elf, gzip, oci_image, sha256, tar};
 use super::server::{self, HOSTS, Server, Twist};
 use super::{err, keygen, signing_key, texts};
 
-const KUBELET: &str = "dl.k8s.io/release/v1.36.2/bin/linux/amd64/kubelet";
-const PAUSE: &str = "registry.k8s.io/v2/pause/manifests/3.10.2";
+pub(super) const KUBELET: &str = "dl.k8s.io/release/v1.36.2/bin/linux/amd64/kubelet";
+pub(super) const PAUSE: &str = "registry.k8s.io/v2/pause/manifests/3.10.2";
 
 /// Publishes a release of everything.
 fn publish(server: &Server) {
@@ -104,13 +105,13 @@ fn publish_image(server: &Server, repository: &str, tag: &str) -> String {
 }
 
 /// The hosts, a directory and a key.
-struct Site {
-    server: Server,
-    dir: tempfile::TempDir,
+pub(super) struct Site {
+    pub server: Server,
+    pub dir: tempfile::TempDir,
     key: PathBuf,
 }
 
-fn site() -> Site {
+pub(super) fn site() -> Site {
     let server = server::start();
     publish(&server);
     let dir = tempfile::tempdir().unwrap();
@@ -134,21 +135,21 @@ impl Site {
         let base = |host: &&str| format!("https://localhost:{}/{host}", self.server.port);
         let mirrors = HOSTS.iter().map(|host| ((*host).to_owned(), base(host))).collect();
         let extra_ca_pem = Some(self.server.ca_pem.clone().into_bytes());
-        Client::new(ClientOptions { mirrors, extra_ca_pem, pause: Duration::ZERO }).unwrap()
+        let quick = ClientOptions { pause: Duration::ZERO, ..ClientOptions::default() };
+        Client::new(ClientOptions { mirrors, extra_ca_pem, ..quick }).unwrap()
     }
 
     fn create_with(&self, client: &Client, wishes: &Wishes) -> Result<Bundle, BundleError> {
         let key = signing_key(&self.key);
-        let request = CreateRequest {
+        let contents = Contents {
             kubernetes: "1.36.2".parse().unwrap(),
             architecture: Architecture::Amd64,
-            out: &self.out(),
-            key: &key,
             versions: &wishes.versions,
             manifests: &wishes.manifests,
             images: &wishes.images,
-            created: datetime!(2026-02-01 12:00 UTC),
         };
+        let created = datetime!(2026-02-01 12:00 UTC);
+        let request = CreateRequest { contents, out: &self.out(), key: &key, created };
         create(&request, client, &Silent)
     }
 
@@ -173,12 +174,12 @@ impl Site {
     }
 
     /// Length of the body of each answer that was asked for with a range, by its start.
-    fn ranges(&self, target: &str) -> Vec<Option<String>> {
+    pub fn ranges(&self, target: &str) -> Vec<Option<String>> {
         let all = self.server.world.requests(target);
         all.iter().map(|r| r.headers.get("range").cloned()).collect()
     }
 
-    fn twist(&self, target: &str, twists: Vec<Twist>) {
+    pub fn twist(&self, target: &str, twists: Vec<Twist>) {
         self.server.world.twist(target, twists);
     }
 }
@@ -383,7 +384,7 @@ fn a_host_with_another_ca_is_not_believed() {
     let site = site();
     let base = |host: &&str| format!("https://localhost:{}/{host}", site.server.port);
     let mirrors = HOSTS.iter().map(|host| ((*host).to_owned(), base(host))).collect();
-    let options = ClientOptions { mirrors, extra_ca_pem: None, pause: Duration::ZERO };
+    let options = ClientOptions { mirrors, pause: Duration::ZERO, ..ClientOptions::default() };
     let client = Client::new(options).unwrap();
     let all = texts(site.create_with(&client, &Wishes::default())).join("\n");
     assert!(all.contains("UnknownIssuer"), "{all}");
@@ -501,4 +502,126 @@ fn two_runs_do_not_write_to_the_same_place() {
     drop(lock);
     site.good();
     assert!(Path::new(&site.out()).join("manifest.json").exists());
+}
+
+/// What the client says of hosts that are asked at `base`.
+fn said_of(site: &Site, base: &str) -> (String, Vec<bool>, Duration) {
+    let mirrors = HOSTS.iter().map(|host| ((*host).to_owned(), base.to_owned())).collect();
+    let patience = Duration::from_millis(300);
+    let quick = ClientOptions { pause: Duration::ZERO, patience, ..ClientOptions::default() };
+    let client = Client::new(ClientOptions { mirrors, ..quick }).unwrap();
+    let begun = Instant::now();
+    let error = site.create_with(&client, &Wishes::default()).unwrap_err();
+    let unreachable = error.faults.iter().map(|f| matches!(f, Fault::Unreachable(_))).collect();
+    (texts::<()>(Err(error)).join("\n"), unreachable, begun.elapsed())
+}
+
+#[test]
+fn hosts_that_do_not_answer_are_one_fault_that_is_known_in_seconds() {
+    let site = site();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hole = format!("https://{}", silent.local_addr().unwrap());
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = format!("https://{}", gone.local_addr().unwrap());
+    drop(gone);
+    for (base, why) in [
+        (closed.as_str(), "Connection refused"),
+        (hole.as_str(), "no answer within"),
+        ("https://nowhere.invalid", "nowhere.invalid cannot be reached: "),
+    ] {
+        let (all, unreachable, took) = said_of(&site, base);
+        assert!(all.contains(" cannot be reached: ") && all.contains(why), "{base}: {all}");
+        assert!(all.contains("no bundle was written") && all.contains("hint:"), "{all}");
+        assert_eq!(unreachable, [true], "{all}");
+        assert!(took < Duration::from_secs(15), "{base}: {took:?}");
+        assert!(!site.dir.path().join("bundle.download").exists(), "something was left");
+    }
+    assert!(site.server.world.log.lock().unwrap().is_empty());
+}
+
+#[test]
+fn one_refused_connection_is_no_host_that_cannot_be_reached() {
+    let site = site();
+    let gate = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("https://localhost:{}", gate.local_addr().unwrap().port());
+    let port = site.server.port;
+    std::thread::spawn(move || {
+        let mut streams = gate.incoming().flatten();
+        // The first one is hung up on.
+        streams.next();
+        for stream in streams {
+            let server = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut from, mut to) = (stream.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || std::io::copy(&mut &server, &mut &stream));
+        }
+    });
+    let mirror = |host: &&str| ((*host).to_owned(), format!("{base}/{host}"));
+    let extra_ca_pem = Some(site.server.ca_pem.clone().into_bytes());
+    let quick = ClientOptions { pause: Duration::ZERO, ..ClientOptions::default() };
+    let mirrors = HOSTS.iter().map(mirror).collect();
+    let client = Client::new(ClientOptions { mirrors, extra_ca_pem, ..quick }).unwrap();
+    let made = site.create_with(&client, &Wishes::default());
+    assert!(made.is_ok(), "{:#?}", made.err().map(|e| e.problems()));
+}
+
+#[test]
+fn only_hosts_that_do_not_answer_end_with_their_exit_code() {
+    let site = site();
+    let create = |proxy: u16, out: &str, further: &[&str]| {
+        fs::write(site.dir.path().join("ca.pem"), &site.server.ca_pem).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_kubastion"))
+            .args(["bundle", "create", "--arch", "amd64", "--out", out, "--key", "key"])
+            .args(["--ca-file", "ca.pem"])
+            .args(further)
+            .current_dir(site.dir.path())
+            .env("HTTPS_PROXY", format!("http://127.0.0.1:{proxy}"))
+            .env_remove("NO_PROXY")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for further in [&[][..], &["--check"]] {
+        let refused = create(gone, "b", further);
+        assert_eq!(refused.status.code(), Some(8), "{}", err(&refused));
+        let proxy = format!("through the proxy 127.0.0.1:{gone}");
+        assert!(err(&refused).contains(&proxy), "{}", err(&refused));
+    }
+    // A proxy that lets nobody through.
+    let deny = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = deny.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in deny.incoming().flatten() {
+            _ = std::io::Read::read(&mut stream, &mut [0; 1024]);
+            _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 403 Forbidden\r\n\r\n");
+        }
+    });
+    let refused = create(port, "b", &["--check"]);
+    assert_eq!(refused.status.code(), Some(8), "{}", err(&refused));
+
+    let proxy = server::proxy(site.server.port);
+    let asked =
+        |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let checked = create(proxy.port, "b", &["--check"]);
+    assert!(checked.status.success(), "{}", err(&checked));
+    assert_eq!(asked(&checked), "dl.k8s.io, github.com and registry.k8s.io answer\n");
+    assert!(!site.dir.path().join("b").exists() && !site.dir.path().join("b.download").exists());
+    // What they serve is another matter.
+    site.server.world.put(&format!("{KUBELET}.sha256"), "0".repeat(64));
+    let damaged = create(proxy.port, "b", &[]);
+    assert_eq!(damaged.status.code(), Some(1), "{}", err(&damaged));
+    // So is a machine that cannot write it.
+    let full = create(proxy.port, "/proc/b", &[]);
+    assert_eq!(full.status.code(), Some(1), "{}", err(&full));
+}
+
+#[test]
+fn a_place_that_is_taken_is_said_before_anything_is_fetched() {
+    let site = site();
+    fs::create_dir(site.out()).unwrap();
+    fs::write(site.out().join("letter"), "dear").unwrap();
+    let all = texts(site.create()).join("\n");
+    assert!(all.contains("is there and is no bundle"), "{all}");
+    assert!(site.server.world.log.lock().unwrap().is_empty());
 }

@@ -98,7 +98,7 @@ pub(crate) fn start() -> Server {
                 let connection = rustls::ServerConnection::new(config).unwrap();
                 let mut tls = rustls::StreamOwned::new(connection, stream);
                 // A client that hangs up is no failure of the server.
-                while serve(&mut tls, &world, port).is_some() {}
+                while serve(&mut tls, &world).is_some() {}
             });
         }
     });
@@ -108,7 +108,7 @@ pub(crate) fn start() -> Server {
 type Tls = rustls::StreamOwned<rustls::ServerConnection, TcpStream>;
 
 /// Serves one request; `None` if the connection is over.
-fn serve(tls: &mut Tls, world: &World, port: u16) -> Option<()> {
+fn serve(tls: &mut Tls, world: &World) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -124,7 +124,7 @@ fn serve(tls: &mut Tls, world: &World, port: u16) -> Option<()> {
         .filter_map(|l| l.split_once(": "))
         .map(|(n, v)| (n.to_ascii_lowercase(), v.to_owned()))
         .collect();
-    let host = headers["host"].replace(&format!(":{port}"), "");
+    let host = headers["host"].split(':').next()?;
     // A mirror names the host as the first part of the path.
     let target = if host == "localhost" {
         path.trim_start_matches('/').to_owned()
