@@ -411,7 +411,10 @@ fn bad_days_are_said_and_come_to_a_good_end() {
     say(began, "clock, host name, ports and disks were found");
 
     while_it_is_made(&c);
-    say(began, "a member did not come up, and a worker died in its join; the others are a cluster");
+    say(
+        began,
+        "a member with unknown data was left out, and a worker died in its join; the others are a cluster",
+    );
 
     c.ends(0, &["apply", "--yes"]);
     c.until("all nodes to be Ready", 120, || c.all_ready("cp3", 4));

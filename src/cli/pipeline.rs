@@ -857,6 +857,27 @@ mod tests {
         assert!(fleet.seen[&cp2.name].facts.open_transactions.is_empty());
     }
 
+    /// One that nobody looked at may hold the cluster's data: nobody starts a second one beside it.
+    #[test]
+    fn a_member_that_is_left_out_is_known_by_what_was_seen_of_it() {
+        let inventory = testing::two_and_two();
+        let member = inventory.etcd_members().next().unwrap();
+        let mut fleet = Fleet {
+            seen: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            bare: BTreeSet::new(),
+            no_data: BTreeSet::new(),
+            etcd: None,
+        };
+        let found = |fleet: &Fleet| {
+            wanted_members(&inventory, fleet).into_iter().find(|w| w.name == member.name).unwrap()
+        };
+        assert!(found(&fleet).found.is_none());
+        fleet.no_data.insert(member.name.clone());
+        let known = found(&fleet).found.unwrap();
+        assert!(!known.data && !known.runs);
+    }
+
     #[test]
     fn what_is_held_back_is_a_problem_with_its_reason_and_shows_in_the_plan() {
         let transaction = |phase| Transaction {

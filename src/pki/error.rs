@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::expiry::Entry;
 use crate::error::Problem;
 
 /// Something in the store that others could read or replace.
@@ -155,6 +156,10 @@ impl PkiError {
             PkiError::Passphrase(_) => "run in a terminal, or name a `pki.store.passphrase_file`",
             PkiError::CaIncomplete { .. } => {
                 "restore the file from a backup of the store; a CA is never made a second time"
+            }
+            PkiError::KeyLost { file, .. } if file == Entry::EncryptionKeys.file().as_str() => {
+                "restore the file from a backup of the store: what was encrypted with the old key is lost with a new one. \
+                 Where a KMS plugin encrypts, keep `encryption.provider: kms`: there is no way from it to another provider yet"
             }
             PkiError::KeyLost { .. } => {
                 "restore the file from a backup of the store; what was encrypted or signed with the old key is lost with a new one"
