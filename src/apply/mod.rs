@@ -25,6 +25,8 @@ pub mod ways;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod logins_tests;
+#[cfg(test)]
 mod member_tests;
 #[cfg(test)]
 mod txn_tests;
