@@ -354,6 +354,63 @@ fn a_running_sshd_with_a_broken_file_survives_going_back() {
     node.sh("sed -i '/^NoSuchSetting/d' /etc/ssh/sshd_config");
 }
 
+/// People who log in otherwise than the operator does.
+const OTHERS: &str = "
+useradd -m -s /bin/bash carol; useradd -m -s /bin/bash dave
+echo 'carol:x1-y2-z3' | chpasswd; echo 'dave:x1-y2-z3' | chpasswd
+mkdir -p /home/carol/.ssh; cp /root/.ssh/authorized_keys /home/carol/.ssh/
+cat >/etc/ssh/sshd_config.d/50-others.conf <<'END'
+PasswordAuthentication yes
+KbdInteractiveAuthentication yes
+Match User carol
+    AuthenticationMethods publickey,keyboard-interactive
+END
+systemctl reload ssh.service";
+const NO_OTHERS: &str = "rm -f /etc/ssh/sshd_config.d/50-others.conf; systemctl reload ssh.service; \
+     for u in carol dave; do ! id $u >/dev/null 2>&1 || userdel -r $u 2>/dev/null; done; true";
+
+#[test]
+fn a_login_that_a_match_block_shuts_out_is_named_and_its_change_taken_back() {
+    let Some(node) = borrow("a_login_that_a_match_block_shuts_out", "w2") else { return };
+    // Between two reloads sshd is away for a moment.
+    let reloading = |script: &str| {
+        node.sh(script);
+        std::thread::sleep(Duration::from_millis(500));
+        wait_for_login(&node);
+    };
+    reloading(NO_OTHERS);
+    let before = node.tree("/etc/ssh");
+    let items = || sshd("KbdInteractiveAuthentication no\nPasswordAuthentication no");
+    // They came after the plan was read, which so names neither.
+    let (unaware, desired) = node.plan(items());
+    reloading(OTHERS);
+    let with_others = node.tree(PLACES);
+    let outcome = node.apply(&unaware, &desired).remove(0).1;
+    let tree = node.tree(PLACES);
+    let (plan, desired) = node.plan(items());
+    let notes = plan.nodes[&node.name].notes.join("\n");
+    let named = node.apply(&plan, &desired).remove(0).1;
+    // One that can do without is not shut out.
+    node.sh("cd /var/lib/kubastion/txn && sh $(ls -1t | head -1)/txn.sh undo");
+    node.sh("sed -i 's/publickey,keyboard-interactive/publickey publickey,keyboard-interactive/' /etc/ssh/sshd_config.d/50-others.conf; usermod -L dave");
+    let (harmless, desired) = node.plan(items());
+    let others = node.apply(&harmless, &desired).remove(0).1;
+    node.sh("cd /var/lib/kubastion/txn && sh $(ls -1t | head -1)/txn.sh undo");
+    reloading(NO_OTHERS);
+    assert!(
+        matches!(&outcome, Outcome::Reverted { why } if why.contains("carol") && why.contains("dave")),
+        "{outcome:?}"
+    );
+    assert_eq!(tree, with_others);
+    assert!(notes.contains("`carol`") && notes.contains("keyboard-interactive"), "{notes}");
+    assert!(notes.contains("`dave`") && !notes.contains("`root`"), "{notes}");
+    assert_eq!(named, Outcome::Committed);
+    let notes = harmless.nodes[&node.name].notes.join("\n");
+    assert!(!notes.contains("carol") && !notes.contains("dave"), "{notes}");
+    assert_eq!(others, Outcome::Committed);
+    assert_eq!(node.tree("/etc/ssh"), before);
+}
+
 #[test]
 fn confirm_and_revert_race_for_one_decision() {
     let Some(node) = borrow("confirm_and_revert_race", "w2") else { return };

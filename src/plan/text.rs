@@ -193,6 +193,7 @@ fn summary(t: &Transaction) -> Vec<String> {
             Step::Arm { .. }
             | Step::DaemonReload
             | Step::CheckSshd
+            | Step::CheckLogins { .. }
             | Step::Stale { .. }
             | Step::Verify => {}
             other => lines.push(other.to_string()),

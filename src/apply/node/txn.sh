@@ -14,13 +14,14 @@
 # and what it writes:
 #   before, ...   images of all that the steps touch, see images.sh
 #   made-users  users that were not there
+#   logins      who could log in
 #   given-up    paths whose images are gone
 #   journal     begin and end of every step
 #   state       staged, prepared, switching, switched, committed, reverting, reverted, incomplete
 #   decision    made once, by whoever decides first: confirm or revert
 #   ballast     room for the way back on a disk that gets full meanwhile
 #
-# POSIX sh with coreutils, grep, sed, tar and util-linux (flock, fallocate); systemd where the node has it. Output for the caller
+# POSIX sh with coreutils, grep, sed, tar and util-linux (flock, fallocate); awk for what sshd says (logins.sh); systemd where the node has it. Output for the caller
 # starts with `@`; everything else is for people.
 
 set -u
@@ -137,6 +138,7 @@ prepare() {
         say "refused no image of the present state could be taken"
         exit 4
     }
+    ! has_step 'check-logins|' || logins_before
     last_prepared
     count=$((count + 1))
     echo "$count" >"$base/sequence.new" && mv -f "$base/sequence.new" "$base/sequence" || exit 1
@@ -507,6 +509,7 @@ STEP
         ;;
     arm) arm "$a" ;;
     check-sshd) sshd -t ;;
+    check-logins) logins_after "$a" ;;
     firewall) load_firewall "$a" ;;
     firewall-absent)
         nft list table inet kubastion >/dev/null 2>&1 && nft delete table inet kubastion
