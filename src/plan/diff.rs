@@ -609,6 +609,12 @@ impl Pending {
         });
         let new_units = self.files.keys().any(|d| d.starts_with("/etc/systemd/system"));
         let new_guard = !self.guard_files.is_empty();
+        let loads = |a: &Action| match &a.step {
+            Step::Firewall { .. } => true,
+            Step::Sysctl { key, .. } => key.starts_with("net."),
+            _ => false,
+        };
+        let proves = self.firewall.iter().chain(&self.sysctls).any(loads);
         let has_files = !self.files.is_empty() || !self.programs.is_empty() || new_guard;
 
         let mut steps = merge_packages(self.packages);
@@ -646,6 +652,9 @@ impl Pending {
         steps.extend(self.units);
         if has_files {
             steps.push(plain(Step::Verify));
+        }
+        if guarded && proves {
+            steps.push(plain(Step::Prove));
         }
         let works = steps.iter().any(|a| !matches!(a.step, Step::Arm { .. } | Step::CheckSshd));
         works.then_some(Transaction { phase, confirm_within_s, steps, expect: self.expect })

@@ -296,6 +296,8 @@ pub enum Step {
     },
     /// Read back the digests of all files that were put in place.
     Verify,
+    /// Load what a boot loads, and let in by the new rules alone until it is confirmed.
+    Prove,
 }
 
 /// Package manager of a distribution family.
@@ -552,6 +554,7 @@ impl Step {
                 )
             }
             Step::Verify => "verify".into(),
+            Step::Prove => "prove".into(),
         })
     }
 }
@@ -627,6 +630,9 @@ impl fmt::Display for Step {
                 write!(f, "{} {name}", words.join(" and "))
             }
             Step::Verify => f.write_str("read back all digests"),
+            Step::Prove => f.write_str(
+                "load what a boot loads, and let in by that alone until it is confirmed",
+            ),
         }
     }
 }
@@ -683,7 +689,8 @@ mod tests {
                 start: Start::Wait,
             },
             Step::Unit { .. } => Step::Verify,
-            Step::Verify => return None,
+            Step::Verify => Step::Prove,
+            Step::Prove => return None,
         })
     }
 
@@ -710,7 +717,7 @@ mod tests {
     }
 
     /// Steps that are not undone, and why.
-    const NOT_UNDONE: [(&str, &str); 9] = [
+    const NOT_UNDONE: [(&str, &str); 10] = [
         ("package-apt", "a package that is taken away takes along what needs it"),
         ("package-dnf", "the same"),
         ("images", "the kubelet collects what nothing uses"),
@@ -719,6 +726,7 @@ mod tests {
         ("daemon-reload", "restore does it too"),
         ("check-sshd", "changes nothing"),
         ("check-logins", "changes nothing"),
+        ("prove", "what it loads is there already, or goes with the decision"),
         ("verify", "changes nothing"),
     ];
 

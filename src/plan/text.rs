@@ -194,6 +194,7 @@ fn summary(t: &Transaction) -> Vec<String> {
             | Step::DaemonReload
             | Step::CheckSshd
             | Step::CheckLogins { .. }
+            | Step::Prove
             | Step::Stale { .. }
             | Step::Verify => {}
             other => lines.push(other.to_string()),
