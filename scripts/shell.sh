@@ -22,7 +22,8 @@ check() { # shell files...
 }
 
 node=src/apply/node
-check sh $node/images.sh $node/member.sh $node/txn.sh
+check sh $node/images.sh $node/logins.sh $node/proof.sh $node/member.sh $node/txn.sh
+check sh $node/logins.sh src/facts/collect.sh
 check sh $node/old-images.sh $node/call.sh
 check sh $node/old-images.sh $node/reset.sh
 git ls-files '*.sh' >"${TMPDIR:-/tmp}/kubastion-shell.$$"
@@ -30,7 +31,7 @@ trap 'rm -f "${TMPDIR:-/tmp}/kubastion-shell.$$"' EXIT
 while IFS= read -r file; do
     case $file in
     # Looked at above.
-    "$node"/images.sh | "$node"/member.sh | "$node"/txn.sh | "$node"/old-images.sh | "$node"/call.sh | "$node"/reset.sh) continue ;;
+    "$node"/images.sh | "$node"/logins.sh | "$node"/proof.sh | src/facts/collect.sh | "$node"/member.sh | "$node"/txn.sh | "$node"/old-images.sh | "$node"/call.sh | "$node"/reset.sh) continue ;;
     esac
     IFS= read -r first <"$file"
     case $first in

@@ -354,6 +354,298 @@ fn a_running_sshd_with_a_broken_file_survives_going_back() {
     node.sh("sed -i '/^NoSuchSetting/d' /etc/ssh/sshd_config");
 }
 
+/// People who log in otherwise than the operator does.
+const OTHERS: &str = "
+useradd -m -s /bin/bash carol; useradd -m -s /bin/bash dave
+echo 'carol:x1-y2-z3' | chpasswd; echo 'dave:x1-y2-z3' | chpasswd
+mkdir -p /home/carol/.ssh; cp /root/.ssh/authorized_keys /home/carol/.ssh/
+cat >/etc/ssh/sshd_config.d/50-others.conf <<'END'
+PasswordAuthentication yes
+KbdInteractiveAuthentication yes
+Match User carol
+    AuthenticationMethods publickey,keyboard-interactive
+END
+systemctl reload ssh.service";
+const NO_OTHERS: &str = "rm -f /etc/ssh/sshd_config.d/50-others.conf; systemctl reload ssh.service; \
+     for u in carol dave; do ! id $u >/dev/null 2>&1 || userdel -r $u 2>/dev/null; done; true";
+
+#[test]
+fn a_login_that_a_match_block_shuts_out_is_named_and_its_change_taken_back() {
+    let Some(node) = borrow("a_login_that_a_match_block_shuts_out", "w2") else { return };
+    // Between two reloads sshd is away for a moment.
+    let reloading = |script: &str| {
+        node.sh(script);
+        std::thread::sleep(Duration::from_millis(500));
+        wait_for_login(&node);
+    };
+    reloading(NO_OTHERS);
+    let before = node.tree("/etc/ssh");
+    let items = || sshd("KbdInteractiveAuthentication no\nPasswordAuthentication no");
+    // They came after the plan was read, which so names neither.
+    let (unaware, desired) = node.plan(items());
+    reloading(OTHERS);
+    let with_others = node.tree(PLACES);
+    let outcome = node.apply(&unaware, &desired).remove(0).1;
+    let tree = node.tree(PLACES);
+    let (plan, desired) = node.plan(items());
+    let notes = plan.nodes[&node.name].notes.join("\n");
+    let named = node.apply(&plan, &desired).remove(0).1;
+    // One that can do without is not shut out.
+    node.sh("cd /var/lib/kubastion/txn && sh $(ls -1t | head -1)/txn.sh undo");
+    node.sh("sed -i 's/publickey,keyboard-interactive/publickey publickey,keyboard-interactive/' /etc/ssh/sshd_config.d/50-others.conf; usermod -L dave");
+    let (harmless, desired) = node.plan(items());
+    let others = node.apply(&harmless, &desired).remove(0).1;
+    node.sh("cd /var/lib/kubastion/txn && sh $(ls -1t | head -1)/txn.sh undo");
+    reloading(NO_OTHERS);
+    assert!(
+        matches!(&outcome, Outcome::Reverted { why } if why.contains("carol") && why.contains("dave")),
+        "{outcome:?}"
+    );
+    assert_eq!(tree, with_others);
+    assert!(notes.contains("`carol`") && notes.contains("keyboard-interactive"), "{notes}");
+    assert!(notes.contains("`dave`") && !notes.contains("`root`"), "{notes}");
+    assert_eq!(named, Outcome::Committed);
+    let notes = harmless.nodes[&node.name].notes.join("\n");
+    assert!(!notes.contains("carol") && !notes.contains("dave"), "{notes}");
+    assert_eq!(others, Outcome::Committed);
+    assert_eq!(node.tree("/etc/ssh"), before);
+}
+
+/// Not over SSH: a test that fails has locked itself out.
+fn inside(node: &Lent, script: &str) {
+    node.lab.command(node.name.as_str(), &["sh", "-c", script]).unwrap().output().unwrap();
+}
+
+/// A window that a test can wait for.
+fn within(plan: &mut kubastion::plan::Plan, node: &Lent, seconds: u32) {
+    let transaction = &mut plan.nodes.get_mut(&node.name).unwrap().transactions[0];
+    transaction.confirm_within_s = Some(seconds);
+    for action in &mut transaction.steps {
+        if let Step::Arm { within_s } = &mut action.step {
+            *within_s = seconds;
+        }
+    }
+}
+
+#[test]
+fn a_way_in_that_rides_on_a_tunnel_is_no_proof() {
+    let Some(mut node) = borrow("a_way_in_that_rides_on_a_tunnel", "w2") else { return };
+    // What ends on the node and carries connections inside: many channels, one flow.
+    node.sh(
+        "/usr/sbin/sshd -p 2222 -o PidFile=/run/tunnel.pid; until ss -Hlnt | grep -q ':2222 '; do sleep 0.1; done",
+    );
+    let address = node.node().internal_ip();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let key = node.inventory.ssh.key_file.clone().unwrap();
+    let mut tunnel = std::process::Command::new("ssh")
+        .args(["-N", "-p", "2222", "-o", "StrictHostKeyChecking=no", "-o"])
+        .args(["UserKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes", "-L"])
+        .arg(format!("127.0.0.1:{port}:{address}:22"))
+        .arg("-i")
+        .arg(key)
+        .arg(format!("root@{address}"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < until, "no tunnel");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let name = node.name.clone();
+    let own = node.inventory.nodes.iter_mut().find(|n| n.name == name).unwrap();
+    let direct = own.ssh.clone();
+    (own.ssh.host, own.ssh.port) = (Some("127.0.0.1".parse().unwrap()), Some(port));
+    // sshd is open to everybody inside; nothing of the tunnel is.
+    let apply = |rules: &str| {
+        let (mut plan, desired) = node.plan(with(guard(), firewall_with(rules)));
+        within(&mut plan, &node, 25);
+        node.apply(&plan, &desired).remove(0).1
+    };
+    let closed = apply(&format!("ip saddr {address} tcp dport 22 accept"));
+    let after = node.sh("nft list tables");
+    let open = apply("tcp dport 2222 accept");
+    let tables = node.sh("nft list tables");
+    node.sh("cd /var/lib/kubastion/txn && sh $(ls -1t | head -1)/txn.sh undo");
+    tunnel.kill().unwrap();
+    tunnel.wait().unwrap();
+    node.inventory.nodes.iter_mut().find(|n| n.name == name).unwrap().ssh = direct;
+    inside(&node, "nft delete table inet kubastion; kill $(cat /run/tunnel.pid)");
+    assert!(
+        matches!(&closed, Outcome::Reverted { why } if why.contains("no new connection")),
+        "{closed:?}"
+    );
+    assert!(!after.contains("kubastion"), "{after}");
+    // By a rule of its own it is a way in like any other.
+    assert_eq!(open, Outcome::Committed);
+    assert_eq!(tables.matches("kubastion").count(), 1, "{tables}");
+}
+
+#[test]
+fn a_tunnel_of_datagrams_through_a_jump_host_is_no_proof_either() {
+    let test = "a_tunnel_of_datagrams";
+    let Some(other) = borrow(test, "w1") else { return };
+    let Some(mut node) = borrow(test, "w2") else { return };
+    let [here, there] = [&node, &other].map(|n| n.node().internal_ip());
+    // One flow for all that is inside, as WireGuard has it.
+    let tunnel = |own, peer, inside: &str| {
+        format!(
+            "ip link add kt0 type vxlan id 7 local {own} remote {peer} dstport 7777 srcport 7777 7778 && \
+             ip addr add {inside}/24 dev kt0 && ip link set kt0 up"
+        )
+    };
+    node.sh(&tunnel(here, there, "10.99.7.2"));
+    other.sh(&tunnel(there, here, "10.99.7.1"));
+    // The kernel follows connections already, as on every node with containers.
+    node.sh("nft 'add table inet foreign; add chain inet foreign c { type filter hook input priority 5; }; add rule inet foreign c ct state established counter'");
+    let name = node.name.clone();
+    let jump = kubastion::inventory::JumpHost {
+        host: there.to_string().parse().unwrap(),
+        port: 22,
+        user: None,
+        key_file: None,
+        host_keys: other.node().ssh.host_keys.clone(),
+    };
+    let own = node.inventory.nodes.iter_mut().find(|n| n.name == name).unwrap();
+    let direct = own.ssh.clone();
+    (own.ssh.host, own.ssh.jump) = (Some("10.99.7.2".parse().unwrap()), Some(vec![jump]));
+    // sshd is open to the jump host, by either way; the tunnel is not.
+    let closed = {
+        let rules = format!("ip saddr {{ 10.99.7.1, {there} }} tcp dport 22 accept");
+        let (mut plan, desired) = node.plan(with(guard(), firewall_with(&rules)));
+        within(&mut plan, &node, 25);
+        node.apply(&plan, &desired).remove(0).1
+    };
+    let (mut plan, desired) = node.plan(with(
+        guard(),
+        firewall_with(&format!(
+            "udp dport 7777 accept\n    ip saddr {{ 10.99.7.1, {there} }} tcp dport 22 accept"
+        )),
+    ));
+    within(&mut plan, &node, 25);
+    let open = node.apply(&plan, &desired).remove(0).1;
+    node.sh("cd /var/lib/kubastion/txn && sh $(ls -1t | head -1)/txn.sh undo");
+    node.inventory.nodes.iter_mut().find(|n| n.name == name).unwrap().ssh = direct;
+    inside(
+        &node,
+        "nft delete table inet kubastion; nft delete table inet foreign; ip link del kt0",
+    );
+    other.sh("ip link del kt0");
+    assert!(
+        matches!(&closed, Outcome::Reverted { why } if why.contains("no new connection")),
+        "{closed:?}"
+    );
+    assert_eq!(open, Outcome::Committed);
+}
+
+/// Our firewall with the unit that loads it at boot, as on a real node.
+fn firewall_at_boot(ssh: &str) -> Vec<Item> {
+    let unit = "/etc/systemd/system/kubastion-firewall.service";
+    with(
+        with(guard(), firewall_with(ssh)),
+        vec![
+            file(
+                "/var/lib/kubastion/firewall.sh",
+                include_str!("../templates/host/firewall.sh"),
+                0o600,
+            ),
+            file(unit, include_str!("../templates/host/kubastion-firewall.service"), 0o644),
+            item(ItemKind::Unit {
+                name: "kubastion-firewall.service".into(),
+                enabled: true,
+                active: true,
+                on_change: OnChange::Nothing,
+                watches: Vec::new(),
+                start: Start::Wait,
+            }),
+        ],
+    )
+}
+
+#[test]
+fn rules_that_a_boot_would_not_load_are_taken_back() {
+    let Some(node) = borrow("rules_that_a_boot_would_not_load", "w1") else { return };
+    assert_eq!(outcome(&node, firewall_at_boot("tcp dport 22 accept")), Outcome::Committed);
+    let rules = "nft -s list ruleset";
+    let loaded = node.sh(rules);
+    // Another unit loads rules of its own at boot, behind ours or before.
+    let company = |after: &str, nft: &str| {
+        node.sh(&format!(
+            "printf '%b\\n' '{nft}' >/etc/company.nft; cat >/etc/systemd/system/company-rules.service <<'END'\n\
+             [Unit]\n{after}=kubastion-firewall.service\n[Service]\nType=oneshot\nExecStart=/usr/sbin/nft -f /etc/company.nft\n\
+             [Install]\nWantedBy=multi-user.target\nEND\nsystemctl daemon-reload; systemctl enable company-rules.service 2>&1"
+        ));
+    };
+    let again =
+        |n: u16| outcome(&node, firewall_at_boot(&format!("tcp dport {{ 22, {n} }} accept")));
+    company("After", "flush ruleset");
+    let flushed = again(7001);
+    let after_flush = node.sh(rules);
+    company(
+        "Before",
+        "table inet company {\\n chain input {\\n type filter hook input priority 10; policy drop;\\n }\\n}",
+    );
+    let dropped = again(7002);
+    // What drops nothing is no reason.
+    company(
+        "Before",
+        "table inet company {\\n chain input {\\n type filter hook input priority 10;\\n }\\n}",
+    );
+    let harmless = again(7003);
+    node.sh("systemctl disable company-rules.service 2>&1; rm -f /etc/company.nft /etc/systemd/system/company-rules.service; systemctl daemon-reload");
+    assert!(
+        matches!(&flushed, Outcome::Reverted { why } if why.contains("company-rules.service") && why.contains("inet kubastion")),
+        "{flushed:?}"
+    );
+    assert_eq!(after_flush, loaded);
+    assert!(
+        matches!(&dropped, Outcome::Reverted { why } if why.contains("table inet company drops packets") && why.contains("company-rules.service")),
+        "{dropped:?}"
+    );
+    assert_eq!(harmless, Outcome::Committed);
+    // Nobody starts ours at boot.
+    let (plan, desired) = node.plan(firewall_at_boot("tcp dport { 22, 7004 } accept"));
+    node.sh("systemctl disable kubastion-firewall.service 2>&1");
+    let not_enabled = node.apply(&plan, &desired).remove(0).1;
+    assert!(
+        matches!(&not_enabled, Outcome::Reverted { why } if why.contains("kubastion-firewall.service is not enabled")),
+        "{not_enabled:?}"
+    );
+}
+
+/// As the host's items have it: interfaces that are there before the file is read do not go by `default`.
+const NO_REDIRECTS: &str =
+    "net.ipv4.conf.all.send_redirects = 0\nnet.ipv4.conf.*.send_redirects = 0\n";
+
+#[test]
+fn settings_that_a_boot_would_not_make_are_taken_back() {
+    let Some(node) = borrow("settings_that_a_boot_would_not_make", "w1") else { return };
+    let key = "net.ipv4.conf.all.send_redirects";
+    let read = format!("cat /proc/sys/{}", key.replace('.', "/"));
+    let items = || {
+        with(
+            guard(),
+            vec![
+                file("/etc/sysctl.d/90-kubastion.conf", NO_REDIRECTS, 0o644),
+                item(ItemKind::Sysctl { key: key.into(), value: "0".into() }),
+            ],
+        )
+    };
+    node.sh(&format!("echo 1 >/proc/sys/{}", key.replace('.', "/")));
+    node.sh("mkdir -p /etc/sysctl.d; echo 'net/ipv4/conf/all/send_redirects=1' >/etc/sysctl.d/99-company.conf");
+    let overridden = outcome(&node, items());
+    let after = node.sh(&read);
+    node.sh("rm /etc/sysctl.d/99-company.conf");
+    let alone = outcome(&node, items());
+    assert!(
+        matches!(&overridden, Outcome::Reverted { why } if why.contains(key) && why.contains("/etc/sysctl.d/99-company.conf")),
+        "{overridden:?}"
+    );
+    assert_eq!(after, "1\n");
+    assert_eq!(alone, Outcome::Committed);
+    assert_eq!(node.sh(&read), "0\n");
+}
+
 #[test]
 fn confirm_and_revert_race_for_one_decision() {
     let Some(node) = borrow("confirm_and_revert_race", "w2") else { return };
@@ -381,6 +673,7 @@ fn mixed() -> Vec<Item> {
     items.extend([
         file("/etc/kubastion-test/new/a.conf", "new\n", 0o600),
         file("/etc/motd", "hardened\n", 0o644),
+        file("/etc/sysctl.d/90-kubastion.conf", NO_REDIRECTS, 0o644),
         item(ItemKind::Permissions { path: "/etc/crontab".into(), access: Access::root(0o600) }),
         item(ItemKind::Absent { path: "/etc/issue.net".into() }),
         item(ItemKind::Sysctl {

@@ -25,6 +25,8 @@ pub mod ways;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod logins_tests;
+#[cfg(test)]
 mod member_tests;
 #[cfg(test)]
 mod txn_tests;
@@ -33,8 +35,13 @@ pub use execute::{Controls, execute};
 pub use record::{Outcome, RunRecord};
 pub use transaction::settle;
 
-/// The transaction program, as it runs on a node: its images, and what it does.
-pub const TXN_SCRIPT: &str = concat!(include_str!("node/images.sh"), include_str!("node/txn.sh"));
+/// The transaction program, as it runs on a node: its images, what its confirmation proves, and what it does.
+pub const TXN_SCRIPT: &str = concat!(
+    include_str!("node/images.sh"),
+    include_str!("node/logins.sh"),
+    include_str!("node/proof.sh"),
+    include_str!("node/txn.sh")
+);
 /// Receives a file of a bundle.
 pub const BLOB_SCRIPT: &str = include_str!("node/blob.sh");
 /// How a node becomes part of a cluster and leaves it; part of a transaction that does that.

@@ -271,7 +271,7 @@ pub(super) fn confirm(
                     committed(&a)
                 }
                 Ok(a) => {
-                    let why = format!("it would not confirm ({})", a.rest);
+                    let why = format!("it would not confirm ({})", refusal(&a));
                     take_back(c, node, s, sessions, &why)
                 }
                 Err(e) => {

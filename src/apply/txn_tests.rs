@@ -725,3 +725,17 @@ fn a_rollback_of_one_node_stops_no_etcd_member_that_it_started() {
     txn.set("before", &format!("{was}unit|etcd.service|enabled|active\n"));
     assert!(call(&txn, "1-etcd undo alone", runs).contains("reached undo alone"));
 }
+
+/// Somebody loaded other rules while a confirmation was waited for.
+#[test]
+fn nobody_confirms_when_the_rules_to_prove_it_by_are_gone() {
+    let txn = switched("1-a-host");
+    txn.set("proof", "");
+    let said = txn.run("confirm");
+    assert!(said.contains("@refused table inet kubastion-proof"), "{said}");
+    assert_eq!(txn.state(), "switched");
+    let said = txn.run("revert asked");
+    assert!(said.contains("@state reverted"), "{said}");
+    assert_eq!(txn.target(), "old\n");
+    assert!(!txn.path.join("proof").exists());
+}

@@ -1,7 +1,9 @@
 //! What has to be looked at on a node.
 
 use super::context::Context;
-use super::model::{Item, ItemKind};
+use sha2::{Digest, Sha256};
+
+use super::model::{Content, FileCheck, Item, ItemKind};
 use super::packages;
 use super::resolve::collect;
 use super::sink::Sink;
@@ -9,6 +11,7 @@ use super::traits::Traits;
 use crate::controls::paths::GUARDED;
 use crate::facts::{Extra, WatchList};
 use crate::inventory::{Inventory, Node, Role};
+use crate::plain::hex;
 
 /// Paths that decide something, and that no item may be about.
 const FILES: [&str; 4] = [
@@ -60,6 +63,13 @@ pub fn watch_list(items: &[Item]) -> WatchList {
     let mut watch = WatchList::default();
     for item in items {
         match &item.kind {
+            ItemKind::File {
+                path, content: Content::Text(text), check: FileCheck::Sshd, ..
+            } => {
+                add_path(&mut watch, path);
+                watch.sshd.extend(settings(text));
+                watch.sshd.insert(format!("={} {path}", hex(&Sha256::digest(text.as_bytes()))));
+            }
             ItemKind::Package { name } => {
                 watch.packages.insert(name.clone());
             }
@@ -94,6 +104,38 @@ pub fn watch_list(items: &[Item]) -> WatchList {
         }
     }
     watch
+}
+
+/// Settings of sshd that decide who gets in (sshd_config(5)).
+const OF_LOGINS: [&str; 19] = [
+    "allowgroups",
+    "allowusers",
+    "authenticationmethods",
+    "authorizedkeyscommand",
+    "authorizedkeysfile",
+    "challengeresponseauthentication",
+    "chrootdirectory",
+    "denygroups",
+    "denyusers",
+    "forcecommand",
+    "gssapiauthentication",
+    "hostbasedauthentication",
+    "kbdinteractiveauthentication",
+    "passwordauthentication",
+    "permitemptypasswords",
+    "permitrootlogin",
+    "pubkeyauthentication",
+    "trustedusercakeys",
+    "usepam",
+];
+
+/// What a file of sshd says of everybody, above its first `Match`: sshd is asked with it.
+fn settings(text: &str) -> impl Iterator<Item = String> + '_ {
+    let lines = text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "));
+    let key = |line: &String| line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+    lines
+        .take_while(move |l| key(l) != "match")
+        .filter(move |l| OF_LOGINS.contains(&key(l).as_str()))
 }
 
 /// A path and its ancestors, which may have to be made.

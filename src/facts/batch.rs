@@ -8,7 +8,8 @@ use crate::inventory::NodeName;
 use crate::transport::{Request, Transport, TransportError};
 
 /// The program that reads facts. It writes nothing anywhere.
-pub const SCRIPT: &str = include_str!("collect.sh");
+pub const SCRIPT: &str =
+    concat!(include_str!("../apply/node/logins.sh"), include_str!("collect.sh"));
 
 /// Commands whose presence matters to later stages.
 pub const COMMANDS: [&str; 16] = [
@@ -122,6 +123,7 @@ pub(super) fn request_lines(watch: &WatchList, word: &str) -> String {
         texts,
         shown,
         trees,
+        sshd,
         extras,
     } = watch;
     // A test wants a branch for each in the program.
@@ -136,6 +138,7 @@ pub(super) fn request_lines(watch: &WatchList, word: &str) -> String {
         ('R', texts),
         ('D', shown),
         ('T', trees),
+        ('O', sshd),
     ];
     for (letter, items) in sections {
         for item in items {

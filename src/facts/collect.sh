@@ -1,8 +1,9 @@
-# Reads facts; changes nothing. The watch list comes on standard input: its length in bytes and a word, then one item a line:
+# Reads facts; changes nothing. On a node this and logins.sh are one program. The watch list comes on standard input: its length in bytes and a word, then one item a line:
 # `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`, and, only where
 # they are asked for, `B path` (one of the files, a large one), `I digest` (an image archive), `R path` (the
-# text of a file), `D path` (a text that people will see), `T directory` (everything below it), `X extra`.
-# POSIX sh with coreutils, grep, sed and find; awk for the texts of files and for sshd's Match lines alone.
+# text of a file), `D path` (a text that people will see), `T directory` (everything below it), `X extra`, and what sshd is
+# to be told: `O =DIGEST path` and `O key value`.
+# POSIX sh with coreutils, grep, sed and find; awk for the texts of files and for sshd's lines alone.
 # Answers in sections `@WORD name`; the last line is `@WORD end`. Nobody on the node knows the word before: what a file, a
 # name or a program says cannot begin a section. Within one, line breaks of names become another control character.
 set -u
@@ -12,7 +13,7 @@ export PATH
 base=/var/lib/kubastion
 nl='
 '
-files= units= sysctls= modules= packages= commands= processes= texts= shown= trees= extras= programs= images=
+files= units= sysctls= modules= packages= commands= processes= texts= shown= trees= extras= programs= images= sshd_wanted=
 # `read` takes one byte a call; `dd` takes all of the list at once, and nothing of what may come after it.
 IFS=' ' read -r line word
 case $line in '' | *[!0-9]*) exit 2 ;; esac
@@ -36,6 +37,7 @@ for line in $list; do
     'D '*) shown=$shown$item$nl ;;
     'T '*) trees=$trees$item$nl ;;
     'X '*) extras="$extras $item" ;;
+    'O '*) sshd_wanted=$sshd_wanted$item$nl ;;
     esac
 done
 IFS=' '
@@ -252,6 +254,46 @@ FNR == 1 { some = 0 }
     [ -z "$whole" ] || echo ok
     IFS=' '
 fi
+
+# Who gets in, and would not with what sshd is to be told. That costs a start of sshd or two for each; with its file in place
+# there is nothing to be told.
+section logins
+sshd_file=
+IFS=$nl
+for v in $sshd_wanted; do
+    case $v in =*) sshd_file=${v#=} ;; esac
+done
+IFS=' '
+if [ -n "$sshd_file" ] && have sshd && [ "$(sha256sum 2>/dev/null <"${sshd_file#* }")" != "${sshd_file%% *}  -" ]; then (
+    # In a shell of its own, since logins.sh has names of its own.
+    whole=ok
+    # What is said first is what counts, also for sshd, and a `Match` goes before either.
+    asked_with_ours() { # name address
+        of=$1 at=$2
+        set --
+        IFS=$nl
+        for v in $sshd_wanted; do
+            case $v in =*) ;; *) set -- "$@" -o "$v" ;; esac
+        done
+        IFS=' '
+        asked_of_sshd "$of" "$at" "$@"
+    }
+    seen() { # name address home uid hash
+        now=$(asked_of_sshd "$1" "$2") && later=$(asked_with_ours "$1" "$2") || {
+            whole=
+            return 0
+        }
+        judge_login "$1" "$3" "$4" "$5" "$2" "$now"
+        [ "$verdict" = in ] || return 0
+        was=$place
+        judge_login "$1" "$3" "$4" "$5" "$2" "$later"
+        [ "$verdict" != in ] || because=
+        [ "$verdict:$place" = "in:$was" ] || [ "$verdict:$place" = in:none ] || [ -n "$because" ] || because='another ForceCommand or ChrootDirectory'
+        printf '%s\t%s\t%s\n' "$1" "$2" "$because"
+    }
+    each_login || whole=
+    [ -z "$whole" ] || echo ok
+); fi
 
 section nft
 if have nft && tables=$(nft list tables 2>/dev/null); then

@@ -36,6 +36,9 @@ pub struct WatchList {
     /// Absolute paths of directories of which everything below is listed, without following links
     /// or entering other file systems.
     pub trees: BTreeSet<String>,
+    /// What sshd is to be told: `=SHA256 PATH` of the file, and its settings, `KEY VALUE`. Who would not get in with them is
+    /// asked for as long as the file is another one.
+    pub sshd: BTreeSet<String>,
     /// What costs programs of its own.
     pub extras: BTreeSet<Extra>,
 }
@@ -70,6 +73,7 @@ impl WatchList {
             texts,
             shown,
             trees,
+            sshd,
             extras,
         } = other;
         self.files.extend(files);
@@ -83,6 +87,7 @@ impl WatchList {
         self.texts.extend(texts);
         self.shown.extend(shown);
         self.trees.extend(trees);
+        self.sshd.extend(sshd);
         self.extras.extend(extras);
     }
 }
@@ -164,6 +169,10 @@ pub struct NodeFacts {
     /// the node could not tell.
     #[serde(default)]
     pub sshd_matches: Option<Vec<SshdMatch>>,
+    /// Who gets in now, where sshd is to be told something else ([`WatchList::sshd`]); `None` if not asked, or if the node
+    /// could not tell.
+    #[serde(default)]
+    pub logins: Option<Vec<Login>>,
     /// Our nftables table, and the names of all others.
     pub nft: NftFacts,
     /// Digest of the configuration each managed unit was last (re)started with.
@@ -369,6 +378,17 @@ pub struct Listener {
     pub address: String,
     /// Local port.
     pub port: u16,
+}
+
+/// Somebody who gets in by SSH.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Name of the account.
+    pub name: String,
+    /// Where they come from: where this was asked from, or where they came from last.
+    pub address: String,
+    /// Why they would not get in with what sshd is to be told.
+    pub lost: Option<String>,
 }
 
 /// A setting of sshd for some connections only.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::extras;
 use super::model::{
-    Disk, Extra, FileFacts, InterfaceAddress, Listener, NftFacts, NftRecord, NodeFacts,
+    Disk, Extra, FileFacts, InterfaceAddress, Listener, Login, NftFacts, NftRecord, NodeFacts,
     OpenTransaction, Os, ProcessFacts, SshdMatch, UnitFacts, UserFacts, WatchList,
 };
 use crate::inventory::NodeName;
@@ -46,7 +46,7 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 /// What every answer has, in the order of `collect.sh`: only a section that is asked for here can be missing.
-const SECTIONS: [&str; 23] = [
+const SECTIONS: [&str; 24] = [
     "node",
     "disks",
     "commands",
@@ -60,6 +60,7 @@ const SECTIONS: [&str; 23] = [
     "addresses",
     "sshd",
     "matches",
+    "logins",
     "nft",
     "marks",
     "transactions",
@@ -187,6 +188,7 @@ pub fn facts(
             .contains(&Extra::SshdMatches)
             .then(|| sshd_matches(lines("matches")))
             .flatten(),
+        logins: logins(lines("logins")),
         nft: nft(lines("nft")),
         unit_marks: pairs(lines("marks")),
         processes: processes(lines("processes")),
@@ -462,6 +464,18 @@ fn sshd_matches(lines: &[&str]) -> Option<Vec<SshdMatch>> {
         Some(SshdMatch { file: parts.next()?, key: parts.next()?, value: parts.next()? })
     };
     if *last == "ok" { lines.iter().map(setting).collect() } else { None }
+}
+
+/// `NAME ADDRESS HOW` with tabs between them, HOW empty for who gets in by the new settings, too. Nothing, if somebody could
+/// not be asked about.
+fn logins(lines: &[&str]) -> Option<Vec<Login>> {
+    let (last, lines) = lines.split_last()?;
+    let login = |line: &&str| {
+        let mut parts = line.splitn(3, '\t').map(str::to_owned);
+        let (name, address) = (parts.next()?, parts.next()?);
+        Some(Login { name, address, lost: parts.next().filter(|why| !why.is_empty()) })
+    };
+    if *last == "ok" { lines.iter().map(login).collect() } else { None }
 }
 
 fn nft(lines: &[&str]) -> NftFacts {

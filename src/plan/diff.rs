@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction};
+use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction, is_word};
 use crate::controls::of_interfaces;
 use crate::desired::watch::ancestors;
 use crate::desired::{
     Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, Way,
 };
-use crate::facts::{FileFacts, NodeFacts, OsFamily};
+use crate::facts::{FileFacts, Login, NodeFacts, OsFamily};
 use crate::plain::hex;
 
 pub use crate::desired::watch_list;
@@ -72,6 +72,8 @@ struct Pending {
     swap: Vec<Action>,
     firewall: Vec<Action>,
     sshd_check: bool,
+    /// Who will not get in any more, where a file of sshd changes.
+    logins: Option<Vec<String>>,
     guard_unit: Option<Action>,
     images: Vec<Action>,
     member: Vec<Action>,
@@ -193,12 +195,50 @@ pub fn node_plan(
             phases.entry(phase).or_default().stale.push(action);
         }
     }
+    let mut notes = desired.notes.clone();
+    if phases.values().any(|p| p.logins.is_some()) {
+        notes.extend(of_logins(facts));
+    }
     Ok(NodePlan {
         host_key: host_key.to_owned(),
         transactions: phases.into_iter().filter_map(|(phase, p)| p.finish(phase)).collect(),
-        notes: desired.notes.clone(),
+        notes,
         held_back: Vec::new(),
     })
+}
+
+/// Names of who gets in now and will not. One that cannot be part of a step is not given up: its change is taken back.
+fn shut_out(facts: &NodeFacts) -> Vec<String> {
+    let lost = facts.logins.iter().flatten().filter(|l| l.lost.is_some());
+    let names: BTreeSet<&String> = lost.map(|l| &l.name).collect();
+    names.into_iter().filter(|n| is_word(n)).cloned().collect()
+}
+
+/// Who will not get in any more, and why.
+fn of_logins(facts: &NodeFacts) -> Vec<String> {
+    let Some(logins) = &facts.logins else {
+        return vec![
+            "who gets in by SSH now, and would not any more, could not be told: `sshd -T` gave no answer, or there are \
+             more than 100 accounts with a login shell"
+                .to_owned(),
+        ];
+    };
+    let said = |l: &Login| {
+        let why = l.lost.as_ref()?;
+        let by_methods = why.starts_with("AuthenticationMethods") || why.starts_with("no way");
+        let hint = if by_methods {
+            ": passwords and keyboard-interactive are off then. Give it a key, or switch on what it needs below a `Match` of its own, first"
+        } else {
+            ""
+        };
+        Some(format!(
+            "login `{}` does not get in any more from {} ({why}){hint}",
+            l.name, l.address
+        ))
+    };
+    let mut notes: Vec<String> = logins.iter().filter_map(said).collect();
+    notes.dedup();
+    notes
 }
 
 fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Missing> {
@@ -406,6 +446,7 @@ fn add_file(
     if check == FileCheck::Sshd {
         pending.cuts_access = true;
         pending.sshd_check = true;
+        pending.logins = Some(shut_out(known.facts));
     }
     parents(pending, path, known);
     let (directory, name) = path.rsplit_once('/').expect("every path is absolute");
@@ -568,6 +609,12 @@ impl Pending {
         });
         let new_units = self.files.keys().any(|d| d.starts_with("/etc/systemd/system"));
         let new_guard = !self.guard_files.is_empty();
+        let loads = |a: &Action| match &a.step {
+            Step::Firewall { .. } => true,
+            Step::Sysctl { key, .. } => key.starts_with("net."),
+            _ => false,
+        };
+        let proves = self.firewall.iter().chain(&self.sysctls).any(loads);
         let has_files = !self.files.is_empty() || !self.programs.is_empty() || new_guard;
 
         let mut steps = merge_packages(self.packages);
@@ -597,11 +644,17 @@ impl Pending {
         if self.sshd_check {
             steps.push(plain(Step::CheckSshd));
         }
+        if let Some(without) = self.logins {
+            steps.push(plain(Step::CheckLogins { without }));
+        }
         steps.extend(self.images);
         steps.extend(self.member);
         steps.extend(self.units);
         if has_files {
             steps.push(plain(Step::Verify));
+        }
+        if guarded && proves {
+            steps.push(plain(Step::Prove));
         }
         let works = steps.iter().any(|a| !matches!(a.step, Step::Arm { .. } | Step::CheckSshd));
         works.then_some(Transaction { phase, confirm_within_s, steps, expect: self.expect })
@@ -823,6 +876,42 @@ mod tests {
         };
         assert_eq!(started("theirs".into()), [CHANGED_THERE, CHANGED_THERE]);
         assert!(started(wanted).is_empty());
+    }
+
+    #[test]
+    fn who_will_not_get_in_is_named_and_given_up_by_name() {
+        let path = "/etc/ssh/sshd_config.d/00-a.conf".to_owned();
+        let content = Content::Text("PasswordAuthentication no\n".into());
+        let kind =
+            ItemKind::File { path, content, access: Access::root(0o600), check: FileCheck::Sshd };
+        let item = Item { phase: Phase::Host, controls: Vec::new(), kind };
+        let desired = NodeDesired { items: vec![item], notes: Vec::new() };
+        let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+        let of = |facts: &NodeFacts| {
+            let plan = node_plan(&desired, facts, "").unwrap();
+            let steps: Vec<Step> =
+                plan.transactions.into_iter().flat_map(|t| t.steps).map(|a| a.step).collect();
+            let without = steps.iter().find_map(|s| match s {
+                Step::CheckLogins { without } => Some(without.join(" ")),
+                _ => None,
+            });
+            (plan.notes.join("\n"), without.unwrap())
+        };
+        assert!(of(&facts).0.contains("could not be told"));
+        let login = |name: &str, lost: Option<&str>| Login {
+            name: name.into(),
+            address: "192.0.2.9".into(),
+            lost: lost.map(str::to_owned),
+        };
+        facts.logins = Some(vec![login("a", None)]);
+        assert_eq!(of(&facts), (String::new(), String::new()));
+        // What cannot be part of a step is named, and its change taken back on the node.
+        let why = Some("AuthenticationMethods publickey,password");
+        facts.logins = Some(vec![login("b", why), login("c|d", why), login("a", None)]);
+        let (notes, without) = of(&facts);
+        assert!(notes.contains("login `b` does not get in any more from 192.0.2.9"), "{notes}");
+        assert!(notes.contains("`c|d`") && !notes.contains("`a`"), "{notes}");
+        assert_eq!(without, "b");
     }
 
     #[test]

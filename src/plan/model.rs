@@ -274,6 +274,11 @@ pub enum Step {
     FirewallAbsent,
     /// `sshd -t`.
     CheckSshd,
+    /// Whoever could log in before still can, by sshd's own answer, before it takes up its files.
+    CheckLogins {
+        /// Those who will not, as the plan says in a note.
+        without: Vec<String>,
+    },
     /// Bring a systemd unit into a state.
     Unit {
         /// Unit name.
@@ -291,6 +296,8 @@ pub enum Step {
     },
     /// Read back the digests of all files that were put in place.
     Verify,
+    /// Load what a boot loads, and let in by the new rules alone until it is confirmed.
+    Prove,
 }
 
 /// Package manager of a distribution family.
@@ -454,6 +461,11 @@ fn word(text: &str) -> Result<&str, UnfitField> {
     if fit { Ok(text) } else { Err(UnfitField(text.to_owned())) }
 }
 
+/// Whether a text can be a word of a step.
+pub(super) fn is_word(text: &str) -> bool {
+    word(text).is_ok()
+}
+
 /// `NAME=URL`, with commas between; systemd reads them in a file of variables.
 fn peers(text: &str) -> Result<&str, UnfitField> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/=,[]".contains(&b);
@@ -514,6 +526,10 @@ impl Step {
             Step::Firewall { path: p } => format!("firewall|{}", path(p)?),
             Step::FirewallAbsent => "firewall-absent".into(),
             Step::CheckSshd => "check-sshd".into(),
+            Step::CheckLogins { without } => {
+                let names: Result<Vec<&str>, _> = without.iter().map(|n| word(n)).collect();
+                format!("check-logins|{}", names?.join(","))
+            }
             Step::Unit { name, enable, run, change, mark, start } => {
                 let flag = |f: &Option<bool>| match f {
                     None => "-",
@@ -538,6 +554,7 @@ impl Step {
                 )
             }
             Step::Verify => "verify".into(),
+            Step::Prove => "prove".into(),
         })
     }
 }
@@ -592,6 +609,10 @@ impl fmt::Display for Step {
             Step::Firewall { path } => write!(f, "load nftables table inet kubastion from {path}"),
             Step::FirewallAbsent => f.write_str("remove nftables table inet kubastion"),
             Step::CheckSshd => f.write_str("test sshd's configuration"),
+            Step::CheckLogins { without } => {
+                f.write_str("ask sshd whether all still get in that did")?;
+                if without.is_empty() { Ok(()) } else { write!(f, ", but {}", without.join(", ")) }
+            }
             Step::Unit { name, enable, run, change, .. } => {
                 let mut words = Vec::new();
                 match enable {
@@ -609,6 +630,9 @@ impl fmt::Display for Step {
                 write!(f, "{} {name}", words.join(" and "))
             }
             Step::Verify => f.write_str("read back all digests"),
+            Step::Prove => f.write_str(
+                "load what a boot loads, and let in by that alone until it is confirmed",
+            ),
         }
     }
 }
@@ -655,7 +679,8 @@ mod tests {
             Step::SwapOff => Step::Firewall { path: path() },
             Step::Firewall { .. } => Step::FirewallAbsent,
             Step::FirewallAbsent => Step::CheckSshd,
-            Step::CheckSshd => Step::Unit {
+            Step::CheckSshd => Step::CheckLogins { without: vec![name()] },
+            Step::CheckLogins { .. } => Step::Unit {
                 name: name(),
                 enable: None,
                 run: None,
@@ -664,7 +689,8 @@ mod tests {
                 start: Start::Wait,
             },
             Step::Unit { .. } => Step::Verify,
-            Step::Verify => return None,
+            Step::Verify => Step::Prove,
+            Step::Prove => return None,
         })
     }
 
@@ -691,7 +717,7 @@ mod tests {
     }
 
     /// Steps that are not undone, and why.
-    const NOT_UNDONE: [(&str, &str); 8] = [
+    const NOT_UNDONE: [(&str, &str); 10] = [
         ("package-apt", "a package that is taken away takes along what needs it"),
         ("package-dnf", "the same"),
         ("images", "the kubelet collects what nothing uses"),
@@ -699,6 +725,8 @@ mod tests {
         ("arm", "it is the way back"),
         ("daemon-reload", "restore does it too"),
         ("check-sshd", "changes nothing"),
+        ("check-logins", "changes nothing"),
+        ("prove", "what it loads is there already, or goes with the decision"),
         ("verify", "changes nothing"),
     ];
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::desired::{CONFLIST, ENDPOINT_STATUS_PORT, tunnel_closed};
 use crate::error::Problem;
-use crate::facts::{FileFacts, NodeFacts};
+use crate::facts::{FileFacts, Login, NodeFacts};
 use crate::inventory::{Inventory, Node, Role, SoftwareSource};
 use crate::plan::diff::MEMBER_MARK;
 use crate::plan::{NodePlan, Step, stored_data};
@@ -147,6 +147,16 @@ pub fn check(
             why,
             "a rule in `firewall.extra_rules` with the tunnel's port keeps it open; without one, nobody gets in once \
              what is established now is forgotten",
+        );
+    }
+    let own = inventory.ssh.for_node(node).user;
+    let lost = facts.logins.iter().flatten().find(|l| l.name == own.as_str() && l.lost.is_some());
+    if let Some(Login { name, lost: Some(why), .. }) = lost {
+        report(
+            format!(
+                "login `{name}`, by which the node is reached, would not get in any more: {why}"
+            ),
+            "give it a key of its own, or name another login under `ssh.user`",
         );
     }
     for (port, daemon) in taken(inventory, node, facts) {
@@ -480,6 +490,24 @@ mod tests {
             from: Vec::new(),
         }];
         assert_eq!(said(&named, &facts), "");
+    }
+
+    #[test]
+    fn the_login_of_the_inventory_is_not_shut_out() {
+        let mut facts = facts();
+        facts.listeners = Some(Vec::new());
+        let user = inventory("bundle").ssh.for_node(&inventory("bundle").nodes[0]).user;
+        let login = |name: &str, lost: Option<&str>| Login {
+            name: name.into(),
+            address: "192.0.2.9".into(),
+            lost: lost.map(str::to_owned),
+        };
+        let why = Some("no way that is on");
+        facts.logins = Some(vec![login(user.as_str(), None), login("other", why)]);
+        assert_eq!(said(&inventory("bundle"), &facts), "");
+        facts.logins = Some(vec![login(user.as_str(), why)]);
+        let found = said(&inventory("bundle"), &facts);
+        assert!(found.contains("would not get in any more: no way that is on"), "{found}");
     }
 
     #[test]

@@ -193,6 +193,8 @@ fn summary(t: &Transaction) -> Vec<String> {
             Step::Arm { .. }
             | Step::DaemonReload
             | Step::CheckSshd
+            | Step::CheckLogins { .. }
+            | Step::Prove
             | Step::Stale { .. }
             | Step::Verify => {}
             other => lines.push(other.to_string()),

@@ -14,13 +14,16 @@
 # and what it writes:
 #   before, ...   images of all that the steps touch, see images.sh
 #   made-users  users that were not there
+#   logins      who could log in
+#   proof.nft   the rules by which it is confirmed; `proof` while they are loaded
 #   given-up    paths whose images are gone
 #   journal     begin and end of every step
 #   state       staged, prepared, switching, switched, committed, reverting, reverted, incomplete
 #   decision    made once, by whoever decides first: confirm or revert
 #   ballast     room for the way back on a disk that gets full meanwhile
 #
-# POSIX sh with coreutils, grep, sed, tar and util-linux (flock, fallocate); systemd where the node has it. Output for the caller
+# POSIX sh with coreutils, grep, sed, tar and util-linux (flock, fallocate); awk, ip and unshare for what a confirmation
+# proves (proof.sh); systemd where the node has it. Output for the caller
 # starts with `@`; everything else is for people.
 
 set -u
@@ -137,6 +140,7 @@ prepare() {
         say "refused no image of the present state could be taken"
         exit 4
     }
+    ! has_step 'check-logins|' || logins_before
     last_prepared
     count=$((count + 1))
     echo "$count" >"$base/sequence.new" && mv -f "$base/sequence.new" "$base/sequence" || exit 1
@@ -507,12 +511,14 @@ STEP
         ;;
     arm) arm "$a" ;;
     check-sshd) sshd -t ;;
+    check-logins) logins_after "$a" ;;
     firewall) load_firewall "$a" ;;
     firewall-absent)
         nft list table inet kubastion >/dev/null 2>&1 && nft delete table inet kubastion
         rm -f "$base/firewall.loaded"
         ;;
     daemon-reload) systemctl daemon-reload ;;
+    prove) prove ;;
     unit) run_unit "$a" "$b" "$c" "$d" "$e" "$f" ;;
     verify) sha256sum -c "$T/final" >"$T/final.out" 2>&1 || {
         grep -v ': OK$' "$T/final.out"
@@ -654,6 +660,7 @@ forget_first() {
 }
 
 commit() {
+    said=$(stand_down) || say "note $said"
     keep_first
     give_up_images
     # Before the last word: nobody comes back for what a power cut leaves, and it may hold keys.
@@ -673,6 +680,11 @@ confirm() {
     get_state
     case $state in
     switched)
+        # Somebody may have loaded rules meanwhile: who comes then has proven nothing.
+        [ ! -e "$T/proof" ] || nft list table inet kubastion-proof >/dev/null 2>&1 || {
+            say "refused table inet kubastion-proof, by which this is confirmed, is not there any more"
+            exit 6
+        }
         if decide confirm || [ "$(decided)" = confirm ]; then
             commit
         fi
@@ -702,6 +714,7 @@ stop_switching() {
 }
 
 finish_revert() { # reason
+    stand_down
     rm -f "$T/ballast"
     set_state reverting
     printf '%s\n' "$1" >"$T/reason"

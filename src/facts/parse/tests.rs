@@ -82,12 +82,13 @@ fn every_kind_of_thing_that_is_watched_has_a_branch_in_the_program() {
         texts: one(),
         shown: one(),
         trees: one(),
+        sshd: one(),
         extras: [Extra::Lsm].into(),
     };
     let lines = super::super::batch::request_lines(&w, WORD);
     let letters: BTreeSet<&str> =
         lines.lines().skip(1).filter_map(|l| Some(l.split_once(' ')?.0)).collect();
-    assert_eq!(letters.len(), 13, "{letters:?}");
+    assert_eq!(letters.len(), 14, "{letters:?}");
     for letter in letters {
         assert!(super::super::SCRIPT.contains(&format!("    '{letter} '*) ")), "{letter}");
     }
@@ -116,6 +117,17 @@ fn addresses_have_their_interface_and_length() {
     let found: Vec<String> =
         addresses(&lines).iter().map(|a| format!("{} {}", a.interface, a.network)).collect();
     assert_eq!(found, ["eth0 192.0.2.11/24", "veth1 fd00::1/64"]);
+}
+
+#[test]
+fn who_gets_in_is_told_whole_or_not_at_all() {
+    let found = logins(&["a\t::1\t", "b\t192.0.2.1\tno way that is on", "ok"]).unwrap();
+    let lost: Vec<_> = found.iter().map(|l| (l.name.as_str(), l.lost.as_deref())).collect();
+    assert_eq!(lost, [("a", None), ("b", Some("no way that is on"))]);
+    assert_eq!(logins(&["ok"]), Some(Vec::new()));
+    for partial in [&["a\t::1\t"][..], &["a", "ok"], &[]] {
+        assert_eq!(logins(partial), None, "{partial:?}");
+    }
 }
 
 /// OpenSSH 10.4 and later print keys as the manual writes them.
