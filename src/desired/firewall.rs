@@ -380,14 +380,15 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         [&admins[..], &nodes, &pods].concat()
     };
     let metadata = if context.on("host-metadata-api-block") { blocked(&pods) } else { Vec::new() };
-    let (mut inside, mut cluster) = (Vec::new(), Vec::new());
+    let (mut inside, mut cluster, mut services) = (Vec::new(), Vec::new(), Vec::new());
     if kubelet {
         let pod_networks = networks(&inventory.cluster.pod_networks);
         let clients = networks(&firewall.service_clients);
         let all = [addresses(inventory.nodes.iter()), pod_networks.clone(), clients].concat();
         inside = sets.add("inside", all);
-        let services = networks(&inventory.cluster.service_networks);
-        cluster = sets.add("cluster", [pod_networks, services].concat());
+        let service_networks = networks(&inventory.cluster.service_networks);
+        services = sets.add("services", service_networks.clone());
+        cluster = sets.add("cluster", [pod_networks, service_networks].concat());
     }
     Firewall {
         enforce,
@@ -401,6 +402,7 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         inside,
         cluster,
         pods,
+        services,
         forwarded,
         metadata,
     }

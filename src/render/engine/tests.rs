@@ -278,6 +278,7 @@ proptest! {
             inside: Vec::new(),
             cluster: Vec::new(),
             pods: Vec::new(),
+            services: Vec::new(),
             forwarded: Vec::new(),
             metadata: Vec::new(),
         };

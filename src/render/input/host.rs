@@ -64,6 +64,8 @@ pub struct Firewall {
     pub cluster: Vec<Source>,
     /// Networks of pods.
     pub pods: Vec<Source>,
+    /// Networks of Services.
+    pub services: Vec<Source>,
     /// Ports of the node that are open by a rule of the inventory, also where a pod answers at them.
     pub forwarded: Vec<Rule>,
     /// Metadata services that pods may not reach.
