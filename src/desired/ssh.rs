@@ -40,7 +40,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             _ => Unit {
                 // Ubuntu starts sshd by a socket; whether the service is enabled too is its own affair.
                 enabled: started == Started::Service || as_it_is(name),
-                on_change: OnChange::Reload,
+                // sshd takes up its files by executing itself anew, and then finds its port taken where systemd holds it.
+                on_change: match started {
+                    Started::SocketAndService => OnChange::Restart,
+                    _ => OnChange::Reload,
+                },
                 watches: vec![DROP_IN.to_owned()],
                 ..Unit::running(name)
             },
@@ -50,7 +54,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         match started {
             Started::Service => {}
             Started::SocketAndService => sink.note(format!(
-                "sshd is started by {socket}; it is reloaded while it runs, and a new one reads the new settings"
+                "sshd is started by {socket}: where it runs, it is started again, since it cannot be reloaded. Connections stay, and new ones wait at the socket"
             )),
             Started::SocketAlone => sink.note(format!(
                 "{socket} starts an sshd for each connection, which reads the settings anew: nothing is reloaded"

@@ -356,6 +356,13 @@ reload_unit() { # unit
         return
         ;;
     esac
+    # Where systemd holds the port, executing itself anew ends in asking for it in vain. Connections wait at the socket
+    # meanwhile, and those that are there stay (KillMode=process).
+    if systemctl -q is-active "${1%.service}.socket"; then
+        systemctl reset-failed "$1" 2>/dev/null
+        systemctl restart "$1"
+        return
+    fi
     main=$(systemctl show -p MainPID --value "$1")
     before="$(cksum 2>/dev/null <"/proc/$main/auxv") $(listening "$main")"
     systemctl reload "$1" || return 1
