@@ -124,6 +124,15 @@ impl Verb {
     }
 }
 
+/// What a node says while a call is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A step begins, counted from 1.
+    Step(usize),
+    /// The step waits for something.
+    Waiting(String),
+}
+
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// How long sending and preparing may take.
@@ -155,15 +164,15 @@ pub fn begin(
     transport: &mut dyn Transport,
     id: &str,
     payload: &[u8],
-    on_step: &mut dyn FnMut(usize),
+    heard: &mut dyn FnMut(Heard),
 ) -> Result<Answer, TransportError> {
     let line = format!("{id} switch\n");
     let mut input = line.as_bytes().chain(payload);
-    exchange(transport, STAGE_SCRIPT, &mut input, STAGING + Verb::Switch.deadline(), on_step)
+    exchange(transport, STAGE_SCRIPT, &mut input, STAGING + Verb::Switch.deadline(), heard)
 }
 
-/// Calls a verb of a transaction that is on the node. `on_step` sees the number of each step that
-/// begins.
+/// Calls a verb of a transaction that is on the node. `heard` is told of each step that
+/// begins, and what it waits for.
 ///
 /// # Errors
 /// If the node could not be asked, or the connection broke meanwhile.
@@ -172,10 +181,10 @@ pub fn call(
     id: &str,
     verb: Verb,
     reason: &str,
-    on_step: &mut dyn FnMut(usize),
+    heard: &mut dyn FnMut(Heard),
 ) -> Result<Answer, TransportError> {
     let line = format!("{id} {} {reason}\n", verb.word());
-    exchange(transport, CALL_SCRIPT, &mut line.as_bytes(), verb.deadline(), on_step)
+    exchange(transport, CALL_SCRIPT, &mut line.as_bytes(), verb.deadline(), heard)
 }
 
 fn exchange(
@@ -183,13 +192,13 @@ fn exchange(
     script: &str,
     input: &mut dyn std::io::Read,
     deadline: Duration,
-    on_step: &mut dyn FnMut(usize),
+    heard: &mut dyn FnMut(Heard),
 ) -> Result<Answer, TransportError> {
     let mut answer = Answer::default();
     let output = transport.run(
         Request { script, input, deadline, max_output: MAX_BYTES, stays: false },
         &mut |line| {
-            read_line(&mut answer, line, on_step);
+            read_line(&mut answer, line, heard);
         },
     )?;
     answer.rest = match tail(&output.stderr) {
@@ -199,7 +208,7 @@ fn exchange(
     Ok(answer)
 }
 
-fn read_line(answer: &mut Answer, line: &str, on_step: &mut dyn FnMut(usize)) {
+fn read_line(answer: &mut Answer, line: &str, heard: &mut dyn FnMut(Heard)) {
     let Some(line) = line.strip_prefix('@') else { return };
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     match word {
@@ -210,12 +219,13 @@ fn read_line(answer: &mut Answer, line: &str, on_step: &mut dyn FnMut(usize)) {
         "moved" => answer.moved = Some(printable(rest)),
         "refused" => answer.refused = Some(printable(rest)),
         "said" if answer.said.len() < 40 => answer.said.push(printable(rest)),
+        "waiting" => heard(Heard::Waiting(printable(rest))),
         "note" if answer.notes.len() < 40 => answer.notes.push(printable(rest)),
         "step" => {
             let mut words = rest.split(' ');
             let number = words.next().and_then(|n| n.parse().ok());
             match (number, words.next()) {
-                (Some(n), Some("begin")) => on_step(n),
+                (Some(n), Some("begin")) => heard(Heard::Step(n)),
                 (Some(n), Some("failed")) => answer.failed_step = Some(n),
                 _ => {}
             }
@@ -240,6 +250,9 @@ mod tests {
             let line = format!("@{word} a\u{1b}[2J\u{202e}b\tc\r");
             read_line(&mut answer, &line, &mut |_| {});
         }
+        let mut heard = Vec::new();
+        read_line(&mut answer, "@waiting a\u{1b}[2J\u{202e}b\tc\r", &mut |h| heard.push(h));
+        assert_eq!(heard, [Heard::Waiting("a\u{fffd}[2J\u{fffd}b c\u{fffd}".into())]);
         let said =
             [answer.said, answer.notes, vec![answer.refused.unwrap()], vec![answer.moved.unwrap()]];
         for text in said.concat() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::execute::{Controls, Sessions, keep};
 use super::gate::chain;
 use super::payload;
-use super::protocol::{self, Answer, TxnState, Verb};
+use super::protocol::{self, Answer, Heard, TxnState, Verb};
 use super::record::{Line, Outcome, RecordError};
 use super::upload::{self, UploadError};
 use crate::desired::Way;
@@ -86,7 +86,14 @@ pub(super) fn switch(
     })?;
     let confirm_within = transaction.confirm_within_s.map(|s| Duration::from_secs(u64::from(s)));
     let mut deadline = None;
-    let answer = protocol::begin(session.as_mut(), &id, &payload, &mut |number| {
+    let answer = protocol::begin(session.as_mut(), &id, &payload, &mut |heard| {
+        let number = match heard {
+            Heard::Step(number) => number,
+            Heard::Waiting(what) => {
+                c.sink.send(Event::Waiting { node: node.name.clone(), what });
+                return;
+            }
+        };
         // The node arms itself in one of its steps, so not before the first.
         deadline.get_or_insert_with(|| Instant::now() + confirm_within.unwrap_or_default());
         let step = number

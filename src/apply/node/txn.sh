@@ -404,12 +404,13 @@ run_unit() { # unit enabled active change digest wait
 wait_for_lock() { # program argument...
     tries=0
     while :; do
-        said=$("$@" </dev/null 2>&1) && return 0
+        said=$("$@" </dev/null 2>&1 3>&-) && return 0
         case $said in
         *lock*) [ "$tries" -lt 150 ] || break ;;
         *) break ;;
         esac
-        [ "$tries" -gt 0 ] || echo "another package manager is at work and is waited for, 300 s at most: $said"
+        # Whoever waits for this is told now, and not when it is over.
+        [ "$tries" -gt 0 ] || say "waiting another package manager, 300 s at most" >&3
         tries=$((tries + 1))
         sleep 2
     done
@@ -459,7 +460,7 @@ apt_install() {
     # What was killed or lost its power in the middle; costs little where there is nothing to do.
     wait_for_lock env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a || return 1
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
-        -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends "$@" </dev/null
+        -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends "$@" </dev/null 3>&-
 }
 
 # Noted before it is made: what is cut off between the two is taken back.
@@ -574,6 +575,15 @@ disarm() {
     return 0
 }
 
+# Descriptor 3 tells the caller something in the middle of a step. It is open to those alone who close it to all programs
+# that they start: one that stays, like a daemon of a package, would hold the connection open.
+carry_out() { # step
+    case $1 in
+    package-apt*) run_step "$1" 3>&1 >"$T/step.out" 2>&1 </dev/null ;;
+    *) run_step "$1" >"$T/step.out" 2>&1 </dev/null ;;
+    esac
+}
+
 switch() {
     # Images that were taken before another change would bring back what that one replaced.
     last_prepared
@@ -600,7 +610,7 @@ switch() {
         [ ! -e "$T/decision" ] || overtaken
         journal "$n begin $step"
         say "step $n begin"
-        if run_step "$step" >"$T/step.out" 2>&1 </dev/null; then
+        if carry_out "$step"; then
             [ -z "$news" ] || say "$news"
             news=
             journal "$n done"
