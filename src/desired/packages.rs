@@ -1,6 +1,7 @@
 //! Distribution packages.
 
 use super::context::Context;
+use super::host::TimeDaemon;
 use super::model::ItemKind;
 use super::sink::Sink;
 use super::software;
@@ -115,8 +116,12 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             "containernetworking-plugins" => software::bundled_plugins(context),
             _ => !package.command.is_empty() && software::bundled(context, package.command),
         };
+        // Its package would take the node's own away.
+        let has_own_clock = package.debian == "chrony"
+            && context.facts().is_some_and(|f| TimeDaemon::of(f) != TimeDaemon::Chrony);
         if !needed
             || bundled
+            || has_own_clock
             || (package.need.only_hardens()
                 && !package.controls.is_empty()
                 && !package.controls.iter().any(|c| context.on(c)))

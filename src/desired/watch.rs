@@ -53,7 +53,7 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     }
     // Who would be locked out by what sshd is to forbid.
     watch.extras.insert(Extra::SshdMatches);
-    watch.units.extend(UNITS.map(str::to_owned));
+    watch.units.extend(UNITS.into_iter().chain(super::host::TIME_UNITS).map(str::to_owned));
     watch.packages.extend(packages::names().map(str::to_owned));
     watch
 }

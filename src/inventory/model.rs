@@ -745,7 +745,8 @@ pub enum Cni {
 pub struct HostSettings {
     /// Install missing packages with the distribution's package manager.
     pub packages: Switch,
-    /// NTP servers; the distribution's default if empty.
+    /// NTP servers, for chrony or, where a node has that in its place, systemd-timesyncd; the
+    /// distribution's default if empty.
     pub ntp_servers: Vec<Host>,
     /// Install security updates automatically.
     pub security_updates: Switch,

@@ -63,6 +63,7 @@ pub const TEMPLATES: &[Template] = rows![
     "host/modules.conf",                Lines, "Modules",          0o644;
     "host/sshd.conf",                   Lines, "Sshd",             0o600;
     "host/sysctl.conf",                 Lines, "Sysctl",           0o644;
+    "host/timesyncd.conf",              Unit,  "TimesyncdServers", 0o644;
     "kubeadm/cluster.yaml",             Yaml,  "KubeadmCluster",   0o600;
     "kubeadm/coredns.yaml",             Yaml,  "-",                0o600;
     "kubeadm/init.yaml",                Yaml,  "KubeadmInit",      0o600;

@@ -482,7 +482,46 @@ fn pods_are_given_the_name_servers_of_their_own_node() {
     assert!(of("inactive").ends_with(&ends("/etc/resolv.conf")), "{}", of("inactive"));
 }
 
-/// Debian 12 has a socket that starts an sshd for each connection, and conflicts with the service.
+/// Packages of time daemons exclude each other: one more would take the node's own away, silently.
+#[test]
+fn a_time_daemon_that_the_node_has_stays() {
+    let with = "host: {ntp_servers: [ntp.example, 192.0.2.9]}\ncluster:";
+    let inventories = [load(SMALL), load(&SMALL.replacen("cluster:", with, 1))];
+    let of = |inventory: &crate::inventory::Inventory, unit: &str, file: &str, chrony: bool| {
+        let mut facts = facts("a", "debian 12", None);
+        facts.packages.remove("chrony");
+        if chrony {
+            facts.packages.insert("chrony".into(), "4".into());
+        }
+        let chrony = facts.units.entry("chrony.service".into()).or_default();
+        chrony.load = "loaded".into();
+        let found = UnitFacts { load: "loaded".into(), file: file.into(), ..UnitFacts::default() };
+        facts.units.insert(unit.into(), found);
+        desired(inventory, "a", &facts)
+    };
+    let timesyncd = "systemd-timesyncd.service";
+    for inventory in &inventories {
+        let wanted = of(inventory, timesyncd, "enabled", false);
+        assert!(!has(&wanted, "chrony"));
+        assert!(has(&wanted, timesyncd) && !has(&wanted, "chrony.service"));
+        assert!(wanted.notes.iter().any(|n| n.contains("systemd-timesyncd keeps the time here")));
+        // Given up, or chrony is there already.
+        for (file, chrony) in [("disabled", false), ("masked", false), ("enabled", true)] {
+            let wanted = of(inventory, timesyncd, file, chrony);
+            assert!(has(&wanted, "chrony"), "{file}");
+            assert!(has(&wanted, "chrony.service") && !has(&wanted, timesyncd), "{file}");
+        }
+        let wanted = of(inventory, "ntpsec.service", "enabled", false);
+        assert!(!has(&wanted, "chrony") && !has(&wanted, "chrony.service"));
+        assert!(wanted.notes.iter().any(|n| n.contains("ntpsec.service keeps the time here")));
+    }
+    let wanted = of(&inventories[1], timesyncd, "enabled", false);
+    let conf = text(&wanted, "/etc/systemd/timesyncd.conf.d/kubastion.conf");
+    assert!(conf.ends_with("[Time]\nNTP=\nNTP=ntp.example\nNTP=192.0.2.9\n"), "{conf}");
+}
+
+/// Debian 11 has a socket that starts an sshd for each connection, and conflicts with the service; those of Debian 12 and
+/// Ubuntu start the service.
 #[test]
 fn an_ssh_socket_alone_is_left_to_itself() {
     let inventory = load(SMALL);

@@ -76,6 +76,7 @@ fn every_input_names_its_row_and_every_row_its_input() {
         pair::<host::Modules>(),
         pair::<host::Sshd>(),
         pair::<host::Sysctl>(),
+        pair::<host::TimesyncdServers>(),
         pair::<kubernetes::Admission>(),
         pair::<kubernetes::ApiserverExecProbes>(),
         pair::<kubernetes::ApiserverProbes>(),

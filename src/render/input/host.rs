@@ -253,6 +253,14 @@ pub struct ChronyWhole {
 }
 input!(ChronyWhole, "host/chrony-whole.conf");
 
+/// Time servers as a drop-in of timesyncd.conf(5).
+#[derive(Debug, Clone, Serialize)]
+pub struct TimesyncdServers {
+    /// Names or addresses.
+    pub servers: Vec<Text>,
+}
+input!(TimesyncdServers, "host/timesyncd.conf");
+
 /// Settings of unattended-upgrades.
 #[derive(Debug, Clone, Serialize)]
 pub struct AptUpdates {
