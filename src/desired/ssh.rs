@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::model::{FileCheck, Item, ItemKind, OnChange};
 use super::sink::{Sink, Unit};
-use crate::facts::{FileFacts, InterfaceAddress, NodeFacts};
+use crate::facts::{FileFacts, InputKept, InterfaceAddress, NodeFacts};
 use crate::inventory::{Inventory, JumpHost, Node};
 use crate::render::input::host::{RootLogin, Sshd, TcpForwarding};
 
@@ -50,6 +50,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             },
         },
     );
+    if context.facts().is_some_and(|f| f.input_kept == InputKept::Unknown) {
+        sink.note(format!(
+            "whether sudo keeps what is sent to it, private keys among it, could not be seen: `sudo -l -U {user}` on the node must not show log_input"
+        ));
+    }
     if let Some(facts) = context.facts().filter(|_| context.speaks_of(CONTROLS[0])) {
         match started {
             Started::Service => {}

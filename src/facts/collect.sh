@@ -19,6 +19,21 @@ IFS=' ' read -r line word
 case $line in '' | *[!0-9]*) exit 2 ;; esac
 case $word in '' | *[!0-9a-z]*) exit 2 ;; esac
 list=$(dd bs="$line" count=1 iflag=fullblock 2>/dev/null)
+# A sudo that keeps what is sent to it (`log_input` of sudoers(5)) reads it first: what comes out of it is another pipe than
+# what goes in. With a log server, nothing else on the node shows it.
+kept= above=
+p=$PPID
+while IFS=' ' read -r _ v _ q _ 2>/dev/null <"/proc/$p/stat" && [ "$v" = '(sudo)' ]; do
+    above=$p
+    p=$q
+done
+if [ -n "$above" ]; then
+    kept=unknown
+    v=$(readlink /proc/self/fd/0 "/proc/$above/fd/0" 2>/dev/null)
+    case $v in
+    *"$nl"*) if [ "${v%%"$nl"*}" = "${v#*"$nl"}" ]; then kept=no; else kept=yes; fi ;;
+    esac
+fi
 exec </dev/null
 IFS=$nl
 for line in $list; do
@@ -47,6 +62,7 @@ section() { printf '@%s %s\n' "$word" "$1"; }
 print() { printf '%s\n' "$1"; }
 
 section node
+[ -z "$kept" ] || echo "input_kept=$kept"
 # Newer kernels say it among their settings below.
 [ -e /proc/sys/kernel/arch ] || print "arch=$(uname -m)"
 echo "clock=$(date +%s)"

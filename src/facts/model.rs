@@ -121,6 +121,9 @@ pub struct NodeFacts {
     /// it was not said.
     #[serde(default)]
     pub audit_enabled: Option<u8>,
+    /// Whether the sudo that programs run under keeps what they are sent.
+    #[serde(default)]
+    pub input_kept: InputKept,
     /// Free bytes on the file system of /var/lib.
     pub var_free_bytes: u64,
     /// The file systems of the directories below /var/lib that grow (containerd's, etcd's, the
@@ -196,6 +199,19 @@ pub struct NodeFacts {
     pub encryption_keys_sha256: Option<String>,
     /// Loaded audit rules as `auditctl -l` prints them; `None` if not asked for or not to be had.
     pub audit_rules: Option<Vec<String>>,
+}
+
+/// Whether sudo keeps what is sent to programs that run under it (`log_input` of sudoers(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InputKept {
+    /// It does not, or there is no sudo.
+    #[default]
+    No,
+    /// It does.
+    Yes,
+    /// There is one, and what it reads could not be seen.
+    Unknown,
 }
 
 /// A file system.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::extras;
 use super::model::{
-    Disk, Extra, FileFacts, InterfaceAddress, Listener, Login, NftFacts, NftRecord, NodeFacts,
-    OpenTransaction, Os, ProcessFacts, SshdMatch, UnitFacts, UserFacts, WatchList,
+    Disk, Extra, FileFacts, InputKept, InterfaceAddress, Listener, Login, NftFacts, NftRecord,
+    NodeFacts, OpenTransaction, Os, ProcessFacts, SshdMatch, UnitFacts, UserFacts, WatchList,
 };
 use crate::inventory::NodeName;
 
@@ -163,6 +163,11 @@ pub fn facts(
         },
         audit_enabled: about("audit_enabled").and_then(|v| v.parse().ok()),
         container,
+        input_kept: match about("input_kept") {
+            None | Some("no") => InputKept::No,
+            Some("yes") => InputKept::Yes,
+            Some(_) => InputKept::Unknown,
+        },
         var_free_bytes: disks
             .get("/var/lib")
             .ok_or_else(|| value_error("room below /var/lib", ""))?

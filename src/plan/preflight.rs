@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::desired::{CONFLIST, ENDPOINT_STATUS_PORT, tunnel_closed};
 use crate::error::Problem;
-use crate::facts::{FileFacts, Login, NodeFacts};
+use crate::facts::{FileFacts, InputKept, Login, NodeFacts};
 use crate::inventory::{Inventory, Node, Role, SoftwareSource};
 use crate::plan::diff::MEMBER_MARK;
 use crate::plan::{NodePlan, Step, stored_data};
@@ -52,6 +52,16 @@ pub fn check(
         report(
             format!("the command `{command}` is missing"),
             "install util-linux, coreutils and tar",
+        );
+    }
+    if facts.input_kept == InputKept::Yes {
+        let user = inventory.ssh.for_node(node).user;
+        report(
+            "sudo keeps what is sent to it (`log_input`): private keys would be among it".into(),
+            &format!(
+                "`Defaults:{user} !log_input` in a file below /etc/sudoers.d of the node; `sudo -l -U {user}` shows \
+                 whether another line sets it"
+            ),
         );
     }
     if facts.hostname != node.name.as_str() {
@@ -354,6 +364,20 @@ mod tests {
         // One that is there already runs with what it has.
         small.unit_marks.insert(MEMBER_MARK.into(), "m".into());
         assert_eq!(said(&inventory("bundle"), &small), "");
+    }
+
+    /// Before anything secret is sent.
+    #[test]
+    fn a_sudo_that_keeps_what_it_is_sent_is_given_nothing() {
+        let mut facts = facts();
+        facts.input_kept = InputKept::Yes;
+        let found = said(&inventory("none"), &facts);
+        assert!(
+            found.contains("`log_input`") && found.contains("Defaults:root !log_input"),
+            "{found}"
+        );
+        facts.input_kept = InputKept::Unknown;
+        assert_eq!(said(&inventory("none"), &facts), "", "a note of the plan says it");
     }
 
     #[test]
