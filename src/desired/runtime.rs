@@ -1,5 +1,7 @@
 //! containerd and the bridge network.
 
+use std::collections::BTreeSet;
+
 use super::context::Context;
 use super::model::{Access, Content, FileCheck, ItemKind, OnChange};
 use super::resolve::ResolveError;
@@ -14,7 +16,7 @@ use crate::render::input::runtime::{
     RegistryHosts,
 };
 
-const CONFIG: &str = "/etc/containerd/config.toml";
+pub(super) const CONFIG: &str = "/etc/containerd/config.toml";
 /// Where no package brings one.
 const UNIT: &str = "/etc/systemd/system/containerd.service";
 const POD_ROUTES: &str = "/etc/systemd/system/kubastion-pod-routes.service";
@@ -64,6 +66,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let socket = Access::root(0o660);
     let path = "/run/containerd/containerd.sock".to_owned();
     sink.push(&["containerd-config-permissions"], ItemKind::Permissions { path, access: socket });
+    if let Some(Some(text)) = context.facts().and_then(|f| f.texts.get(CONFIG))
+        && let Some(note) = lost(text)
+    {
+        sink.note(note);
+    }
     cni(context, sink);
     if let Some(facts) = context.facts()
         && context.minor() >= 37
@@ -210,6 +217,91 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveErr
     text(CONFIG, &input)
 }
 
+/// What the node's own configuration has and the new one will not have, by name alone: values may be passwords. `None` if
+/// nothing of it matters, or the file is ours.
+fn lost(text: &str) -> Option<String> {
+    if text.starts_with("# Made by kubastion") {
+        return None;
+    }
+    const FILE: &str = "/etc/containerd/config.toml is replaced";
+    let Ok(own) = text.parse::<toml::Table>() else {
+        return Some(format!("{FILE}; what it says is no TOML, and may go with it"));
+    };
+    let mut found = BTreeSet::new();
+    for (key, usual) in [("root", "/var/lib/containerd"), ("state", "/run/containerd")] {
+        if own.get(key).and_then(toml::Value::as_str).is_some_and(|v| !v.is_empty() && v != usual) {
+            found.insert(format!("`{key}` (what is kept there is not found any more)"));
+        }
+    }
+    if own.get("imports").and_then(toml::Value::as_array).is_some_and(|i| !i.is_empty()) {
+        found.insert("`imports`, with the files that it names".to_owned());
+    }
+    let mut mirrors = false;
+    let names = |table: &toml::Table| table.keys().map(|k| format!("`{k}`")).collect::<Vec<_>>();
+    let mut tables: Vec<(&str, &toml::Table)> = vec![("", &own)];
+    while let Some((name, table)) = tables.pop() {
+        for (key, value) in table {
+            let Some(inner) = value.as_table() else {
+                let value = value.as_str().unwrap_or_default();
+                let other = |usual: &str| !value.is_empty() && value != usual;
+                match key.as_str() {
+                    "snapshotter" if other("overlayfs") => {
+                        found.insert("`snapshotter`".to_owned());
+                    }
+                    "config_path" if name == "registry" && other("/etc/containerd/certs.d") => {
+                        mirrors = true;
+                        found.insert("`config_path` of the registries".to_owned());
+                    }
+                    _ => {}
+                }
+                continue;
+            };
+            match (name, key.as_str()) {
+                (_, "runtimes") => found.extend(
+                    names(inner)
+                        .into_iter()
+                        .filter(|n| n != "`runc`")
+                        .map(|n| format!("runtime {n}")),
+                ),
+                ("registry", "mirrors") => {
+                    mirrors |= !inner.is_empty();
+                    found.extend(names(inner).into_iter().map(|n| format!("mirrors of {n}")));
+                }
+                ("registry", "configs") => found.extend(
+                    names(inner)
+                        .into_iter()
+                        .map(|n| format!("settings and logins of registry {n}")),
+                ),
+                (_, "proxy_plugins" | "stream_processors") => {
+                    found.extend(names(inner).into_iter().map(|n| format!("{key} {n}")));
+                }
+                _ => {}
+            }
+            tables.push((key, inner));
+        }
+    }
+    if found.is_empty() {
+        return None;
+    }
+    let more = found.len().saturating_sub(LOST_NAMED);
+    let mut said: Vec<String> = found.into_iter().take(LOST_NAMED).collect();
+    if more > 0 {
+        said.push(format!("{more} more"));
+    }
+    let keep = if mirrors {
+        "mirrors stay by `runtime.registry_mirrors` of the inventory; nothing keeps the others"
+    } else {
+        "the inventory has no key that keeps them"
+    };
+    Some(format!(
+        "{FILE}, and with it go: {}; {keep}; `kubastion rollback` brings the file back",
+        said.join(", ")
+    ))
+}
+
+/// How many settings a note names.
+const LOST_NAMED: usize = 8;
+
 /// What the bundle says, the program, or its package.
 fn version(context: &Context<'_>, facts: &NodeFacts) -> Option<Version> {
     if let Some(version) = software::version(context, "containerd") {
@@ -224,7 +316,54 @@ fn version(context: &Context<'_>, facts: &NodeFacts) -> Option<Version> {
 
 #[cfg(test)]
 mod tests {
-    use super::nth_part;
+    use super::{lost, nth_part};
+
+    /// By name, and no value: a registry's login is among them.
+    #[test]
+    fn what_a_node_loses_with_its_own_configuration_is_named() {
+        let own = r#"
+version = 2
+root = "/data/containerd"
+imports = ["/etc/containerd/conf.d/*.toml"]
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "overlayfs"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kata]
+runtime_type = "io.containerd.kata.v2"
+[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]
+endpoint = ["https://mirror.example"]
+[plugins."io.containerd.grpc.v1.cri".registry.configs."r.example".auth]
+password = "poison"
+[proxy_plugins.stargz]
+type = "snapshot"
+address = "/run/s.sock"
+"#;
+        let said = lost(own).unwrap();
+        for named in [
+            "`root`",
+            "`imports`",
+            "runtime `kata`",
+            "mirrors of `docker.io`",
+            "logins of registry `r.example`",
+            "proxy_plugins `stargz`",
+            "runtime.registry_mirrors",
+        ] {
+            assert!(said.contains(named), "{named}: {said}");
+        }
+        assert!(!said.contains("runc") && !said.contains("snapshotter"), "{said}");
+        assert!(!said.contains("poison") && !said.contains("mirror.example"), "{said}");
+        // What Debian installs, what containerd prints as its default, and ours.
+        for plain in [
+            "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/usr/lib/cni\"\n",
+            "imports = []\nroot = \"/var/lib/containerd\"\n[proxy_plugins]\n[plugins.x.registry]\nconfig_path = \"\"\n",
+            "disabled_plugins = [\"cri\"]\n",
+            "# Made by kubastion, for containerd 1.x.\nimports = [\"/x\"]\n",
+        ] {
+            assert_eq!(lost(plain), None, "{plain}");
+        }
+        assert!(lost("a b").unwrap().contains("no TOML"));
+    }
 
     #[test]
     fn parts_are_those_of_a_walk_through_all() {

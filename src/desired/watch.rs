@@ -51,6 +51,11 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
             add_path(&mut watch, socket);
         }
     }
+    // What its own settings are that ours replace.
+    if node.has_role(Role::ControlPlane) || node.has_role(Role::Worker) {
+        add_path(&mut watch, super::runtime::CONFIG);
+        watch.texts.insert(super::runtime::CONFIG.to_owned());
+    }
     // Who would be locked out by what sshd is to forbid.
     watch.extras.insert(Extra::SshdMatches);
     watch.units.extend(UNITS.into_iter().chain(super::host::TIME_UNITS).map(str::to_owned));
