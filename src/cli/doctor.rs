@@ -18,7 +18,7 @@ use super::pipeline::{self, Fleet, Reach};
 use super::run::Stop;
 use crate::apply::gate::EtcdAccess;
 use crate::clock::Clock;
-use crate::desired::held_cas;
+use crate::desired::{held_cas, other_firewalls};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
@@ -355,6 +355,8 @@ fn of_nodes(
             );
             findings.push(Finding::new(name, Level::Ok, what));
         }
+        let others = other_firewalls(&seen.facts).into_iter();
+        findings.extend(others.map(|what| Finding::new(name, Level::Note, what)));
         findings.extend(problems.into_iter().map(|p| Finding::of(name, p)));
     }
 }

@@ -65,8 +65,34 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.unit(&controls, Unit::running(UNIT));
 }
 
-/// Who loses what once the rules are loaded, and who else filters. Said as long as other rules, or none, are loaded.
+/// Who else filters, for people: what our rules let in, theirs may still drop, also when they came after ours.
+pub(crate) fn other_firewalls(facts: &NodeFacts) -> Vec<String> {
+    const LET_IN: &str = "what is to reach the node, its pods and etcd has to be let in there, too";
+    let mut found = Vec::new();
+    if !facts.nft.foreign_drops.is_empty() {
+        let chains: Vec<String> = facts
+            .nft
+            .foreign_drops
+            .iter()
+            .map(|(hook, table)| format!("`{table}` {hook}"))
+            .collect();
+        found.push(format!(
+            "another firewall drops by default ({}): {LET_IN}, or that firewall to go (`ufw disable`)",
+            chains.join(", ")
+        ));
+    }
+    if facts.nft.foreign_tables.iter().any(|t| t.ends_with(" firewalld")) {
+        found.push(format!(
+            "firewalld filters beside us: {LET_IN}, or it to go (`systemctl disable --now firewalld`)"
+        ));
+    }
+    found
+}
+
+/// Who loses what once the rules are loaded, and who else filters. The former is said as long as other rules, or none, are
+/// loaded.
 fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
+    sink.notes.extend(other_firewalls(facts));
     let rules = table(context, facts);
     let wanted = text(RULES, &rules).ok().map(|t| Content::Text(t.into()).sha256());
     let is_loaded = match (&facts.nft.own_listing_sha256, &facts.nft.recorded) {
@@ -93,16 +119,6 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
                 tunnels.join(", "),
             ));
         }
-    }
-    for (hook, table) in &facts.nft.foreign_drops {
-        sink.note(format!(
-            "table `{table}` of another firewall drops by default (hook {hook}): what is to reach the node, its pods and etcd has to be let in there, too, or that firewall to go (`ufw disable`)",
-        ));
-    }
-    if facts.nft.foreign_tables.iter().any(|t| t.ends_with(" firewalld")) {
-        sink.note(
-            "firewalld filters beside us: what is to reach the node, its pods and etcd has to be let in there, too, or it to go (`systemctl disable --now firewalld`)",
-        );
     }
 }
 

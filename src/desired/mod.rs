@@ -32,7 +32,7 @@ pub(crate) use apiserver::APISERVER_PROBE;
 pub(crate) use endpoint::ENDPOINT_STATUS_PORT;
 pub use etcd::peer_url;
 pub use firewall::firewall_sha256;
-pub(crate) use firewall::tunnel_closed;
+pub(crate) use firewall::{other_firewalls, tunnel_closed};
 pub use model::*;
 pub(crate) use pki_files::held_cas;
 pub use resolve::{ResolveError, resolve};
