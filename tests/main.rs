@@ -11,6 +11,7 @@ mod first_hour;
 mod inventory;
 mod lab;
 mod mistakes;
+mod others;
 mod packages;
 mod pki;
 mod probe;
