@@ -160,6 +160,8 @@ END
             "cp2: sshd is started by ssh.socket",
             "cp3: another firewall drops by default (`ip filter` forward",
             "`ip filter` input",
+            // There, kubastion comes as another user, and root's way in is shut.
+            "cp3: login `root` does not get in any more from",
             "cp3: /etc/containerd/config.toml is replaced, and with it go: `imports`",
             "runtime `kata`",
             "logins of registry `r.example`",

@@ -12,7 +12,8 @@ pub(super) const DROP_IN: &str = "/etc/ssh/sshd_config.d/00-kubastion.conf";
 
 const CONTROLS: &[&str] = &["host-ssh-hardening"];
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+/// What sshd is to be told. Known before anything is asked of the node, but for addresses that only the node knows.
+pub(super) fn settings(context: &Context<'_>) -> Sshd {
     let user = context.inventory.ssh.for_node(context.node).user;
     let root_login =
         if user.as_str() == "root" { RootLogin::ProhibitPassword } else { RootLogin::No };
@@ -21,9 +22,12 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     } else {
         TcpForwarding::No
     };
-    sink.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| {
-        Ok(Sshd { root_login, max_auth_tries: 4, login_grace_s: 30, tcp_forwarding })
-    });
+    Sshd { root_login, max_auth_tries: 4, login_grace_s: 30, tcp_forwarding }
+}
+
+pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+    let user = context.inventory.ssh.for_node(context.node).user;
+    sink.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| Ok(settings(context)));
     let (name, socket) = if context.is_debian() {
         ("ssh.service", "ssh.socket")
     } else {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::model::{Content, FileCheck, Item, ItemKind};
 use super::packages;
 use super::resolve::collect;
-use super::sink::Sink;
+use super::sink::{Sink, text};
 use super::traits::Traits;
 use crate::controls::paths::GUARDED;
 use crate::facts::{Extra, WatchList};
@@ -37,6 +37,13 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
         let mut sink = Sink::new(&context);
         collect(&context, &mut sink);
         watch.extend(watch_list(&sink.items));
+        // Items have no content yet; who gets in is asked with what sshd is to be told.
+        let is_sshd = |i: &Item| matches!(&i.kind, ItemKind::File { path, .. } if path == super::ssh::DROP_IN);
+        if sink.items.iter().any(is_sshd)
+            && let Ok(text) = text(super::ssh::DROP_IN, &super::ssh::settings(&context))
+        {
+            watch.sshd.extend(of_sshd(super::ssh::DROP_IN, &text));
+        }
     }
     for path in FILES.into_iter().chain(GUARDED) {
         add_path(&mut watch, path);
@@ -70,10 +77,9 @@ pub fn watch_list(items: &[Item]) -> WatchList {
         match &item.kind {
             ItemKind::File {
                 path, content: Content::Text(text), check: FileCheck::Sshd, ..
-            } => {
+            } if !text.is_empty() => {
                 add_path(&mut watch, path);
-                watch.sshd.extend(settings(text));
-                watch.sshd.insert(format!("={} {path}", hex(&Sha256::digest(text.as_bytes()))));
+                watch.sshd.extend(of_sshd(path, text));
             }
             ItemKind::Package { name } => {
                 watch.packages.insert(name.clone());
@@ -133,6 +139,12 @@ const OF_LOGINS: [&str; 19] = [
     "trustedusercakeys",
     "usepam",
 ];
+
+/// What sshd is asked with, and the file's own digest: with it in place there is nothing to ask.
+fn of_sshd(path: &str, text: &str) -> impl Iterator<Item = String> {
+    let file = format!("={} {path}", hex(&Sha256::digest(text.as_bytes())));
+    settings(text).chain([file])
+}
 
 /// What a file of sshd says of everybody, above its first `Match`: sshd is asked with it.
 fn settings(text: &str) -> impl Iterator<Item = String> + '_ {

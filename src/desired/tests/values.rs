@@ -485,6 +485,22 @@ fn pods_are_given_the_name_servers_of_their_own_node() {
     assert!(of("inactive").ends_with(&ends("/etc/resolv.conf")), "{}", of("inactive"));
 }
 
+/// Before the first apply the node is asked who would not get in any more, with what the file will say.
+#[test]
+fn sshd_is_asked_with_what_it_is_to_be_told() {
+    let path = "/etc/ssh/sshd_config.d/00-kubastion.conf";
+    for (user, root) in [("root", "prohibit-password"), ("ops", "no")] {
+        let mut inventory = load(SMALL);
+        inventory.ssh.user = user.parse().unwrap();
+        let asked = crate::desired::watch(&inventory, &inventory.nodes[0]).sshd;
+        assert!(asked.contains(&format!("PermitRootLogin {root}")), "{asked:?}");
+        assert!(asked.contains("PasswordAuthentication no"), "{asked:?}");
+        let wanted = desired(&inventory, "a", &facts("a", "debian 12", None));
+        let files: Vec<&String> = asked.iter().filter(|l| l.starts_with('=')).collect();
+        assert_eq!(files, [&format!("={} {path}", file(&wanted, path).sha256())]);
+    }
+}
+
 /// Packages of time daemons exclude each other: one more would take the node's own away, silently.
 #[test]
 fn a_time_daemon_that_the_node_has_stays() {
