@@ -89,8 +89,11 @@ fn nobody_walks_around_the_firewall() {
     assert!(patched.status.success(), "{}", text(&patched));
     let port = "-n kube-system get service out -o jsonpath={.spec.ports[0].nodePort}";
     let port = String::from_utf8_lossy(&c.kubectl("cp1", port).stdout).into_owned();
-    let pod = "-n kube-system get pods -l k8s-app=kube-dns -o jsonpath={.items[0].status.podIP}";
+    // A node answers a stranger that came by way of itself alone: the pod and the way to it are on one.
+    let pod = "-n kube-system get pods -l k8s-app=kube-dns -o \
+         jsonpath='{.items[0].status.podIP} {.items[0].spec.nodeName}'";
     let pod = String::from_utf8_lossy(&c.kubectl("cp1", pod).stdout).into_owned();
+    let (pod, on) = pod.split_once(' ').unwrap();
     let node = |name: &str| {
         let shown = c.inside(name, "ip -4 -o addr show eth0 | sed 's/.*inet //; s,/.*,,'");
         String::from_utf8_lossy(&shown.stdout).trim().to_owned()
@@ -106,7 +109,7 @@ fn nobody_walks_around_the_firewall() {
         c.stranger("w1", &balancer) == ["open"]
     });
     assert_eq!(c.stranger("w1", &services), ["open", "open"]);
-    assert_eq!(c.stranger("cp1", &[(&pod, 53)]), ["open"]);
+    assert_eq!(c.stranger(on, &[(pod, 53)]), ["open"]);
     let found = c.ends(5, &["verify"]);
     assert!(found.contains("host-firewall-worker"), "{found}");
     assert!(found.contains("the connection was accepted"), "{found}");
@@ -118,21 +121,21 @@ fn nobody_walks_around_the_firewall() {
         assert_eq!(c.stranger(by, &services), ["timeout", "timeout"], "by way of {by}");
         assert_eq!(c.stranger(by, &balancer), ["timeout"], "by way of {by}");
         // A pod's address, and the node's own port for it.
-        assert_eq!(c.stranger(by, &[(&pod, 53), (&node(by), number)]), ["timeout", "timeout"]);
+        assert_eq!(c.stranger(by, &[(pod, 53), (&node(by), number)]), ["timeout", "timeout"]);
     }
     say(began, "with them, a stranger reaches neither Services nor pods");
 
     // Who may, still may: administrators node ports, pods everything, nodes everything.
     assert!(connects(&format!("{w1}:{number}")), "a node port");
-    assert!(c.in_pod("cp1", "exec 3<>/dev/tcp/10.96.0.1/443"), "a pod to a Service");
-    assert!(c.in_pod("cp1", &format!("exec 3<>/dev/tcp/{w1}/10250")), "a pod to a node");
+    assert!(c.in_pod(on, "exec 3<>/dev/tcp/10.96.0.1/443"), "a pod to a Service");
+    assert!(c.in_pod(on, &format!("exec 3<>/dev/tcp/{w1}/10250")), "a pod to a node");
     // A Service that kube-proxy does not serve, as all are until it runs: an error at once, and not a connection to nobody
     // that outlives the moment when it does.
-    assert_eq!(c.ends_in_pod("cp1", "exec 3<>/dev/tcp/10.96.250.250/443"), Some(1));
+    assert_eq!(c.ends_in_pod(on, "exec 3<>/dev/tcp/10.96.250.250/443"), Some(1));
     let bridge = w1.rsplit_once('.').unwrap().0.to_owned() + ".1";
     let outside = TcpListener::bind((bridge.as_str(), 0)).unwrap();
     let outside = outside.local_addr().unwrap();
-    assert!(c.in_pod("cp1", &format!("exec 3<>/dev/tcp/{bridge}/{}", outside.port())), "{outside}");
+    assert!(c.in_pod(on, &format!("exec 3<>/dev/tcp/{bridge}/{}", outside.port())), "{outside}");
     for from in ["w1", "cp1"] {
         let script = format!(
             "for a in 10.96.0.1/443 10.96.0.10/53 203.0.113.53/53; do timeout 3 bash -c \"exec 3<>/dev/tcp/$a\" || exit 1; done; timeout 3 bash -c 'exec 3<>/dev/tcp/{pod}/53'"

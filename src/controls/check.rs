@@ -224,6 +224,8 @@ pub enum Fact {
     ContainerdRelease,
     /// containerd runs, with cgroups managed by systemd.
     ContainerdRuntime,
+    /// Directories of which containerd reads every file hold those that the inventory makes, and no others.
+    ForeignFiles,
     /// The API server's audit policy covers what is sensitive.
     AuditPolicy,
     /// Secrets are among the encrypted resources.
@@ -321,13 +323,15 @@ pub enum ApiRule {
     AggregatedApisKnown,
     /// Every Node is in the inventory.
     NodesKnown,
+    /// No Secret holds a token of a ServiceAccount, which would never end.
+    NoLastingTokens,
     /// A plan that is made now would change no object.
     NoPendingChange,
 }
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 19] = [
+    pub const ALL: [(ApiRule, &str); 20] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -382,6 +386,10 @@ impl ApiRule {
             "APIs that another server answers are those that the inventory names",
         ),
         (ApiRule::NodesKnown, "every Node of the cluster is in the inventory"),
+        (
+            ApiRule::NoLastingTokens,
+            "no Secret of type kubernetes.io/service-account-token, whose token never expires",
+        ),
         (ApiRule::NoPendingChange, "a plan that is made now would change no object of the cluster"),
     ];
 

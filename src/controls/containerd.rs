@@ -4,7 +4,7 @@ use super::check::{Check, Fact, Missing, PathRule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 2] = [
+pub(super) static ROWS: [Control; 3] = [
     Control {
         id: "containerd-config-permissions",
         component: Component::Containerd,
@@ -35,6 +35,23 @@ pub(super) static ROWS: [Control; 2] = [
             }),
             Check::Fact(Fact::ContainerdNoTcp),
         ],
+    },
+    Control {
+        id: "containerd-files-known",
+        component: Component::Containerd,
+        title: "Registries and the pod network are those of the inventory",
+        severity: Severity::High,
+        references: References {
+            nsa: "Kubernetes Pod security > Hardening container environments",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Kubelet,
+        minors: ALL_MINORS,
+        needs: Needs::Host,
+        checks: &[Check::Fact(Fact::ForeignFiles)],
     },
     Control {
         id: "containerd-runtime-hardening",

@@ -5,7 +5,7 @@ use super::kernel::KERNEL_CHECKS;
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 18] = [
+pub(super) static ROWS: [Control; 19] = [
     Control {
         id: "apiserver-audit-log-permissions",
         component: Component::Host,
@@ -323,6 +323,23 @@ pub(super) static ROWS: [Control; 18] = [
         minors: ALL_MINORS,
         needs: Needs::Host,
         checks: &[Check::Fact(Fact::MandatoryAccessControl)],
+    },
+    Control {
+        id: "host-no-preload",
+        component: Component::Host,
+        title: "No library is loaded into every program",
+        severity: Severity::High,
+        references: References {
+            nsa: "Network separation and hardening > Worker node segmentation",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Every,
+        minors: ALL_MINORS,
+        needs: Needs::Host,
+        checks: &[Check::Gone("/etc/ld.so.preload")],
     },
     Control {
         id: "host-ssh-disabled-on-workers",

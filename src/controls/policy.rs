@@ -4,7 +4,7 @@ use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 16] = [
+pub(super) static ROWS: [Control; 17] = [
     Control {
         id: "apiserver-anonymous-rbac-removed",
         component: Component::Policy,
@@ -143,6 +143,23 @@ pub(super) static ROWS: [Control; 16] = [
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
         checks: &[Check::Api(ApiRule::NoRetiredAddOns)],
+    },
+    Control {
+        id: "policy-no-lasting-tokens",
+        component: Component::Policy,
+        title: "No Secret holds a token that never expires",
+        severity: Severity::High,
+        references: References {
+            nsa: "Kubernetes Pod security > Protecting Pod service account tokens",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[Check::Api(ApiRule::NoLastingTokens)],
     },
     Control {
         id: "policy-old-images-removed",

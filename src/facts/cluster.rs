@@ -1,7 +1,7 @@
 //! What the cluster's API holds, as far as plans and checks depend on it.
 //!
 //! Objects are kept as the API server sends them; the accessors here say what is read of them. Of
-//! Secrets only those that are join tokens are asked for, and of them only names and expiry are kept.
+//! Secrets only those that hold tokens are asked for, and their data is not kept.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ use serde_json::Value;
 pub enum Kind {
     /// `Secret`s of type bootstrap.kubernetes.io/token; without their data.
     JoinTokens,
+    /// `Secret`s of type kubernetes.io/service-account-token, in all namespaces; without their data.
+    AccountTokens,
     /// `ConfigMap`s; the data of two alone is kept.
     ConfigMaps,
     /// `Role`s.
@@ -58,10 +60,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 22] = [
+    pub const ALL: [(Kind, &str); 23] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
+        ),
+        (
+            Kind::AccountTokens,
+            "/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fservice-account-token",
         ),
         (Kind::ConfigMaps, "/api/v1/configmaps"),
         (Kind::Roles, "/apis/rbac.authorization.k8s.io/v1/roles"),
@@ -174,7 +180,7 @@ impl ClusterFacts {
             return Err("the answer has no items".into());
         };
         let mut items = items;
-        if kind == Kind::JoinTokens {
+        if matches!(kind, Kind::JoinTokens | Kind::AccountTokens) {
             for item in &mut items {
                 if let Some(object) = item.as_object_mut() {
                     object.remove("data");

@@ -7,10 +7,11 @@ use super::model::Verdict;
 use super::observed::{CONTAINERD_PACKAGES, FIREWALL_FILE, Observed, Origin};
 use super::packet::{self, Packet};
 use super::probes::stranger;
-use super::rule::loopback;
+use super::rule::{loopback, shown};
 use crate::controls::{Daemon, KernelSetting, METADATA_SERVICES, MetadataService, WantedBy};
-use crate::facts::FileFacts;
-use crate::inventory::{FirewallMode, Role, Switch};
+use crate::desired::CONFLIST;
+use crate::facts::{EntryKind, FileFacts};
+use crate::inventory::{Cni, FirewallMode, Role, Switch};
 
 /// What audit rules have to watch on every node.
 pub(super) const AUDITED: [&str; 6] = [
@@ -579,6 +580,49 @@ pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
         return Verdict::fail("SystemdCgroup = true", "not so for every runtime");
     }
     Verdict::pass("SystemdCgroup = true")
+}
+
+/// Directories of which containerd reads every file: hosts of registries (containerd, docs/hosts.md; without a `config_path`
+/// releases since 2.2 read both), and CNI networks, of which the first by name is taken (containerd, docs/cri/config.md).
+pub(super) const READ_AS_A_WHOLE: [&str; 3] =
+    ["/etc/cni/net.d", "/etc/containerd/certs.d", "/etc/docker/certs.d"];
+
+/// A file beside ours sends pulls to another registry, or pods to another network, whatever ours say.
+pub(super) fn foreign_files(on: &Subject<'_>) -> Verdict {
+    let Some(trees) = &on.seen.trees else {
+        return Verdict::not_applicable("only the running node can tell");
+    };
+    let runtime = &on.inventory.runtime;
+    let is_ours = |path: &str| {
+        path == CONFLIST
+            || path.strip_prefix("/etc/containerd/certs.d/").is_some_and(|rest| {
+                let registry = rest.strip_suffix("/hosts.toml");
+                registry.is_some_and(|r| runtime.registry_mirrors.contains_key(r))
+            })
+    };
+    let mut wrong = Vec::new();
+    for dir in READ_AS_A_WHOLE {
+        // Where the network is somebody else's, so are its files.
+        if dir == "/etc/cni/net.d" && runtime.cni == Cni::None {
+            continue;
+        }
+        let Some(tree) = trees.get(dir) else { continue };
+        if !tree.complete {
+            return Verdict::unknown(format!("{dir} could not be listed to its end"));
+        }
+        let others = tree
+            .entries
+            .iter()
+            .filter(|(path, entry)| entry.kind != EntryKind::Directory && !is_ours(path.as_str()));
+        wrong.extend(others.map(|(path, _)| shown(Some(path))));
+    }
+    match wrong.first() {
+        Some(first) if wrong.len() > 1 => {
+            Verdict::fail("no other files", format!("{first} and {} more", wrong.len() - 1))
+        }
+        Some(first) => Verdict::fail("no other files", first.clone()),
+        None => Verdict::pass("no other files"),
+    }
 }
 
 pub(super) fn log_forwarding(on: &Subject<'_>) -> Verdict {

@@ -138,6 +138,9 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::ContainerdNoTcp => "containerd has no TCP listener off loopback",
         Fact::ContainerdRelease => "containerd is of a supported release",
         Fact::ContainerdRuntime => "containerd runs, with cgroups managed by systemd",
+        Fact::ForeignFiles => {
+            "no other registry hosts and CNI networks than those of the inventory"
+        }
         Fact::AuditPolicy => "the audit policy",
         Fact::EncryptedSecrets => "Secrets are among the encrypted resources",
         Fact::EncryptionProvider => "the first provider of each list encrypts",
@@ -180,6 +183,7 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::ContainerdNoTcp => host::containerd_no_tcp(on).into(),
         Fact::ContainerdRelease => host::containerd_release(on).into(),
         Fact::ContainerdRuntime => host::containerd_runtime(on).into(),
+        Fact::ForeignFiles => host::foreign_files(on).into(),
         Fact::LogForwarding => host::log_forwarding(on).into(),
         Fact::NoSshd => host::no_sshd(on).into(),
         Fact::AuditPolicy => kubernetes::audit_policy(on),

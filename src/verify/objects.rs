@@ -59,6 +59,7 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::WebhooksKnown => extensions::webhooks_known(on),
         ApiRule::AggregatedApisKnown => extensions::aggregated_apis_known(on),
         ApiRule::NodesKnown => nodes_known(on),
+        ApiRule::NoLastingTokens => no_lasting_tokens(facts),
         ApiRule::NoPendingChange => no_pending_change(on),
     };
     judged.unwrap_or_else(|unknown| unknown)
@@ -215,6 +216,20 @@ fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let known = |n: &Value| on.inventory.nodes.iter().any(|i| i.name.as_str() == name(n));
     let wrong = nodes.iter().filter(|n| !known(n)).map(|n| format!("Node {}", name(n))).collect();
     Ok(none_of("nodes of the inventory alone", wrong, format!("{} nodes", nodes.len())))
+}
+
+/// Tokens that the API server issues end; one that lies in a Secret does not (Kubernetes, "Managing Service Accounts",
+/// v1.36, "Manual Secret management").
+fn no_lasting_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let secrets = of(facts, Kind::AccountTokens)?;
+    let account = |s: &Value| {
+        let annotations = s.pointer("/metadata/annotations");
+        let account = annotations.and_then(|a| a.get("kubernetes.io/service-account.name"));
+        account.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let word = |s: &Value| format!("Secret {} of ServiceAccount {}", full_name(s), account(s));
+    let wrong = secrets.iter().map(word).collect();
+    Ok(none_of("no token that never expires", wrong, "no such Secret in any namespace".into()))
 }
 
 fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {

@@ -203,6 +203,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         FileFacts::Directory { mode: 0o700, owner: "etcd".into(), group: "etcd".into() },
     );
     seen.files.insert("/etc/cni/net.d/10-calico.conflist".into(), file(0o600));
+    seen.files.insert("/etc/ld.so.preload".into(), FileFacts::Absent);
     seen.trees = Some(trees(&seen.files));
 
     let sum = match &seen.files[FIREWALL_FILE] {
@@ -643,6 +644,8 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| left_behind(s, "system:masters"), &["pki-super-admin-removed"]),
     (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
+    (|s| owner(s, "/etc/containerd/certs.d/other.example/hosts.toml", 0o600, "root"), &["containerd-files-known"]),
+    (|s| owner(s, "/etc/docker/certs.d/_default/hosts.toml", 0o600, "root"), &["containerd-files-known"]),
     (|s| text(s, "/etc/containerd/config.toml", "disable_tcp_service = true", "disable_tcp_service = false"), &["containerd-config-permissions"]),
     (|s| text(s, "/etc/kubernetes/config/audit-policy.yaml", "level: Metadata", "level: RequestResponse"), &["apiserver-audit-policy"]),
     (|s| text(s, "/etc/kubernetes/enc/encryption.yaml", "- secretbox", "- aesgcm"), &["apiserver-encryption-provider"]),
@@ -975,7 +978,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| { s.texts.insert(FIREWALL_FILE.into(), None); }, &["host-firewall-control-plane", "host-metadata-api-block"]),
     (|s| { s.texts.insert("/var/lib/kubelet/config.yaml".into(), Some("a: [".into())); }, &["kubelet-anonymous-auth", "kubelet-seccomp-default"]),
     (|s| { s.files.remove("/etc/kubernetes/admin.conf"); s.texts.remove("/etc/kubernetes/admin.conf"); }, &["files-admin-kubeconfigs"]),
-    (|s| { for t in s.trees.as_mut().unwrap().values_mut() { t.complete = false; } }, &["files-pki-ownership", "files-pki-key-mode", "files-cni"]),
+    (|s| { for t in s.trees.as_mut().unwrap().values_mut() { t.complete = false; } }, &["files-pki-ownership", "files-pki-key-mode", "files-cni", "containerd-files-known"]),
     (|s| s.lsm = None, &["host-mandatory-access-control"]),
     (|s| s.live = None, &["host-root-owned-paths", "host-ssh-in-effect", "host-sysctls-at-boot", "host-units-as-written", "files-static-pods-known", "host-sysctls"]),
     (|s| s.live.as_mut().unwrap().sockets = None, &["host-ssh-in-effect", "etcd-in-effect"]),

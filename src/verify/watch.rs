@@ -85,6 +85,9 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
         }
         Fact::ContainerdNoTcp => texts.push(host::CONTAINERD_CONFIG),
         Fact::ContainerdRuntime => texts.push(host::CONTAINERD_CONFIG),
+        Fact::ForeignFiles => {
+            watch.trees.extend(host::READ_AS_A_WHOLE.map(str::to_owned));
+        }
         Fact::ContainerdRelease => {
             watch.packages.extend(observed::CONTAINERD_PACKAGES.map(str::to_owned));
         }

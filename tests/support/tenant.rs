@@ -4,7 +4,7 @@
 use super::cluster::{Cluster, text};
 
 /// Objects to plant, the control that has to fail by them, and what it has to say.
-const PLANTED: [(&str, &str, &[&str]); 11] = [
+const PLANTED: [(&str, &str, &[&str]); 12] = [
     (
         "{apiVersion: v1, kind: Namespace, metadata: {name: open, labels:
           {pod-security.kubernetes.io/enforce: privileged}}}",
@@ -35,6 +35,13 @@ const PLANTED: [(&str, &str, &[&str]); 11] = [
           subjects: [{kind: ServiceAccount, name: app, namespace: open}]}",
         "policy-rbac-minimal",
         &["ServiceAccount open/app may issue tokens by any-token"],
+    ),
+    (
+        "{apiVersion: v1, kind: Secret, type: kubernetes.io/service-account-token, metadata: {name: for-ever,
+          namespace: kube-system, annotations: {kubernetes.io/service-account.name:
+          clusterrole-aggregation-controller}}}",
+        "policy-no-lasting-tokens",
+        &["Secret kube-system/for-ever of ServiceAccount clusterrole-aggregation-controller"],
     ),
     (
         "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: allow-everything,
