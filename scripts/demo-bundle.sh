@@ -13,7 +13,7 @@ signers=$bundle.signers
 [ ! -e "$bundle/manifest.json" ] || exit 0
 
 failed() { # exit code
-    echo "No bundle, and so no cluster. \`KUBASTION_BUNDLE=none make demo\` shows hosts and etcd without one." >&2
+    echo "No bundle, so no cluster. Run \`KUBASTION_BUNDLE=none make demo\` to see hosts and etcd without one." >&2
     exit "$1"
 }
 
@@ -25,7 +25,7 @@ case $code in
 8)
     # The first line has the hosts and the reason.
     said=$(printf '%s\n' "$said" | head -n 1)
-    echo "No cluster, hosts and etcd alone: ${said#error: }. Set HTTPS_PROXY, or carry a bundle here (KUBASTION_BUNDLE)." >&2
+    echo "No cluster, only hosts and etcd: ${said#error: }. Set HTTPS_PROXY, or bring a bundle (KUBASTION_BUNDLE)." >&2
     exit 8
     ;;
 *)
@@ -36,10 +36,10 @@ esac
 
 # The sizes of the versions that `bundle create` takes by default.
 cat >&2 <<END
-No bundle in $bundle: one is made there now, and kept for the next time.
-  to fetch  about 400 MiB from dl.k8s.io, github.com and registry.k8s.io, once
-  on disk   about 1400 MiB while it is made ($bundle.download, $bundle.partial), 550 MiB then
-  signed    by a key of the demo's own, $key; $bundle.signers names it for labs
+No bundle in $bundle: making one there, and keeping it for the next run.
+  download  about 400 MiB from dl.k8s.io, github.com and registry.k8s.io, once
+  disk      about 1400 MiB meanwhile ($bundle.download, $bundle.partial), 550 MiB afterwards; the bundle is kept
+  signed    with the demo's own key, $key; $bundle.signers lists it for labs
 END
 
 if [ ! -e "$key" ]; then
@@ -52,7 +52,7 @@ if [ ! -e "$key" ]; then
 fi
 # Before the bundle: one without its signer would be refused by every later demo. -P: asks for no passphrase.
 public=$(ssh-keygen -y -P '' -f "$key" </dev/null) || {
-    echo "$key cannot sign: move it away, and the next demo makes another" >&2
+    echo "$key cannot sign: move it away, and the next demo creates a new one" >&2
     failed 1
 }
 if ! grep -qsxF "$public" "$signers"; then

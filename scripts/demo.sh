@@ -15,7 +15,7 @@ if [ -e "$dir/.demo" ]; then
     # Keys and records of a lab that is no more.
     rm -rf "$dir/pki" "$dir/.kubastion" "$dir/admin.conf"
 elif [ -e "$dir/pki" ] || [ -e "$dir/.kubastion" ] || [ -e "$dir/admin.conf" ]; then
-    echo "$dir holds keys or records, and no lab of a demo: name another directory (DEMO_DIR), or move them away" >&2
+    echo "$dir holds keys or records, but no demo lab: choose another directory (DEMO_DIR), or move them away" >&2
     exit 1
 fi
 mkdir -p "$dir"
@@ -58,7 +58,7 @@ code=0
 "$kubastion" apply demo.plan || code=$?
 if [ "$code" -eq 4 ]; then
     # What packages bring along can make another plan of it. Once: what comes again is not theirs.
-    say "   What packages changed was not in the plan: plan again, and carry that out"
+    say "   Packages changed more than the plan showed: plan again, and apply that"
     "$kubastion" plan --out demo.plan
     code=0
     "$kubastion" apply demo.plan || code=$?

@@ -1,19 +1,18 @@
 //! Locks between processes (flock(2)): each ends when its guard is dropped.
 //!
-//! Closing the file would not be enough. A process that another thread is starting meanwhile has the same open file
-//! until it runs its program, and flock(2) gives the lock to the open file: whoever asks next would be told that
-//! somebody is at work. clippy.toml refuses the calls that make a lock without a guard.
+//! Closing the file is not enough: flock(2) locks the open file, and a process that another thread is just starting shares it
+//! until it executes its program, so the next caller would find it still locked. clippy.toml refuses the calls that make a lock without a guard.
 
 use std::fs::File;
 use std::io;
 
-/// A lock that is held. Dropped, it ends, whoever else has the file open.
+/// A held lock. Dropping it releases the lock, even if another process has the file open.
 #[derive(Debug)]
 pub struct FileLock(File);
 
 #[expect(clippy::disallowed_methods, reason = "the one place that makes locks")]
 impl FileLock {
-    /// Locks the file alone.
+    /// Takes an exclusive lock.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if another process holds a lock on it.
@@ -22,7 +21,7 @@ impl FileLock {
         Ok(Self(file))
     }
 
-    /// Locks the file beside others that read it.
+    /// Takes a shared lock.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if another process holds the lock alone.
@@ -31,7 +30,7 @@ impl FileLock {
         Ok(Self(file))
     }
 
-    /// Locks the file alone, and waits as long as another process holds a lock on it.
+    /// Takes an exclusive lock, and waits while another process holds one.
     ///
     /// # Errors
     /// If the file system knows no locks.

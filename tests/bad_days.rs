@@ -305,7 +305,7 @@ fn while_it_is_made(c: &Cluster) {
     assert_eq!(c.does("w1", states), "reverted\n");
     assert!(!c.holds("w1", "pidof kubelet || ls /var/lib/kubelet/config.yaml"), "{said}");
     let cp3 = problem(&said, "cp3");
-    says(cp3, &["holds data that no etcd of this cluster wrote", "nothing was changed"]);
+    says(cp3, &["holds data that this cluster's etcd did not write", "nothing was changed"]);
     assert!(!c.holds("cp3", "pidof etcd"), "{said}");
     // All others are a cluster, without either of them.
     c.until("the other two to be Ready", 60, || c.all_ready("cp2", 2));

@@ -238,7 +238,7 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ("hardening:\n", BUNDLE_WITHOUT_PATH, "kubernetes.bundle.path", "without a place"),
     ("hardening:\n", BUNDLE_WITHOUT_SIGNER, "kubernetes.bundle.signers", "no signature"),
     ("hardening:\n", BUNDLE_SIGNER_MALFORMED, "kubernetes.bundle.signers[0]", "malformed value"),
-    ("hardening:\n", BUNDLE_SIGNER_TWICE, "kubernetes.bundle.signers[1]", "stands here twice"),
+    ("hardening:\n", BUNDLE_SIGNER_TWICE, "kubernetes.bundle.signers[1]", "is listed twice"),
     // networks and endpoint
     ("10.244.0.0/16", "10.244.1.0/16", "cluster.pod_networks[0]", "host bits"),
     ("10.244.0.0/16", "10.97.0.0/16", "cluster.service_networks[0]", "overlaps"),
@@ -319,7 +319,7 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ("reason: a reason", "reason: \" \"", "hardening.exceptions[0].reason", "is empty"),
     ("owner: ops", "owner: \"\"", "hardening.exceptions[0].owner", "is empty"),
     ("hardening:\n", exempt!("shop_a", "baseline"), EXEMPT_NAME, "not the name of a namespace"),
-    ("hardening:\n", exempt!("shop", "restricted"), EXEMPT_LEVEL, "an exemption from nothing"),
+    ("hardening:\n", exempt!("shop", "restricted"), EXEMPT_LEVEL, "exempts from nothing"),
     ("hardening:\n", exempt!("shop", "relaxed"), EXEMPT_LEVEL, "no such value"),
     (
         "hardening:\n",
@@ -374,7 +374,7 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
         "hardening:\n",
         off!("on, reason: a, owner: a, expires: 2026-01-15"),
         "hardening.controls.etcd-client-cert-auth.state",
-        "needs no grant",
+        "takes no reason, owner or last day",
     ),
     (
         "hardening:\n",

@@ -81,7 +81,7 @@ fn secrets_are_encrypted_by_a_plugin_and_its_silence_is_no_pass() {
     with(kms);
     c.ends(0, &["pki", "ensure"]);
     let refused = cluster::kubastion(&c.dir, &["plan"]).output().unwrap();
-    assert!(text(&refused).contains("/run/kms/plugin.sock is not there"), "{}", text(&refused));
+    assert!(text(&refused).contains("/run/kms/plugin.sock is missing"), "{}", text(&refused));
     assert_ne!(refused.status.code(), Some(0));
 
     let lab = Lab::open(&c.dir).unwrap();
@@ -129,7 +129,7 @@ fn secrets_are_encrypted_by_a_plugin_and_its_silence_is_no_pass() {
         cluster::kubastion(&c.dir, &["verify"]).output().unwrap().status.code() == Some(5)
     });
     let refused = cluster::kubastion(&c.dir, &["plan"]).output().unwrap();
-    assert!(text(&refused).contains("/run/kms/plugin.sock is not there"), "{}", text(&refused));
+    assert!(text(&refused).contains("/run/kms/plugin.sock is missing"), "{}", text(&refused));
     assert!(c.inside("cp1", "systemctl start kms-plugin.service").status.success());
     c.until("verify to pass again", 90, || {
         cluster::kubastion(&c.dir, &["verify"]).output().unwrap().status.success()

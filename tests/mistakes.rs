@@ -414,7 +414,7 @@ const ON_NODES: &[Mistake<Lent>] = &[
         &[
             "no terminal to ask on",
             "state: nothing was changed",
-            "hint:  apply a saved plan, or say --yes",
+            "hint:  apply a saved plan, or use --yes",
         ],
     ),
     (

@@ -128,15 +128,15 @@ END
         // A start-up file that reads takes what was meant for the program.
         self.inside("cp1", "echo 'read x' >/root/.bashrc");
         let said = self.ends(6, Some(ORDINARY), &["apply", "--yes", "--nodes", "cp1"]);
-        assert!(said.contains("was taken by something before it"), "{said}");
+        assert!(said.contains("a start-up file read the input"), "{said}");
         assert!(said.contains("does a start-up file of the login shell"), "{said}");
         self.inside("cp1", "[ ! -e /var/lib/kubastion ]; rm /root/.bashrc");
 
         let said = self.ends(6, Some(ORDINARY), &["apply", "--yes", "--nodes", "cp3"]);
-        assert!(said.contains("sudo keeps what is sent to it (`log_input`)"), "{said}");
+        assert!(said.contains("sudo records its input (`log_input`)"), "{said}");
         assert!(said.contains("Defaults:ops !log_input"), "{said}");
         let said = self.ends(6, Some(ORDINARY), &["doctor", "--nodes", "cp3"]);
-        assert!(said.contains("sudo keeps what is sent to it"), "{said}");
+        assert!(said.contains("sudo records its input"), "{said}");
         // It did keep it, and that was no more than what asks for facts.
         self.inside(
             "cp3",
@@ -148,21 +148,21 @@ END
             "printf '%s\\n' 'Defaults:ops !log_input' 'Defaults:ops log_output' >/etc/sudoers.d/not-kept",
         );
         let said = self.ends(0, Some(ORDINARY), &["doctor", "--nodes", "cp3"]);
-        assert!(!said.contains("sudo keeps"), "{said}");
+        assert!(!said.contains("sudo records"), "{said}");
         self.inside("cp3", "rm /etc/sudoers.d/kept /etc/sudoers.d/not-kept");
     }
 
     fn what_is_there_is_named(&self) {
         let plan = self.ends(0, Some(ORDINARY), &["plan"]);
         for named in [
-            "cp1: firewalld filters beside us",
-            "cp1: systemd-timesyncd keeps the time here and stays",
-            "cp2: sshd is started by ssh.socket",
+            "cp1: firewalld is active beside kubastion's firewall",
+            "cp1: systemd-timesyncd keeps the time and stays",
+            "cp2: ssh.socket starts sshd",
             "cp3: another firewall drops by default (`ip filter` forward",
             "`ip filter` input",
             // There, kubastion comes as another user, and root's way in is shut.
-            "cp3: login `root` does not get in any more from",
-            "cp3: /etc/containerd/config.toml is replaced, and with it go: `imports`",
+            "cp3: login `root` from",
+            "cp3: /etc/containerd/config.toml is replaced, which removes: `imports`",
             "runtime `kata`",
             "logins of registry `r.example`",
         ] {

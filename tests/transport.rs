@@ -362,7 +362,7 @@ fn hostile_answers_are_errors() {
         ),
         (
             "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; printf '@node\\narch=x86_64\\n@end\\n'",
-            "nobody asked for",
+            "unexpected section",
         ),
         ("kill -9 $$", "did not run the program"),
         // It cannot know the word for the end.

@@ -150,8 +150,8 @@ pub fn wait_for_node(
     }
 }
 
-/// What of kube-system is not ready, in words: DNS and kube-proxy, without which a cluster is of no use. Where nodes wait for
-/// a pod network that is somebody else's to bring, nothing is waited for.
+/// Workloads in kube-system that are not ready: DNS and kube-proxy, which every cluster needs. Empty while nodes wait for a
+/// CNI that the user installs.
 ///
 /// # Errors
 /// What the server or the way to it said instead.
@@ -191,7 +191,7 @@ pub fn unready_workloads(
     Ok(unready)
 }
 
-/// Waits until DNS and kube-proxy are ready. `said` hears what is waited for, whenever that changes.
+/// Waits until DNS and kube-proxy are ready, and calls `said` whenever the reason for waiting changes.
 ///
 /// # Errors
 /// What is not ready, or what was said instead, when `within` has passed.

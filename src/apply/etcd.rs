@@ -1,5 +1,5 @@
-//! etcd's own words and the changes of its members, over the JSON gateway at its client port (etcd documentation, "gRPC
-//! gateway"; 3.4 and later have it under `/v3`).
+//! etcd's membership API, alarms and status, over the JSON gateway of its client port (etcd documentation, "gRPC
+//! gateway"; under `/v3` since 3.4).
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::facts::etcd::{self, Listed, Roster};
 use crate::transport::https::{Conversation, HttpAnswer, HttpRequest};
 use crate::transport::{Transport, address, tail};
 
-/// How long a change of the members may take: the member that is asked waits for the leader.
+/// Deadline of a membership change: the member that is asked waits for the leader.
 const CHANGE: Duration = Duration::from_secs(30);
 
 /// Questions to one member over one connection.
@@ -97,7 +97,7 @@ pub fn list(
     Member::dial(through, member, access, ANSWER)?.list()
 }
 
-/// Adds a member without a vote. Returns its id.
+/// Adds a learner. Returns its id.
 ///
 /// # Errors
 /// What the member or the way to it said instead. etcd refuses a second one that has not caught up yet.
@@ -113,7 +113,7 @@ pub fn add_learner(
     etcd::added(&answer)
 }
 
-/// Gives a member its vote.
+/// Promotes a learner to a voting member.
 ///
 /// # Errors
 /// What the member or the way to it said instead: among others, that it has not caught up yet.
@@ -135,7 +135,7 @@ pub fn promote(
     }
 }
 
-/// Removes a member for good. One that is not there any more is removed.
+/// Removes a member. Succeeds if it is already gone.
 ///
 /// # Errors
 /// What the member or the way to it said instead. etcd refuses what would cost the quorum.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::access_paths::{self, Which};
 use super::api::{self, ApiAccess};
-use super::doors::{self, Doors};
 use super::gate::{self, EtcdAccess, chain};
 use super::members;
 use super::record::{Journal, Line, Outcome, Outcomes, RecordError};
@@ -63,8 +63,8 @@ pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordE
     let mut outcomes = Outcomes::new();
     let mut out: BTreeMap<NodeName, String> = BTreeMap::new();
     let mut promoted = false;
-    // Before anything else: the firewall of the nodes that stay has no place for those that go.
-    if let Err(why) = members::leave(c, &sessions)? {
+    // Before anything else: the new firewall of the remaining nodes no longer lets these members in.
+    if let Err(why) = members::remove_planned(c, &sessions)? {
         out.extend(c.plan.nodes.keys().map(|n| (n.clone(), why.clone())));
         if c.plan.stages.is_empty() {
             for node in c.plan.nodes.keys() {
@@ -124,8 +124,8 @@ pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordE
     Ok(outcomes)
 }
 
-/// Why nodes that would join get what the cluster keeps from before this plan: the control planes that were to bring it
-/// up to date have all failed. The next plan would not tell.
+/// Why no node may join: every control plane that was to update the configuration kept in the cluster has failed, so
+/// joining nodes would get the old one, and the next plan would not notice.
 fn out_of_date(
     c: &Controls<'_>,
     group: &[NodeName],
@@ -141,7 +141,7 @@ fn out_of_date(
     let joins = group.iter().any(|n| is(n, Join::Join));
     let failed = !keepers.is_empty() && keepers.iter().all(|n| out.contains_key(*n));
     (joins && failed)
-        .then(|| format!("{} did not bring up to date what nodes get that join", keepers[0]))
+        .then(|| format!("{} did not update the configuration that joining nodes get", keepers[0]))
 }
 
 fn promote_those_left(
@@ -225,10 +225,10 @@ fn run_group(
             let filters = transaction.steps.iter().any(|a| matches!(a.step, Step::Firewall { .. }));
             let before =
                 if alone && filters { open_ways(c, node, sessions) } else { BTreeSet::new() };
-            // What nobody has to confirm shuts nobody out.
-            let doors = if transaction.confirm_within_s.is_some() {
-                let which = if alone { Doors::AndThrough } else { Doors::Own };
-                doors::open(c.dialer, doors::of(c.inventory, node, which))
+            // A change without a confirmation cannot cut access.
+            let paths = if transaction.confirm_within_s.is_some() {
+                let which = if alone { Which::AndThrough } else { Which::Own };
+                access_paths::working(c.dialer, access_paths::of(c.inventory, node, which))
             } else {
                 Vec::new()
             };
@@ -236,7 +236,7 @@ fn run_group(
                 Err(outcome) => outcome,
                 Ok(None) => Outcome::Committed,
                 Ok(Some(s)) => match closed_way(c, node, &before, sessions)
-                    .or_else(|| doors::shut(c.dialer, &doors))
+                    .or_else(|| access_paths::lost(c.dialer, &paths))
                 {
                     Some(why) => transaction::take_back(c, node, &s, sessions, &why),
                     None => transaction::confirm(c, node, &s, sessions),
@@ -276,8 +276,8 @@ fn run_group(
     results.into_iter().collect()
 }
 
-/// A node becomes a member: added without a vote, started with those that are there, given its vote when it has what
-/// they have. If any of it fails, it is no member again.
+/// Makes a node an etcd member: adds it as a learner, starts it with the current members, and promotes it once it has
+/// caught up. On any failure it is removed again.
 fn join_etcd(
     c: &Controls<'_>,
     node: &Node,
@@ -289,7 +289,7 @@ fn join_etcd(
         Step::EtcdJoin { members } => Some(members.as_str()),
         _ => None,
     });
-    let id = match members::admit(c, sessions, node, peer_url, list.unwrap_or_default()) {
+    let id = match members::add_learner(c, sessions, node, peer_url, list.unwrap_or_default()) {
         Ok(id) => id,
         Err(why) => {
             members::record_addition(c, &node.name, peer_url, &Err(why.clone()))?;
@@ -313,8 +313,8 @@ fn join_etcd(
     };
     let result = match &outcome {
         Outcome::Committed => Ok(()),
-        _ => Err(members::dismiss(c, sessions, node, id)
-            .unwrap_or_else(|| "it is no member again".to_owned())),
+        _ => Err(members::remove_after_failure(c, sessions, node, id)
+            .unwrap_or_else(|| "it was removed from etcd again".to_owned())),
     };
     members::record_addition(c, &node.name, peer_url, &result)?;
     Ok(outcome)
@@ -388,7 +388,7 @@ fn others_healthy(
     let changing: BTreeSet<&NodeName> = work.iter().map(|(n, _)| &n.name).collect();
     let mut problems = Vec::new();
     let mut healthy_others = 0;
-    // One that the inventory wants and that is none yet has no part in a quorum. Where nobody can be asked, all count.
+    // A wanted member that is not one yet does not count for the quorum. If the list cannot be read, all count.
     let members = members::list(c, sessions)
         .map_or_else(|_| access.members.clone(), |l| members::voting(access, &l));
     for (name, ip) in members.iter().filter(|(n, _)| !changing.contains(n)) {
@@ -567,7 +567,7 @@ mod tests {
         let outcomes = executed(&inventory, &plan, &FirstAddressAlone);
         match &outcomes[&names[0]][&Phase::Host] {
             Outcome::Reverted { why } => {
-                assert!(why.contains("no way in to n at fd00::1"), "{why}")
+                assert!(why.contains("no longer reaches n at fd00::1"), "{why}")
             }
             other => panic!("{other:?}"),
         }

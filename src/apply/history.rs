@@ -11,7 +11,7 @@ use crate::desired::Phase;
 pub enum Later<'r> {
     /// A rollback took it back.
     TakenBack(&'r RunRecord),
-    /// Its way back could not be gone to its end, and what it left was accepted.
+    /// Its rollback was incomplete, and the operator accepted the result.
     Accepted(&'r RunRecord),
     /// Its node was reset.
     Reset(&'r RunRecord),

@@ -160,7 +160,7 @@ fn what_is_no_file_is_not_replaced_and_keeps_nobody_waiting() {
     )
     .unwrap();
     let said = txn.run("begin");
-    assert!(said.contains("@refused neither a file, a directory nor a link"), "{said}");
+    assert!(said.contains("@refused not a file, directory or link"), "{said}");
     assert!(said.contains("server.crt") && !said.contains("@step"), "{said}");
     assert_eq!(txn.target(), "old\n");
 }
@@ -283,7 +283,7 @@ fn a_service_that_did_not_run_before_keeps_no_way_back_from_its_end() {
     let txn = Txn::staged("1-containerd", &format!("unit|c.service|-|yes|restart|-|wait\n{FAILS}"));
     among_programs(&txn, &[("active", "active"), ("enabled", "enabled"), ("does-not-start", "")]);
     let said = txn.run("begin");
-    assert!(said.contains("c.service ran before, and does not start\n@state incomplete"), "{said}");
+    assert!(said.contains("c.service ran before, but does not start\n@state incomplete"), "{said}");
 }
 
 /// It would be one that runs well and is not started again for nothing, or one that was broken before us.
@@ -302,7 +302,7 @@ fn what_cannot_be_taken_back_may_stay_on_the_operators_word() {
     let txn = Txn::staged("1-a-host", "");
     assert!(txn.run("begin").contains("@state committed"));
     let refused = call(&txn, "1-a-host accept 1", "false");
-    assert!(refused.contains("@refused its way back was not begun"), "{refused}");
+    assert!(refused.contains("@refused its rollback was not started"), "{refused}");
     assert_eq!(txn.state(), "committed");
     let full = "restore() { echo 'no room'; return 1; }\nfinish_revert() { # reason";
     assert!(
@@ -358,7 +358,7 @@ fn a_key_that_is_taken_from_a_node_leaves_all_images_of_it() {
         let raw = std::fs::read(txn.path.join("before.tar")).unwrap();
         assert!(!String::from_utf8_lossy(&raw).contains("ca.key"));
         let said = txn.run("undo");
-        let note = format!("@note {} is not put back", key.display());
+        let note = format!("@note {} is not restored", key.display());
         assert!(said.contains(&note) && said.contains("@state reverted"), "{said}");
     }
     assert!(!key.exists());

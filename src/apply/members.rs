@@ -1,4 +1,4 @@
-//! Members of etcd come and go while it serves: one at a time, and never so that a quorum hangs on one that is not well.
+//! Adds and removes etcd members of a running cluster: one at a time, and only while all other members are healthy.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,15 +15,15 @@ use crate::inventory::{Inventory, Node, NodeName};
 use crate::plan::{EtcdChange, Plan};
 use crate::transport::{Dialer, Transport};
 
-/// How long the others may take to be healthy after a member has gone: an election takes a second or two.
+/// How long the others may take to become healthy after a removal: an election takes a second or two.
 const SETTLE: Duration = Duration::from_secs(60);
-/// How long a learner may take to get what the others have: 8 GB over a slow network. The node goes back by itself
-/// before that, if it is its first.
+/// How long a learner may take to catch up: 8 GB over a slow network. The node's own deadline undoes the change if it
+/// ends first.
 const CATCH_UP: Duration = Duration::from_secs(120);
-/// Pause between two looks.
+/// Pause between two checks.
 const POLL: Duration = Duration::from_millis(500);
 
-/// The node whose change this is, and how it is put to etcd.
+/// The peer URL under which the plan adds this node to etcd, if it does.
 pub(super) fn addition<'p>(plan: &'p Plan, node: &NodeName) -> Option<&'p str> {
     plan.etcd.iter().find_map(|c| match c {
         EtcdChange::Add { node: of, peer_url } if of == node => Some(peer_url.as_str()),
@@ -32,18 +32,18 @@ pub(super) fn addition<'p>(plan: &'p Plan, node: &NodeName) -> Option<&'p str> {
 }
 
 fn id_of(hex: &str) -> Result<u64, String> {
-    u64::from_str_radix(hex, 16).map_err(|_| format!("{hex} is no member's id"))
+    u64::from_str_radix(hex, 16).map_err(|_| format!("{hex} is not a member id"))
 }
 
-/// Asks one member after the other, each through its own node, until one says yes.
+/// Asks the members in turn, each through its own node, until one succeeds.
 fn any<R>(
     c: &Controls<'_>,
     sessions: &Mutex<Sessions>,
     of: &[(NodeName, IpAddr)],
     question: impl Fn(&mut dyn Transport, IpAddr, &EtcdAccess) -> Result<R, String>,
 ) -> Result<R, String> {
-    let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
-    let mut last = String::from("no member can be asked");
+    let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
+    let mut last = String::from("no member is reachable");
     for (name, ip) in of {
         let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
         match with_session(c, node, sessions, |s| question(s, *ip, access)) {
@@ -63,8 +63,8 @@ pub(super) fn voting(access: &EtcdAccess, list: &[Listed]) -> Vec<(NodeName, IpA
     access.members.iter().filter(|(_, ip)| is(ip)).cloned().collect()
 }
 
-/// Puts a change to those that stay until it is taken. etcd refuses one while a member is not connected to all others
-/// for five seconds yet (`HealthInterval` of its server), as after each change before.
+/// Retries a change that etcd refuses as `unhealthy cluster`: it does so until every member has been connected to all others
+/// for five seconds (`HealthInterval` of its server), for example after an earlier change.
 fn patiently<R>(mut change: impl FnMut() -> Result<R, String>) -> Result<R, String> {
     let deadline = Instant::now() + SETTLE;
     loop {
@@ -77,9 +77,9 @@ fn patiently<R>(mut change: impl FnMut() -> Result<R, String>) -> Result<R, Stri
     }
 }
 
-/// The list by any member that answers.
+/// The member list of the first member that answers.
 pub(super) fn list(c: &Controls<'_>, sessions: &Mutex<Sessions>) -> Result<Vec<Listed>, String> {
-    let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
+    let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
     any(c, sessions, &access.members, etcd::list)
 }
 
@@ -103,7 +103,7 @@ fn all_healthy(
     }
 }
 
-fn tell(
+fn record_change(
     c: &Controls<'_>,
     change: &EtcdChange,
     result: &Result<(), String>,
@@ -113,9 +113,9 @@ fn tell(
     c.journal.write(&Line::Etcd { change: change.clone(), problem })
 }
 
-/// Removes members that a plan takes out, one after the other, each only where all that stay are healthy before and
-/// after. The inner error is why it ended.
-pub(super) fn leave(
+/// Removes the members that the plan removes, one at a time, and only while the remaining ones are healthy before and after.
+/// The inner error is why it stopped.
+pub(super) fn remove_planned(
     c: &Controls<'_>,
     sessions: &Mutex<Sessions>,
 ) -> Result<Result<(), String>, RecordError> {
@@ -133,45 +133,45 @@ pub(super) fn leave(
         let result = list(c, sessions).and_then(|list| {
             let stay: Vec<Listed> =
                 list.into_iter().filter(|m| !removed.contains(m.hex().as_str())).collect();
-            let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
-            take_out(c, sessions, &voting(access, &stay), id_of(id)?)
+            let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
+            remove_member(c, sessions, &voting(access, &stay), id_of(id)?)
         });
-        tell(c, change, &result)?;
+        record_change(c, change, &result)?;
         if let Err(why) = result {
-            return Ok(Err(format!("member {id} of etcd was not removed: {why}")));
+            return Ok(Err(format!("etcd member {id} was not removed: {why}")));
         }
     }
     Ok(Ok(()))
 }
 
-fn take_out(
+fn remove_member(
     c: &Controls<'_>,
     sessions: &Mutex<Sessions>,
     stay: &[(NodeName, IpAddr)],
     id: u64,
 ) -> Result<(), String> {
     if stay.is_empty() {
-        return Err("no member of the inventory would be left".into());
+        return Err("no member that is in the inventory would be left".into());
     }
     all_healthy(c, sessions, stay, Duration::ZERO)
-        .map_err(|why| format!("a member that stays is not healthy: {why}"))?;
+        .map_err(|why| format!("a remaining member is unhealthy: {why}"))?;
     patiently(|| any(c, sessions, stay, |s, ip, access| etcd::remove(s, ip, access, id)))?;
     all_healthy(c, sessions, stay, SETTLE)
-        .map_err(|why| format!("it is removed, and another one is not healthy since: {why}"))
+        .map_err(|why| format!("it was removed, but another member is unhealthy now: {why}"))
 }
 
-/// Tells the cluster of a member that is about to start. Returns its id.
+/// Adds a member that is about to start. Returns its id.
 ///
 /// # Errors
-/// A member that is not healthy, and one more that is not in the plan.
-pub(super) fn admit(
+/// An unhealthy member, or a member list that differs from the plan.
+pub(super) fn add_learner(
     c: &Controls<'_>,
     sessions: &Mutex<Sessions>,
     node: &Node,
     peer_url: &str,
     members: &str,
 ) -> Result<u64, String> {
-    let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
+    let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
     let list = list(c, sessions)?;
     // It starts with exactly these, or not at all.
     let planned: BTreeSet<&str> =
@@ -180,14 +180,14 @@ pub(super) fn admit(
         list.iter().flat_map(|m| &m.peer_urls).map(String::as_str).collect();
     found.insert(peer_url);
     if planned != found || list.iter().any(|m| m.peer_urls.iter().any(|u| u == peer_url)) {
-        return Err("etcd's members are others than when this was planned".into());
+        return Err("etcd's members have changed since the plan was made".into());
     }
     let stay = voting(access, &list);
     all_healthy(c, sessions, &stay, SETTLE)
-        .map_err(|why| format!("a member is added only while all others are healthy: {why}"))?;
+        .map_err(|why| format!("another member is unhealthy: {why}"))?;
     c.sink.send(Event::Waiting {
         node: node.name.clone(),
-        what: "etcd to take it in as a learner".into(),
+        what: "etcd to add it as a learner".into(),
     });
     let added = patiently(|| {
         any(c, sessions, &stay, |s, ip, access| etcd::add_learner(s, ip, access, peer_url))
@@ -200,7 +200,7 @@ pub(super) fn admit(
     })
 }
 
-/// Gives a learner its vote as soon as it has what the others have.
+/// Promotes a learner once it has caught up.
 ///
 /// # Errors
 /// The last answer, and the last words of its log.
@@ -210,14 +210,14 @@ pub(super) fn promote(
     node: &Node,
     id: u64,
 ) -> Result<(), String> {
-    let access = c.etcd.ok_or("the key store has no certificate for etcd")?;
+    let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
     let others: Vec<(NodeName, IpAddr)> =
         access.members.iter().filter(|(name, _)| *name != node.name).cloned().collect();
     let voters = list(c, sessions).map(|list| voting(access, &list))?;
     let others = if voters.is_empty() { others } else { voters };
     c.sink.send(Event::Waiting {
         node: node.name.clone(),
-        what: "the new member of etcd to have what the others have".into(),
+        what: "the new etcd member to catch up".into(),
     });
     let deadline = Instant::now() + CATCH_UP;
     loop {
@@ -226,14 +226,14 @@ pub(super) fn promote(
         let words = with_session(c, node, sessions, |s| Ok(gate::last_words(s)));
         let (restarts, words) = words.unwrap_or_default();
         if restarts >= gate::RESTARTS || Instant::now() >= deadline {
-            return Err(format!("it got no vote: {why}\n{words}"));
+            return Err(format!("it could not be promoted: {why}\n{words}"));
         }
         std::thread::sleep(POLL);
     }
 }
 
-/// Takes a member back that was added for a node whose transaction did not come to its end. What to say if it cannot be.
-pub(super) fn dismiss(
+/// Removes a member that was added for a node whose transaction failed. Returns the message if that fails.
+pub(super) fn remove_after_failure(
     c: &Controls<'_>,
     sessions: &Mutex<Sessions>,
     node: &Node,
@@ -244,10 +244,10 @@ pub(super) fn dismiss(
         access.members.iter().filter(|(name, _)| *name != node.name).cloned().collect();
     let remove = || any(c, sessions, &others, |s, ip, access| etcd::remove(s, ip, access, id));
     let why = patiently(remove).err()?;
-    Some(format!("it is still listed as member {id:x} of etcd, which the next plan mends: {why}"))
+    Some(format!("it is still listed as etcd member {id:x}, which the next plan removes: {why}"))
 }
 
-/// Learners of an earlier run that have everything by now get their votes. Returns what failed, by node.
+/// Promotes learners of an earlier run that have caught up by now. Returns what failed, by node.
 pub(super) fn promote_those_left(
     c: &Controls<'_>,
     sessions: &Mutex<Sessions>,
@@ -261,13 +261,13 @@ pub(super) fn promote_those_left(
             continue;
         }
         let result = id_of(id).and_then(|id| promote(c, sessions, node, id));
-        tell(c, change, &result)?;
+        record_change(c, change, &result)?;
         failed.extend(result.err().map(|why| (name.clone(), why)));
     }
     Ok(failed)
 }
 
-/// The members that stay where some leave, and how they are asked: for a reset, which has no plan.
+/// The members that stay during a reset, which has no plan, and how to reach them.
 pub struct Remaining<'a> {
     /// The inventory.
     pub inventory: &'a Inventory,
@@ -308,15 +308,16 @@ impl Remaining<'_> {
         asked.into_iter().collect()
     }
 
-    /// Takes a node's member out, if it is one, while all that stay are healthy.
+    /// Removes a node's member, if it has one, while all others are healthy.
     ///
     /// # Errors
-    /// Why it is one still, or which of the others is not healthy since.
-    pub fn take_out(&self, node: &Node) -> Result<(), String> {
+    /// Why it is still a member, or which of the others is unhealthy now.
+    pub fn remove(&self, node: &Node) -> Result<(), String> {
         self.are_healthy()?;
         let url = crate::desired::peer_url(node.internal_ip());
         let lists = self.each(|s, ip| etcd::list(s, ip, self.access));
-        let list = lists.into_iter().find_map(Result::ok).ok_or("its members cannot be listed")?;
+        let list =
+            lists.into_iter().find_map(Result::ok).ok_or("etcd's members cannot be listed")?;
         let Some(id) = list.iter().find(|m| m.peer_urls.contains(&url)).map(|m| m.id) else {
             return Ok(());
         };
@@ -342,7 +343,7 @@ impl Remaining<'_> {
     }
 }
 
-/// Says what came of an addition.
+/// Records the result of an addition.
 pub(super) fn record_addition(
     c: &Controls<'_>,
     node: &NodeName,
@@ -350,5 +351,5 @@ pub(super) fn record_addition(
     result: &Result<(), String>,
 ) -> Result<(), RecordError> {
     let change = EtcdChange::Add { node: node.clone(), peer_url: peer_url.to_owned() };
-    tell(c, &change, result)
+    record_change(c, &change, result)
 }

@@ -5,9 +5,9 @@
 //! goes back by itself unless a *new* connection confirms; confirm and revert race for one atomic
 //! decision; and the controller believes only the state that the node itself reports.
 
+mod access_paths;
 pub mod api;
 pub mod cluster;
-mod doors;
 pub mod drain;
 pub mod etcd;
 pub mod execute;

@@ -181,7 +181,7 @@ fn row_of(at: usize, word: impl Fn(usize) -> Option<String>) -> String {
     if row.len() > 1 { format!("|{}", row.join(" ")) } else { String::new() }
 }
 
-/// Whether what a path is called says that a secret is in it: where such a file is removed, images of it go too.
+/// Whether a path's name says that it holds a secret: if such a file is removed, its images are deleted too.
 fn names_secret(path: &str) -> bool {
     // Keys, and kubeconfigs with a key in them.
     path.ends_with(".key") || (path.starts_with("/etc/kubernetes/") && path.ends_with(".conf"))

@@ -71,7 +71,7 @@ pub struct Answer {
     pub failed_step: Option<usize>,
     /// What the failed step or the revert said.
     pub said: Vec<String>,
-    /// What is not as it might be thought to be, though the call did what it was for.
+    /// Remarks on a call that succeeded.
     pub notes: Vec<String>,
     /// Why the node refused, if it did.
     pub refused: Option<String>,
@@ -96,7 +96,7 @@ pub enum Verb {
     Revert,
     /// Undo a confirmed one.
     Undo,
-    /// Leave what a way back could not undo as it is.
+    /// Accept what a rollback could not undo.
     Accept,
     /// Say how it stands.
     State,

@@ -73,7 +73,7 @@ pub enum RunKind {
     Settle,
     /// What an apply did was taken back.
     Rollback,
-    /// What could not be taken back was left as it is.
+    /// An incomplete rollback was accepted as it is.
     Accept,
     /// Nodes were led back to what they were before the first run.
     Reset,

@@ -278,7 +278,7 @@ pub(super) fn confirm(
                     committed(&a)
                 }
                 Ok(a) => {
-                    let why = format!("it would not confirm ({})", refusal(&a));
+                    let why = format!("it could not be confirmed ({})", refusal(&a));
                     take_back(c, node, s, sessions, &why)
                 }
                 Err(e) => {
@@ -294,7 +294,7 @@ pub(super) fn confirm(
     }
 }
 
-/// What a final transaction came to: one that could not give up the images of a key leaves it there.
+/// The outcome of a final transaction: notes mean that images of a removed key could not be deleted.
 fn committed(a: &Answer) -> Outcome {
     if a.notes.is_empty() {
         Outcome::Committed

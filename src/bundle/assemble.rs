@@ -25,7 +25,7 @@ pub(super) struct Assembly {
     finished: bool,
 }
 
-/// Whether a bundle may be written there: nothing is, or another bundle.
+/// Whether a bundle may be written there: the path is free, empty, or holds another bundle.
 pub(super) fn vacant(out: &Path) -> Result<(), Fault> {
     match std::fs::symlink_metadata(out) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -116,11 +116,11 @@ pub fn create(
     Ok(bundle)
 }
 
-/// Asks the hosts that [`create`] would fetch from whether they answer: their names, if all do. Writes nothing; `out` is
-/// what errors are about.
+/// Checks that the hosts that [`create`] would fetch from answer. Returns their names and writes nothing; `out` only
+/// appears in errors.
 ///
 /// # Errors
-/// [`Fault::Unreachable`] with those that nobody answers for. What an answer says is not looked at.
+/// [`Fault::Unreachable`] with the hosts that do not answer. The content of an answer is not checked.
 pub fn check(
     contents: &Contents<'_>,
     out: &Path,
@@ -148,8 +148,7 @@ impl Wanted {
         if faults.is_empty() { Ok(Self { versions, images }) } else { Err(faults) }
     }
 
-    /// An address at each host, by host: the first small thing that is asked for there. Where its answer leads to (a
-    /// CDN, a store of blobs) is where the large ones are.
+    /// One small file to ask for at each host. Its redirects (to a CDN or blob store) lead to where the large files are.
     fn addresses(&self, architecture: Architecture) -> BTreeMap<String, String> {
         let sums =
             SOURCES.iter().map(|s| fill(s.checksum_url, &self.versions[s.component], architecture));
@@ -162,7 +161,7 @@ impl Wanted {
     }
 }
 
-/// Asks all hosts at the same time: without a network each costs its deadline.
+/// Asks all hosts in parallel: without a network each one takes its full deadline.
 fn reach(addresses: &BTreeMap<String, String>, client: &Client) -> Result<(), Vec<Fault>> {
     let answers: Vec<(&String, Result<(), FetchError>)> = std::thread::scope(|scope| {
         let asked: Vec<_> =

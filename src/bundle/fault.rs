@@ -148,9 +148,9 @@ impl Fault {
                 });
             }
             Fault::Unreachable(_) => {
-                // Where the bundle was to be has nothing to do with it.
+                // The output path has nothing to do with it.
                 problem.place = None;
-                let hint = "set HTTPS_PROXY, ask others with --mirror, or make it from files that you have \
+                let hint = "set HTTPS_PROXY, use --mirror, or make the bundle from your own files \
                             (`kubastion bundle import`)";
                 problem.hint = Some(hint.to_owned());
             }
@@ -168,7 +168,7 @@ impl Fault {
     }
 }
 
-/// One line, since a machine without a network has one reason for all of them.
+/// Groups hosts by reason: a machine without a network has the same one for all.
 fn cannot_be_reached(hosts: &[Unreached]) -> String {
     let mut whys: Vec<&str> = Vec::new();
     for Unreached { why, .. } in hosts {

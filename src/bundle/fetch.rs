@@ -23,10 +23,10 @@ const ATTEMPTS: u32 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Deadline for the head of an answer, and for each further piece of it.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// Times that a host is asked whether it answers: one hiccup is no host that is out of reach.
+/// Attempts to reach a host: one dropped connection does not make it unreachable.
 const REACH_ATTEMPTS: u32 = 2;
-/// Deadline for that answer, where the name leads to, connection and TLS handshake included. Shorter than a download's:
-/// on a machine without a network somebody waits for it.
+/// Deadline of each attempt, with name resolution, connection and TLS handshake. Shorter than a download's, so that a
+/// machine without a network fails fast.
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deadline for one attempt at one file.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -57,10 +57,10 @@ pub enum FetchError {
         source: Box<ureq::Error>,
     },
     /// The file holds no certificates.
-    #[error("there is no certificate in it")]
+    #[error("it contains no certificate")]
     NoCertificate,
     /// A certificate is malformed.
-    #[error("a certificate in it cannot be read")]
+    #[error("it contains a malformed certificate")]
     Certificate(#[source] Box<ureq::Error>),
     /// The answer broke off.
     #[error("the answer broke off")]
@@ -132,10 +132,10 @@ impl FetchError {
     }
 }
 
-/// A host that nobody answered for.
+/// An unreachable host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreached {
-    /// Its name, with a port that is not the usual one.
+    /// Its name, with the port if it is not the default.
     pub host: String,
     /// Why, in a few words.
     pub why: String,
@@ -293,16 +293,16 @@ impl Client {
         Err(FetchError::TooManyRedirects)
     }
 
-    /// Asks whether a host answers, and those that it leads to. What the answer is does not matter here.
+    /// Checks that a host, and those it redirects to, answer at all; any status will do.
     ///
     /// # Errors
-    /// If there is none, or none that can be believed; [`Client::unreached`] tells them apart.
+    /// No answer, or one that is not trusted; [`Client::unreached`] tells them apart.
     pub(super) fn reach(&self, url: &str) -> Result<(), FetchError> {
         let ask = Ask { deadline: Some(self.options.patience), ..Ask::default() };
         let mut attempt = 1;
         loop {
             match self.ask(url, &ask) {
-                // Who was silent for so long is not asked again.
+                // A timeout is not retried: it would take as long again.
                 Err(e) if attempt < REACH_ATTEMPTS && e.may_pass() && !e.is_timeout() => {
                     std::thread::sleep(self.options.pause);
                     attempt += 1;
@@ -312,14 +312,14 @@ impl Client {
         }
     }
 
-    /// The host that nobody answered for, if that is what went wrong: no name, no connection, no answer in time, or a
-    /// proxy that lets nobody through. A host whose certificate is not trusted did answer.
+    /// The unreachable host, if that was the error: no name, no connection, no answer in time, or a proxy that refuses
+    /// the connection. A host with an untrusted certificate did answer.
     pub(super) fn unreached(&self, error: &FetchError) -> Option<Unreached> {
         let FetchError::Transport { host, source } = error else { return None };
         let why = match &**source {
             ureq::Error::Io(e) if e.kind() != io::ErrorKind::InvalidData => e.to_string(),
             ureq::Error::Timeout(_) => format!("no answer within {:?}", self.options.patience),
-            ureq::Error::HostNotFound => "its name is not known".to_owned(),
+            ureq::Error::HostNotFound => "its name does not resolve".to_owned(),
             ureq::Error::ConnectionFailed => "no connection".to_owned(),
             ureq::Error::ConnectProxyFailed(why) => why.clone(),
             _ => return None,

@@ -42,11 +42,11 @@ pub struct Args {
 }
 
 const HELP: &str =
-    "Every change that can cut access is armed before it is made: the node goes back by itself
-unless a new connection confirms it, also when this program is killed or the node reboots.
-Nothing is done that was not in the plan: what packages bring along, and what turns up in
-the cluster later, is planned anew and asked about; a saved plan stops there (exit code 4).
-Keys and certificates that are due are issued after the answer.
+    "Every change that can cut access is armed first: the node undoes it by itself unless a new
+connection confirms it, even if this program is killed or the node reboots.
+Only what the plan shows is done. Further changes, from installed packages or in the cluster's
+objects, are shown and confirmed separately; a saved plan stops there (exit code 4).
+Keys and certificates that are due are issued after you confirm.
 
 Examples:
   kubastion apply
@@ -76,18 +76,18 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let lock = RunLock::take(base).map_err(record_stop)?;
     // A saved plan was made with the keys as they were: it gets exactly those.
     let pki_use = if saved.is_some() { PkiUse::ReadOnly } else { PkiUse::Ensure };
-    let take_out = |store| match &saved {
+    let read_keys = |store| match &saved {
         Some(_) => Keys::of_a_saved_plan(&loaded, store),
         None => Keys::with_those_due(&loaded, store),
     };
-    let early = keys::before_nodes_are_asked(keys::open(&loaded)?, take_out)?;
+    let early = keys::read_before_contact(keys::open(&loaded)?, read_keys)?;
     let dialer = pipeline::dialer(inventory, &nodes, &reach)?;
     let mut fleet = pipeline::look(inventory, &nodes, &dialer);
     let mut keys = match early {
         Ok(keys) => keys,
         Err(store) => {
             keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &reach, pki_use)?;
-            take_out(store)?
+            read_keys(store)?
         }
     };
     let settled = fleet.settle(inventory);
@@ -109,7 +109,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         if let (true, Some(due)) = (saved.is_none() && problems.is_empty(), keys.due()) {
             note(global.format, &format!("pki: {due} will be issued"));
             if !args.yes {
-                ask(Question::CarryOut, "say --yes")?;
+                ask(Question::CarryOut, "use --yes")?;
             }
             keys.keep(&loaded, global.format)?;
         }
@@ -128,7 +128,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             output::problem(global.format, problem);
         }
         if !args.yes {
-            ask(Question::CarryOut, "apply a saved plan, or say --yes")?;
+            ask(Question::CarryOut, "apply a saved plan, or use --yes")?;
         }
     }
 
@@ -186,7 +186,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             problems.extend(pipeline::held_back(&rest));
             rest
         } else {
-            left = Some("what the packages brought along changes the rest of the plan");
+            left = Some("the installed packages changed the rest of the plan");
             Plan::new(rest.cluster, rest.inventory_sha256, BTreeMap::new(), Vec::new())
         };
         controls.plan = &rest;
@@ -223,14 +223,14 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         record.map_err(record_stop)?;
         problems.extend(failed);
         for change in &unplanned {
-            note(global.format, &format!("not in the plan, and not done: {change}"));
-            left = Some("the cluster's objects want changes that were not in the plan");
+            note(global.format, &format!("not done, since it is not in the plan: {change}"));
+            left = Some("objects in the cluster need changes that were not in the plan");
         }
         if plan.has_members() {
             let mut said = |node: &NodeName, what: &str| {
                 monitor.send(Event::Waiting { node: node.clone(), what: what.to_owned() });
             };
-            problems.extend(objects::usable(&mut fleet, access, &mut said));
+            problems.extend(objects::wait_until_ready(&mut fleet, access, &mut said));
         }
     }
     drop(monitor);
@@ -238,14 +238,14 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let exit = finish(global, &journal, &outcomes, problems)?;
     match left {
         Some(why) if exit == Exit::Done => {
-            note(global.format, &format!("{why}; `kubastion plan` shows it"));
+            note(global.format, &format!("{why}; run `kubastion plan` to see them"));
             Ok(Exit::Pending)
         }
         _ => Ok(exit),
     }
 }
 
-/// Whether what is left after the packages was all shown before them. What is not needed any more may be left out.
+/// Whether the plan after the packages has only steps that were shown before. Steps may have become unnecessary.
 fn same_rest(shown: &Plan, rest: &Plan) -> bool {
     let steps = |plan: &Plan, name: &NodeName| -> Vec<(Phase, Step)> {
         let node = plan.nodes.get(name).into_iter().flat_map(|n| &n.transactions);
@@ -258,20 +258,19 @@ fn same_rest(shown: &Plan, rest: &Plan) -> bool {
         })
 }
 
-/// Shows a plan that was not shown before. On a terminal somebody is asked; `--yes` has answered; who applies a saved
-/// plan gets that one and nothing else.
+/// Shows the changed plan and asks on a terminal. `--yes` is an answer; a saved plan is never extended.
 ///
 /// # Errors
 /// If nobody can be asked.
 fn go_on(args: &Args, is_saved: bool, rest: &Plan, format: Format) -> Result<bool, Stop> {
     if format == Format::Text {
-        eprintln!("\nThe packages are installed. What is left, as it is now:");
+        eprintln!("\nThe packages are installed. The rest of the plan is now:");
         eprint!("{}", render(rest, Detail::Summary));
     }
     if args.yes || is_saved {
         return Ok(args.yes);
     }
-    match ask(Question::CarryOut, "say --yes") {
+    match ask(Question::CarryOut, "use --yes") {
         Ok(()) => Ok(true),
         // What was done stays done, and is recorded.
         Err(stop) if stop.exit == Exit::Usage => Ok(false),
@@ -418,7 +417,7 @@ fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), Stop> {
         problem = problem.because("the inventory was changed since");
     }
     if saved.etcd != now.etcd {
-        problem = problem.because("etcd's members are others since");
+        problem = problem.because("etcd's members have changed");
     }
     for (name, node) in &saved.nodes {
         match now.nodes.get(name) {

@@ -44,11 +44,11 @@ pub enum Command {
 
 const CREATE_HELP: &str =
     "Fetches kubeadm, kubectl, kubelet, etcd, containerd, runc and CNI plugins with their published
-checksums, and the images from their registries by digest. What broke off goes on where it did, also
-in another run. HTTPS_PROXY and NO_PROXY are honoured.
+checksums, and the images from their registries by digest. An interrupted download resumes, also
+in a later run. HTTPS_PROXY and NO_PROXY are honoured.
 
-Exit code 8 if hosts do not answer, which is known within seconds and before anything is written;
-whatever fails later, such as a checksum, a full disk or a connection that is lost, ends with another.
+Exit code 8 if a host is unreachable, within seconds and before anything is written. Later failures
+(a checksum, a full disk, a lost connection) have another exit code.
 
 Examples:
   kubastion bundle create --kubernetes-version 1.36.2 --key ops-key
@@ -100,10 +100,10 @@ pub struct Create {
     /// What the bundle is written by.
     #[command(flatten)]
     target: Target,
-    /// Machine that it is for; that of this machine if absent.
+    /// Target architecture; this machine's if absent.
     #[arg(long, value_name = "amd64|arm64")]
     arch: Option<Architecture>,
-    /// Version of a component, where another one is wanted. Several times for several components.
+    /// Version of a component, if not the default. Repeatable.
     #[arg(long, value_name = "NAME=VERSION", value_parser = pair)]
     component: Vec<(String, String)>,
     /// Kubernetes manifest to add; the images of its containers are pulled too. Repeatable.
@@ -112,13 +112,13 @@ pub struct Create {
     /// Further image to pull. Repeatable.
     #[arg(long, value_name = "REFERENCE")]
     image: Vec<Reference>,
-    /// Address to ask instead of https://HOST. Repeatable.
+    /// URL to use instead of https://HOST. Repeatable.
     #[arg(long, value_name = "HOST=URL", value_parser = pair)]
     mirror: Vec<(String, String)>,
-    /// CA certificates beside the system's, PEM.
+    /// Additional CA certificates, PEM.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Only ask the hosts whether they answer: nothing is fetched or written, and the key is not read.
+    /// Only check that the hosts answer. Nothing is fetched or written, and the key is not read.
     #[arg(long)]
     check: bool,
 }
@@ -145,7 +145,7 @@ pub struct Import {
 /// Where a bundle is written, and who signs it.
 #[derive(Debug, clap::Args)]
 pub struct Target {
-    /// Directory of the bundle to be.
+    /// Output directory.
     #[arg(long, default_value = crate::bundle::DEFAULT_DIR, value_name = "DIR")]
     out: PathBuf,
     /// OpenSSH private key (ed25519) that signs it; its passphrase is asked for on the terminal.
@@ -322,7 +322,7 @@ fn made(global: &Global, bundle: &Bundle, key: &SigningKey) -> Result<Exit, Stop
                 made.signer
             ))?;
             eprintln!(
-                "`kubastion lab up --bundle` and `make demo` read who may have signed it from {}.signers, one key a line",
+                "`kubastion lab up --bundle` and `make demo` read the trusted signing keys from {}.signers, one per line",
                 made.path.display()
             );
             Ok(exit)
@@ -335,7 +335,7 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, Stop> {
     let mut signers = args.signer.clone();
     if signers.is_empty() {
         let loaded = super::inventory::load_host_keys_optional(global).map_err(|mut stop| {
-            let other = "or name who may have signed the bundle with --signer";
+            let other = "or name the trusted signing key with --signer";
             if let Some(problem) = stop.problems.first_mut() {
                 let hint = problem.hint.take();
                 problem.hint = Some(hint.map_or(other.to_owned(), |h| format!("{h}; {other}")));
@@ -347,7 +347,7 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, Stop> {
         dir = dir.or(bundle.path);
     }
     if signers.is_empty() {
-        let problem = Problem::new("nobody is trusted to have signed the bundle")
+        let problem = Problem::new("no key is trusted to sign the bundle")
             .at(global.inventory.display().to_string())
             .hint("name a key with --signer, or under kubernetes.bundle.signers in the inventory");
         return Err(Stop::one(Exit::InvalidInput, problem));

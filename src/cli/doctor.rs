@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 const HELP: &str = "Looks at this machine (inventory, keys, bundle, clock) and at every node (reachable, host key, login,
-sudo, operating system, clock, room, ports) and says of everything that is wrong what can be done.
+sudo, operating system, clock, room, ports) and says how to mend everything that is wrong.
 Changes nothing. The exit code is 3 if something is wrong here, 6 if only nodes have problems.
 
 Examples:
@@ -176,9 +176,10 @@ fn operator(global: &Global, loaded: &mut Loaded, findings: &mut Vec<Finding>) -
         Err(stop) => stop.problems.into_iter().for_each(|p| say(Finding::of(HERE, p))),
     }
     if loaded.inventory.kubernetes.probe.is_none() {
-        let what = "this kubastion was built without kubastion-probe: API servers keep TCP probes";
+        let what =
+            "this kubastion was built without kubastion-probe: API servers only get TCP probes";
         say(Finding::new(HERE, Level::Note, what)
-            .hint("KUBASTION_PROBE names a static build of it"));
+            .hint("set KUBASTION_PROBE to a static build of it"));
     }
     let inventory = &loaded.inventory;
     for target in inventory.nodes.iter().map(|n| inventory.ssh.for_node(n)) {
@@ -294,18 +295,18 @@ fn foreign_cas(inventory: &Inventory, facts: &NodeFacts, store: &CaDigests) -> O
     ))
 }
 
-/// The cluster's state as its keeper tells it: a plan does not begin where this is wrong.
+/// etcd's members and alarms: the same problems stop a plan.
 fn of_etcd(inventory: &Inventory, fleet: &Fleet, findings: &mut Vec<Finding>) {
     let place = "etcd";
     match &fleet.etcd {
         None => {}
         Some(Err(why)) => findings.push(
-            Finding::new(place, Level::Problem, format!("etcd cannot be asked: {why}"))
-                .hint("its log on the node: `journalctl -u etcd`"),
+            Finding::new(place, Level::Problem, format!("cannot list etcd's members: {why}"))
+                .hint("run `journalctl -u etcd` on the node"),
         ),
         Some(Ok(roster)) => {
             let wanted = pipeline::wanted_members(inventory, fleet);
-            let mut problems = members::unfit(roster, &wanted);
+            let mut problems = members::health_problems(roster, &wanted);
             problems.extend(members::compare(roster, &wanted).blocked);
             if problems.is_empty() {
                 let count = counted(roster.members.len(), "member");

@@ -37,7 +37,10 @@ impl Exit {
         (Exit::Findings, "a control failed or could not be judged"),
         (Exit::NodeFailed, "a node failed or was unreachable; what was begun there is rolled back"),
         (Exit::RollbackIncomplete, "a rollback is incomplete; a node needs hands"),
-        (Exit::Unreachable, "hosts that software is fetched from do not answer; nothing was begun"),
+        (
+            Exit::Unreachable,
+            "a host that software is fetched from is unreachable; nothing was done",
+        ),
     ];
 }
 

@@ -1,5 +1,4 @@
-//! What a way back could not undo, and what there is to decide about it: `kubastion rollback` tries again, or leaves it
-//! as it is.
+//! Incomplete rollbacks: `kubastion rollback RUN` retries them, `--accept-present` accepts the node as it is.
 
 use super::apply::{finish, record_stop};
 use super::args::Global;
@@ -19,7 +18,7 @@ use crate::error::Problem;
 use crate::inventory::{Loaded, Node, NodeName};
 use crate::transport::{Dialer, fleet};
 
-/// A run that this machine has no record of, as far as the nodes have something of it open.
+/// A run without a record on this machine, rebuilt from the transactions that nodes have open.
 pub(super) fn known_to_nodes<'a>(
     id: &str,
     cluster: &str,
@@ -45,7 +44,7 @@ pub(super) fn known_to_nodes<'a>(
     (!transactions.is_empty()).then_some(RunRecord { transactions, ..begun })
 }
 
-/// Leaves what a way back could not undo as it is, where a node says that there is such a thing.
+/// Accepts what a rollback could not undo, on nodes that report an incomplete one.
 pub(super) fn accept(
     global: &Global,
     args: &Args,
@@ -68,25 +67,25 @@ pub(super) fn accept(
         match answer {
             Ok(a)
                 if matches!(a.state, Some(TxnState::Incomplete | TxnState::Reverting))
-                    // One that cannot be taken back, as the node found.
+                    // One whose images the node does not trust.
                     || !a.notes.is_empty() =>
             {
                 open.push(one);
             }
             Ok(_) => {}
             Err(e) => problems.push(
-                Problem::from_error("the node cannot be asked", &e)
+                Problem::from_error("the node is unreachable", &e)
                     .at(one.0.name.to_string())
                     .left("nothing was changed on it"),
             ),
         }
     }
     if open.is_empty() {
-        let what = format!("nothing of run {} waits for a decision on these nodes", run.run);
+        let what = format!("run {} left nothing undecided on these nodes", run.run);
         let problem = Problem::new(what).left("nothing was changed");
         problems.push(
             problem
-                .hint("`kubastion plan` says which transaction could not be undone on which node"),
+                .hint("run `kubastion plan`: it names the transactions that could not be undone, with their nodes"),
         );
         return Err(Stop { exit: Exit::InvalidInput, problems });
     }
@@ -95,14 +94,15 @@ pub(super) fn accept(
             Some(Outcome::Incomplete { why }) => format!(" ({why})"),
             _ => String::new(),
         };
-        let line = format!("{} stays as the way back from {} left it{why}", node.name, t.id);
+        let line =
+            format!("{}: the incomplete rollback of {} will be accepted{why}", node.name, t.id);
         note(global.format, &crate::plain::plain_line(&line));
     }
     for problem in &problems {
         output::problem(global.format, problem);
     }
     if !args.yes {
-        ask(Question::ForGood, "say --yes")?;
+        ask(Question::ForGood, "use --yes")?;
     }
     let journal = Journal::begin(
         &loaded.base_dir,
@@ -175,7 +175,11 @@ mod tests {
 
         let settled = Played(&|_, _, _| "@state committed\n".into());
         let stop = goes(&settled).unwrap_err();
-        assert!(stop.problems[0].what.contains("nothing of run 7-a waits"), "{:?}", stop.problems);
+        assert!(
+            stop.problems[0].what.contains("run 7-a left nothing undecided"),
+            "{:?}",
+            stop.problems
+        );
         assert!(read_all(dir.path()).unwrap().runs.is_empty(), "nothing was done");
 
         let waits = Played(&|_, _, input| {

@@ -66,7 +66,7 @@ pub fn material(loaded: &Loaded, store: Store) -> Result<Material, Stop> {
     Material::from_contents(inventory, &contents).map_err(stop)
 }
 
-/// The keys that a run works with. Those that are due are made when the plan is, and kept after it was read.
+/// The keys of a run. Due ones are generated with the plan, and written to the store after the operator confirms.
 pub enum Keys {
     /// The store's own.
     Kept(Material),
@@ -143,17 +143,17 @@ pub fn say_if_new(inventory: &Inventory, issued: &[Issued], format: Format) {
     note(format, &made);
 }
 
-/// Takes out of a store that has all CAs what is needed, so that what is due or expired is said before any node is
-/// asked. `Ok(Err(store))` where CAs are missing: the nodes decide first whether new ones may be made.
+/// Reads the needed keys from a store that has all CAs, so that due or expired ones are reported before any node is
+/// contacted. `Ok(Err(store))` if CAs are missing: then the nodes decide first whether new ones may be created.
 ///
 /// # Errors
-/// Those of `take_out`.
-pub fn before_nodes_are_asked<T>(
+/// Those of `read_keys`.
+pub fn read_before_contact<T>(
     store: Store,
-    take_out: impl FnOnce(Store) -> Result<T, Stop>,
+    read_keys: impl FnOnce(Store) -> Result<T, Stop>,
 ) -> Result<Result<T, Store>, Stop> {
     match store.missing_cas().is_empty() {
-        true => take_out(store).map(Ok),
+        true => read_keys(store).map(Ok),
         false => Ok(Err(store)),
     }
 }

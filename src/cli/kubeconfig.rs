@@ -26,9 +26,9 @@ pub struct Args {
 }
 
 const HELP: &str =
-    "The kubeconfig is made from the key store, so that it is had without a node. Its key can do
-everything in the cluster: keep it like the key store itself. The super-admin kubeconfig exists
-on no node; it is of use when the roles of the cluster are broken. It is YAML with every --format.
+    "The kubeconfig is made from the key store, without contacting a node. Its key can do everything in
+the cluster: keep it like the key store itself. The super-admin kubeconfig exists on no node; use it
+when the cluster's RBAC is broken. The output is YAML with every --format.
 
 Examples:
   kubastion kubeconfig --out admin.conf

@@ -94,8 +94,8 @@ pub fn read(
     Some(Err(why))
 }
 
-/// Adds to a plan what is to be done to API objects: of the cluster that is there, or that the plan starts. The problem, if
-/// there is a cluster and it does not answer.
+/// Adds the changes of API objects to a plan, for the running cluster or the one that the plan starts. Returns the problem
+/// if the cluster does not answer.
 pub fn plan(
     inventory: &Inventory,
     plan: Plan,
@@ -103,14 +103,14 @@ pub fn plan(
     access: &ApiAccess,
 ) -> (Plan, Option<Problem>) {
     let read = read_for_a_plan(inventory, fleet, access);
-    // Nobody was looked at who could be asked: what is known is what nodes need that join.
+    // No control plane was read: only what joining nodes need is known.
     let joins_alone = read.is_none() && !plan.nodes.values().any(NodePlan::founds);
     let mut facts = match read {
         None => cluster::just_started(inventory.cluster.kubernetes.minor),
         Some(Err(problem)) => return (plan, Some(problem)),
         Some(Ok(facts)) => facts,
     };
-    // Nodes that the plan makes part of the cluster are part of it by then.
+    // Nodes that the plan joins will exist by then.
     let nodes = facts.objects.entry(Kind::Nodes).or_default();
     for (node, _) in plan.nodes.iter().filter(|(_, n)| n.is_about_membership()) {
         if !nodes.iter().any(|n| facts::cluster::name(n) == node.as_str()) {
@@ -124,8 +124,8 @@ pub fn plan(
     (plan.with_api(changes), None)
 }
 
-/// Changes API objects after the nodes are done: those of the plan that are still due. Returns what failed, and what is due
-/// and in no plan.
+/// Makes the planned changes of API objects that are still due, after the nodes are done. Returns what failed, and due
+/// changes that are not in the plan.
 pub fn apply(
     inventory: &Inventory,
     plan: &Plan,
@@ -174,10 +174,10 @@ pub fn apply(
 }
 
 /// How long DNS and kube-proxy may take after the last node has joined.
-const USABLE: Duration = Duration::from_secs(180);
+const READY_WITHIN: Duration = Duration::from_secs(180);
 
 /// Waits until what every cluster needs is ready, by the first control plane that answers.
-pub fn usable(
+pub fn wait_until_ready(
     fleet: &mut Fleet,
     access: &ApiAccess,
     said: &mut dyn FnMut(&NodeName, &str),
@@ -185,13 +185,13 @@ pub fn usable(
     let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| s.is_member());
     let (name, address) = access.servers.iter().find(|(name, _)| is_server(name))?;
     let through = fleet.seen.get_mut(name).and_then(|s| s.session.as_deref_mut())?;
-    let mut heard = |what: &str| said(name, &format!("the cluster to be of use ({what})"));
-    let waited = api::wait_for_workloads(through, *address, access, USABLE, &mut heard);
+    let mut heard = |what: &str| said(name, &format!("the cluster to be ready ({what})"));
+    let waited = api::wait_for_workloads(through, *address, access, READY_WITHIN, &mut heard);
     waited.err().map(|why| {
-        Problem::new("the nodes are done, and the cluster is of no use yet")
+        Problem::new("the nodes are done, but the cluster is not ready yet")
             .at("cluster")
             .because(why)
-            .left("what was done stays")
-            .hint("`kubectl -n kube-system get pods` and their events say why")
+            .left("the nodes stay as they are now")
+            .hint("run `kubectl -n kube-system get pods,events`")
     })
 }

@@ -102,8 +102,7 @@ pub struct Fleet {
     pub bare: BTreeSet<NodeName>,
     /// Those that answered and hold no data of the cluster's etcd, also where something else is wrong with them.
     pub no_data: BTreeSet<NodeName>,
-    /// What etcd says of its members, once it was asked; why it could not be. `None` while nobody was asked, or
-    /// nobody runs that could be.
+    /// etcd's member list and alarms, or why they could not be read. `None` before etcd is asked, or if none runs.
     pub etcd: Option<Result<Roster, String>>,
 }
 
@@ -359,9 +358,9 @@ impl Fleet {
     }
 }
 
-/// The plan that would be made of what was seen, for whoever carries nothing out: the fleet stays as it is. With it the
-/// nodes that it could not be made for.
-pub fn plan_of(
+/// The plan for the current state, for callers that only compare: the fleet stays as it is. Also returns the nodes that no
+/// plan could be made for.
+pub fn plan_to_compare(
     loaded: &Loaded,
     fleet: &mut Fleet,
     material: &Material,
@@ -425,7 +424,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         }
         let problems = stored_data::endangered(node, facts, &wanted);
         if !problems.is_empty() {
-            let what = "what is stored would be lost";
+            let what = "stored data would be lost";
             failed.insert(node.name.clone(), join(&node.name, what, problems));
             continue;
         }
@@ -491,7 +490,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     if !moved.is_empty() {
         let problem = Problem::new("the network of running pods would be another one")
             .because(format!("parts of `pod_networks` or {CONFLIST} changed: {}", moved.join(", ")))
-            .left("nothing is planned on any node")
+            .left("no plan was made")
             .hint(
                 "the bridge network gives nodes their parts in the order of the inventory: add nodes at \
                  its end; to move one, `kubastion reset --nodes` takes it out first. A file that somebody \
@@ -510,7 +509,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         }
         desired.nodes.clear();
     }
-    // Where the one that starts it was held back meanwhile, nobody finds a cluster to join.
+    // If the founding node was held back meanwhile, there is no cluster to join.
     let starts = |n: &NodeName| {
         plans.get(n).is_some_and(|p| p.transactions.iter().any(|t| t.phase == Phase::Kubernetes))
     };
@@ -534,7 +533,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     (if changes.is_empty() { plan } else { plan.with_etcd(changes) }, desired)
 }
 
-/// Whether a member of etcd runs. Of another user, a process of that name is somebody else's.
+/// Whether an etcd member runs. A process of that name under another user is not ours.
 fn runs_etcd(facts: &NodeFacts) -> bool {
     let ours = |p: &ProcessFacts| matches!(p.user.as_str(), "etcd" | "root");
     facts.processes.get("etcd").is_some_and(|p| p.iter().any(ours))
@@ -558,7 +557,7 @@ pub fn wanted_members(inventory: &Inventory, fleet: &Fleet) -> Vec<WantedMember>
     wanted.collect()
 }
 
-/// What becomes of etcd's members, written into the plans of those that join; or what no plan is made on.
+/// The membership changes of etcd, with the join steps added to the nodes' plans; or the problem that prevents a plan.
 fn membership(
     inventory: &Inventory,
     fleet: &Fleet,
@@ -568,7 +567,8 @@ fn membership(
     let unasked = match &fleet.etcd {
         Some(Ok(roster)) => {
             let to = members::compare(roster, &wanted);
-            let mut stop = members::unfit(roster, &wanted).into_iter().chain(to.blocked.clone());
+            let mut stop =
+                members::health_problems(roster, &wanted).into_iter().chain(to.blocked.clone());
             return match stop.next() {
                 Some(problem) => {
                     (Vec::new(), Some(stop.fold(problem, |p, more| p.because(more.what))))
@@ -577,15 +577,14 @@ fn membership(
             };
         }
         Some(Err(why)) => {
-            // It is mended member by member, and nobody shall think that there is no alarm.
+            // The members are still repaired one by one, but the plan must not look as if there were no alarm.
             for (_, plan) in plans.iter_mut().filter(|(n, _)| wanted.iter().any(|w| w.name == **n))
             {
-                plan.notes
-                    .push(format!("etcd could not be asked for its members and alarms: {why}"));
+                plan.notes.push(format!("etcd's members and alarms could not be listed: {why}"));
             }
             why
         }
-        None => "none runs on a node that was looked at",
+        None => "no etcd runs on the nodes that were checked",
     };
     if let Some((names, why)) = members::must_wait(&wanted, unasked) {
         for (_, plan) in plans.iter_mut().filter(|(name, _)| names.contains(name)) {
@@ -662,7 +661,7 @@ fn judge_rendered(
                     "{}: {}: expected {expected}, rendered {actual}",
                     finding.control, finding.title
                 ))
-                .hint("grant an exception, or switch the control off under `hardening.controls`; both with a reason, an owner and an end"),
+                .hint("grant an exception, or switch the control off under `hardening.controls`; both need a reason, an owner and a last day"),
             );
         } else {
             // Without what was found, which may hold a date: a plan depends on what it does alone.
@@ -751,7 +750,7 @@ fn founder(
     for node in inventory.with_role(Role::ControlPlane) {
         if !fleet.bare.contains(&node.name) {
             return Err(format!(
-                "the cluster is not started: control plane {} was not looked at, and may be part of one already",
+                "the cluster is not started: control plane {} was not checked, and may already be part of one",
                 node.name
             ));
         }
@@ -857,7 +856,7 @@ mod tests {
         assert!(fleet.seen[&cp2.name].facts.open_transactions.is_empty());
     }
 
-    /// One that nobody looked at may hold the cluster's data: nobody starts a second one beside it.
+    /// A member that was not checked may hold the cluster's data, so no second cluster is started beside it.
     #[test]
     fn a_member_that_is_left_out_is_known_by_what_was_seen_of_it() {
         let inventory = testing::two_and_two();
@@ -905,13 +904,13 @@ mod tests {
         ]
         .into();
         assert!(held_back(&plan(&nodes)).is_empty() && !plan(&nodes).holds_back());
-        hold_back(&mut nodes, &[Phase::Kubernetes], "no cluster: cp3 was not looked at");
+        hold_back(&mut nodes, &[Phase::Kubernetes], "no cluster: cp3 was not checked");
         let plan = plan(&nodes);
         assert!(plan.is_empty() && plan.holds_back());
         let problems = held_back(&plan);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].place.as_deref(), Some("cp1, cp2"));
-        assert!(problems[0].what.contains("cp3 was not looked at"));
+        assert!(problems[0].what.contains("cp3 was not checked"));
         assert!(problems[0].state.is_some() && problems[0].hint.is_some());
         let said = render(&plan, Detail::Summary);
         assert!(said.contains("\ncp1, cp2\n  held back: no cluster: cp3"), "{said}");

@@ -59,8 +59,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let mut loaded = super::inventory::load(global)?;
     pipeline::bundle(&mut loaded)?;
     let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?;
-    let take_out = |store| keys::material(&loaded, store);
-    let early = keys::before_nodes_are_asked(keys::open(&loaded)?, take_out)?;
+    let read_keys = |store| keys::material(&loaded, store);
+    let early = keys::read_before_contact(keys::open(&loaded)?, read_keys)?;
     let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;
     let mut fleet = pipeline::look(&loaded.inventory, &nodes, &dialer);
     let material = match early {
@@ -68,7 +68,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         Err(store) => {
             let read_only = PkiUse::ReadOnly;
             keys::refuse_second_cas(&loaded, &store, &fleet, &dialer, &args.reach, read_only)?;
-            take_out(store)?
+            read_keys(store)?
         }
     };
     let open = left_open(&fleet);

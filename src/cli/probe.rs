@@ -1,4 +1,4 @@
-//! The static probes that control planes get.
+//! The static health-check program of control planes.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,13 +8,13 @@ use super::run::Stop;
 use crate::error::Problem;
 use crate::inventory::{BUILT_IN_PROBE, Probe};
 
-/// Names another file, for nodes of another architecture; empty: there is none.
+/// Names another file, for nodes of another architecture. Empty: use none.
 const VARIABLE: &str = "KUBASTION_PROBE";
 
-/// The probe. `None` where there is none: probes of the API server are then poorer, and the plan says so.
+/// The health-check program, or `None`: then the API server's probes only open a TCP connection, and the plan says so.
 ///
 /// # Errors
-/// If a file is named that is no static program: a wrong build must not pass for none.
+/// A named file that is not a static program: a wrong build must not be silently ignored.
 pub(super) fn find() -> Result<Option<Probe>, Stop> {
     of(std::env::var_os(VARIABLE).as_deref())
 }
@@ -22,11 +22,10 @@ pub(super) fn find() -> Result<Option<Probe>, Stop> {
 fn of(named: Option<&OsStr>) -> Result<Option<Probe>, Stop> {
     let stop = |place: &str, e: &dyn std::error::Error| {
         let chain = Problem::from_error("", e).why;
-        let problem = Problem::new("the probe of the API server cannot be used").at(place);
+        let problem = Problem::new("the health-check program cannot be used").at(place);
         let problem = chain.into_iter().fold(problem, Problem::because);
-        let hint = format!(
-            "{VARIABLE} names a static program; without it, the one that is built in is taken"
-        );
+        let hint =
+            format!("set {VARIABLE} to a static program, or unset it to use the built-in one");
         Stop::one(Exit::InvalidInput, problem.left("nothing was changed").hint(hint))
     };
     match named {

@@ -59,20 +59,19 @@ impl Args {
 }
 
 const HELP: &str =
-    "Takes a node out of its cluster and takes back every run on it, newest first, from the images
-that the node itself keeps. What stays: packages and what they make when they run, logs of the system, and
-the copies that useradd keeps (/etc/passwd- and its like). The key store here is not touched: the same
-cluster can be made again.
+    "Removes a node from its cluster and undoes every run on it, newest first, from the images that the
+node keeps. Packages and what they create when they run, system logs, and useradd's copies
+(/etc/passwd- and the like) stay. The key store is not touched: the same cluster can be made again.
 
-From a cluster that goes on, a node is drained first: no new pods are put on it, and those that are
-there are evicted, as PodDisruptionBudgets allow. Pods of DaemonSets and static pods end with the
-node. Where pods are left when time is over, or the API does not answer, the node stays as it is and
-takes pods again; with --undrained it is reset all the same, and what runs on it is cut off.
+If the cluster goes on, the node is drained first: it is cordoned, and its pods are evicted as
+PodDisruptionBudgets allow. Pods of DaemonSets and static pods end with the node. If pods are left
+at the timeout, or the API does not answer, the node stays as it is and is uncordoned; with
+--undrained it is reset anyway, and its pods are cut off.
 
-A control plane leaves the same way, and its member of etcd is removed before it, one after the
-other, each only while all members that stay are healthy. The last ones are reset all together. What
-becomes of etcd's data on a node is to be said: --delete-etcd-data or --keep-etcd-data. The data of a
-member that was removed is of no use to it any more.
+A control plane leaves the same way; its etcd member is removed first, one at a time, and only while
+all other members are healthy. The last control planes and members are reset together. Choose what
+happens to etcd's data on a node: --delete-etcd-data or --keep-etcd-data. A removed member cannot use
+its old data again.
 
 Examples:
   kubastion reset --nodes w2
@@ -87,7 +86,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let loaded = super::inventory::load(global)?;
     let inventory = &loaded.inventory;
     let nodes = pipeline::chosen(inventory, &args.reach)?;
-    some_stay_or_all_go(inventory, &nodes)?;
+    refuse_partial_removal(inventory, &nodes)?;
     if !args.delete_etcd_data && !args.keep_etcd_data {
         without_data(inventory, &nodes)?;
     }
@@ -96,7 +95,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let begins = format!("{} will be taken back to what they were{etcd}", names.join(", "));
     note(global.format, &begins);
     if !args.yes {
-        ask(Question::ForGood, "say --yes")?;
+        ask(Question::ForGood, "use --yes")?;
     }
     let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
     let cluster = inventory.cluster.name.to_string();
@@ -111,16 +110,16 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     // Before anybody's pods are moved.
     let (workers, members): (Vec<&Node>, _) = nodes.iter().partition(|n| !serves(inventory, n));
     let (mut kept, mut problems) = misjudged(inventory, &dialer, &workers);
-    let parting = parting(&loaded, &nodes)?;
-    let remaining = parting.as_ref().map(|(access, leaving)| Remaining {
+    let departure = leaving_members(&loaded, &nodes)?;
+    let remaining = departure.as_ref().map(|(access, leaving)| Remaining {
         inventory,
         dialer: &dialer,
         access,
         leaving: leaving.iter().map(|n| &n.name).collect(),
     });
-    let parting: Vec<&Node> = parting.iter().flat_map(|(_, l)| l.iter().copied()).collect();
+    let etcd_leaving: Vec<&Node> = departure.iter().flat_map(|(_, l)| l.iter().copied()).collect();
     if let Some(Err(why)) = remaining.as_ref().map(Remaining::are_healthy) {
-        for node in &parting {
+        for node in &etcd_leaving {
             kept.insert(node.name.clone(), why.clone());
             problems.push(member_stays(&node.name, why.clone()));
         }
@@ -132,13 +131,13 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         kept.extend(undrained);
         problems.extend(more);
     }
-    for node in parting {
+    for node in etcd_leaving {
         let Some(remaining) = remaining.as_ref().filter(|_| !kept.contains_key(&node.name)) else {
             continue;
         };
-        let what = "its member of etcd to be removed".to_owned();
+        let what = "its etcd member to be removed".to_owned();
         monitor.send(Event::Waiting { node: node.name.clone(), what });
-        if let Err(why) = remaining.take_out(node) {
+        if let Err(why) = remaining.remove(node) {
             kept.insert(node.name.clone(), why.clone());
             problems.push(member_stays(&node.name, why));
         }
@@ -225,14 +224,14 @@ fn misjudged(
             .at(name.to_string())
             .because(why.clone())
             .left("it was not reset, and its pods were left alone")
-            .hint("give it the role that it has in the inventory: its member of etcd has to leave first")
+            .hint("correct its role in the inventory: its etcd member has to be removed first")
     };
     let problems = kept.iter().map(problem).collect();
     (kept, problems)
 }
 
 /// A cluster that goes on needs an API server and a member of etcd.
-fn some_stay_or_all_go(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
+fn refuse_partial_removal(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
     let left = left_out(inventory, nodes);
     if left.is_empty() || !nodes.iter().any(|n| serves(inventory, n)) {
         return Ok(());
@@ -243,15 +242,19 @@ fn some_stay_or_all_go(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Sto
     if planes && members {
         return Ok(());
     }
-    let problem = Problem::new("the last control planes and etcd members are reset all together")
-        .because(format!("{} would stay, without the others that a cluster needs", left.join(", ")))
-        .left("nothing was changed")
-        .hint("name fewer of them, or all control planes and members");
+    let problem =
+        Problem::new("the last control planes and etcd members can only be reset together")
+            .because(format!(
+                "{} would stay, without the other nodes that a cluster needs",
+                left.join(", ")
+            ))
+            .left("nothing was changed")
+            .hint("name fewer nodes, or all control planes and etcd members");
     Err(Stop::one(Exit::InvalidInput, problem.at("--nodes")))
 }
 
-/// Members of etcd that leave while others stay, and how those are asked.
-fn parting<'l>(
+/// etcd members that leave while others stay, with access to etcd.
+fn leaving_members<'l>(
     loaded: &'l Loaded,
     nodes: &[&'l Node],
 ) -> Result<Option<(EtcdAccess, Vec<&'l Node>)>, Stop> {
@@ -266,11 +269,11 @@ fn parting<'l>(
 }
 
 fn member_stays(node: &NodeName, why: String) -> Problem {
-    Problem::new("its member of etcd was not removed")
+    Problem::new("its etcd member was not removed")
         .at(node.to_string())
         .because(why)
         .left("it was not reset")
-        .hint("a member leaves while all that stay are healthy; `kubectl uncordon` lets pods on the node again")
+        .hint("a member is removed only while all others are healthy; run `kubectl uncordon` to schedule pods on the node again")
 }
 
 /// Whether there is no data on the nodes about which something would have to be said.
@@ -327,7 +330,7 @@ mod tests {
         let pick = |inventory: &Inventory, names: &[&str]| -> Result<(), String> {
             let all = inventory.nodes.iter();
             let nodes: Vec<&Node> = all.filter(|n| names.contains(&n.name.as_str())).collect();
-            some_stay_or_all_go(inventory, &nodes).map_err(|stop| stop.problems[0].to_string())
+            refuse_partial_removal(inventory, &nodes).map_err(|stop| stop.problems[0].to_string())
         };
         let planes = ["a", "b"].map(|name| (name, Role::ControlPlane));
         let stacked = testing::of_nodes(planes.into_iter().chain([("w", Role::Worker)]));

@@ -34,8 +34,7 @@ pub struct Args {
     /// Run id, as `kubastion runs` shows it; if absent, the last apply that still stands: once more goes one
     /// further back.
     pub run: Option<String>,
-    /// Take back nothing: where a way back could not be gone to its end, leave the node as it is now, so that the next
-    /// run goes on from there.
+    /// Undo nothing: leave a node with an incomplete rollback as it is now, so that the next run continues from there.
     #[arg(long)]
     pub accept_present: bool,
     /// Which nodes, and how they are reached.
@@ -47,15 +46,14 @@ pub struct Args {
 }
 
 const HELP: &str =
-    "Brings files, owners, modes, units, kernel settings and our firewall table back to the images
+    "Restores files, owners, modes, units, kernel settings and kubastion's firewall table from the images
 that were taken before the run. Packages stay installed, and etcd's data is never touched.
-A run that others were made on top of is refused by the nodes (exit code 6): undo the later ones first.
-One that made nodes part of a cluster is refused before anything is asked or recorded (exit code 3):
-`kubastion reset` takes them out. Without a run, the last one that still stands is taken: after a
-rollback, the one before. Which run it is, and from when, is said first.
+Nodes refuse a run that later runs build on (exit code 6): undo the later ones first. A run that
+joined nodes to a cluster is refused (exit code 3): use `kubastion reset`. Without RUN, the last
+run that is not undone yet is used, and is named first.
 
-Where something could not be undone (exit code 7, `incomplete`), no apply goes on before it is decided:
-mend the cause and say rollback again, or accept the node as it is with --accept-present.
+If something could not be undone (exit code 7, `incomplete`), apply refuses to run until you decide:
+mend the cause and run rollback again, or accept the node as it is with --accept-present.
 
 Examples:
   kubastion runs
@@ -85,7 +83,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let run = match choose(&records.runs, cluster, args.run.as_deref()) {
         Ok(run) => run,
         Err(unknown) => {
-            // One that is recorded elsewhere, and that the nodes wait for a decision on.
+            // A run recorded on another machine, with transactions open on the nodes.
             let is_recorded = |id: &str| records.runs.iter().any(|r| r.run == id);
             let Some(id) = args.run.as_deref().filter(|id| !is_recorded(id)) else {
                 return Err(unknown);
@@ -135,7 +133,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         output::problem(global.format, problem);
     }
     if !args.yes {
-        ask(Question::CarryOut, "say --yes")?;
+        ask(Question::CarryOut, "use --yes")?;
     }
     let dialer = dialer()?;
     let journal = Journal::begin(

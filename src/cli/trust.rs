@@ -23,10 +23,10 @@ pub struct Args {
 
 const HELP: &str =
     "Asks each node for its host keys, without logging in, and shows their fingerprints and whether
-the inventory, or the known_hosts file that it names, has them. Whether they are the right ones only
-the machine's own console or your provider can say: compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` there,
-then write them into the node's `ssh.host_keys`: for nodes without any, YAML to copy from follows. Nothing
-here trusts anything by itself. The exit code is 6 if a node shows no key, or none that the inventory names.
+the inventory, or the known_hosts file that it names, has them. Compare them on the machine's
+console (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`) or with your provider, then add them
+to the node's `ssh.host_keys`: YAML to copy follows for nodes without any. Nothing is trusted
+automatically. The exit code is 6 if a node shows no key, or none that the inventory names.
 
 Examples:
   kubastion trust

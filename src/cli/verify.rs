@@ -29,10 +29,10 @@ pub struct Args {
     /// Which nodes, and how they are reached.
     #[command(flatten)]
     pub reach: Reach,
-    /// Show every control with everything that was looked at and tried.
+    /// Show every control with all evidence.
     #[arg(short, long, conflicts_with = "summary")]
     pub verbose: bool,
-    /// Write nothing to the cluster's API. What only an attempt to write could show is unknown.
+    /// Create nothing in the cluster or on the nodes. What only such an attempt can show is unknown.
     #[arg(long)]
     pub read_only: bool,
     /// Say in plain words what was proven and what was not.
@@ -42,9 +42,9 @@ pub struct Args {
 
 const HELP: &str =
     "Reads the nodes, then attacks them over the network, from this machine and from other nodes.
-Nothing is changed but that some attempts make a namespace, `kubastion-probe-...`, and
-delete it again, and one a network namespace on each node; --read-only leaves them out. A control holds only if it was seen to hold: what cannot be looked at
-is unknown, and unknown counts as a failure.
+Some attempts create a namespace, `kubastion-probe-...`, and one a network namespace on each
+node; both are deleted again, and --read-only skips them. Nothing else is changed. A control holds
+only if it was seen to hold: what cannot be checked is unknown, and unknown counts as a failure.
 
 Exit code 5: a control failed or could not be judged. 6: a node did not answer.
 
@@ -181,7 +181,7 @@ fn pending(
         let why = || Err("the key store cannot be used".to_owned());
         return fleet.seen.keys().map(|name| (name.clone(), why())).collect();
     };
-    let (plan, lost) = pipeline::plan_of(loaded, fleet, material);
+    let (plan, lost) = pipeline::plan_to_compare(loaded, fleet, material);
     // Members that come or go are no step of a node of their own.
     let teller = loaded.inventory.etcd_members().find(|n| plan.nodes.contains_key(&n.name));
     let etcd = |name: &NodeName| {
@@ -199,7 +199,7 @@ fn pending(
             .chain(etcd(name))
             .collect()),
         (None, Some(problem)) => Err(format!("{}: {}", problem.what, problem.why.join("; "))),
-        (None, None) => Err("it was left out".to_owned()),
+        (None, None) => Err("the node was left out".to_owned()),
     };
     fleet.seen.keys().map(|name| (name.clone(), steps(name))).collect()
 }

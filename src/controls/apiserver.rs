@@ -314,7 +314,7 @@ pub(super) static ROWS: [Control; 33] = [
     Control {
         id: "apiserver-bootstrap-tokens-off",
         component: Component::Apiserver,
-        title: "No token makes a machine a node",
+        title: "Bootstrap tokens are off",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",

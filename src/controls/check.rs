@@ -264,7 +264,7 @@ pub enum Fact {
     EtcdOwnCa,
     /// Each CA file holds one certificate: the first is judged, and daemons take all.
     OneCaPerFile,
-    /// Every path that is judged or run as root, and all directories above it, can be written by root alone.
+    /// Every judged path and everything root runs, with all parent directories, is writable only by root.
     RootOwnedPaths,
     /// sshd runs once, with no settings on its command line, and has read its files since they were changed.
     SshdInEffect,
@@ -290,7 +290,7 @@ pub enum ApiRule {
     NoAnonymousBindings,
     /// No join token is left, and nothing is signed with one.
     NoJoinTokens,
-    /// No binding lets whoever holds a token become a node.
+    /// No binding lets the holder of a bootstrap token become a node.
     NoBootstrapBindings,
     /// Default ServiceAccounts mount no token.
     DefaultAccountsMountNothing,
@@ -313,13 +313,13 @@ pub enum ApiRule {
     SecretsNotInEnvironment,
     /// Pods of the control plane and of DNS give up what they do not need.
     SystemPodsHardened,
-    /// No namespace is held to less than the inventory wants.
+    /// No namespace enforces a lower level than the inventory sets.
     NamespaceLevels,
     /// No pod runs that its namespace should have refused.
     PodsWithinStandard,
-    /// Who is asked about requests, or changes them, is in the inventory.
+    /// Every webhook and mutating policy is in the inventory.
     WebhooksKnown,
-    /// Who answers for a part of the API is in the inventory.
+    /// Every aggregated API is in the inventory.
     AggregatedApisKnown,
     /// Every Node is in the inventory.
     NodesKnown,
@@ -340,7 +340,10 @@ impl ApiRule {
             ApiRule::NoJoinTokens,
             "no Secret of type bootstrap.kubernetes.io/token is left, and kube-public/cluster-info carries no signature",
         ),
-        (ApiRule::NoBootstrapBindings, "no binding lets whoever holds a join token become a node"),
+        (
+            ApiRule::NoBootstrapBindings,
+            "no binding lets the holder of a bootstrap token become a node",
+        ),
         (
             ApiRule::DefaultAccountsMountNothing,
             "every default ServiceAccount has automountServiceAccountToken false",
@@ -359,7 +362,7 @@ impl ApiRule {
             "default, kube-public and kube-node-lease hold only built-in objects",
         ),
         (ApiRule::NoRetiredAddOns, "no pod of kubernetes-dashboard or ingress-nginx"),
-        (ApiRule::MinimalRbac, "nobody but the known defaults holds rights over the whole cluster"),
+        (ApiRule::MinimalRbac, "only the known defaults have cluster-wide rights"),
         (ApiRule::QuotasAndLimits, "user namespaces have a ResourceQuota and a LimitRange"),
         (
             ApiRule::SecretsNotInEnvironment,
@@ -371,26 +374,17 @@ impl ApiRule {
         ),
         (
             ApiRule::NamespaceLevels,
-            "every namespace enforces the Pod Security level that the inventory wants of it",
+            "every namespace enforces the Pod Security level that the inventory sets for it",
         ),
-        (
-            ApiRule::PodsWithinStandard,
-            "every pod fulfils the Pod Security Standard that is wanted of its namespace",
-        ),
-        (
-            ApiRule::WebhooksKnown,
-            "webhooks and mutating policies are those that the inventory names",
-        ),
-        (
-            ApiRule::AggregatedApisKnown,
-            "APIs that another server answers are those that the inventory names",
-        ),
+        (ApiRule::PodsWithinStandard, "every pod meets the Pod Security Standard of its namespace"),
+        (ApiRule::WebhooksKnown, "all webhooks and mutating policies are named in the inventory"),
+        (ApiRule::AggregatedApisKnown, "all aggregated APIs are named in the inventory"),
         (ApiRule::NodesKnown, "every Node of the cluster is in the inventory"),
         (
             ApiRule::NoLastingTokens,
             "no Secret of type kubernetes.io/service-account-token, whose token never expires",
         ),
-        (ApiRule::NoPendingChange, "a plan that is made now would change no object of the cluster"),
+        (ApiRule::NoPendingChange, "a plan made now would change no object in the cluster"),
     ];
 
     /// What has to hold, in words.

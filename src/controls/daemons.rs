@@ -1,9 +1,9 @@
-//! What each daemon runs as, by whom it is started, and what may change what it does: one row a daemon. What is
-//! judged of a running daemon beside single flags is this table.
+//! How each daemon runs: its unit, program, environment, flags, files and ports, one row per daemon. Running daemons are
+//! judged by this table, in addition to controls on single flags.
 
 use super::check::{Daemon, Rule};
 
-/// How a daemon is started, and what it goes by.
+/// How a daemon is started and configured.
 #[derive(Debug)]
 pub struct DaemonRow {
     /// The daemon.
@@ -16,7 +16,7 @@ pub struct DaemonRow {
     pub environment: &'static [&'static str],
     /// Those of them that its own unit sets.
     pub own_environment: &'static [&'static str],
-    /// Flags that kubeadm or the unit gives it and that no control is about. Any other flag is one that nobody wants.
+    /// Flags that kubeadm or the unit gives it and that no control is about. Any other flag is unexpected.
     pub flags: &'static [(&'static str, Rule)],
     /// Files and directories that it reads when it starts, and never again. The manifests of static pods are not among
     /// them: the kubelet watches them, starts a pod anew for another content, and leaves it for the same one written again.
@@ -36,7 +36,7 @@ pub enum Loopback {
     Any,
 }
 
-/// Variables with which whoever sets them has a program do something else: ld.so(8), Go's runtime.
+/// Environment variables that change what a program does: ld.so(8), Go's runtime.
 pub const ANY_PROGRAM: [&str; 3] = ["LD_", "GODEBUG", "GOTRACEBACK"];
 
 impl DaemonRow {

@@ -239,7 +239,7 @@ pub(super) static ROWS: [Control; 11] = [
     Control {
         id: "etcd-unique-ca",
         component: Component::Etcd,
-        title: "etcd has a CA that signs for nobody else",
+        title: "etcd has a CA of its own",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Etcd",

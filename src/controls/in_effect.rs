@@ -1,5 +1,5 @@
-//! Controls about what is in effect, beside what files say: daemons as they run, who may replace what root runs, CAs
-//! that are accepted, what the next boot will set, and that nothing waits to be changed.
+//! Controls on live state, as opposed to files: running daemons, who may replace what root runs, accepted CAs, settings after
+//! the next boot, and an empty plan.
 
 use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
@@ -40,7 +40,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "apiserver-accepted-cas",
         Component::Apiserver,
-        "The API server accepts clients of the cluster's CAs alone",
+        "The API server only accepts client certificates of the cluster's CAs",
         Severity::Critical,
         AUTHENTICATION,
         (Scope::ControlPlane, Needs::Kubernetes),
@@ -67,7 +67,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "etcd-accepted-cas",
         Component::Etcd,
-        "etcd accepts clients and members of its CA alone",
+        "etcd only accepts clients and members of its own CA",
         Severity::Critical,
         ETCD,
         (Scope::EtcdMember, Needs::Etcd),
@@ -99,7 +99,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "etcd-limits",
         Component::Etcd,
-        "etcd's database has room, and old revisions leave it",
+        "etcd has a database quota and compacts old revisions",
         Severity::Medium,
         ETCD,
         (Scope::EtcdMember, Needs::Etcd),
@@ -112,7 +112,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "files-static-pods-known",
         Component::Host,
-        "The kubelet starts no pods from files but the control plane's",
+        "The kubelet runs no static pods but the control plane's",
         Severity::Critical,
         NODES,
         (Scope::Kubelet, Needs::Host),
@@ -139,7 +139,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "host-root-owned-paths",
         Component::Host,
-        "Only root can replace what root runs and what is judged",
+        "Only root can write the files that root runs or reads",
         Severity::Critical,
         NODES,
         (Scope::Every, Needs::Host),
@@ -148,7 +148,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "host-ssh-in-effect",
         Component::Host,
-        "sshd runs with the settings of its files, once",
+        "One sshd runs, with the settings of its files",
         Severity::Critical,
         NODES,
         (Scope::Every, Needs::Host),
@@ -166,7 +166,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "host-units-as-written",
         Component::Host,
-        "No drop-in of somebody else changes a unit of the cluster's",
+        "No foreign drop-in changes a unit of the cluster",
         Severity::High,
         NODES,
         (Scope::Every, Needs::Host),
@@ -193,7 +193,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "kube-proxy-node-ports",
         Component::KubeProxy,
-        "Node ports are open on the node's own address alone",
+        "Node ports are only open on the node's own address",
         Severity::Low,
         NODES,
         (Scope::Kubelet, Needs::Kubernetes),
@@ -210,7 +210,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "kubelet-accepted-cas",
         Component::Kubelet,
-        "The kubelet accepts clients of the cluster CA alone",
+        "The kubelet only accepts client certificates of the cluster CA",
         Severity::Critical,
         AUTHENTICATION,
         (Scope::Kubelet, Needs::Kubernetes),
@@ -228,7 +228,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "kubelet-reserved-resources",
         Component::Kubelet,
-        "Pods cannot take what the node itself needs",
+        "CPU and memory are reserved for the node itself",
         Severity::Medium,
         NODES,
         (Scope::Kubelet, Needs::Kubernetes),
@@ -260,7 +260,7 @@ pub(super) static ROWS: [Control; 24] = [
     row(
         "scheduler-client-ca",
         Component::Scheduler,
-        "The scheduler knows the CAs of its clients from files",
+        "The scheduler reads its client CAs from files",
         Severity::Low,
         AUTHENTICATION,
         (Scope::ControlPlane, Needs::Kubernetes),

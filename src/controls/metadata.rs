@@ -1,4 +1,4 @@
-//! Where clouds tell whoever asks from a machine what only the machine should know.
+//! Metadata services of clouds: they give any process on a machine the machine's credentials.
 
 use std::net::IpAddr;
 

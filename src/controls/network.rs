@@ -44,7 +44,7 @@ pub(super) static ROWS: [Control; 7] = [
     Control {
         id: "host-firewall-control-plane",
         component: Component::Network,
-        title: "Control-plane nodes drop what nobody asked for",
+        title: "Control plane nodes drop unsolicited packets",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening / Worker node segmentation (port table)",
@@ -67,7 +67,7 @@ pub(super) static ROWS: [Control; 7] = [
     Control {
         id: "host-firewall-worker",
         component: Component::Network,
-        title: "Workers drop what nobody asked for",
+        title: "Workers drop unsolicited packets",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Worker node segmentation (port table)",

@@ -1,4 +1,4 @@
-//! What root runs or goes by on every node, whatever runs on it: only root may replace it.
+//! Files and directories that root runs or reads on every node, which only root may replace.
 
 /// Directories and small files: a plan takes the right to write them from others.
 pub const GUARDED: [&str; 32] = [

@@ -42,7 +42,7 @@ pub(super) static ROWS: [Control; 17] = [
     Control {
         id: "policy-aggregated-apis-known",
         component: Component::Policy,
-        title: "No API is answered by a server that nobody named",
+        title: "Aggregated APIs are named in the inventory",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -113,7 +113,7 @@ pub(super) static ROWS: [Control; 17] = [
     Control {
         id: "policy-nodes-known",
         component: Component::Policy,
-        title: "No Node is in the cluster that the inventory lacks",
+        title: "Every Node of the cluster is in the inventory",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -214,7 +214,7 @@ pub(super) static ROWS: [Control; 17] = [
     Control {
         id: "policy-pod-security-in-force",
         component: Component::Policy,
-        title: "Namespaces and pods are within the wanted standard",
+        title: "Namespaces and pods keep to their Pod Security level",
         severity: Severity::Critical,
         references: References {
             nsa: "Kubernetes Pod security > Pod security enforcement",
@@ -306,7 +306,7 @@ pub(super) static ROWS: [Control; 17] = [
     Control {
         id: "policy-webhooks-known",
         component: Component::Policy,
-        title: "Webhooks and mutating policies are named",
+        title: "Webhooks and mutating policies are named in the inventory",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Secrets",

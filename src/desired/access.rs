@@ -1,4 +1,4 @@
-//! Who may write what root runs or goes by: the right of others is taken away where it was found.
+//! Removes write permission for others from what root runs or reads.
 
 use std::collections::BTreeSet;
 

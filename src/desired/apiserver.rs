@@ -274,7 +274,7 @@ fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
                 )
             }
         };
-        sink.note(format!("probes of the API server open a TCP connection only, and would not notice a server that hangs: {why}"));
+        sink.note(format!("the API server's probes only open a TCP connection, and would not notice a server that hangs: {why}"));
     }
     let named = context.inventory.hardening.controls.contains_key(kubeadm::ALWAYS_PULL);
     if !named && !kubeadm::always_pull(context) {

@@ -65,9 +65,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.unit(&controls, Unit::running(UNIT));
 }
 
-/// Who else filters, for people: what our rules let in, theirs may still drop, also when they came after ours.
+/// Messages about other firewalls: they may drop what our rules accept, even if they were loaded later.
 pub(crate) fn other_firewalls(facts: &NodeFacts) -> Vec<String> {
-    const LET_IN: &str = "what is to reach the node, its pods and etcd has to be let in there, too";
+    const LET_IN: &str = "allow traffic to the node, its pods and etcd there too";
     let mut found = Vec::new();
     if !facts.nft.foreign_drops.is_empty() {
         let chains: Vec<String> = facts
@@ -77,20 +77,19 @@ pub(crate) fn other_firewalls(facts: &NodeFacts) -> Vec<String> {
             .map(|(hook, table)| format!("`{table}` {hook}"))
             .collect();
         found.push(format!(
-            "another firewall drops by default ({}): {LET_IN}, or that firewall to go (`ufw disable`)",
+            "another firewall drops by default ({}): {LET_IN}, or switch it off (`ufw disable`)",
             chains.join(", ")
         ));
     }
     if facts.nft.foreign_tables.iter().any(|t| t.ends_with(" firewalld")) {
         found.push(format!(
-            "firewalld filters beside us: {LET_IN}, or it to go (`systemctl disable --now firewalld`)"
+            "firewalld is active beside kubastion's firewall: {LET_IN}, or switch it off (`systemctl disable --now firewalld`)"
         ));
     }
     found
 }
 
-/// Who loses what once the rules are loaded, and who else filters. The former is said as long as other rules, or none, are
-/// loaded.
+/// Notes on other firewalls, and on ports and tunnels that the rules will close, unless these rules are loaded already.
 fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
     sink.notes.extend(other_firewalls(facts));
     let rules = table(context, facts);
@@ -108,14 +107,14 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
         let closed = closed(&rules, facts);
         if !closed.is_empty() {
             sink.note(format!(
-                "something listens on {}, which the firewall closes: who needs it needs a rule in `firewall.extra_rules` (`ss -lntup` on the node shows who listens)",
+                "the firewall will close {}, where something listens: if clients need it, add a rule to `firewall.extra_rules` (`ss -lntup` on the node shows the listeners)",
                 closed.join(", "),
             ));
         }
         let tunnels = tunnels(facts);
         if !tunnels.is_empty() {
             sink.note(format!(
-                "tunnels end on the node ({}): what carries them has to be open to the other end, by `firewall.extra_rules`; what is established goes on for a while also where it is not",
+                "tunnels end on the node ({}): open their ports to the other end in `firewall.extra_rules`; without a rule they last only as long as the established connection",
                 tunnels.join(", "),
             ));
         }
@@ -161,7 +160,7 @@ fn is_loopback(address: &str) -> bool {
     })
 }
 
-/// How interfaces begin whose packets come inside others.
+/// Name prefixes of tunnel interfaces.
 const TUNNELS: [&str; 13] = [
     "wg",
     "tun",
@@ -188,8 +187,8 @@ pub(crate) fn tunnels(facts: &NodeFacts) -> Vec<String> {
     found.into_iter().map(str::to_owned).collect()
 }
 
-/// Why the way in would be closed from outside, if it comes through a tunnel that ends on the node: a new connection in it
-/// rides on what is established already, and proves nothing about the tunnel itself.
+/// The reason, if SSH access runs through a tunnel that ends on the node and that the firewall would close. A new connection
+/// inside the established tunnel would prove nothing.
 pub(crate) fn tunnel_closed(
     inventory: &Inventory,
     node: &Node,
@@ -229,8 +228,8 @@ pub(crate) fn tunnel_closed(
     if !carriers.is_empty() && carriers.iter().any(is_named) {
         return None;
     }
-    let what = if closed.is_empty() { "what carries it".to_owned() } else { closed.join(", ") };
-    Some(format!("{address} is an address of tunnel {tunnel}, and {what} would be closed"))
+    let what = if closed.is_empty() { "its port".to_owned() } else { closed.join(", ") };
+    Some(format!("{address} is an address of tunnel {tunnel}, and the firewall would close {what}"))
 }
 
 fn controls(context: &Context<'_>) -> Vec<&'static str> {

@@ -166,16 +166,16 @@ fn time(context: &Context<'_>, sink: &mut Sink<'_>) {
         TimeDaemon::Chrony => chrony(context, sink),
         TimeDaemon::Timesyncd => {
             if spoken_of {
-                sink.note("systemd-timesyncd keeps the time here and stays: chrony, which would replace it, is not installed");
+                sink.note("systemd-timesyncd keeps the time and stays: chrony, which would replace it, is not installed");
             }
             timesyncd(context, sink);
         }
         TimeDaemon::Other(unit) if spoken_of => sink.note(if servers {
             format!(
-                "{unit} keeps the time here and stays; `host.ntp_servers` is not written for it: its own configuration has to name them"
+                "{unit} keeps the time and stays: `host.ntp_servers` is not written to its configuration, so add the servers there"
             )
         } else {
-            format!("{unit} keeps the time here and stays: chrony, which would replace it, is not installed")
+            format!("{unit} keeps the time and stays: chrony, which would replace it, is not installed")
         }),
         TimeDaemon::Other(_) => {}
     }

@@ -225,16 +225,16 @@ fn lost(text: &str) -> Option<String> {
     }
     const FILE: &str = "/etc/containerd/config.toml is replaced";
     let Ok(own) = text.parse::<toml::Table>() else {
-        return Some(format!("{FILE}; what it says is no TOML, and may go with it"));
+        return Some(format!("{FILE}; it is not valid TOML, so its settings are unknown"));
     };
     let mut found = BTreeSet::new();
     for (key, usual) in [("root", "/var/lib/containerd"), ("state", "/run/containerd")] {
         if own.get(key).and_then(toml::Value::as_str).is_some_and(|v| !v.is_empty() && v != usual) {
-            found.insert(format!("`{key}` (what is kept there is not found any more)"));
+            found.insert(format!("`{key}` (data there is no longer found)"));
         }
     }
     if own.get("imports").and_then(toml::Value::as_array).is_some_and(|i| !i.is_empty()) {
-        found.insert("`imports`, with the files that it names".to_owned());
+        found.insert("`imports`, with the imported files".to_owned());
     }
     let mut mirrors = false;
     let names = |table: &toml::Table| table.keys().map(|k| format!("`{k}`")).collect::<Vec<_>>();
@@ -289,12 +289,12 @@ fn lost(text: &str) -> Option<String> {
         said.push(format!("{more} more"));
     }
     let keep = if mirrors {
-        "mirrors stay by `runtime.registry_mirrors` of the inventory; nothing keeps the others"
+        "to keep mirrors, set `runtime.registry_mirrors` in the inventory; the others have no key there"
     } else {
-        "the inventory has no key that keeps them"
+        "the inventory has no keys for these"
     };
     Some(format!(
-        "{FILE}, and with it go: {}; {keep}; `kubastion rollback` brings the file back",
+        "{FILE}, which removes: {}; {keep}; `kubastion rollback` restores the file",
         said.join(", ")
     ))
 }
@@ -362,7 +362,7 @@ address = "/run/s.sock"
         ] {
             assert_eq!(lost(plain), None, "{plain}");
         }
-        assert!(lost("a b").unwrap().contains("no TOML"));
+        assert!(lost("a b").unwrap().contains("not valid TOML"));
     }
 
     #[test]

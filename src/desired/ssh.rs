@@ -56,22 +56,22 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     );
     if context.facts().is_some_and(|f| f.input_kept == InputKept::Unknown) {
         sink.note(format!(
-            "whether sudo keeps what is sent to it, private keys among it, could not be seen: `sudo -l -U {user}` on the node must not show log_input"
+            "it is unknown whether sudo records its input, which includes private keys: `sudo -l -U {user}` on the node must not show log_input"
         ));
     }
     if let Some(facts) = context.facts().filter(|_| context.speaks_of(CONTROLS[0])) {
         match started {
             Started::Service => {}
             Started::SocketAndService => sink.note(format!(
-                "sshd is started by {socket}: where it runs, it is started again, since it cannot be reloaded. Connections stay, and new ones wait at the socket"
+                "{socket} starts sshd: a running sshd is restarted, since it cannot be reloaded. Connections stay, and new ones wait at the socket"
             )),
             Started::SocketAlone => sink.note(format!(
-                "{socket} starts an sshd for each connection, which reads the settings anew: nothing is reloaded"
+                "{socket} starts an sshd for each connection, so new settings apply without a reload"
             )),
         }
         for lost in locked_out(facts) {
             sink.note(format!(
-                "who logs in by {lost} is locked out: passwords and keyboard-interactive are switched off, and a second factor of that kind with them. Take it out, or switch them on below that `Match`, first"
+                "logins that need {lost} are locked out: password and keyboard-interactive authentication will be off, also as a second factor. First remove that setting, or enable them in that `Match` block"
             ));
         }
         if is_ignored(facts, &sink.items) {
@@ -129,7 +129,7 @@ fn locked_out(facts: &NodeFacts) -> Vec<String> {
             on("kbdinteractiveauthentication") || on("challengeresponseauthentication");
         if !switched_on && !on("passwordauthentication") {
             lost.push(format!(
-                "`AuthenticationMethods {}` below a `Match` of {}",
+                "`AuthenticationMethods {}` in a `Match` block of {}",
                 found.value, found.file
             ));
         }

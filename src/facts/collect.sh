@@ -19,8 +19,7 @@ IFS=' ' read -r line word
 case $line in '' | *[!0-9]*) exit 2 ;; esac
 case $word in '' | *[!0-9a-z]*) exit 2 ;; esac
 list=$(dd bs="$line" count=1 iflag=fullblock 2>/dev/null)
-# A sudo that keeps what is sent to it (`log_input` of sudoers(5)) reads it first: what comes out of it is another pipe than
-# what goes in. With a log server, nothing else on the node shows it.
+# A sudo that records input (`log_input` of sudoers(5)) reads it first, so its program gets another pipe than sudo itself. With a log server, nothing else on the node shows it.
 kept= above=
 p=$PPID
 while IFS=' ' read -r _ v _ q _ 2>/dev/null <"/proc/$p/stat" && [ "$v" = '(sudo)' ]; do
@@ -304,7 +303,7 @@ if [ -n "$sshd_file" ] && have sshd && [ "$(sha256sum 2>/dev/null <"${sshd_file#
         was=$place
         judge_login "$1" "$3" "$4" "$5" "$2" "$later"
         [ "$verdict" != in ] || because=
-        [ "$verdict:$place" = "in:$was" ] || [ "$verdict:$place" = in:none ] || [ -n "$because" ] || because='another ForceCommand or ChrootDirectory'
+        [ "$verdict:$place" = "in:$was" ] || [ "$verdict:$place" = in:none ] || [ -n "$because" ] || because='a different ForceCommand or ChrootDirectory'
         printf '%s\t%s\t%s\n' "$1" "$2" "$because"
     }
     each_login || whole=

@@ -1,12 +1,12 @@
-//! What an etcd cluster says of itself, as its JSON gateway has it (etcd documentation, "gRPC gateway"): members,
-//! alarms and room. It comes from a node, so that it is data to compare and to show, and nothing else.
+//! An etcd cluster's members, alarms and database size, from its JSON gateway (etcd documentation, "gRPC gateway"). The
+//! answers come from a node, so they are only compared and shown.
 
 use serde::{Deserialize, Deserializer};
 
 /// More members than any cluster has (etcd documentation, "FAQ": seven at most).
 const MAX_MEMBERS: usize = 64;
 
-/// What one member said.
+/// The answers of one member.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Roster {
     /// Every member, voting or not, sorted by id.
@@ -19,10 +19,10 @@ pub struct Roster {
     pub quota_bytes: u64,
 }
 
-/// A member by the cluster's word.
+/// A member as the cluster lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// What the cluster knows it by, for good: a member that was removed never comes back under it.
+    /// Its id, which is never reused after a removal.
     pub id: u64,
     /// Empty until it has started once, but for those that the cluster began with.
     pub name: String,

@@ -121,7 +121,7 @@ pub struct NodeFacts {
     /// it was not said.
     #[serde(default)]
     pub audit_enabled: Option<u8>,
-    /// Whether the sudo that programs run under keeps what they are sent.
+    /// Whether sudo records the input of programs.
     #[serde(default)]
     pub input_kept: InputKept,
     /// Free bytes on the file system of /var/lib.
@@ -172,8 +172,8 @@ pub struct NodeFacts {
     /// the node could not tell.
     #[serde(default)]
     pub sshd_matches: Option<Vec<SshdMatch>>,
-    /// Who gets in now, where sshd is to be told something else ([`WatchList::sshd`]); `None` if not asked, or if the node
-    /// could not tell.
+    /// Logins that work now, if sshd's settings are to change ([`WatchList::sshd`]); `None` if not asked, or if the node gave no
+    /// answer.
     #[serde(default)]
     pub logins: Option<Vec<Login>>,
     /// Our nftables table, and the names of all others.
@@ -201,7 +201,7 @@ pub struct NodeFacts {
     pub audit_rules: Option<Vec<String>>,
 }
 
-/// Whether sudo keeps what is sent to programs that run under it (`log_input` of sudoers(5)).
+/// Whether sudo records the input of the programs that it runs (`log_input` of sudoers(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InputKept {
@@ -210,7 +210,7 @@ pub enum InputKept {
     No,
     /// It does.
     Yes,
-    /// There is one, and what it reads could not be seen.
+    /// There is a sudo, but this could not be determined.
     Unknown,
 }
 
@@ -396,14 +396,14 @@ pub struct Listener {
     pub port: u16,
 }
 
-/// Somebody who gets in by SSH.
+/// A login that works over SSH now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// Name of the account.
     pub name: String,
     /// Where they come from: where this was asked from, or where they came from last.
     pub address: String,
-    /// Why they would not get in with what sshd is to be told.
+    /// Why it would no longer work with the new sshd settings; `None` if it would.
     pub lost: Option<String>,
 }
 

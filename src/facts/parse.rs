@@ -19,7 +19,7 @@ pub enum ParseError {
     #[error("section {0} is missing or twice there")]
     Section(&'static str),
     /// A section that nobody asked for, or text before the first one.
-    #[error("something was said that nobody asked for: {0:?}")]
+    #[error("unexpected section in the answer: {0:?}")]
     Unasked(String),
     /// A value that every node has is missing or malformed.
     #[error("{what} is missing or malformed: {found:?}")]

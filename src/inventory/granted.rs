@@ -1,5 +1,4 @@
-//! What of a running cluster may differ from what the controls want: granted by name, with a reason, an owner and
-//! an end.
+//! Deviations from the controls that the inventory grants by name, with a reason, an owner and a last day.
 
 use std::borrow::Cow;
 
@@ -10,27 +9,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::model::Switch;
 
-/// What Pod Security lets through.
+/// Exemptions from Pod Security.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PodSecurity {
-    /// Namespaces that are held to less than the restricted standard.
+    /// Namespaces whose pods may break the restricted standard.
     pub exemptions: Vec<PodSecurityExemption>,
 }
 
-/// A namespace that is held to less than the restricted standard until a day.
+/// A namespace that is exempt from the restricted standard until a given day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PodSecurityExemption {
     /// The namespace.
     pub namespace: String,
-    /// What its pods are held to instead.
+    /// The level that applies instead.
     pub level: PodLevel,
     /// Why.
     pub reason: String,
     /// Who answers for it.
     pub owner: String,
-    /// Last day on which it holds, `YYYY-MM-DD` in UTC.
+    /// Last day of the exemption, `YYYY-MM-DD` in UTC.
     pub expires: String,
 }
 
@@ -58,7 +57,7 @@ impl std::fmt::Display for PodLevel {
     }
 }
 
-/// An object of the API that sees or changes others' requests, and is wanted until a day.
+/// An API object that sees or changes requests of others, allowed until a given day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AllowedObject {
@@ -70,7 +69,7 @@ pub struct AllowedObject {
     pub reason: String,
     /// Who answers for it.
     pub owner: String,
-    /// Last day on which it is wanted, `YYYY-MM-DD` in UTC.
+    /// Last day on which it is allowed, `YYYY-MM-DD` in UTC.
     pub expires: String,
 }
 
@@ -127,7 +126,7 @@ impl From<Switch> for ControlSwitch {
     }
 }
 
-/// A control that is off until a day.
+/// A control that is off until a given day.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SwitchedOff")]

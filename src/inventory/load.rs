@@ -27,7 +27,7 @@ pub struct LoadContext<'a> {
     pub clock: Clock,
     /// Ids of all controls.
     pub known_controls: &'a [&'a str],
-    /// Ids of those that are not switched off without a reason, an owner and an end.
+    /// Ids of critical controls, which need a reason, an owner and a last day to be switched off.
     pub critical_controls: &'a [&'a str],
     /// What a leading `~/` in a path stands for; without it, a directory called `~`.
     pub home: Option<PathBuf>,

@@ -219,17 +219,16 @@ pub struct PackageSource {
 pub struct Hardening {
     /// Set of controls and values to start from.
     pub profile: Profile,
-    /// Switches single controls on or off, by control id. A critical one is switched off with a reason, an owner
-    /// and an end.
+    /// Switches single controls on or off, by control id. To switch off a critical one, give a reason, an owner and
+    /// a last day.
     pub controls: BTreeMap<String, ControlSwitch>,
     /// Controls that some nodes may fail for now, with a reason and an end.
     pub exceptions: Vec<Exception>,
-    /// What Pod Security lets through.
+    /// Exemptions from Pod Security.
     pub pod_security: PodSecurity,
-    /// Webhooks, policies and aggregated APIs that are wanted. Others are findings.
+    /// Allowed webhooks, mutating policies and aggregated APIs. Any other is a finding.
     pub allowed_objects: Vec<AllowedObject>,
-    /// Hours that a token of a service account may be asked for at most
-    /// (`--service-account-max-token-expiration`), 1 to 8760.
+    /// Longest lifetime of a service account token, in hours (`--service-account-max-token-expiration`), 1 to 8760.
     pub service_account_token_hours: u32,
 }
 
@@ -291,8 +290,8 @@ pub enum Switch {
 pub struct Exception {
     /// Control id.
     pub control: String,
-    /// Which check of the control may fail, in the words of `kubastion controls show` and of reports. Needed where the
-    /// control has several: an exception for one reason must not hide another.
+    /// The check that may fail, as named in `kubastion controls show` and in reports. Required if the control has several
+    /// checks: an exception for one must not hide another.
     #[serde(default)]
     pub check: Option<String>,
     /// Nodes it holds for; empty means all.
@@ -468,8 +467,8 @@ pub struct Firewall {
     pub mode: FirewallMode,
     /// Networks that may reach sshd and the API server. Empty: any, which `check` warns about.
     pub admin_networks: Vec<IpNetText>,
-    /// Networks outside the cluster that may reach pods and Services through a node, by their own addresses. Empty: none.
-    /// Node ports, host ports and load balancers' addresses are opened by `extra_rules`.
+    /// Networks outside the cluster that may reach pod and Service addresses through a node. Empty: none. Node ports, host
+    /// ports and load balancer addresses are opened by `extra_rules`.
     pub service_clients: Vec<IpNetText>,
     /// Rules beside those that follow from the roles.
     pub extra_rules: Vec<FirewallRule>,
@@ -590,8 +589,8 @@ pub struct Encryption {
     pub provider: EncryptionProvider,
     /// Resources that are encrypted.
     pub resources: Vec<String>,
-    /// Socket of the KMS plugin, `unix:///path`, for `provider: kms`. The API server has the directory that it is in, which
-    /// has to stay while the plugin is away (of systemd's: `RuntimeDirectoryPreserve=yes`).
+    /// Socket of the KMS plugin, `unix:///path`, for `provider: kms`. Its directory is mounted into the API server, so it must
+    /// survive a restart of the plugin (in a systemd unit: `RuntimeDirectoryPreserve=yes`).
     pub kms_endpoint: Option<String>,
 }
 
@@ -745,8 +744,8 @@ pub enum Cni {
 pub struct HostSettings {
     /// Install missing packages with the distribution's package manager.
     pub packages: Switch,
-    /// NTP servers, for chrony or, where a node has that in its place, systemd-timesyncd; the
-    /// distribution's default if empty.
+    /// NTP servers, for chrony or the node's own systemd-timesyncd; the distribution's default
+    /// if empty.
     pub ntp_servers: Vec<Host>,
     /// Install security updates automatically.
     pub security_updates: Switch,

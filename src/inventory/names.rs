@@ -218,7 +218,7 @@ const VERSION_ALLOWED: &str =
 impl KubernetesVersion {
     /// The oldest and newest minor release that the templates and controls know.
     pub const SUPPORTED_MINORS: std::ops::RangeInclusive<u16> = 34..=37;
-    /// The release that clusters get where nobody names another: new inventories, labs and bundles.
+    /// The default release of new inventories, labs and bundles.
     pub const DEFAULT: Self = Self { minor: 36, patch: 2 };
 }
 

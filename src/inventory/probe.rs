@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The probe that is built with this program and part of it; empty where that is for no Linux machine.
+/// The health-check program, built into this binary; empty unless it is built for Linux.
 pub const BUILT_IN_PROBE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe"));
 
 /// A statically linked program, and the machines it runs on.

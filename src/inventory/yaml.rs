@@ -152,15 +152,9 @@ impl Builder {
         // YAML 1.2, 5.2: a byte order mark may stand at the start and is not content.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if let Some((at, c)) = unreadable(text) {
-            let message = format!(
-                "U+{:04X}, which is read as a line break by some and not by others",
-                c as u32
-            );
-            return Err(fatal(
-                at,
-                &message,
-                Some("line feeds, tabs and characters that can be seen"),
-            ));
+            let message =
+                format!("U+{:04X}, which only some YAML parsers read as a line break", c as u32);
+            return Err(fatal(at, &message, Some("line feeds, tabs and printable characters")));
         }
         let mut documents = 0;
         for event in Parser::new_from_str(text) {

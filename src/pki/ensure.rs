@@ -55,7 +55,7 @@ pub fn ensure(
     Ok((material, issued.collect()))
 }
 
-/// Keys and certificates that are made and not yet kept: a plan can be made with them, and is read before they are.
+/// Keys and certificates that are generated but not stored yet, so that the plan made with them can be read first.
 pub struct Prepared {
     material: Material,
     issued: Vec<Issued>,

@@ -158,8 +158,8 @@ impl PkiError {
                 "restore the file from a backup of the store; a CA is never made a second time"
             }
             PkiError::KeyLost { file, .. } if file == Entry::EncryptionKeys.file().as_str() => {
-                "restore the file from a backup of the store: what was encrypted with the old key is lost with a new one. \
-                 Where a KMS plugin encrypts, keep `encryption.provider: kms`: there is no way from it to another provider yet"
+                "restore the file from a backup of the store: data encrypted with the old key cannot be read with a new one. If a \
+                 KMS plugin encrypts, keep `encryption.provider: kms`: moving to another provider is not supported yet"
             }
             PkiError::KeyLost { .. } => {
                 "restore the file from a backup of the store; what was encrypted or signed with the old key is lost with a new one"

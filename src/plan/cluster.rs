@@ -21,7 +21,7 @@ pub enum ApiChange {
         /// Name of the Secret in kube-system.
         name: String,
     },
-    /// Delete a binding by which whoever holds a token becomes a node.
+    /// Delete a binding that lets the holder of a bootstrap token become a node.
     DeleteBootstrapBinding {
         /// Its name.
         name: String,
@@ -83,7 +83,10 @@ impl fmt::Display for ApiChange {
             ApiChange::DeleteToken { name } => write!(f, "delete join token {name}"),
             ApiChange::DeleteBootstrapBinding { name } => {
                 let name = plain_line(name);
-                write!(f, "delete ClusterRoleBinding {name}, by which tokens make nodes")
+                write!(
+                    f,
+                    "delete ClusterRoleBinding {name}, which lets bootstrap tokens become nodes"
+                )
             }
             ApiChange::DeleteRoleBinding { namespace, name } => {
                 let name = plain_line(name);
@@ -128,13 +131,13 @@ impl fmt::Display for ApiChange {
 /// Subjects that stand for whoever asks.
 pub const ANONYMOUS: [&str; 2] = ["system:anonymous", "system:unauthenticated"];
 
-/// Roles by which a machine that nobody knows becomes a node (Kubernetes documentation, "TLS bootstrapping").
+/// Roles that let an unknown machine become a node (Kubernetes documentation, "TLS bootstrapping").
 const BOOTSTRAP_ROLES: [&str; 2] = [
     "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
     "system:node-bootstrapper",
 ];
 
-/// Whether a binding lets whoever holds a token become a node. Nodes join with certificates of the operator's.
+/// Whether a binding lets the holder of a bootstrap token become a node. Nodes join with certificates from the operator.
 pub fn gives_a_node(binding: &Value) -> bool {
     text(binding, "/roleRef/kind") == "ClusterRole"
         && BOOTSTRAP_ROLES.contains(&text(binding, "/roleRef/name"))
@@ -235,7 +238,7 @@ const JOINING: &str = "system:bootstrappers:kubeadm:default-node-token";
 /// The role by which requests of joining nodes are approved.
 const APPROVE_NODES: &str = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
 
-/// Stands in a plan for the token of `kubeadm init`, whose name nobody knows before.
+/// Placeholder for the token of `kubeadm init`, whose name is not known in advance.
 const KUBEADMS_TOKEN: &str = "bootstrap-token-...";
 
 impl ApiChange {
@@ -458,7 +461,7 @@ mod tests {
             said,
             [
                 "delete join token bootstrap-token-abcdef",
-                "delete ClusterRoleBinding kubeadm:kubelet-bootstrap, by which tokens make nodes",
+                "delete ClusterRoleBinding kubeadm:kubelet-bootstrap, which lets bootstrap tokens become nodes",
                 "delete RoleBinding kube-public/kubeadm:bootstrap-signer-clusterinfo, which names anonymous users",
                 "leave only bob in RoleBinding a/c",
                 "leave only system:authenticated in ClusterRoleBinding system:public-info-viewer",

@@ -207,34 +207,32 @@ pub fn node_plan(
     })
 }
 
-/// Names of who gets in now and will not. One that cannot be part of a step is not given up: its change is taken back.
+/// Logins that will stop working. A name that does not fit into a step is left out, so its change is undone.
 fn shut_out(facts: &NodeFacts) -> Vec<String> {
     let lost = facts.logins.iter().flatten().filter(|l| l.lost.is_some());
     let names: BTreeSet<&String> = lost.map(|l| &l.name).collect();
     names.into_iter().filter(|n| is_word(n)).cloned().collect()
 }
 
-/// Who will not get in any more, and why.
+/// Notes on logins that will stop working, and why.
 fn of_logins(facts: &NodeFacts) -> Vec<String> {
     let Some(logins) = &facts.logins else {
         return vec![
-            "who gets in by SSH now, and would not any more, could not be told: `sshd -T` gave no answer, or there are \
-             more than 100 accounts with a login shell"
+            "logins that will no longer work could not be determined: `sshd -T` gave no answer, or more than 100 accounts \
+             have a login shell"
                 .to_owned(),
         ];
     };
     let said = |l: &Login| {
         let why = l.lost.as_ref()?;
-        let by_methods = why.starts_with("AuthenticationMethods") || why.starts_with("no way");
+        let by_methods =
+            why.starts_with("AuthenticationMethods") || why.starts_with("no enabled method");
         let hint = if by_methods {
-            ": passwords and keyboard-interactive are off then. Give it a key, or switch on what it needs below a `Match` of its own, first"
+            ": password and keyboard-interactive authentication will be off. First give it a key, or enable what it needs in a `Match` block of its own"
         } else {
             ""
         };
-        Some(format!(
-            "login `{}` does not get in any more from {} ({why}){hint}",
-            l.name, l.address
-        ))
+        Some(format!("login `{}` from {} will no longer work ({why}){hint}", l.name, l.address))
     };
     let mut notes: Vec<String> = logins.iter().filter_map(said).collect();
     notes.dedup();
@@ -364,7 +362,7 @@ fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Miss
             let nft = &facts.nft;
             let why = match (&nft.own_listing_sha256, &nft.recorded) {
                 (None, _) => Some("is not loaded"),
-                (Some(_), None) => Some("was loaded by somebody else"),
+                (Some(_), None) => Some("was loaded by another program"),
                 (Some(listing), Some(r)) if *listing != r.listing_sha256 => {
                     Some("was changed since it was loaded")
                 }
@@ -897,7 +895,7 @@ mod tests {
             });
             (plan.notes.join("\n"), without.unwrap())
         };
-        assert!(of(&facts).0.contains("could not be told"));
+        assert!(of(&facts).0.contains("could not be determined"));
         let login = |name: &str, lost: Option<&str>| Login {
             name: name.into(),
             address: "192.0.2.9".into(),
@@ -909,7 +907,7 @@ mod tests {
         let why = Some("AuthenticationMethods publickey,password");
         facts.logins = Some(vec![login("b", why), login("c|d", why), login("a", None)]);
         let (notes, without) = of(&facts);
-        assert!(notes.contains("login `b` does not get in any more from 192.0.2.9"), "{notes}");
+        assert!(notes.contains("login `b` from 192.0.2.9 will no longer work"), "{notes}");
         assert!(notes.contains("`c|d`") && !notes.contains("`a`"), "{notes}");
         assert_eq!(without, "b");
     }

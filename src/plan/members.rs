@@ -1,7 +1,7 @@
-//! Who should be a member of etcd and who is: what of it a plan changes, and what it does not begin with.
+//! Compares etcd's members with the inventory: the changes that a plan makes, and the problems that prevent a plan.
 //!
-//! A member is known to its cluster by an id for good. One whose data is gone, or that was removed, never comes back
-//! under its old one: it is added anew, without a vote until it has caught up (etcd documentation, "Learner").
+//! A member has an id for life. If it was removed or lost its data, it is added again under a new id, as a learner until it
+//! has caught up (etcd documentation, "Learner").
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,39 +19,39 @@ pub struct WantedMember {
     pub name: NodeName,
     /// Where its peers reach it.
     pub peer_url: String,
-    /// What was found there; `None` if nobody looked.
+    /// What was found there; `None` if the node was not checked.
     pub found: Option<Found>,
 }
 
-/// What is on a node of etcd.
+/// The state of etcd on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
-    /// A member's data lies where ours lies.
+    /// It has a member's data.
     pub data: bool,
     /// An etcd runs.
     pub runs: bool,
 }
 
-/// What the membership wants.
+/// The changes that the membership needs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Membership {
+pub struct MembershipChanges {
     /// Members to be removed for good before anything else.
     pub remove: Vec<EtcdChange>,
     /// Nodes that become members, and the id of what they were before.
     pub join: BTreeMap<NodeName, Option<EtcdChange>>,
-    /// Members that have everything and no vote yet.
+    /// Learners of an earlier run, to be promoted.
     pub promote: Vec<EtcdChange>,
     /// Peer URLs of the members that stay.
     pub stay: BTreeMap<String, String>,
-    /// What no plan is made on.
+    /// Problems that prevent a plan.
     pub blocked: Vec<Problem>,
 }
 
-/// A database that is fuller than this of its quota stops a plan: the next writes are the plan's own.
+/// Share of the quota above which no plan is made: applying it would write more.
 const FULL_PERCENT: u64 = 95;
 
-/// What stops a plan at its beginning, whatever else is to be done.
-pub fn unfit(roster: &Roster, wanted: &[WantedMember]) -> Vec<Problem> {
+/// Alarms and a full database: problems that prevent any plan.
+pub fn health_problems(roster: &Roster, wanted: &[WantedMember]) -> Vec<Problem> {
     let named = |id: u64| {
         let member = roster.members.iter().find(|m| m.id == id);
         let ours = member.and_then(|m| wanted.iter().find(|w| m.peer_urls == [w.peer_url.clone()]));
@@ -63,20 +63,20 @@ pub fn unfit(roster: &Roster, wanted: &[WantedMember]) -> Vec<Problem> {
         .map(|alarm| {
             let (why, hint) = match alarm.kind.as_str() {
                 "NOSPACE" => (
-                    "it takes no writes until the alarm is disarmed: nothing of the cluster could be changed",
-                    "`etcdctl compact`, `etcdctl defrag` on each member, then `etcdctl alarm disarm`; docs/recovery.md has \
+                    "etcd is read-only until the alarm is disarmed, so nothing in the cluster could be changed",
+                    "run `etcdctl compact`, `etcdctl defrag` on each member, then `etcdctl alarm disarm`; docs/recovery.md has \
                      the commands",
                 ),
                 "CORRUPT" => (
-                    "its data is not that of the other members, and it serves nothing",
-                    "replace that member: docs/recovery.md, \"A lost node\"",
+                    "its data differs from the other members', and it serves no requests",
+                    "replace that member (docs/recovery.md, \"A lost node\")",
                 ),
-                _ => ("nobody here knows what it stops", "`etcdctl alarm list` on a member"),
+                _ => ("kubastion does not know this alarm", "run `etcdctl alarm list` on a member"),
             };
             let kind = &alarm.kind;
             Problem::new(format!("etcd has raised the alarm {kind} for {}", named(alarm.member)))
                 .because(why)
-                .left("nothing is planned on any node")
+                .left("no plan was made")
                 .hint(hint)
         })
         .collect();
@@ -84,18 +84,20 @@ pub fn unfit(roster: &Roster, wanted: &[WantedMember]) -> Vec<Problem> {
     if problems.is_empty() && quota > 0 && used / 100 * 100 > quota / 100 * FULL_PERCENT {
         let (used, quota) = (used >> 20, quota >> 20);
         problems.push(
-            Problem::new(format!("etcd's database has {used} MB, and its quota is {quota} MB"))
-                .because("once it is full, etcd raises an alarm and takes no writes")
-                .left("nothing is planned on any node")
-                .hint("`etcdctl compact` and `etcdctl defrag` make room; docs/recovery.md has the commands"),
+            Problem::new(format!("etcd's database uses {used} MB of its {quota} MB quota"))
+                .because("once it is full, etcd raises the alarm NOSPACE and refuses writes")
+                .left("no plan was made")
+                .hint(
+                    "run `etcdctl compact` and `etcdctl defrag`; docs/recovery.md has the commands",
+                ),
         );
     }
     problems
 }
 
-/// The list against the inventory, by name and peer URL.
-pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> Membership {
-    let mut to = Membership::default();
+/// Compares the member list with the inventory, by name and peer URL.
+pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> MembershipChanges {
+    let mut to = MembershipChanges::default();
     let mut known: BTreeSet<u64> = BTreeSet::new();
     let removal = |m: &Listed, why: &str| EtcdChange::Remove {
         name: m.name.clone(),
@@ -110,7 +112,7 @@ pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> Membership {
         if let Some(m) = listed {
             known.insert(m.id);
         }
-        // Also where it is known by its name alone: the same machine at another address, or another machine.
+        // Known only by its name: the same machine at a new address, or another machine.
         let elsewhere =
             roster.members.iter().find(|m| m.started && m.name == w.name.as_str() && !is_ours(m));
         match (listed, elsewhere, w.found) {
@@ -121,61 +123,61 @@ pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> Membership {
             (None, Some(m), _) => {
                 known.insert(m.id);
                 lost += usize::from(!m.learner);
-                let why = "its node has no data of it, and another address";
+                let why = "its node has a new address and no etcd data";
                 to.join.insert(w.name.clone(), Some(removal(m, why)));
             }
             (None, None, None) => {}
             (None, None, Some(Found { data: true, runs: true })) => to.blocked.push(
-                Problem::new("an etcd runs here that is no member of the cluster")
+                Problem::new("an etcd that is not a member of the cluster runs here")
                     .at(w.name.to_string())
-                    .because("which of the two has the cluster's data is not for a plan to decide")
-                    .left("nothing is planned on any node")
-                    .hint("`etcdctl member list` on both tells them apart; stop the one that is not wanted"),
+                    .because("a plan cannot tell which of the two holds the cluster's data")
+                    .left("no plan was made")
+                    .hint("run `etcdctl member list` against both, and stop the one that is not wanted"),
             ),
             (None, None, Some(_)) => {
                 to.join.insert(w.name.clone(), None);
             }
-            // One that the cluster began with, and that has not come up yet: it may still start as it was meant to.
+            // A founding member that has not started yet: it may still do so.
             (Some(m), _, Some(Found { data: false, .. }))
                 if !m.started && !m.learner && m.name == w.name.as_str() => {}
             (Some(m), _, Some(Found { data: false, .. })) => {
                 lost += usize::from(!m.learner && m.started);
-                to.join.insert(w.name.clone(), Some(removal(m, "its data is gone from its node")));
+                to.join.insert(w.name.clone(), Some(removal(m, "its data is missing on the node")));
             }
             (Some(m), _, Some(Found { runs: false, .. })) if !m.started => {
-                let why = "it was added and never started, and what its node holds is older";
+                let why = "it was added but never started, and the data on its node is older";
                 to.join.insert(w.name.clone(), Some(removal(m, why)));
             }
             (Some(m), _, Some(_)) if m.learner && m.started => {
                 to.promote.push(EtcdChange::Promote { node: w.name.clone(), id: m.hex() });
             }
-            // Nobody looked, or it is at work: neither is a reason for a change.
+            // Not checked, or running: no reason for a change.
             (Some(_), ..) => {}
         }
         if listed.is_some() && !to.join.contains_key(&w.name) {
             to.stay.insert(w.peer_url.clone(), w.name.to_string());
         }
     }
-    // Those first that count for no quorum.
+    // Members that do not count for the quorum first.
     let mut strangers: Vec<&Listed> =
         roster.members.iter().filter(|m| !known.contains(&m.id)).collect();
     strangers.sort_by_key(|m| (m.started && !m.learner, m.id));
-    to.remove = strangers.iter().map(|m| removal(m, "the inventory does not have it")).collect();
+    to.remove = strangers.iter().map(|m| removal(m, "it is not in the inventory")).collect();
     let votes = roster.members.iter().filter(|m| !m.learner).count();
     if lost > 0 && votes - lost < votes / 2 + 1 {
         to.blocked.push(
-            Problem::new(format!("{lost} of {votes} members of etcd have lost their data"))
-                .because("what is left is no quorum, and cannot remove or add a member")
-                .left("nothing is planned on any node")
+            Problem::new(format!("{lost} of {votes} etcd members have lost their data"))
+                .because("the remaining members have no quorum, and cannot remove or add a member")
+                .left("no plan was made")
                 .hint("restore etcd from a snapshot; kubastion takes none by itself"),
         );
     }
     if to.stay.is_empty() && to.blocked.is_empty() {
         to.blocked.push(
-            Problem::new("no member of etcd would be left of those that have its data")
-                .because("the inventory has none of them")
-                .left("nothing is planned on any node")
-                .hint("move in two steps: add the new members, apply, then take the old ones out"),
+            Problem::new("no etcd member that holds the data would be left")
+                .because("none of the current members is in the inventory")
+                .left("no plan was made")
+                .hint("move in two steps: add the new members and apply, then remove the old ones"),
         );
     }
     to
@@ -183,21 +185,21 @@ pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> Membership {
 
 fn other_url(w: &WantedMember, m: &Listed) -> Problem {
     let (urls, wanted) = (m.peer_urls.join(", "), &w.peer_url);
-    Problem::new(format!("etcd knows this member under {urls}, and the inventory says {wanted}"))
+    Problem::new(format!("etcd lists this member at {urls}, but the inventory says {wanted}"))
         .at(w.name.to_string())
-        .because("its peers would look for it where it is not, and the firewall would not let it in")
-        .left("nothing is planned on any node")
+        .because("its peers could not reach it, and the firewall would block it")
+        .left("no plan was made")
         .hint(format!(
-            "if the node has another address now, `etcdctl member update {} --peer-urls={wanted}` says so to etcd; else \
-             put the inventory back",
+            "if the node has a new address, run `etcdctl member update {} --peer-urls={wanted}`; otherwise correct \
+             the inventory",
             m.hex()
         ))
 }
 
-/// Writes into the plans of nodes how they become members, one after the other in the order of their names: each
-/// starts with those that are there then. Nodes without a plan are left out.
+/// Adds the join step to the plans of new members, one after the other in the order of their names: each starts with the
+/// members of that moment. Nodes without a plan are skipped.
 pub fn joins(
-    to: &Membership,
+    to: &MembershipChanges,
     wanted: &[WantedMember],
     plans: &mut BTreeMap<NodeName, NodePlan>,
 ) -> Vec<EtcdChange> {
@@ -228,8 +230,8 @@ pub fn joins(
 fn join(plan: &mut NodePlan, members: String, aside: bool) {
     let step = Step::EtcdJoin { members };
     let why = match aside {
-        true => "is no member; the data of what it was is moved aside",
-        false => "is no member",
+        true => "is not a member; the data of its former member is moved aside",
+        false => "is not a member",
     };
     let action = Action { step, controls: BTreeSet::new(), why: why.into() };
     let plain = |step| Action { step, controls: BTreeSet::new(), why: String::new() };
@@ -257,8 +259,8 @@ fn join(plan: &mut NodePlan, members: String, aside: bool) {
     }
 }
 
-/// Members that must not be started anew, by what is known without a list: whether somebody has the cluster's data.
-/// The reason, for those that it concerns.
+/// Without a member list: the members without data that must not start, and why. They would found a second cluster if
+/// another member has the data.
 pub fn must_wait(wanted: &[WantedMember], unasked: &str) -> Option<(Vec<NodeName>, String)> {
     let data = |w: &&WantedMember| w.found.is_some_and(|f| f.data);
     let without: Vec<NodeName> = wanted
@@ -271,14 +273,14 @@ pub fn must_wait(wanted: &[WantedMember], unasked: &str) -> Option<(Vec<NodeName
     }
     if let Some(holder) = wanted.iter().find(data) {
         let why = format!(
-            "{} has the data of an etcd cluster, and who is a member of it cannot be asked: {unasked}",
+            "etcd is not started: {} holds the data of an etcd cluster, and its members cannot be listed: {unasked}",
             holder.name
         );
         return Some((without, why));
     }
     let away = wanted.iter().find(|w| w.found.is_none())?;
     let why = format!(
-        "etcd is not started: {} was not looked at, and may be a member of one already",
+        "etcd is not started: {} was not checked, and may already be a member of a cluster",
         away.name
     );
     Some((without, why))
@@ -355,8 +357,8 @@ mod tests {
         assert_eq!(
             said(&changes),
             [
-                "add cp2 (https://10.0.0.2:2380) to etcd, with a vote once it has caught up",
-                "add cp3 (https://10.0.0.3:2380) to etcd, with a vote once it has caught up"
+                "add cp2 (https://10.0.0.2:2380) to etcd as a learner, and promote it once it has caught up",
+                "add cp3 (https://10.0.0.3:2380) to etcd as a learner, and promote it once it has caught up"
             ]
         );
         let of = |n: &str| starts_with(&plans[&n.parse::<NodeName>().unwrap()]);
@@ -411,7 +413,7 @@ mod tests {
         let text = to.remove[0].to_string();
         assert_eq!(
             text,
-            "remove member 2 (cp2, https://10.0.0.2:2380) from etcd: the inventory does not have it"
+            "remove member 2 (cp2, https://10.0.0.2:2380) from etcd: it is not in the inventory"
         );
         // One that was never started costs nothing, and goes first.
         let mut list = three();
@@ -426,7 +428,7 @@ mod tests {
         list[2].learner = true;
         for found in [HAS, STOPPED] {
             let to = compare(&roster(list.clone()), &wanted(&[HAS, HAS, found]));
-            assert_eq!(said(&to.promote), ["give cp3 its vote in etcd"]);
+            assert_eq!(said(&to.promote), ["promote cp3 to a voting member of etcd"]);
             assert!(to.join.is_empty() && to.stay.len() == 3, "{to:?}");
         }
     }
@@ -463,15 +465,18 @@ mod tests {
     fn what_would_cost_the_data_is_blocked() {
         // Two of three have none left.
         let to = compare(&roster(three()), &wanted(&[HAS, BARE, BARE]));
-        assert!(to.blocked[0].to_string().contains("2 of 3 members"), "{to:?}");
+        assert!(to.blocked[0].to_string().contains("2 of 3 etcd members"), "{to:?}");
         // The only one has none left.
         assert!(!compare(&roster(vec![listed(1)]), &wanted(&[BARE])).blocked.is_empty());
         // All others than those that have the data.
         let to = compare(&roster(vec![listed(9)]), &wanted(&[BARE, BARE, BARE]));
-        assert!(to.blocked[0].to_string().contains("no member of etcd would be left"), "{to:?}");
+        assert!(
+            to.blocked[0].to_string().contains("no etcd member that holds the data would be left"),
+            "{to:?}"
+        );
         // A second cluster.
         let to = compare(&roster(vec![listed(1)]), &wanted(&[HAS, HAS, BARE]));
-        assert!(to.blocked[0].to_string().contains("no member of the cluster"), "{to:?}");
+        assert!(to.blocked[0].to_string().contains("not a member of the cluster"), "{to:?}");
     }
 
     #[test]
@@ -480,10 +485,10 @@ mod tests {
         // One has data and is down, was not asked, or answers nothing.
         let (who, why) = must_wait(&wanted(&[STOPPED, BARE, BARE]), none).unwrap();
         assert_eq!(who.len(), 2);
-        assert!(why.contains("cp1 has the data") && why.contains("nobody runs"), "{why}");
+        assert!(why.contains("cp1 holds the data") && why.contains("nobody runs"), "{why}");
         let (who, why) = must_wait(&wanted(&[None, BARE, BARE]), none).unwrap();
         assert_eq!(who.len(), 2);
-        assert!(why.contains("cp1 was not looked at"), "{why}");
+        assert!(why.contains("cp1 was not checked"), "{why}");
         assert_eq!(must_wait(&wanted(&[BARE, BARE, BARE]), none), None);
         assert_eq!(must_wait(&wanted(&[STOPPED, STOPPED, None]), none), None);
     }
@@ -491,16 +496,16 @@ mod tests {
     #[test]
     fn an_alarm_and_a_full_database_stop_a_plan() {
         let mut r = roster(three());
-        assert!(unfit(&r, &wanted(&[HAS])).is_empty());
+        assert!(health_problems(&r, &wanted(&[HAS])).is_empty());
         (r.db_bytes, r.quota_bytes) = (100 << 20, 100 << 20);
-        assert!(unfit(&r, &[])[0].to_string().contains("its quota is 100 MB"));
+        assert!(health_problems(&r, &[])[0].to_string().contains("of its 100 MB quota"));
         r.db_bytes = 94 << 20;
-        assert!(unfit(&r, &[]).is_empty());
+        assert!(health_problems(&r, &[]).is_empty());
         for (kind, hint) in
             [("NOSPACE", "alarm disarm"), ("CORRUPT", "replace"), ("X", "alarm list")]
         {
             r.alarms = vec![Alarm { member: 2, kind: kind.into() }];
-            let text = unfit(&r, &wanted(&[HAS, HAS]))[0].to_string();
+            let text = health_problems(&r, &wanted(&[HAS, HAS]))[0].to_string();
             assert!(
                 text.contains(&format!("alarm {kind} for cp2")) && text.contains(hint),
                 "{text}"

@@ -36,13 +36,13 @@ pub struct Plan {
     /// plan they are not known yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api: Vec<ApiChange>,
-    /// Changes of who is a member of etcd. Removals come before anything else, additions with the node's part in the
-    /// etcd phase, promotions after that phase.
+    /// Changes of etcd's members. Removals come first, additions with the node's transaction in the etcd phase, promotions
+    /// after that phase.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub etcd: Vec<EtcdChange>,
 }
 
-/// A change of who is a member of etcd.
+/// A change of etcd's members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum EtcdChange {
@@ -57,14 +57,14 @@ pub enum EtcdChange {
         /// Why.
         why: String,
     },
-    /// A node becomes a member: a learner first, with a vote once it has what the others have.
+    /// A node becomes a member: a learner first, promoted once it has caught up.
     Add {
         /// The node.
         node: NodeName,
         /// Where its peers reach it.
         peer_url: String,
     },
-    /// A learner gets its vote.
+    /// A learner becomes a voting member.
     Promote {
         /// The node.
         node: NodeName,
@@ -81,9 +81,14 @@ impl fmt::Display for EtcdChange {
                 write!(f, "remove member {id} ({name}, {}) from etcd: {why}", peer_urls.join(", "))
             }
             EtcdChange::Add { node, peer_url } => {
-                write!(f, "add {node} ({peer_url}) to etcd, with a vote once it has caught up")
+                write!(
+                    f,
+                    "add {node} ({peer_url}) to etcd as a learner, and promote it once it has caught up"
+                )
             }
-            EtcdChange::Promote { node, .. } => write!(f, "give {node} its vote in etcd"),
+            EtcdChange::Promote { node, .. } => {
+                write!(f, "promote {node} to a voting member of etcd")
+            }
         }
     }
 }
@@ -227,8 +232,8 @@ pub enum Step {
         /// Digest of the configuration, recorded when it took effect.
         mark: String,
     },
-    /// Start an etcd that has no data once with the members that there are, so that it gets theirs. Data of what it
-    /// was before is moved aside.
+    /// Start an etcd without data once with the current members, so that it joins them. Data of a former member is
+    /// moved aside.
     EtcdJoin {
         /// `NAME=PEER-URL` of every member and of itself, with commas between.
         members: String,
@@ -274,9 +279,9 @@ pub enum Step {
     FirewallAbsent,
     /// `sshd -t`.
     CheckSshd,
-    /// Whoever could log in before still can, by sshd's own answer, before it takes up its files.
+    /// Check that every login that works now still works, by sshd's own answer, before it reloads.
     CheckLogins {
-        /// Those who will not, as the plan says in a note.
+        /// Logins that will stop working, as the plan's notes say.
         without: Vec<String>,
     },
     /// Bring a systemd unit into a state.
@@ -296,7 +301,7 @@ pub enum Step {
     },
     /// Read back the digests of all files that were put in place.
     Verify,
-    /// Load what a boot loads, and let in by the new rules alone until it is confirmed.
+    /// Load what a boot would load, and hold established connections to the new rules until the confirmation.
     Prove,
 }
 
@@ -596,7 +601,7 @@ impl fmt::Display for Step {
             Step::Member { way: Way::Configure, .. } => {
                 f.write_str("configure its Kubernetes components anew (kubeadm init phase)")
             }
-            Step::EtcdJoin { members } => write!(f, "join the etcd of {members}"),
+            Step::EtcdJoin { members } => write!(f, "join the etcd cluster {members}"),
             Step::Stale { unit } => write!(f, "note that {unit} has to be started again"),
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
@@ -610,8 +615,8 @@ impl fmt::Display for Step {
             Step::FirewallAbsent => f.write_str("remove nftables table inet kubastion"),
             Step::CheckSshd => f.write_str("test sshd's configuration"),
             Step::CheckLogins { without } => {
-                f.write_str("ask sshd whether all still get in that did")?;
-                if without.is_empty() { Ok(()) } else { write!(f, ", but {}", without.join(", ")) }
+                f.write_str("ask sshd whether every login still works")?;
+                if without.is_empty() { Ok(()) } else { write!(f, ", except {}", without.join(", ")) }
             }
             Step::Unit { name, enable, run, change, .. } => {
                 let mut words = Vec::new();
@@ -631,7 +636,7 @@ impl fmt::Display for Step {
             }
             Step::Verify => f.write_str("read back all digests"),
             Step::Prove => f.write_str(
-                "load what a boot loads, and let in by that alone until it is confirmed",
+                "load what a boot would load, and hold existing connections to the new rules until the confirmation",
             ),
         }
     }
@@ -726,7 +731,7 @@ mod tests {
         ("daemon-reload", "restore does it too"),
         ("check-sshd", "changes nothing"),
         ("check-logins", "changes nothing"),
-        ("prove", "what it loads is there already, or goes with the decision"),
+        ("prove", "what it loads is loaded already, or is removed by the decision"),
         ("verify", "changes nothing"),
     ];
 

@@ -57,9 +57,9 @@ pub fn check(
     if facts.input_kept == InputKept::Yes {
         let user = inventory.ssh.for_node(node).user;
         report(
-            "sudo keeps what is sent to it (`log_input`): private keys would be among it".into(),
+            "sudo records its input (`log_input`), which includes private keys".into(),
             &format!(
-                "`Defaults:{user} !log_input` in a file below /etc/sudoers.d of the node; `sudo -l -U {user}` shows \
+                "add `Defaults:{user} !log_input` to a file in /etc/sudoers.d on the node; `sudo -l -U {user}` shows \
                  whether another line sets it"
             ),
         );
@@ -78,8 +78,8 @@ pub fn check(
     for address in node.addresses.iter().filter(|a| !facts.addresses.is_empty() && !known(a)) {
         report(
             format!("the node has no interface with the address {address}"),
-            "the inventory's `addresses` are those that nodes reach each other by; where SSH takes another \
-             way, name it under `ssh.host`",
+            "`addresses` are the ones that nodes reach each other by; put an address that only SSH uses under \
+             `ssh.host`",
         );
     }
     let full =
@@ -147,7 +147,7 @@ pub fn check(
         && !matches!(facts.files.get(socket), Some(FileFacts::Other { .. }))
     {
         report(
-            format!("the KMS plugin's socket {socket} is not there"),
+            format!("the KMS plugin's socket {socket} is missing"),
             "start the plugin of `encryption.kms_endpoint` first: without it the API server neither starts nor reads a \
              Secret",
         );
@@ -155,17 +155,15 @@ pub fn check(
     if let Some(why) = tunnel_closed(inventory, node, facts) {
         report(
             why,
-            "a rule in `firewall.extra_rules` with the tunnel's port keeps it open; without one, nobody gets in once \
-             what is established now is forgotten",
+            "open the tunnel's port with a rule in `firewall.extra_rules`; otherwise access ends when the tunnel's \
+             established connection does",
         );
     }
     let own = inventory.ssh.for_node(node).user;
     let lost = facts.logins.iter().flatten().find(|l| l.name == own.as_str() && l.lost.is_some());
     if let Some(Login { name, lost: Some(why), .. }) = lost {
         report(
-            format!(
-                "login `{name}`, by which the node is reached, would not get in any more: {why}"
-            ),
+            format!("login `{name}`, which kubastion uses, would no longer work: {why}"),
             "give it a key of its own, or name another login under `ssh.user`",
         );
     }
@@ -502,7 +500,9 @@ mod tests {
         facts.addresses = vec![tunnel("wg0")];
         let found = said(&inventory("bundle"), &facts);
         assert!(
-            found.contains("10.0.0.1 is an address of tunnel wg0, and 51821/udp would be"),
+            found.contains(
+                "10.0.0.1 is an address of tunnel wg0, and the firewall would close 51821/udp"
+            ),
             "{found}"
         );
         let mut named = inventory("bundle");
@@ -526,12 +526,12 @@ mod tests {
             address: "192.0.2.9".into(),
             lost: lost.map(str::to_owned),
         };
-        let why = Some("no way that is on");
+        let why = Some("no enabled method");
         facts.logins = Some(vec![login(user.as_str(), None), login("other", why)]);
         assert_eq!(said(&inventory("bundle"), &facts), "");
         facts.logins = Some(vec![login(user.as_str(), why)]);
         let found = said(&inventory("bundle"), &facts);
-        assert!(found.contains("would not get in any more: no way that is on"), "{found}");
+        assert!(found.contains("would no longer work: no enabled method"), "{found}");
     }
 
     #[test]

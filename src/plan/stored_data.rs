@@ -1,5 +1,5 @@
-//! Changes that would make stored data unreadable, mix it with another cluster's, or change the release under it:
-//! refused, with what is missing for them.
+//! Refuses changes that would make stored data unreadable, mix it with another cluster's, or change the release of a running
+//! cluster.
 
 use std::collections::BTreeSet;
 
@@ -22,17 +22,17 @@ pub const ETCD_MEMBER: &str = "/var/lib/etcd/member";
 /// Written before our etcd starts without data: what is there later is its own.
 pub const ETCD_DATA_MARK: &str = "/var/lib/kubastion/etcd-data";
 
-/// The mark of etcd's unit, which a member that runs by our word has.
+/// The mark of etcd's unit on a member that kubastion set up.
 const ETCD_UNIT: &str = "etcd.service";
 
-/// What a node holds that no plan can be made on: data of another cluster, and another release than the inventory's.
+/// State that prevents a plan: etcd data of another cluster, or another release than the inventory's.
 pub fn found(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Vec<Problem> {
     let release = is_member(facts).then(|| release(inventory, facts)).flatten();
     let all = foreign_etcd(inventory, node, facts).into_iter().chain(release);
     all.map(|p| p.at(node.name.to_string())).collect()
 }
 
-/// What a plan must not do to that which is stored.
+/// Planned changes that would make stored data unreadable.
 pub fn endangered(node: &Node, facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
     if !is_member(facts) {
         return Vec::new();
@@ -54,7 +54,7 @@ fn has_etcd_data(facts: &NodeFacts) -> bool {
     !matches!(facts.files.get(ETCD_MEMBER), None | Some(FileFacts::Absent))
 }
 
-/// Whether it is of an etcd that runs, or ran, by our word.
+/// Whether an etcd set up by kubastion wrote it.
 pub fn has_our_etcd_data(facts: &NodeFacts) -> bool {
     let ours = facts.unit_marks.contains_key(ETCD_UNIT) || is_file(facts, ETCD_DATA_MARK);
     has_etcd_data(facts) && ours
@@ -63,11 +63,11 @@ pub fn has_our_etcd_data(facts: &NodeFacts) -> bool {
 fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option<Problem> {
     let foreign = has_etcd_data(facts) && !has_our_etcd_data(facts);
     (inventory.is_etcd_member(node) && foreign).then(|| {
-        Problem::new(format!("{ETCD_MEMBER} holds data that no etcd of this cluster wrote"))
-            .because("etcd would serve it, with the objects, rights and peers of whatever cluster it comes from")
+        Problem::new(format!("{ETCD_MEMBER} holds data that this cluster's etcd did not write"))
+            .because("etcd would serve it, with the objects, RBAC rules and peers of the cluster it comes from")
             .left("nothing was changed")
             .hint(format!(
-                "if nobody needs it, `kubastion reset --nodes {} --delete-data` takes it away; else move it to another place",
+                "if it is not needed, run `kubastion reset --nodes {} --delete-etcd-data`; otherwise move it elsewhere",
                 node.name
             ))
     })
@@ -91,13 +91,13 @@ fn release(inventory: &Inventory, facts: &NodeFacts) -> Option<Problem> {
     let runs = running_release(facts)?;
     let same = runs == Version(1, wanted.minor, wanted.patch);
     (!same).then(|| {
-        Problem::new(format!("Kubernetes {runs} runs here, and the inventory says {wanted}"))
+        Problem::new(format!("the node runs Kubernetes {runs}, but the inventory says {wanted}"))
             .because(
-                "apply changes no release of a running cluster: that takes kubeadm's upgrade, one control plane after \
-                 another, with drained nodes and a snapshot",
+                "apply does not upgrade a running cluster: that takes `kubeadm upgrade`, one control plane after another, \
+                 with drained nodes and an etcd snapshot",
             )
             .left("nothing was changed")
-            .hint(format!("set `cluster.kubernetes: {runs}`, and name the bundle of that release"))
+            .hint(format!("set `cluster.kubernetes: {runs}`, and use the bundle of that release"))
     })
 }
 
@@ -133,13 +133,13 @@ fn entries(text: &str) -> Option<Vec<Entry>> {
     list(&document, "resources")?.iter().map(entry).collect()
 }
 
-/// What stands in front of a change of the encryption at rest.
+/// Reasons to refuse a change of the encryption at rest.
 fn encryption(facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
     let refused = |what: String| {
         Problem::new(what)
-            .because("everything that is stored would have to be written anew first, and apply does not do that")
+            .because("all stored objects would have to be rewritten first, which apply does not do")
             .left("nothing was changed")
-            .hint("put `encryption` in the inventory back to what the cluster runs with; `kubastion plan` shows the rest")
+            .hint("restore `encryption` in the inventory to what the cluster uses, then run `kubastion plan`")
     };
     let new = wanted.items.iter().find_map(|i| match &i.kind {
         ItemKind::File { path, content: Content::Secret(bytes), .. } if path == ENCRYPTION => {
@@ -155,13 +155,13 @@ fn encryption(facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
         (false, None) => return Vec::new(),
         (false, Some(_)) if !uses_encryption(facts) => {
             return vec![refused(
-                "encryption at rest would be switched on for a cluster that has stored objects in plain text".into(),
+                "encryption at rest would be switched on in a cluster that already stores objects in plain text".into(),
             )];
         }
         (false, Some(_)) => return Vec::new(),
         (true, None) => {
             return vec![refused(
-                "encryption at rest would be switched off, and what is stored is encrypted".into(),
+                "encryption at rest would be switched off, but stored objects are encrypted".into(),
             )];
         }
         (true, Some((text, _))) => (facts.texts.get(ENCRYPTION).and_then(Option::as_deref), text),
@@ -170,18 +170,18 @@ fn encryption(facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
     let Some(old) = text.and_then(entries) else {
         return vec![
             Problem::new(format!("{ENCRYPTION} cannot be read as an EncryptionConfiguration"))
-                .because("which keys decrypt what is stored cannot be told")
+                .because("the keys that decrypt stored objects cannot be determined")
                 .left("nothing was changed")
-                .hint("put the file back from another control plane, or from a backup"),
+                .hint("restore the file from another control plane or from a backup"),
         ];
     };
     let mut problems: Vec<Problem> = lost(&old, &new).into_iter().map(refused).collect();
     if problems.is_empty() && old == new && other_secrets(facts, wanted_text) {
         problems.push(
-            Problem::new("the encryption keys on the node are not those of the key store, under the same names")
-                .because("what is stored could not be decrypted with the store's")
+            Problem::new("the encryption keys on the node differ from the key store's keys of the same names")
+                .because("stored objects could not be decrypted with the key store's keys")
                 .left("nothing was changed")
-                .hint("restore the key store of this cluster (`pki.dir`), or the node's file if somebody changed it"),
+                .hint("restore the key store of this cluster (`pki.dir`), or the node's file if it was changed"),
         );
     }
     problems
@@ -211,12 +211,12 @@ fn lost(old: &[Entry], new: &[Entry]) -> Vec<String> {
     for entry in old {
         for resource in &entry.resources {
             let Some(next) = new.iter().find(|n| n.resources.contains(resource)) else {
-                lost.push(format!("`{resource}` would not be decrypted any more"));
+                lost.push(format!("`{resource}` could no longer be decrypted"));
                 continue;
             };
             for key in entry.keys.iter().filter(|k| !next.keys.contains(k)) {
                 lost.push(format!(
-                    "what {} encrypted of `{resource}` could not be read any more",
+                    "`{resource}` encrypted with {} could no longer be read",
                     words(key)
                 ));
             }
@@ -234,7 +234,7 @@ fn lost(old: &[Entry], new: &[Entry]) -> Vec<String> {
         for resource in entry.resources.iter().filter(|r| !known.contains(r)) {
             if !entry.keys.iter().any(|(kind, _)| kind == "identity") {
                 lost.push(format!(
-                    "`{resource}` is stored in plain text, which could not be read any more"
+                    "`{resource}` is stored in plain text, and could no longer be read"
                 ));
             }
         }
@@ -270,9 +270,9 @@ mod tests {
         let aes = "{aescbc: {keys: [{name: k1, secret: x}]}}";
         assert!(
             lost_by("secrets, configmaps", aes)
-                .contains("secretbox key `k1` encrypted of `secrets`")
+                .contains("`secrets` encrypted with secretbox key `k1`")
         );
-        assert!(lost_by("secrets", BOX1).contains("`configmaps` would not be decrypted"));
+        assert!(lost_by("secrets", BOX1).contains("`configmaps` could no longer be decrypted"));
         assert!(
             lost_by("secrets, configmaps, events", BOX1)
                 .contains("`events` is stored in plain text")

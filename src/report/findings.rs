@@ -45,7 +45,7 @@ pub fn text(report: &Verification, detail: Detail) -> String {
         section(&mut out, "NOT APPLICABLE", &by(Outcome::NotApplicable, false), detail);
     }
     if !report.switched_off.is_empty() {
-        out.push_str("\nSWITCHED OFF by the inventory: nobody looks at these\n");
+        out.push_str("\nSWITCHED OFF by the inventory, and not checked\n");
         switched_off(&mut out, report);
     }
     counts(&mut out, report);
@@ -55,7 +55,7 @@ pub fn text(report: &Verification, detail: Detail) -> String {
     plain(&out)
 }
 
-/// Every control that the inventory switches off: what is not judged must not be overlooked.
+/// Lists every control that the inventory switches off, so that none is overlooked.
 fn switched_off(out: &mut String, report: &Verification) {
     for off in &report.switched_off {
         let _ = writeln!(out, "  {}  {}  {}", off.control, off.severity, off.title);
@@ -120,8 +120,10 @@ fn paragraph(finding: &Finding, detail: Detail) -> String {
         at += run;
     }
     for check in &finding.not_excused {
-        let _ =
-            writeln!(out, "      no exception names this check; one has to say `check: {check:?}`");
+        let _ = writeln!(
+            out,
+            "      the exception does not cover this check: it has to name `check: {check:?}`"
+        );
     }
     if let Some(x) = &finding.exception {
         let _ = writeln!(out, "      exception until {} by {}: {}", x.expires, x.owner, x.reason);
@@ -332,7 +334,7 @@ fn attacks(out: &mut String, report: &Verification) {
             Probe::EtcdAcceptedCas
             | Probe::EtcdPeerAcceptedCas
             | Probe::ApiserverAcceptedCas
-            | Probe::KubeletAcceptedCas => "the store's alone",
+            | Probe::KubeletAcceptedCas => "only the key store's",
             Probe::DefaultDrop => "dropped",
             Probe::ClosedToPeers | Probe::ClosedToOperator => "closed",
             Probe::ForwardedToStranger => "kept out",
@@ -386,7 +388,7 @@ fn attacks(out: &mut String, report: &Verification) {
             how.push(format!("NOT {good} {}{why}", times(n)));
         }
         if unknown > 0 {
-            how.push(format!("nobody knows {}", times(unknown)));
+            how.push(format!("unknown {}", times(unknown)));
         }
         let _ = writeln!(out, "  - {}: {}", probe_words(probe), how.join(", "));
     }

@@ -103,7 +103,7 @@ fn is_wanted(kind: RunKind, outcome: &Outcome) -> bool {
 fn since(later: Later<'_>) -> String {
     match later {
         Later::TakenBack(r) => format!("run {} took it back", r.run),
-        Later::Accepted(r) => format!("run {} left it as it is", r.run),
+        Later::Accepted(r) => format!("run {} accepted it as it is", r.run),
         Later::Reset(r) => format!("run {} reset the node", r.run),
         Later::Settled(r, how) if how.is_good() => format!("run {} found it done", r.run),
         Later::Settled(r, _) => format!("run {} took back what was open of it", r.run),
@@ -252,7 +252,7 @@ mod tests {
             ),
             (
                 Some(run("b", RunKind::Accept, Some(("a-host", Some(Outcome::Committed))))),
-                "run b left it as it is",
+                "run b accepted it as it is",
             ),
             (Some(reset), "run b reset the node"),
         ] {

@@ -202,7 +202,7 @@ pub enum TransportError {
         /// End of what was printed instead.
         said: String,
     },
-    /// The login worked, and no shell of ours came up.
+    /// The login worked, but `sh` did not start.
     #[error("the login shell of {user} did not start sh within {waited_s} s{}", said_instead(.said))]
     Silent {
         /// Login user.
@@ -265,7 +265,7 @@ impl TransportError {
             Self::Root { .. } => "check `ssh.sudo` (none, passwordless, password)".into(),
             Self::NotStarted { .. } | Self::Silent { .. } => {
                 "does a start-up file of the login shell (.bashrc, .profile, /etc/profile.d) read, ask or end the \
-                 shell? `ssh USER@NODE sh -c true </dev/null` has to come back at once"
+                 shell? `ssh USER@NODE sh -c true </dev/null` has to return at once"
                     .into()
             }
             Self::LocalFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

@@ -213,11 +213,11 @@ fn reach(
     Err(refused.expect("the loop ran at least once and ended in a refusal"))
 }
 
-/// How often a connection is tried again that was dropped at its beginning. sshd drops some at random where more than ten
-/// are about to log in (`MaxStartups 10:30:100` of sshd_config(5)), as at a jump host to many nodes.
+/// Retries of a connection that sshd drops at its start. It drops some at random while more than ten are unauthenticated
+/// (`MaxStartups 10:30:100` of sshd_config(5)), as on a jump host to many nodes.
 const DROPS: u32 = 6;
 
-/// Longer each time, and never the same for those who were dropped together.
+/// Longer each time, with jitter, so that connections dropped together do not retry together.
 fn pause(dropped: u32) -> Duration {
     let [jitter] = crate::clock::random_bytes::<1>();
     let base = 200u64 << dropped.min(4);

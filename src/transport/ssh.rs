@@ -371,7 +371,7 @@ impl SshSession {
             return Err(TransportError::NotStarted { status, said });
         }
         if is_new && status == frame::LOST && stdout.is_empty() && stderr.is_empty() {
-            let said = "what was sent to it was taken by something before it".to_owned();
+            let said = "a start-up file read the input that was meant for it".to_owned();
             return Err(TransportError::NotStarted { status, said });
         }
         Ok((Output { status, stdout, stderr }, waits))

@@ -1,4 +1,4 @@
-//! Who may replace what is judged and what root runs, and what others have put beside files of ours.
+//! Who can replace judged files and what root runs, and what others added beside our files.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,7 @@ pub(super) fn of_all_interfaces(key: &str) -> Option<(&str, &str)> {
 }
 
 fn live<'a>(on: &Subject<'a>) -> Result<&'a LiveFacts, Verdict> {
-    on.seen.live.as_ref().ok_or_else(|| on.seen.blind("what is in effect was not read"))
+    on.seen.live.as_ref().ok_or_else(|| on.seen.blind("the live state was not read"))
 }
 
 pub(super) fn root_owned_paths(on: &Subject<'_>) -> Verdict {
@@ -88,7 +88,7 @@ pub(super) fn root_owned_paths(on: &Subject<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     if !live.paths.contains_key("/") {
-        return Verdict::unknown("the node said nothing of its root directory");
+        return Verdict::unknown("the node did not report its root directory");
     }
     let all = live.paths.iter().chain(&live.trees);
     let wrong: BTreeSet<String> = all
@@ -97,7 +97,7 @@ pub(super) fn root_owned_paths(on: &Subject<'_>) -> Verdict {
             Some(format!("{} {why}", plain_path(path)))
         })
         .collect();
-    verdict("root's, and writable by root alone", wrong.into_iter().collect(), || {
+    verdict("owned by root, and writable only by root", wrong.into_iter().collect(), || {
         format!("{} paths up to the root directory", live.paths.len() + live.trees.len())
     })
 }
@@ -118,7 +118,7 @@ fn replaceable(path: &str, access: &PathAccess, live: &LiveFacts) -> Option<Stri
             let known = live.paths.contains_key(&leads_to)
                 || live.trees.contains_key(&leads_to)
                 || ROOTS_OF_LINKS.iter().any(|d| leads_to.starts_with(d));
-            (!known).then(|| format!("leads to {}, which was not judged", plain_path(&leads_to)))
+            (!known).then(|| format!("links to {}, which was not checked", plain_path(&leads_to)))
         }
         PathKind::Other if access.mode & 0o002 == 0 => None,
         PathKind::Directory if path == LOGS && access.mode & 0o002 == 0 => None,
@@ -174,7 +174,7 @@ pub(super) fn units_as_written(on: &Subject<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     if live.units.is_empty() {
-        return Verdict::unknown("systemd said nothing of its units");
+        return Verdict::unknown("systemd did not report its units");
     }
     let mut wrong = Vec::new();
     let there = live.units.iter().filter(|(_, u)| u.load == "loaded");
@@ -183,7 +183,9 @@ pub(super) fn units_as_written(on: &Subject<'_>) -> Verdict {
         judged += 1;
         wrong.extend(drop_ins(name, unit));
         if unit.needs_reload {
-            wrong.push(format!("{name}: systemd has not read its files since they were changed (`systemctl daemon-reload`)"));
+            wrong.push(format!(
+                "{name}: systemd has not reloaded its changed files (run `systemctl daemon-reload`)"
+            ));
         }
         if !["/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"]
             .iter()
@@ -192,7 +194,7 @@ pub(super) fn units_as_written(on: &Subject<'_>) -> Verdict {
             wrong.push(format!("{name} comes from {}", plain_path(&unit.fragment)));
         }
     }
-    verdict("units without drop-ins of others, as systemd has read them", wrong, || {
+    verdict("units without foreign drop-ins, as systemd has read them", wrong, || {
         format!("{judged} units")
     })
 }
@@ -216,7 +218,7 @@ pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     let Some(sockets) = &live.sockets else {
-        return Verdict::unknown("ss gave no listening sockets");
+        return Verdict::unknown("ss listed no listening sockets");
     };
     let unit = ["ssh.service", "sshd.service"]
         .into_iter()
@@ -233,7 +235,7 @@ pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
             .collect();
         if Some(process.pid) == main {
             if let Some(options) = sshd_options(process) {
-                wrong.push(format!("its command line sets {options}, which its files do not say"));
+                wrong.push(format!("its command line sets {options}, which its files do not"));
             }
         } else if !listens.is_empty() && !is_session(process) {
             wrong.push(format!(
@@ -249,18 +251,18 @@ pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
         let by_socket = live.units.get("ssh.socket").or(live.units.get("sshd.socket"));
         if by_socket.is_some_and(|u| u.active == "active") {
             // Each connection has an sshd of its own, which reads the files.
-            return verdict("sshd by its socket alone", wrong, || {
+            return verdict("sshd started only by its socket", wrong, || {
                 "started for each connection".into()
             });
         }
         if daemons.is_empty() {
             return Verdict::not_applicable("no sshd runs on this node");
         }
-        wrong.push("no unit of systemd has started it".into());
+        wrong.push("it was not started by a systemd unit".into());
         return verdict("one sshd, started by its unit", wrong, String::new);
     };
     match unit.changed_s {
-        None => wrong.push(format!("systemd does not say when {name} was started or reloaded")),
+        None => wrong.push(format!("systemd did not report when {name} was started or reloaded")),
         Some(read) => {
             let read = read.0 as f64 / 1e6;
             let files = live.paths.iter().chain(&live.trees).filter(|(p, _)| is_of_sshd(p));
@@ -268,13 +270,13 @@ pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
                 files.filter(|(_, a)| a.changed_s > read + 0.05).map(|(p, _)| p).collect();
             wrong.extend(later.into_iter().map(|p| {
                 format!(
-                    "{} was changed since it was read (`systemctl reload {name}`)",
+                    "{} changed after it was read (run `systemctl reload {name}`)",
                     plain_path(p)
                 )
             }));
         }
     }
-    verdict("one sshd with the settings of its files", wrong, || {
+    verdict("one sshd, with the settings of its files", wrong, || {
         format!("process {}, by {name}", unit.main_pid)
     })
 }
@@ -330,7 +332,7 @@ pub(super) fn sysctls_at_boot(on: &Subject<'_>) -> Verdict {
         }
     }
     if judged == 0 && wrong.is_empty() {
-        return Verdict::fail("files that set them", "no file of sysctl.d sets any of them");
+        return Verdict::fail("files that set them", "no sysctl.d file sets any of them");
     }
     verdict("the same settings after the next boot", wrong, || format!("{judged} settings"))
 }
@@ -379,7 +381,7 @@ pub(super) fn each_interface(setting: &KernelSetting, on: &Subject<'_>) -> Optio
     };
     let Some(values) = live.interfaces.get(&(family.to_owned(), key.to_owned())) else {
         return Some(Verdict::unknown(format!(
-            "the kernel says nothing of {key} of its interfaces"
+            "the kernel did not report {key} for each interface"
         )));
     };
     let wrong: Vec<String> = values
@@ -409,8 +411,8 @@ pub(super) fn static_pods(on: &Subject<'_>) -> Verdict {
         .map(|n| format!("{STATIC_POD_DIR}/{}", plain_path(n)))
         .collect();
     wrong.sort();
-    verdict("nothing but the control plane's", wrong, || {
-        format!("{STATIC_POD_DIR} holds nothing else")
+    verdict("no static pods but the control plane's", wrong, || {
+        format!("{STATIC_POD_DIR} holds no other files")
     })
 }
 
@@ -433,7 +435,7 @@ pub(super) fn one_ca_per_file(on: &Subject<'_>) -> Verdict {
         }
     }
     if judged == 0 {
-        return Verdict::not_applicable("no CA file is on this node yet");
+        return Verdict::not_applicable("this node has no CA file yet");
     }
     verdict("one certificate in each CA file", wrong, || format!("{judged} CA files"))
 }

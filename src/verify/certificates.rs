@@ -226,7 +226,9 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
         }
     }
     if judged == 0 {
-        return Verdict::not_applicable("needs Kubernetes: no kubeconfig holds a certificate yet");
+        return Verdict::not_applicable(
+            "needs Kubernetes: no kubeconfig contains a certificate yet",
+        );
     }
     let Some(live) = &on.seen.live else {
         // Before apply nobody has left anything there.

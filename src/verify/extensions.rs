@@ -1,5 +1,5 @@
-//! What others have put between a request and the API server's storage: webhooks, admission policies, aggregated
-//! APIs. Each sees requests, Secrets among them, or changes them.
+//! Extensions between a request and the API server's storage: webhooks, admission policies, aggregated APIs. They see or
+//! change requests, including Secrets.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ fn is_allowed(on: &Cluster<'_>, kind: AllowedKind, called: &str) -> bool {
 fn over(on: &Cluster<'_>, kind: AllowedKind) -> Vec<String> {
     let all = on.inventory.hardening.allowed_objects.iter();
     let over = all.filter(|o| o.kind == kind && !on.lasts(&o.expires));
-    over.map(|o| format!("the grant of {kind} {} ended on {}", o.name, o.expires)).collect()
+    over.map(|o| format!("the entry for {kind} {} expired on {}", o.name, o.expires)).collect()
 }
 
 /// What a webhook is asked about, in words; the most telling first.
@@ -63,7 +63,7 @@ pub(super) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             // One that changes requests may do so where it can: what it leaves is judged all the same.
             let ignores = |w: &&Value| text(w, "/failurePolicy") == "Ignore";
             if kind == Kind::ValidatingWebhooks && webhooks.iter().any(|w| ignores(&w)) {
-                wrong.push(format!("{allowed} {} lets through what it cannot judge", name(object)));
+                wrong.push(format!("{allowed} {} fails open", name(object)));
             }
         }
         wrong.extend(over(on, allowed));
@@ -100,7 +100,7 @@ pub(super) fn aggregated_apis_known(on: &Cluster<'_>) -> Result<Verdict, Verdict
         if !is_allowed(on, kind, called) {
             wrong.push(format!("{kind} {called} is answered by {to}"));
         } else if service.pointer("/spec/insecureSkipTLSVerify") == Some(&Value::Bool(true)) {
-            wrong.push(format!("{kind} {called} takes anybody for {to}"));
+            wrong.push(format!("{kind} {called} accepts any certificate for {to}"));
         }
     }
     let expected =
@@ -134,10 +134,7 @@ fn narrowed_policy(policy: &Value) -> Option<&'static str> {
     ];
     let narrows = |at: &str| !policy.pointer(at).is_none_or(is_nothing);
     let by = NARROWING.iter().find(|(at, _)| narrows(at)).map(|(_, words)| *words);
-    by.or_else(|| {
-        (text(policy, "/spec/failurePolicy") == "Ignore")
-            .then_some("lets through what it cannot judge")
-    })
+    by.or_else(|| (text(policy, "/spec/failurePolicy") == "Ignore").then_some("fails open"))
 }
 
 fn is_nothing(value: &Value) -> bool {
@@ -184,7 +181,7 @@ pub(super) fn secrets_not_in_environment(facts: &ClusterFacts) -> Result<Verdict
         let own = bindings.iter().filter(|b| text(b, "/spec/policyName") == called);
         let bound: Vec<Option<&str>> = own.map(narrowed_binding).collect();
         let found = if !is_about_pods(policy) {
-            Some("is not asked about pods")
+            Some("does not cover pods")
         } else if let Some(narrowed) = narrowed_policy(policy) {
             Some(narrowed)
         } else if bound.contains(&None) {

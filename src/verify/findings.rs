@@ -200,7 +200,7 @@ pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
         };
         let made = of(probe, None);
         if made.is_empty() {
-            let verdict = Verdict::unknown("nobody could try");
+            let verdict = Verdict::unknown("it was not tried");
             return vec![Evidence {
                 what: probe_words(probe).into(),
                 check: words(check),
@@ -339,8 +339,8 @@ pub fn unreachable(inventory: &Inventory, node: &Node, why: &str) -> Vec<Finding
 }
 
 impl Finding {
-    /// Takes the exceptions of the inventory into account. They cover a failure if each check that fails has one of its own:
-    /// an exception for one reason hides no other. One that names no check is for a control that has one alone.
+    /// Applies the exceptions of the inventory. A failure is covered if each failed check has an exception of its own; an
+    /// exception without a check is for a control with a single one.
     fn excuse(
         &mut self,
         inventory: &Inventory,

@@ -207,7 +207,7 @@ fn strangers_pass(on: &Subject<'_>) -> Option<Verdict> {
         let Some(from) = stranger(on.inventory, to.is_ipv4()) else { continue };
         let packet = Packet { from, to, protocol: "tcp", port: 443 };
         if let Err(why) = packet::dropped(table, "prerouting", packet) {
-            let expected = "pods and Services closed to strangers";
+            let expected = "pods and Services unreachable from outside";
             return Some(Verdict::fail(expected, format!("{from} to {to} in the kernel: {why}")));
         }
     }
@@ -422,11 +422,11 @@ pub(super) fn security_updates(on: &Subject<'_>) -> Verdict {
     if on.seen.units.get(LISTS_TIMER).is_none_or(|u| u.active != "active") {
         return Verdict::fail(
             expected,
-            format!("{LISTS_TIMER}, which fetches the lists of packages, is not active"),
+            format!("{LISTS_TIMER}, which refreshes the package lists, is not active"),
         );
     }
     let Some(apt) = on.seen.live.as_ref().and_then(|l| l.apt.as_deref()) else {
-        return Verdict::unknown("apt-config gave no settings");
+        return Verdict::unknown("apt-config printed no settings");
     };
     let wrong = not_updated(apt);
     super::in_effect::verdict(expected, wrong, || format!("{timer}, unattended-upgrades"))
@@ -462,8 +462,7 @@ fn not_updated(apt: &[(String, String)]) -> Vec<String> {
         .chain(all("Unattended-Upgrade::Allowed-Origins"));
     if !origins.into_iter().any(|(_, v)| v.to_ascii_lowercase().contains("security")) {
         wrong.push(
-            "no origin of security updates is allowed (Unattended-Upgrade::Origins-Pattern)"
-                .to_owned(),
+            "no security updates are allowed (Unattended-Upgrade::Origins-Pattern)".to_owned(),
         );
     }
     // Each is a pattern for the beginning of a name.
@@ -487,7 +486,7 @@ fn not_updated(apt: &[(String, String)]) -> Vec<String> {
 /// Ubuntu.
 pub(super) fn no_reboot_due(on: &Subject<'_>) -> Verdict {
     let Some(live) = &on.seen.live else {
-        return on.seen.blind("what is in effect was not read");
+        return on.seen.blind("the live state was not read");
     };
     match &live.reboot_required {
         None => Verdict::pass("none"),
@@ -648,7 +647,7 @@ pub(super) fn log_forwarding(on: &Subject<'_>) -> Verdict {
         None => {
             let said: Vec<String> = active
                 .iter()
-                .map(|f| format!("{} is active, and {} names no other machine", f.unit, f.file))
+                .map(|f| format!("{} is active, but {} names no other machine", f.unit, f.file))
                 .collect();
             Verdict::unknown(said.join("; "))
         }

@@ -1,5 +1,4 @@
-//! Daemons as they run: their command line, environment and program, what was changed since they began, where they
-//! listen, and who else runs beside them.
+//! Daemons as they run: command line, environment, program, files changed since the start, ports, and second processes.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +18,7 @@ pub(super) fn daemon(daemon: Daemon, on: &Subject<'_>) -> Judged {
     let Some(live) = &on.seen.live else {
         return match running(daemon, on) {
             Err(verdict) => verdict.into(),
-            Ok(_) => on.seen.blind("what is in effect was not read").into(),
+            Ok(_) => on.seen.blind("the live state was not read").into(),
         };
     };
     let row = DaemonRow::of(daemon);
@@ -45,7 +44,7 @@ pub(super) fn daemon(daemon: Daemon, on: &Subject<'_>) -> Judged {
     wrong.extend(changed(row, process, live));
     wrong.extend(sockets(row, process, live));
     if live.sockets.is_none() {
-        return Verdict::unknown("ss gave no listening sockets").into();
+        return Verdict::unknown("ss listed no listening sockets").into();
     }
     verdict(&format!("{} as it was configured", daemon.program()), wrong, || {
         format!("process {}, by its own command line, files and ports", process.pid)
@@ -84,10 +83,10 @@ fn is(process: &LiveProcess, daemon: Daemon) -> bool {
 fn program(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
     let path = process.program.as_str();
     if let Some(path) = path.strip_suffix(" (deleted)") {
-        return Some(format!("{} was replaced since it began: start it again", plain_path(path)));
+        return Some(format!("{} was replaced after the start: restart it", plain_path(path)));
     }
     if path.is_empty() {
-        return Some("its program cannot be told".into());
+        return Some("its program file is unknown".into());
     }
     // The root directory of a pod is that of its image.
     let known = row.programs.is_empty() || row.programs.contains(&path);
@@ -97,7 +96,7 @@ fn program(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
 fn unit(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Option<String> {
     let name = row.unit?;
     match live.units.get(name) {
-        None => Some(format!("systemd said nothing of {name}")),
+        None => Some(format!("systemd did not report {name}")),
         Some(unit) if unit.main_pid != process.pid => {
             Some(format!("process {} was not started by {name}", process.pid))
         }
@@ -115,7 +114,7 @@ fn environment(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
     (!names.is_empty()).then(|| format!("its environment has {}", names.join(", ")))
 }
 
-/// Flags both ways: one that is wanted and not given, and one that is given and that nobody wants.
+/// Flags in both directions: missing ones and unexpected ones.
 fn flags(row: &DaemonRow, process: &LiveProcess, on: &Subject<'_>) -> Vec<String> {
     if row.daemon == Daemon::Etcd {
         return etcd_flags(process, on);
@@ -141,17 +140,17 @@ fn flags(row: &DaemonRow, process: &LiveProcess, on: &Subject<'_>) -> Vec<String
             }
             // A control judges its value; that nothing asks for it is worth saying only of others.
             None if judged_elsewhere(row.daemon, &name) => {}
-            None => wrong.push(format!("--{name} is a flag that nobody wants")),
+            None => wrong.push(format!("--{name} is not an expected flag")),
         }
     }
     for name in staged.map(names).unwrap_or_default() {
         if flag_values(&process.argv, &name, false).is_empty() {
-            wrong.push(format!("--{name} of kubeadm's file is not given"));
+            wrong.push(format!("--{name}, set in kubeadm's file, is missing"));
         }
     }
     let words = process.argv.iter().skip(1).filter(|w| !w.starts_with('-')).count();
     if words > 0 && row.daemon != Daemon::Containerd {
-        wrong.push("it has arguments that are no flags".into());
+        wrong.push("it has arguments that are not flags".into());
     }
     wrong
 }
@@ -198,7 +197,7 @@ fn etcd_flags(process: &LiveProcess, on: &Subject<'_>) -> Vec<String> {
     let lacks = wanted
         .iter()
         .filter(|w| !given.contains(w))
-        .map(|w| format!("{} of its unit is not given", shown(Some(w))));
+        .map(|w| format!("{} of its unit is missing", shown(Some(w))));
     let more = given
         .iter()
         .filter(|g| !wanted.contains(g))
@@ -206,7 +205,7 @@ fn etcd_flags(process: &LiveProcess, on: &Subject<'_>) -> Vec<String> {
     lacks.chain(more).collect()
 }
 
-/// What it read when it started and that was changed since: nobody knows what it went by.
+/// Files that it read at its start and that changed since: what it runs with is unknown.
 fn changed(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<String> {
     let later = |access: &PathAccess| access.changed_s > process.began_s + PRECISION_S;
     let all = live.paths.iter().chain(&live.trees);
@@ -218,12 +217,12 @@ fn changed(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<Stri
     let paths: BTreeSet<&String> =
         all.filter(|(p, a)| read(p) && later(a)).map(|(p, _)| p).collect();
     let again = match row.unit {
-        Some(unit) => format!("`systemctl restart {unit}`"),
-        None => format!("`kill {}`, the kubelet starts it anew", process.pid),
+        Some(unit) => format!("run `systemctl restart {unit}`"),
+        None => format!("run `kill {}`: the kubelet restarts it", process.pid),
     };
     paths
         .into_iter()
-        .map(|p| format!("{} was changed after it had started ({again})", plain_path(p)))
+        .map(|p| format!("{} changed after the start ({again})", plain_path(p)))
         .collect()
 }
 

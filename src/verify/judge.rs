@@ -160,13 +160,13 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::NoAlpha => "no AllAlpha feature gate",
         Fact::EtcdOwnCa => "the etcd CA is not the cluster CA",
         Fact::OneCaPerFile => "each CA file holds one certificate",
-        Fact::RootOwnedPaths => "paths up to the root directory can be written by root alone",
+        Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
         Fact::SshdInEffect => "sshd as it runs",
         Fact::SysctlsAtBoot => "kernel settings after the next boot",
-        Fact::UnitsAsWritten => "units without drop-ins of others",
+        Fact::UnitsAsWritten => "units without foreign drop-ins",
         Fact::StaticPods => "the directory of static pods",
-        Fact::NoPendingChange => "a plan that is made now is empty",
-        Fact::EtcdCorruptionCheck => "etcd's first look at its peers' data",
+        Fact::NoPendingChange => "a plan made now is empty",
+        Fact::EtcdCorruptionCheck => "etcd's initial corruption check",
         Fact::NoRebootDue => "no reboot is due",
     }
 }
@@ -214,15 +214,15 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
     }
 }
 
-/// What `plan` would change is as good as changed by somebody: a node that passes has an empty plan.
+/// A node with a plan that is not empty does not pass: something was changed, or was never applied.
 fn pending(on: &Subject<'_>) -> Verdict {
     match &on.seen.pending {
         None => on.seen.blind("no plan was made"),
-        Some(Err(why)) => Verdict::unknown(format!("no plan could be made: {why}")),
+        Some(Err(why)) => Verdict::unknown(format!("no plan was made: {why}")),
         Some(Ok(steps)) => in_effect::verdict(
-            "nothing to change (`kubastion plan --verbose` shows it, `kubastion apply` mends it)",
+            "an empty plan (run `kubastion plan --verbose`, then `kubastion apply`)",
             steps.clone(),
-            || "a plan that is made now is empty".into(),
+            || "a plan made now is empty".into(),
         ),
     }
 }
@@ -583,7 +583,7 @@ fn setting(
             return match &on.seen.proxy_config {
                 Some(Ok(document)) => in_document(document),
                 Some(Err(verdict)) => verdict.clone(),
-                None => Verdict::unknown(format!("nobody asked the API for {}", config.kind())),
+                None => Verdict::unknown(format!("the API was not asked for {}", config.kind())),
             };
         };
         if let Some(dir) = given("config-dir").first() {
@@ -606,7 +606,7 @@ fn setting(
 
 fn loopback_only(daemon: Daemon, port: u16, on: &Subject<'_>) -> Verdict {
     let Some(listeners) = &on.seen.listeners else {
-        return on.seen.blind("ss gave no listening sockets");
+        return on.seen.blind("ss listed no listening sockets");
     };
     let open: Vec<String> = listeners
         .iter()

@@ -99,7 +99,7 @@ fn judge_policy(policy: &Value, wanted: AuditPolicy) -> Verdict {
         };
     }
     if let Some(why) = silent(policy, rules) {
-        return Verdict::fail("nothing left out but reads and noise", why);
+        return Verdict::fail("no omissions but reads and noise", why);
     }
     for (index, (group, resource)) in SENSITIVE.iter().enumerate() {
         let name = format!("{group}/{resource}");
@@ -145,7 +145,7 @@ fn silent(policy: &Value, rules: &[Value]) -> Option<String> {
         text(r, "level") != "None" && !narrowed(r) && list(r, "resources").is_empty()
     });
     if !closing {
-        return Some("no rule for everything else at the end".to_owned());
+        return Some("no catch-all rule at the end".to_owned());
     }
     let loud = |rule: &&Value| text(rule, "level") == "None" && !is_quiet(rule);
     let rule = rules.iter().find(loud)?;
@@ -344,10 +344,10 @@ pub(super) fn user_authentication(on: &Subject<'_>) -> Judged {
         let url = |issuer: &Value| issuer.get("issuer").map(|i| text(i, "url").to_owned());
         let issuers: Vec<String> = list(v, "jwt").iter().filter_map(url).collect();
         if issuers.is_empty() {
-            return Verdict::fail("an issuer of tokens for people", "none");
+            return Verdict::fail("an issuer of user tokens", "none");
         }
         let issuers = shown(Some(&issuers.join(", ")));
-        Verdict::unknown(format!("{issuers} may vouch for people, and nobody tried to log in"))
+        Verdict::unknown(format!("{issuers} can authenticate users; a login was not tried"))
     })
 }
 
@@ -512,7 +512,7 @@ pub(super) fn cni_config(on: &Subject<'_>) -> Judged {
     let verdict = match (enforcing, on.inventory.runtime.cni) {
         // The name of a file enforces nothing.
         (Some(name), _) => Verdict::unknown(format!(
-            "{} is there, and nobody tried whether policies are enforced",
+            "{} is installed; whether it enforces policies was not tried",
             shown(Some(name))
         )),
         (None, Cni::Bridge) => Verdict::fail(expected, "a bridge, which knows no policies"),

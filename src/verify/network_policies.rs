@@ -1,6 +1,6 @@
-//! What NetworkPolicies let through, all of a namespace together (Kubernetes documentation, "Network Policies").
+//! What the NetworkPolicies of a namespace allow together (Kubernetes documentation, "Network Policies").
 //!
-//! Policies add up: one that denies everything denies nothing that another one allows.
+//! Policies are additive: one that denies everything denies nothing that another one allows.
 
 use serde_json::Value;
 

@@ -72,7 +72,7 @@ fn no_pending_change(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     }
     let due = changes(on.inventory, on.facts, Wanted::of(on.inventory));
     let due = due.iter().map(ToString::to_string).collect();
-    Ok(none_of("nothing to change (`kubastion apply`)", due, "a plan would change nothing".into()))
+    Ok(none_of("an empty plan (run `kubastion apply`)", due, "a plan would change nothing".into()))
 }
 
 /// The first minor release whose API has what a rule is about; 0 for all.
@@ -167,7 +167,7 @@ fn no_anonymous_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
         .chain(of(facts, Kind::RoleBindings)?)
         .collect();
     if all.is_empty() {
-        return Err(Verdict::unknown("no binding at all was listed"));
+        return Err(Verdict::unknown("the list of bindings is empty"));
     }
     let wrong = all
         .iter()
@@ -200,7 +200,7 @@ fn no_bootstrap_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
         .chain(of(facts, Kind::RoleBindings)?)
         .collect();
     if all.is_empty() {
-        return Err(Verdict::unknown("no binding at all was listed"));
+        return Err(Verdict::unknown("the list of bindings is empty"));
     }
     let leads = |b: &&&Value| gives_a_node(b);
     let wrong = all.iter().filter(leads).map(|b| full_name(b)).collect();
@@ -211,11 +211,11 @@ fn no_bootstrap_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
 fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let nodes = of(on.facts, Kind::Nodes)?;
     if nodes.is_empty() {
-        return Err(Verdict::unknown("no Node at all was listed"));
+        return Err(Verdict::unknown("the list of Nodes is empty"));
     }
     let known = |n: &Value| on.inventory.nodes.iter().any(|i| i.name.as_str() == name(n));
     let wrong = nodes.iter().filter(|n| !known(n)).map(|n| format!("Node {}", name(n))).collect();
-    Ok(none_of("nodes of the inventory alone", wrong, format!("{} nodes", nodes.len())))
+    Ok(none_of("only nodes of the inventory", wrong, format!("{} nodes", nodes.len())))
 }
 
 /// Tokens that the API server issues end; one that lies in a Secret does not (Kubernetes, "Managing Service Accounts",
@@ -337,7 +337,7 @@ const RETIRED: [&str; 4] =
 fn no_retired_add_ons(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let pods = pods(facts)?;
     if pods.is_empty() {
-        return Err(Verdict::unknown("no pod at all was listed"));
+        return Err(Verdict::unknown("the list of pods is empty"));
     }
     let retired = |pod: &&&Value| {
         let labels = ["k8s-app", "app", "app.kubernetes.io/name", "app.kubernetes.io/part-of"];

@@ -689,7 +689,7 @@ fn what_the_inventory_grants_is_no_finding_until_its_last_day() {
         assert_eq!(of(&allow(word, "v", "2026-01-15")), Outcome::Fail, "{word}");
         assert_eq!(of(&allow("APIService", "w", "2026-01-15")), Outcome::Fail, "{word}");
     }
-    // One that lets through what it cannot judge enforces nothing.
+    // One that fails open enforces nothing.
     let named_one = allow("ValidatingWebhookConfiguration", "w", "2026-01-15");
     let ignoring = webhook("w", "Ignore");
     let verdict = with(Kind::ValidatingWebhooks, ignoring, &named_one, ApiRule::WebhooksKnown);
@@ -729,7 +729,7 @@ fn pods_of_a_namespace_without_bounds_lead_to_the_node() {
     assert_eq!(create(json!({})).outcome(), Outcome::Pass);
     let open = create(json!({"pod-security.kubernetes.io/enforce": "privileged"}));
     let Verdict::Fail { actual, .. } = open else { panic!("{open:?}") };
-    assert_eq!(actual, "ServiceAccount shop/app may create pods in open by open/app");
+    assert_eq!(actual, "ServiceAccount shop/app may create pods in open through open/app");
 }
 
 /// What a tenant planted beside twenty harmless findings is named all the same, and what a report says of it
@@ -754,7 +754,7 @@ fn a_hostile_tenant_is_named_thing_by_thing() {
             role_binding("shop", "app", "cluster-admin"),
             ApiRule::MinimalRbac
         ),
-        "ServiceAccount shop/app may do everything in shop by shop/app"
+        "ServiceAccount shop/app may do everything in shop through shop/app"
     );
     assert_eq!(
         said(Kind::MutatingWebhooks, webhook("w", "Fail"), ApiRule::WebhooksKnown),

@@ -89,9 +89,9 @@ pub struct Observed {
     pub proxy_config: Option<Result<serde_yaml::Value, Verdict>>,
     /// Pods of the node and Services, to try to reach as a stranger.
     pub inner: Vec<super::probes::Inner>,
-    /// What is in effect, beside what files say; `None` if it was not read.
+    /// The live state, as opposed to files; `None` if it was not read.
     pub live: Option<LiveFacts>,
-    /// What a plan that is made now would do on the node, or why there is none; `None` if nobody made one.
+    /// What a plan made now would do on the node, or why there is none; `None` if none was tried.
     pub pending: Option<Result<Vec<String>, String>>,
 }
 

@@ -1,8 +1,8 @@
-//! What becomes of a packet, by the rules in the kernel as `nft -j` tells of them (libnftables-json(5)).
+//! Follows a packet through the rules in the kernel, as `nft -j` prints them (libnftables-json(5)).
 //!
-//! The first packet of a new connection is followed through the base chains of one table. What is not understood here, or
-//! holds only at times (a limit), is taken to let the packet through where it accepts, and not to hold where it drops: a
-//! packet that is said to be dropped is.
+//! Only the first packet of a new connection is followed, through the base chains of one table. A rule that is not understood
+//! here, or only holds at times (a limit), counts if it accepts and does not count if it drops. So a packet that is reported
+//! as dropped is always dropped.
 
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ enum Matches {
 /// Whether a chain with this hook drops the packet, and if not, why.
 pub(super) fn dropped(table: &Value, hook: &str, packet: Packet) -> Result<(), String> {
     let Some(entries) = table.get("nftables").and_then(Value::as_array) else {
-        return Err("the answer of nft is not understood".to_owned());
+        return Err("nft's output is not understood".to_owned());
     };
     let of = |kind: &'static str| entries.iter().filter_map(move |e| e.get(kind));
     let chains = of("chain").filter(|c| c.get("hook").and_then(Value::as_str) == Some(hook));

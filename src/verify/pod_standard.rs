@@ -1,8 +1,7 @@
 //! The Pod Security Standards, as a table of what a pod may not have (Kubernetes documentation, "Pod Security
 //! Standards", v1.36).
 //!
-//! The API server judges a pod when it is created, by the labels of its namespace at that moment. Here, pods are
-//! judged that exist.
+//! The API server judges a pod at its creation, by the labels of its namespace at that moment. Here, existing pods are judged.
 
 use serde_json::Value;
 
@@ -168,7 +167,7 @@ fn host_probes(pod: &Pod<'_>) -> Vec<String> {
         "/lifecycle/postStart",
         "/lifecycle/preStop",
     ];
-    pod.where_("is asked for its health at another host", |c| {
+    pod.where_("has a probe or lifecycle hook to another host", |c| {
         HANDLERS.iter().filter_map(|at| c.pointer(at)).any(|handler| {
             ["/httpGet/host", "/tcpSocket/host"].iter().any(|at| !text(handler, at).is_empty())
         })

@@ -1,4 +1,4 @@
-//! Rights that amount to the whole cluster or to a node, or lead there, by the rules by which RBAC itself matches.
+//! Rights that give, or lead to, control of the cluster or of a node, matched as RBAC matches them.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::facts::cluster::list;
 
 pub(super) const EVERYTHING: &str = "do everything";
 pub(super) const READ_SECRETS: &str = "read every Secret";
-pub(super) const WRITE_SECRETS: &str = "write Secrets, from which tokens come";
+pub(super) const WRITE_SECRETS: &str = "write Secrets, and so create tokens";
 pub(super) const CREATE_PODS: &str = "create pods";
 pub(super) const CHANGE_PODS: &str = "change pods";
 pub(super) const RUN: &str = "run programs in pods";
@@ -19,11 +19,11 @@ pub(super) const ROLES: &str = "change roles";
 pub(super) const GRANT: &str = "grant rights";
 pub(super) const APPROVE: &str = "approve certificates";
 pub(super) const JOIN: &str = "become a node";
-pub(super) const ADMISSION: &str = "change what admission asks";
+pub(super) const ADMISSION: &str = "change admission";
 pub(super) const APIS: &str = "take over APIs";
 pub(super) const VOLUMES: &str = "mount any path of a node";
 pub(super) const LABELS: &str = "take a namespace out of Pod Security";
-pub(super) const CONFIGURATION: &str = "change what Kubernetes' daemons read";
+pub(super) const CONFIGURATION: &str = "change the configuration of Kubernetes' daemons";
 
 /// Where rights are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

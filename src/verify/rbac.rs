@@ -243,9 +243,13 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
                 "" => String::new(),
                 space => format!(" in {space}"),
             };
-            wrong.push(format!("{} may {}{place} by {called}", subjects.join(" and "), few(&held)));
+            wrong.push(format!(
+                "{} may {}{place} through {called}",
+                subjects.join(" and "),
+                few(&held)
+            ));
         } else if subjects.iter().any(|s| EVERYBODY.contains(&s.as_str())) {
-            wrong.push(format!("everybody holds {role} by {called}"));
+            wrong.push(format!("every user has {role} through {called}"));
         }
     }
     for role in roles.iter().filter(|r| !ALMIGHTY.contains(&name(r))) {

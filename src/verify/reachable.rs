@@ -1,4 +1,4 @@
-//! Addresses of pods and Services that answer over TCP, by the cluster's API.
+//! TCP addresses of pods and Services, from the cluster's API.
 
 use std::net::IpAddr;
 

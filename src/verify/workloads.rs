@@ -93,8 +93,9 @@ pub(super) fn namespace_levels(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     }
     let exemptions = &on.inventory.hardening.pod_security.exemptions;
     let over = exemptions.iter().filter(|e| !on.lasts(&e.expires));
-    wrong.extend(over.map(|e| format!("the exemption of {} ended on {}", e.namespace, e.expires)));
-    let expected = "restricted in each, or what the inventory exempts it to";
+    wrong
+        .extend(over.map(|e| format!("the exemption of {} expired on {}", e.namespace, e.expires)));
+    let expected = "restricted, or the level that the inventory sets";
     Ok(none_of(expected, wrong, format!("levels of {} namespaces", spaces.len())))
 }
 
@@ -148,7 +149,7 @@ impl Known {
 pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let pods = of(on.facts, Kind::Pods)?;
     if pods.is_empty() {
-        return Err(Verdict::unknown("no pod at all was listed"));
+        return Err(Verdict::unknown("the list of pods is empty"));
     }
     let mut wrong = Vec::new();
     for pod in pods {

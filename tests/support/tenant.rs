@@ -24,7 +24,7 @@ const PLANTED: [(&str, &str, &[&str]); 12] = [
           namespace: open}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole,
           name: cluster-admin}, subjects: [{kind: ServiceAccount, name: app, namespace: open}]}",
         "policy-rbac-minimal",
-        &["ServiceAccount open/app may do everything in open by open/all"],
+        &["ServiceAccount open/app may do everything in open through open/all"],
     ),
     (
         "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: any-token},
@@ -34,7 +34,7 @@ const PLANTED: [(&str, &str, &[&str]); 12] = [
           roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: any-token},
           subjects: [{kind: ServiceAccount, name: app, namespace: open}]}",
         "policy-rbac-minimal",
-        &["ServiceAccount open/app may issue tokens by any-token"],
+        &["ServiceAccount open/app may issue tokens through any-token"],
     ),
     (
         "{apiVersion: v1, kind: Secret, type: kubernetes.io/service-account-token, metadata: {name: for-ever,

@@ -10,8 +10,8 @@ T=$base/txn/$id
     exit 0
 }
 
-# The operator's word that a node may stay as a way back left it that could not be gone to its end. Here and not in
-# txn.sh, which may be of an older release. What could not be undone stays in restore.out.
+# The operator accepts an incomplete rollback (`rollback --accept-present`). Handled here, since txn.sh may be of an older
+# release. What could not be undone stays in restore.out.
 if [ "$verb" = accept ]; then
     exec 9>>"$base/lock" && flock -n 9 || {
         echo '@busy another run is at work'
@@ -25,14 +25,14 @@ if [ "$verb" = accept ]; then
         exit 0
         ;;
     *)
-        # Or none that can be gone.
+        # Or one whose images cannot be used.
         ! images_are_sound "$T" || {
-            echo '@refused its way back was not begun: there is nothing to decide'
+            echo '@refused its rollback was not started: there is nothing to accept'
             exit 4
         }
         ;;
     esac
-    # Whoever touches next what it had touched first, takes the images of what is there now.
+    # The next transaction that touches these files takes new images of them.
     if [ -e "$T/first" ] && [ -e "$base/touched" ]; then
         grep -vxF -f "$T/first" "$base/touched" >"$base/touched.new"
         [ $? -le 1 ] && mv -f "$base/touched.new" "$base/touched" && rm -f "$T/first"
@@ -51,10 +51,10 @@ case $verb:$(cat "$T/state") in
 *:staged | *:prepared | *:reverted) ;;
 undo:* | revert:* | state:*)
     images_are_sound "$T" || {
-        unsound='its images, of an earlier release, hold records that no step accounts for'
+        unsound='its images, from an earlier release, hold records that match none of its steps'
         [ "$verb" = state ] || {
             # shellcheck disable=SC2016 # for people
-            echo "@refused $unsound:" '`kubastion rollback` with --accept-present leaves the node as it is'
+            echo "@refused $unsound:" 'run `kubastion rollback` with --accept-present to leave the node as it is'
             exit 4
         }
         echo "@note $unsound"

@@ -1,16 +1,16 @@
-# The images of what a transaction touches, and the way back by them. On a node this and txn.sh, which defines `T`,
+# Takes images of what a transaction touches, and restores them. On a node this and txn.sh, which defines `T`,
 # `base`, `nl`, `say` and `have_systemd`, are one program.
 #
-# Directories may belong to a service's user, and what is in them may be made to look like anything. So nothing that
-# the node says is part of a record: `before` holds lines `kind|name|...` whose fields are of the plan, are numbers, or
-# are words that are listed here. The rest is kept apart, by number:
+# A directory may belong to a service user, who can choose names and link targets in it. So no text from the node becomes
+# part of a record: `before` holds lines `kind|name|...` whose fields come from the plan, are numbers, or are words of a
+# fixed list. Everything else is kept apart, by number:
 #   before.list, before.tar   regular files, by their paths
 #   before.d/N                a link as it was, the value of a kernel setting, the swap areas in use
 #   before.nft                our firewall table
 # `images.format` is 2. An image without it is of an older format, in which targets of links were written into the records:
 # old-images.sh.
 
-# Sets `number`, of what is kept next.
+# Sets `number` for the next item that is kept.
 keep_next() {
     [ "$number" -gt 0 ] || mkdir "$T/before.d" || unfit="$unfit $T/before.d"
     number=$((number + 1))
@@ -19,7 +19,7 @@ keep_next() {
 image_path() { # path
     if [ -L "$1" ]; then
         keep_next
-        # By itself, whatever it leads to. It may have been replaced since it was looked at.
+        # The link itself, not its target. It may have been replaced since the check.
         cp -RPp "$1" "$T/before.d/$number" && [ -L "$T/before.d/$number" ] || unfit="$unfit $1"
         printf 'link|%s|%s\n' "$1" "$number" >>"$T/before"
     elif [ -d "$1" ]; then
@@ -30,7 +30,7 @@ image_path() { # path
         printf '%s\n' "${1#/}" >>"$T/before.list"
         printf 'file|%s\n' "$1" >>"$T/before"
     elif [ -e "$1" ]; then
-        # A pipe in the place of a file would keep whoever reads it waiting.
+        # Reading a pipe would block.
         unfit="$unfit $1"
     else
         printf 'absent|%s\n' "$1" >>"$T/before"
@@ -56,7 +56,7 @@ image_unit() { # name
     printf 'unit|%s|%s|%s\n' "$1" "$enabled" "$active" >>"$T/before"
 }
 
-# Of the tables that iptables makes, those that are there. Where they cannot be listed, none is taken away later.
+# Records which iptables tables exist. If they cannot be listed, none is deleted later.
 image_tables() {
     tables=$(nft list tables 2>/dev/null) || return 0
     then=
@@ -90,7 +90,7 @@ take_images() {
             esac
             ;;
         member)
-            # shellcheck source=/dev/null # looked at together with this
+            # shellcheck source=/dev/null # checked together with this file
             . "$T/member.sh"
             if is_member; then
                 # By name: what else is in that directory is not touched.
@@ -165,7 +165,7 @@ take_images() {
         esac
     done <"$T/steps"
     [ -z "$unfit" ] || {
-        say "refused neither a file, a directory nor a link, or changing all the time:$unfit"
+        say "refused not a file, directory or link, or changed while it was read:$unfit"
         exit 4
     }
     if [ -s "$T/before.list" ]; then
@@ -187,7 +187,7 @@ take_images() {
     sync -f "$T/." 2>/dev/null || sync
 }
 
-# Whether two links lead to the same, byte by byte: a substitution drops line breaks at the end.
+# Whether two links have the same target, byte by byte: a command substitution drops trailing line breaks.
 same_link() { # link link
     [ -L "$1" ] && [ -L "$2" ] && [ "$(readlink "$1" && echo .)" = "$(readlink "$2" && echo .)" ]
 }
@@ -243,25 +243,25 @@ run_as_before() { # unit state
         # An sshd that runs is never stopped: with a mistake in its files that was there before us, it
         # would not come up again, and nobody could log in any more to mend it.
         if systemctl -q is-active "$1"; then
-            if sshd -t; then reload_unit "$1"; else echo "$1 runs on as it is"; fi
+            if sshd -t; then reload_unit "$1"; else echo "$1 keeps running with its old settings"; fi
             return
         fi
         ;;
     esac
     case $2 in
     # It was on its way, or failed again and again: that it does is no failure of the way back.
-    activating) systemctl --no-block restart "$1" || echo "$1 does not start, and had not when this began" ;;
+    activating) systemctl --no-block restart "$1" || echo "$1 does not start; it did not start before this run either" ;;
     *) systemctl restart "$1" ;;
     esac
 }
 
-# Whether a unit's step, or one that runs it besides, was come to. Only a step that failed says which was the last.
+# Whether a step that changes or starts this unit was begun. `last_step` is only known after a failure.
 was_begun() { # unit
     [ -n "$last_step" ] || return 0
     head -n "$last_step" "$T/steps" | grep -q -e "^unit|$1|" -e '^member|' -e '^etcd-join|'
 }
 
-# Takes away a user that this transaction made, and leaves the group of its name as it was.
+# Removes a user that this transaction created, and leaves the group of the same name as it was.
 unmake_user() { # name group
     grep -qsxF -e "$1" "$T/made-users" || return 0
     ! id "$1" >/dev/null 2>&1 || userdel "$1" || return 1
@@ -293,11 +293,11 @@ restore_firewall() { # state
     esac
 }
 
-# Undoes everything, in reverse order, and goes on past failures. Can be repeated.
+# Undoes everything, in reverse order, and continues after failures. Can be repeated.
 restore() { # reason
     failed=0
     [ -e "$T/before" ] || {
-        echo "$T/before is gone: it cannot be told what was before"
+        echo "$T/before is missing: the earlier state is unknown"
         return 1
     }
     [ -s "$T/before" ] || return 0
@@ -312,14 +312,14 @@ restore() { # reason
     sizes=$(stat -c %s "$T/before" "$T/before.reverse" 2>/dev/null)
     [ "${sizes%%"$nl"*}" = "${sizes##*"$nl"}" ] && [ "${sizes%%"$nl"*}" != "$sizes" ] ||
         sed -n '1!G;h;$p' "$T/before" >"$T/before.reverse" || {
-        echo "$T/before.reverse cannot be read or made anew"
+        echo "$T/before.reverse can be neither read nor rewritten"
         rm -f "$T/before.reverse"
         # What is there goes by the other order, which may leave directories; the next try makes it anew.
         ln "$T/before" "$T/before.reverse"
         failed=1 forward=yes
     }
     if grep -q '^member|none' "$T/before"; then
-        # shellcheck source=/dev/null # looked at together with this
+        # shellcheck source=/dev/null # checked together with this file
         . "$T/member.sh"
         leave_cluster || failed=1
     fi
@@ -367,7 +367,7 @@ restore() { # reason
             ;;
         user)
             unmake_user "$a" "$b" || {
-                echo "could not take user $a away"
+                echo "could not remove user $a"
                 failed=1
             }
             ;;
@@ -380,7 +380,7 @@ restore() { # reason
             case $c in
             active | activating | reloading | refreshing)
                 [ "$1" = boot ] || run_as_before "$a" "$c" || {
-                    echo "$a ran before, and does not start"
+                    echo "$a ran before, but does not start"
                     failed=1
                 }
                 ;;
@@ -393,8 +393,8 @@ restore() { # reason
     return $failed
 }
 
-# Paths of the files whose images are given up with their place: a key that was taken from this node would stay in the
-# images of earlier runs, and of this one, for as long as those are kept.
+# Deletes the images of removed files that held a secret: otherwise a key that was removed from this node would stay in the
+# images of this and earlier runs.
 give_up_images() {
     [ -s "$T/forget" ] || return 0
     records=
@@ -403,7 +403,7 @@ give_up_images() {
     for holder in $(grep -lsxF -e "$records" "$base"/txn/*/before); do
         thin_out "${holder%/before}" || {
             rm -rf "${holder%before}thin" "${holder%before}"*.thin
-            say "note the images in ${holder%/before} still hold a key that was taken from this node"
+            say "note the images in ${holder%/before} still hold a key that was removed from this node"
         }
     done
 }

@@ -1,16 +1,16 @@
-# Who can log in, by sshd's own answer for each login (`sshd -T -C`), which knows `Match` lines, and by what the login has:
-# keys, a password. Shared by what reads facts, which also asks what it would be with other settings, and by a
-# transaction, which asks again when the settings are there.
+# Which accounts can log in, from sshd's effective settings for each (`sshd -T -C`, which evaluates `Match` blocks) and from
+# the account's keys and password. Used by collect.sh, which also asks with our future settings, and by a transaction, which
+# asks again once the settings are in place.
 #
-# sshd says what is set, and not whether somebody gets in by it: AllowUsers and the like, AuthenticationMethods and the ways
-# that are on are put together here. Where that cannot be told (a command that finds keys, a CA, a network in AllowUsers),
-# the login is taken to get in, before and after alike.
+# sshd prints settings, not whether a login succeeds: AllowUsers and the like, AuthenticationMethods and the enabled methods
+# are combined here. Where that is unknown (a key command, a CA, a network in AllowUsers), the login counts as able to get
+# in, before and after.
 
-# More logins than these are not asked about.
+# Limit of accounts that are checked.
 max_logins=100
 
-# Sets `from`, `from_port`, `to`, `to_port`: the connection that this program came over. sudo does not hand its variable
-# on, and keeps it itself.
+# Sets `from`, `from_port`, `to`, `to_port`: the SSH connection of this program. sudo does not pass SSH_CONNECTION on, but
+# has it in its own environment.
 own_connection() {
     from=127.0.0.1 from_port='' to=127.0.0.1 to_port=22
     found=${SSH_CONNECTION-}
@@ -35,8 +35,8 @@ CONNECTION
     from=$a from_port=$b to=$c to_port=$d
 }
 
-# Accounts with a login shell, as lines of passwd(5): those that are listed, and those of a directory that lists nobody and
-# that have been here.
+# Accounts with a login shell, as lines of passwd(5): those that getent lists, and directory accounts that it does not list but
+# that have logged in before.
 accounts() {
     listed=$(timeout 10 getent passwd 2>/dev/null || cat /etc/passwd)
     printf '%s\n' "$listed"
@@ -70,8 +70,9 @@ has_key() { # name home uid files want
     return 1
 }
 
-# `hash` is its first sign. Sets `verdict`, why somebody does not get in or `in`, `because`, the setting that says so, and `place`, the sum of what
-# waits for who does. `settings` are those lines of `sshd -T` that matter, keys in lower case.
+# `hash` is the first character of the password hash. `settings` are the relevant lines of `sshd -T`, keys in lower case. Sets
+# `verdict` (`in` or `out`), `because` (the setting that refuses the login), and `place` (a checksum of ForceCommand and
+# ChrootDirectory).
 judge_login() { # name home uid hash address settings
     public=no password=no interactive=no gss=no host=no pam=no root=yes
     methods=any files=.ssh/authorized_keys command=none cas=none empty=no
@@ -189,7 +190,7 @@ by_methods() { # name home uid hash
             [ "$way" != yes ] || verdict=in
         done
         [ "$knows" != yes ] || [ "$password$interactive" = nono ] || verdict=in
-        because='no way that is on'
+        because='no enabled method'
         return 0
         ;;
     esac

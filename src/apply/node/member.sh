@@ -139,7 +139,7 @@ tell_cluster() {
     run_kubeadm init phase upload-config all --config "$staged/kubeadm-init.yaml" || return 1
     # What kubectl says besides, of an aggregated API that is down for one, is no kube-proxy.
     there=$(kube -n kube-system get daemonset kube-proxy --ignore-not-found -o name 2>"$T/kube.err") || {
-        printf '%s\n' "the API server cannot be asked for kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
+        printf '%s\n' "the API server did not answer for kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
         return 1
     }
     [ -n "$there" ] || return 0

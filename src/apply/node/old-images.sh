@@ -3,7 +3,7 @@
 # which lies beside them, carries out what is there. So it is looked at first: every record is about something that
 # its steps touch, and nothing has two that differ. A line that was put in would stand beside the true one.
 
-# Whether the images of a transaction can be gone by.
+# Whether the images of a transaction can be trusted.
 images_are_sound() { # transaction
     [ ! -e "$1/images.format" ] || return 0
     [ -s "$1/before" ] || return 0

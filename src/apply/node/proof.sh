@@ -1,15 +1,14 @@
-# What a confirmation proves. Part of txn.sh, which defines `T`, `base`, `nl`, `say` and `have_systemd`, and of the same
-# program as logins.sh.
+# Makes a confirmation meaningful. On a node this, logins.sh and txn.sh, which defines `T`, `base`, `nl`, `say` and
+# `have_systemd`, are one program.
 #
-# A new connection that is let in proves less than it seems to:
-#   - others log in by other ways than the operator does: logins_before, logins_after;
-#   - it may come inside of something that is let in only because it was there before (a VPN or an SSH that ends on the
-#     node): stand_alone;
-#   - a boot may load other rules and other settings: rehearse_rules, rehearse_settings.
+# A new connection alone proves too little:
+#   - others log in by other methods than the operator: logins_before, logins_after;
+#   - it may arrive through an established connection (a VPN or an SSH that ends on the node): load_proof_table;
+#   - the next boot may load other rules and settings: rehearse_rules, rehearse_settings.
 
-# --- others who log in --------------------------------------------------------------------------
+# --- other logins --------------------------------------------------------------------------
 
-# `NAME<tab>ADDRESS<tab>PLACE` of each login that gets in. In a subshell: no pattern, and another IFS.
+# Writes `NAME<tab>ADDRESS<tab>PLACE` of each login that gets in. In a subshell, since it changes IFS and globbing.
 logins_before() (
     seen() {
         settings=$(asked_of_sshd "$1" "$2") || return 0
@@ -17,11 +16,11 @@ logins_before() (
         [ "$verdict" = out ] || printf '%s\t%s\t%s\n' "$1" "$2" "$place"
     }
     each_login >"$T/logins"
-    # Too many are a note of the plan.
+    # With too many accounts, the plan has a note.
     return 0
 )
 
-# Asks again, by the files that are there now, and before sshd takes them up.
+# Asks again with the new files in place, before sshd reloads. Fails if an unexpected login stops working.
 logins_after() ( # names that the plan gives up, with commas
     lost=
     seen() {
@@ -31,18 +30,18 @@ logins_after() ( # names that the plan gives up, with commas
         was=${was#*"$nl$row"}
         was=${was%%"$nl"*}
         settings=$(asked_of_sshd "$1" "$2") || {
-            lost=$lost$nl"$1 cannot be asked about"
+            lost=$lost$nl"sshd gave no settings for login $1"
             return 0
         }
         judge_login "$1" "$3" "$4" "$5" "$2" "$settings"
         case ,$given_up, in *",$1,"*) return 0 ;; esac
         if [ "$verdict" = out ]; then
-            lost=$lost$nl"$1, who got in from $2, would not any more: $because"
+            lost=$lost$nl"login $1 from $2 would no longer work: $because"
         elif [ "$place" != none ] && [ "$place" != "$was" ]; then
-            lost=$lost$nl"$1, who gets in from $2, would get another ForceCommand or ChrootDirectory"
+            lost=$lost$nl"login $1 from $2 would get a different ForceCommand or ChrootDirectory"
         fi
     }
-    # From where they came then, whoever logged in meanwhile.
+    # The same addresses as before, even if someone has logged in meanwhile.
     addresses_of() {
         addresses=
         IFS=$nl
@@ -55,19 +54,18 @@ logins_after() ( # names that the plan gives up, with commas
     in_before=$(cat "$T/logins") || return 1
     each_login
     [ -z "$lost" ] || {
-        printf '%s\n' "${lost#"$nl"}" "and the plan names none of this"
+        printf '%s\n' "${lost#"$nl"}" "the plan does not name this"
         return 1
     }
 )
 
-# --- what was established before -----------------------------------------------------------------
+# --- established connections -----------------------------------------------------------------
 
-# While a confirmation is waited for, packets of what is established already are judged by the rules as if they were the
-# first ones: our table once more, just before it, without the line that lets in whatever is established. What the rules let
-# in is not touched by it, however old; what they would not (a tunnel without a rule) rests until the decision, and with it
-# the connections inside. Answers to what the node itself began pass; so does the connection that carries this change out,
-# over which it is taken back.
-stand_alone() {
+# Until the decision, packets of established connections are judged like first packets: a copy of our table runs just before
+# it, without the line that accepts established connections. What the rules allow is not affected; what they do not (a tunnel
+# without a rule) stalls until the decision, with every connection inside it. Replies to connections that the node began pass,
+# and so does the connection that carries this change, over which it is undone.
+load_proof_table() {
     rules=$(nft -s list table inet kubastion) || return 1
     own_connection
     spared=
@@ -76,10 +74,10 @@ stand_alone() {
         case $from in *:*) family=ip6 ;; esac
         spared="$family saddr $from $family daddr $to tcp sport $from_port tcp dport $to_port accept"
     }
-    # The shell's own `read` gets nothing there.
+    # `read` does not work on this file.
     ports=$(tr -s '\t ' - </proc/sys/net/ipv4/ip_local_port_range) || return 1
-    # A flow that was there before the kernel followed any may have its direction the wrong way round: to a port on which
-    # something listens, nobody answers.
+    # For a flow older than connection tracking, the kernel may have the direction wrong. A packet to a port on which something
+    # listens is therefore never a reply.
     served=$(ss -Hlntu 2>/dev/null | sed -n 's/^\(tcp\|udp\) .*:\([0-9]\{1,5\}\)  *[^ ]*:\*.*/\1 \2/p' | sort -u)
     : >"$T/proof" || return 1
     {
@@ -129,8 +127,8 @@ $1 == "type" && $3 == "hook" {
     nft -f "$T/proof.nft"
 }
 
-# Before anything else of a decision.
-stand_down() {
+# Runs first in every decision.
+remove_proof_table() {
     [ -e "$T/proof" ] || return 0
     nft delete table inet kubastion-proof 2>/dev/null || ! nft list table inet kubastion-proof >/dev/null 2>&1 || {
         echo "table inet kubastion-proof cannot be removed"
@@ -139,16 +137,16 @@ stand_down() {
     rm -f "$T/proof"
 }
 
-# --- what a boot loads ---------------------------------------------------------------------------
+# --- the next boot ---------------------------------------------------------------------------
 
-# Names of interfaces, for a network namespace that has the same: rules and settings may name them.
+# Names of interfaces to recreate in the network namespace: rules and settings may name them.
 interfaces() {
     while IFS=': ' read -r i _; do
         case $i in lo | '' | Inter-* | face* | *[!A-Za-z0-9_.@-]*) ;; *) printf '%s ' "$i" ;; esac
     done </proc/net/dev
 }
 
-# In a network namespace of its own, with interfaces that lead nowhere.
+# Runs a program in a new network namespace with dummy interfaces of the same names.
 # shellcheck disable=SC2016 # it expands them itself
 in_a_namespace() { # program argument...
     unshare -n sh -c '
@@ -160,8 +158,7 @@ in_a_namespace() { # program argument...
         eval "$program"' sh "$(interfaces | cut -d' ' -f1-500)" "$@"
 }
 
-# Settings of the network, as systemd's own program makes them at boot, in its own order. Other keys have no namespace, and
-# shut nobody out.
+# Compares network settings with what systemd-sysctl sets at boot. Other keys are not per namespace, and cannot cut access.
 rehearse_settings() {
     for program in /usr/lib/systemd/systemd-sysctl /lib/systemd/systemd-sysctl none; do
         [ ! -x "$program" ] || break
@@ -172,7 +169,7 @@ rehearse_settings() {
     } | grep -x '[A-Za-z0-9_./-]*' | sort -u)
     [ -n "$keys" ] || return 0
     [ "$program" != none ] || {
-        echo "what a boot sets cannot be told: systemd-sysctl is not there"
+        echo "the settings of the next boot cannot be checked: systemd-sysctl is missing"
         return 1
     }
     set -f
@@ -189,7 +186,7 @@ rehearse_settings() {
     case $values in
     whole | *"${nl}whole") ;;
     *)
-        echo "what a boot sets cannot be told: no network namespace can be made"
+        echo "the settings of the next boot cannot be checked: no network namespace can be created"
         return 1
         ;;
     esac
@@ -205,7 +202,7 @@ rehearse_settings() {
         [ "$now" != "$booted" ] || continue
         differ=1
         [ "$booted" != - ] || {
-            echo "what a boot sets $key to cannot be told"
+            echo "the value of $key after the next boot cannot be checked"
             continue
         }
         file=$("$program" --cat-config 2>/dev/null | awk -v wanted="$key" '
@@ -213,26 +210,26 @@ rehearse_settings() {
 { sub(/^[ \t]*-?/, ""); key = $0; sub(/[ \t]*=.*/, "", key); gsub(/\//, ".", key) }
 key == wanted { found = file }
 END { print found }')
-        echo "$key is $now, and a boot sets it to $booted${file:+ ($file)}"
+        echo "$key is $now, but the next boot sets it to $booted${file:+ ($file)}"
     done <<VALUES
 $values
 VALUES
     return $differ
 }
 
-# Our rules by the unit that loads them at boot; then what others load at boot, before and behind it, where it disturbs
-# nobody, against what is loaded.
+# Loads our rules with the unit that loads them at boot, then what other units load before and after it, in a namespace, and
+# compares the result with what is loaded now.
 rehearse_rules() {
     unit=kubastion-firewall.service
     [ "$(systemctl show -p LoadState --value "$unit")" = loaded ] || return 0
     systemctl -q is-enabled "$unit" || {
-        echo "$unit is not enabled: a boot would not load the rules"
+        echo "$unit is not enabled: the next boot would not load the rules"
         return 1
     }
     rules=$(nft -s list table inet kubastion) || return 1
     systemctl restart "$unit" || return 1
     [ "$(nft -s list table inet kubastion)" = "$rules" ] || {
-        echo "$unit, which loads the rules at boot, loads others"
+        echo "$unit, which loads the rules at boot, loads different rules"
         return 1
     }
     loaders || return 0
@@ -251,11 +248,11 @@ rehearse_rules() {
         while read -r _ family name; do nft -s list table "$family" "$name" >"$family $name"; done <tables
         : >whole' "$T/boot" 2>&1
     [ -e "$T/boot/whole" ] || {
-        echo "what a boot loads cannot be told: no network namespace can be made"
+        echo "the rules of the next boot cannot be checked: no network namespace can be created"
         return 1
     }
     [ "$(cat "$T/boot/inet kubastion" 2>/dev/null)" = "$rules" ] || {
-        echo "after a boot, table inet kubastion would not be what it is now: others load rules, too ($units)"
+        echo "after a boot, table inet kubastion would differ from now, since other units load rules too ($units)"
         return 1
     }
     differ=0
@@ -264,17 +261,17 @@ rehearse_rules() {
         grep -qwE 'drop|reject' "$T/boot/$family $name" || continue
         [ "$(nft -s list table "$family" "$name" 2>/dev/null)" != "$(cat "$T/boot/$family $name")" ] || continue
         differ=1
-        echo "after a boot, table $family $name drops packets, and is not what is loaded now ($units)"
+        echo "after a boot, table $family $name drops packets, and differs from what is loaded now ($units)"
     done <"$T/boot/tables"
     [ ! -s "$T/boot/failed" ] || {
         differ=1
-        echo "a boot loads rules that nft does not accept ($units):" "$(head -n 3 "$T/boot/failed")"
+        echo "the next boot loads rules that nft rejects ($units):" "$(head -n 3 "$T/boot/failed")"
     }
     rm -rf "${T:?}/boot"
     return $differ
 }
 
-# Sets `before` and `behind`: calls of nft that a boot makes before and behind ours, and `units`, whose they are. Fails if
+# Sets `before` and `behind`, the nft calls of other units before and after ours at boot, and `units`, their names. Fails if
 # there are none.
 loaders() {
     before='' behind='' units=
@@ -290,7 +287,7 @@ loaders() {
         calls=$(systemctl show -p ExecStart -p ExecStartPost --value -- "$u" | sed -n 's/^{ path=[^ ]* ; argv\[\]=\([^;]*\) ; .*/\1/p' |
             grep -x '/[a-z/]*/nft [A-Za-z0-9_./ -]*')
         [ -n "$calls" ] || {
-            echo "$u: what it loads at boot is not tried, since nft is not its program" >&2
+            echo "$u: the rules it loads at boot are not checked, since it does not run nft directly" >&2
             continue
         }
         units="$units${units:+, }$u"
@@ -307,5 +304,5 @@ prove() {
         ! has_step 'firewall|' || rehearse_rules || return 1
         rehearse_settings || return 1
     }
-    ! has_step 'firewall|' || stand_alone
+    ! has_step 'firewall|' || load_proof_table
 }

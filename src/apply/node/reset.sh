@@ -56,8 +56,8 @@ case $todo in *@refused*)
 esac
 for txn in $(printf '%s\n' "$todo" | cut -d' ' -f2); do
     images_are_sound "$txn" || {
-        echo "@refused the images in $txn, of an earlier release, hold records that no step accounts for:" \
-            "rollback of its run with --accept-present leaves what it did"
+        echo "@refused the images in $txn, from an earlier release, hold records that match none of its steps:" \
+            "run \`kubastion rollback\` of its run with --accept-present to keep what it did"
         exit 4
     }
 done

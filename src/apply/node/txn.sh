@@ -43,7 +43,7 @@ base=${T%/txn/*}
 nl='
 '
 devices=
-# What a step has to say when it is done.
+# A message to print once the step is done.
 news=
 # The last step that was begun, where one failed.
 last_step=
@@ -51,7 +51,7 @@ last_step=
 # No program's output goes where this goes: what looks like an answer is one.
 say() { printf '@%s\n' "$*"; }
 
-# The last lines of a program's output. Each is marked, and the last of them ends.
+# Prints the last lines of a program's output, each marked.
 tell() { # file
     { tail -n 20 "$1" && echo; } | cut -b-1000 | sed -n 's/..*/@said &/p'
 }
@@ -409,8 +409,8 @@ wait_for_lock() { # program argument...
         *lock*) [ "$tries" -lt 150 ] || break ;;
         *) break ;;
         esac
-        # Whoever waits for this is told now, and not when it is over.
-        [ "$tries" -gt 0 ] || say "waiting another package manager, 300 s at most" >&3
+        # Tell the caller now, not when it is over.
+        [ "$tries" -gt 0 ] || say "waiting another package manager to finish, up to 300 s" >&3
         tries=$((tries + 1))
         sleep 2
     done
@@ -436,7 +436,7 @@ join_etcd() { # members
         printf '[Service]\nEnvironmentFile=%s\n' "$variables" >"$drop_in" && systemctl daemon-reload || return 1
     systemctl reset-failed etcd.service 2>/dev/null
     systemctl --no-block start etcd.service
-    # It has its place in the cluster when it says that it is started.
+    # systemd reports it as started once it has joined.
     tries=0 joined=0
     until systemctl -q is-active etcd.service; do
         tries=$((tries + 1))
@@ -450,7 +450,7 @@ join_etcd() { # members
     rmdir "${drop_in%/*}" 2>/dev/null
     systemctl daemon-reload
     [ "$joined" -eq 0 ] || {
-        echo "etcd has not joined the others within 90 s"
+        echo "etcd did not join the cluster within 90 s"
         journalctl -u etcd.service -n 40 --no-pager -o cat 2>/dev/null | grep '"level":"\(error\|fatal\|panic\)"' | tail -n 3
         return 1
     }
@@ -463,7 +463,7 @@ apt_install() {
         -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends "$@" </dev/null 3>&-
 }
 
-# Noted before it is made: what is cut off between the two is taken back.
+# Recorded before it is created, so that an interruption between the two is undone.
 make_user() { # name home
     ! id "$1" >/dev/null 2>&1 || return 0
     printf '%s\n' "$1" >>"$T/made-users" || return 1
@@ -492,7 +492,7 @@ STEP
     program) place_program "$a" "$b" "$c" "$d" "$e" ;;
     images) take_in_images "$a" "$b" ;;
     member)
-        # shellcheck source=/dev/null # looked at together with this
+        # shellcheck source=/dev/null # checked together with this file
         . "$T/member.sh"
         become_member "$a" "$b"
         ;;
@@ -677,7 +677,7 @@ forget_first() {
 }
 
 commit() {
-    said=$(stand_down) || say "note $said"
+    said=$(remove_proof_table) || say "note $said"
     keep_first
     give_up_images
     # Before the last word: nobody comes back for what a power cut leaves, and it may hold keys.
@@ -697,9 +697,9 @@ confirm() {
     get_state
     case $state in
     switched)
-        # Somebody may have loaded rules meanwhile: who comes then has proven nothing.
+        # Someone may have reloaded the rules meanwhile: then the new connection proves nothing.
         [ ! -e "$T/proof" ] || nft list table inet kubastion-proof >/dev/null 2>&1 || {
-            say "refused table inet kubastion-proof, by which this is confirmed, is not there any more"
+            say "refused table inet kubastion-proof, which the confirmation relies on, is gone"
             exit 6
         }
         if decide confirm || [ "$(decided)" = confirm ]; then
@@ -731,7 +731,7 @@ stop_switching() {
 }
 
 finish_revert() { # reason
-    stand_down
+    remove_proof_table
     rm -f "$T/ballast"
     set_state reverting
     printf '%s\n' "$1" >"$T/reason"
@@ -741,7 +741,7 @@ finish_revert() { # reason
         set_state reverted
         disarm
         [ ! -s "$T/given-up" ] || while IFS= read -r path; do
-            say "note $path is not put back: when it was taken from this node, its image was given up"
+            say "note $path is not restored: its image was deleted when the key was removed from this node"
         done <"$T/given-up"
         say "state reverted"
         return 0

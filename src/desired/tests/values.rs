@@ -220,7 +220,7 @@ fn a_node_gets_the_probe_that_it_can_run() {
     let patch = "/etc/kubernetes/kubastion/patches/kube-apiserver0+json.yaml";
     let program = "/usr/local/lib/kubastion/probe";
     let noted = |d: &NodeDesired, what: &str| {
-        d.notes.iter().any(|n| n.contains("TCP connection only") && n.contains(what))
+        d.notes.iter().any(|n| n.contains("only open a TCP connection") && n.contains(what))
     };
     let none = small(|_| {});
     assert!(noted(&none, "without `kubastion-probe`") && !has(&none, program));
@@ -393,19 +393,23 @@ fn what_the_firewall_closes_is_named() {
     facts.nft.foreign_tables = vec!["inet firewalld".into()];
     let notes = |facts: &NodeFacts| desired(&inventory, "a", facts).notes.join("\n");
     let said = notes(&facts);
-    let closed = "listens on 1194/udp, 8080/tcp, 9100/tcp, which the firewall closes";
+    let closed = "the firewall will close 1194/udp, 8080/tcp, 9100/tcp";
     assert!(said.contains(closed), "{said}");
     assert!(said.contains("tunnels end on the node (tun0)"), "{said}");
     assert!(said.contains("another firewall drops by default (`ip filter` input): "), "{said}");
-    assert!(said.contains("firewalld filters beside us"), "{said}");
+    assert!(said.contains("firewalld is active beside kubastion's firewall"), "{said}");
     // What is loaded already closes nothing anew.
     let sha = crate::desired::firewall_sha256(&inventory, &inventory.nodes[0], &facts).unwrap();
     facts.nft.own_listing_sha256 = Some("l".into());
     facts.nft.recorded = Some(NftRecord { file_sha256: sha, listing_sha256: "l".into() });
     let said = notes(&facts);
-    assert!(!said.contains("which the firewall closes"));
+    assert!(!said.contains("the firewall will close"));
     // Others may have come after it.
-    assert!(said.contains("firewalld filters beside us") && said.contains("`ip filter`"), "{said}");
+    assert!(
+        said.contains("firewalld is active beside kubastion's firewall")
+            && said.contains("`ip filter`"),
+        "{said}"
+    );
 }
 
 /// Switching forwarding on takes the default route away that a router's advertisement brought.
@@ -451,7 +455,7 @@ fn people_with_a_second_factor_of_a_password_are_named() {
     };
     let said = |facts: &NodeFacts| {
         let notes = desired(&inventory, "a", facts).notes;
-        notes.iter().filter(|n| n.contains("is locked out")).count()
+        notes.iter().filter(|n| n.contains("are locked out")).count()
     };
     let methods = "authenticationmethods";
     facts.sshd_matches = Some(vec![set(methods, "publickey,keyboard-interactive:pam")]);
@@ -523,7 +527,7 @@ fn a_time_daemon_that_the_node_has_stays() {
         let wanted = of(inventory, timesyncd, "enabled", false);
         assert!(!has(&wanted, "chrony"));
         assert!(has(&wanted, timesyncd) && !has(&wanted, "chrony.service"));
-        assert!(wanted.notes.iter().any(|n| n.contains("systemd-timesyncd keeps the time here")));
+        assert!(wanted.notes.iter().any(|n| n.contains("systemd-timesyncd keeps the time")));
         // Given up, or chrony is there already.
         for (file, chrony) in [("disabled", false), ("masked", false), ("enabled", true)] {
             let wanted = of(inventory, timesyncd, file, chrony);
@@ -532,7 +536,7 @@ fn a_time_daemon_that_the_node_has_stays() {
         }
         let wanted = of(inventory, "ntpsec.service", "enabled", false);
         assert!(!has(&wanted, "chrony") && !has(&wanted, "chrony.service"));
-        assert!(wanted.notes.iter().any(|n| n.contains("ntpsec.service keeps the time here")));
+        assert!(wanted.notes.iter().any(|n| n.contains("ntpsec.service keeps the time")));
     }
     let wanted = of(&inventories[1], timesyncd, "enabled", false);
     let conf = text(&wanted, "/etc/systemd/timesyncd.conf.d/kubastion.conf");

@@ -1,4 +1,4 @@
-# Reads what is in effect on a node, beside what its files say: processes with their programs and environment, who may
+# Reads the live state of a node, as opposed to its files: processes with their programs and environment, who may
 # replace what root runs, settings of each interface, what the next boot will set, rules in the kernel. Changes nothing.
 #
 # The request comes on standard input: its length in bytes, then one item a line: `N program`, `U unit`, `P path` (who

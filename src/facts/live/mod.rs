@@ -1,4 +1,4 @@
-//! What is in effect on a node, beside what its files say: one program more, which checks alone ask for.
+//! Live state of a node, as opposed to its files, read by a program of its own that only `verify` runs.
 //!
 //! [`collect_live`] runs `live.sh`; [`parse`] turns its answer into [`LiveFacts`]. Each field of the answer is in base64, so
 //! that no name, link or output of the node can look like another record.

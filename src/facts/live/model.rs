@@ -1,4 +1,4 @@
-//! What is in effect on a node, as typed data.
+//! The live state of a node, as typed data.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -52,12 +52,12 @@ pub(super) fn kubernetes(inventory: &Inventory, review: &mut Review<'_>) {
     let keys = listed.map(|(i, s)| (s.as_str().split_whitespace().nth(1).map(str::to_owned), i));
     for (_, first, again) in duplicates(keys.collect()) {
         review
-            .error(&path.then("signers").then(again), "stands here twice")
+            .error(&path.then("signers").then(again), "is listed twice")
             .found(format!("the key of signers[{first}]"));
     }
 }
 
-/// Whoever switches a critical control off says why, who answers for it, and until when.
+/// A critical control is only switched off with a reason, an owner and a last day.
 pub(super) fn controls(inventory: &Inventory, review: &mut Review<'_>) {
     for (id, switch) in &inventory.hardening.controls {
         let path = section("hardening").then("controls").then(id);
@@ -66,7 +66,7 @@ pub(super) fn controls(inventory: &Inventory, review: &mut Review<'_>) {
         match &switch.granted {
             None if is_critical && switch.state == Switch::Off => {
                 review
-                    .error(&path, "a critical control is switched off, and nothing says why")
+                    .error(&path, "a critical control is switched off without a reason")
                     .found("`off`")
                     .allowed(format!(
                         "`{id}: {{state: off, reason: ..., owner: ..., expires: YYYY-MM-DD}}`"
@@ -75,7 +75,10 @@ pub(super) fn controls(inventory: &Inventory, review: &mut Review<'_>) {
             None => {}
             Some(_) if switch.state == Switch::On => {
                 review
-                    .error(&path.then("state"), "a control that is on needs no grant")
+                    .error(
+                        &path.then("state"),
+                        "a control that is on takes no reason, owner or last day",
+                    )
                     .found("`on`")
                     .allowed(format!("`{id}: on`, or `state: off`"));
             }
@@ -159,7 +162,7 @@ impl Granted<'_> {
                 review
                     .error(&path.then("expires"), format!("{what} has expired"))
                     .found(self.expires)
-                    .allowed(format!("{today} or later; or {what} is taken out"));
+                    .allowed(format!("{today} or later, or remove {what}"));
             }
             Ok(_) => {}
         }
@@ -184,12 +187,12 @@ pub(super) fn granted(inventory: &Inventory, review: &mut Review<'_>) {
             review
                 .error(&path.then("namespace"), "not the name of a namespace")
                 .found(format!("{:?}", exemption.namespace))
-                .allowed("1 to 63 of a-z, 0-9 and -, first and last no -");
+                .allowed("1 to 63 of a-z, 0-9 and -, not starting or ending with -");
         }
         if exemption.level == PodLevel::Restricted {
             review
-                .error(&path.then("level"), "an exemption from nothing")
-                .found("`restricted`, to which every namespace is held")
+                .error(&path.then("level"), "exempts from nothing")
+                .found("`restricted`, which is the default for every namespace")
                 .allowed("baseline, privileged");
         }
         let PodSecurityExemption { reason, owner, expires, .. } = exemption;
@@ -198,7 +201,7 @@ pub(super) fn granted(inventory: &Inventory, review: &mut Review<'_>) {
     let named = hardening.pod_security.exemptions.iter().enumerate();
     for (name, first, again) in duplicates(named.map(|(i, e)| (&e.namespace, i)).collect()) {
         review
-            .error(&exemptions.then(again).then("namespace"), "stands here twice")
+            .error(&exemptions.then(again).then("namespace"), "is listed twice")
             .found(format!("`{name}`, the namespace of exemptions[{first}]"));
     }
     let allowed = section("hardening").then("allowed_objects");
@@ -215,7 +218,7 @@ pub(super) fn granted(inventory: &Inventory, review: &mut Review<'_>) {
         duplicates(named.map(|(i, o)| ((o.kind, &o.name), i)).collect())
     {
         review
-            .error(&allowed.then(again).then("name"), "stands here twice")
+            .error(&allowed.then(again).then("name"), "is listed twice")
             .found(format!("{kind} `{name}`, as in allowed_objects[{first}]"));
     }
 }
@@ -238,7 +241,9 @@ pub(super) fn administrators(inventory: &Inventory, review: &mut Review<'_>) {
                 } else if net.0.contains(&inner.0) && net.0.prefix_len() > 0 {
                     review.warn(
                         &at,
-                        format!("{net} holds {other} ({inner}): pods are administrators"),
+                        format!(
+                            "{net} contains {other} ({inner}): every pod has administrator access"
+                        ),
                     );
                 }
             }
@@ -263,7 +268,10 @@ pub(super) fn firewall(inventory: &Inventory, review: &mut Review<'_>) {
     for (i, net) in firewall.service_clients.iter().enumerate() {
         if net.0.prefix_len() == 0 {
             let at = path.then("service_clients").then(i);
-            review.warn(&at, format!("{net} is everyone: pods and Services are open to it"));
+            review.warn(
+                &at,
+                format!("{net} is every address: pods and Services are open to everyone"),
+            );
         }
     }
     let rules = path.then("extra_rules");
@@ -391,7 +399,7 @@ pub(super) fn encryption(inventory: &Inventory, review: &mut Review<'_>) {
     }
     let listed = encryption.resources.iter().enumerate().map(|(i, r)| (r, i)).collect();
     for (resource, _, again) in duplicates(listed) {
-        review.error(&resources.then(again), "stands here twice").found(format!("`{resource}`"));
+        review.error(&resources.then(again), "is listed twice").found(format!("`{resource}`"));
     }
 }
 

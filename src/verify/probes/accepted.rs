@@ -1,5 +1,5 @@
-//! Whose client certificates a server takes, by its own word: the CAs that it names in its handshake (RFC 8446 section
-//! 4.2.4, RFC 5246 section 7.4.4). What it read when it started counts, whatever its file holds now.
+//! The client CAs that a server accepts, as named in its TLS handshake (RFC 8446 section 4.2.4, RFC 5246 section 7.4.4).
+//! That is what it loaded, whatever its file holds now.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,11 +26,11 @@ pub(super) fn accepted(
     wanted: Option<&[String]>,
 ) -> Verdict {
     let Some(wanted) = wanted else {
-        return Verdict::unknown("the operator's store gave no CA to compare with");
+        return Verdict::unknown("the key store has no CA to compare with");
     };
     let wanted: Option<Vec<Vec<u8>>> = wanted.iter().map(|pem| subject(&der(pem)?)).collect();
     let Some(wanted) = wanted else {
-        return Verdict::unknown("a CA of the operator's store cannot be read");
+        return Verdict::unknown("a CA of the key store cannot be read");
     };
     let stream = match through.dial(host, port, CONNECT_TIMEOUT) {
         Ok(stream) => stream,
@@ -46,7 +46,7 @@ pub(super) fn accepted(
 /// Each CA counts as often as it is named: another one of the same name is another one.
 fn judge(mut wanted: Vec<Vec<u8>>, named: Vec<Vec<u8>>) -> Verdict {
     if named.is_empty() {
-        return Verdict::unknown("it names no CA whose certificates it takes");
+        return Verdict::unknown("it does not name its client CAs");
     }
     let count = named.len();
     let mut others = Vec::new();
@@ -58,14 +58,14 @@ fn judge(mut wanted: Vec<Vec<u8>>, named: Vec<Vec<u8>>) -> Verdict {
             None => others.push(words(&name)),
         }
     }
-    let expected = "certificates of the store's CAs alone";
+    let expected = "only certificates of the key store's CAs";
     if !others.is_empty() {
-        return Verdict::fail(expected, format!("it also takes those of {}", others.join(", ")));
+        return Verdict::fail(expected, format!("it also accepts those of {}", others.join(", ")));
     }
     if let Some(missing) = wanted.first() {
-        return Verdict::fail(expected, format!("it takes none of {}", words(missing)));
+        return Verdict::fail(expected, format!("it accepts none of {}", words(missing)));
     }
-    Verdict::pass(format!("those of {count} of the store's CAs alone"))
+    Verdict::pass(format!("only those of {count} CAs of the key store"))
 }
 
 /// A distinguished name for a report.

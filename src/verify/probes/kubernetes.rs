@@ -8,7 +8,7 @@ use crate::transport::Transport;
 use crate::verify::Verdict;
 
 /// What an attempt is called that reads the names of CAs.
-pub(super) const CAS: &str = "CAs that it names in its handshake";
+pub(super) const CAS: &str = "client CAs in its TLS handshake";
 
 /// Whether health paths are refused to whoever has no certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What a stranger reaches by way of a node: pods and Services, from an address in no network of the inventory.
+//! Tries to reach pods and Services through a node, from an address in no network of the inventory (a stranger).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::verify::{Observed, Verdict};
 /// The program that tries it.
 pub const STRANGER_SCRIPT: &str = include_str!("stranger.sh");
 
-/// The node's and the stranger's end of the link, of networks for documents that nobody routes (RFC 5737, RFC 3849).
+/// The node's and the stranger's end of the link, from documentation networks that are never routed (RFC 5737, RFC 3849).
 /// A network that the inventory names is left out.
 const ENDS: [(&str, &str); 6] = [
     ("198.51.100.1", "198.51.100.2"),
@@ -54,7 +54,7 @@ fn ends(inventory: &Inventory, v4: bool) -> Option<(IpAddr, IpAddr)> {
     ];
     let named =
         lists.into_iter().flatten().chain(firewall.extra_rules.iter().flat_map(|r| &r.from));
-    // A network of everyone names nobody.
+    // 0.0.0.0/0 and ::/0 name no one in particular.
     let named: Vec<_> = named.filter(|n| n.0.prefix_len() > 0).collect();
     let used = |a: &IpAddr| {
         named.iter().any(|n| n.0.contains(a))
@@ -67,7 +67,7 @@ fn ends(inventory: &Inventory, v4: bool) -> Option<(IpAddr, IpAddr)> {
         .find(|(h, t)| !used(h) && !used(t))
 }
 
-/// An address of nobody, if there is one that no network of the inventory holds.
+/// An address outside every network of the inventory, if there is one.
 pub(in crate::verify) fn stranger(inventory: &Inventory, v4: bool) -> Option<IpAddr> {
     if inventory.firewall.service_clients.iter().any(|n| n.0.prefix_len() == 0) {
         return None;
@@ -87,11 +87,15 @@ pub(super) fn attempts(
         return Vec::new();
     }
     if field.writes == Writes::Forbidden {
-        return unknown("not tried: it needs a network namespace on the node (--read-only)");
+        return unknown(
+            "not tried: it needs a network namespace on the node, which --read-only rules out",
+        );
     }
     let inventory = field.inventory;
     if inventory.firewall.service_clients.iter().any(|n| n.0.prefix_len() == 0) {
-        return unknown("everyone is named in `firewall.service_clients`: nobody is a stranger");
+        return unknown(
+            "`firewall.service_clients` names every address: there is no unknown one to try from",
+        );
     }
     let aims = seen.inner.clone();
     if aims.is_empty() {
@@ -135,7 +139,7 @@ pub(super) fn attempts(
                 let source = from.iter().find(|f| f.is_ipv4() == aim.address.is_ipv4());
                 let source = source.map_or_else(|| "a stranger".to_owned(), ToString::to_string);
                 let to = crate::transport::address(&aim.address.to_string(), aim.port);
-                let what = format!("connect as {source} to {} ({to}) by way of {name}", aim.what);
+                let what = format!("connect from {source} to {} ({to}) through {name}", aim.what);
                 (Probe::ForwardedToStranger, what, verdict)
             })
             .collect(),
@@ -146,10 +150,10 @@ pub(super) fn attempts(
 fn judge<'a>(text: &str, aims: &'a [Inner]) -> Result<Vec<(&'a Inner, Verdict)>, String> {
     let lines: Vec<&str> = text.lines().collect();
     if let Some(what) = lines.iter().find_map(|l| l.strip_prefix("lacks ")) {
-        return Err(format!("the node has not what trying takes: {what}"));
+        return Err(format!("the node lacks what the attempt needs: {what}"));
     }
     if lines.last() != Some(&"end") {
-        return Err("the attempts broke off".to_owned());
+        return Err("the attempts were interrupted".to_owned());
     }
     let how = |who: &str, aim: &Inner| {
         let begin = format!("{who} {} {} ", aim.address, aim.port);
@@ -165,14 +169,13 @@ fn judge<'a>(text: &str, aims: &'a [Inner]) -> Result<Vec<(&'a Inner, Verdict)>,
         let verdict = match how("stranger", aim) {
             Some("open") => Verdict::fail("kept out", "the connection was accepted"),
             Some(_) if !lines.contains(&linked) => {
-                Verdict::unknown("the stranger's link to the node did not work")
+                Verdict::unknown("the test link to the node did not work")
             }
             Some("timeout") => Verdict::pass("no answer"),
             Some("refused") => Verdict::pass("refused"),
-            other => Verdict::unknown(format!(
-                "it ended in an unknown way: {}",
-                other.unwrap_or("not tried")
-            )),
+            other => {
+                Verdict::unknown(format!("unexpected result: {}", other.unwrap_or("not tried")))
+            }
         };
         made.push((aim, verdict));
     }

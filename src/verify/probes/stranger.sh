@@ -1,5 +1,5 @@
-# Tries TCP connections by way of this node from an address that belongs to nobody: in a network namespace that lasts as
-# long as this program, over a link to it. What goes through there is forwarded by the node, as a packet of a stranger is.
+# Tries TCP connections through this node from an unknown address: in a network namespace that lasts as long as this program,
+# linked to the node. The node forwards these packets like those of any stranger.
 #
 # Standard input: two lines with the addresses of the node's and of the stranger's end (IPv4, then IPv6, `- -` for none),
 # then `address port` to try. The answer: `direct ADDRESS PORT HOW` from the node itself, `stranger ADDRESS PORT HOW` from

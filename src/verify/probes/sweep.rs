@@ -56,7 +56,7 @@ pub fn sweep(
         );
     }
     if lines.pop() != Some("end") {
-        return Err(format!("the attempts broke off: {}", output.stderr_tail()));
+        return Err(format!("the attempts were interrupted: {}", output.stderr_tail()));
     }
     let mut found = BTreeMap::new();
     for line in lines {

@@ -1,6 +1,6 @@
-//! Ways in from outside, beside the one over which a change is confirmed: every other address of the inventory under which
-//! a node answers, and every chain of jump hosts, any of which may be the node under another name. What let the operator
-//! in before a change has to let them in after it.
+//! SSH access paths besides the one that confirms a change: every other address that the inventory has for a node, and
+//! every chain of jump hosts, since a jump host may be the node itself under another name. A path that worked before a
+//! change has to work after it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,41 +10,41 @@ use crate::transport::Dialer;
 
 /// How long a login may take.
 const WITHIN_S: u32 = 5;
-/// How long a door may stay shut after a change: sshd is away for a moment when it takes up its files.
-const SHUT: Duration = Duration::from_secs(10);
+/// How long a path may fail after a change: sshd is unreachable for a moment while it reloads.
+const OUTAGE: Duration = Duration::from_secs(10);
 /// Pause between two attempts.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A way in.
-pub(super) struct Door {
+/// An SSH access path.
+pub(super) struct AccessPath {
     target: SshTarget,
-    /// What it is called.
+    /// Its name in messages.
     words: String,
 }
 
-/// Which doors are looked at.
+/// Which paths are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doors {
-    /// Those of the node itself.
+pub(super) enum Which {
+    /// To the node itself.
     Own,
-    /// Those to others that may lead through it, too.
+    /// Also those to other nodes, which may lead through it.
     AndThrough,
 }
 
-/// The ways in to a node, and, one for each chain of jump hosts, to nodes behind others.
-pub(super) fn of(inventory: &Inventory, node: &Node, which: Doors) -> Vec<Door> {
+/// The paths to a node, and one path to another node for each chain of jump hosts.
+pub(super) fn of(inventory: &Inventory, node: &Node, which: Which) -> Vec<AccessPath> {
     let own = inventory.ssh.for_node(node);
-    let mut doors = Vec::new();
+    let mut paths = Vec::new();
     for address in &node.addresses {
         let host = address.to_string();
         let Ok(host) = host.parse::<crate::inventory::Host>() else { continue };
         if host != own.host {
             let words = format!("{} at {host}", node.name);
-            doors.push(Door { target: SshTarget { host, ..own.clone() }, words });
+            paths.push(AccessPath { target: SshTarget { host, ..own.clone() }, words });
         }
     }
-    if which == Doors::Own {
-        return doors;
+    if which == Which::Own {
+        return paths;
     }
     let chain = |jump: &[JumpHost]| -> Vec<String> {
         let user = |j: &JumpHost| j.user.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -56,31 +56,31 @@ pub(super) fn of(inventory: &Inventory, node: &Node, which: Doors) -> Vec<Door> 
         let way = chain(&target.jump);
         if seen.insert(way.clone()) {
             let words = format!("{} through {}", other.name, way.join(", "));
-            doors.push(Door { target, words });
+            paths.push(AccessPath { target, words });
         }
     }
-    doors
+    paths
 }
 
-fn opens(dialer: &dyn Dialer, door: &Door) -> bool {
-    let mut target = door.target.clone();
+fn works(dialer: &dyn Dialer, path: &AccessPath) -> bool {
+    let mut target = path.target.clone();
     target.connect_timeout_s = target.connect_timeout_s.min(WITHIN_S);
     dialer.connect(&target).is_ok()
 }
 
-/// Leaves those that are open now.
-pub(super) fn open(dialer: &dyn Dialer, mut doors: Vec<Door>) -> Vec<Door> {
-    doors.retain(|d| opens(dialer, d));
-    doors
+/// Keeps those that work now.
+pub(super) fn working(dialer: &dyn Dialer, mut paths: Vec<AccessPath>) -> Vec<AccessPath> {
+    paths.retain(|d| works(dialer, d));
+    paths
 }
 
-/// The first one that does not open any more.
-pub(super) fn shut(dialer: &dyn Dialer, doors: &[Door]) -> Option<String> {
-    let until = Instant::now() + SHUT;
-    for door in doors {
-        while !opens(dialer, door) {
+/// The first one that no longer works.
+pub(super) fn lost(dialer: &dyn Dialer, paths: &[AccessPath]) -> Option<String> {
+    let until = Instant::now() + OUTAGE;
+    for path in paths {
+        while !works(dialer, path) {
             if Instant::now() + RETRY >= until {
-                return Some(format!("there is no way in to {} any more", door.words));
+                return Some(format!("SSH no longer reaches {}", path.words));
             }
             std::thread::sleep(RETRY);
         }
@@ -94,7 +94,7 @@ mod tests {
     use crate::inventory::testing;
 
     #[test]
-    fn doors_are_other_addresses_and_one_for_each_chain_of_jumps() {
+    fn paths_are_other_addresses_and_one_for_each_chain_of_jumps() {
         let inventory = testing::with(
             "nodes:\n\
              - {name: a, addresses: [10.0.0.1, 'fd00::1'], roles: [control-plane]}\n\
@@ -105,12 +105,12 @@ mod tests {
         let words = |n: usize, which| -> Vec<String> {
             of(&inventory, &inventory.nodes[n], which).into_iter().map(|d| d.words).collect()
         };
-        assert_eq!(words(0, Doors::Own), ["a at fd00::1"]);
+        assert_eq!(words(0, Which::Own), ["a at fd00::1"]);
         assert_eq!(
-            words(0, Doors::AndThrough),
+            words(0, Which::AndThrough),
             ["a at fd00::1", "b through @door.example:22", "d through other@door.example:22"]
         );
         // Its own chain is the way over which it is confirmed.
-        assert_eq!(words(1, Doors::AndThrough), ["d through other@door.example:22"]);
+        assert_eq!(words(1, Which::AndThrough), ["d through other@door.example:22"]);
     }
 }
