@@ -1,4 +1,4 @@
-//! All integration tests in one binary, a module for each capability.
+//! All integration tests in one binary, a module for each capability; those of clusters out of a bundle have one each.
 
 // Everything here is test code, also the functions that clippy cannot tell for it.
 #![allow(clippy::unwrap_used)]

@@ -418,7 +418,11 @@ fn etcd_verdicts<'n>(
     nodes: &[&'n Node],
     sessions: &Mutex<Sessions>,
 ) -> Vec<(&'n NodeName, Result<(), String>)> {
-    let Some(access) = c.etcd else { return Vec::new() };
+    let Some(access) = c.etcd else {
+        // Nothing is confirmed that could not be checked.
+        let why = || Err("the key store has no certificate to ask etcd with".to_owned());
+        return nodes.iter().map(|node| (&node.name, why())).collect();
+    };
     let within = Duration::from_secs(u64::from(crate::plan::diff::CONFIRM_ETCD_S) - 120);
     fleet::each(nodes.to_vec(), fleet::WINDOW, |node| {
         c.sink.send(Event::Waiting { node: node.name.clone(), what: "etcd to be healthy".into() });

@@ -1,7 +1,7 @@
 //! What a plan, an apply and the checks do with the objects of the cluster's API, over the nodes that
 //! [`super::pipeline`] has looked at.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::pipeline::{Fleet, Seen};
 use crate::apply::api::{self, ApiAccess};
@@ -133,10 +133,20 @@ pub fn apply(
     access: &ApiAccess,
     said: &mut dyn FnMut(&ApiChange, &Result<(), String>),
 ) -> (Vec<Problem>, Vec<ApiChange>) {
-    let facts = match read_for_a_plan(inventory, fleet, access) {
-        None => return (Vec::new(), Vec::new()),
-        Some(Err(problem)) => return (vec![problem], Vec::new()),
-        Some(Ok(facts)) => facts,
+    // An API server whose manifest was just changed is started again, and answers nobody for a moment.
+    let deadline = Instant::now() + ANSWERS_WITHIN;
+    let facts = loop {
+        match read_for_a_plan(inventory, fleet, access) {
+            None => return (Vec::new(), Vec::new()),
+            Some(Ok(facts)) => break facts,
+            Some(Err(_)) if Instant::now() < deadline => std::thread::sleep(AGAIN),
+            Some(Err(problem)) => {
+                let problem = problem
+                    .left("the nodes are done; nothing was changed in the cluster's objects")
+                    .hint("run `kubastion apply` again");
+                return (vec![problem], Vec::new());
+            }
+        }
     };
     let starts = plan.nodes.values().any(NodePlan::founds);
     let configured = |n: &_| plan.nodes.get(n).is_some_and(NodePlan::is_about_membership);
@@ -172,6 +182,11 @@ pub fn apply(
     }
     (problems, unplanned)
 }
+
+/// How long an API server may take to answer after the nodes are done.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
+/// Pause between two attempts to read objects.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// How long DNS and kube-proxy may take after the last node has joined.
 const READY_WITHIN: Duration = Duration::from_secs(180);

@@ -266,6 +266,8 @@ pub enum Fact {
     OneCaPerFile,
     /// Every judged path and everything root runs, with all parent directories, is writable only by root.
     RootOwnedPaths,
+    /// Whatever their names, files beside keys and kubeconfigs can be read by nobody else.
+    SecretsUnreadable,
     /// sshd runs once, with no settings on its command line, and has read its files since they were changed.
     SshdInEffect,
     /// No file that the next boot reads sets a kernel setting to something else.

@@ -381,6 +381,16 @@ pub(super) static ROWS: [Control; 19] = [
                 "permitrootlogin",
                 Rule::OneOf(&["no", "prohibit-password", "without-password"]),
             ),
+            // Whoever holds such a CA, or answers such a command, logs in as anybody.
+            Check::Sshd("trustedusercakeys", Rule::IsOrAbsent("none")),
+            Check::Sshd("authorizedkeyscommand", Rule::IsOrAbsent("none")),
+            Check::Sshd(
+                "authorizedkeysfile",
+                Rule::OneOf(&[
+                    ".ssh/authorized_keys .ssh/authorized_keys2",
+                    ".ssh/authorized_keys",
+                ]),
+            ),
             Check::Sshd("x11forwarding", Rule::Is("no")),
             Check::Sshd("maxauthtries", Rule::OneOf(&["1", "2", "3", "4"])),
             Check::Probe(Probe::SshPassword),

@@ -36,7 +36,7 @@ const AUTHENTICATION: &str = "Authentication and authorization > Authentication"
 const UPGRADES: &str = "Upgrading and application security practices";
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 24] = [
+pub(super) static ROWS: [Control; 25] = [
     row(
         "apiserver-accepted-cas",
         Component::Apiserver,
@@ -144,6 +144,15 @@ pub(super) static ROWS: [Control; 24] = [
         NODES,
         (Scope::Every, Needs::Host),
         &[Check::Fact(Fact::RootOwnedPaths)],
+    ),
+    row(
+        "host-secrets-unreadable",
+        Component::Host,
+        "Others can read nothing below /etc/kubernetes but certificates",
+        Severity::Critical,
+        NODES,
+        (Scope::Every, Needs::Host),
+        &[Check::Fact(Fact::SecretsUnreadable)],
     ),
     row(
         "host-ssh-in-effect",

@@ -1,7 +1,7 @@
 //! Files and directories that root runs or reads on every node, which only root may replace.
 
 /// Directories and small files: a plan takes the right to write them from others.
-pub const GUARDED: [&str; 32] = [
+pub const GUARDED: [&str; 33] = [
     "/etc/apt/apt.conf.d",
     "/etc/apt/sources.list.d",
     "/etc/audit/rules.d",
@@ -10,6 +10,7 @@ pub const GUARDED: [&str; 32] = [
     "/etc/default",
     "/etc/environment",
     "/etc/group",
+    "/etc/hosts",
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/ld.so.preload",

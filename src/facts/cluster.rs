@@ -40,6 +40,22 @@ pub enum Kind {
     LimitRanges,
     /// `Pod`s.
     Pods,
+    /// `PersistentVolume`s.
+    PersistentVolumes,
+    /// `DaemonSet`s.
+    DaemonSets,
+    /// `Deployment`s.
+    Deployments,
+    /// `StatefulSet`s.
+    StatefulSets,
+    /// `ReplicaSet`s.
+    ReplicaSets,
+    /// `ReplicationController`s.
+    ReplicationControllers,
+    /// `Job`s.
+    Jobs,
+    /// `CronJob`s.
+    CronJobs,
     /// `Service`s.
     Services,
     /// `MutatingAdmissionPolicy` objects, where the release has them.
@@ -60,7 +76,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 23] = [
+    pub const ALL: [(Kind, &str); 31] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -82,6 +98,14 @@ impl Kind {
         (Kind::ResourceQuotas, "/api/v1/resourcequotas"),
         (Kind::LimitRanges, "/api/v1/limitranges"),
         (Kind::Pods, "/api/v1/pods"),
+        (Kind::PersistentVolumes, "/api/v1/persistentvolumes"),
+        (Kind::DaemonSets, "/apis/apps/v1/daemonsets"),
+        (Kind::Deployments, "/apis/apps/v1/deployments"),
+        (Kind::StatefulSets, "/apis/apps/v1/statefulsets"),
+        (Kind::ReplicaSets, "/apis/apps/v1/replicasets"),
+        (Kind::ReplicationControllers, "/api/v1/replicationcontrollers"),
+        (Kind::Jobs, "/apis/batch/v1/jobs"),
+        (Kind::CronJobs, "/apis/batch/v1/cronjobs"),
         (Kind::Services, "/api/v1/services"),
         (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),
         (

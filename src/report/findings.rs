@@ -334,7 +334,7 @@ fn attacks(out: &mut String, report: &Verification) {
             Probe::EtcdAcceptedCas
             | Probe::EtcdPeerAcceptedCas
             | Probe::ApiserverAcceptedCas
-            | Probe::KubeletAcceptedCas => "only the key store's",
+            | Probe::KubeletAcceptedCas => "the key store's only",
             Probe::DefaultDrop => "dropped",
             Probe::ClosedToPeers | Probe::ClosedToOperator => "closed",
             Probe::ForwardedToStranger => "kept out",

@@ -17,7 +17,7 @@ use crate::inventory::{Inventory, Node, Role};
 const SERVICES: [(&str, &str); 1] = [("/var/lib/etcd", "etcd")];
 
 /// Units whose start is judged beside those of daemons.
-const UNITS: [&str; 12] = [
+const UNITS: [&str; 13] = [
     "auditd.service",
     "chrony.service",
     "chronyd.service",
@@ -30,6 +30,7 @@ const UNITS: [&str; 12] = [
     "ssh.service",
     "ssh.socket",
     "sshd.service",
+    "sshd.socket",
 ];
 
 /// Drop-ins of ours: `desired` writes them.
@@ -41,7 +42,7 @@ const OUR_DROP_INS: [&str; 3] = [
 
 /// Static pods of a control plane.
 const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
-const STATIC_POD_DIR: &str = "/etc/kubernetes/manifests";
+pub(super) const STATIC_POD_DIR: &str = "/etc/kubernetes/manifests";
 
 /// What is asked of a node for the checks of this module and of `in_effect`. `judged` are the paths that other checks
 /// look at and that a plan is made of.
@@ -100,6 +101,33 @@ pub(super) fn root_owned_paths(on: &Subject<'_>) -> Verdict {
     verdict("owned by root, and writable only by root", wrong.into_iter().collect(), || {
         format!("{} paths up to the root directory", live.paths.len() + live.trees.len())
     })
+}
+
+/// A copy of a key under another name is a key: below these directories everything but a certificate is one.
+const OF_SECRETS: [&str; 2] = ["/etc/kubernetes/", "/etc/etcd/"];
+
+pub(super) fn secrets_unreadable(on: &Subject<'_>) -> Verdict {
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    if !live.paths.contains_key("/") {
+        return Verdict::unknown("the node did not report its root directory");
+    }
+    let is_secret = |path: &str| {
+        let public = path.ends_with(".crt") || path.ends_with(".pub");
+        path == "/etc/shadow" || !public && OF_SECRETS.iter().any(|dir| path.starts_with(dir))
+    };
+    let all: std::collections::BTreeMap<_, _> = live.paths.iter().chain(&live.trees).collect();
+    let files = all.into_iter().filter(|(p, a)| a.kind == PathKind::File && is_secret(p));
+    let (mut judged, mut wrong) = (0, Vec::new());
+    for (path, access) in files {
+        judged += 1;
+        if access.mode & 0o007 != 0 {
+            wrong.push(format!("{} has mode {:04o}", plain_path(path), access.mode));
+        }
+    }
+    verdict("no access for others", wrong, || format!("{judged} files"))
 }
 
 /// How somebody else than root could put something in the place of a path, or into it.
@@ -248,8 +276,8 @@ pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
         }
     }
     let Some((name, unit)) = unit else {
-        let by_socket = live.units.get("ssh.socket").or(live.units.get("sshd.socket"));
-        if by_socket.is_some_and(|u| u.active == "active") {
+        let is_active = |name: &str| live.units.get(name).is_some_and(|u| u.active == "active");
+        if is_active("ssh.socket") || is_active("sshd.socket") {
             // Each connection has an sshd of its own, which reads the files.
             return verdict("sshd started only by its socket", wrong, || {
                 "started for each connection".into()
@@ -320,6 +348,10 @@ pub(super) fn sysctls_at_boot(on: &Subject<'_>) -> Verdict {
     let mut wrong = Vec::new();
     let mut judged = 0;
     for setting in KERNEL_SETTINGS.iter().filter(|s| s.is_for(on.inventory, on.node)) {
+        for (key, value, file) in of_single_interfaces(&live.sysctl_files, setting) {
+            let (key, value) = (plain_path(&key), plain_path(&value));
+            wrong.push(format!("{} sets {key} = {value}", plain_path(&file)));
+        }
         let Some((value, file)) = at_boot(&live.sysctl_files, setting.key) else { continue };
         judged += 1;
         if value != setting.value {
@@ -340,14 +372,8 @@ pub(super) fn sysctls_at_boot(on: &Subject<'_>) -> Verdict {
 /// What the next boot sets a key to, and which file does (sysctl.d(5)): files go by their names whatever their
 /// directory, one in /etc hides its namesakes, the last assignment counts, and one with a pattern counts for less.
 fn at_boot(files: &[(String, String)], key: &str) -> Option<(String, String)> {
-    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    let mut by_name: std::collections::BTreeMap<String, &(String, String)> = Default::default();
-    // /usr/lib comes first and /etc last.
-    for file in files {
-        by_name.insert(name(&file.0), file);
-    }
     let (mut exact, mut pattern) = (None, None);
-    for (path, text) in by_name.into_values() {
+    for (path, text) in in_force(files) {
         for line in text.lines().map(str::trim).filter(|l| !l.starts_with(['#', ';'])) {
             let Some((k, v)) = line.split_once('=') else { continue };
             let k = k.trim().trim_start_matches('-').replace('/', ".");
@@ -360,6 +386,43 @@ fn at_boot(files: &[(String, String)], key: &str) -> Option<(String, String)> {
         }
     }
     exact.or(pattern)
+}
+
+/// The files that a boot reads, in its order: by their names, and of namesakes the last one.
+fn in_force(files: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut by_name = std::collections::BTreeMap::new();
+    // /usr/lib comes first and /etc last.
+    for file in files {
+        by_name.insert(name(&file.0), file);
+    }
+    by_name.into_values()
+}
+
+/// What files set for one interface of a setting of all, and otherwise.
+fn of_single_interfaces(
+    files: &[(String, String)],
+    setting: &KernelSetting,
+) -> Vec<(String, String, String)> {
+    let Some((family, last)) = of_all_interfaces(setting.key) else { return Vec::new() };
+    let prefix = format!("net.{family}.conf.");
+    let is_single = |key: &str| {
+        let interface =
+            key.strip_prefix(&prefix).and_then(|k| k.strip_suffix(last)?.strip_suffix('.'));
+        interface.is_some_and(|i| !matches!(i, "all" | "lo") && !i.contains('*'))
+    };
+    let mut found = Vec::new();
+    for (path, text) in in_force(files) {
+        for line in text.lines().map(str::trim).filter(|l| !l.starts_with(['#', ';'])) {
+            let Some((key, value)) = line.split_once('=') else { continue };
+            let key = key.trim().trim_start_matches('-').replace('/', ".");
+            let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
+            if is_single(&key) && value != setting.value {
+                found.push((key, value, path.clone()));
+            }
+        }
+    }
+    found
 }
 
 /// glob(7) with `*` alone, which stands for one part of a key.
@@ -402,6 +465,11 @@ pub(super) fn static_pods(on: &Subject<'_>) -> Verdict {
         Ok(live) => live,
         Err(verdict) => return verdict,
     };
+    if !live.trees.contains_key(STATIC_POD_DIR)
+        && on.seen.files.get(STATIC_POD_DIR) != Some(&crate::facts::FileFacts::Absent)
+    {
+        return Verdict::unknown(format!("{STATIC_POD_DIR} was not listed"));
+    }
     let plane = on.node.has_role(Role::ControlPlane);
     let known = |name: &str| plane && STATIC_PODS.iter().any(|p| name == format!("{p}.yaml"));
     let below = live.trees.keys().filter_map(|p| p.strip_prefix(STATIC_POD_DIR)?.strip_prefix('/'));

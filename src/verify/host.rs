@@ -489,6 +489,9 @@ pub(super) fn no_reboot_due(on: &Subject<'_>) -> Verdict {
         return on.seen.blind("the live state was not read");
     };
     match &live.reboot_required {
+        None if live.apt.is_none() => {
+            Verdict::not_applicable("only Debian and Ubuntu report that a reboot is due")
+        }
         None => Verdict::pass("none"),
         Some(packages) if packages.is_empty() => Verdict::fail("no reboot due", "one is due"),
         Some(packages) => Verdict::fail(

@@ -161,6 +161,9 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::EtcdOwnCa => "the etcd CA is not the cluster CA",
         Fact::OneCaPerFile => "each CA file holds one certificate",
         Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
+        Fact::SecretsUnreadable => {
+            "others cannot read keys, kubeconfigs, their copies and password hashes"
+        }
         Fact::SshdInEffect => "sshd as it runs",
         Fact::SysctlsAtBoot => "kernel settings after the next boot",
         Fact::UnitsAsWritten => "units without foreign drop-ins",
@@ -204,6 +207,7 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::EtcdOwnCa => certificates::etcd_own_ca(on).into(),
         Fact::OneCaPerFile => access::one_ca_per_file(on).into(),
         Fact::RootOwnedPaths => access::root_owned_paths(on).into(),
+        Fact::SecretsUnreadable => access::secrets_unreadable(on).into(),
         Fact::SshdInEffect => access::ssh_in_effect(on).into(),
         Fact::SysctlsAtBoot => access::sysctls_at_boot(on).into(),
         Fact::UnitsAsWritten => access::units_as_written(on).into(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 use time::macros::date;
 
@@ -44,10 +45,30 @@ fn static_pod(name: &str, node: &str, image: &str) -> Value {
     let mut pod = pod("kube-system", &full, json!({"tier": "control-plane"}), image);
     pod["metadata"]["ownerReferences"] = json!([{"kind": "Node", "name": node}]);
     pod["spec"]["nodeName"] = json!(node);
+    pod["spec"]["containers"][0]["name"] = json!(name);
     pod["spec"]["hostNetwork"] = json!(true);
     pod["spec"]["securityContext"].as_object_mut().unwrap().remove("runAsNonRoot");
     pod["spec"]["volumes"] = json!([{"name": "pki", "hostPath": {"path": "/etc/kubernetes/pki"}}]);
     pod
+}
+
+/// What makes such pods.
+fn maker(space: &str, name: &str, pod: &Value) -> Value {
+    json!({"metadata": {"namespace": space, "name": name}, "spec": {"template": {"spec": pod["spec"]}}})
+}
+
+/// A request for a certificate, approved by somebody.
+fn approved(organization: &str, name: &str) -> Value {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut asked = rcgen::CertificateParams::default();
+    asked.distinguished_name = rcgen::DistinguishedName::new();
+    asked.distinguished_name.push(rcgen::DnType::OrganizationName, organization);
+    asked.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let pem = asked.serialize_request(&key).unwrap().pem().unwrap();
+    json!({"metadata": {"name": "by-hand"},
+           "spec": {"signerName": "kubernetes.io/kube-apiserver-client",
+                    "request": BASE64_STANDARD.encode(pem)},
+           "status": {"conditions": [{"type": "Approved"}]}})
 }
 
 /// kube-proxy's pod, which has to change the node's rules.
@@ -55,7 +76,7 @@ fn proxy_pod() -> Value {
     json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy-x",
                "ownerReferences": [{"kind": "DaemonSet", "name": "kube-proxy"}]},
            "spec": {"hostNetwork": true, "volumes": [{"name": "m", "hostPath": {"path": "/lib/modules"}}],
-                    "containers": [{"name": "p", "image": "r.io/kube-proxy:v1.36.2",
+                    "containers": [{"name": "kube-proxy", "image": "r.io/kube-proxy:v1.36.2",
                                     "securityContext": {"privileged": true}}]}})
 }
 
@@ -172,6 +193,17 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 pod("shop", "web", json!({}), "r.io:5000/web:latest"),
             ],
         ),
+        (Kind::PersistentVolumes, vec![]),
+        (Kind::DaemonSets, vec![maker("kube-system", "kube-proxy", &proxy_pod())]),
+        (
+            Kind::Deployments,
+            vec![maker("shop", "web", &pod("shop", "web", json!({}), "r.io/web:v1"))],
+        ),
+        (Kind::StatefulSets, vec![]),
+        (Kind::ReplicaSets, vec![]),
+        (Kind::ReplicationControllers, vec![]),
+        (Kind::Jobs, vec![]),
+        (Kind::CronJobs, vec![]),
         (Kind::Services, vec![named("default", "kubernetes"), named("shop", "web")]),
         (
             Kind::ValidatingPolicies,
@@ -375,6 +407,58 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::AggregatedApisKnown],
         ),
         (Kind::Nodes, named("", "stranger"), vec![ApiRule::NodesKnown]),
+        (
+            Kind::SigningRequests,
+            approved("kubeadm:cluster-admins", "x"),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::SigningRequests,
+            approved("x", "system:kube-controller-manager"),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::PersistentVolumes,
+            json!({"metadata": {"name": "root"}, "spec": {"hostPath": {"path": "/"}}}),
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::PersistentVolumes,
+            json!({"metadata": {"name": "etc"}, "spec": {"local": {"path": "/srv/../etc"}}}),
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            // Scaled to nothing for now.
+            Kind::Deployments,
+            maker("shop", "zero", &json!({"spec": {"hostPID": true, "containers": []}})),
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::CronJobs,
+            json!({"metadata": {"namespace": "kube-system", "name": "at-three"}, "spec": {"jobTemplate":
+                {"spec": {"template": {"spec": {"hostPID": true, "containers": []}}}}}}),
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            // Another one's name, and not its container.
+            Kind::DaemonSets,
+            maker("kube-system", "kube-proxy", &{
+                let mut two = proxy_pod();
+                let second = json!({"name": "second", "securityContext": {"privileged": true}});
+                two["spec"]["containers"].as_array_mut().unwrap().push(second);
+                two
+            }),
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::DaemonSets,
+            maker("kube-system", "kube-proxy", &{
+                let mut whole = proxy_pod();
+                whole["spec"]["volumes"] = json!([{"name": "m", "hostPath": {"path": "/"}}]);
+                whole
+            }),
+            vec![ApiRule::PodsWithinStandard],
+        ),
         (Kind::Services, named("kube-public", "x"), vec![ApiRule::NamespacesClean]),
         (
             Kind::Pods,
@@ -616,6 +700,13 @@ fn a_default_role_that_has_grown_is_no_default() {
     put(Kind::Roles, own);
     put(Kind::RoleBindings, by);
     assert_eq!(failing(&facts(lists)), [ApiRule::MinimalRbac]);
+}
+
+/// A kind that no list is asked for would leave its rule unknown on every cluster, and nobody would notice here.
+#[test]
+fn every_kind_that_is_judged_is_asked_for() {
+    let judged: std::collections::BTreeSet<Kind> = good().into_iter().map(|(k, _)| k).collect();
+    assert_eq!(judged, Kind::for_checks(u16::MAX).into_iter().collect());
 }
 
 #[test]

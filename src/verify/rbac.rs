@@ -1,6 +1,8 @@
 //! Who holds rights over the whole cluster, beside those that Kubernetes and kubeadm give.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
+use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of};
@@ -259,9 +261,41 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             wrong.push(format!("role {} may do everything", name(role)));
         }
     }
+    for request in of(facts, Kind::SigningRequests)? {
+        if let Some(who) = signed_for_the_cluster(request) {
+            wrong.push(format!(
+                "CertificateSigningRequest {} was approved for {who}",
+                name(request)
+            ));
+        }
+    }
     let expected = "only the defaults of Kubernetes and kubeadm";
     let looked_at = format!("{} bindings", bindings.len() + role_bindings.len());
     Ok(none_of(expected, wrong, looked_at))
+}
+
+/// Whom an approved request for a client certificate makes somebody of, whose name or group is Kubernetes' or kubeadm's own.
+/// The certificate counts until it expires, whatever becomes of the request. Those of kubelets have other signers.
+fn signed_for_the_cluster(request: &Value) -> Option<String> {
+    if text(request, "/spec/signerName") != "kubernetes.io/kube-apiserver-client" {
+        return None;
+    }
+    let approved = |c: &Value| text(c, "/type") == "Approved";
+    if !list(request, "/status/conditions").iter().any(approved) {
+        return None;
+    }
+    let pem = BASE64_STANDARD.decode(text(request, "/spec/request")).ok()?;
+    let der = pem::parse(pem).ok()?;
+    let (_, parsed) = X509CertificationRequest::from_der(der.contents()).ok()?;
+    let subject = &parsed.certification_request_info.subject;
+    let names = subject.iter_common_name().chain(subject.iter_organization());
+    let own: Vec<&str> = names
+        .filter_map(|n| n.as_str().ok())
+        .filter(|n| {
+            n.starts_with("system:") || n.starts_with("kubeadm:") || *n == "kubernetes-admin"
+        })
+        .collect();
+    (!own.is_empty()).then(|| own.join(", "))
 }
 
 /// The first of some powers.

@@ -1,6 +1,6 @@
 //! What has to be looked at on a node, derived from the checks of the catalogue.
 
-use super::{certificates, host, kubernetes, observed, staged};
+use super::{access, certificates, host, kubernetes, observed, staged};
 use crate::controls::{CATALOGUE, Check, Config, Daemon, Fact};
 use crate::desired::APISERVER_PROBE;
 use crate::facts::{Extra, WatchList};
@@ -136,11 +136,14 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
         Fact::EtcdCorruptionCheck
         | Fact::NoRebootDue
         | Fact::RootOwnedPaths
+        | Fact::SecretsUnreadable
         | Fact::SshdInEffect
         | Fact::SysctlsAtBoot
-        | Fact::UnitsAsWritten
-        | Fact::StaticPods => {}
-        // By a plan.
+        | Fact::UnitsAsWritten => {}
+        Fact::StaticPods => {
+            watch.files.insert(access::STATIC_POD_DIR.to_owned());
+        }
+        // The first by a plan; the other is part of every look.
         Fact::NoPendingChange | Fact::NoSwap => {}
     }
     for path in texts {

@@ -105,25 +105,42 @@ struct Known {
     prefix: &'static str,
     /// What kind of object they belong to, and how its name begins.
     owner: (&'static str, &'static str),
+    /// Its only container. A second one beside it is somebody else's.
+    container: &'static str,
     /// Rules of the baseline standard that they may break. What is only restricted is a matter of
     /// `policy-system-workload-hardening`.
     may: &'static [&'static str],
+    /// Paths of the node that it may mount; all for a static pod, whose manifest a plan compares.
+    paths: Option<&'static [&'static str]>,
 }
 
 /// A static pod runs beside its node's daemons, with their files; it is asked for its health at loopback.
 const STATIC: &[&str] = &["host-network", "host-path", "host-ports", "host-probes"];
 
+const fn static_pod(prefix: &'static str, container: &'static str) -> Known {
+    Known { prefix, owner: ("Node", ""), container, may: STATIC, paths: None }
+}
+
 const KNOWN: [Known; 6] = [
-    Known { prefix: "etcd-", owner: ("Node", ""), may: STATIC },
-    Known { prefix: "kube-apiserver-", owner: ("Node", ""), may: STATIC },
-    Known { prefix: "kube-controller-manager-", owner: ("Node", ""), may: STATIC },
-    Known { prefix: "kube-scheduler-", owner: ("Node", ""), may: STATIC },
+    static_pod("etcd-", "etcd"),
+    static_pod("kube-apiserver-", "kube-apiserver"),
+    static_pod("kube-controller-manager-", "kube-controller-manager"),
+    static_pod("kube-scheduler-", "kube-scheduler"),
+    // kubeadm 1.34 to 1.37: cmd/kubeadm/app/phases/addons/proxy/manifests.go.
     Known {
         prefix: "kube-proxy-",
         owner: ("DaemonSet", "kube-proxy"),
+        container: "kube-proxy",
         may: &["host-network", "host-path", "privileged"],
+        paths: Some(&["/run/xtables.lock", "/lib/modules"]),
     },
-    Known { prefix: "coredns-", owner: ("ReplicaSet", "coredns-"), may: &[] },
+    Known {
+        prefix: "coredns-",
+        owner: ("ReplicaSet", "coredns-"),
+        container: "coredns",
+        may: &[],
+        paths: Some(&[]),
+    },
 ];
 
 impl Known {
@@ -132,7 +149,7 @@ impl Known {
         let owners = list(pod, "/metadata/ownerReferences");
         let [owner] = owners else { return false };
         let (kind, who) = (text(owner, "/kind"), text(owner, "/name"));
-        if kind != self.owner.0 {
+        if kind != self.owner.0 || !self.is_alone(pod) {
             return false;
         }
         match kind {
@@ -144,6 +161,75 @@ impl Known {
             _ => who.starts_with(self.owner.1),
         }
     }
+
+    /// Whether its container is the only one, with no other paths of the node than its own.
+    fn is_alone(&self, pod: &Value) -> bool {
+        let [container] = list(pod, "/spec/containers") else { return false };
+        let path =
+            |v: &Value| v.pointer("/hostPath/path").and_then(Value::as_str).map(str::to_owned);
+        let mut mounted = list(pod, "/spec/volumes").iter().filter_map(path);
+        text(container, "/name") == self.container
+            && list(pod, "/spec/initContainers").is_empty()
+            && list(pod, "/spec/ephemeralContainers").is_empty()
+            && self.paths.is_none_or(|own| mounted.all(|p| own.contains(&p.as_str())))
+    }
+
+    /// The same of what makes such pods.
+    fn makes(&self, kind: &str, object: &Value, template: &Value) -> bool {
+        let is_owner = match self.owner {
+            ("ReplicaSet", owner) => match kind {
+                "Deployment" => name(object) == owner.trim_end_matches('-'),
+                _ => kind == "ReplicaSet" && name(object).starts_with(owner),
+            },
+            (owner, called) => kind == owner && name(object) == called,
+        };
+        is_owner && self.is_alone(template)
+    }
+}
+
+/// Who makes pods, and where the pod is described that it makes.
+const MAKERS: [(Kind, &str, &str); 7] = [
+    (Kind::DaemonSets, "DaemonSet", "/spec/template"),
+    (Kind::Deployments, "Deployment", "/spec/template"),
+    (Kind::StatefulSets, "StatefulSet", "/spec/template"),
+    (Kind::ReplicaSets, "ReplicaSet", "/spec/template"),
+    (Kind::ReplicationControllers, "ReplicationController", "/spec/template"),
+    (Kind::Jobs, "Job", "/spec/template"),
+    (Kind::CronJobs, "CronJob", "/spec/jobTemplate/spec/template"),
+];
+
+/// Places of a node that lead to the whole of it. A volume there gives a pod what its own standard forbids it to mount.
+const OF_THE_NODE: [&str; 18] = [
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/opt/cni",
+    "/opt/nri",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/usr",
+    "/var/lib/containerd",
+    "/var/lib/etcd",
+    "/var/lib/kubastion",
+    "/var/lib/kubelet",
+    "/var/log",
+    "/var/run",
+];
+
+fn leads_to_the_node(path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    path.is_empty()
+        || path.split('/').any(|part| part == "..")
+        || OF_THE_NODE.iter().any(|place| {
+            let below = |a: &str, b: &str| {
+                a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            below(path, place) || below(place, path)
+        })
 }
 
 pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
@@ -154,24 +240,57 @@ pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict>
     let mut wrong = Vec::new();
     for pod in pods {
         let space = namespace(pod);
-        let mut reasons = broken(pod, wanted(on, space));
-        if space == SYSTEM
-            && !reasons.is_empty()
-            && let Some(known) = KNOWN.iter().find(|k| k.is(pod, on.inventory))
-        {
-            let baseline = broken(pod, PodLevel::Baseline);
-            reasons = baseline.into_iter().filter(|(id, _)| !known.may.contains(id)).collect();
+        let reasons = reasons(pod, wanted(on, space), space == SYSTEM, |k| k.is(pod, on.inventory));
+        if !reasons.is_empty() {
+            wrong.push(format!("{} ({})", full_name(pod), few(reasons)));
         }
-        if reasons.is_empty() {
-            continue;
+    }
+    // What waits for its hour, or for somebody to scale it up.
+    let mut makers = 0;
+    for (kind, called, at) in MAKERS {
+        for object in of(on.facts, kind)? {
+            let Some(template) = object.pointer(at) else { continue };
+            makers += 1;
+            let space = namespace(object);
+            let reasons = reasons(template, wanted(on, space), space == SYSTEM, |k| {
+                k.makes(called, object, template)
+            });
+            if !reasons.is_empty() {
+                wrong.push(format!("{called} {} ({})", full_name(object), few(reasons)));
+            }
         }
-        wrong.push(format!("{} ({})", full_name(pod), few(reasons)));
+    }
+    for volume in of(on.facts, Kind::PersistentVolumes)? {
+        for at in ["/spec/hostPath/path", "/spec/local/path"] {
+            let path = volume.pointer(at).and_then(Value::as_str);
+            if let Some(path) = path.filter(|p| leads_to_the_node(p)) {
+                wrong.push(format!("PersistentVolume {} is {path} of the node", name(volume)));
+            }
+        }
     }
     Ok(none_of(
         "pods within the standard of their namespace",
         wrong,
-        format!("{} pods", pods.len()),
+        format!("{} pods, and {makers} objects that make pods", pods.len()),
     ))
+}
+
+/// What a pod breaks of the standard, but for what one of Kubernetes' own has to.
+fn reasons(
+    pod: &Value,
+    wanted: PodLevel,
+    system: bool,
+    is: impl Fn(&Known) -> bool,
+) -> Vec<(&'static str, String)> {
+    let reasons = broken(pod, wanted);
+    if system
+        && !reasons.is_empty()
+        && let Some(known) = KNOWN.iter().find(|k| is(k))
+    {
+        let baseline = broken(pod, PodLevel::Baseline);
+        return baseline.into_iter().filter(|(id, _)| !known.may.contains(id)).collect();
+    }
+    reasons
 }
 
 /// A few of what is wrong with one pod: the first are those that lead to the node.

@@ -4,7 +4,7 @@
 use super::cluster::{Cluster, text};
 
 /// Objects to plant, the control that has to fail by them, and what it has to say.
-const PLANTED: [(&str, &str, &[&str]); 12] = [
+const PLANTED: [(&str, &str, &[&str]); 14] = [
     (
         "{apiVersion: v1, kind: Namespace, metadata: {name: open, labels:
           {pod-security.kubernetes.io/enforce: privileged}}}",
@@ -42,6 +42,19 @@ const PLANTED: [(&str, &str, &[&str]); 12] = [
           clusterrole-aggregation-controller}}}",
         "policy-no-lasting-tokens",
         &["Secret kube-system/for-ever of ServiceAccount clusterrole-aggregation-controller"],
+    ),
+    (
+        "{apiVersion: batch/v1, kind: CronJob, metadata: {name: at-three, namespace: kube-system}, spec:
+          {schedule: '0 3 * * *', jobTemplate: {spec: {template: {spec: {hostPID: true, restartPolicy: Never,
+          containers: [{name: c, image: registry.k8s.io/pause:3.10}]}}}}}}",
+        "policy-pod-security-in-force",
+        &["CronJob kube-system/at-three (hostPID"],
+    ),
+    (
+        "{apiVersion: v1, kind: PersistentVolume, metadata: {name: root}, spec: {capacity: {storage: 1Gi},
+          accessModes: [ReadWriteOnce], hostPath: {path: /}}}",
+        "policy-pod-security-in-force",
+        &["PersistentVolume root is / of the node"],
     ),
     (
         "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: allow-everything,

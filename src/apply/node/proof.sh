@@ -1,4 +1,4 @@
-# Makes a confirmation meaningful. On a node this, logins.sh and txn.sh, which defines `T`, `base`, `nl`, `say` and
+# Makes a confirmation meaningful. On a node images.sh, logins.sh, this and txn.sh, which defines `T`, `base`, `nl`, `say` and
 # `have_systemd`, are one program.
 #
 # A new connection alone proves too little:

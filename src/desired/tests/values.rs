@@ -412,6 +412,22 @@ fn what_the_firewall_closes_is_named() {
     );
 }
 
+#[test]
+fn a_kms_plugin_is_named_and_its_socket_mounted() {
+    let with_plugin = small(|i| {
+        i.encryption.provider = crate::inventory::EncryptionProvider::Kms;
+        i.encryption.kms_endpoint = Some("unix:///run/kms/plugin.sock".into());
+    });
+    let config = text(&with_plugin, "/etc/kubernetes/enc/encryption.yaml");
+    assert!(config.contains("apiVersion: v2"), "{config}");
+    assert!(config.contains("endpoint: \"unix:///run/kms/plugin.sock\""), "{config}");
+    assert!(!config.contains("secret:"), "{config}");
+    let init = text(&with_plugin, "/etc/kubernetes/kubastion/kubeadm-init.yaml");
+    assert!(init.contains("kubastion-kms") && init.contains("/run/kms"), "{init}");
+    let without = text(&small(|_| ()), "/etc/kubernetes/kubastion/kubeadm-init.yaml");
+    assert!(!without.contains("kubastion-kms"), "{without}");
+}
+
 /// Switching forwarding on takes the default route away that a router's advertisement brought.
 #[test]
 fn a_way_out_that_a_router_told_is_kept() {

@@ -123,7 +123,8 @@ for d in /etc/systemd/system /etc/ssh/sshd_config.d /etc/containerd /etc/kuberne
 done | {
     set --
     while IFS= read -r d; do set -- "$@" "$d"; done
-    find "$@" -xdev -maxdepth 4 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null
+    # Into mounts too: one over a directory is what a daemon sees there.
+    find "$@" -maxdepth 4 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null
 } | answer trees
 
 # Interfaces that come and go in the middle are none.
