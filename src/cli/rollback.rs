@@ -151,8 +151,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let say = |line: &str| note(global.format, line);
     // What the nodes of a cluster stand on, dedicated etcd members too, stays as long as one of them stays.
     let mut cluster_stays = false;
+    // One that refuses is asked first of all, and not after its peers are gone.
+    let on_top = on_top(&records.runs, run, &serving);
     for (phase, work) in todo.into_iter().rev() {
-        let mut stopped = cluster_stays.then(|| "a node is still part of the cluster".to_owned());
+        let stays = || cluster_stays.then(|| "a node is still part of the cluster".to_owned());
+        let mut stopped = on_top.clone().or_else(stays);
         for group in groups(work, &serving) {
             let serial = serving.contains(&group[0].0.name);
             let (run, skip): (Vec<_>, Vec<_>) = group.into_iter().partition(|(node, _)| {
@@ -282,6 +285,18 @@ fn gone(run: &RunRecord, inventory: &Inventory) -> Vec<Problem> {
                 ))
         })
         .collect()
+}
+
+/// Why none of the nodes that serve is begun: a later run stands on one of them. The node itself would refuse, after
+/// its peers in etcd had gone, and nobody would have a quorum.
+fn on_top(all: &[RunRecord], run: &RunRecord, serving: &BTreeSet<NodeName>) -> Option<String> {
+    let from = all.iter().position(|r| r.run == run.run)? + 1;
+    let later = all[from..].iter().filter(|r| r.kind == RunKind::Apply && r.cluster == run.cluster);
+    let mut found = later.flat_map(|r| r.transactions.iter().map(move |t| (r, t)));
+    let (r, t) = found.find(|(r, t)| {
+        serving.contains(&t.node) && t.phase != Phase::Packages && history::is_final(all, r, t)
+    })?;
+    Some(format!("run {} was made on top of it on {}: roll that back first", r.run, t.node))
 }
 
 pub(super) fn record(
@@ -694,6 +709,26 @@ mod tests {
         all.push(run("5", RunKind::Rollback, "1-host", Outcome::Committed));
         assert!(choose(&all, "c", None).is_err());
         assert_eq!(choose(&all, "c", Some("2")).unwrap().run, "2");
+    }
+
+    /// Seen in a lab: two of three etcd members were gone when the third one refused.
+    #[test]
+    fn nobody_who_serves_is_begun_while_a_later_run_stands_on_one_of_them() {
+        let mut all = vec![
+            run("1", RunKind::Apply, "1-etcd", Outcome::Committed),
+            run("2", RunKind::Apply, "2-etcd", Outcome::Committed),
+        ];
+        let serving: BTreeSet<NodeName> = ["n".parse().unwrap()].into();
+        let why = on_top(&all, &all[0], &serving).unwrap();
+        assert!(why.contains("run 2") && why.contains("on n: roll that back first"), "{why}");
+        assert_eq!(on_top(&all, &all[1], &serving), None);
+        assert_eq!(
+            on_top(&all, &all[0], &BTreeSet::new()),
+            None,
+            "one that nobody depends on judges for itself"
+        );
+        all.push(run("3", RunKind::Rollback, "2-etcd", Outcome::Committed));
+        assert_eq!(on_top(&all, &all[0], &serving), None);
     }
 
     #[test]
