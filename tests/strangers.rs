@@ -168,7 +168,7 @@ fn nobody_walks_around_the_firewall() {
         findings.filter(|f| f["control"].as_str().unwrap().starts_with("host-firewall"));
     for finding in of_firewall.clone() {
         assert_eq!(finding["verdict"], "pass", "{finding:#}");
-        let tried = "connect as 203.0.113.2 to Service default/kubernetes";
+        let tried = "connect from 203.0.113.2 to Service default/kubernetes";
         assert!(finding.to_string().contains(tried), "{finding:#}");
     }
     assert_eq!(of_firewall.count(), 2);
