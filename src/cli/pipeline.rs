@@ -93,6 +93,7 @@ impl Seen {
 }
 
 /// All nodes after the facts were read.
+#[derive(Default)]
 pub struct Fleet {
     /// Those that answered.
     pub seen: BTreeMap<NodeName, Seen>,
@@ -223,13 +224,7 @@ pub fn look_at(
         let keep = always || open.fetch_add(1, Ordering::Relaxed) < kept;
         Ok(Seen { session: keep.then_some(session), host_key, facts })
     });
-    let mut fleet = Fleet {
-        seen: BTreeMap::new(),
-        lost: BTreeMap::new(),
-        bare: BTreeSet::new(),
-        no_data: BTreeSet::new(),
-        etcd: None,
-    };
+    let mut fleet = Fleet::default();
     for (node, result) in nodes.iter().zip(results) {
         match result {
             Ok(seen) => {
@@ -861,13 +856,7 @@ mod tests {
     fn a_member_that_is_left_out_is_known_by_what_was_seen_of_it() {
         let inventory = testing::two_and_two();
         let member = inventory.etcd_members().next().unwrap();
-        let mut fleet = Fleet {
-            seen: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            bare: BTreeSet::new(),
-            no_data: BTreeSet::new(),
-            etcd: None,
-        };
+        let mut fleet = Fleet::default();
         let found = |fleet: &Fleet| {
             wanted_members(&inventory, fleet).into_iter().find(|w| w.name == member.name).unwrap()
         };
