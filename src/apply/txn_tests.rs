@@ -570,8 +570,9 @@ fn reset(txn: &Txn, line: &str, before: &str) -> String {
     }
     let script = script.replacen("export PATH\n", "export PATH\nsystemctl() { return 1; }\n", 1);
     // The target of these transactions lies there too.
-    let script = script.replacen("\"$base\"\nsystemctl", "\"$base/txn\"\nsystemctl", 1);
-    assert!(script.contains("\"$base/txn\"\n"));
+    let (start, _) = script.split_once("# The transactions last").unwrap();
+    let script =
+        format!("{start}rm -rf \"$base/txn\"\nall_gone \"$base/txn\"\necho '@state clean'\n");
     let program = format!("{before}\n{script}");
     told(Command::new("unshare").args(["-rm", "sh", "-c", &program, "sh", root]), line)
 }
@@ -631,6 +632,12 @@ fn a_reset_deletes_nothing_that_is_not_ours() {
     let said = reset(&txn, "keep-data member", mount);
     assert!(said.contains("@state incomplete") && said.contains("unmount it"), "{said}");
     assert!(served.join("data").exists());
+    // What cannot be deleted is said, and the transactions stay for another reset.
+    let read_only = "mount -t tmpfs x \"$1/var/lib/kubelet\"; touch \"$1/var/lib/kubelet/x\"; \
+                     mount -o remount,ro \"$1/var/lib/kubelet\"";
+    let said = reset(&txn, "keep-data member", read_only);
+    assert!(said.contains("@state incomplete") && said.contains("could not be deleted"), "{said}");
+    assert!(txn.base.join("txn").exists());
     let said = reset(&txn, "keep-data member", "");
     assert!(said.contains("@state clean"), "{said}");
     assert!(!kubelet.exists() && served.join("data").exists());

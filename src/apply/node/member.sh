@@ -262,14 +262,22 @@ leave_cluster() {
         ! nft list table $t >/dev/null 2>&1 || nft delete table $t
     done
     leave_no_empty_tables
-    rm -rf /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/plugins_registry \
+    set -- /var/lib/kubelet/pods /var/lib/kubelet/plugins /var/lib/kubelet/plugins_registry \
         /var/lib/kubelet/device-plugins /var/lib/kubelet/checkpoints /var/lib/kubelet/pod-resources \
         /var/lib/kubelet/actuated_pods_state /var/lib/kubelet/allocated_pods_state \
         /var/lib/kubelet/image_manager /var/lib/cni/results /var/lib/cni/cache /var/log/pods /var/log/containers /etc/kubernetes/tmp
-    rm -f /var/lib/kubelet/*_state /var/lib/kubelet/.lock /var/lib/kubelet/config.yaml \
+    rm -rf "$@"
+    set -- "$@" /var/lib/kubelet/*_state /var/lib/kubelet/.lock /var/lib/kubelet/config.yaml \
         /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env \
         /var/lib/kubelet/pki/kubelet-* /etc/kubernetes/super-admin.conf \
         /etc/kubernetes/bootstrap-kubelet.conf
+    rm -f "$@" 2>/dev/null
+    for p; do
+        [ ! -e "$p" ] && [ ! -L "$p" ] || {
+            printf '%s\n' "$p could not be deleted: look at \`lsattr\` and \`findmnt\`"
+            left=1
+        }
+    done
     # The directories are hardened before there is a lease, and stay so.
     [ ! -d /var/lib/cni/networks ] || find /var/lib/cni/networks -type f ! -name lock -exec rm -f {} +
     rmdir "$manifests" 2>/dev/null

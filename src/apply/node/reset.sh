@@ -24,6 +24,20 @@ fi
     echo '@state clean'
     exit 0
 }
+# What is still there after it was deleted: an immutable file, a mount, a full disk's error.
+all_gone() { # paths, or `below` and a directory
+    if [ "$1" = below ]; then
+        remains=$(find "$2" -mindepth 1 2>/dev/null | head -n 1)
+    else
+        remains=
+        for p; do [ ! -e "$p" ] && [ ! -L "$p" ] || remains=$p; done
+    fi
+    [ -z "$remains" ] || {
+        print_state "incomplete: $remains could not be deleted: look at \`lsattr\` and \`findmnt\`, then reset again"
+        exit 7
+    }
+}
+print_state() { printf '@state %s\n' "$(printf %s "$1" | tr '\n' ' ')"; }
 [ -d "$base/txn" ] || {
     echo '@state clean'
     exit 0
@@ -102,6 +116,7 @@ if [ "$had_runtime" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
     nothing_mounted /var/lib/containerd
     # Not the directory itself: it may be a mount point.
     find /var/lib/containerd -mindepth 1 -delete 2>/dev/null
+    all_gone below /var/lib/containerd
     rm -rf /run/containerd
     rmdir /opt/containerd/bin /opt/containerd/lib /opt/containerd 2>/dev/null
     # A packaged one takes over again.
@@ -110,14 +125,21 @@ fi
 if [ "$data" = delete-data ]; then
     # And what it was before it became a member anew.
     rm -rf /var/lib/etcd/member /var/lib/etcd/removed-*Z
+    all_gone /var/lib/etcd/member /var/lib/etcd/removed-*Z
 fi
 if [ -e "$base/reset.kubelet" ]; then
     nothing_mounted /var/lib/kubelet
     find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null
+    all_gone below /var/lib/kubelet
 fi
 for d in /var/lib/kubelet /var/lib/cni /opt/cni/bin /opt/cni /etc/kubernetes; do
     rmdir "$d" 2>/dev/null
 done
-rm -rf /var/log/kubernetes "$base"
+rm -rf /var/log/kubernetes
+all_gone /var/log/kubernetes
+# The transactions last: as long as they are there, a reset that left something can be made again.
+find "$base" -mindepth 1 -maxdepth 1 ! -name txn -exec rm -rf {} + 2>/dev/null
+find "$base" -mindepth 1 -maxdepth 1 ! -name txn | grep -q . || rm -rf "$base"
+all_gone "$base"
 systemctl daemon-reload 2>/dev/null
 echo '@state clean'
