@@ -234,6 +234,13 @@ pub struct RecordError {
     source: io::Error,
 }
 
+impl RecordError {
+    /// Whether another run holds the lock.
+    pub fn is_busy(&self) -> bool {
+        self.source.kind() == io::ErrorKind::WouldBlock
+    }
+}
+
 /// A record that is being written.
 pub struct Journal {
     file: Mutex<File>,

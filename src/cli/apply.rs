@@ -11,6 +11,7 @@ use super::objects;
 use super::output::{self, note, pretty, print};
 use super::pipeline::{self, Fleet, Reach, Settled};
 use super::run::Stop;
+use crate::apply::gate::chain;
 use crate::apply::protocol::TxnState;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunKind, RunLock};
 use crate::apply::{Controls, execute};
@@ -394,6 +395,13 @@ fn exit_of<'o>(outcomes: impl Iterator<Item = &'o Outcome>, problems: &[Problem]
 }
 
 pub(super) fn record_stop(e: RecordError) -> Stop {
+    if e.is_busy() {
+        let problem = Problem::new("another run is at work on this inventory")
+            .because(chain(&e))
+            .left("nothing was changed")
+            .hint("wait for its end; `kubastion runs` shows what it did");
+        return Stop::one(Exit::InvalidInput, problem);
+    }
     Stop::one(Exit::Unexpected, Problem::from_error("the run cannot be recorded", &e))
 }
 
