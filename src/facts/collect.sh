@@ -224,7 +224,10 @@ if have ip; then
 fi
 
 section sshd
-if have sshd; then sshd -T 2>/dev/null && echo ok; fi
+# Without a connection to go by, `Match LocalPort` is an error to it: then one that nobody makes (RFC 5737).
+if have sshd; then
+    { sshd -T 2>/dev/null || sshd -T -C user=nobody-asks,host=192.0.2.1,addr=192.0.2.1,laddr=192.0.2.2,lport=1 2>/dev/null; } && echo ok
+fi
 # It leaves out what a `Match` line says of some connections only. `Match all` is for all of them.
 section matches
 case "$extras " in *' matches '*) search=yes ;; *) search= ;; esac
@@ -371,11 +374,13 @@ fi
 set -f
 
 section images
-if [ -n "$images" ] && there=$(ctr -n k8s.io images ls -q 2>/dev/null); then
+# Names with their digests: a name can be given to another image. A record of names alone is older than that.
+if [ -n "$images" ] && there=$(ctr -n k8s.io images ls 2>/dev/null | while read -r name _ v _; do print "$name $v"; done); then
     for i in $images; do
         [ -r "$base/images/$i" ] || continue
         missing=
         while IFS= read -r v; do
+            case $v in *' '*) ;; *) missing=yes ;; esac
             case $nl$there$nl in *"$nl$v$nl"*) ;; *) missing=yes ;; esac
         done <"$base/images/$i"
         [ -n "$missing" ] || echo "$i"

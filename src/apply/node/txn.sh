@@ -306,18 +306,19 @@ take_in_images() { # digest references
         }
         return 1
     }
-    there=$(ctr -n k8s.io images ls -q) || return 1
     for i in $2; do
-        case $nl$there$nl in
-        *"$nl$i$nl"*) ctr -n k8s.io images label "$i" io.cri-containerd.pinned=pinned >/dev/null || return 1 ;;
-        *)
+        ctr -n k8s.io images label "$i" io.cri-containerd.pinned=pinned >/dev/null || {
             echo "$i is not in containerd after its archive was taken in"
             return 1
-            ;;
-        esac
+        }
     done
-    # shellcheck disable=SC2086 # a list
-    mkdir -p "$base/images" && printf '%s\n' $2 >"$base/images/$1" && rm -f "$archive"
+    # With the digest, since a name can be given to another image later.
+    there=$(
+        ctr -n k8s.io images ls | while read -r name _ digest _; do
+            case " $2 " in *" $name "*) printf '%s\n' "$name $digest" ;; esac
+        done
+    )
+    mkdir -p "$base/images" && printf '%s\n' "$there" >"$base/images/$1" && rm -f "$archive"
 }
 
 load_firewall() { # rules file
