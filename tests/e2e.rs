@@ -14,6 +14,8 @@ use cluster::{Cluster, given, kubastion, say, text};
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/intruder.rs"]
+mod intruder;
 #[path = "support/tenant.rs"]
 mod tenant;
 
@@ -82,6 +84,13 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     });
     c.ends(0, &["verify"]);
     say(began, "what a hostile tenant planted is named, and verify holds again without it");
+
+    intruder::is_named(&c);
+    // The image that has another's name is taken in anew.
+    c.ends(0, &["apply", "--yes"]);
+    c.ends(0, &["plan", "--exit-code"]);
+    c.ends(0, &["verify"]);
+    say(began, "what an intruder left on nodes is named, and verify holds again without it");
 
     // What an administrator does every day, through the kubelet's verified serving certificate.
     let logs = c.kubectl("cp1", "-n kube-system logs -l k8s-app=kube-proxy --tail=1");

@@ -208,6 +208,8 @@ pub enum Fact {
     Firewall,
     /// No rule of our table lets pods reach the cloud metadata addresses.
     MetadataBlocked,
+    /// No other nftables table rewrites packets before ours sees them, or keeps them from connection tracking.
+    ForeignRules,
     /// No swap area is active.
     NoSwap,
     /// AppArmor or SELinux enforces.
@@ -266,6 +268,10 @@ pub enum Fact {
     OneCaPerFile,
     /// Every judged path and everything root runs, with all parent directories, is writable only by root.
     RootOwnedPaths,
+    /// No program stands before one of the same name that daemons start.
+    ProgramsNotShadowed,
+    /// Root alone has user id 0, and no account an empty password.
+    Accounts,
     /// Whatever their names, files beside keys and kubeconfigs can be read by nobody else.
     SecretsUnreadable,
     /// sshd runs once, with no settings on its command line, and has read its files since they were changed.

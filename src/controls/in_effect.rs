@@ -36,7 +36,7 @@ const AUTHENTICATION: &str = "Authentication and authorization > Authentication"
 const UPGRADES: &str = "Upgrading and application security practices";
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 25] = [
+pub(super) static ROWS: [Control; 27] = [
     row(
         "apiserver-accepted-cas",
         Component::Apiserver,
@@ -119,6 +119,15 @@ pub(super) static ROWS: [Control; 25] = [
         &[Check::Fact(Fact::StaticPods)],
     ),
     row(
+        "host-accounts",
+        Component::Host,
+        "Root alone is root, and nobody has an empty password",
+        Severity::Critical,
+        AUTHENTICATION,
+        (Scope::Every, Needs::Host),
+        &[Check::Fact(Fact::Accounts)],
+    ),
+    row(
         "host-no-pending-change",
         Component::Host,
         "The node is as the inventory wants it",
@@ -135,6 +144,15 @@ pub(super) static ROWS: [Control; 25] = [
         UPGRADES,
         (Scope::Every, Needs::Host),
         &[Check::Fact(Fact::NoRebootDue)],
+    ),
+    row(
+        "host-no-shadowed-programs",
+        Component::Host,
+        "Daemons start the programs of packages and of the bundle",
+        Severity::High,
+        NODES,
+        (Scope::Every, Needs::Host),
+        &[Check::Fact(Fact::ProgramsNotShadowed)],
     ),
     row(
         "host-root-owned-paths",

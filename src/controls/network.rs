@@ -58,6 +58,7 @@ pub(super) static ROWS: [Control; 7] = [
         needs: Needs::Host,
         checks: &[
             Check::Fact(Fact::Firewall),
+            Check::Fact(Fact::ForeignRules),
             Check::Probe(Probe::DefaultDrop),
             Check::Probe(Probe::ClosedToPeers),
             Check::Probe(Probe::ClosedToOperator),
@@ -81,6 +82,7 @@ pub(super) static ROWS: [Control; 7] = [
         needs: Needs::Host,
         checks: &[
             Check::Fact(Fact::Firewall),
+            Check::Fact(Fact::ForeignRules),
             Check::Probe(Probe::DefaultDrop),
             Check::Probe(Probe::ClosedToPeers),
             Check::Probe(Probe::ClosedToOperator),

@@ -40,5 +40,48 @@ pub const GUARDED: [&str; 33] = [
 /// Programs, which are judged alone: reading them for each plan would cost more than all the rest.
 pub const PROGRAMS: [&str; 4] = ["/bin/bash", "/bin/sh", "/usr/sbin/nft", "/usr/sbin/sshd"];
 
+/// Where units of systemd look for programs, in this order
+/// (<https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html>, `ExecSearchPath`; `/snap/bin` on Ubuntu).
+pub const PROGRAM_DIRECTORIES: [&str; 7] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"];
+
+/// Directories that come before those of packages.
+pub const LOCAL_DIRECTORIES: [&str; 2] = ["/usr/local/sbin", "/usr/local/bin"];
+
+/// Programs that daemons start by their names: one of the same name in a [local directory](LOCAL_DIRECTORIES)
+/// would run in its place.
+pub const STARTED_BY_NAME: [&str; 28] = [
+    "containerd-shim-runc-v2",
+    "crun",
+    "runc",
+    // Of kubelets, container runtimes and CNI plugins.
+    "blkid",
+    "conntrack",
+    "ebtables",
+    "ethtool",
+    "fsck",
+    "ip",
+    "ip6tables",
+    "ip6tables-restore",
+    "ip6tables-save",
+    "ipset",
+    "iptables",
+    "iptables-restore",
+    "iptables-save",
+    "losetup",
+    "mkfs.ext4",
+    "modprobe",
+    "mount",
+    "nft",
+    "nsenter",
+    "systemctl",
+    "systemd-run",
+    "umount",
+    "unpigz",
+    // Of sshd and of people.
+    "sh",
+    "sudo",
+];
+
 /// Distributions let their log daemon's group write here, and nothing below is run.
 pub const LOGS: &str = "/var/log";

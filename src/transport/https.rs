@@ -148,6 +148,20 @@ pub fn request(
     parse(&raw, server_certificate)
 }
 
+/// Sends a GET without TLS, to a daemon on a loopback address, and reads the answer.
+///
+/// # Errors
+/// See [`HttpsError`].
+pub fn get_without_tls(
+    mut stream: Box<dyn Stream + '_>,
+    host: &str,
+    path: &str,
+) -> Result<HttpAnswer, HttpsError> {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).and_then(|()| stream.flush()).map_err(HttpsError::Closed)?;
+    read_answer(&mut BufReader::new(stream), Vec::new())
+}
+
 /// One request of a [`Conversation`].
 pub struct HttpRequest<'a> {
     /// Method.

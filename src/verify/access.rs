@@ -8,7 +8,7 @@ use super::judge::Subject;
 use super::model::Verdict;
 use super::observed::Origin;
 use crate::controls::daemons::DAEMONS;
-use crate::controls::paths::{GUARDED, LOGS, PROGRAMS};
+use crate::controls::paths::{GUARDED, LOCAL_DIRECTORIES, LOGS, PROGRAMS, STARTED_BY_NAME};
 use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
 use crate::facts::live::{LiveFacts, LiveProcess, LiveRequest, LiveUnit, PathAccess, PathKind};
 use crate::inventory::{Inventory, Node, Role};
@@ -58,7 +58,9 @@ pub fn live_request(
     request.units.extend(DAEMONS.iter().filter_map(|d| d.unit).map(str::to_owned));
     let run = DAEMONS.iter().flat_map(|d| d.programs.iter().chain(d.reads_at_start));
     let run = run.chain(&GUARDED).chain(&PROGRAMS);
-    let all = judged.into_iter().chain(run.map(|p| (*p).to_owned()));
+    let local = |name: &&str| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}"));
+    let local = STARTED_BY_NAME.iter().flat_map(local);
+    let all = judged.into_iter().chain(run.map(|p| (*p).to_owned())).chain(local);
     for path in all {
         request.paths.extend(crate::desired::ancestors(&path).map(str::to_owned));
         request.paths.insert(path);
@@ -79,7 +81,7 @@ pub(super) fn of_all_interfaces(key: &str) -> Option<(&str, &str)> {
     Some((family, rest))
 }
 
-fn live<'a>(on: &Subject<'a>) -> Result<&'a LiveFacts, Verdict> {
+pub(super) fn live<'a>(on: &Subject<'a>) -> Result<&'a LiveFacts, Verdict> {
     on.seen.live.as_ref().ok_or_else(|| on.seen.blind("the live state was not read"))
 }
 
@@ -554,6 +556,7 @@ mod tests {
                 on_node: true,
                 argv: vec![title.into()],
                 environment: Default::default(),
+                path: Vec::new(),
             };
             sshd_options(&process)
         };

@@ -12,7 +12,7 @@ use super::objects::{Cluster, judge_objects, since_minor};
 use super::probes::effective::{flag_words, setting_words};
 use super::probes::{Attempt, probe_words};
 use crate::controls::{
-    CATALOGUE, Check, Component, Config, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
+    CATALOGUE, Check, Component, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
 };
 use crate::facts::cluster::ClusterFacts;
 use crate::inventory::{Inventory, Node, NodeName, Switch};
@@ -193,8 +193,8 @@ pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
             Check::Flag(daemon, name, _) => {
                 return of(Probe::EffectiveSetting, Some(flag_words(*daemon, name)));
             }
-            Check::Setting(Config::Kubelet, path, ..) => {
-                return of(Probe::EffectiveSetting, Some(setting_words(path)));
+            Check::Setting(config, path, ..) => {
+                return of(Probe::EffectiveSetting, Some(setting_words(*config, path)));
             }
             _ => return Vec::new(),
         };

@@ -586,10 +586,18 @@ pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
 
 /// Directories of which containerd reads every file: hosts of registries (containerd, docs/hosts.md; without a `config_path`
 /// releases since 2.2 read both), and CNI networks, of which the first by name is taken (containerd, docs/cri/config.md).
-pub(super) const READ_AS_A_WHOLE: [&str; 3] =
-    ["/etc/cni/net.d", "/etc/containerd/certs.d", "/etc/docker/certs.d"];
+pub(super) const READ_AS_A_WHOLE: [&str; 7] = [
+    "/etc/cdi",
+    "/etc/cni/net.d",
+    "/etc/containerd/certs.d",
+    "/etc/docker/certs.d",
+    "/etc/nri",
+    "/opt/nri",
+    "/run/cdi",
+];
 
-/// A file beside ours sends pulls to another registry, or pods to another network, whatever ours say.
+/// A file beside ours sends pulls to another registry, pods to another network, or changes containers as they are made,
+/// whatever ours say.
 pub(super) fn foreign_files(on: &Subject<'_>) -> Verdict {
     let Some(trees) = &on.seen.trees else {
         return Verdict::not_applicable("only the running node can tell");

@@ -7,6 +7,7 @@ use super::model::Verdict;
 use super::observed::{ETCD_UNIT, unit_process};
 use super::rule::{self, loopback, shown};
 use crate::controls::daemons::{ANY_PROGRAM, DaemonRow, Loopback};
+use crate::controls::paths::PROGRAM_DIRECTORIES;
 use crate::controls::{CATALOGUE, Check, Daemon, Rule};
 use crate::facts::live::{LiveFacts, LiveProcess, PathAccess};
 
@@ -42,6 +43,10 @@ pub(super) fn daemon(daemon: Daemon, on: &Subject<'_>) -> Judged {
     wrong.extend(environment(row, process));
     wrong.extend(flags(row, process, on));
     wrong.extend(changed(row, process, live));
+    match covered(row, process, live) {
+        Ok(covered) => wrong.extend(covered),
+        Err(verdict) => return verdict.into(),
+    }
     wrong.extend(sockets(row, process, live));
     if live.sockets.is_none() {
         return Verdict::unknown("ss listed no listening sockets").into();
@@ -111,7 +116,13 @@ fn environment(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
     };
     let names: Vec<String> =
         process.environment.iter().filter(changes).map(|n| plain_path(n)).collect();
-    (!names.is_empty()).then(|| format!("its environment has {}", names.join(", ")))
+    if !names.is_empty() {
+        return Some(format!("its environment has {}", names.join(", ")));
+    }
+    // What a pod finds there is its image's.
+    row.unit?;
+    let other = process.path.iter().find(|dir| !PROGRAM_DIRECTORIES.contains(&dir.as_str()))?;
+    Some(format!("its PATH has {}", plain_path(other)))
 }
 
 /// Flags in both directions: missing ones and unexpected ones.
@@ -224,6 +235,29 @@ fn changed(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<Stri
         .into_iter()
         .map(|p| format!("{} changed after the start ({again})", plain_path(p)))
         .collect()
+}
+
+/// Files that it sees in its mount namespace and the node does not: something was mounted over them when it started.
+fn covered(
+    row: &DaemonRow,
+    process: &LiveProcess,
+    live: &LiveFacts,
+) -> Result<Vec<String>, Verdict> {
+    let Some(inside) = live.inside.get(&process.pid) else {
+        // A pod always has a mount namespace of its own.
+        return match row.unit {
+            Some(_) => Ok(Vec::new()),
+            None => Err(Verdict::unknown("the node did not report the files that it sees")),
+        };
+    };
+    let must_see = row.reads_at_start.iter().filter(|p| live.files.contains_key(**p));
+    let missing =
+        must_see.filter(|p| !inside.contains_key(**p)).map(|p| format!("it does not see {p}"));
+    let differs = inside.iter().filter(|(path, digest)| live.files.get(*path) != Some(*digest));
+    let differs = differs.map(|(path, _)| {
+        format!("it sees another {} than the node does: restart it", plain_path(path))
+    });
+    Ok(missing.chain(differs).collect())
 }
 
 fn sockets(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<String> {

@@ -8,7 +8,7 @@ use super::model::{Evidence, Verdict};
 use super::observed::{Observed, Origin};
 use super::rule;
 use super::staged::scalar;
-use super::{access, certificates, health, host, in_effect, kubernetes};
+use super::{access, as_root, certificates, foreign_rules, health, host, in_effect, kubernetes};
 use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{Inventory, Node, Role};
@@ -130,6 +130,7 @@ fn fact_words(fact: Fact) -> &'static str {
     match fact {
         Fact::Firewall => "our nftables table is loaded as recorded and drops by default",
         Fact::MetadataBlocked => "the rules drop pods' packets to metadata services",
+        Fact::ForeignRules => "no other rules rewrite packets",
         Fact::NoSwap => "no swap area is active",
         Fact::MandatoryAccessControl => "AppArmor or SELinux enforces",
         Fact::TimeSync => "the clock is synchronized",
@@ -161,6 +162,8 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::EtcdOwnCa => "the etcd CA is not the cluster CA",
         Fact::OneCaPerFile => "each CA file holds one certificate",
         Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
+        Fact::ProgramsNotShadowed => "no program stands before one that daemons start",
+        Fact::Accounts => "accounts with user id 0 or an empty password",
         Fact::SecretsUnreadable => {
             "others cannot read keys, kubeconfigs, their copies and password hashes"
         }
@@ -178,6 +181,7 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
     match fact {
         Fact::Firewall => host::firewall(on).into(),
         Fact::MetadataBlocked => host::metadata_blocked(on).into(),
+        Fact::ForeignRules => foreign_rules::judge(on).into(),
         Fact::NoSwap => host::no_swap(on).into(),
         Fact::MandatoryAccessControl => host::mandatory_access_control(on).into(),
         Fact::TimeSync => host::time_sync(on).into(),
@@ -207,6 +211,8 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::EtcdOwnCa => certificates::etcd_own_ca(on).into(),
         Fact::OneCaPerFile => access::one_ca_per_file(on).into(),
         Fact::RootOwnedPaths => access::root_owned_paths(on).into(),
+        Fact::ProgramsNotShadowed => as_root::programs(on).into(),
+        Fact::Accounts => as_root::accounts(on).into(),
         Fact::SecretsUnreadable => access::secrets_unreadable(on).into(),
         Fact::SshdInEffect => access::ssh_in_effect(on).into(),
         Fact::SysctlsAtBoot => access::sysctls_at_boot(on).into(),

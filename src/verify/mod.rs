@@ -6,9 +6,11 @@
 //! changes a node; some probes write to the cluster's API and clean up after themselves.
 
 mod access;
+mod as_root;
 mod certificates;
 mod extensions;
 pub mod findings;
+mod foreign_rules;
 mod health;
 mod host;
 mod in_effect;

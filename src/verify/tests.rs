@@ -16,7 +16,8 @@ use crate::controls::daemons::DAEMONS;
 use crate::controls::{CATALOGUE, Check, Config, Daemon, DaemonRow, KERNEL_SETTINGS, Probe};
 use crate::desired;
 use crate::facts::live::{
-    HomeKubeconfig, LiveFacts, LiveProcess, LiveSocket, LiveUnit, PathAccess, PathKind, StateChange,
+    Accounts, HomeKubeconfig, LiveFacts, LiveProcess, LiveSocket, LiveUnit, PathAccess, PathKind,
+    StateChange,
 };
 use crate::facts::{
     EntryKind, FileFacts, Listener, LsmFacts, NftFacts, NftRecord, NodeFacts, ProcessFacts,
@@ -314,7 +315,14 @@ fn live(seen: &Observed) -> LiveFacts {
             on_node: true,
             argv: process.argv.clone(),
             environment: BTreeSet::from(["PATH".to_owned()]),
+            path: vec!["/usr/local/sbin".to_owned(), "/usr/bin".to_owned()],
         });
+        if row.is_some_and(|r| r.unit.is_none()) {
+            let seen =
+                row.unwrap().reads_at_start.iter().map(|p| ((*p).to_owned(), "1".repeat(64)));
+            facts.files.extend(seen.clone());
+            facts.inside.insert(pid, seen.collect());
+        }
         let unit = match row {
             Some(row) => row.unit,
             None => Some("ssh.service"),
@@ -345,6 +353,8 @@ fn live(seen: &Observed) -> LiveFacts {
         facts.paths.insert((*path).to_owned(), own(PathKind::File, 0o600));
     }
     facts.rules = Some(serde_json::from_str(LOADED_RULES).unwrap());
+    facts.foreign_rules = Some(vec![serde_json::json!({"nftables": []})]);
+    facts.accounts = Some(Accounts { root: vec!["root".to_owned()], without_password: Vec::new() });
     facts.trees.insert("/etc/kubernetes/manifests".into(), own(PathKind::Directory, 0o700));
     facts.sockets = Some(Vec::new());
     for setting in &KERNEL_SETTINGS {
@@ -368,6 +378,18 @@ fn live(seen: &Observed) -> LiveFacts {
         KERNEL_SETTINGS.iter().map(|s| format!("{} = {}\n", s.key, s.value)).collect();
     facts.sysctl_files.push(("/etc/sysctl.d/90-kubastion.conf".into(), text));
     facts
+}
+
+fn accounts(seen: &mut Observed) -> &mut Accounts {
+    seen.live.as_mut().unwrap().accounts.as_mut().unwrap()
+}
+
+/// A rule of another table with one statement.
+fn foreign_rule(seen: &mut Observed, statement: &str) {
+    let rule = serde_json::json!({"nftables": [{"rule": {
+        "family": "ip", "table": "other", "chain": "pre", "expr": [{statement: null}],
+    }}]});
+    seen.live.as_mut().unwrap().foreign_rules.as_mut().unwrap().push(rule);
 }
 
 /// A file that everybody can read, and only root write.
@@ -671,6 +693,15 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| { let ca = s.texts["/etc/kubernetes/pki/ca.crt"].clone(); s.texts.insert("/var/lib/kubelet/pki/serving.crt".into(), ca); }, &["kubelet-serving-cert"]),
     (|s| { s.texts.insert("/etc/kubernetes/pki/apiserver.crt".into(), Some(long_lived())); }, &["pki-key-algorithm-and-lifetime"]),
     (|s| { let path = "/etc/kubernetes/pki/ca.crt"; let ca = s.texts[path].clone().unwrap(); s.texts.insert(path.into(), Some(format!("{ca}{ca}"))); }, &["pki-one-ca-per-file"]),
+    (|s| owner(s, "/opt/nri/plugins/10-x", 0o755, "root"), &["containerd-files-known"]),
+    (|s| owner(s, "/etc/cdi/x.yaml", 0o644, "root"), &["containerd-files-known"]),
+    (|s| access(s, "/usr/local/sbin/runc", 0o755, "root"), &["host-no-shadowed-programs"]),
+    (|s| access(s, "/usr/local/bin/iptables", 0o755, "root"), &["host-no-shadowed-programs"]),
+    (|s| accounts(s).root.push("toor".into()), &["host-accounts"]),
+    (|s| accounts(s).root.clear(), &["host-accounts"]),
+    (|s| accounts(s).without_password.push("eve".into()), &["host-accounts"]),
+    (|s| foreign_rule(s, "redirect"), &["host-firewall-control-plane"]),
+    (|s| foreign_rule(s, "notrack"), &["host-firewall-control-plane"]),
     (|s| access(s, "/etc/systemd/system", 0o777, "root"), &["host-root-owned-paths"]),
     (|s| left(s, "/etc/kubernetes/pki/ca.key.old"), &["host-secrets-unreadable"]),
     (|s| left(s, "/etc/etcd/snapshot.db"), &["host-secrets-unreadable"]),
@@ -815,6 +846,21 @@ fn ways_to_be_false(daemon: Daemon) -> Vec<Way> {
             s.live.as_mut().unwrap().units.get_mut(unit).unwrap().main_pid = 1;
         }));
         ways.push(Box::new(move |s| process(s, daemon).program = "/tmp/other".into()));
+        ways.push(Box::new(move |s| process(s, daemon).path.insert(0, "/tmp/bin".into())));
+    }
+    // Something is mounted over a file that it read, wherever it runs, and a pod does not see one.
+    ways.push(Box::new(move |s| {
+        let pid = process(s, daemon).pid;
+        let live = s.live.as_mut().unwrap();
+        let path = "/etc/kubernetes/config/audit-policy.yaml".to_owned();
+        live.files.insert(path.clone(), "1".repeat(64));
+        live.inside.entry(pid).or_default().insert(path, "2".repeat(64));
+    }));
+    if let (None, Some(first)) = (row.unit, row.reads_at_start.first()) {
+        ways.push(Box::new(move |s| {
+            let pid = process(s, daemon).pid;
+            s.live.as_mut().unwrap().inside.get_mut(&pid).unwrap().remove(*first);
+        }));
     }
     for path in row.reads_at_start {
         ways.push(Box::new(move |s| {
@@ -995,8 +1041,11 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| { for t in s.trees.as_mut().unwrap().values_mut() { t.complete = false; } }, &["files-pki-ownership", "files-pki-key-mode", "files-cni", "containerd-files-known"]),
     (|s| s.lsm = None, &["host-mandatory-access-control"]),
     (|s| s.live = None, &["host-root-owned-paths", "host-ssh-in-effect", "host-sysctls-at-boot", "host-units-as-written", "files-static-pods-known", "host-sysctls"]),
+    (|s| s.live.as_mut().unwrap().foreign_rules = None, &["host-firewall-control-plane"]),
+    (|s| s.live.as_mut().unwrap().accounts = None, &["host-accounts"]),
+    (|s| s.live.as_mut().unwrap().inside.clear(), &["apiserver-in-effect", "kcm-in-effect", "scheduler-in-effect", "kube-proxy-in-effect"]),
     (|s| s.live.as_mut().unwrap().sockets = None, &["host-ssh-in-effect", "etcd-in-effect"]),
-    (|s| s.live.as_mut().unwrap().paths.clear(), &["host-root-owned-paths"]),
+    (|s| s.live.as_mut().unwrap().paths.clear(), &["host-root-owned-paths", "host-no-shadowed-programs"]),
     (|s| s.live.as_mut().unwrap().units.clear(), &["host-units-as-written"]),
     (|s| s.pending = None, &["host-no-pending-change"]),
     (|s| s.pending = Some(Err("x".into())), &["host-no-pending-change"]),

@@ -135,6 +135,9 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
         // Read apart: see `live_request`.
         Fact::EtcdCorruptionCheck
         | Fact::NoRebootDue
+        | Fact::ForeignRules
+        | Fact::ProgramsNotShadowed
+        | Fact::Accounts
         | Fact::RootOwnedPaths
         | Fact::SecretsUnreadable
         | Fact::SshdInEffect

@@ -62,6 +62,12 @@ found=$(
     find "$@" -maxdepth 1 -name comm -exec grep -lsxF $byname {} + 2>/dev/null | sed 's|/comm$||'
 )
 own=$(readlink /proc/self/ns/net)
+mounts=$(readlink /proc/self/ns/mnt)
+# Configuration and keys of daemons: each path, and the digest of what it holds in a mount namespace.
+files_below() { # root
+    (cd "$1" && find etc/kubernetes etc/etcd etc/containerd -type f -size -1024k -exec sha256sum -z {} + 2>/dev/null)
+}
+elsewhere=
 IFS=$nl
 for p in $(printf '%s\n' "$found" | grep '^/proc/[0-9]*$' | sort -u); do
     # Whether it is in the node's own network: a pod may run programs of any name in one of its own.
@@ -74,11 +80,19 @@ for p in $(printf '%s\n' "$found" | grep '^/proc/[0-9]*$' | sort -u); do
     readlink -n "$p/exe" | field
     printf %s "$where" | field
     field <"$p/cmdline"
-    # Names alone: values may be secrets.
-    sed -z 's/=.*//' "$p/environ" | field
+    # Names alone: values may be secrets. That of PATH says which programs it starts.
+    sed -z '/^PATH=/!s/=.*//' "$p/environ" | field
+    echo
+    # In a mount namespace of its own it may see other files than are here now: a mount over one lasts there.
+    [ "$(readlink "$p/ns/mnt")" != "$mounts" ] || continue
+    elsewhere=yes
+    printf '@inside'
+    printf %s "${p#/proc/}" | field
+    files_below "$p/root/" | field
     echo
 done 2>/dev/null
 IFS=' '
+[ -z "$elsewhere" ] || files_below / | answer files
 
 if have systemctl; then
     for u in $units; do
@@ -150,7 +164,28 @@ set -f
 
 if have nft; then
     nft -j list table inet kubastion 2>/dev/null | answer rules
-    nft -j list chains 2>/dev/null | answer chains
+    # Rules of others, which may rewrite a packet before ours see it. Those of kube-proxy and of pods' networks are as many as
+    # there are Services and pods, in chains of their own.
+    ask=
+    IFS=$nl
+    for line in $(nft list chains 2>/dev/null); do
+        case $line in
+        'table inet kubastion {' | 'table ip kube-proxy {' | 'table ip6 kube-proxy {') table= ;;
+        'table '*) table=${line#table } table=${table%% \{*} ;;
+        *'chain KUBE-'* | *'chain CNI-'* | *'chain cali-'* | *'chain CILIUM_'*) ;;
+        *'chain '*)
+            line=${line#*chain }
+            # Several commands of nft are parted by semicolons, which no name may hold.
+            case $table${line%% \{*} in
+            '' | *[!A-Za-z0-9_./\ -]*) ;;
+            *) [ -z "$table" ] || ask="$ask list chain $table ${line%% \{*};" ;;
+            esac
+            ;;
+        esac
+    done
+    IFS=' '
+    # shellcheck disable=SC2086 # words of nft
+    if [ -n "$ask" ]; then nft -j $ask 2>/dev/null; else echo '{"nftables": []}'; fi | answer foreign
 fi
 have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -a -e '^APT::Periodic' -e '^Unattended-Upgrade' -e '^APT::Get::AllowUnauth' | answer apt
 
@@ -175,5 +210,10 @@ for h in $homes; do
             done' sh
 done
 IFS=' '
+# Names may stand there more than once, and the first that has an id gets it.
+{
+    sed -n 's/^\([^:]*\):[^:]*:0*:.*/root \1/p' /etc/passwd
+    sed -n 's/^\([^:]*\)::.*/open \1/p' /etc/shadow && echo ok
+} 2>/dev/null | answer accounts
 [ ! -e /run/reboot-required ] || { sort -u /run/reboot-required.pkgs 2>/dev/null || true; } | answer reboot
 echo @end

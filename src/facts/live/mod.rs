@@ -8,8 +8,8 @@ mod parse;
 mod request;
 
 pub use model::{
-    HomeKubeconfig, LiveFacts, LiveProcess, LiveRequest, LiveSocket, LiveUnit, PathAccess,
-    PathKind, StateChange,
+    Accounts, FileDigests, HomeKubeconfig, LiveFacts, LiveProcess, LiveRequest, LiveSocket,
+    LiveUnit, PathAccess, PathKind, StateChange,
 };
 pub use parse::live;
 pub use request::{SCRIPT as LIVE_SCRIPT, collect_live};

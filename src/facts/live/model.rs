@@ -20,11 +20,19 @@ pub struct LiveRequest {
 /// Values by family and key, then by interface.
 pub type InterfaceSettings = BTreeMap<(String, String), BTreeMap<String, String>>;
 
+/// SHA-256 in hexadecimal by absolute path.
+pub type FileDigests = BTreeMap<String, String>;
+
 /// What is in effect.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LiveFacts {
     /// Processes of the programs that were asked for, on the node and in pods.
     pub processes: Vec<LiveProcess>,
+    /// Files of configuration and keys with their SHA-256, by path, as the node sees them; empty if no process is in a
+    /// mount namespace of its own.
+    pub files: FileDigests,
+    /// The same as each process sees them that is in a mount namespace of its own, by process id.
+    pub inside: BTreeMap<u32, FileDigests>,
     /// Listening sockets with their owners; `None` if the node could not tell.
     pub sockets: Option<Vec<LiveSocket>>,
     /// Units.
@@ -40,14 +48,26 @@ pub struct LiveFacts {
     pub sysctl_files: Vec<(String, String)>,
     /// Our table, as `nft -j list table` prints it.
     pub rules: Option<serde_json::Value>,
-    /// All chains of all tables, as `nft -j list chains` prints them.
-    pub chains: Option<serde_json::Value>,
+    /// Chains of other tables with their rules, as `nft -j list chain` prints them, but for those of kube-proxy and of
+    /// pods' networks; `None` if nft gave no answer.
+    pub foreign_rules: Option<Vec<serde_json::Value>>,
+    /// Accounts as /etc/passwd and /etc/shadow have them.
+    pub accounts: Option<Accounts>,
     /// apt's settings about updates: name and value, lists with one row an item.
     pub apt: Option<Vec<(String, String)>>,
     /// Kubeconfigs in home directories.
     pub kubeconfigs: Vec<HomeKubeconfig>,
     /// Packages that want a reboot; `None` if none is due.
     pub reboot_required: Option<Vec<String>>,
+}
+
+/// Accounts of which there should be no other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Accounts {
+    /// Names with user id 0.
+    pub root: Vec<String>,
+    /// Names with an empty password.
+    pub without_password: Vec<String>,
 }
 
 /// A running process.
@@ -71,6 +91,8 @@ pub struct LiveProcess {
     pub argv: Vec<String>,
     /// Names of its environment variables.
     pub environment: BTreeSet<String>,
+    /// The directories of its `PATH`; empty if it has none.
+    pub path: Vec<String>,
 }
 
 /// A listening socket.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::model::{
-    HomeKubeconfig, InterfaceSettings, LiveFacts, LiveProcess, LiveSocket, LiveUnit, PathAccess,
-    PathKind, StateChange,
+    Accounts, FileDigests, HomeKubeconfig, InterfaceSettings, LiveFacts, LiveProcess, LiveSocket,
+    LiveUnit, PathAccess, PathKind, StateChange,
 };
 use crate::facts::parse::{ParseError, value_error};
 use crate::plain::plain;
@@ -42,6 +42,8 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
     let clock = Clock::parse(one("clock").unwrap_or_default())?;
     Ok(LiveFacts {
         processes: all("process").iter().map(|f| process(f, &clock)).collect::<Result<_, _>>()?,
+        files: one("files").map(digests).transpose()?.unwrap_or_default(),
+        inside: all("inside").iter().map(inside).collect::<Result<_, _>>()?,
         sockets: one("sockets").map(sockets).transpose()?,
         units: all("unit").iter().map(|f| unit(f, &clock)).collect::<Result<_, _>>()?,
         paths: paths(one("paths").unwrap_or_default())?,
@@ -52,7 +54,8 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
             .map(|f| Ok((shown(&f[0]), shown(&f[1]))))
             .collect::<Result<_, _>>()?,
         rules: one("rules").and_then(|r| serde_json::from_slice(r).ok()),
-        chains: one("chains").and_then(|r| serde_json::from_slice(r).ok()),
+        foreign_rules: one("foreign").and_then(documents),
+        accounts: one("accounts").and_then(accounts),
         apt: one("apt").map(|r| settings(&shown(r))),
         kubeconfigs: all("kubeconfig").iter().map(kubeconfig).collect(),
         reboot_required: one("reboot")
@@ -65,9 +68,9 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let mut words = line.split(' ');
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
     let count = match name {
-        "clock" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "chains" | "apt"
-        | "reboot" => 1,
-        "unit" | "sysctl" => 2,
+        "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
+        | "apt" | "accounts" | "reboot" => 1,
+        "unit" | "sysctl" | "inside" => 2,
         "kubeconfig" => 3,
         "process" => 7,
         _ => return Err(value_error("record", line)),
@@ -127,6 +130,8 @@ fn process(fields: &Fields, clock: &Clock) -> Result<LiveProcess, ParseError> {
     let (open, close) = (stat.find('(').ok_or_else(bad)?, stat.rfind(')').ok_or_else(bad)?);
     let rest: Vec<&str> = stat[close + 1..].split_whitespace().collect();
     let number = |at: usize| rest.get(at).and_then(|w| w.parse::<u64>().ok()).ok_or_else(bad);
+    let variables = words(environment);
+    let path = variables.iter().find_map(|v| v.strip_prefix("PATH="));
     Ok(LiveProcess {
         pid: shown(pid).parse().map_err(|_| bad())?,
         parent: u32::try_from(number(1)?).map_err(|_| bad())?,
@@ -136,8 +141,50 @@ fn process(fields: &Fields, clock: &Clock) -> Result<LiveProcess, ParseError> {
         program: shown(program),
         on_node: place == b"node",
         argv: words(argv),
-        environment: words(environment).into_iter().collect(),
+        path: path.map(|p| p.split(':').map(str::to_owned).collect()).unwrap_or_default(),
+        environment: variables
+            .iter()
+            .filter_map(|v| v.split('=').next())
+            .map(str::to_owned)
+            .collect(),
     })
+}
+
+/// One JSON document after the other.
+fn documents(raw: &[u8]) -> Option<Vec<serde_json::Value>> {
+    let all = serde_json::Deserializer::from_slice(raw).into_iter();
+    all.collect::<Result<Vec<_>, _>>().ok().filter(|d| !d.is_empty())
+}
+
+/// `root NAME` and `open NAME`, and `ok` at the end if both files were read.
+fn accounts(raw: &[u8]) -> Option<Accounts> {
+    let text = shown(raw);
+    let mut lines: Vec<&str> = text.lines().collect();
+    if lines.pop() != Some("ok") {
+        return None;
+    }
+    let of = |word: &str| -> Vec<String> {
+        let names = lines.iter().filter_map(|l| l.strip_prefix(word)?.strip_prefix(' '));
+        names.map(str::to_owned).collect()
+    };
+    Some(Accounts { root: of("root"), without_password: of("open") })
+}
+
+fn inside(fields: &Fields) -> Result<(u32, FileDigests), ParseError> {
+    let pid = shown(&fields[0]);
+    let pid = pid.parse().map_err(|_| value_error("process id", &pid))?;
+    Ok((pid, digests(&fields[1])?))
+}
+
+/// `sha256sum -z` in the root directory: `DIGEST  PATH` and a NUL each.
+fn digests(raw: &[u8]) -> Result<FileDigests, ParseError> {
+    let digest = |line: &String| {
+        let (digest, path) = line.split_once("  ")?;
+        let is_hex = digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+        is_hex.then(|| (format!("/{path}"), digest.to_owned()))
+    };
+    let lines = words(raw);
+    lines.iter().map(|l| digest(l).ok_or_else(|| value_error("digest", l))).collect()
 }
 
 /// `ss -Hlntup`: the last column names those who hold it, as `users:(("sshd",pid=7,fd=3))`.

@@ -15,14 +15,15 @@ use super::workloads::{
     ACCOUNT, SECRET, Try, admission, as_account, as_kubelet, cached_pod, event_in, limited,
     pulled_anew, verdicts,
 };
-use super::{Field, Writes, effective};
+use super::{CONNECT_TIMEOUT, Field, Writes, effective};
+use crate::apply::gate::chain;
 use crate::clock::random_bytes;
-use crate::controls::{Daemon, Probe};
+use crate::controls::{Config, Daemon, Probe};
 use crate::facts::cluster::{list, name, text};
 use crate::inventory::Node;
 use crate::secret::Secret;
 use crate::transport::Transport;
-use crate::transport::https::HttpAnswer;
+use crate::transport::https::{HttpAnswer, get_without_tls};
 use crate::verify::{Observed, Verdict};
 
 /// The label of everything that a probe makes.
@@ -610,8 +611,37 @@ pub(super) fn kubelet_settings(
         let answer = api.json(Who::Known(&keys.admin), Call::get(path))?;
         answer.get("kubeletconfig").cloned().ok_or_else(|| "/configz holds no settings".to_owned())
     });
-    let settings =
-        effective::kubelet(field.inventory, kubelet, config.as_ref().map_err(String::as_str));
+    let settings = effective::settings(
+        Config::Kubelet,
+        field.inventory,
+        kubelet,
+        config.as_ref().map_err(String::as_str),
+    );
+    settings.into_iter().map(|(what, v)| (Probe::EffectiveSetting, what, v)).collect()
+}
+
+/// The settings of kube-proxy that are in effect, from its own node: it answers on loopback alone.
+pub(super) fn kube_proxy_settings(
+    field: &Field<'_>,
+    node: &Node,
+    through: &mut dyn Transport,
+) -> Made {
+    const HOST: &str = "127.0.0.1";
+    let config = through
+        .dial(HOST, field.ports.kube_proxy, CONNECT_TIMEOUT)
+        .map_err(|e| chain(&e))
+        .and_then(|stream| get_without_tls(stream, HOST, "/configz").map_err(|e| chain(&e)))
+        .and_then(|answer| match answer.status {
+            200 => serde_json::from_slice::<Value>(&answer.body)
+                .map_err(|_| "/configz is not JSON".to_owned()),
+            other => Err(format!("/configz: status {other}")),
+        })
+        .and_then(|all| {
+            let config = all.get("kubeproxy.config.k8s.io").cloned();
+            config.ok_or_else(|| "/configz holds no settings".to_owned())
+        });
+    let config = config.as_ref().map_err(String::as_str);
+    let settings = effective::settings(Config::KubeProxy, field.inventory, node, config);
     settings.into_iter().map(|(what, v)| (Probe::EffectiveSetting, what, v)).collect()
 }
 

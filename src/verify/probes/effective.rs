@@ -1,4 +1,4 @@
-//! Settings that are in effect, as daemons themselves tell them: `/flagz` and the kubelet's `/configz`.
+//! Settings that are in effect, as daemons themselves tell them: `/flagz`, and `/configz` of kubelets and kube-proxy.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ pub(in crate::verify) fn flag_words(daemon: Daemon, name: &str) -> String {
     format!("{} --{name} in effect", daemon.program())
 }
 
-/// The same for a setting of the kubelet.
-pub(in crate::verify) fn setting_words(path: &[&str]) -> String {
-    format!("kubelet {} in effect", path.join("."))
+/// The same for a setting of a configuration file.
+pub(in crate::verify) fn setting_words(config: Config, path: &[&str]) -> String {
+    format!("{} {} in effect", config.daemon().program(), path.join("."))
 }
 
 /// Flags as `/flagz` lists them. The page promises no format: name and value are parted by a colon,
@@ -86,8 +86,15 @@ pub(super) fn flags(
     judged.collect()
 }
 
-/// Each setting of the kubelet that a control is about, in the configuration that is in effect.
-pub(super) fn kubelet(
+/// The value of a key, whose first letters kube-proxy writes as Go does: its `/configz` shows its own structures.
+fn get<'v>(object: &'v Value, key: &str) -> Option<&'v Value> {
+    let object = object.as_object()?;
+    object.iter().find(|(k, _)| k.eq_ignore_ascii_case(key)).map(|(_, v)| v)
+}
+
+/// Each setting of a configuration file that a control is about, in the configuration that is in effect.
+pub(super) fn settings(
+    of: Config,
     inventory: &Inventory,
     node: &Node,
     config: Result<&Value, &str>,
@@ -96,11 +103,14 @@ pub(super) fn kubelet(
     let checks = rows.flat_map(|c| c.checks);
     let mut judged = BTreeMap::new();
     for check in checks {
-        let Check::Setting(Config::Kubelet, path, wanted, _) = check else { continue };
+        let Check::Setting(config_file, path, wanted, _) = check else { continue };
+        if *config_file != of {
+            continue;
+        }
         let verdict = match config {
             Err(why) => Verdict::unknown(why.to_owned()),
             Ok(config) => {
-                let value = path.iter().try_fold(config, |v, key| v.get(key));
+                let value = path.iter().try_fold(config, |v, key| get(v, key));
                 let value = value.and_then(|v| serde_yaml::to_value(v).ok());
                 // Go leaves zero values out.
                 let value = value.as_ref().and_then(scalar).or(match wanted {
@@ -110,7 +120,7 @@ pub(super) fn kubelet(
                 rule::judge(wanted, value.as_deref())
             }
         };
-        judged.insert(setting_words(path), verdict);
+        judged.insert(setting_words(of, path), verdict);
     }
     judged.into_iter().collect()
 }
@@ -166,22 +176,31 @@ mod tests {
             "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": true}},
             "streamingConnectionIdleTimeout": "5m0s", "podPidsLimit": 4096,
         });
-        let made: BTreeMap<String, Outcome> = kubelet(&inventory, &inventory.nodes[0], Ok(&config))
-            .into_iter()
-            .map(|(w, v)| (w, v.outcome()))
-            .collect();
-        let of = |path: &[&str]| made[&setting_words(path)];
+        let made: BTreeMap<String, Outcome> =
+            settings(Config::Kubelet, &inventory, &inventory.nodes[0], Ok(&config))
+                .into_iter()
+                .map(|(w, v)| (w, v.outcome()))
+                .collect();
+        let of = |path: &[&str]| made[&setting_words(Config::Kubelet, path)];
         assert_eq!(of(&["authentication", "anonymous", "enabled"]), Outcome::Fail);
         assert_eq!(of(&["authentication", "webhook", "enabled"]), Outcome::Pass);
         assert_eq!(of(&["streamingConnectionIdleTimeout"]), Outcome::Pass);
         assert_eq!(of(&["readOnlyPort"]), Outcome::Pass, "a zero that is left out");
         assert_eq!(of(&["protectKernelDefaults"]), Outcome::Fail);
-        assert!(!made.contains_key(&setting_words(&["staticPodPath"])), "a control plane has one");
-        let worker: BTreeMap<_, _> =
-            kubelet(&inventory, &inventory.nodes[1], Ok(&config)).into_iter().collect();
-        assert_eq!(worker[&setting_words(&["staticPodPath"])].outcome(), Outcome::Fail);
         assert!(
-            kubelet(&inventory, &inventory.nodes[0], Err("x"))
+            !made.contains_key(&setting_words(Config::Kubelet, &["staticPodPath"])),
+            "a control plane has one"
+        );
+        let worker: BTreeMap<_, _> =
+            settings(Config::Kubelet, &inventory, &inventory.nodes[1], Ok(&config))
+                .into_iter()
+                .collect();
+        assert_eq!(
+            worker[&setting_words(Config::Kubelet, &["staticPodPath"])].outcome(),
+            Outcome::Fail
+        );
+        assert!(
+            settings(Config::Kubelet, &inventory, &inventory.nodes[0], Err("x"))
                 .iter()
                 .all(|(_, v)| v.outcome() == Outcome::Unknown)
         );

@@ -88,6 +88,8 @@ pub struct Ports {
     pub apiserver: u16,
     /// Kubelet.
     pub kubelet: u16,
+    /// kube-proxy, metrics and settings.
+    pub kube_proxy: u16,
 }
 
 impl Default for Ports {
@@ -98,6 +100,7 @@ impl Default for Ports {
             etcd_metrics: 2381,
             apiserver: 6443,
             kubelet: 10250,
+            kube_proxy: 10249,
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) enum Job {
     Apiserver(NodeName),
     /// Try a kubelet.
     Kubelet(NodeName),
+    /// Ask kube-proxy for its settings, on this node itself.
+    KubeProxy(NodeName),
     /// Try the cluster's API, over this node's own API server.
     Api(NodeName),
     /// Try ports that have to be closed to this node.
@@ -73,6 +75,9 @@ pub(super) fn assign<'a>(
             && let Some(from) = node(next(&control_planes))
         {
             give(from, Job::Kubelet(target.name.clone()));
+        }
+        if seen.runs(Daemon::KubeProxy) && reached.contains(&&target.name) {
+            give(target, Job::KubeProxy(target.name.clone()));
         }
         if seen.runs(Daemon::Kubelet) && reached.contains(&&target.name) {
             give(target, Job::Stranger(target.name.clone()));
@@ -140,6 +145,7 @@ pub(super) fn attempts(
         let (Job::Etcd(name)
         | Job::Apiserver(name)
         | Job::Kubelet(name)
+        | Job::KubeProxy(name)
         | Job::Api(name)
         | Job::Closed(name)
         | Job::Stranger(name)) = job;
@@ -175,6 +181,7 @@ pub(super) fn attempts(
                 }
                 made
             }
+            Job::KubeProxy(_) => api::kube_proxy_settings(field, target, through),
             Job::Api(_) => api::attack(field, target, seen, through),
             Job::Stranger(_) => stranger::attempts(field, target, seen, through),
             Job::Closed(_) => {

@@ -1,0 +1,68 @@
+//! Who is root beside root, and which programs root's daemons start.
+
+use super::access::live;
+use super::in_effect::{plain_path, verdict};
+use super::judge::Subject;
+use super::model::Verdict;
+use crate::controls::paths::{LOCAL_DIRECTORIES, STARTED_BY_NAME};
+use crate::inventory::SoftwareSource;
+
+/// What a bundle installs stands in `/usr/local/bin` by design, and a plan compares its digest. What somebody else
+/// installed may stand there as well.
+fn is_installed_there(on: &Subject<'_>, path: &str) -> bool {
+    let Some(name) = path.strip_prefix("/usr/local/bin/") else { return false };
+    match on.inventory.kubernetes.source {
+        SoftwareSource::Bundle => {
+            let software = on.inventory.kubernetes.software.as_ref();
+            software.is_some_and(|s| s.program(name).is_some())
+        }
+        SoftwareSource::Preinstalled => RUNTIMES.contains(&name),
+        SoftwareSource::None | SoftwareSource::Packages => false,
+    }
+}
+
+/// Programs of a container runtime.
+const RUNTIMES: [&str; 3] = ["containerd-shim-runc-v2", "crun", "runc"];
+
+/// No program stands in a directory that comes first and has the name of one that daemons start.
+pub(super) fn programs(on: &Subject<'_>) -> Verdict {
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    if !live.paths.contains_key("/") {
+        return Verdict::unknown("the node did not report its root directory");
+    }
+    let all = STARTED_BY_NAME
+        .iter()
+        .flat_map(|name| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}")));
+    let wrong = all.filter(|p| live.paths.contains_key(p) && !is_installed_there(on, p));
+    let wrong = wrong.map(|p| format!("{} comes before the package's", plain_path(&p))).collect();
+    verdict("none of their names in /usr/local/sbin and /usr/local/bin", wrong, || {
+        format!("{} names", STARTED_BY_NAME.len())
+    })
+}
+
+/// Root alone has user id 0, and nobody gets in with an empty password.
+pub(super) fn accounts(on: &Subject<'_>) -> Verdict {
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    let Some(accounts) = &live.accounts else {
+        return Verdict::unknown("/etc/passwd and /etc/shadow were not read");
+    };
+    let others = accounts.root.iter().filter(|name| *name != "root");
+    let mut wrong: Vec<String> =
+        others.map(|name| format!("{} has user id 0", plain_path(name))).collect();
+    if accounts.root.iter().filter(|name| *name == "root").count() != 1 {
+        wrong.push("root is not there once".to_owned());
+    }
+    wrong.extend(
+        accounts
+            .without_password
+            .iter()
+            .map(|name| format!("{} has an empty password", plain_path(name))),
+    );
+    verdict("root alone, and no empty password", wrong, || "root alone has user id 0".to_owned())
+}

@@ -1,0 +1,152 @@
+//! nftables rules of others that change what ours judge.
+//!
+//! What other tables drop is dropped, and what they accept ours still see (nft(8), "verdict statements"). But a rule of theirs that
+//! gives a packet another address or port, or keeps it from connection tracking, makes another packet of it before ours
+//! look. Rules of kube-proxy and of CNI plugins, known by the names of their chains, are not looked at.
+
+use serde_json::Value;
+
+use super::access::live;
+use super::in_effect::{plain_path, verdict};
+use super::judge::Subject;
+use super::model::Verdict;
+use crate::inventory::FirewallMode;
+
+/// Chains that may be jumped to: those of kube-proxy, the kubelet and CNI plugins, by the beginnings of their names.
+const KNOWN_CHAINS: [&str; 4] = ["KUBE-", "CNI-", "cali-", "CILIUM_"];
+
+/// Statements that change nothing that ours go by (libnftables-json(5)). Source addresses are rewritten after our rules.
+const HARMLESS: [&str; 20] = [
+    "match",
+    "counter",
+    "log",
+    "comment",
+    "limit",
+    "quota",
+    "ct count",
+    "accept",
+    "drop",
+    "reject",
+    "return",
+    "continue",
+    "jump",
+    "goto",
+    "vmap",
+    "set",
+    "map",
+    "meter",
+    "masquerade",
+    "snat",
+];
+
+/// iptables targets of that kind (iptables-extensions(8)).
+const HARMLESS_TARGETS: [&str; 8] =
+    ["LOG", "NFLOG", "REJECT", "MASQUERADE", "SNAT", "TCPMSS", "CHECKSUM", "MARK"];
+
+pub(super) fn judge(on: &Subject<'_>) -> Verdict {
+    if on.inventory.firewall.mode == FirewallMode::Off {
+        return Verdict::not_applicable("the inventory says `firewall.mode: off`");
+    }
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    let Some(documents) = &live.foreign_rules else {
+        return Verdict::unknown("nft did not list the rules of other tables");
+    };
+    let mut entries = Vec::new();
+    for document in documents {
+        match document.get("nftables").and_then(Value::as_array) {
+            Some(found) => entries.extend(found),
+            None => return Verdict::unknown("nft's output is not understood"),
+        }
+    }
+    let rules: Vec<&Value> = entries.into_iter().filter_map(|e| e.get("rule")).collect();
+    let mut wrong: Vec<String> = Vec::new();
+    for rule in &rules {
+        let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default();
+        let Some(expressions) = rule.get("expr").and_then(Value::as_array) else {
+            return Verdict::unknown("nft listed a rule without its statements");
+        };
+        let Some(does) = changes(expressions) else { continue };
+        let (family, table, chain) = (text("family"), text("table"), text("chain"));
+        let found =
+            format!("chain {} of table {family} {} {does}", plain_path(chain), plain_path(table));
+        if !wrong.contains(&found) {
+            wrong.push(found);
+        }
+    }
+    verdict("no rule of others that rewrites packets", wrong, || format!("{} rules", rules.len()))
+}
+
+/// What a rule does to a packet that ours see later, if anything.
+fn changes(expressions: &[Value]) -> Option<String> {
+    let statements = || expressions.iter().filter_map(|e| e.as_object()?.iter().next());
+    let to_known = statements().any(|(kind, value)| {
+        let target = value.get("target").and_then(Value::as_str).unwrap_or_default();
+        matches!(kind.as_str(), "jump" | "goto")
+            && KNOWN_CHAINS.iter().any(|known| target.starts_with(known))
+    });
+    let has_verdict = statements().any(|(kind, _)| {
+        ["accept", "drop", "reject", "return", "jump", "goto", "masquerade"]
+            .contains(&kind.as_str())
+    });
+    statements().find_map(|(kind, value)| match kind.as_str() {
+        kind if HARMLESS.contains(&kind) => None,
+        // Marks, priorities and options of TCP are nothing that our rules go by.
+        "mangle" => {
+            let key = value.get("key")?.as_object()?.keys().next()?.as_str();
+            (!["meta", "ct", "tcp option"].contains(&key)).then(|| "rewrites packets".to_owned())
+        }
+        "xt" => match (value.get("type").and_then(Value::as_str), value.get("name")) {
+            (Some("match"), _) => None,
+            (Some("target"), Some(name)) if HARMLESS_TARGETS.iter().any(|t| name == t) => None,
+            (Some("target"), Some(name)) => Some(format!("does {}", plain_path(&name.to_string()))),
+            // nft before 1.0.7 does not say what it is: beside a verdict it can only be a match.
+            _ if to_known || has_verdict => None,
+            _ => Some("has a rule that nft does not show".to_owned()),
+        },
+        "notrack" => Some("keeps packets from connection tracking".to_owned()),
+        other => Some(format!("does {}", plain_path(other))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_rewrites_a_packet_is_named_and_what_does_not_passes() {
+        let jump = |to: &str| json!({"jump": {"target": to}});
+        let port = json!({"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 443}});
+        for harmless in [
+            json!([port, {"accept": null}]),
+            json!([{"counter": {"packets": 0, "bytes": 0}}, jump("KUBE-SERVICES")]),
+            json!([{"xt": null}, jump("CNI-HOSTPORT-DNAT")]),
+            json!([{"xt": {"type": "match", "name": "comment"}}, {"drop": null}]),
+            json!([{"xt": {"type": "target", "name": "TCPMSS"}}]),
+            json!([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 1}}]),
+            json!([{"masquerade": null}]),
+            json!([jump("own")]),
+        ] {
+            assert_eq!(changes(harmless.as_array().unwrap()), None, "{harmless}");
+        }
+        for (wrong, words) in [
+            (json!([port, {"dnat": {"addr": "10.0.0.9", "port": 22}}]), "does dnat"),
+            (json!([port, {"redirect": {"port": 22}}]), "does redirect"),
+            (json!([{"notrack": null}]), "keeps packets from connection tracking"),
+            (
+                json!([{"mangle": {"key": {"payload": {"protocol": "ip", "field": "saddr"}}, "value": "10.0.0.1"}}]),
+                "rewrites packets",
+            ),
+            (json!([{"tproxy": {"port": 1}}, {"accept": null}]), "does tproxy"),
+            (json!([{"fwd": {"dev": "eth1"}}]), "does fwd"),
+            (json!([{"xt": {"type": "target", "name": "REDIRECT"}}]), "does \"REDIRECT\""),
+            (json!([{"xt": null}]), "has a rule that nft does not show"),
+        ] {
+            assert_eq!(changes(wrong.as_array().unwrap()).as_deref(), Some(words), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What somebody who was root on a node leaves there: planted, named by `verify` thing by thing, and taken away again.
+
+use super::cluster::{Cluster, text};
+
+/// Something to plant.
+struct Plant {
+    /// Where.
+    node: &'static str,
+    /// How, as root.
+    plant: &'static str,
+    /// How it is taken away again.
+    undo: &'static str,
+    /// The control that has to fail there, and what it has to say.
+    control: &'static str,
+    words: &'static str,
+}
+
+const PLANTED: [Plant; 7] = [
+    Plant {
+        node: "w1",
+        plant: "printf '#!/bin/sh\\nexec /usr/sbin/ethtool \"$@\"\\n' >/usr/local/sbin/ethtool; \
+                chmod 755 /usr/local/sbin/ethtool",
+        undo: "rm /usr/local/sbin/ethtool",
+        control: "host-no-shadowed-programs",
+        words: "/usr/local/sbin/ethtool comes before the package's",
+    },
+    Plant {
+        node: "w1",
+        plant: "cp -p /etc/passwd /root/passwd; echo 'toor:x:0:0::/root:/bin/sh' >>/etc/passwd",
+        undo: "cat /root/passwd >/etc/passwd; rm /root/passwd",
+        control: "host-accounts",
+        words: "toor has user id 0",
+    },
+    Plant {
+        node: "w1",
+        plant: "nft add table ip other; \
+                nft 'add chain ip other pre { type nat hook prerouting priority -200; }'; \
+                nft add rule ip other pre tcp dport 8443 redirect to :22",
+        undo: "nft delete table ip other",
+        control: "host-firewall-worker",
+        words: "chain pre of table ip other does redirect",
+    },
+    Plant {
+        node: "w1",
+        plant: "mkdir -p /opt/nri/plugins; echo x >/opt/nri/plugins/10-every-container",
+        undo: "rm -r /opt/nri",
+        control: "containerd-files-known",
+        words: "/opt/nri/plugins/10-every-container",
+    },
+    Plant {
+        node: "w1",
+        plant: "PATH=/usr/local/bin:$PATH; set -- $(ctr -n k8s.io images ls -q | grep -e /pause: -e /kube-proxy:); \
+                ctr -n k8s.io images ls -q name==$2; ctr -n k8s.io images tag --force $2 $1",
+        undo: ":",
+        control: "host-no-pending-change",
+        words: "image",
+    },
+    // A mount that is gone again: the API server goes on with what it saw when it started.
+    Plant {
+        node: "cp1",
+        plant: "f=/etc/kubernetes/config/audit-policy.yaml; \
+                printf 'apiVersion: audit.k8s.io/v1\\nkind: Policy\\nrules: [{level: None}]\\n' >/root/policy; \
+                mount --bind /root/policy $f; \
+                for p in $(ctr -n k8s.io tasks ls | awk '{print $2}'); do \
+                    ! grep -qs '^kube-apiserver' /proc/$p/cmdline || kill $p; done; \
+                sleep 5; for i in $(seq 60); do \
+                    curl -sk -m 2 https://127.0.0.1:6443/readyz | grep -q . && break; sleep 1; done; \
+                umount $f; rm /root/policy",
+        undo: "for p in $(ctr -n k8s.io tasks ls | awk '{print $2}'); do \
+                   ! grep -qs '^kube-apiserver' /proc/$p/cmdline || kill $p; done; sleep 5; \
+               for i in $(seq 60); do curl -sk -m 2 https://127.0.0.1:6443/readyz | grep -q . && break; sleep 1; done",
+        control: "apiserver-in-effect",
+        words: "it sees another /etc/kubernetes/config/audit-policy.yaml than the node does",
+    },
+    // The ConfigMap is back as it was, and the pod that read it runs on.
+    Plant {
+        node: "cp1",
+        plant: "k() { kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system \"$@\"; }; \
+                k get configmap kube-proxy -o yaml >/root/proxy.yaml; \
+                sed 's/localhostNodePorts: false/localhostNodePorts: true/' /root/proxy.yaml | k replace -f -; \
+                k delete pod -l k8s-app=kube-proxy --field-selector spec.nodeName=cp1; \
+                for i in $(seq 60); do curl -s -m 2 http://127.0.0.1:10249/configz | grep -qi 'localhostnodeports\":true' && break; sleep 1; done; \
+                k delete configmap kube-proxy; \
+                grep -v -e resourceVersion -e uid: /root/proxy.yaml | k create -f -; rm /root/proxy.yaml",
+        undo: "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system delete pod -l k8s-app=kube-proxy \
+                   --field-selector spec.nodeName=cp1; \
+               for i in $(seq 60); do curl -s -m 2 http://127.0.0.1:10249/configz | grep -qi 'localhostnodeports\":false' && break; sleep 1; done",
+        control: "kube-proxy-node-ports",
+        words: "true",
+    },
+];
+
+/// Plants everything, has each thing named, and takes it all away.
+pub fn is_named(c: &Cluster) {
+    for p in &PLANTED {
+        let script = format!("PATH=/usr/local/bin:$PATH; {}", p.plant);
+        let out = c.inside(p.node, &script);
+        assert!(out.status.success(), "{}\n{}", p.plant, text(&out));
+    }
+    let report = c.ends(5, &["verify", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    for p in &PLANTED {
+        let finding = report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|f| f["node"] == p.node && f["control"] == p.control)
+            .unwrap_or_else(|| panic!("{} of {} is not in the report", p.control, p.node));
+        assert_eq!(finding["verdict"], "fail", "{}: {finding:#}", p.plant);
+        let said = finding["evidence"].to_string();
+        assert!(said.contains(p.words), "{}\nis not named: {finding:#}", p.plant);
+    }
+    for p in PLANTED.iter().rev() {
+        let script = format!("PATH=/usr/local/bin:$PATH; {}", p.undo);
+        let out = c.inside(p.node, &script);
+        assert!(out.status.success(), "{}\n{}", p.undo, text(&out));
+    }
+}
