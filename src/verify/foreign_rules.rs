@@ -76,7 +76,46 @@ pub(super) fn judge(on: &Subject<'_>) -> Verdict {
             wrong.push(found);
         }
     }
+    match legacy(live.legacy_rules.as_deref()) {
+        Ok(more) => wrong.extend(more),
+        Err(verdict) => return verdict,
+    }
     verdict("no rule of others that rewrites packets", wrong, || format!("{} rules", rules.len()))
+}
+
+/// Targets of iptables that decide about a packet (iptables(8)).
+const VERDICTS: [&str; 4] = ["ACCEPT", "DROP", "RETURN", "QUEUE"];
+
+/// Rules of the older iptables that rewrite packets, as iptables-save(8) writes them.
+fn legacy(lines: Option<&[String]>) -> Result<Vec<String>, Verdict> {
+    let Some(lines) = lines else { return Ok(Vec::new()) };
+    let chains: Vec<&str> =
+        lines.iter().filter_map(|l| l.strip_prefix(':')?.split(' ').next()).collect();
+    if chains.is_empty() {
+        let why = "iptables tables are in use, and iptables-save did not list them";
+        return Err(Verdict::unknown(why));
+    }
+    let mut table = "";
+    let mut wrong = Vec::new();
+    for line in lines {
+        if let Some(name) = line.strip_prefix('*') {
+            table = name;
+        }
+        let Some(rule) = line.strip_prefix("-A ") else { continue };
+        let words: Vec<&str> = rule.split(' ').collect();
+        let target = words.windows(2).rfind(|w| w[0] == "-j" || w[0] == "-g").map(|w| w[1]);
+        let Some(target) = target else { continue };
+        let harmless = VERDICTS.contains(&target)
+            || HARMLESS_TARGETS.contains(&target)
+            || KNOWN_CHAINS.iter().any(|known| target.starts_with(known))
+            || chains.contains(&target);
+        let found = format!("chain {} of iptables table {} does {target}", words[0], table);
+        let found = plain_path(&found);
+        if !harmless && !wrong.contains(&found) {
+            wrong.push(found);
+        }
+    }
+    Ok(wrong)
 }
 
 /// What a rule does to a packet that ours see later, if anything.
@@ -116,6 +155,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn rules_of_the_older_iptables_are_judged_too() {
+        let lines = |text: &str| -> Vec<String> { text.lines().map(str::to_owned).collect() };
+        let judged = |text: &str| legacy(Some(&lines(text))).map_err(|v| v.outcome());
+        assert!(legacy(None).unwrap().is_empty());
+        assert_eq!(judged(""), Err(crate::verify::Outcome::Unknown));
+        let good = "*nat\n:PREROUTING ACCEPT [0:0]\n:own - [0:0]\n-A PREROUTING -j KUBE-SERVICES\n\
+                    -A PREROUTING -p tcp -j own\n-A own -j RETURN\n-A POSTROUTING -j MASQUERADE\nCOMMIT";
+        assert_eq!(judged(good), Ok(Vec::new()));
+        let wrong = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j CT --notrack\nCOMMIT\n\
+                     *nat\n-A PREROUTING -p tcp --dport 8443 -j REDIRECT --to-ports 22";
+        assert_eq!(
+            judged(wrong).unwrap(),
+            [
+                "chain PREROUTING of iptables table raw does CT",
+                "chain PREROUTING of iptables table nat does REDIRECT"
+            ]
+        );
+    }
 
     #[test]
     fn what_rewrites_a_packet_is_named_and_what_does_not_passes() {

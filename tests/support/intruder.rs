@@ -34,7 +34,7 @@ const PLANTED: [Plant; 7] = [
     Plant {
         node: "w1",
         plant: "nft add table ip other; \
-                nft 'add chain ip other pre { type nat hook prerouting priority -200; }'; \
+                nft 'add chain ip other pre { type nat hook prerouting priority -150; }'; \
                 nft add rule ip other pre tcp dport 8443 redirect to :22",
         undo: "nft delete table ip other",
         control: "host-firewall-worker",

@@ -175,17 +175,33 @@ if have nft; then
         *'chain KUBE-'* | *'chain CNI-'* | *'chain cali-'* | *'chain CILIUM_'*) ;;
         *'chain '*)
             line=${line#*chain }
-            # Several commands of nft are parted by semicolons, which no name may hold.
-            case $table${line%% \{*} in
-            '' | *[!A-Za-z0-9_./\ -]*) ;;
-            *) [ -z "$table" ] || ask="$ask list chain $table ${line%% \{*};" ;;
-            esac
+            [ -z "$table" ] || ask=$ask$table' '${line%% \{*}$nl
             ;;
         esac
     done
+    # One at a time: with several, nft 1.0.6 looks for the chains of the first in the table of the last. One that is gone by now,
+    # or has a name of several words, leaves half a line, which is no answer.
+    {
+        echo '{"nftables": []}'
+        for line in $ask; do
+            IFS=' '
+            # shellcheck disable=SC2086 # family, table and chain
+            nft -j list chain $line 2>/dev/null || echo '{'
+            IFS=$nl
+        done
+    } | answer foreign
+    # The older programs have rules of their own in the kernel, which nft does not show.
+    # Files of /proc have no size.
+    if grep -qs . /proc/net/ip_tables_names /proc/net/ip6_tables_names; then
+        for t in iptables ip6tables; do
+            if have $t-legacy-save; then
+                $t-legacy-save
+            else
+                case $($t -V) in *nf_tables*) ;; *) $t-save ;; esac
+            fi
+        done 2>/dev/null | grep -v -e '^-A KUBE-' -e '^-A CNI-' -e '^-A cali-' -e '^-A CILIUM_' | answer legacy
+    fi
     IFS=' '
-    # shellcheck disable=SC2086 # words of nft
-    if [ -n "$ask" ]; then nft -j $ask 2>/dev/null; else echo '{"nftables": []}'; fi | answer foreign
 fi
 have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -a -e '^APT::Periodic' -e '^Unattended-Upgrade' -e '^APT::Get::AllowUnauth' | answer apt
 

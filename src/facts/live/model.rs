@@ -51,6 +51,8 @@ pub struct LiveFacts {
     /// Chains of other tables with their rules, as `nft -j list chain` prints them, but for those of kube-proxy and of
     /// pods' networks; `None` if nft gave no answer.
     pub foreign_rules: Option<Vec<serde_json::Value>>,
+    /// Lines of iptables-save(8) of the older kind, whose rules nft does not show; `None` if there are none.
+    pub legacy_rules: Option<Vec<String>>,
     /// Accounts as /etc/passwd and /etc/shadow have them.
     pub accounts: Option<Accounts>,
     /// apt's settings about updates: name and value, lists with one row an item.

@@ -55,6 +55,7 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
             .collect::<Result<_, _>>()?,
         rules: one("rules").and_then(|r| serde_json::from_slice(r).ok()),
         foreign_rules: one("foreign").and_then(documents),
+        legacy_rules: one("legacy").map(|r| shown(r).lines().map(str::to_owned).collect()),
         accounts: one("accounts").and_then(accounts),
         apt: one("apt").map(|r| settings(&shown(r))),
         kubeconfigs: all("kubeconfig").iter().map(kubeconfig).collect(),
@@ -69,7 +70,7 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
     let count = match name {
         "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
-        | "apt" | "accounts" | "reboot" => 1,
+        | "apt" | "legacy" | "accounts" | "reboot" => 1,
         "unit" | "sysctl" | "inside" => 2,
         "kubeconfig" => 3,
         "process" => 7,
