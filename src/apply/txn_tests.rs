@@ -714,6 +714,25 @@ fn a_rollback_takes_nobody_out_of_a_cluster() {
 }
 
 #[test]
+fn a_rollback_keeps_what_somebody_changed_after_the_run() {
+    let txn = Txn::staged("1-host", "");
+    txn.run("begin");
+    let target = txn.base.join("target/a.conf");
+    let unchanged = txn.base.join("target/b.conf");
+    std::fs::write(&unchanged, "same\n").unwrap();
+    let sum = |text: &str| crate::plain::hex(&<sha2::Sha256 as sha2::Digest>::digest(text));
+    let line = |text: &str, path: &std::path::Path| format!("{}  {}\n", sum(text), path.display());
+    txn.set("final", &(line("new\n", &target) + &line("same\n", &unchanged)));
+    std::fs::write(&target, "by hand\n").unwrap();
+    let said = call(&txn, "1-host undo alone", "false");
+    assert!(said.contains("@state reverted"), "{said}");
+    assert_eq!(txn.target(), "old\n");
+    assert_eq!(said.matches("@note").count(), 1, "{said}");
+    let kept = txn.path.join("replaced").join(target.strip_prefix("/").unwrap());
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "by hand\n");
+}
+
+#[test]
 fn a_rollback_of_one_node_stops_no_etcd_member_that_it_started() {
     let txn = Txn::staged("1-etcd", "");
     txn.run("begin");

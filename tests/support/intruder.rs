@@ -50,10 +50,10 @@ const PLANTED: [Plant; 7] = [
     Plant {
         node: "w1",
         plant: "PATH=/usr/local/bin:$PATH; set -- $(ctr -n k8s.io images ls -q | grep -e /pause: -e /kube-proxy:); \
-                ctr -n k8s.io images ls -q name==$2; ctr -n k8s.io images tag --force $2 $1",
+                ctr -n k8s.io images tag --force $2 $1",
         undo: ":",
         control: "host-no-pending-change",
-        words: "image",
+        words: "take in registry.k8s.io/kube-proxy",
     },
     // A mount that is gone again: the API server goes on with what it saw when it started.
     Plant {

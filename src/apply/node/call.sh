@@ -78,4 +78,15 @@ if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ]; then
         exit 4
     fi
 fi
+# What somebody changed since the run was made is replaced by what was before it: it is kept, and said.
+if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ] && [ -s "$T/final" ]; then
+    LC_ALL=C sha256sum -c "$T/final" 2>/dev/null | sed -n 's/: FAILED$//p' | while IFS= read -r path; do
+        [ -f "$path" ] && [ ! -L "$path" ] || continue
+        mkdir -p "$T/replaced${path%/*}" && cp -p "$path" "$T/replaced$path" || {
+            echo "@refused $path was changed after this run, and a copy of it cannot be kept: it would be lost"
+            exit 4
+        }
+        echo "@note $path was changed after this run: that version is kept in $T/replaced"
+    done || exit 4
+fi
 exec /bin/sh "$T/txn.sh" "$verb" "$reason"
