@@ -7,6 +7,7 @@
 
 mod access;
 mod certificates;
+mod default_roles;
 mod extensions;
 pub mod findings;
 mod health;

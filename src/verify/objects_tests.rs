@@ -146,6 +146,8 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 role("cluster-admin", &["*"], &["*"], &["*"]),
                 role("edit", &[""], &["secrets", "pods"], &["get", "list", "create"]),
                 role("view-nodes", &[""], &["nodes"], &["get", "list"]),
+                // Bound to nobody.
+                role("janitor", &[""], &["namespaces", "services/status"], &["delete", "patch"]),
                 role("system:controller:namespace-controller", &["*"], &["*"], &["delete", "list"]),
             ],
         ),
@@ -290,7 +292,8 @@ fn webhook(name: &str, failure_policy: &str) -> Value {
 
 /// Something added to a list, and the rules that it breaks.
 fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
-    let everybody = json!([{"kind": "Group", "name": "system:authenticated"}]);
+    let group = |name: &str| json!([{"kind": "Group", "name": name}]);
+    let everybody = group("system:authenticated");
     let anonymous = json!([{"kind": "User", "name": "system:anonymous"}]);
     let app = json!([{"kind": "ServiceAccount", "namespace": "shop", "name": "app"}]);
     let mut bare = static_pod("kube-controller-manager", "cp1", "r.io/kcm:v1.36.2");
@@ -324,6 +327,48 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         (
             Kind::ClusterRoleBindings,
             binding("all", "view-nodes", everybody),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (Kind::RoleBindings, role_binding("shop", "app", "janitor"), vec![ApiRule::MinimalRbac]),
+        (
+            Kind::ClusterRoleBindings,
+            binding("shop", "view-nodes", group("system:serviceaccounts:shop")),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::ClusterRoleBindings,
+            binding("nodes", "view-nodes", group("system:nodes")),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::ClusterRoleBindings,
+            binding("joining", "view-nodes", group("system:bootstrappers:mine")),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            // A default role that allows more than it came with, however harmless.
+            Kind::ClusterRoles,
+            role("system:basic-user", &[""], &["events"], &["get"]),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::Roles,
+            {
+                let mut reader = role("kube-proxy", &[""], &["configmaps"], &["get"]);
+                reader["metadata"]["namespace"] = json!("kube-system");
+                reader
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            // What `view` is made of.
+            Kind::ClusterRoles,
+            {
+                let mut part = role("see-more", &[""], &["secrets"], &["get"]);
+                part["metadata"]["labels"] =
+                    json!({"rbac.authorization.k8s.io/aggregate-to-view": "true"});
+                part
+            },
             vec![ApiRule::MinimalRbac],
         ),
         (Kind::ClusterRoles, role("more", &["*"], &["*"], &["*"]), vec![ApiRule::MinimalRbac]),
@@ -663,7 +708,12 @@ fn what_is_there_has_to_do_what_it_is_for() {
 fn with_default_role(called: &str, subject: Value, resource: &str, verb: &str) -> ClusterFacts {
     let mut lists = good();
     let mut put = |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
-    put(Kind::ClusterRoles, role(called, &["", "apps"], &[resource], &[verb]));
+    let group = match resource {
+        "selfsubjectreviews" => "authentication.k8s.io",
+        "daemonsets" => "apps",
+        _ => "",
+    };
+    put(Kind::ClusterRoles, role(called, &[group], &[resource], &[verb]));
     put(Kind::ClusterRoleBindings, binding(called, called, json!([subject])));
     facts(lists)
 }
