@@ -25,6 +25,7 @@ mod packet;
 mod pod_standard;
 mod powers;
 pub mod probes;
+mod quotas;
 mod rbac;
 mod reachable;
 mod rule;

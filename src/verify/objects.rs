@@ -9,7 +9,7 @@ use time::macros::format_description;
 
 use super::model::Verdict;
 use super::rule::shown;
-use super::{extensions, network_policies, rbac, workloads};
+use super::{extensions, network_policies, quotas, rbac, workloads};
 use crate::controls::ApiRule;
 use crate::facts::cluster::{
     CLUSTER_INFO, ClusterFacts, Kind, PROXY_CONFIG, list, name, namespace, text,
@@ -46,12 +46,12 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::NoBootstrapBindings => no_bootstrap_bindings(facts),
         ApiRule::DefaultAccountsMountNothing => default_accounts(facts),
         ApiRule::NewAccountsMountNothing => new_accounts(facts),
-        ApiRule::DefaultDeny => network_policies::default_deny(facts),
+        ApiRule::DefaultDeny => network_policies::default_deny(on),
         ApiRule::ImagesPinned => images_pinned(facts),
         ApiRule::NamespacesClean => namespaces_clean(facts),
         ApiRule::NoRetiredAddOns => no_retired_add_ons(facts),
         ApiRule::MinimalRbac => rbac::minimal(on),
-        ApiRule::QuotasAndLimits => quotas_and_limits(facts),
+        ApiRule::QuotasAndLimits => quotas::quotas_and_limits(facts),
         ApiRule::SecretsNotInEnvironment => extensions::secrets_not_in_environment(facts),
         ApiRule::SystemPodsHardened => system_pods_hardened(facts),
         ApiRule::NamespaceLevels => workloads::namespace_levels(on),
@@ -257,19 +257,6 @@ fn new_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     }
     let expected = format!("a MutatingAdmissionPolicy {} and its binding", policy::NAME);
     Ok(none_of(&expected, wrong, format!("policy and binding {}", policy::NAME)))
-}
-
-fn quotas_and_limits(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let spaces = user_namespaces(facts)?;
-    let mut wrong = Vec::new();
-    for (kind, word) in [(Kind::ResourceQuotas, "ResourceQuota"), (Kind::LimitRanges, "LimitRange")]
-    {
-        let objects = of(facts, kind)?;
-        let lacking = spaces.iter().filter(|s| !objects.iter().any(|o| namespace(o) == **s));
-        wrong.extend(lacking.map(|s| format!("{s} has no {word}")));
-    }
-    let expected = "a ResourceQuota and a LimitRange in each";
-    Ok(none_of(expected, wrong, format!("both in {}", spaces.join(", "))))
 }
 
 /// Whether an image's reference cannot come to mean something else: a digest, or a tag that is a

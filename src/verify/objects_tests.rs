@@ -184,8 +184,24 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
             ],
         ),
         (Kind::NetworkPolicies, vec![deny("default"), deny("shop")]),
-        (Kind::ResourceQuotas, vec![named("default", "q"), named("shop", "q")]),
-        (Kind::LimitRanges, vec![named("default", "l"), named("shop", "l")]),
+        (
+            Kind::ResourceQuotas,
+            ["default", "shop"]
+                .map(|space| {
+                    json!({"metadata": {"namespace": space, "name": "q"}, "spec": {"hard": {
+                        "pods": "10", "requests.cpu": "4", "requests.memory": "8Gi"}}})
+                })
+                .into(),
+        ),
+        (
+            Kind::LimitRanges,
+            ["default", "shop"]
+                .map(|space| {
+                    json!({"metadata": {"namespace": space, "name": "l"}, "spec": {"limits": [{
+                        "type": "Container", "default": {"cpu": "1", "memory": "1Gi"}}]}})
+                })
+                .into(),
+        ),
         (
             Kind::Pods,
             vec![
@@ -418,6 +434,16 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::DefaultDeny],
         ),
         (
+            // Two halves of one policy; `network_policies` has those of several.
+            Kind::NetworkPolicies,
+            json!({"metadata": {"namespace": "shop", "name": "halves"}, "spec": {
+                "podSelector": {}, "policyTypes": ["Egress"], "egress": [
+                    {"to": [{"ipBlock": {"cidr": "0.0.0.0/1"}}]},
+                    {"to": [{"ipBlock": {"cidr": "128.0.0.0/1"}}],
+                     "ports": [{"port": 1, "endPort": 32767}, {"port": 32768, "endPort": 65535}]}]}}),
+            vec![ApiRule::DefaultDeny],
+        ),
+        (
             Kind::Namespaces,
             json!({"metadata": {"name": "kubastion-probe-2", "labels": {
                 PROBE_LABEL: "true", "pod-security.kubernetes.io/enforce": "privileged"}}}),
@@ -568,6 +594,18 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
             ApiRule::DefaultDeny,
         ),
         (Kind::NetworkPolicies, |p| p["spec"]["egress"] = json!([{}]), ApiRule::DefaultDeny),
+        (Kind::ResourceQuotas, |q| q["spec"]["hard"] = json!({}), ApiRule::QuotasAndLimits),
+        (
+            Kind::ResourceQuotas,
+            |q| q["spec"]["hard"]["pods"] = json!("100000000"),
+            ApiRule::QuotasAndLimits,
+        ),
+        (
+            Kind::ResourceQuotas,
+            |q| q["spec"]["scopes"] = json!(["BestEffort"]),
+            ApiRule::QuotasAndLimits,
+        ),
+        (Kind::LimitRanges, |l| l["spec"]["limits"] = json!([]), ApiRule::QuotasAndLimits),
         (
             Kind::ServiceAccounts,
             |a| a["automountServiceAccountToken"] = json!(true),
