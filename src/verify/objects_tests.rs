@@ -225,7 +225,7 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 role("edit", &[""], &["secrets", "pods"], &["get", "list", "create"]),
                 role("view-nodes", &[""], &["nodes"], &["get", "list"]),
                 // Bound to nobody.
-                role("janitor", &[""], &["namespaces", "services/status"], &["delete", "patch"]),
+                role("janitor", &[""], &["namespaces"], &["delete"]),
                 role("system:controller:namespace-controller", &["*"], &["*"], &["delete", "list"]),
             ],
         ),
@@ -547,13 +547,12 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::DefaultDeny],
         ),
         (
-            // Two halves of one policy; `network_policies` has those of several.
+            // Ports of two rules; `network_policies` has those of several policies.
             Kind::NetworkPolicies,
             json!({"metadata": {"namespace": "shop", "name": "halves"}, "spec": {
                 "podSelector": {}, "policyTypes": ["Egress"], "egress": [
-                    {"to": [{"ipBlock": {"cidr": "0.0.0.0/1"}}]},
-                    {"to": [{"ipBlock": {"cidr": "128.0.0.0/1"}}],
-                     "ports": [{"port": 1, "endPort": 32767}, {"port": 32768, "endPort": 65535}]}]}}),
+                    {"ports": [{"port": 1, "endPort": 30000}]},
+                    {"ports": [{"port": 30001, "endPort": 60000}]}]}}),
             vec![ApiRule::DefaultDeny],
         ),
         (
