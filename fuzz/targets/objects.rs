@@ -7,7 +7,7 @@ use kubastion::controls::ApiRule;
 use kubastion::facts::cluster::{ClusterFacts, Kind};
 use kubastion::inventory::Inventory;
 use kubastion::plan::cluster::{Wanted, changes};
-use kubastion::verify::{Cluster, judge_objects};
+use kubastion::verify::{Cluster, Reference, judge_objects};
 use serde_json::{Value, json};
 
 static INVENTORY: LazyLock<Inventory> = LazyLock::new(kubastion_fuzz::inventory);
@@ -21,7 +21,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let _ = facts.insert(kind, &mut json!({"items": mine}));
     }
     for (rule, _) in ApiRule::ALL {
-        let on = Cluster { facts: &facts, inventory: &INVENTORY, today: kubastion::clock::Clock::System.now().date() };
+        let reference = Reference::default();
+        let on = Cluster { facts: &facts, inventory: &INVENTORY, reference: &reference, today: kubastion::clock::Clock::System.now().date() };
         let verdict = judge_objects(rule, &on);
         kubastion_fuzz::assert_tame(&format!("{verdict:?}"));
     }

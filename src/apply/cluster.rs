@@ -157,18 +157,33 @@ impl Server<'_> {
             }
             ApiChange::DenyByDefault { namespace } => {
                 // DNS first: for a moment too much is allowed, and never too little.
-                let path = format!(
-                    "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
-                    segment(namespace)?
-                );
-                self.create(&path, &allow_dns())?;
-                self.create(&path, &deny_all())
+                for object in policy::traffic() {
+                    self.create(&within(&object, namespace)?, &object.wanted)?;
+                }
+                Ok(())
             }
             ApiChange::LimitResources { namespace } => {
-                let path = format!("/api/v1/namespaces/{}", segment(namespace)?);
                 // Limits first: with a quota alone, pods that name no limits would be refused.
-                self.create(&format!("{path}/limitranges"), &limit_range())?;
-                self.create(&format!("{path}/resourcequotas"), &resource_quota())
+                for object in policy::resources() {
+                    self.create(&within(&object, namespace)?, &object.wanted)?;
+                }
+                Ok(())
+            }
+            ApiChange::Restore { kind, namespace, name } => {
+                let object = policy::of_a_namespace(kind, name);
+                let object = object.ok_or("no such object is kubastion's")?;
+                let all = within(&object, namespace)?;
+                let one = format!("{all}/{}", segment(name)?);
+                match self.maybe("GET", &one)? {
+                    None => self.create(&all, &object.wanted),
+                    Some(now) => {
+                        let mut body = object.wanted;
+                        // Nobody's change in between is lost without a word.
+                        body["metadata"]["resourceVersion"] =
+                            json!(text(&now, "/metadata/resourceVersion"));
+                        self.json("PUT", &one, Some(&body)).map(|_| ())
+                    }
+                }
             }
         }
     }
@@ -297,57 +312,10 @@ pub(super) fn whole_list(server: &mut Conversation<'_>, path: &str) -> Result<Va
     Ok(list)
 }
 
-/// Lets nothing in and out of any pod (Kubernetes documentation, "Network Policies": default deny all
-/// ingress and all egress traffic).
-fn deny_all() -> Value {
-    json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-        "metadata": {"name": "kubastion-default-deny"},
-        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
-    })
-}
-
-/// Policies add up: pods may ask the cluster's DNS, or nothing that is allowed later would be found.
-fn allow_dns() -> Value {
-    json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-        "metadata": {"name": "kubastion-allow-dns"},
-        "spec": {
-            "podSelector": {}, "policyTypes": ["Egress"],
-            "egress": [{
-                "to": [{
-                    "namespaceSelector":
-                        {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-                    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
-                }],
-                "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
-            }],
-        },
-    })
-}
-
-/// What a container gets that names no requests and limits.
-fn limit_range() -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "kubastion-limits"},
-        "spec": {"limits": [{
-            "type": "Container",
-            "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
-            "default": {"cpu": "500m", "memory": "512Mi"},
-        }]},
-    })
-}
-
-/// Wide enough for a first application, and an end for one that runs away. People who need more say
-/// so by an object of their own: one that is there stays as it is.
-fn resource_quota() -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "kubastion-quota"},
-        "spec": {"hard": {
-            "pods": "100", "requests.cpu": "16", "requests.memory": "32Gi",
-            "limits.cpu": "32", "limits.memory": "64Gi",
-        }},
-    })
+/// The path of an object's kind in a namespace.
+fn within(object: &policy::OfNamespace, namespace: &str) -> Result<String, String> {
+    let (group, kind) = object.kind.path().rsplit_once('/').ok_or("a kind without a path")?;
+    Ok(format!("{group}/namespaces/{}/{kind}", segment(namespace)?))
 }
 
 /// The name of an object of RBAC as a part of a path (RFC 3986 section 2.1): it may be anything that is

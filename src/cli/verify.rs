@@ -20,7 +20,7 @@ use crate::report::findings::{Detail, summary, text};
 use crate::transport::{Transport, fleet};
 use crate::verify::findings::Api;
 use crate::verify::probes::{self, ApiKeys, Field, Keys, Ports, Writes};
-use crate::verify::{self, Observed, Subject, Verification, findings};
+use crate::verify::{self, Observed, Reference, Subject, Verification, findings};
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -120,7 +120,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         }
     }
     let api = cluster_api(&nodes, &seen, &objects);
-    found.extend(findings::of_cluster(inventory, &api, now));
+    let reference = Reference {
+        ca_pem: material.as_ref().map(|m| m.ca_cert(Ca::Cluster).to_owned()),
+        kubeadm: seen.values().filter_map(Observed::kubeadm_init).map(str::to_owned).collect(),
+    };
+    found.extend(findings::of_cluster(inventory, &api, &reference, now));
     let lost = fleet.lost.iter().map(|(n, p)| (n.clone(), p.why.join(": "))).collect();
     let report = Verification::new(inventory, now, found, attempts, lost);
 

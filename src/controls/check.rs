@@ -335,11 +335,21 @@ pub enum ApiRule {
     NoLastingTokens,
     /// A plan that is made now would change no object.
     NoPendingChange,
+    /// kubeadm's ConfigMaps say what its files on the control planes say.
+    KubeadmConfiguration,
+    /// kube-public/cluster-info holds the cluster CA and the endpoint.
+    ClusterInfo,
+    /// CoreDNS answers by what kubeadm writes.
+    DnsConfiguration,
+    /// RuntimeClasses lead to the handler that containerd has.
+    RuntimeClassesKnown,
+    /// Services lead to pods and API servers of the cluster, and take no address of others.
+    ServicesLeadHome,
 }
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 20] = [
+    pub const ALL: [(ApiRule, &str); 25] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -393,6 +403,17 @@ impl ApiRule {
             "no Secret of type kubernetes.io/service-account-token, whose token never expires",
         ),
         (ApiRule::NoPendingChange, "a plan made now would change no object in the cluster"),
+        (
+            ApiRule::KubeadmConfiguration,
+            "ConfigMaps kubeadm-config and kubelet-config say what apply wrote",
+        ),
+        (ApiRule::ClusterInfo, "kube-public/cluster-info holds the cluster CA and the endpoint"),
+        (ApiRule::DnsConfiguration, "CoreDNS is configured as kubeadm does it"),
+        (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),
+        (
+            ApiRule::ServicesLeadHome,
+            "Services lead to pods and API servers of the cluster, and take no address of others",
+        ),
     ];
 
     /// What has to hold, in words.

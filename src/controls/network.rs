@@ -4,7 +4,7 @@ use super::check::{ApiRule, Check, Fact, Missing, Probe, TreeRule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 7] = [
+pub(super) static ROWS: [Control; 8] = [
     Control {
         id: "files-cni",
         component: Component::Network,
@@ -156,5 +156,22 @@ pub(super) static ROWS: [Control; 7] = [
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
         checks: &[Check::Manual("it takes a capture on the wire between two nodes")],
+    },
+    Control {
+        id: "network-service-endpoints",
+        component: Component::Network,
+        title: "Services lead to the cluster's own pods and API servers",
+        severity: Severity::High,
+        references: References {
+            nsa: "Network separation and hardening > Network policies",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[Check::Api(ApiRule::ServicesLeadHome)],
     },
 ];

@@ -4,7 +4,7 @@ use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 17] = [
+pub(super) static ROWS: [Control; 18] = [
     Control {
         id: "apiserver-anonymous-rbac-removed",
         component: Component::Policy,
@@ -55,6 +55,28 @@ pub(super) static ROWS: [Control; 17] = [
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
         checks: &[Check::Api(ApiRule::AggregatedApisKnown)],
+    },
+    Control {
+        id: "policy-cluster-configuration",
+        component: Component::Policy,
+        title: "Configuration that the cluster hands out is kubastion's",
+        severity: Severity::High,
+        references: References {
+            nsa: "Network separation and hardening > Control plane hardening",
+            cis: &[],
+            stig: &[],
+            kubescape: &["C-0037"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[
+            Check::Api(ApiRule::KubeadmConfiguration),
+            Check::Api(ApiRule::ClusterInfo),
+            Check::Api(ApiRule::DnsConfiguration),
+            Check::Api(ApiRule::RuntimeClassesKnown),
+        ],
     },
     Control {
         id: "policy-default-sa-automount",

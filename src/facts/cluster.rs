@@ -14,7 +14,7 @@ pub enum Kind {
     JoinTokens,
     /// `Secret`s of type kubernetes.io/service-account-token, in all namespaces; without their data.
     AccountTokens,
-    /// `ConfigMap`s; the data of two alone is kept.
+    /// `ConfigMap`s; only the data of Kubernetes' own is kept.
     ConfigMaps,
     /// `Role`s.
     Roles,
@@ -58,6 +58,10 @@ pub enum Kind {
     CronJobs,
     /// `Service`s.
     Services,
+    /// `EndpointSlice`s: where kube-proxy sends what is for a Service.
+    EndpointSlices,
+    /// `RuntimeClass`es.
+    RuntimeClasses,
     /// `MutatingAdmissionPolicy` objects, where the release has them.
     MutatingPolicies,
     /// `MutatingAdmissionPolicyBinding` objects, where the release has them.
@@ -76,7 +80,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 31] = [
+    pub const ALL: [(Kind, &str); 33] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -98,6 +102,8 @@ impl Kind {
         (Kind::ResourceQuotas, "/api/v1/resourcequotas"),
         (Kind::LimitRanges, "/api/v1/limitranges"),
         (Kind::Pods, "/api/v1/pods"),
+        // Right after the pods that they lead to.
+        (Kind::EndpointSlices, "/apis/discovery.k8s.io/v1/endpointslices"),
         (Kind::PersistentVolumes, "/api/v1/persistentvolumes"),
         (Kind::DaemonSets, "/apis/apps/v1/daemonsets"),
         (Kind::Deployments, "/apis/apps/v1/deployments"),
@@ -107,6 +113,7 @@ impl Kind {
         (Kind::Jobs, "/apis/batch/v1/jobs"),
         (Kind::CronJobs, "/apis/batch/v1/cronjobs"),
         (Kind::Services, "/api/v1/services"),
+        (Kind::RuntimeClasses, "/apis/node.k8s.io/v1/runtimeclasses"),
         (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),
         (
             Kind::MutatingBindings,
@@ -178,8 +185,14 @@ impl Kind {
 pub const CLUSTER_INFO: &str = "kube-public/cluster-info";
 /// The ConfigMap with kube-proxy's configuration.
 pub const PROXY_CONFIG: &str = "kube-system/kube-proxy";
+/// The ConfigMap with CoreDNS' Corefile.
+pub const DNS_CONFIG: &str = "kube-system/coredns";
+/// The ConfigMap by which kubeadm joins and upgrades control planes.
+pub const KUBEADM_CONFIG: &str = "kube-system/kubeadm-config";
+/// The ConfigMap from which joining nodes take their kubelet's configuration.
+pub const KUBELET_CONFIG: &str = "kube-system/kubelet-config";
 /// `ConfigMap`s whose data is kept.
-const KEPT: [&str; 2] = [CLUSTER_INFO, PROXY_CONFIG];
+const KEPT: [&str; 5] = [CLUSTER_INFO, PROXY_CONFIG, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG];
 
 /// What the API answered.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -68,6 +68,15 @@ pub enum ApiChange {
         /// The namespace; no pod is in it.
         namespace: String,
     },
+    /// Put an object of kubastion's back as it was created.
+    Restore {
+        /// Its kind.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name, which is kubastion's own.
+        name: String,
+    },
     /// Set labels that a kubelet may not set for itself.
     Label {
         /// The node.
@@ -119,6 +128,9 @@ impl fmt::Display for ApiChange {
             }
             ApiChange::LimitResources { namespace } => {
                 write!(f, "create a ResourceQuota and a LimitRange in {namespace}")
+            }
+            ApiChange::Restore { kind, namespace, name } => {
+                write!(f, "put {kind} {namespace}/{name} back as kubastion creates it")
             }
             ApiChange::Label { node, labels } => {
                 let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -329,19 +341,53 @@ fn namespaces(facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
         changes
             .extend(mounting.map(|n| ApiChange::UnmountDefaultAccount { namespace: n.to_owned() }));
     }
-    // Of namespaces of users, only the one that every cluster has, and only before it is in use.
+    // Of namespaces of users, only the one that every cluster has.
     let space = "default";
-    if pods.iter().any(|p| namespace(p) == space) {
-        return changes;
+    let in_use = pods.iter().any(|p| namespace(p) == space);
+    if wanted.default_deny {
+        let all = ApiChange::DenyByDefault { namespace: space.to_owned() };
+        changes.extend(in_namespace(facts, space, in_use, &policy::traffic(), all));
     }
-    let none_in = |kind| facts.of(kind).is_ok_and(|all| !all.iter().any(|o| namespace(o) == space));
-    if wanted.default_deny && none_in(Kind::NetworkPolicies) {
-        changes.push(ApiChange::DenyByDefault { namespace: space.to_owned() });
-    }
-    if wanted.quotas && (none_in(Kind::ResourceQuotas) || none_in(Kind::LimitRanges)) {
-        changes.push(ApiChange::LimitResources { namespace: space.to_owned() });
+    if wanted.quotas {
+        let all = ApiChange::LimitResources { namespace: space.to_owned() };
+        changes.extend(in_namespace(facts, space, in_use, &policy::resources(), all));
     }
     changes
+}
+
+/// What is to be done with objects of kubastion's in a namespace. One that says something else is put back. One that is
+/// missing is created only before the namespace is in use, and only if nobody has an object of the same kind there.
+fn in_namespace(
+    facts: &ClusterFacts,
+    space: &str,
+    in_use: bool,
+    own: &[policy::OfNamespace],
+    all: ApiChange,
+) -> Vec<ApiChange> {
+    let is_own = |o: &Value| own.iter().any(|w| w.name() == name(o));
+    let (mut other, mut missing, mut untouched) = (Vec::new(), Vec::new(), true);
+    for object in own {
+        // Of what could not be read, nothing is said.
+        let Ok(listed) = facts.of(object.kind) else { continue };
+        let here: Vec<&Value> = listed.iter().filter(|o| namespace(o) == space).collect();
+        let restore = || ApiChange::Restore {
+            kind: object.word().to_owned(),
+            namespace: space.to_owned(),
+            name: object.name().to_owned(),
+        };
+        untouched &= !here.iter().any(|o| is_own(o));
+        match here.iter().find(|o| name(o) == object.name()) {
+            Some(found) if object.is(found) => {}
+            Some(_) => other.push(restore()),
+            None if in_use || !here.iter().all(|o| is_own(o)) => {}
+            None => missing.push(restore()),
+        }
+    }
+    if untouched && !missing.is_empty() {
+        return vec![all];
+    }
+    other.extend(missing);
+    other
 }
 
 /// Whether a namespace is there to stay.
@@ -541,6 +587,66 @@ mod tests {
         let mut partly = spaces(json!([]));
         partly.objects.remove(&Kind::NetworkPolicies);
         assert_eq!(said(&partly).len(), 3);
+    }
+
+    #[test]
+    fn an_object_of_kubastion_that_was_changed_is_put_back_and_those_of_others_are_left_alone() {
+        type Objects = Vec<(Kind, Value)>;
+        const LISTS: [Kind; 3] = [Kind::NetworkPolicies, Kind::ResourceQuotas, Kind::LimitRanges];
+        let own = || policy::traffic().into_iter().chain(policy::resources());
+        // Every object of ours in `default`, which is in use, as somebody changed them.
+        let said = |in_use: bool, change: &dyn Fn(&mut Objects)| -> Vec<String> {
+            let pods = match in_use {
+                true => json!([{"metadata": {"namespace": "default", "name": "x"}}]),
+                false => json!([]),
+            };
+            let mut facts = spaces(pods);
+            let mut objects: Objects = own().map(|o| (o.kind, o.wanted)).collect();
+            objects.iter_mut().for_each(|(_, o)| o["metadata"]["namespace"] = json!("default"));
+            change(&mut objects);
+            for kind in LISTS {
+                let items = objects.iter().filter(|(k, _)| *k == kind).map(|(_, o)| o.clone());
+                facts.objects.insert(kind, items.collect());
+            }
+            let all = changes(&inventory(), &facts, Wanted::ALL).into_iter();
+            all.filter(|c| !matches!(c, ApiChange::UnmountDefaultAccount { .. }))
+                .map(|c| c.to_string())
+                .collect()
+        };
+        for in_use in [true, false] {
+            assert_eq!(said(in_use, &|_| ()), Vec::<String>::new());
+            for (i, object) in own().enumerate() {
+                let put_back = format!(
+                    "put {} default/{} back as kubastion creates it",
+                    object.word(),
+                    object.name()
+                );
+                let changed = said(in_use, &|all| all[i].1["spec"]["more"] = json!("x"));
+                assert_eq!(changed, std::slice::from_ref(&put_back));
+                // One that is gone would be missed by pods that came since.
+                let gone = said(in_use, &|all| drop(all.remove(i)));
+                let mended = if in_use { vec![] } else { vec![put_back] };
+                assert_eq!(gone, mended, "{}", object.name());
+                // Somebody wants another one.
+                let replaced = said(in_use, &|all| all[i].1["metadata"]["name"] = json!("mine"));
+                assert_eq!(replaced, Vec::<String>::new());
+            }
+        }
+        assert_eq!(
+            said(false, &|all| all.clear()),
+            [
+                "deny traffic of pods in default by default, DNS excepted",
+                "create a ResourceQuota and a LimitRange in default",
+            ]
+        );
+        let off = Wanted { default_deny: false, quotas: false, ..Wanted::ALL };
+        let mut facts = spaces(json!([]));
+        facts.objects.insert(
+            Kind::NetworkPolicies,
+            vec![json!({"metadata":
+            {"namespace": "default", "name": "kubastion-default-deny"}})],
+        );
+        assert!(!changes(&inventory(), &facts, off).iter().any(|c| c.to_string().contains("put")));
     }
 
     #[test]

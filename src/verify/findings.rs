@@ -7,6 +7,7 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
 use super::judge::{Subject, judge, needs_api, words};
+use super::kept::Reference;
 use super::model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
 use super::objects::{Cluster, judge_objects, since_minor};
 use super::probes::effective::{flag_words, setting_words};
@@ -282,7 +283,12 @@ pub enum Api<'f> {
 }
 
 /// Controls that are judged once for the cluster.
-pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> Vec<Finding> {
+pub fn of_cluster(
+    inventory: &Inventory,
+    api: &Api<'_>,
+    reference: &Reference,
+    now: OffsetDateTime,
+) -> Vec<Finding> {
     let minor = inventory.cluster.kubernetes.minor;
     CATALOGUE
         .iter()
@@ -310,7 +316,7 @@ pub fn of_cluster(inventory: &Inventory, api: &Api<'_>, now: OffsetDateTime) -> 
                             }
                             Api::Read(facts) => judge_objects(
                                 *rule,
-                                &Cluster { facts, inventory, today: now.date() },
+                                &Cluster { facts, inventory, reference, today: now.date() },
                             ),
                         },
                         _ => Verdict::unknown("only a node could tell"),

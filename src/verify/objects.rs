@@ -7,14 +7,15 @@ use serde_json::Value;
 use time::Date;
 use time::macros::format_description;
 
+use super::kept::{self, Reference};
 use super::model::Verdict;
 use super::rule::shown;
-use super::{extensions, network_policies, rbac, workloads};
+use super::{extensions, network_policies, quotas, rbac, services, workloads};
 use crate::controls::ApiRule;
 use crate::facts::cluster::{
     CLUSTER_INFO, ClusterFacts, Kind, PROXY_CONFIG, list, name, namespace, text,
 };
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Role};
 use crate::plan::cluster::{ANONYMOUS, Wanted, changes, gives_a_node, is_of_a_probe};
 use crate::plan::policy;
 
@@ -25,6 +26,8 @@ pub struct Cluster<'c> {
     pub facts: &'c ClusterFacts,
     /// Which nodes there should be, and what is granted.
     pub inventory: &'c Inventory,
+    /// What neither of them tells.
+    pub reference: &'c Reference,
     /// The day on which grants are judged, in UTC.
     pub today: Date,
 }
@@ -46,12 +49,12 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::NoBootstrapBindings => no_bootstrap_bindings(facts),
         ApiRule::DefaultAccountsMountNothing => default_accounts(facts),
         ApiRule::NewAccountsMountNothing => new_accounts(facts),
-        ApiRule::DefaultDeny => network_policies::default_deny(facts),
+        ApiRule::DefaultDeny => network_policies::default_deny(on),
         ApiRule::ImagesPinned => images_pinned(facts),
         ApiRule::NamespacesClean => namespaces_clean(facts),
         ApiRule::NoRetiredAddOns => no_retired_add_ons(facts),
         ApiRule::MinimalRbac => rbac::minimal(on),
-        ApiRule::QuotasAndLimits => quotas_and_limits(facts),
+        ApiRule::QuotasAndLimits => quotas::quotas_and_limits(facts),
         ApiRule::SecretsNotInEnvironment => extensions::secrets_not_in_environment(facts),
         ApiRule::SystemPodsHardened => system_pods_hardened(facts),
         ApiRule::NamespaceLevels => workloads::namespace_levels(on),
@@ -61,6 +64,11 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::NodesKnown => nodes_known(on),
         ApiRule::NoLastingTokens => no_lasting_tokens(facts),
         ApiRule::NoPendingChange => no_pending_change(on),
+        ApiRule::KubeadmConfiguration => kept::kubeadm_configuration(on),
+        ApiRule::ClusterInfo => kept::cluster_info(on),
+        ApiRule::DnsConfiguration => kept::dns(on),
+        ApiRule::RuntimeClassesKnown => kept::runtime_classes(on),
+        ApiRule::ServicesLeadHome => services::lead_home(on),
     };
     judged.unwrap_or_else(|unknown| unknown)
 }
@@ -207,6 +215,9 @@ fn no_bootstrap_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     Ok(none_of("no such binding", wrong, format!("{} bindings", all.len())))
 }
 
+/// What keeps pods off control planes.
+const CONTROL_PLANE_TAINT: &str = "node-role.kubernetes.io/control-plane";
+
 /// Nodes of the inventory, and no others.
 fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let nodes = of(on.facts, Kind::Nodes)?;
@@ -214,8 +225,26 @@ fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         return Err(Verdict::unknown("the list of Nodes is empty"));
     }
     let known = |n: &Value| on.inventory.nodes.iter().any(|i| i.name.as_str() == name(n));
-    let wrong = nodes.iter().filter(|n| !known(n)).map(|n| format!("Node {}", name(n))).collect();
-    Ok(none_of("only nodes of the inventory", wrong, format!("{} nodes", nodes.len())))
+    let mut wrong: Vec<String> =
+        nodes.iter().filter(|n| !known(n)).map(|n| format!("Node {}", name(n))).collect();
+    // A control plane that takes pods of everybody, unless it is to be a worker too.
+    let planes = on.inventory.with_role(Role::ControlPlane).filter(|n| !n.has_role(Role::Worker));
+    for plane in planes {
+        let taints = |n: &Value| {
+            list(n, "/spec/taints").iter().any(|t| {
+                text(t, "/key") == CONTROL_PLANE_TAINT && text(t, "/effect") == "NoSchedule"
+            })
+        };
+        let found = nodes.iter().find(|n| name(n) == plane.name.as_str());
+        if found.is_some_and(|n| !taints(n)) {
+            wrong.push(format!("Node {} lacks taint {CONTROL_PLANE_TAINT}:NoSchedule", plane.name));
+        }
+    }
+    Ok(none_of(
+        "only nodes of the inventory, with their taints",
+        wrong,
+        format!("{} nodes", nodes.len()),
+    ))
 }
 
 /// Tokens that the API server issues end; one that lies in a Secret does not (Kubernetes, "Managing Service Accounts",
@@ -257,19 +286,6 @@ fn new_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     }
     let expected = format!("a MutatingAdmissionPolicy {} and its binding", policy::NAME);
     Ok(none_of(&expected, wrong, format!("policy and binding {}", policy::NAME)))
-}
-
-fn quotas_and_limits(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let spaces = user_namespaces(facts)?;
-    let mut wrong = Vec::new();
-    for (kind, word) in [(Kind::ResourceQuotas, "ResourceQuota"), (Kind::LimitRanges, "LimitRange")]
-    {
-        let objects = of(facts, kind)?;
-        let lacking = spaces.iter().filter(|s| !objects.iter().any(|o| namespace(o) == **s));
-        wrong.extend(lacking.map(|s| format!("{s} has no {word}")));
-    }
-    let expected = "a ResourceQuota and a LimitRange in each";
-    Ok(none_of(expected, wrong, format!("both in {}", spaces.join(", "))))
 }
 
 /// Whether an image's reference cannot come to mean something else: a digest, or a tag that is a

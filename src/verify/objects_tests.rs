@@ -7,6 +7,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 use time::macros::date;
 
+use super::kept::Reference;
 use super::model::{Outcome, Verdict};
 use super::objects::{Cluster, judge_objects, proxy_configuration};
 use crate::controls::ApiRule;
@@ -80,6 +81,66 @@ fn proxy_pod() -> Value {
                                     "securityContext": {"privileged": true}}]}})
 }
 
+const CA: &str = "-----BEGIN CERTIFICATE-----\n";
+
+/// kubeadm's file on a control plane.
+const INIT: &str = "kind: InitConfiguration
+---
+kind: ClusterConfiguration
+apiServer: {extraArgs: [{name: anonymous-auth, value: 'false'}]}
+---
+kind: KubeletConfiguration
+authentication: {anonymous: {enabled: false}}
+protectKernelDefaults: false
+";
+
+/// The Corefile of kubeadm 1.36.
+const COREFILE: &str = ".:53 {
+    errors
+    health {
+       lameduck 5s
+    }
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }
+    prometheus :9153
+    forward . /etc/resolv.conf {
+       max_concurrent 1000
+    }
+    cache 30 {
+       disable success cluster.local
+       disable denial cluster.local
+    }
+    loop
+    reload
+    loadbalance
+}
+";
+
+/// A ConfigMap of kube-system.
+fn config(name: &str, key: &str, text: &str) -> Value {
+    json!({"metadata": {"namespace": "kube-system", "name": name}, "data": {key: text}})
+}
+
+/// What cluster-info says.
+fn cluster_info() -> String {
+    format!(
+        "{{clusters: [{{name: '', cluster: {{server: 'https://api:6443', \
+         certificate-authority-data: {}}}}}]}}",
+        BASE64_STANDARD.encode(CA)
+    )
+}
+
+/// An EndpointSlice of a Service.
+fn slice(space: &str, service: &str, address: &str) -> Value {
+    json!({"metadata": {"namespace": space, "name": format!("{service}-x"),
+               "labels": {"kubernetes.io/service-name": service}},
+           "addressType": "IPv4", "endpoints": [{"addresses": [address]}]})
+}
+
 fn inventory() -> Inventory {
     testing::two_and_two()
 }
@@ -89,7 +150,11 @@ fn judge(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
 }
 
 fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFacts) -> Verdict {
-    judge_objects(rule, &Cluster { facts, inventory, today: date!(2026 - 01 - 15) })
+    let reference = Reference { ca_pem: Some(CA.into()), kubeadm: vec![INIT.into()] };
+    judge_objects(
+        rule,
+        &Cluster { facts, inventory, reference: &reference, today: date!(2026 - 01 - 15) },
+    )
 }
 
 /// An inventory with something below `hardening`.
@@ -129,7 +194,20 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
             vec![
                 named("default", "kube-root-ca.crt"),
                 json!({"metadata": {"namespace": "kube-public", "name": "cluster-info"},
-                       "data": {"kubeconfig": "x"}}),
+                       "data": {"kubeconfig": cluster_info()}}),
+                config("coredns", "Corefile", COREFILE),
+                config(
+                    "kubeadm-config",
+                    "ClusterConfiguration",
+                    "{kind: ClusterConfiguration, dns: {}, imageRepository: registry.k8s.io, \
+                     apiServer: {extraArgs: [{name: anonymous-auth, value: 'false'}]}}",
+                ),
+                config(
+                    "kubelet-config",
+                    "kubelet",
+                    "{kind: KubeletConfiguration, syncFrequency: 0s, \
+                     authentication: {anonymous: {enabled: false}}}",
+                ),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy"},
                        "data": {"config.conf": "metricsBindAddress: 127.0.0.1:10249\n"}}),
             ],
@@ -146,6 +224,8 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 role("cluster-admin", &["*"], &["*"], &["*"]),
                 role("edit", &[""], &["secrets", "pods"], &["get", "list", "create"]),
                 role("view-nodes", &[""], &["nodes"], &["get", "list"]),
+                // Bound to nobody.
+                role("janitor", &[""], &["namespaces"], &["delete"]),
                 role("system:controller:namespace-controller", &["*"], &["*"], &["delete", "list"]),
             ],
         ),
@@ -182,14 +262,36 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
             ],
         ),
         (Kind::NetworkPolicies, vec![deny("default"), deny("shop")]),
-        (Kind::ResourceQuotas, vec![named("default", "q"), named("shop", "q")]),
-        (Kind::LimitRanges, vec![named("default", "l"), named("shop", "l")]),
+        (
+            Kind::ResourceQuotas,
+            ["default", "shop"]
+                .map(|space| {
+                    json!({"metadata": {"namespace": space, "name": "q"}, "spec": {"hard": {
+                        "pods": "10", "requests.cpu": "4", "requests.memory": "8Gi"}}})
+                })
+                .into(),
+        ),
+        (
+            Kind::LimitRanges,
+            ["default", "shop"]
+                .map(|space| {
+                    json!({"metadata": {"namespace": space, "name": "l"}, "spec": {"limits": [{
+                        "type": "Container", "default": {"cpu": "1", "memory": "1Gi"}}]}})
+                })
+                .into(),
+        ),
         (
             Kind::Pods,
             vec![
                 static_pod("kube-apiserver", "cp1", "r.io/api:v1.36.2"),
                 proxy_pod(),
-                pod("kube-system", "dns", json!({"k8s-app": "kube-dns"}), "r.io/d@sha256:00"),
+                {
+                    let label = json!({"k8s-app": "kube-dns"});
+                    let mut dns = pod("kube-system", "dns", label, "r.io/d@sha256:00");
+                    dns["status"] =
+                        json!({"podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}]});
+                    dns
+                },
                 pod("shop", "web", json!({}), "r.io:5000/web:latest"),
             ],
         ),
@@ -197,14 +299,42 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         (Kind::DaemonSets, vec![maker("kube-system", "kube-proxy", &proxy_pod())]),
         (
             Kind::Deployments,
-            vec![maker("shop", "web", &pod("shop", "web", json!({}), "r.io/web:v1"))],
+            vec![maker("shop", "web", &pod("shop", "web", json!({}), "r.io/web:v1")), {
+                let mut dns = pod("kube-system", "coredns", json!({}), "r.io/coredns:v1.13.1");
+                dns["spec"]["containers"][0]["name"] = json!("coredns");
+                dns["spec"]["containers"][0]["args"] = json!(["-conf", "/etc/coredns/Corefile"]);
+                dns["spec"]["volumes"] =
+                    json!([{"name": "config-volume", "configMap": {"name": "coredns"}}]);
+                maker("kube-system", "coredns", &dns)
+            }],
         ),
         (Kind::StatefulSets, vec![]),
         (Kind::ReplicaSets, vec![]),
         (Kind::ReplicationControllers, vec![]),
         (Kind::Jobs, vec![]),
         (Kind::CronJobs, vec![]),
-        (Kind::Services, vec![named("default", "kubernetes"), named("shop", "web")]),
+        (
+            Kind::Services,
+            vec![
+                named("default", "kubernetes"),
+                json!({"metadata": {"namespace": "shop", "name": "web"},
+                       "spec": {"type": "LoadBalancer"},
+                       "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}),
+                json!({"metadata": {"namespace": "kube-system", "name": "kube-dns"},
+                       "spec": {"selector": {"k8s-app": "kube-dns"}}}),
+            ],
+        ),
+        (
+            Kind::EndpointSlices,
+            vec![
+                slice("default", "kubernetes", "10.0.0.1"),
+                slice("kube-system", "kube-dns", "10.244.0.2"),
+                slice("kube-system", "kubelet", "10.0.0.3"),
+                // What a tenant's own Service leads to is its own affair.
+                slice("shop", "web", "192.0.2.1"),
+            ],
+        ),
+        (Kind::RuntimeClasses, vec![json!({"metadata": {"name": "plain"}, "handler": "runc"})]),
         (
             Kind::ValidatingPolicies,
             vec![json!({"metadata": {"name": "env"}, "spec": {
@@ -233,7 +363,8 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         (
             Kind::Nodes,
             vec![
-                named("", "cp1"),
+                json!({"metadata": {"name": "cp1"}, "spec": {"taints": [
+                    {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}}),
                 json!({"metadata": {"name": "w1", "labels": {"node-role.kubernetes.io/worker": ""}}}),
             ],
         ),
@@ -290,7 +421,8 @@ fn webhook(name: &str, failure_policy: &str) -> Value {
 
 /// Something added to a list, and the rules that it breaks.
 fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
-    let everybody = json!([{"kind": "Group", "name": "system:authenticated"}]);
+    let group = |name: &str| json!([{"kind": "Group", "name": name}]);
+    let everybody = group("system:authenticated");
     let anonymous = json!([{"kind": "User", "name": "system:anonymous"}]);
     let app = json!([{"kind": "ServiceAccount", "namespace": "shop", "name": "app"}]);
     let mut bare = static_pod("kube-controller-manager", "cp1", "r.io/kcm:v1.36.2");
@@ -324,6 +456,48 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         (
             Kind::ClusterRoleBindings,
             binding("all", "view-nodes", everybody),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (Kind::RoleBindings, role_binding("shop", "app", "janitor"), vec![ApiRule::MinimalRbac]),
+        (
+            Kind::ClusterRoleBindings,
+            binding("shop", "view-nodes", group("system:serviceaccounts:shop")),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::ClusterRoleBindings,
+            binding("nodes", "view-nodes", group("system:nodes")),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::ClusterRoleBindings,
+            binding("joining", "view-nodes", group("system:bootstrappers:mine")),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            // A default role that allows more than it came with, however harmless.
+            Kind::ClusterRoles,
+            role("system:basic-user", &[""], &["events"], &["get"]),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::Roles,
+            {
+                let mut reader = role("kube-proxy", &[""], &["configmaps"], &["get"]);
+                reader["metadata"]["namespace"] = json!("kube-system");
+                reader
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            // What `view` is made of.
+            Kind::ClusterRoles,
+            {
+                let mut part = role("see-more", &[""], &["secrets"], &["get"]);
+                part["metadata"]["labels"] =
+                    json!({"rbac.authorization.k8s.io/aggregate-to-view": "true"});
+                part
+            },
             vec![ApiRule::MinimalRbac],
         ),
         (Kind::ClusterRoles, role("more", &["*"], &["*"], &["*"]), vec![ApiRule::MinimalRbac]),
@@ -370,6 +544,15 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             json!({"metadata": {"namespace": "shop", "name": "allow"}, "spec": {
                 "podSelector": {}, "policyTypes": ["Ingress"],
                 "ingress": [{"from": [{"namespaceSelector": {}}]}]}}),
+            vec![ApiRule::DefaultDeny],
+        ),
+        (
+            // Ports of two rules; `network_policies` has those of several policies.
+            Kind::NetworkPolicies,
+            json!({"metadata": {"namespace": "shop", "name": "halves"}, "spec": {
+                "podSelector": {}, "policyTypes": ["Egress"], "egress": [
+                    {"ports": [{"port": 1, "endPort": 30000}]},
+                    {"ports": [{"port": 30001, "endPort": 60000}]}]}}),
             vec![ApiRule::DefaultDeny],
         ),
         (
@@ -459,6 +642,41 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             }),
             vec![ApiRule::PodsWithinStandard],
         ),
+        (
+            Kind::EndpointSlices,
+            slice("kube-system", "kube-dns", "192.0.2.7"),
+            vec![ApiRule::ServicesLeadHome],
+        ),
+        (
+            // A pod of somebody else's.
+            Kind::EndpointSlices,
+            slice("kube-system", "stray", "10.244.9.9"),
+            vec![ApiRule::ServicesLeadHome],
+        ),
+        (
+            Kind::Services,
+            json!({"metadata": {"namespace": "shop", "name": "taker"},
+                   "spec": {"type": "LoadBalancer"},
+                   "status": {"loadBalancer": {"ingress": [{"ip": "10.96.0.10"}]}}}),
+            vec![ApiRule::ServicesLeadHome],
+        ),
+        (
+            Kind::Services,
+            json!({"metadata": {"namespace": "kube-system", "name": "away"},
+                   "spec": {"type": "ExternalName", "externalName": "x.example.com"}}),
+            vec![ApiRule::ServicesLeadHome],
+        ),
+        (
+            Kind::RuntimeClasses,
+            json!({"metadata": {"name": "bare"}, "handler": "bare"}),
+            vec![ApiRule::RuntimeClassesKnown],
+        ),
+        (
+            Kind::RuntimeClasses,
+            json!({"metadata": {"name": "anywhere"}, "handler": "runc",
+                   "scheduling": {"tolerations": [{"operator": "Exists"}]}}),
+            vec![ApiRule::RuntimeClassesKnown],
+        ),
         (Kind::Services, named("kube-public", "x"), vec![ApiRule::NamespacesClean]),
         (
             Kind::Pods,
@@ -501,7 +719,8 @@ fn every_rule_can_be_broken() {
     let added = additions().into_iter().flat_map(|(_, _, rules)| rules);
     let changed = changes().into_iter().map(|(_, _, rule)| rule);
     let by_a_plan = std::iter::once(ApiRule::NoPendingChange);
-    let broken: BTreeSet<ApiRule> = added.chain(changed).chain(by_a_plan).collect();
+    let in_maps = MAP_CHANGES.iter().map(|(.., rule)| *rule);
+    let broken: BTreeSet<ApiRule> = added.chain(changed).chain(in_maps).chain(by_a_plan).collect();
     for (rule, _) in ApiRule::ALL {
         assert!(broken.contains(&rule), "nothing breaks {rule:?}: add to additions() or changes()");
     }
@@ -523,6 +742,18 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
             ApiRule::DefaultDeny,
         ),
         (Kind::NetworkPolicies, |p| p["spec"]["egress"] = json!([{}]), ApiRule::DefaultDeny),
+        (Kind::ResourceQuotas, |q| q["spec"]["hard"] = json!({}), ApiRule::QuotasAndLimits),
+        (
+            Kind::ResourceQuotas,
+            |q| q["spec"]["hard"]["pods"] = json!("100000000"),
+            ApiRule::QuotasAndLimits,
+        ),
+        (
+            Kind::ResourceQuotas,
+            |q| q["spec"]["scopes"] = json!(["BestEffort"]),
+            ApiRule::QuotasAndLimits,
+        ),
+        (Kind::LimitRanges, |l| l["spec"]["limits"] = json!([]), ApiRule::QuotasAndLimits),
         (
             Kind::ServiceAccounts,
             |a| a["automountServiceAccountToken"] = json!(true),
@@ -641,7 +872,95 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
             ApiRule::AggregatedApisKnown,
         ),
         (Kind::Nodes, |n| n["metadata"]["name"] = json!("cp3"), ApiRule::NodesKnown),
+        (Kind::Nodes, |n| n["spec"]["taints"] = json!([]), ApiRule::NodesKnown),
+        (
+            Kind::EndpointSlices,
+            |s| s["endpoints"][0]["addresses"] = json!(["192.0.2.7"]),
+            ApiRule::ServicesLeadHome,
+        ),
+        (
+            Kind::Services,
+            |s| s["spec"]["externalIPs"] = json!(["192.0.2.7"]),
+            ApiRule::ServicesLeadHome,
+        ),
+        (
+            // Of a type that no balancer answers for.
+            Kind::Services,
+            |s| s["status"]["loadBalancer"]["ingress"] = json!([{"ip": "192.0.2.7"}]),
+            ApiRule::ServicesLeadHome,
+        ),
     ]
+}
+
+/// A ConfigMap of Kubernetes' own, something that is changed in it, and the rule that this breaks.
+const MAP_CHANGES: [(&str, &str, &str, ApiRule); 16] = {
+    use ApiRule::{ClusterInfo, DnsConfiguration, KubeadmConfiguration};
+    [
+        ("coredns", "/etc/resolv.conf", "192.0.2.1", DnsConfiguration),
+        ("coredns", "    loop", "    rewrite name a.b c.d", DnsConfiguration),
+        ("coredns", "    loop", "    hosts {\n 192.0.2.1 a.b\n}", DnsConfiguration),
+        ("coredns", "    loop", "    import custom/*", DnsConfiguration),
+        ("coredns", "}\n", "}\nexample.com:53 {\n}\n", DnsConfiguration),
+        ("coredns", "cluster.local in", "other.local in", DnsConfiguration),
+        ("cluster-info", "api:6443", "192.0.2.1:6443", ClusterInfo),
+        (
+            "cluster-info",
+            "certificate-authority-data: L",
+            "certificate-authority-data: M",
+            ClusterInfo,
+        ),
+        ("cluster-info", "clusters: [", "users: [", ClusterInfo),
+        ("kubeadm-config", "'false'", "'true'", KubeadmConfiguration),
+        ("kubeadm-config", "}]}", "}, {name: token-auth-file, value: x}]}", KubeadmConfiguration),
+        ("kubeadm-config", "registry.k8s.io", "registry.example.com", KubeadmConfiguration),
+        ("kubeadm-config", "kind: Cl", "]", KubeadmConfiguration),
+        ("kubelet-config", "enabled: false", "enabled: true", KubeadmConfiguration),
+        ("kubelet-config", "syncFrequency: 0s", "readOnlyPort: 10255", KubeadmConfiguration),
+        ("kubelet-config", "syncFrequency: 0s", "staticPodURL: http://a", KubeadmConfiguration),
+    ]
+};
+
+#[test]
+fn configuration_that_was_changed_in_the_cluster_is_named() {
+    let mut seen = BTreeSet::new();
+    for (map, from, to, rule) in MAP_CHANGES {
+        let mut lists = good();
+        let maps = &mut lists.iter_mut().find(|(k, _)| *k == Kind::ConfigMaps).unwrap().1;
+        let found = maps.iter_mut().find(|m| m["metadata"]["name"] == map).unwrap();
+        let data = found["data"].as_object_mut().unwrap();
+        let text = data.values_mut().next().unwrap();
+        let changed = text.as_str().unwrap().replacen(from, to, 1);
+        assert_ne!(*text, json!(changed), "{map}: {from}");
+        *text = json!(changed);
+        assert_eq!(failing(&facts(lists)), [rule], "{map}: {to}");
+        seen.insert(map);
+    }
+    // What is gone is not as it was either; a node that joins by nothing is misled by nothing.
+    for map in seen {
+        let mut lists = good();
+        let maps = &mut lists.iter_mut().find(|(k, _)| *k == Kind::ConfigMaps).unwrap().1;
+        maps.retain(|m| m["metadata"]["name"] != map);
+        let wrong = failing(&facts(lists));
+        assert_eq!(wrong.len(), usize::from(map != "cluster-info"), "{map}: {wrong:?}");
+    }
+    // Other configuration behind the same Corefile.
+    for (at, value) in [
+        ("/spec/template/spec/volumes/0/configMap/name", json!("other")),
+        ("/spec/template/spec/containers/0/args/1", json!("/tmp/Corefile")),
+    ] {
+        let mut lists = good();
+        let list = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Deployments).unwrap().1;
+        *list[1].pointer_mut(at).unwrap() = value;
+        assert_eq!(failing(&facts(lists)), [ApiRule::DnsConfiguration], "{at}");
+    }
+    // Nothing to compare with proves nothing.
+    let reference = Reference::default();
+    let (facts, inventory) = (facts(good()), inventory());
+    let today = date!(2026 - 01 - 15);
+    let on = Cluster { facts: &facts, inventory: &inventory, reference: &reference, today };
+    for rule in [ApiRule::KubeadmConfiguration, ApiRule::ClusterInfo] {
+        assert_eq!(judge_objects(rule, &on).outcome(), Outcome::Unknown, "{rule:?}");
+    }
 }
 
 #[test]
@@ -663,7 +982,12 @@ fn what_is_there_has_to_do_what_it_is_for() {
 fn with_default_role(called: &str, subject: Value, resource: &str, verb: &str) -> ClusterFacts {
     let mut lists = good();
     let mut put = |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
-    put(Kind::ClusterRoles, role(called, &["", "apps"], &[resource], &[verb]));
+    let group = match resource {
+        "selfsubjectreviews" => "authentication.k8s.io",
+        "daemonsets" => "apps",
+        _ => "",
+    };
+    put(Kind::ClusterRoles, role(called, &[group], &[resource], &[verb]));
     put(Kind::ClusterRoleBindings, binding(called, called, json!([subject])));
     facts(lists)
 }
@@ -722,6 +1046,7 @@ fn what_could_not_be_read_is_unknown() {
         ApiRule::NamespacesClean,
         ApiRule::WebhooksKnown,
         ApiRule::NoLastingTokens,
+        ApiRule::RuntimeClassesKnown,
     ];
     for (rule, _) in ApiRule::ALL.into_iter().filter(|(r, _)| !holds.contains(r)) {
         let verdict = judge(rule, &empty);

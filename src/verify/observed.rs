@@ -288,6 +288,11 @@ impl Observed {
             || self.exists("/var/lib/kubelet/config.yaml")
     }
 
+    /// The file that kubeadm starts the cluster with and tells it of changes, on a control plane.
+    pub fn kubeadm_init(&self) -> Option<&str> {
+        self.texts.get(super::staged::KUBEADM_INIT)?.as_deref()
+    }
+
     /// A text that is there and could be read; else why not.
     ///
     /// # Errors

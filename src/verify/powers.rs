@@ -11,7 +11,7 @@ pub(super) const CREATE_PODS: &str = "create pods";
 pub(super) const CHANGE_PODS: &str = "change pods";
 pub(super) const RUN: &str = "run programs in pods";
 pub(super) const KUBELETS: &str = "drive kubelets";
-pub(super) const NODES: &str = "change Nodes";
+pub(super) const NODES: &str = "change or delete Nodes";
 pub(super) const TOKENS: &str = "issue tokens";
 pub(super) const IMPERSONATE: &str = "impersonate";
 pub(super) const RAISE: &str = "raise its own rights";
@@ -24,6 +24,22 @@ pub(super) const APIS: &str = "take over APIs";
 pub(super) const VOLUMES: &str = "mount any path of a node";
 pub(super) const LABELS: &str = "take a namespace out of Pod Security";
 pub(super) const CONFIGURATION: &str = "change the configuration of Kubernetes' daemons";
+pub(super) const DELETE_SECRETS: &str = "delete Secrets";
+pub(super) const DELETE_NAMESPACES: &str = "delete namespaces";
+pub(super) const REACH: &str = "reach ports of pods through the API server";
+pub(super) const NODE_LOGS: &str = "read logs of nodes";
+pub(super) const TAKE_VOLUMES: &str = "take or delete volumes of others";
+pub(super) const ATTACH: &str = "attach volumes to any node";
+pub(super) const STORAGE: &str = "change storage drivers and classes";
+pub(super) const REDIRECT: &str = "redirect Services";
+pub(super) const LEASES: &str = "take the leases of Kubernetes' daemons";
+pub(super) const ISOLATION: &str = "change NetworkPolicies";
+pub(super) const LIMITS: &str = "lift quotas and limits";
+pub(super) const CRDS: &str = "change CustomResourceDefinitions";
+pub(super) const RUNTIMES: &str = "change RuntimeClasses";
+pub(super) const PREEMPT: &str = "preempt pods of others";
+pub(super) const STARVE: &str = "starve requests of others";
+pub(super) const TRUST: &str = "change trusted CAs";
 
 /// Where rights are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +48,38 @@ pub(super) enum Place {
     Cluster,
     /// By a RoleBinding.
     Namespace {
-        /// kube-system, whose accounts and Secrets are the cluster's.
-        system: bool,
+        /// Where.
+        space: Space,
         /// Nothing keeps its pods from the node.
         unconfined: bool,
     },
+}
+
+/// Namespaces that hold objects of Kubernetes' own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Space {
+    /// kube-system, whose accounts and Secrets are the cluster's.
+    System,
+    /// kube-node-lease, by which nodes are taken for alive.
+    Leases,
+    /// kube-public, where joining nodes find the cluster's CA.
+    Public,
+    /// default, which holds the Service of the API servers.
+    Default,
+    /// All others.
+    Other,
+}
+
+impl Space {
+    pub(super) fn called(name: &str) -> Self {
+        match name {
+            "kube-system" => Space::System,
+            "kube-node-lease" => Space::Leases,
+            "kube-public" => Space::Public,
+            "default" => Space::Default,
+            _ => Space::Other,
+        }
+    }
 }
 
 /// Where a right has to be held to lead further.
@@ -44,8 +87,8 @@ pub(super) enum Place {
 enum Reach {
     /// For the whole cluster: the objects are in no namespace.
     Cluster,
-    /// There, or in kube-system.
-    System,
+    /// There, or in a namespace of these.
+    In(&'static [Space]),
     /// There, or in a namespace whose pods may do anything on their node.
     Pods,
     /// Anywhere.
@@ -57,8 +100,10 @@ impl Reach {
         match (place, self) {
             (Place::Cluster, _) | (_, Reach::Anywhere) => true,
             (_, Reach::Cluster) => false,
-            (Place::Namespace { system, .. }, Reach::System) => system,
-            (Place::Namespace { system, unconfined }, Reach::Pods) => system || unconfined,
+            (Place::Namespace { space, .. }, Reach::In(spaces)) => spaces.contains(&space),
+            (Place::Namespace { space, unconfined }, Reach::Pods) => {
+                space == Space::System || unconfined
+            }
         }
     }
 }
@@ -89,12 +134,24 @@ const WRITE: &[&str] = &["create", "update", "patch"];
 const CHANGE: &[&str] = &["update", "patch"];
 /// What is taken away there does not keep anybody from anything any more.
 const ANY_WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
+const DELETE: &[&str] = &["delete", "deletecollection"];
+/// Of what is made anew when it is gone, or of what its creation alone does not harm.
+const CHANGE_OR_DELETE: &[&str] = &["update", "patch", "delete", "deletecollection"];
 const OPEN: &[&str] = &["create", "get"];
+/// What the API server and the kubelet make of HTTP's methods.
+const ANY_METHOD: &[&str] = &["get", "create", "update", "patch", "delete"];
+
+const SYSTEM: Reach = Reach::In(&[Space::System]);
+const SERVICES: Reach = Reach::In(&[Space::System, Space::Default]);
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const CERTIFICATES: &str = "certificates.k8s.io";
 const REGISTRATION: &str = "admissionregistration.k8s.io";
 const AUTHENTICATION: &str = "authentication.k8s.io";
+const STORAGE_GROUP: &str = "storage.k8s.io";
+const NETWORKING: &str = "networking.k8s.io";
+const EXTENSIONS: &str = "apiextensions.k8s.io";
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 
 const fn power(
     (group, resource): (&'static str, &'static str),
@@ -107,12 +164,17 @@ const fn power(
 }
 
 /// The table (Kubernetes documentation, "RBAC good practices": privilege escalation risks; CIS 5.1.1 to 5.1.13).
-const POWERS: [Power; 50] = {
+///
+/// Not in it, since nobody gains by them: events; evictions and deletions of pods, which are made anew; bindings of pods,
+/// since a pod may name its node; what else kubelets tell of themselves (`nodes/metrics`, `nodes/stats`, `nodes/pods`,
+/// `nodes/healthz`, `nodes/configz`). Writing NetworkPolicies is a right of `edit`: what such policies allow is judged by
+/// `network-default-deny`.
+const POWERS: &[Power] = {
     use Named::{Enough, If, Nothing, Role};
-    use Reach::{Anywhere, Cluster, Pods, System};
-    [
-        power(("", "secrets"), &["get", "list", "watch"], Nothing, System, READ_SECRETS),
-        power(("", "secrets"), WRITE, Nothing, System, WRITE_SECRETS),
+    use Reach::{Anywhere, Cluster, Pods};
+    &[
+        power(("", "secrets"), &["get", "list", "watch"], Nothing, SYSTEM, READ_SECRETS),
+        power(("", "secrets"), WRITE, Nothing, SYSTEM, WRITE_SECRETS),
         power(("", "pods"), &["create"], Nothing, Pods, CREATE_PODS),
         power(("", "replicationcontrollers"), WRITE, Enough, Pods, CREATE_PODS),
         power(("apps", "daemonsets"), WRITE, Enough, Pods, CREATE_PODS),
@@ -124,20 +186,21 @@ const POWERS: [Power; 50] = {
         power(("", "pods"), CHANGE, Enough, Pods, CHANGE_PODS),
         power(("", "pods/exec"), OPEN, Enough, Pods, RUN),
         power(("", "pods/attach"), OPEN, Enough, Pods, RUN),
-        power(("", "pods/portforward"), OPEN, Enough, Pods, RUN),
+        power(("", "pods/portforward"), OPEN, Enough, Pods, REACH),
         power(("", "pods/ephemeralcontainers"), CHANGE, Enough, Pods, RUN),
-        power(
-            ("", "nodes/proxy"),
-            &["get", "create", "update", "patch", "delete"],
-            Enough,
-            Cluster,
-            KUBELETS,
-        ),
-        power(("", "nodes"), WRITE, Enough, Cluster, NODES),
-        power(("", "serviceaccounts/token"), &["create"], Enough, System, TOKENS),
+        power(("", "pods/proxy"), ANY_METHOD, Enough, Pods, REACH),
+        power(("", "services/proxy"), ANY_METHOD, Enough, Pods, REACH),
+        power(("", "secrets"), DELETE, Nothing, SYSTEM, DELETE_SECRETS),
+        power(("", "nodes/proxy"), ANY_METHOD, Enough, Cluster, KUBELETS),
+        // Where a kubelet asks for finer rights than `nodes/proxy` (pkg/kubelet/server/auth.go in Kubernetes): what a
+        // process holds in memory ends on the disk, and every file of /var/log is read.
+        power(("", "nodes/checkpoint"), ANY_METHOD, Enough, Cluster, KUBELETS),
+        power(("", "nodes/log"), ANY_METHOD, Enough, Cluster, NODE_LOGS),
+        power(("", "nodes"), ANY_WRITE, Enough, Cluster, NODES),
+        power(("", "serviceaccounts/token"), &["create"], Enough, SYSTEM, TOKENS),
         power(("", "users"), &["impersonate"], If(is_mighty_user), Cluster, IMPERSONATE),
         power(("", "groups"), &["impersonate"], If(is_mighty_group), Cluster, IMPERSONATE),
-        power(("", "serviceaccounts"), &["impersonate"], Enough, System, IMPERSONATE),
+        power(("", "serviceaccounts"), &["impersonate"], Enough, SYSTEM, IMPERSONATE),
         // Enhancement 5284: a verb for each kind of identity.
         power(
             (AUTHENTICATION, "users"),
@@ -157,7 +220,7 @@ const POWERS: [Power; 50] = {
             (AUTHENTICATION, "serviceaccounts"),
             &["impersonate:serviceaccount"],
             Enough,
-            System,
+            SYSTEM,
             IMPERSONATE,
         ),
         power(
@@ -172,9 +235,9 @@ const POWERS: [Power; 50] = {
         power((RBAC, "clusterroles"), &["escalate"], Enough, Cluster, RAISE),
         power((RBAC, "roles"), &["escalate"], Enough, Anywhere, RAISE),
         power((RBAC, "clusterroles"), WRITE, Enough, Cluster, ROLES),
-        power((RBAC, "roles"), WRITE, Enough, System, ROLES),
+        power((RBAC, "roles"), WRITE, Enough, SYSTEM, ROLES),
         power((RBAC, "clusterrolebindings"), WRITE, Enough, Cluster, GRANT),
-        power((RBAC, "rolebindings"), WRITE, Enough, System, GRANT),
+        power((RBAC, "rolebindings"), WRITE, Enough, SYSTEM, GRANT),
         power(
             (CERTIFICATES, "certificatesigningrequests/approval"),
             CHANGE,
@@ -227,14 +290,79 @@ const POWERS: [Power; 50] = {
             Cluster,
             ADMISSION,
         ),
-        power(("apiregistration.k8s.io", "apiservices"), WRITE, Enough, Cluster, APIS),
+        power(("apiregistration.k8s.io", "apiservices"), ANY_WRITE, Enough, Cluster, APIS),
         power(("", "persistentvolumes"), &["create"], Nothing, Cluster, VOLUMES),
         // A namespace is in itself: whoever may patch namespaces in it may patch it. Labels come along with its status.
         power(("", "namespaces"), CHANGE, Enough, Anywhere, LABELS),
         power(("", "namespaces/finalize"), CHANGE, Enough, Anywhere, LABELS),
         power(("", "namespaces/status"), CHANGE, Enough, Anywhere, LABELS),
-        power(("", "configmaps"), WRITE, If(is_read_by_daemons), System, CONFIGURATION),
+        power(("", "namespaces"), DELETE, Enough, Anywhere, DELETE_NAMESPACES),
+        power(("", "configmaps"), ANY_WRITE, If(is_read_by_daemons), SYSTEM, CONFIGURATION),
+        // Joining nodes take the cluster's CA and address from it.
+        power(
+            ("", "configmaps"),
+            ANY_WRITE,
+            If(is_cluster_info),
+            Reach::In(&[Space::Public]),
+            CONFIGURATION,
+        ),
         power(("", "nodes/status"), CHANGE, Enough, Cluster, NODES),
+        power(("", "persistentvolumes"), CHANGE_OR_DELETE, Enough, Cluster, TAKE_VOLUMES),
+        power((STORAGE_GROUP, "volumeattachments"), ANY_WRITE, Enough, Cluster, ATTACH),
+        // A driver is given tokens of the pods whose volumes it mounts, and a class names its Secrets.
+        power((STORAGE_GROUP, "csidrivers"), ANY_WRITE, Enough, Cluster, STORAGE),
+        power((STORAGE_GROUP, "csinodes"), ANY_WRITE, Enough, Cluster, STORAGE),
+        power((STORAGE_GROUP, "storageclasses"), ANY_WRITE, Enough, Cluster, STORAGE),
+        // CVE-2020-8554: by the address of a load balancer, a Service takes the traffic to that address in the whole
+        // cluster. External addresses are refused by an admission plugin.
+        power(("", "services/status"), CHANGE, Enough, Anywhere, REDIRECT),
+        power(("", "services"), ANY_WRITE, Enough, SERVICES, REDIRECT),
+        power(("", "endpoints"), ANY_WRITE, Enough, SERVICES, REDIRECT),
+        power(("discovery.k8s.io", "endpointslices"), ANY_WRITE, Enough, SERVICES, REDIRECT),
+        // EndpointSlices follow the address that a pod's status says.
+        power(("", "pods/status"), CHANGE, Enough, SYSTEM, REDIRECT),
+        power((NETWORKING, "servicecidrs"), ANY_WRITE, Enough, Cluster, REDIRECT),
+        // Who leads, and which node is alive. One that is only created keeps nobody out.
+        power(
+            ("coordination.k8s.io", "leases"),
+            CHANGE_OR_DELETE,
+            If(is_lease_of_daemons),
+            SYSTEM,
+            LEASES,
+        ),
+        power(
+            ("coordination.k8s.io", "leases"),
+            CHANGE_OR_DELETE,
+            Enough,
+            Reach::In(&[Space::Leases]),
+            LEASES,
+        ),
+        power((NETWORKING, "networkpolicies"), ANY_WRITE, Enough, SYSTEM, ISOLATION),
+        power(
+            ("policy.networking.k8s.io", "adminnetworkpolicies"),
+            ANY_WRITE,
+            Enough,
+            Cluster,
+            ISOLATION,
+        ),
+        power(
+            ("policy.networking.k8s.io", "baselineadminnetworkpolicies"),
+            ANY_WRITE,
+            Enough,
+            Cluster,
+            ISOLATION,
+        ),
+        // Not even `admin` holds these: they bound what a namespace's owner may use.
+        power(("", "resourcequotas"), ANY_WRITE, Enough, Anywhere, LIMITS),
+        power(("", "limitranges"), ANY_WRITE, Enough, Anywhere, LIMITS),
+        power((EXTENSIONS, "customresourcedefinitions"), ANY_WRITE, Enough, Cluster, CRDS),
+        power((EXTENSIONS, "customresourcedefinitions/status"), CHANGE, Enough, Cluster, CRDS),
+        power(("node.k8s.io", "runtimeclasses"), ANY_WRITE, Enough, Cluster, RUNTIMES),
+        power(("scheduling.k8s.io", "priorityclasses"), WRITE, Enough, Cluster, PREEMPT),
+        power((FLOW_CONTROL, "flowschemas"), ANY_WRITE, Enough, Cluster, STARVE),
+        power((FLOW_CONTROL, "prioritylevelconfigurations"), ANY_WRITE, Enough, Cluster, STARVE),
+        power((CERTIFICATES, "clustertrustbundles"), ANY_WRITE, Enough, Cluster, TRUST),
+        power((CERTIFICATES, "signers"), &["attest"], If(is_own_signer), Cluster, TRUST),
     ]
 };
 
@@ -277,6 +405,15 @@ fn is_read_by_daemons(name: &str) -> bool {
         "kubelet-config",
     ];
     MAPS.contains(&name)
+}
+
+fn is_cluster_info(name: &str) -> bool {
+    name == "cluster-info"
+}
+
+/// Leases in kube-system: of those who lead, and of API servers.
+fn is_lease_of_daemons(name: &str) -> bool {
+    name.starts_with("kube-") || name.starts_with("apiserver-") || name.starts_with("cloud-")
 }
 
 /// Whether a rule of a role holds for a verb and a resource (RBAC documentation, "Referring to resources";
@@ -344,9 +481,12 @@ mod tests {
 
     use super::*;
 
-    const HERE: Place = Place::Namespace { system: false, unconfined: false };
-    const SYSTEM: Place = Place::Namespace { system: true, unconfined: false };
-    const UNCONFINED: Place = Place::Namespace { system: false, unconfined: true };
+    const HERE: Place = confined(Space::Other);
+    const UNCONFINED: Place = Place::Namespace { space: Space::Other, unconfined: true };
+
+    const fn confined(space: Space) -> Place {
+        Place::Namespace { space, unconfined: false }
+    }
 
     fn of(rule: Value, place: Place) -> Vec<&'static str> {
         powers(&[rule], place, &|role| match role {
@@ -364,7 +504,7 @@ mod tests {
 
     #[test]
     fn each_power_is_seen_by_its_name_by_stars_and_where_it_reaches() {
-        for power in &POWERS {
+        for power in POWERS {
             let Power { group, resource, verbs, words, .. } = power;
             for verb in *verbs {
                 let by = |group: &str, resource: &str, verb: &str| {
@@ -386,15 +526,29 @@ mod tests {
                     );
                 }
                 assert!(!of(by("example.com", resource, verb), Place::Cluster).contains(words));
-                let (here, system, unconfined) = match power.reach {
-                    Reach::Cluster => (false, false, false),
-                    Reach::System => (false, true, false),
-                    Reach::Pods => (false, true, true),
-                    Reach::Anywhere => (true, true, true),
+                let held = |place| of(exact.clone(), place).contains(words);
+                // Another row of the same resource may reach further.
+                let reaches = |place| {
+                    let same = POWERS.iter().filter(|p| {
+                        (p.group, p.resource, p.words) == (*group, *resource, *words)
+                            && p.verbs.contains(verb)
+                    });
+                    same.into_iter().any(|p| match (p.reach, place) {
+                        (_, Place::Cluster) | (Reach::Anywhere, _) => true,
+                        (Reach::Cluster, _) => false,
+                        (Reach::In(spaces), Place::Namespace { space, .. }) => {
+                            spaces.contains(&space)
+                        }
+                        (Reach::Pods, Place::Namespace { space, unconfined }) => {
+                            unconfined || space == Space::System
+                        }
+                    })
                 };
-                assert_eq!(of(exact.clone(), HERE).contains(words), here, "{verb} {resource}");
-                assert_eq!(of(exact.clone(), SYSTEM).contains(words), system);
-                assert_eq!(of(exact, UNCONFINED).contains(words), unconfined);
+                let spaces =
+                    [Space::System, Space::Leases, Space::Public, Space::Default].map(confined);
+                for place in spaces.into_iter().chain([HERE, UNCONFINED]) {
+                    assert_eq!(held(place), reaches(place), "{verb} {resource} in {place:?}");
+                }
             }
         }
     }
@@ -413,10 +567,19 @@ mod tests {
             (CERTIFICATES, "signers", "approve", "kubernetes.io/*", "example.com/*"),
             (CERTIFICATES, "signers", "sign", "kubernetes.io/kube-apiserver-client", "a.b/c"),
             ("", "configmaps", "update", "extension-apiserver-authentication", "leases"),
+            ("", "configmaps", "patch", "cluster-info", "leases"),
+            (CERTIFICATES, "signers", "attest", "kubernetes.io/kube-apiserver-serving", "a.b/c"),
         ] {
             assert!(named(group, resource, verb, mighty), "{verb} {mighty}");
             assert!(!named(group, resource, verb, harmless), "{verb} {harmless}");
         }
+        let lease = |name: &str| {
+            let rule = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                "verbs": ["update"], "resourceNames": [name]});
+            of(rule, confined(Space::System))
+        };
+        assert_eq!(lease("kube-controller-manager"), [LEASES]);
+        assert!(lease("cilium-operator").is_empty());
         assert!(named("", "serviceaccounts/token", "create", "clusterrole-aggregation-controller"));
         assert!(named("", "pods/exec", "create", "kube-proxy-x"));
         assert!(!named("", "secrets", "get", "my-certificate"));
@@ -424,7 +587,7 @@ mod tests {
 
     #[test]
     fn wildcards_are_everything_in_any_namespace() {
-        for place in [Place::Cluster, HERE, SYSTEM] {
+        for place in [Place::Cluster, HERE, confined(Space::System)] {
             assert_eq!(of(ADMIN[0].clone(), place), [EVERYTHING]);
         }
     }

@@ -4,64 +4,13 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
+use super::default_roles;
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of};
 use super::powers::*;
 use super::workloads;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
 use crate::inventory::PodLevel;
-
-/// Default roles that hold such powers as they come, and which (bootstrappolicy in Kubernetes' source). When it
-/// starts, the API server adds what its roles lack, and takes away nothing that somebody has added (Kubernetes
-/// documentation, "Auto-reconciliation"): what is beyond this is not the release's.
-const MIGHTY: [(&str, &[&str]); 28] = [
-    ("cluster-admin", &[EVERYTHING]),
-    ("system:certificates.k8s.io:certificatesigningrequests:nodeclient", &[JOIN]),
-    ("system:controller:attachdetach-controller", &[NODES]),
-    ("system:controller:bootstrap-signer", &[READ_SECRETS]),
-    ("system:controller:certificate-controller", &[APPROVE]),
-    ("system:controller:cloud-provider", &[CONFIGURATION]),
-    ("system:controller:clusterrole-aggregation-controller", &[RAISE, ROLES]),
-    ("system:controller:cronjob-controller", &[CREATE_PODS]),
-    ("system:controller:daemon-set-controller", &[CREATE_PODS, CHANGE_PODS]),
-    ("system:controller:deployment-controller", &[CREATE_PODS, CHANGE_PODS]),
-    ("system:controller:expand-controller", &[READ_SECRETS]),
-    (
-        "system:controller:generic-garbage-collector",
-        &[
-            READ_SECRETS,
-            WRITE_SECRETS,
-            CREATE_PODS,
-            CHANGE_PODS,
-            RUN,
-            KUBELETS,
-            NODES,
-            ROLES,
-            GRANT,
-            APPROVE,
-            ADMISSION,
-            APIS,
-            LABELS,
-            CONFIGURATION,
-        ],
-    ),
-    ("system:controller:job-controller", &[CREATE_PODS, CHANGE_PODS]),
-    ("system:controller:legacy-service-account-token-cleaner", &[WRITE_SECRETS]),
-    ("system:controller:namespace-controller", &[READ_SECRETS, RUN, KUBELETS, ADMISSION, LABELS]),
-    ("system:controller:node-controller", &[NODES]),
-    ("system:controller:persistent-volume-binder", &[READ_SECRETS, CREATE_PODS, VOLUMES]),
-    ("system:controller:replicaset-controller", &[CREATE_PODS, CHANGE_PODS]),
-    ("system:controller:replication-controller", &[CREATE_PODS, CHANGE_PODS]),
-    ("system:controller:resourcequota-controller", &[READ_SECRETS]),
-    ("system:controller:root-ca-cert-publisher", &[CONFIGURATION]),
-    ("system:controller:route-controller", &[NODES]),
-    ("system:controller:statefulset-controller", &[CREATE_PODS, CHANGE_PODS]),
-    ("system:controller:token-cleaner", &[READ_SECRETS]),
-    ("system:controller:ttl-controller", &[NODES]),
-    ("system:kube-controller-manager", &[READ_SECRETS, WRITE_SECRETS, TOKENS]),
-    ("system:kubelet-api-admin", &[KUBELETS]),
-    ("system:node", &[READ_SECRETS, CREATE_PODS, NODES, TOKENS]),
-];
 
 /// Bindings that kubeadm makes (`kubeadm:*`), and those of Kubernetes that are not called like their
 /// role: name, role, subjects. Those that are follow [`is_bootstrap_default`].
@@ -127,13 +76,28 @@ const KNOWN: [(&str, &str, &[&str]); 24] = [
 
 const BOOTSTRAPPERS: &str = "Group system:bootstrappers:kubeadm:default-node-token";
 
-/// Groups that hold everybody who can log in. A default binding may name them, another may not.
-const EVERYBODY: [&str; 4] = [
-    "Group system:authenticated",
-    "Group system:unauthenticated",
-    "Group system:serviceaccounts",
-    "User system:anonymous",
-];
+/// Whom a subject stands for, if for more than one person, account or component. A default binding may name such a
+/// group, another may not: whoever comes new has the role unasked.
+fn everybody(subject: &str) -> Option<String> {
+    const ALL: &str = "every user";
+    let who = match subject {
+        "Group system:authenticated" | "Group system:unauthenticated" | "User system:anonymous" => {
+            ALL.to_owned()
+        }
+        "Group system:serviceaccounts" => "every ServiceAccount".to_owned(),
+        "Group system:nodes" => "every kubelet".to_owned(),
+        other => {
+            if let Some(space) = other.strip_prefix("Group system:serviceaccounts:") {
+                format!("every ServiceAccount of {space}")
+            } else if other.starts_with("Group system:bootstrappers") {
+                "every holder of a bootstrap token".to_owned()
+            } else {
+                return None;
+            }
+        }
+    };
+    Some(who)
+}
 
 /// A subject as `Kind name`, with its namespace if it has one.
 fn subjects(binding: &Value) -> Vec<String> {
@@ -171,8 +135,12 @@ fn is_bootstrap_default(binding: &Value, subjects: &[String]) -> bool {
     false
 }
 
+/// A binding as Kubernetes or kubeadm makes it, of a role that they bring: one that is only called so is nobody's default.
 fn is_default(binding: &Value, subjects: &[String]) -> bool {
     let (called, role) = (name(binding), text(binding, "/roleRef/name"));
+    if !default_roles::is_known(&full_role(binding, role)) {
+        return false;
+    }
     let known = KNOWN.iter().any(|(n, r, who)| {
         *n == called && *r == role && subjects.iter().all(|s| who.contains(&s.as_str()))
     });
@@ -189,12 +157,6 @@ fn full_role(binding: &Value, role: &str) -> String {
 
 /// Roles of Kubernetes that hold wildcards of every verb.
 const ALMIGHTY: [&str; 1] = ["cluster-admin"];
-
-/// What a default role holds of these powers beyond those that it comes with.
-fn grown(role: &str, powers: Vec<&'static str>) -> Vec<&'static str> {
-    let own = MIGHTY.iter().find(|(name, _)| *name == role).map_or(&[][..], |(_, own)| own);
-    powers.into_iter().filter(|p| !own.contains(p)).collect()
-}
 
 pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let facts = on.facts;
@@ -226,7 +188,7 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         let place = match namespace(binding) {
             "" => Place::Cluster,
             space => Place::Namespace {
-                system: space == "kube-system",
+                space: Space::called(space),
                 // Of one that is not listed, or no more, nothing is known.
                 unconfined: spaces
                     .iter()
@@ -235,12 +197,11 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             },
         };
         let held = powers(rules, place, &rules_of);
+        // What has been added to a default role is looked at below.
         if is_default(binding, &subjects) {
-            let more = grown(role, held);
-            if !more.is_empty() {
-                wrong.push(format!("role {} may {}", full_role(binding, role), few(&more)));
-            }
-        } else if !held.is_empty() {
+            continue;
+        }
+        if !held.is_empty() {
             let place = match namespace(binding) {
                 "" => String::new(),
                 space => format!(" in {space}"),
@@ -250,8 +211,18 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
                 subjects.join(" and "),
                 few(&held)
             ));
-        } else if subjects.iter().any(|s| EVERYBODY.contains(&s.as_str())) {
-            wrong.push(format!("every user has {role} through {called}"));
+        } else if let Some(who) = subjects.iter().find_map(|s| everybody(s)) {
+            wrong.push(format!("{who} has {role} through {called}"));
+        }
+    }
+    let minor = on.inventory.cluster.kubernetes.minor;
+    for role in roles.iter().chain(own_roles) {
+        let full = full_name(role);
+        if let Some(more) = default_roles::added(&full, role, roles, minor) {
+            wrong.push(format!("role {full} may {more}, which no release gives it"));
+        }
+        if let Some((to, more)) = default_roles::lent(role, &rules_of) {
+            wrong.push(format!("role {full} lets {to} {}", few(&more)));
         }
     }
     for role in roles.iter().filter(|r| !ALMIGHTY.contains(&name(r))) {

@@ -9,9 +9,12 @@ use crate::controls::{Config, Daemon};
 /// Directory of the files that kubeadm is to be called with.
 pub(super) const STAGED_DIR: &str = "/etc/kubernetes/kubastion/";
 
+/// What kubeadm starts the cluster with.
+pub(super) const KUBEADM_INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
+
 /// Files below [`STAGED_DIR`] that are looked at on a node.
 pub(super) const STAGED_FILES: [&str; 4] = [
-    "/etc/kubernetes/kubastion/kubeadm-init.yaml",
+    KUBEADM_INIT,
     "/etc/kubernetes/kubastion/kubeadm-join.yaml",
     "/etc/kubernetes/kubastion/patches/kubeletconfiguration0+json.yaml",
     APISERVER_PATCH,

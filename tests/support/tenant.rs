@@ -4,7 +4,7 @@
 use super::cluster::{Cluster, text};
 
 /// Objects to plant, the control that has to fail by them, and what it has to say.
-const PLANTED: [(&str, &str, &[&str]); 14] = [
+const PLANTED: [(&str, &str, &[&str]); 20] = [
     (
         "{apiVersion: v1, kind: Namespace, metadata: {name: open, labels:
           {pod-security.kubernetes.io/enforce: privileged}}}",
@@ -81,6 +81,52 @@ const PLANTED: [(&str, &str, &[&str]); 14] = [
           versionPriority: 100, insecureSkipTLSVerify: true, service: {name: x, namespace: open}}}",
         "policy-aggregated-apis-known",
         &["APIService v1.example.com is answered by open/x"],
+    ),
+    (
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: janitor},
+          rules: [{apiGroups: [''], resources: [namespaces], verbs: [delete]}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: janitor},
+          roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: janitor},
+          subjects: [{kind: Group, name: 'system:serviceaccounts:open',
+          apiGroup: rbac.authorization.k8s.io}]}",
+        "policy-rbac-minimal",
+        &["Group system:serviceaccounts:open may delete namespaces through janitor"],
+    ),
+    (
+        "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: half-one,
+          namespace: default}, spec: {podSelector: {}, policyTypes: [Egress], egress: [{to:
+          [{ipBlock: {cidr: 0.0.0.0/1}}]}]}}
+---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: half-two,
+          namespace: default}, spec: {podSelector: {}, policyTypes: [Egress], egress: [{to:
+          [{ipBlock: {cidr: 128.0.0.0/1}}]}]}}",
+        "network-default-deny",
+        &["default lets egress through by NetworkPolicy half-one"],
+    ),
+    (
+        "{apiVersion: v1, kind: ResourceQuota, metadata: {name: nothing, namespace: open}, spec: {hard: {}}}",
+        "policy-resource-quotas",
+        &["no ResourceQuota of open bounds pods, CPU, memory"],
+    ),
+    (
+        "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: stray,
+          namespace: kube-system, labels: {kubernetes.io/service-name: stray}}, addressType: IPv4,
+          endpoints: [{addresses: [192.0.2.7]}], ports: []}",
+        "network-service-endpoints",
+        &["Service kube-system/stray leads to 192.0.2.7"],
+    ),
+    (
+        "{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: bare}, handler: bare}",
+        "policy-cluster-configuration",
+        &["RuntimeClass bare has handler bare"],
+    ),
+    (
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: see-more,
+          labels: {rbac.authorization.k8s.io/aggregate-to-view: 'true'}},
+          rules: [{apiGroups: [''], resources: [nodes/proxy], verbs: [get]}]}",
+        "policy-rbac-minimal",
+        &["role see-more lets view drive kubelets"],
     ),
     (
         "{apiVersion: v1, kind: Node, metadata: {name: stranger}}",

@@ -1,0 +1,316 @@
+//! Configuration that lies in the cluster: what joining nodes and kubeadm go by, what DNS answers by.
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_yaml::Value as Yaml;
+
+use super::model::Verdict;
+use super::objects::{Cluster, full_name, none_of, of};
+use crate::facts::cluster::{
+    CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind, list, name, namespace, text,
+};
+
+/// What objects are compared with that neither the inventory nor the API tells.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reference {
+    /// Certificate of the cluster CA, from the key store.
+    pub ca_pem: Option<String>,
+    /// kubeadm's files of the control planes, as they lie on them. A plan compares them with the inventory.
+    pub kubeadm: Vec<String>,
+}
+
+/// A ConfigMap, its key and the document of kubeadm's file that it was made of.
+const KEPT: [(&str, &str, &str); 2] = [
+    (KUBEADM_CONFIG, "ClusterConfiguration", "ClusterConfiguration"),
+    (KUBELET_CONFIG, "kubelet", "KubeletConfiguration"),
+];
+
+/// What kubeadm writes beside what it was told, where it is not empty (`config print init-defaults`, kubeadm 1.34 to 1.36).
+const BY_KUBEADM: [(&str, &[&str]); 4] = [
+    ("imageRepository", &["registry.k8s.io"]),
+    ("staticPodPath", &["/etc/kubernetes/manifests"]),
+    ("resolvConf", &["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]),
+    ("containerRuntimeEndpoint", &["unix:///run/containerd/containerd.sock"]),
+];
+
+fn data<'v>(on: &'v Cluster<'_>, map: &str, key: &str) -> Result<Option<&'v str>, Verdict> {
+    let maps = of(on.facts, Kind::ConfigMaps)?;
+    if maps.is_empty() {
+        return Err(Verdict::unknown("the list of ConfigMaps is empty"));
+    }
+    let found = maps.iter().find(|m| full_name(m) == map);
+    Ok(found.and_then(|m| m.pointer("/data")?.get(key)?.as_str()))
+}
+
+/// What kubeadm's ConfigMaps say, against the files that they were made of.
+pub(super) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let mut wrong = Vec::new();
+    for (map, key, kind) in KEPT {
+        let Some(said) = data(on, map, key)? else {
+            wrong.push(format!("{map} has no {key}"));
+            continue;
+        };
+        let wanted: Vec<Yaml> =
+            on.reference.kubeadm.iter().filter_map(|text| document(text, kind)).collect();
+        if wanted.is_empty() {
+            return Err(Verdict::unknown("no control plane's kubeadm-init.yaml was read"));
+        }
+        let Ok(said) = serde_yaml::from_str::<Yaml>(said) else {
+            wrong.push(format!("{map} is not YAML"));
+            continue;
+        };
+        // Control planes may differ in what their own kernel has.
+        let differences = wanted.iter().map(|wanted| {
+            let mut found = Vec::new();
+            differ(wanted, &said, "", &mut found);
+            found
+        });
+        let least = differences.min_by_key(Vec::len).unwrap_or_default();
+        wrong.extend(least.into_iter().map(|at| format!("{map} differs in {at}")));
+    }
+    Ok(none_of(
+        "what apply wrote",
+        wrong,
+        "kubeadm-config and kubelet-config as apply wrote them".into(),
+    ))
+}
+
+fn document(text: &str, kind: &str) -> Option<Yaml> {
+    serde_yaml::Deserializer::from_str(text)
+        .map_while(|d| <Yaml as serde::Deserialize>::deserialize(d).ok())
+        .find(|d| d.get("kind").and_then(Yaml::as_str) == Some(kind))
+}
+
+/// Whether Go leaves a value out, or writes it where nothing was said.
+fn is_zero(value: &Yaml) -> bool {
+    match value {
+        Yaml::Null | Yaml::Bool(false) => true,
+        Yaml::Number(n) => n.as_f64() == Some(0.0),
+        Yaml::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
+        Yaml::Sequence(items) => items.iter().all(is_zero),
+        Yaml::Mapping(fields) => fields.values().all(is_zero),
+        Yaml::Bool(true) | Yaml::Tagged(_) => false,
+    }
+}
+
+/// Where a document says something else than another: a key or a list as a whole.
+fn differ(wanted: &Yaml, said: &Yaml, at: &str, found: &mut Vec<String>) {
+    let (want, have) = match (wanted, said) {
+        (Yaml::Mapping(want), Yaml::Mapping(have)) => (want, have),
+        (Yaml::Sequence(want), Yaml::Sequence(have)) if want.len() == have.len() => {
+            let mut inside = Vec::new();
+            want.iter().zip(have).for_each(|(w, h)| differ(w, h, "", &mut inside));
+            if !inside.is_empty() {
+                found.push(at.to_owned());
+            }
+            return;
+        }
+        (one, other) => {
+            if one != other && !(is_zero(one) && is_zero(other)) {
+                found.push(at.to_owned());
+            }
+            return;
+        }
+    };
+    let mut keys: Vec<&Yaml> = want.keys().chain(have.keys()).collect();
+    keys.sort_by_key(|k| k.as_str().unwrap_or_default());
+    keys.dedup();
+    for key in keys {
+        let word = key.as_str().unwrap_or_default();
+        let below = if at.is_empty() { word.to_owned() } else { format!("{at}.{word}") };
+        match (want.get(key), have.get(key)) {
+            (Some(want), Some(have)) => differ(want, have, &below, found),
+            (Some(one), None) | (None, Some(one)) if is_zero(one) => {}
+            // kubeadm 1.36 asks etcd for its health there.
+            (None, Some(http)) if below == "etcd.external.httpEndpoints" => {
+                if want.get("endpoints") != Some(http) {
+                    found.push(below);
+                }
+            }
+            (None, Some(have)) => {
+                let own = BY_KUBEADM.iter().find(|(key, _)| *key == below);
+                if !own
+                    .is_some_and(|(_, values)| have.as_str().is_some_and(|v| values.contains(&v)))
+                {
+                    found.push(below);
+                }
+            }
+            _ => found.push(below),
+        }
+    }
+}
+
+/// The kubeconfig that joining nodes read: the cluster's CA and its endpoint.
+pub(super) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let Some(said) = data(on, CLUSTER_INFO, "kubeconfig")? else {
+        return Ok(Verdict::pass("there is none"));
+    };
+    let Some(ca) = &on.reference.ca_pem else {
+        return Err(Verdict::unknown("the key store gave no cluster CA"));
+    };
+    let expected = "the cluster CA of the key store, and the endpoint";
+    let said: Yaml = serde_yaml::from_str(said).unwrap_or_default();
+    let clusters = said.get("clusters").and_then(Yaml::as_sequence).cloned().unwrap_or_default();
+    let mut wrong = Vec::new();
+    if clusters.is_empty() {
+        wrong.push(format!("{CLUSTER_INFO} names no cluster"));
+    }
+    for entry in &clusters {
+        let of =
+            |key: &str| entry.get("cluster").and_then(|c| c.get(key)?.as_str()).unwrap_or_default();
+        let endpoint = format!("https://{}", on.inventory.cluster.endpoint);
+        if of("server") != endpoint {
+            wrong.push(format!("{CLUSTER_INFO} leads to {}", of("server")));
+        }
+        let held = BASE64_STANDARD.decode(of("certificate-authority-data")).unwrap_or_default();
+        if String::from_utf8_lossy(&held).trim() != ca.trim() {
+            wrong.push(format!("{CLUSTER_INFO} holds another CA"));
+        }
+    }
+    Ok(none_of(expected, wrong, "CA and endpoint in kube-public/cluster-info".into()))
+}
+
+/// Lines of a Corefile that change no answer: what kubeadm 1.34 to 1.36 writes (phases/addons/dns/manifests.go), and what
+/// logs, or answers less of pods. DOMAIN is the cluster's.
+const COREFILE: [&str; 24] = [
+    ".:53 {",
+    "errors",
+    "log",
+    "health {",
+    "health",
+    "lameduck 5s",
+    "}",
+    "ready",
+    "kubernetes DOMAIN in-addr.arpa ip6.arpa {",
+    "pods insecure",
+    "pods verified",
+    "pods disabled",
+    "fallthrough in-addr.arpa ip6.arpa",
+    "ttl 30",
+    "prometheus :9153",
+    "forward . /etc/resolv.conf {",
+    "forward . /etc/resolv.conf",
+    "max_concurrent 1000",
+    "disable success DOMAIN",
+    "disable denial DOMAIN",
+    "loop",
+    "reload",
+    "loadbalance",
+    "",
+];
+
+/// What CoreDNS answers by, and that its pods read that.
+pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let domain = on.inventory.cluster.domain.to_string();
+    let corefile = data(on, DNS_CONFIG, "Corefile")?;
+    let deployments = of(on.facts, Kind::Deployments)?;
+    let deployment =
+        deployments.iter().find(|d| (namespace(d), name(d)) == ("kube-system", "coredns"));
+    let expected = "ConfigMap and Deployment of CoreDNS as kubeadm writes them";
+    // Whatever answers in its place is not known.
+    let (Some(corefile), Some(deployment)) = (corefile, deployment) else {
+        return Ok(Verdict::fail(expected, "ConfigMap or Deployment coredns is missing"));
+    };
+    let mut wrong = Vec::new();
+    for line in corefile.lines() {
+        let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let known = COREFILE.iter().any(|l| l.replace("DOMAIN", &domain) == words);
+        let seconds = words.strip_prefix("cache ").map(|rest| rest.trim_end_matches(" {"));
+        let is_cache = seconds.is_some_and(|s| s.parse::<u16>().is_ok());
+        if !known && !is_cache && !words.starts_with('#') {
+            wrong.push(format!("Corefile says {words}"));
+        }
+    }
+    let pod = "/spec/template/spec";
+    for container in list(deployment, &format!("{pod}/containers")) {
+        let args: Vec<&str> = list(container, "/args").iter().filter_map(|a| a.as_str()).collect();
+        if args != ["-conf", "/etc/coredns/Corefile"] || !list(container, "/command").is_empty() {
+            wrong.push(format!(
+                "Deployment coredns runs {} {}",
+                name_of(container),
+                args.join(" ")
+            ));
+        }
+    }
+    for volume in list(deployment, &format!("{pod}/volumes")) {
+        let map = text(volume, "/configMap/name");
+        if map != "coredns" {
+            wrong.push(format!("Deployment coredns mounts volume {}", name_of(volume)));
+        }
+    }
+    Ok(none_of(expected, wrong, "Corefile and Deployment coredns".into()))
+}
+
+fn name_of(part: &serde_json::Value) -> &str {
+    text(part, "/name")
+}
+
+/// RuntimeClasses lead to handlers of containerd; its configuration of ours has one.
+pub(super) fn runtime_classes(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let classes = of(on.facts, Kind::RuntimeClasses)?;
+    let other = classes.iter().filter(|c| text(c, "/handler") != "runc");
+    let mut wrong: Vec<String> = other
+        .map(|c| format!("RuntimeClass {} has handler {}", name(c), text(c, "/handler")))
+        .collect();
+    // It would lift the taint of control planes for every pod that names it.
+    let tolerant = classes.iter().filter(|c| !list(c, "/scheduling/tolerations").is_empty());
+    wrong.extend(tolerant.map(|c| format!("RuntimeClass {} adds tolerations", name(c))));
+    Ok(none_of("only handler runc", wrong, format!("{} RuntimeClasses", classes.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differences(wanted: &str, said: &str) -> Vec<String> {
+        let parse = |text| serde_yaml::from_str(text).unwrap();
+        let mut found = Vec::new();
+        differ(&parse(wanted), &parse(said), "", &mut found);
+        found
+    }
+
+    /// What kubeadm adds by itself, from `kubeadm config print init-defaults`.
+    #[test]
+    fn what_kubeadm_fills_in_is_no_difference() {
+        let wanted =
+            "{kind: K, authentication: {anonymous: {enabled: false}, webhook: {enabled: true}},
+            protectKernelDefaults: false, podPidsLimit: -1, clusterDNS: [10.96.0.10]}";
+        let said = "{kind: K, authentication: {anonymous: {enabled: false}, webhook: {enabled: true, cacheTTL: 0s}},
+            podPidsLimit: -1, clusterDNS: [10.96.0.10], staticPodPath: /etc/kubernetes/manifests,
+            resolvConf: /run/systemd/resolve/resolv.conf, crashLoopBackOff: {}, imageRepository: registry.k8s.io,
+            logging: {flushFrequency: 0, options: {json: {infoBufferSize: \"0\"}}, verbosity: 0}, dns: {}}";
+        assert_eq!(differences(wanted, said), Vec::<String>::new());
+        for (from, to, at) in [
+            ("{enabled: false}", "{enabled: true}", "authentication.anonymous.enabled"),
+            ("podPidsLimit: -1, ", "", "podPidsLimit"),
+            ("[10.96.0.10]", "[10.96.0.10, 192.0.2.1]", "clusterDNS"),
+            ("/etc/kubernetes/manifests", "/tmp", "staticPodPath"),
+            ("dns: {}", "staticPodURL: 'http://192.0.2.1'", "staticPodURL"),
+            ("dns: {}", "featureGates: {X: true}", "featureGates"),
+            ("registry.k8s.io", "r.example.com", "imageRepository"),
+        ] {
+            assert_eq!(differences(wanted, &said.replacen(from, to, 1)), [at], "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn what_go_leaves_out_of_lists_is_no_difference_either() {
+        let wanted = "{etcd: {external: {endpoints: [a]}}, v: [{p: x, readOnly: false}, {p: y, readOnly: true}]}";
+        let said = "{etcd: {external: {endpoints: [a], httpEndpoints: [a]}}, v: [{p: x}, {p: y, readOnly: true}]}";
+        assert!(differences(wanted, said).is_empty());
+        assert_eq!(
+            differences(wanted, &said.replace("s: [a]}", "s: [b]}")),
+            ["etcd.external.httpEndpoints"]
+        );
+        assert_eq!(differences(wanted, &said.replace(", readOnly: true", "")), ["v"]);
+        assert_eq!(differences(wanted, &said.replace("p: x", "p: z")), ["v"]);
+    }
+
+    #[test]
+    fn arguments_are_compared_as_a_list() {
+        let args =
+            |more: &str| format!("{{apiServer: {{extraArgs: [{{name: a, value: b}}{more}]}}}}");
+        assert!(differences(&args(""), &args("")).is_empty());
+        let found = differences(&args(""), &args(", {name: anonymous-auth, value: 'true'}"));
+        assert_eq!(found, ["apiServer.extraArgs"]);
+    }
+}
