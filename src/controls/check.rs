@@ -228,6 +228,8 @@ pub enum Fact {
     ContainerdRuntime,
     /// Directories of which containerd reads every file hold those that the inventory makes, and no others.
     ForeignFiles,
+    /// containerd runs no containers but those of pods.
+    OnlyPods,
     /// The API server's audit policy covers what is sensitive.
     AuditPolicy,
     /// Secrets are among the encrypted resources.

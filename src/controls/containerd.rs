@@ -4,7 +4,7 @@ use super::check::{Check, Fact, Missing, PathRule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 3] = [
+pub(super) static ROWS: [Control; 4] = [
     Control {
         id: "containerd-config-permissions",
         component: Component::Containerd,
@@ -52,6 +52,23 @@ pub(super) static ROWS: [Control; 3] = [
         minors: ALL_MINORS,
         needs: Needs::Host,
         checks: &[Check::Fact(Fact::ForeignFiles)],
+    },
+    Control {
+        id: "containerd-only-pods",
+        component: Component::Containerd,
+        title: "The container runtime runs pods and nothing else",
+        severity: Severity::High,
+        references: References {
+            nsa: "Kubernetes Pod security > Hardening container environments",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Kubelet,
+        minors: ALL_MINORS,
+        needs: Needs::Host,
+        checks: &[Check::Fact(Fact::OnlyPods)],
     },
     Control {
         id: "containerd-runtime-hardening",

@@ -635,6 +635,18 @@ pub(super) fn foreign_files(on: &Subject<'_>) -> Verdict {
     }
 }
 
+pub(super) fn only_pods(on: &Subject<'_>) -> Verdict {
+    let live = match super::access::live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
+    };
+    let Some(others) = &live.other_containers else {
+        return Verdict::unknown("containerd did not list its containers");
+    };
+    let wrong = others.iter().map(|c| super::in_effect::plain_path(c)).collect();
+    super::in_effect::verdict("containers of pods alone", wrong, || "none".to_owned())
+}
+
 pub(super) fn log_forwarding(on: &Subject<'_>) -> Verdict {
     let is_active = |f: &Forwarder| on.seen.units.get(f.unit).is_some_and(|u| u.active == "active");
     let active: Vec<&Forwarder> = FORWARDERS.iter().filter(|f| is_active(f)).collect();

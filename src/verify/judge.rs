@@ -142,6 +142,7 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::ForeignFiles => {
             "no other registry hosts and CNI networks than those of the inventory"
         }
+        Fact::OnlyPods => "containers that belong to no pod",
         Fact::AuditPolicy => "the audit policy",
         Fact::EncryptedSecrets => "Secrets are among the encrypted resources",
         Fact::EncryptionProvider => "the first provider of each list encrypts",
@@ -191,6 +192,7 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::ContainerdRelease => host::containerd_release(on).into(),
         Fact::ContainerdRuntime => host::containerd_runtime(on).into(),
         Fact::ForeignFiles => host::foreign_files(on).into(),
+        Fact::OnlyPods => host::only_pods(on).into(),
         Fact::LogForwarding => host::log_forwarding(on).into(),
         Fact::NoSshd => host::no_sshd(on).into(),
         Fact::AuditPolicy => kubernetes::audit_policy(on),

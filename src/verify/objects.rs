@@ -3,6 +3,8 @@
 //! What could not be read is unknown. A kind of which there is nothing passes only where nothing is
 //! what should be there; where something is to be protected, an empty list proves that nobody looked.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use time::Date;
 use time::macros::format_description;
@@ -307,8 +309,34 @@ fn images_pinned(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     if images.is_empty() {
         return Err(Verdict::unknown("no pod of a system namespace was listed"));
     }
-    let wrong = images.iter().filter(|i| !is_pinned(i)).map(|i| (*i).to_owned()).collect();
+    let mut wrong: Vec<String> =
+        images.iter().filter(|i| !is_pinned(i)).map(|i| (*i).to_owned()).collect();
+    wrong.extend(images_that_differ(&pods));
     Ok(none_of("a version or a digest", wrong, format!("images of {} containers", images.len())))
+}
+
+/// Images of system pods that have one name and are not the same: a name can be given to another image on a node. Pulled ones
+/// are known by their repository's digest, imported ones by that of their configuration, and these cannot be compared.
+pub(super) fn images_that_differ(pods: &[&Value]) -> Vec<String> {
+    let mut found: BTreeMap<(&str, bool), BTreeMap<&str, String>> = BTreeMap::new();
+    for pod in pods.iter().filter(|p| namespace(p).starts_with("kube-")) {
+        let statuses = ["/status/initContainerStatuses", "/status/containerStatuses"];
+        for status in statuses.iter().flat_map(|at| list(pod, at)) {
+            let of = containers(pod).find(|c| text(c, "/name") == text(status, "/name"));
+            let id = text(status, "/imageID");
+            if let Some(container) = of.filter(|_| !id.is_empty()) {
+                let image = (text(container, "/image"), id.contains('@'));
+                found.entry(image).or_default().entry(id).or_insert_with(|| full_name(pod));
+            }
+        }
+    }
+    let differing = found.into_iter().filter(|(_, ids)| ids.len() > 1);
+    differing
+        .map(|((image, _), ids)| {
+            let pods: Vec<String> = ids.into_values().collect();
+            format!("{image} is not the same image in {}", pods.join(" and "))
+        })
+        .collect()
 }
 
 /// What Kubernetes and kubeadm put into namespaces that nobody else has to use, by kind and name.

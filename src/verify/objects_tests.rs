@@ -1197,3 +1197,25 @@ fn no_rule_passes_by_what_was_not_read() {
         }
     }
 }
+
+#[test]
+fn an_image_that_is_another_one_on_a_node_is_named() {
+    let of = |node: &str, id: &str| {
+        let mut pod = static_pod("kube-apiserver", node, "registry.k8s.io/kube-apiserver:v1.36.2");
+        pod["status"]["containerStatuses"] = json!([{"name": "kube-apiserver", "imageID": id}]);
+        pod
+    };
+    let said = |ids: [&str; 3]| {
+        let pods = ["cp1", "cp2", "cp3"].into_iter().zip(ids).map(|(n, id)| of(n, id));
+        let pods: Vec<Value> = pods.collect();
+        super::objects::images_that_differ(&pods.iter().collect::<Vec<_>>())
+    };
+    assert!(said(["sha256:a", "sha256:a", "sha256:a"]).is_empty());
+    assert_eq!(
+        said(["sha256:a", "sha256:a", "sha256:b"]),
+        ["registry.k8s.io/kube-apiserver:v1.36.2 is not the same image in \
+             kube-system/kube-apiserver-cp1 and kube-system/kube-apiserver-cp3"]
+    );
+    // Pulled on one node and imported on another; not started yet on the third.
+    assert!(said(["sha256:a", "registry.k8s.io/kube-apiserver@sha256:c", ""]).is_empty());
+}

@@ -353,6 +353,7 @@ fn live(seen: &Observed) -> LiveFacts {
         facts.paths.insert((*path).to_owned(), own(PathKind::File, 0o600));
     }
     facts.rules = Some(serde_json::from_str(LOADED_RULES).unwrap());
+    facts.other_containers = Some(Vec::new());
     facts.foreign_rules = Some(vec![serde_json::json!({"nftables": []})]);
     facts.accounts = Some(Accounts { root: vec!["root".to_owned()], without_password: Vec::new() });
     facts.trees.insert("/etc/kubernetes/manifests".into(), own(PathKind::Directory, 0o700));
@@ -695,6 +696,7 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| { let path = "/etc/kubernetes/pki/ca.crt"; let ca = s.texts[path].clone().unwrap(); s.texts.insert(path.into(), Some(format!("{ca}{ca}"))); }, &["pki-one-ca-per-file"]),
     (|s| owner(s, "/opt/nri/plugins/10-x", 0o755, "root"), &["containerd-files-known"]),
     (|s| owner(s, "/etc/cdi/x.yaml", 0o644, "root"), &["containerd-files-known"]),
+    (|s| s.live.as_mut().unwrap().other_containers.as_mut().unwrap().push("moby/x".into()), &["containerd-only-pods"]),
     (|s| access(s, "/usr/local/sbin/runc", 0o755, "root"), &["host-no-shadowed-programs"]),
     (|s| access(s, "/usr/local/bin/iptables", 0o755, "root"), &["host-no-shadowed-programs"]),
     (|s| accounts(s).root.push("toor".into()), &["host-accounts"]),
@@ -1042,6 +1044,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.lsm = None, &["host-mandatory-access-control"]),
     (|s| s.live = None, &["host-root-owned-paths", "host-ssh-in-effect", "host-sysctls-at-boot", "host-units-as-written", "files-static-pods-known", "host-sysctls"]),
     (|s| s.live.as_mut().unwrap().foreign_rules = None, &["host-firewall-control-plane"]),
+    (|s| s.live.as_mut().unwrap().other_containers = None, &["containerd-only-pods"]),
     (|s| s.live.as_mut().unwrap().accounts = None, &["host-accounts"]),
     (|s| s.live.as_mut().unwrap().inside.clear(), &["apiserver-in-effect", "kcm-in-effect", "scheduler-in-effect", "kube-proxy-in-effect"]),
     (|s| s.live.as_mut().unwrap().sockets = None, &["host-ssh-in-effect", "etcd-in-effect"]),

@@ -136,6 +136,7 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
         Fact::EtcdCorruptionCheck
         | Fact::NoRebootDue
         | Fact::ForeignRules
+        | Fact::OnlyPods
         | Fact::ProgramsNotShadowed
         | Fact::Accounts
         | Fact::RootOwnedPaths

@@ -15,7 +15,7 @@ struct Plant {
     words: &'static str,
 }
 
-const PLANTED: [Plant; 7] = [
+const PLANTED: [Plant; 8] = [
     Plant {
         node: "w1",
         plant: "printf '#!/bin/sh\\nexec /usr/sbin/ethtool \"$@\"\\n' >/usr/local/sbin/ethtool; \
@@ -54,6 +54,14 @@ const PLANTED: [Plant; 7] = [
         undo: ":",
         control: "host-no-pending-change",
         words: "take in registry.k8s.io/kube-proxy",
+    },
+    Plant {
+        node: "w1",
+        plant: "image=$(ctr -n k8s.io images ls -q | grep /pause:); ctr -n k8s.io run -d \"$image\" hidden",
+        undo: "ctr -n k8s.io tasks kill -s KILL hidden; sleep 1; ctr -n k8s.io tasks delete -f hidden; \
+               ctr -n k8s.io containers delete hidden",
+        control: "containerd-only-pods",
+        words: "k8s.io/hidden",
     },
     // A mount that is gone again: the API server goes on with what it saw when it started.
     Plant {

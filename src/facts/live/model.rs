@@ -53,6 +53,8 @@ pub struct LiveFacts {
     pub foreign_rules: Option<Vec<serde_json::Value>>,
     /// Lines of iptables-save(8) of the older kind, whose rules nft does not show; `None` if there are none.
     pub legacy_rules: Option<Vec<String>>,
+    /// Containers of containerd that belong to no pod, as `NAMESPACE/ID`; `None` if containerd was not asked or gave no answer.
+    pub other_containers: Option<Vec<String>>,
     /// Accounts as /etc/passwd and /etc/shadow have them.
     pub accounts: Option<Accounts>,
     /// apt's settings about updates: name and value, lists with one row an item.

@@ -56,6 +56,7 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
         rules: one("rules").and_then(|r| serde_json::from_slice(r).ok()),
         foreign_rules: one("foreign").and_then(documents),
         legacy_rules: one("legacy").map(|r| shown(r).lines().map(str::to_owned).collect()),
+        other_containers: one("containers").and_then(containers),
         accounts: one("accounts").and_then(accounts),
         apt: one("apt").map(|r| settings(&shown(r))),
         kubeconfigs: all("kubeconfig").iter().map(kubeconfig).collect(),
@@ -70,7 +71,7 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
     let count = match name {
         "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
-        | "apt" | "legacy" | "accounts" | "reboot" => 1,
+        | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
         "unit" | "sysctl" | "inside" => 2,
         "kubeconfig" => 3,
         "process" => 7,
@@ -169,6 +170,13 @@ fn accounts(raw: &[u8]) -> Option<Accounts> {
         names.map(str::to_owned).collect()
     };
     Some(Accounts { root: of("root"), without_password: of("open") })
+}
+
+/// A container a line, and `ok` at the end if all were listed.
+fn containers(raw: &[u8]) -> Option<Vec<String>> {
+    let text = shown(raw);
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    (lines.pop().as_deref() == Some("ok")).then_some(lines)
 }
 
 fn inside(fields: &Fields) -> Result<(u32, FileDigests), ParseError> {
