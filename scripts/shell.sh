@@ -22,7 +22,9 @@ check() { # shell files...
 }
 
 node=src/apply/node
-check sh $node/images.sh $node/logins.sh $node/proof.sh $node/member.sh $node/txn.sh
+# In the order of `TXN_SCRIPT` in src/apply/mod.rs.
+check sh $node/images.sh $node/logins.sh $node/proof.sh $node/member.sh $node/state.sh $node/files.sh $node/software.sh \
+    $node/units.sh $node/decision.sh $node/way-back.sh $node/txn.sh
 check sh $node/logins.sh src/facts/collect.sh
 check sh $node/old-images.sh $node/call.sh
 check sh $node/old-images.sh $node/reset.sh
@@ -31,7 +33,9 @@ trap 'rm -f "${TMPDIR:-/tmp}/kubastion-shell.$$"' EXIT
 while IFS= read -r file; do
     case $file in
     # Looked at above.
-    "$node"/images.sh | "$node"/logins.sh | "$node"/proof.sh | src/facts/collect.sh | "$node"/member.sh | "$node"/txn.sh | "$node"/old-images.sh | "$node"/call.sh | "$node"/reset.sh) continue ;;
+    "$node"/images.sh | "$node"/logins.sh | "$node"/proof.sh | "$node"/member.sh | "$node"/state.sh | "$node"/files.sh) continue ;;
+    "$node"/software.sh | "$node"/units.sh | "$node"/decision.sh | "$node"/way-back.sh | "$node"/txn.sh) continue ;;
+    "$node"/old-images.sh | "$node"/call.sh | "$node"/reset.sh | src/facts/collect.sh) continue ;;
     esac
     IFS= read -r first <"$file"
     case $first in

@@ -35,11 +35,17 @@ pub use execute::{Controls, execute};
 pub use record::{Outcome, RunRecord};
 pub use transaction::settle;
 
-/// The transaction program, as it runs on a node: its images, what its confirmation proves, and what it does.
+/// The transaction program, as it runs on a node, a file a subject; `txn.sh` comes last and starts it.
 pub const TXN_SCRIPT: &str = concat!(
     include_str!("node/images.sh"),
     include_str!("node/logins.sh"),
     include_str!("node/proof.sh"),
+    include_str!("node/state.sh"),
+    include_str!("node/files.sh"),
+    include_str!("node/software.sh"),
+    include_str!("node/units.sh"),
+    include_str!("node/decision.sh"),
+    include_str!("node/way-back.sh"),
     include_str!("node/txn.sh")
 );
 /// Receives a file of a bundle.
