@@ -16,7 +16,6 @@ use std::time::Duration;
 use criterion::{
     AxisScale, BatchSize, BenchmarkId, Criterion, PlotConfiguration, SamplingMode, Throughput,
 };
-use kubastion::cli::pipeline::{self, Fleet, Seen};
 use kubastion::clock::Clock;
 use kubastion::controls::ids;
 use kubastion::desired::{self, ItemKind, NodeDesired};
@@ -25,6 +24,8 @@ use kubastion::inventory::{Inventory, LoadContext, Loaded, Node, load_bytes};
 use kubastion::pki::{self, Material, Store};
 use kubastion::plan::node_plan;
 use kubastion::plan::order::{EtcdState, stages};
+use kubastion::workflow::observe::{Fleet, Seen};
+use kubastion::workflow::planner;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -92,7 +93,7 @@ fn measure(criterion: &mut Criterion, nodes: usize) {
         b.iter_batched(
             || base.fleet(),
             |mut fleet| {
-                let (plan, desired) = pipeline::plan(&base.loaded, &mut fleet, &base.material);
+                let (plan, desired) = planner::plan(&base.loaded, &mut fleet, &base.material);
                 assert_eq!(plan.nodes.len(), nodes, "{:?}", fleet.lost);
                 (plan, desired, fleet)
             },

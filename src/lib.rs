@@ -7,16 +7,18 @@
 //!   plan --Plan--> apply --RunRecord--> verify --Vec<Finding>--> report
 //! ```
 //!
-//! `verify` looks at the nodes anew: it goes by no record of what was applied.
+//! `verify` looks at the nodes anew: it goes by no record of what was applied. [`workflow`] is what verbs do with the stages, a file
+//! for each story; [`cli`] parses, calls and prints.
 //!
 //! The middle (desired, render, plan) is pure: no clock, network or disk. Only `inventory::load` (the inventory and
-//! the files that it names), `transport`, `pki::store`, `bundle`, `apply`, `lab`, `verify::probes` and `cli` touch the
+//! the files that it names), `transport`, `pki::store`, `bundle`, `apply`, `lab`, `verify::probes`, `workflow` and `cli` touch the
 //! world; time and randomness come from [`clock`].
 
 pub mod apply;
 pub mod bundle;
 pub mod cli;
 pub mod clock;
+pub mod command_error;
 pub mod controls;
 pub mod desired;
 pub mod error;
@@ -33,3 +35,4 @@ pub mod report;
 pub mod secret;
 pub mod transport;
 pub mod verify;
+pub mod workflow;

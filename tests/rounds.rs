@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kubastion::cli::pipeline;
 use kubastion::desired::Item;
 use kubastion::inventory::{Node, SshTarget};
 use kubastion::transport::{Dialer, Output, Request, Rounds, Stream, Transport, TransportError};
+use kubastion::workflow::observe;
 
 use crate::apply::{file, guarded};
 use crate::support::fleet::{Lent, borrow};
@@ -111,9 +111,9 @@ impl Measured {
         runs.min_by_key(|t| t.wire.round_trips).unwrap()
     }
 
-    fn look(&self, dialer: &dyn Dialer) -> pipeline::Fleet {
+    fn look(&self, dialer: &dyn Dialer) -> observe::Fleet {
         let nodes: [&Node; 1] = [self.node.node()];
-        let fleet = pipeline::look(&self.node.inventory, &nodes, dialer);
+        let fleet = observe::look(&self.node.inventory, &nodes, dialer);
         assert!(fleet.lost.is_empty(), "{:?}", fleet.lost);
         fleet
     }

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use kubastion::apply::record::{Journal, RunKind};
 use kubastion::apply::{Controls, execute};
-use kubastion::cli::pipeline::{self, Fleet};
 use kubastion::clock::Clock;
 use kubastion::controls::ids;
 use kubastion::desired::{
@@ -19,6 +18,7 @@ use kubastion::inventory::{Inventory, LoadContext, Node, load};
 use kubastion::plan::order::{EtcdState, stages};
 use kubastion::plan::{Plan, diff, node_plan};
 use kubastion::transport::ssh::SshDialer;
+use kubastion::workflow::observe::{self, Fleet};
 
 use crate::files::{FILES, State, path};
 use crate::world::{Way, World};
@@ -108,7 +108,7 @@ fn watch(inventory: &Inventory, node: &Node) -> WatchList {
 
 fn plan(inventory: &Inventory, state: State) -> (Plan, DesiredState, Fleet) {
     let nodes: Vec<&Node> = inventory.nodes.iter().collect();
-    let fleet = pipeline::look_at(inventory, &nodes, &SshDialer::default(), watch, pipeline::KEPT);
+    let fleet = observe::look_at(inventory, &nodes, &SshDialer::default(), watch, observe::KEPT);
     assert!(fleet.lost.is_empty(), "{:?}", fleet.lost);
     let mut desired = DesiredState { nodes: BTreeMap::new() };
     let mut plans = BTreeMap::new();

@@ -5,18 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::args::{Format, Global};
 use super::ask::{Question, ask};
-use super::exit::Exit;
-use super::keys::{self, Keys, PkiUse};
-use super::objects;
 use super::output::{self, note, pretty, print};
-use super::pipeline::{self, Fleet, Reach, Settled};
-use super::run::Stop;
 use crate::apply::gate::chain;
 use crate::apply::protocol::TxnState;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunKind, RunLock};
 use crate::apply::{Controls, execute};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::event::{Event, Sink as _};
@@ -26,6 +22,12 @@ use crate::plan::cluster::ApiChange;
 use crate::plan::text::{Detail, render};
 use crate::plan::{Plan, Step};
 use crate::report::{Monitor, runs};
+use crate::workflow::etcd_members;
+use crate::workflow::keys::{self, Keys, PkiUse};
+use crate::workflow::objects;
+use crate::workflow::observe::{self, Fleet, Reach, Settled};
+use crate::workflow::planner;
+use crate::workflow::software;
 
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
@@ -58,20 +60,20 @@ Examples:
 ///
 /// # Errors
 /// Every problem of the inventory, the key store, the plan and the nodes.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let saved = args.plan.as_deref().map(super::plan::read).transpose()?;
     let mut loaded = super::inventory::load(global)?;
-    let bundle = pipeline::bundle(&mut loaded)?;
+    let bundle = software::bundle(&mut loaded)?;
     let inventory = &loaded.inventory;
     let mut reach = args.reach.clone();
     if let Some(plan) = &saved {
         if !reach.nodes.is_empty() {
             let problem = Problem::new("a saved plan says itself which nodes it is for");
-            return Err(Stop::one(Exit::Usage, problem.at("--nodes")));
+            return Err(CommandError::one(Exit::Usage, problem.at("--nodes")));
         }
         reach.nodes = plan.nodes.keys().cloned().collect();
     }
-    let nodes = pipeline::chosen(inventory, &reach)?;
+    let nodes = observe::chosen(inventory, &reach)?;
     // Before anything is done: a run that is at work here would have its open transactions undone.
     let base = &loaded.base_dir;
     let lock = RunLock::take(base).map_err(record_stop)?;
@@ -82,8 +84,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         None => Keys::with_those_due(&loaded, store),
     };
     let early = keys::read_before_contact(keys::open(&loaded)?, read_keys)?;
-    let dialer = pipeline::dialer(inventory, &nodes, &reach)?;
-    let mut fleet = pipeline::look(inventory, &nodes, &dialer);
+    let dialer = observe::dialer(inventory, &nodes, &reach)?;
+    let mut fleet = observe::look(inventory, &nodes, &dialer);
     let mut keys = match early {
         Ok(keys) => keys,
         Err(store) => {
@@ -94,7 +96,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     let settled = fleet.settle(inventory);
     let lock =
         record_settled(lock, base, inventory.cluster.name.as_str(), &settled, global.format)?;
-    let (mut plan, desired) = pipeline::plan(&loaded, &mut fleet, keys.material());
+    let (mut plan, desired) = planner::plan(&loaded, &mut fleet, keys.material());
     let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
     let api = objects::access(inventory, keys.material());
     if let Some(access) = &api {
@@ -112,9 +114,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             if !args.yes {
                 ask(Question::CarryOut, "use --yes")?;
             }
-            keys.keep(&loaded, global.format)?;
+            keys.keep(&loaded)?.iter().for_each(|text| note(global.format, text));
         }
-        problems.extend(pipeline::held_back(&plan));
+        problems.extend(planner::held_back(&plan));
         return Ok(idle(&plan, &problems, global.format));
     }
     if saved.is_none() {
@@ -136,7 +138,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if let Some(bundle) = &bundle {
         intact(bundle, &plan, global.format)?;
     }
-    keys.keep(&loaded, global.format)?;
+    keys.keep(&loaded)?.iter().for_each(|text| note(global.format, text));
     let material = keys.material();
     let journal = Journal::begin_locked(
         lock,
@@ -148,7 +150,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     )
     .map_err(record_stop)?;
     let monitor = monitor(global.format);
-    let etcd = pipeline::etcd_access(inventory, material);
+    let etcd = etcd_members::etcd_access(inventory, material);
     let mut controls = Controls {
         plan: &plan,
         desired: &desired,
@@ -177,14 +179,14 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             .filter(|n| outcomes.get(&n.name).is_none_or(|p| p.values().all(Outcome::is_good)))
             .filter(|n| plan.nodes.contains_key(&n.name))
             .collect();
-        let mut again = pipeline::look(inventory, &good, &dialer);
+        let mut again = observe::look(inventory, &good, &dialer);
         again.bare.extend(bare);
         again.no_data.extend(no_data);
-        let (rest, desired) = pipeline::plan(&loaded, &mut again, material);
+        let (rest, desired) = planner::plan(&loaded, &mut again, material);
         problems.extend(again.lost.values().cloned());
         let shown = rest.is_empty() || same_rest(&plan, &rest);
         let rest = if shown || go_on(args, saved.is_some(), &rest, global.format)? {
-            problems.extend(pipeline::held_back(&rest));
+            problems.extend(planner::held_back(&rest));
             rest
         } else {
             left = Some("the installed packages changed the rest of the plan");
@@ -198,7 +200,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         }
         outcomes
     } else {
-        problems.extend(pipeline::held_back(&plan));
+        problems.extend(planner::held_back(&plan));
         execute(&controls, fleet.into_sessions()).map_err(record_stop)?
     };
     // Also one that is not part of the run: a worker that joins alone is labelled through it.
@@ -210,7 +212,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if let Some(access) =
         api.as_ref().filter(|_| to_the_end && (plan.has_members() || !plan.api.is_empty()))
     {
-        let mut fleet = pipeline::look(inventory, &members, &dialer);
+        let mut fleet = observe::look(inventory, &members, &dialer);
         let mut record = Ok(());
         let mut said = |change: &ApiChange, result: &Result<(), String>| {
             let problem = result.as_ref().err().cloned();
@@ -263,7 +265,7 @@ fn same_rest(shown: &Plan, rest: &Plan) -> bool {
 ///
 /// # Errors
 /// If nobody can be asked.
-fn go_on(args: &Args, is_saved: bool, rest: &Plan, format: Format) -> Result<bool, Stop> {
+fn go_on(args: &Args, is_saved: bool, rest: &Plan, format: Format) -> Result<bool, CommandError> {
     if format == Format::Text {
         eprintln!("\nThe packages are installed. The rest of the plan is now:");
         eprint!("{}", render(rest, Detail::Summary));
@@ -287,7 +289,7 @@ fn record_settled(
     cluster: &str,
     settled: &[Settled],
     format: Format,
-) -> Result<RunLock, Stop> {
+) -> Result<RunLock, CommandError> {
     if settled.is_empty() {
         return Ok(lock);
     }
@@ -334,13 +336,13 @@ fn monitor(format: Format) -> Monitor {
 
 /// Reads what the plan sends from the bundle: a file that is not what was signed is found before
 /// anything is sent to anybody. It is compared again as it is sent.
-fn intact(bundle: &Bundle, plan: &Plan, format: Format) -> Result<(), Stop> {
+fn intact(bundle: &Bundle, plan: &Plan, format: Format) -> Result<(), CommandError> {
     let digests: BTreeSet<&str> =
         plan.nodes.values().flat_map(|n| n.blobs()).map(|b| b.sha256.as_str()).collect();
     if digests.is_empty() {
         return Ok(());
     }
-    bundle.verify_some(&digests, &monitor(format)).map_err(|e| Stop {
+    bundle.verify_some(&digests, &monitor(format)).map_err(|e| CommandError {
         exit: Exit::InvalidInput,
         problems: e.left("nothing was sent to a node, and nothing was changed").problems(),
     })
@@ -352,7 +354,7 @@ pub(super) fn finish(
     journal: &Journal,
     outcomes: &Outcomes,
     problems: Vec<Problem>,
-) -> Result<Exit, Stop> {
+) -> Result<Exit, CommandError> {
     let all = outcomes.values().flat_map(|p| p.values());
     let text = runs::outcome(journal.kind, outcomes);
     finish_with(global, journal, all, &outcomes, &text, problems)
@@ -366,7 +368,7 @@ pub(super) fn finish_with<'o>(
     value: &impl serde::Serialize,
     text: &str,
     problems: Vec<Problem>,
-) -> Result<Exit, Stop> {
+) -> Result<Exit, CommandError> {
     let exit = exit_of(outcomes, &problems);
     journal.end(exit as u8).map_err(record_stop)?;
     match global.format {
@@ -375,7 +377,7 @@ pub(super) fn finish_with<'o>(
         })))?,
         Format::Text => print(&format!("run {}\n{text}", journal.run))?,
     };
-    if problems.is_empty() { Ok(exit) } else { Err(Stop { exit, problems }) }
+    if problems.is_empty() { Ok(exit) } else { Err(CommandError { exit, problems }) }
 }
 
 /// What the outcomes of a run amount to.
@@ -394,15 +396,15 @@ fn exit_of<'o>(outcomes: impl Iterator<Item = &'o Outcome>, problems: &[Problem]
     }
 }
 
-pub(super) fn record_stop(e: RecordError) -> Stop {
+pub(super) fn record_stop(e: RecordError) -> CommandError {
     if e.is_busy() {
         let problem = Problem::new("another run is at work on this inventory")
             .because(chain(&e))
             .left("nothing was changed")
             .hint("wait for its end; `kubastion runs` shows what it did");
-        return Stop::one(Exit::InvalidInput, problem);
+        return CommandError::one(Exit::InvalidInput, problem);
     }
-    Stop::one(Exit::Unexpected, Problem::from_error("the run cannot be recorded", &e))
+    CommandError::one(Exit::Unexpected, Problem::from_error("the run cannot be recorded", &e))
 }
 
 fn only_packages(plan: &Plan) -> Plan {
@@ -415,7 +417,7 @@ fn only_packages(plan: &Plan) -> Plan {
 }
 
 /// Refuses if anything that the saved plan was made from has moved.
-fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), Stop> {
+fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), CommandError> {
     if saved.id == now.id {
         return Ok(());
     }
@@ -442,7 +444,7 @@ fn same(saved: &Plan, now: &Plan, fleet: &Fleet) -> Result<(), Stop> {
     let exit = if fleet.lost.is_empty() { Exit::InvalidInput } else { Exit::NodeFailed };
     let mut problems = vec![problem];
     problems.extend(fleet.lost.values().cloned());
-    Err(Stop { exit, problems })
+    Err(CommandError { exit, problems })
 }
 
 #[cfg(test)]
@@ -471,9 +473,9 @@ mod tests {
             Plan::new("c".into(), String::new(), nodes, Vec::new())
         };
         let (all, some) = (plan(vec![]), plan(vec!["not yet".into()]));
-        assert_eq!(idle(&all, &pipeline::held_back(&all), Format::Text), Exit::Done);
-        assert_eq!(idle(&some, &pipeline::held_back(&some), Format::Text), Exit::NodeFailed);
-        assert_eq!(exit_of(std::iter::empty(), &pipeline::held_back(&some)), Exit::NodeFailed);
+        assert_eq!(idle(&all, &planner::held_back(&all), Format::Text), Exit::Done);
+        assert_eq!(idle(&some, &planner::held_back(&some), Format::Text), Exit::NodeFailed);
+        assert_eq!(exit_of(std::iter::empty(), &planner::held_back(&some)), Exit::NodeFailed);
     }
 
     #[test]

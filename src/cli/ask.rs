@@ -2,8 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use super::exit::Exit;
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 
 /// What a yes is to begin.
@@ -67,10 +66,10 @@ impl Question {
 ///
 /// # Errors
 /// If the answer is no, or there is nobody to ask.
-pub fn ask(question: Question, instead: &str) -> Result<(), Stop> {
+pub fn ask(question: Question, instead: &str) -> Result<(), CommandError> {
     if !std::io::stdin().is_terminal() {
         let problem = Problem::new("there is no terminal to ask on").left("nothing was changed");
-        return Err(Stop::one(Exit::Usage, problem.hint(instead)));
+        return Err(CommandError::one(Exit::Usage, problem.hint(instead)));
     }
     eprintln!();
     let forget = || {
@@ -84,7 +83,7 @@ pub fn ask(question: Question, instead: &str) -> Result<(), Stop> {
         Question::CarryOut => "the answer was no",
         Question::ForGood => "the answer was not the word `yes`",
     };
-    Err(Stop::one(Exit::Usage, Problem::new(what).left("nothing was changed")))
+    Err(CommandError::one(Exit::Usage, Problem::new(what).left("nothing was changed")))
 }
 
 #[cfg(test)]

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::args::{Format, Global};
-use super::exit::Exit;
 use super::output::{pretty, print};
-use super::run::Stop;
 use crate::bundle::{
     Architecture, Bundle, BundleError, Client, ClientOptions, Component, Contents, CreateRequest,
     Fault, File, ImportRequest, Reference, SigningKey, Summary, check, create, import,
 };
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::{KubernetesVersion, SignerKey};
 use crate::plain::listed;
@@ -169,7 +168,7 @@ pub struct Verify {
 ///
 /// # Errors
 /// Everything that is wrong with the bundle or with what it is to be made from.
-pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
+pub fn run(global: &Global, command: &Command) -> Result<Exit, CommandError> {
     match command {
         Command::Create(args) => run_create(global, args),
         Command::Import(args) => run_import(global, args),
@@ -186,7 +185,7 @@ fn monitor(global: &Global) -> Monitor {
 }
 
 /// A failure of a bundle as the end of a verb.
-fn stop(error: &BundleError) -> Stop {
+fn stop(error: &BundleError) -> CommandError {
     let all = |kind: fn(&Fault) -> bool| error.faults.iter().all(kind);
     let exit = if all(|f| matches!(f, Fault::Unreachable(_))) {
         Exit::Unreachable
@@ -204,10 +203,10 @@ fn stop(error: &BundleError) -> Stop {
     } else {
         Exit::InvalidInput
     };
-    Stop { exit, problems: error.problems() }
+    CommandError { exit, problems: error.problems() }
 }
 
-fn open_key(path: &Path) -> Result<SigningKey, Stop> {
+fn open_key(path: &Path) -> Result<SigningKey, CommandError> {
     let prompt = format!("Passphrase of {}: ", path.display());
     let ask = || rpassword::prompt_password(&prompt).map(Secret::new);
     SigningKey::read(path, &ask).map_err(|fault| {
@@ -217,11 +216,11 @@ fn open_key(path: &Path) -> Result<SigningKey, Stop> {
             Fault::Key { hint, .. } => hint,
             _ => "make one with `ssh-keygen -t ed25519`",
         };
-        Stop::one(Exit::InvalidInput, problem.hint(hint))
+        CommandError::one(Exit::InvalidInput, problem.hint(hint))
     })
 }
 
-fn run_create(global: &Global, args: &Create) -> Result<Exit, Stop> {
+fn run_create(global: &Global, args: &Create) -> Result<Exit, CommandError> {
     let here = match std::env::consts::ARCH {
         "x86_64" => Some(Architecture::Amd64),
         "aarch64" => Some(Architecture::Arm64),
@@ -229,13 +228,13 @@ fn run_create(global: &Global, args: &Create) -> Result<Exit, Stop> {
     };
     let Some(architecture) = args.arch.or(here) else {
         let problem = Problem::new("which machine the bundle is for has to be said");
-        return Err(Stop::one(Exit::Usage, problem.hint("--arch amd64 or --arch arm64")));
+        return Err(CommandError::one(Exit::Usage, problem.hint("--arch amd64 or --arch arm64")));
     };
     let extra_ca_pem = match &args.ca_file {
         None => None,
         Some(file) => Some(std::fs::read(file).map_err(|e| {
             let problem = Problem::from_error("the CA file cannot be read", &e);
-            Stop::one(Exit::InvalidInput, problem.at(file.display().to_string()))
+            CommandError::one(Exit::InvalidInput, problem.at(file.display().to_string()))
         })?),
     };
     let options = ClientOptions {
@@ -245,7 +244,7 @@ fn run_create(global: &Global, args: &Create) -> Result<Exit, Stop> {
     };
     let client = Client::new(options).map_err(|e| {
         let problem = Problem::from_error("the CA file holds no certificates", &e);
-        Stop::one(Exit::InvalidInput, problem)
+        CommandError::one(Exit::InvalidInput, problem)
     })?;
     let contents = Contents {
         kubernetes: args.kubernetes_version,
@@ -266,7 +265,7 @@ fn run_create(global: &Global, args: &Create) -> Result<Exit, Stop> {
 }
 
 /// That all hosts answer.
-fn reached(global: &Global, hosts: &[String]) -> Result<Exit, Stop> {
+fn reached(global: &Global, hosts: &[String]) -> Result<Exit, CommandError> {
     #[derive(Serialize)]
     struct Reached<'a> {
         hosts: &'a [String],
@@ -278,7 +277,7 @@ fn reached(global: &Global, hosts: &[String]) -> Result<Exit, Stop> {
     }
 }
 
-fn run_import(global: &Global, args: &Import) -> Result<Exit, Stop> {
+fn run_import(global: &Global, args: &Import) -> Result<Exit, CommandError> {
     let key = open_key(&args.target.key)?;
     let request = ImportRequest {
         from: &args.from,
@@ -293,7 +292,7 @@ fn run_import(global: &Global, args: &Import) -> Result<Exit, Stop> {
 }
 
 /// What was made, and what to write into the inventory.
-fn made(global: &Global, bundle: &Bundle, key: &SigningKey) -> Result<Exit, Stop> {
+fn made(global: &Global, bundle: &Bundle, key: &SigningKey) -> Result<Exit, CommandError> {
     #[derive(Serialize)]
     struct Made {
         path: PathBuf,
@@ -330,7 +329,7 @@ fn made(global: &Global, bundle: &Bundle, key: &SigningKey) -> Result<Exit, Stop
     }
 }
 
-fn verify(global: &Global, args: &Verify) -> Result<Exit, Stop> {
+fn verify(global: &Global, args: &Verify) -> Result<Exit, CommandError> {
     let mut dir = args.dir.clone();
     let mut signers = args.signer.clone();
     if signers.is_empty() {
@@ -350,7 +349,7 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, Stop> {
         let problem = Problem::new("no key is trusted to sign the bundle")
             .at(global.inventory.display().to_string())
             .hint("name a key with --signer, or under kubernetes.bundle.signers in the inventory");
-        return Err(Stop::one(Exit::InvalidInput, problem));
+        return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let dir = dir.unwrap_or_else(|| crate::bundle::DEFAULT_DIR.into());
     let result = Bundle::open_and_verify(&dir, &signers, &monitor(global));
@@ -371,9 +370,9 @@ fn report_verify(
     global: &Global,
     path: &Path,
     result: Result<(Bundle, Summary), BundleError>,
-) -> Result<Exit, Stop> {
+) -> Result<Exit, CommandError> {
     let stopped = match &result {
-        Ok(_) => Stop { exit: Exit::Done, problems: Vec::new() },
+        Ok(_) => CommandError { exit: Exit::Done, problems: Vec::new() },
         Err(e) => stop(e),
     };
     let good = result.ok();
@@ -395,12 +394,12 @@ fn report_verify(
             summary.files,
             bytes(summary.bytes)
         )),
-        (None, Format::Json) => Err(Stop { problems: Vec::new(), ..stopped }),
+        (None, Format::Json) => Err(CommandError { problems: Vec::new(), ..stopped }),
         (None, Format::Text) => Err(stopped),
     }
 }
 
-fn list(global: &Global, dir: &Path) -> Result<Exit, Stop> {
+fn list(global: &Global, dir: &Path) -> Result<Exit, CommandError> {
     let bundle = Bundle::open_untrusted(dir).map_err(|e| stop(&e))?;
     #[derive(Serialize)]
     struct ListReport<'a> {

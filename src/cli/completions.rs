@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use clap_complete::Shell;
 
 use super::args::Cli;
-use super::exit::Exit;
 use super::output::print;
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 
 /// Arguments of `completions`.
@@ -41,7 +40,7 @@ const MAN_EXAMPLES: &str = "Examples:
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub fn completions(args: &Completions) -> Result<Exit, Stop> {
+pub fn completions(args: &Completions) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::definition(), "kubastion", &mut script);
     print(&String::from_utf8_lossy(&script))
@@ -51,10 +50,10 @@ pub fn completions(args: &Completions) -> Result<Exit, Stop> {
 ///
 /// # Errors
 /// If the directory cannot be made or written.
-pub fn man(args: &Man) -> Result<Exit, Stop> {
+pub fn man(args: &Man) -> Result<Exit, CommandError> {
     let failed = |e: std::io::Error| {
         let problem = Problem::from_error("the manual pages cannot be written", &e);
-        Stop::one(Exit::Unexpected, problem.at(args.out.display().to_string()))
+        CommandError::one(Exit::Unexpected, problem.at(args.out.display().to_string()))
     };
     std::fs::create_dir_all(&args.out).map_err(failed)?;
     clap_mangen::generate_to(Cli::definition(), &args.out).map_err(failed)?;

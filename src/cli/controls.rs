@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use super::args::{Format, Global};
-use super::exit::Exit;
 use super::output::{pretty, print};
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::controls::{CATALOGUE, Check, Component, Control, find};
 use crate::error::Problem;
 use crate::inventory::diagnostic::nearest;
@@ -40,7 +39,7 @@ const SHOW_EXAMPLES: &str = "Examples:
 ///
 /// # Errors
 /// An id that is no control.
-pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
+pub fn run(global: &Global, command: &Command) -> Result<Exit, CommandError> {
     match command {
         Command::List { component } => {
             let rows: Vec<&Control> = CATALOGUE
@@ -63,12 +62,12 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
     }
 }
 
-fn unknown(id: &str) -> Stop {
+fn unknown(id: &str) -> CommandError {
     let hint = match nearest(id, CATALOGUE.iter().map(|c| c.id)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`kubastion controls list` has them all".to_owned(),
     };
-    Stop::one(Exit::Usage, Problem::new(format!("there is no control `{id}`")).hint(hint))
+    CommandError::one(Exit::Usage, Problem::new(format!("there is no control `{id}`")).hint(hint))
 }
 
 fn list(rows: &[&Control]) -> String {

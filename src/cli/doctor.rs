@@ -12,12 +12,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::args::{Format, Global};
-use super::exit::Exit;
 use super::output::{note, pretty, print};
-use super::pipeline::{self, Fleet, Reach};
-use super::run::Stop;
 use crate::apply::gate::EtcdAccess;
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::desired::{held_cas, other_firewalls};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
@@ -26,6 +24,10 @@ use crate::pki::{self, Ca, Material, State, Store};
 use crate::plain::counted;
 use crate::plan::members;
 use crate::plan::preflight;
+use crate::workflow::etcd_members;
+use crate::workflow::keys;
+use crate::workflow::observe::{self, Fleet, Reach};
+use crate::workflow::software;
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -98,7 +100,7 @@ const HERE: &str = "operator";
 ///
 /// # Errors
 /// A node that is not in the inventory, or a password that cannot be asked for.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let mut findings = Vec::new();
     let loaded = match super::inventory::load_host_keys_optional(global) {
         Ok(loaded) => Some(loaded),
@@ -108,7 +110,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         }
     };
     if let Some(mut loaded) = loaded {
-        let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?.len();
+        let nodes = observe::chosen(&loaded.inventory, &args.reach)?.len();
         let nodes = counted(nodes, "node");
         let what = format!("{}: {nodes} to look at", global.inventory.display());
         findings.push(Finding::new(HERE, Level::Ok, what));
@@ -117,12 +119,12 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             findings.push(Finding::new(HERE, Level::Note, "no node was looked at (--offline)"));
         } else {
             let inventory = &loaded.inventory;
-            let mut nodes = pipeline::chosen(inventory, &args.reach)?;
+            let mut nodes = observe::chosen(inventory, &args.reach)?;
             // It is said above; asked all the same, they would say it once more.
             nodes.retain(|n| inventory.ssh.for_node(n).has_host_key());
-            let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
+            let dialer = observe::dialer(inventory, &nodes, &args.reach)?;
             note(global.format, &format!("looking at {}", counted(nodes.len(), "node")));
-            let mut fleet = pipeline::look(inventory, &nodes, &dialer);
+            let mut fleet = observe::look(inventory, &nodes, &dialer);
             fleet.ask_etcd(inventory, keys.as_ref().and_then(|k| k.etcd.as_ref()));
             of_nodes(inventory, &nodes, &fleet, keys.as_ref().map(|k| &k.cas), &mut findings);
             of_etcd(inventory, &fleet, &mut findings);
@@ -160,7 +162,7 @@ fn operator(global: &Global, loaded: &mut Loaded, findings: &mut Vec<Finding>) -
         say(Finding::new(HERE, Level::Problem, "others can write the inventory")
             .hint(format!("`chmod go-w {}`", global.inventory.display())));
     }
-    match pipeline::bundle(loaded) {
+    match software::bundle(loaded) {
         Ok(None) if loaded.inventory.kubernetes.source == SoftwareSource::None => {
             let what = "no source of Kubernetes: hosts and etcd are hardened, the rest is staged";
             say(Finding::new(HERE, Level::Note, what)
@@ -233,7 +235,7 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
             .hint("for a new cluster `kubastion pki ensure` makes it, and so does the first apply; that of another place is named under `pki.dir`");
         return (none, Some(Keys::default()));
     }
-    let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
+    let ask = |ask| keys::ask_passphrase(&inventory.pki, ask);
     let contents = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
         .and_then(|store| store.contents());
     let contents = match contents {
@@ -271,7 +273,7 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
             finding.hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
     }
     let material = Material::from_contents(inventory, &contents).ok();
-    let etcd = material.and_then(|m| pipeline::etcd_access(inventory, &m));
+    let etcd = material.and_then(|m| etcd_members::etcd_access(inventory, &m));
     (finding, Some(Keys { cas: contents.ca_digests(), etcd }))
 }
 
@@ -305,7 +307,7 @@ fn of_etcd(inventory: &Inventory, fleet: &Fleet, findings: &mut Vec<Finding>) {
                 .hint("run `journalctl -u etcd` on the node"),
         ),
         Some(Ok(roster)) => {
-            let wanted = pipeline::wanted_members(inventory, fleet);
+            let wanted = etcd_members::wanted_members(inventory, fleet);
             let mut problems = members::health_problems(roster, &wanted);
             problems.extend(members::compare(roster, &wanted).blocked);
             if problems.is_empty() {

@@ -3,16 +3,15 @@
 use super::apply::{finish, record_stop};
 use super::args::Global;
 use super::ask::{Question, ask};
-use super::exit::Exit;
 use super::output::{self, note};
 use super::rollback::{Args, Work, record};
-use super::run::Stop;
 use crate::apply::gate::chain;
 use crate::apply::protocol::{self, TxnState, Verb};
 use crate::apply::record::{
     Journal, Line, Outcome, Outcomes, RunKind, RunRecord, TransactionRecord,
 };
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::inventory::{Loaded, Node, NodeName};
@@ -52,7 +51,7 @@ pub(super) fn accept(
     run: &RunRecord,
     todo: Work<'_>,
     dialer: &dyn Dialer,
-) -> Result<Exit, Stop> {
+) -> Result<Exit, CommandError> {
     let all: Vec<_> = todo.into_values().flatten().collect();
     let ask_node = |(node, t): &(&Node, &TransactionRecord), verb: Verb| {
         let mut session = dialer.connect(&loaded.inventory.ssh.for_node(node))?;
@@ -87,7 +86,7 @@ pub(super) fn accept(
             problem
                 .hint("run `kubastion plan`: it names the transactions that could not be undone, with their nodes"),
         );
-        return Err(Stop { exit: Exit::InvalidInput, problems });
+        return Err(CommandError { exit: Exit::InvalidInput, problems });
     }
     for (node, t) in &open {
         let why = match &t.outcome {

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::args::Global;
-use super::exit::Exit;
 use super::inventory::load_context;
 use super::output::note;
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::{self, ClusterName, Endpoint, Host, KubernetesVersion, NodeName, UserName};
 use crate::plain::counted;
@@ -78,7 +77,7 @@ impl std::str::FromStr for NewNode {
 ///
 /// # Errors
 /// What is wrong with the nodes, or why the file cannot be written.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let file = global.inventory.as_path();
     let mut args = args.clone();
     if args.control_plane.is_empty() {
@@ -87,11 +86,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                 .because("there is no terminal to ask on")
                 .left("nothing was written")
                 .hint("--control-plane NAME=ADDRESS");
-            return Err(Stop::one(Exit::Usage, problem));
+            return Err(CommandError::one(Exit::Usage, problem));
         }
         ask(&mut args).map_err(|e| {
             let problem = Problem::from_error("the questions were not answered", &e);
-            Stop::one(Exit::Usage, problem.left("nothing was written"))
+            CommandError::one(Exit::Usage, problem.left("nothing was written"))
         })?;
     }
     let text = starter(&args);
@@ -104,7 +103,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         problems.iter().partition(|d| d.message.contains("host key"));
     if !wrong.is_empty() {
         let problems = wrong.into_iter().map(|d| d.problem(file)).collect();
-        return Err(Stop { exit: Exit::InvalidInput, problems });
+        return Err(CommandError { exit: Exit::InvalidInput, problems });
     }
     let written = std::fs::File::create_new(file).and_then(|mut f| {
         f.write_all(text.as_bytes())?;
@@ -117,7 +116,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                 .hint("name another with -i, or `kubastion inventory check` this one"),
             _ => Problem::from_error("the inventory cannot be written", &e),
         };
-        return Err(Stop::one(Exit::InvalidInput, problem.at(file.display().to_string())));
+        return Err(CommandError::one(Exit::InvalidInput, problem.at(file.display().to_string())));
     }
     note(global.format, &format!("wrote {}", file.display()));
     if !pending.is_empty() {

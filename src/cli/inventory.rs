@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::args::{Format, Global};
-use super::exit::Exit;
 use super::init;
 use super::output::{note, pretty, print, to_yaml};
-use super::run::Stop;
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::inventory::{self, Diagnostic, LoadContext, Loaded};
 use crate::plain::counted;
 
@@ -49,7 +48,7 @@ const SHOW_EXAMPLES: &str = "Examples:
 ///
 /// # Errors
 /// Every problem of the inventory, or why it cannot be written.
-pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
+pub fn run(global: &Global, command: &Command) -> Result<Exit, CommandError> {
     match command {
         Command::Init(args) => init::run(global, args),
         Command::Check => check(global),
@@ -80,7 +79,7 @@ pub fn load_context() -> LoadContext<'static> {
 ///
 /// # Errors
 /// Every problem of the inventory, with exit code 3.
-pub fn load(global: &Global) -> Result<Loaded, Stop> {
+pub fn load(global: &Global) -> Result<Loaded, CommandError> {
     load_with(global, &load_context())
 }
 
@@ -88,13 +87,13 @@ pub fn load(global: &Global) -> Result<Loaded, Stop> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_host_keys_optional(global: &Global) -> Result<Loaded, Stop> {
+pub fn load_host_keys_optional(global: &Global) -> Result<Loaded, CommandError> {
     load_with(global, &LoadContext { host_keys_optional: true, ..load_context() })
 }
 
-fn load_with(global: &Global, context: &LoadContext<'_>) -> Result<Loaded, Stop> {
+fn load_with(global: &Global, context: &LoadContext<'_>) -> Result<Loaded, CommandError> {
     let loaded = inventory::load(&global.inventory, context)
-        .map_err(|e| Stop { exit: Exit::InvalidInput, problems: e.problems() })?;
+        .map_err(|e| CommandError { exit: Exit::InvalidInput, problems: e.problems() })?;
     for warning in &loaded.warnings {
         note(global.format, &warning.warning(&global.inventory).to_string());
     }
@@ -107,7 +106,7 @@ struct CheckReport {
     warnings: Vec<Diagnostic>,
 }
 
-fn check(global: &Global) -> Result<Exit, Stop> {
+fn check(global: &Global) -> Result<Exit, CommandError> {
     let file = &global.inventory;
     let (report, summary) = match inventory::load(file, &load_context()) {
         Ok(loaded) => {
@@ -138,5 +137,5 @@ fn check(global: &Global) -> Result<Exit, Stop> {
         Format::Text => report.problems.iter().map(|d| d.problem(file)).collect(),
         Format::Json => Vec::new(),
     };
-    Err(Stop { exit: Exit::InvalidInput, problems })
+    Err(CommandError { exit: Exit::InvalidInput, problems })
 }

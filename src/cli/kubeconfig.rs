@@ -5,13 +5,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use super::args::Global;
-use super::exit::Exit;
-use super::keys;
 use super::output::note;
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::pki::kubeconfig;
 use crate::secret::Secret;
+use crate::workflow::keys;
 
 /// Arguments of `kubeconfig`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +38,7 @@ Examples:
 ///
 /// # Errors
 /// Problems of the inventory and the key store, and a file that is there already.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let loaded = super::inventory::load_host_keys_optional(global)?;
     let material = keys::material(&loaded, keys::open(&loaded)?)?;
     let inventory = &loaded.inventory;
@@ -50,11 +49,14 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     };
     let text: Secret<Vec<u8>> = made.ok_or_else(|| {
         let problem = Problem::new("the key store holds no certificate for it");
-        Stop::one(Exit::Pending, problem.hint("`kubastion pki ensure` issues what is missing"))
+        CommandError::one(
+            Exit::Pending,
+            problem.hint("`kubastion pki ensure` issues what is missing"),
+        )
     })?;
     let unexpected = |e: std::io::Error, place: String| {
         let problem = Problem::from_error("the kubeconfig cannot be written", &e).at(place);
-        Stop::one(Exit::Unexpected, problem)
+        CommandError::one(Exit::Unexpected, problem)
     };
     match &args.out {
         None => std::io::stdout()
@@ -69,7 +71,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
                 .open(file)
                 .and_then(|mut f| f.write_all(text.expose()))
                 .map_err(|e| match e.kind() {
-                    std::io::ErrorKind::AlreadyExists => Stop::one(
+                    std::io::ErrorKind::AlreadyExists => CommandError::one(
                         Exit::InvalidInput,
                         Problem::new("this file is there already")
                             .at(file.display().to_string())

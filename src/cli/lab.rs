@@ -4,16 +4,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use super::args::{Format, Global, LabVerb};
-use super::exit::Exit;
-use super::run::Stop;
 use crate::bundle::Bundle;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::SignerKey;
 use crate::lab::{Error, Lab, LabBundle, NodeStatus, Spec, Step};
 
 /// Runs one of the lab verbs. `exec` does not return: the program replaces this one, so that its
 /// exit code, signals and terminal are its own.
-pub(super) fn run(global: &Global, verb: LabVerb) -> Result<Exit, Stop> {
+pub(super) fn run(global: &Global, verb: LabVerb) -> Result<Exit, CommandError> {
     match verb {
         LabVerb::Up(args) => {
             let spec = Spec {
@@ -37,7 +36,7 @@ pub(super) fn run(global: &Global, verb: LabVerb) -> Result<Exit, Stop> {
             let mut command = lab.command(&args.node, &args.command).map_err(|e| stop(&e))?;
             let why = command.exec();
             let problem = Problem::new("cannot enter the node").at(args.node);
-            Err(Stop::one(Exit::Unexpected, problem.because(why.to_string())))
+            Err(CommandError::one(Exit::Unexpected, problem.because(why.to_string())))
         }
         LabVerb::Down(args) => {
             let lab = Lab::open(&args.dir).map_err(|e| stop(&e))?;
@@ -68,8 +67,8 @@ fn left(dir: &Path) -> Option<String> {
 
 /// What the inventory of a lab says of a bundle. Whether every file is right is looked at when the
 /// bundle is used.
-fn bundle(dir: &Path) -> Result<LabBundle, Stop> {
-    let stop = |problem: Problem| Stop::one(Exit::InvalidInput, problem);
+fn bundle(dir: &Path) -> Result<LabBundle, CommandError> {
+    let stop = |problem: Problem| CommandError::one(Exit::InvalidInput, problem);
     let dir = std::path::absolute(dir).map_err(|e| {
         stop(Problem::from_error("the bundle's path", &e).at(dir.display().to_string()))
     })?;
@@ -90,7 +89,7 @@ fn bundle(dir: &Path) -> Result<LabBundle, Stop> {
         })?);
     }
     let bundle = Bundle::open(&dir, &signers)
-        .map_err(|e| Stop { exit: Exit::InvalidInput, problems: e.problems() })?;
+        .map_err(|e| CommandError { exit: Exit::InvalidInput, problems: e.problems() })?;
     Ok(LabBundle {
         dir,
         kubernetes: bundle.manifest().kubernetes.to_string(),
@@ -131,16 +130,16 @@ fn print(format: Format, nodes: &[NodeStatus]) {
     }
 }
 
-fn stop(error: &Error) -> Stop {
+fn stop(error: &Error) -> CommandError {
     let exit = match error {
         Error::NotRunning(_) => Exit::NodeFailed,
         e if e.is_input() => Exit::InvalidInput,
         _ => Exit::Unexpected,
     };
-    Stop { exit, problems: error.problems() }
+    CommandError { exit, problems: error.problems() }
 }
 
-fn stop_of_up(spec: &Spec, error: &Error) -> Stop {
+fn stop_of_up(spec: &Spec, error: &Error) -> CommandError {
     let mut stop = stop(error);
     if stop.exit != Exit::InvalidInput {
         for problem in &mut stop.problems {

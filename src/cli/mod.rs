@@ -1,4 +1,5 @@
-//! Above all stages: the command line (`args`), one file per verb, and the exit codes.
+//! Above all stages: the command line (`args`), and one file per verb, which parses, calls and prints. What verbs do is in
+//! [`crate::workflow`].
 
 pub mod apply;
 pub mod args;
@@ -7,20 +8,14 @@ pub mod bundle;
 mod completions;
 pub mod controls;
 mod doctor;
-pub mod exit;
 mod incomplete;
 mod init;
 pub mod inventory;
-mod keys;
 mod kubeconfig;
 mod lab;
-mod leave;
-pub mod objects;
 mod output;
-pub mod pipeline;
 pub mod pki;
 pub mod plan;
-mod probe;
 mod reset;
 pub mod rollback;
 mod run;
@@ -28,4 +23,4 @@ pub mod runs;
 pub mod trust;
 pub mod verify;
 
-pub use run::{Stop, main};
+pub use run::main;

@@ -5,8 +5,7 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use super::args::Format;
-use super::exit::Exit;
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 
 /// A value as JSON for people to read and machines to parse.
@@ -26,11 +25,11 @@ pub(super) fn to_yaml(value: &impl Serialize) -> String {
 ///
 /// # Errors
 /// If it cannot be written, which is not what the verb promised.
-pub(super) fn print(text: &str) -> Result<Exit, Stop> {
+pub(super) fn print(text: &str) -> Result<Exit, CommandError> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             let what = "the result cannot be written to standard output";
-            Err(Stop::one(Exit::Unexpected, Problem::from_error(what, &e)))
+            Err(CommandError::one(Exit::Unexpected, Problem::from_error(what, &e)))
         }
         _ => Ok(Exit::Done),
     }

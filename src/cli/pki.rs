@@ -7,13 +7,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::args::{Format, Global};
-use super::exit::Exit;
-use super::output::{pretty, print};
-use super::run::Stop;
+use super::output::{note, pretty, print};
 use crate::clock::Clock;
-use crate::inventory::{Loaded, Pki};
-use crate::pki::{self, Ask, Assessment, Entry, PkiError, Reason, San, State, Store};
-use crate::secret::{self, Secret};
+use crate::command_error::{CommandError, Exit};
+use crate::inventory::Loaded;
+use crate::pki::{self, Assessment, Entry, Reason, San, State, Store};
+use crate::workflow::keys;
 
 /// What to do with keys and certificates.
 #[derive(Debug, clap::Subcommand)]
@@ -45,45 +44,12 @@ Examples:
 ///
 /// # Errors
 /// Every problem of the inventory or the store.
-pub fn run(global: &Global, command: &Command) -> Result<Exit, Stop> {
+pub fn run(global: &Global, command: &Command) -> Result<Exit, CommandError> {
     let loaded = super::inventory::load_host_keys_optional(global)?;
     match command {
         Command::Status => status(global, &loaded),
         Command::Ensure => ensure(global, &loaded),
     }
-}
-
-/// The passphrase of the store: from its file, else from the terminal.
-///
-/// # Errors
-/// If there is neither, or the two entries for a new store differ.
-pub fn ask_passphrase(pki: &Pki, ask: Ask) -> std::io::Result<Secret<String>> {
-    if let Some(file) = &pki.store.passphrase_file {
-        return Store::read_passphrase_file(file).map_err(std::io::Error::other);
-    }
-    let prompt = |text: &str| rpassword::prompt_password(text).map(Secret::new);
-    let place = pki.dir.display();
-    let first = match ask {
-        Ask::Open => return prompt(&format!("Passphrase of the key store {place}: ")),
-        Ask::New => prompt(&format!("Passphrase for the new key store {place}: "))?,
-    };
-    let again = prompt("Once more: ")?;
-    if first.expose().is_empty() {
-        return Err(std::io::Error::other("the passphrase is empty"));
-    }
-    if !secret::equal(first.expose().as_bytes(), again.expose().as_bytes()) {
-        return Err(std::io::Error::other("the two entries differ"));
-    }
-    Ok(first)
-}
-
-/// A failure of the store as the end of a verb.
-pub fn stop(error: &PkiError) -> Stop {
-    let exit = match error {
-        PkiError::Io { .. } | PkiError::Sign { .. } | PkiError::Key { .. } => Exit::Unexpected,
-        _ => Exit::InvalidInput,
-    };
-    Stop { exit, problems: error.problems() }
 }
 
 #[derive(Serialize)]
@@ -131,11 +97,12 @@ fn rfc3339(t: OffsetDateTime) -> String {
     t.format(&Rfc3339).expect("a certificate's year has four digits")
 }
 
-fn status(global: &Global, loaded: &Loaded) -> Result<Exit, Stop> {
+fn status(global: &Global, loaded: &Loaded) -> Result<Exit, CommandError> {
     let inventory = &loaded.inventory;
-    let ask = |ask| ask_passphrase(&inventory.pki, ask);
-    let store = Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(|e| stop(&e))?;
-    let contents = store.contents().map_err(|e| stop(&e))?;
+    let ask = |ask| keys::ask_passphrase(&inventory.pki, ask);
+    let store = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
+        .map_err(|e| CommandError::from(&e))?;
+    let contents = store.contents().map_err(|e| CommandError::from(&e))?;
     let all = pki::assess(inventory, &contents, Clock::System.now());
     let worst = all.iter().map(|a| a.state).max().unwrap_or(State::Ok);
     let rows: Vec<Row> = all.into_iter().map(Row::new).collect();
@@ -214,14 +181,16 @@ struct IssuedRow {
     reasons: Vec<Reason>,
 }
 
-fn ensure(global: &Global, loaded: &Loaded) -> Result<Exit, Stop> {
+fn ensure(global: &Global, loaded: &Loaded) -> Result<Exit, CommandError> {
     let inventory = &loaded.inventory;
-    let ask = |ask| ask_passphrase(&inventory.pki, ask);
-    let mut store =
-        Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(|e| stop(&e))?;
-    let (_, issued) =
-        pki::ensure(inventory, &mut store, &ask, Clock::System).map_err(|e| stop(&e))?;
-    super::keys::say_if_new(inventory, &issued, global.format);
+    let ask = |ask| keys::ask_passphrase(&inventory.pki, ask);
+    let mut store = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
+        .map_err(|e| CommandError::from(&e))?;
+    let (_, issued) = pki::ensure(inventory, &mut store, &ask, Clock::System)
+        .map_err(|e| CommandError::from(&e))?;
+    if let Some(made) = keys::new_cas(inventory, &issued) {
+        note(global.format, &made);
+    }
     let issued: Vec<IssuedRow> = issued
         .into_iter()
         .map(|i| IssuedRow { name: i.entry.to_string(), reasons: i.reasons })

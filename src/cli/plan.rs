@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::args::{Format, Global};
-use super::exit::Exit;
-use super::keys::{self, PkiUse};
-use super::objects;
 use super::output::{note, pretty, print};
-use super::pipeline::{self, Reach};
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::NodeName;
 use crate::plan::text::{Detail, render};
 use crate::plan::{Plan, changes};
+use crate::workflow::keys::{self, PkiUse};
+use crate::workflow::objects;
+use crate::workflow::observe::{self, Reach};
+use crate::workflow::planner;
+use crate::workflow::software;
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -52,17 +53,17 @@ Examples:
 /// # Errors
 /// Every problem of the inventory, the key store and the nodes. The plan of the nodes that
 /// answered is shown all the same.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     if let Some(file) = &args.out {
         only_replaces_a_plan(file)?;
     }
     let mut loaded = super::inventory::load(global)?;
-    pipeline::bundle(&mut loaded)?;
-    let nodes = pipeline::chosen(&loaded.inventory, &args.reach)?;
+    software::bundle(&mut loaded)?;
+    let nodes = observe::chosen(&loaded.inventory, &args.reach)?;
     let read_keys = |store| keys::material(&loaded, store);
     let early = keys::read_before_contact(keys::open(&loaded)?, read_keys)?;
-    let dialer = pipeline::dialer(&loaded.inventory, &nodes, &args.reach)?;
-    let mut fleet = pipeline::look(&loaded.inventory, &nodes, &dialer);
+    let dialer = observe::dialer(&loaded.inventory, &nodes, &args.reach)?;
+    let mut fleet = observe::look(&loaded.inventory, &nodes, &dialer);
     let material = match early {
         Ok(material) => material,
         Err(store) => {
@@ -83,9 +84,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             .hint(
                 "`kubastion apply` without a plan settles it, or wait until the node has gone back",
             );
-        return Err(Stop::one(Exit::Pending, problem));
+        return Err(CommandError::one(Exit::Pending, problem));
     }
-    let (plan, desired) = pipeline::plan(&loaded, &mut fleet, &material);
+    let (plan, desired) = planner::plan(&loaded, &mut fleet, &material);
     let mut failed: Vec<Problem> = fleet.lost.values().cloned().collect();
     let plan = match objects::access(&loaded.inventory, &material) {
         None => plan,
@@ -106,7 +107,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             let of_node = of_node.expect("only chosen nodes are planned for");
             let old = seen
                 .session(&loaded.inventory, of_node, &dialer)
-                .and_then(|s| pipeline::texts(s, name, changes::replaced(node, wanted)));
+                .and_then(|s| observe::texts(s, name, changes::replaced(node, wanted)));
             match old {
                 Ok(old) => {
                     diffs.insert(name, changes::render(node, wanted, &old));
@@ -136,20 +137,20 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if let Some(file) = &args.out {
         std::fs::write(file, pretty(&plan)).map_err(|e| {
             let problem = Problem::from_error("the plan cannot be saved", &e);
-            Stop::one(Exit::Unexpected, problem.at(file.display().to_string()))
+            CommandError::one(Exit::Unexpected, problem.at(file.display().to_string()))
         })?;
         let file = file.display();
         note(global.format, &format!("saved as {file}; `kubastion apply {file}` carries it out"));
     }
     if !failed.is_empty() {
-        return Err(Stop { exit: Exit::NodeFailed, problems: failed });
+        return Err(CommandError { exit: Exit::NodeFailed, problems: failed });
     }
     let pending = is_pending(&plan) || !open.is_empty();
     Ok(if args.exit_code && pending { Exit::Pending } else { Exit::Done })
 }
 
 /// What earlier runs left open, a line for each transaction: the node will not stay as it is.
-fn left_open(fleet: &pipeline::Fleet) -> Vec<String> {
+fn left_open(fleet: &observe::Fleet) -> Vec<String> {
     let of = |facts: &crate::facts::NodeFacts| {
         let open = facts.open_transactions.iter().filter(|t| t.state != "incomplete");
         let line = |t: &crate::facts::OpenTransaction| {
@@ -169,14 +170,14 @@ fn is_pending(plan: &Plan) -> bool {
 }
 
 /// A slip of the hand must not cost the inventory or a key.
-fn only_replaces_a_plan(file: &std::path::Path) -> Result<(), Stop> {
+fn only_replaces_a_plan(file: &std::path::Path) -> Result<(), CommandError> {
     let directory = file.parent().filter(|d| !d.as_os_str().is_empty());
     if let Some(directory) = directory.filter(|d| !d.is_dir()) {
         let problem = Problem::new("there is no such directory to save the plan in")
             .at(directory.display().to_string())
             .left("no node was asked")
             .hint("name another file with --out");
-        return Err(Stop::one(Exit::InvalidInput, problem));
+        return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let is_plan = |bytes: Vec<u8>| serde_json::from_slice::<Plan>(&bytes).is_ok();
     if !file.is_file() || std::fs::read(file).is_ok_and(is_plan) {
@@ -185,7 +186,7 @@ fn only_replaces_a_plan(file: &std::path::Path) -> Result<(), Stop> {
     let problem = Problem::new("this file is there already and is not a plan")
         .left("it is unchanged")
         .hint("name another with --out");
-    Err(Stop::one(Exit::InvalidInput, problem.at(file.display().to_string())))
+    Err(CommandError::one(Exit::InvalidInput, problem.at(file.display().to_string())))
 }
 
 const AGAIN: &str = "make a new one with `kubastion plan --out`";
@@ -195,9 +196,10 @@ const AGAIN: &str = "make a new one with `kubastion plan --out`";
 /// # Errors
 /// A file that cannot be read, is of another format or version, or whose content is not what its id
 /// says.
-pub fn read(file: &std::path::Path) -> Result<Plan, Stop> {
-    let stop =
-        |problem: Problem| Stop::one(Exit::InvalidInput, problem.at(file.display().to_string()));
+pub fn read(file: &std::path::Path) -> Result<Plan, CommandError> {
+    let stop = |problem: Problem| {
+        CommandError::one(Exit::InvalidInput, problem.at(file.display().to_string()))
+    };
     let bytes = std::fs::read(file)
         .map_err(|e| stop(Problem::from_error("the plan cannot be read", &e).hint(AGAIN)))?;
     let plan: Plan = serde_json::from_slice(&bytes)
@@ -228,9 +230,9 @@ mod tests {
             };
             facts.open_transactions = states.iter().map(open).collect();
             let host_key = String::new();
-            let seen = pipeline::Seen { session: None, host_key, facts: facts.clone() };
+            let seen = observe::Seen { session: None, host_key, facts: facts.clone() };
             let seen = [(facts.node.clone(), seen)].into();
-            left_open(&pipeline::Fleet {
+            left_open(&observe::Fleet {
                 seen,
                 lost: BTreeMap::new(),
                 bare: Default::default(),

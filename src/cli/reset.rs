@@ -6,24 +6,24 @@ use std::time::Duration;
 use super::apply::{finish_with, record_stop};
 use super::args::Global;
 use super::ask::{Question, ask};
-use super::exit::Exit;
-use super::keys;
-use super::leave::{Drain, Staying, Undrained, drain_all, forget};
 use super::output::note;
-use super::pipeline::{self, Reach};
-use super::run::Stop;
 use crate::apply::gate::EtcdAccess;
 use crate::apply::members::Remaining;
 use crate::apply::record::{Journal, Line, RecordError, Reset, RunKind};
 use crate::apply::reset::{As, Data, may_be_reset, reset};
 use crate::apply::{Outcome, gate::chain};
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::event::Event;
 use crate::event::Sink as _;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::report::{Monitor, runs};
 use crate::transport::{Dialer, fleet};
+use crate::workflow::drain::{Drain, Staying, Undrained, drain_all, forget};
+use crate::workflow::etcd_members;
+use crate::workflow::keys;
+use crate::workflow::observe::{self, Reach};
 
 /// Arguments of `reset`.
 #[derive(Debug, clap::Args)]
@@ -82,10 +82,10 @@ Examples:
 ///
 /// # Errors
 /// Problems of the inventory, and nodes that must not be reset alone.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let loaded = super::inventory::load(global)?;
     let inventory = &loaded.inventory;
-    let nodes = pipeline::chosen(inventory, &args.reach)?;
+    let nodes = observe::chosen(inventory, &args.reach)?;
     refuse_partial_removal(inventory, &nodes)?;
     if !args.delete_etcd_data && !args.keep_etcd_data {
         without_data(inventory, &nodes)?;
@@ -97,7 +97,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if !args.yes {
         ask(Question::ForGood, "use --yes")?;
     }
-    let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
+    let dialer = observe::dialer(inventory, &nodes, &args.reach)?;
     let cluster = inventory.cluster.name.to_string();
     let journal = Journal::begin(&loaded.base_dir, RunKind::Reset, None, &cluster, Clock::System)
         .map_err(record_stop)?;
@@ -231,7 +231,7 @@ fn misjudged(
 }
 
 /// A cluster that goes on needs an API server and a member of etcd.
-fn refuse_partial_removal(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
+fn refuse_partial_removal(inventory: &Inventory, nodes: &[&Node]) -> Result<(), CommandError> {
     let left = left_out(inventory, nodes);
     if left.is_empty() || !nodes.iter().any(|n| serves(inventory, n)) {
         return Ok(());
@@ -250,14 +250,14 @@ fn refuse_partial_removal(inventory: &Inventory, nodes: &[&Node]) -> Result<(), 
             ))
             .left("nothing was changed")
             .hint("name fewer nodes, or all control planes and etcd members");
-    Err(Stop::one(Exit::InvalidInput, problem.at("--nodes")))
+    Err(CommandError::one(Exit::InvalidInput, problem.at("--nodes")))
 }
 
 /// etcd members that leave while others stay, with access to etcd.
 fn leaving_members<'l>(
     loaded: &'l Loaded,
     nodes: &[&'l Node],
-) -> Result<Option<(EtcdAccess, Vec<&'l Node>)>, Stop> {
+) -> Result<Option<(EtcdAccess, Vec<&'l Node>)>, CommandError> {
     let inventory = &loaded.inventory;
     let leaving: Vec<&Node> =
         nodes.iter().copied().filter(|n| inventory.is_etcd_member(n)).collect();
@@ -265,7 +265,7 @@ fn leaving_members<'l>(
         return Ok(None);
     }
     let material = keys::material(loaded, keys::open(loaded)?)?;
-    Ok(pipeline::etcd_access(inventory, &material).map(|access| (access, leaving)))
+    Ok(etcd_members::etcd_access(inventory, &material).map(|access| (access, leaving)))
 }
 
 fn member_stays(node: &NodeName, why: String) -> Problem {
@@ -277,7 +277,7 @@ fn member_stays(node: &NodeName, why: String) -> Problem {
 }
 
 /// Whether there is no data on the nodes about which something would have to be said.
-fn without_data(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
+fn without_data(inventory: &Inventory, nodes: &[&Node]) -> Result<(), CommandError> {
     let members = nodes.iter().filter(|n| inventory.is_etcd_member(n));
     let names: Vec<&str> = members.map(|n| n.name.as_str()).collect();
     if names.is_empty() {
@@ -290,7 +290,7 @@ fn without_data(inventory: &Inventory, nodes: &[&Node]) -> Result<(), Stop> {
         .hint(
             "--delete-etcd-data deletes it for good, --keep-etcd-data leaves it in /var/lib/etcd",
         );
-    Err(Stop::one(Exit::InvalidInput, problem))
+    Err(CommandError::one(Exit::InvalidInput, problem))
 }
 
 #[cfg(test)]

@@ -6,12 +6,9 @@ use std::time::{Duration, Instant};
 use super::apply::{finish, record_stop};
 use super::args::Global;
 use super::ask::{Question, ask};
-use super::exit::Exit;
 use super::incomplete::{accept, known_to_nodes};
 use super::output::{self, note};
-use super::pipeline::{self, Reach};
 use super::reset::left_out;
-use super::run::Stop;
 use super::runs::damaged;
 use crate::apply::gate::chain;
 use crate::apply::history::{self, Later};
@@ -20,12 +17,14 @@ use crate::apply::record::{
     Journal, Line, Outcome, Outcomes, RunKind, RunRecord, TransactionRecord, read_all,
 };
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::plain::counted;
 use crate::transport::{Dialer, Transport, TransportError, fleet};
+use crate::workflow::observe::{self, Reach};
 
 /// Arguments of `rollback`.
 #[derive(Debug, clap::Args)]
@@ -65,7 +64,7 @@ Examples:
 ///
 /// # Errors
 /// If there is no such run, or a node cannot be asked.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let loaded = super::inventory::load(global)?;
     let inventory = &loaded.inventory;
     let records = read_all(&loaded.base_dir).map_err(record_stop)?;
@@ -74,10 +73,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
         let mut problems = damaged(&records);
         let what = Problem::new("which run was the last one cannot be told");
         problems.push(what.left("nothing was changed").hint("name the run: `kubastion runs`"));
-        return Err(Stop { exit: Exit::InvalidInput, problems });
+        return Err(CommandError { exit: Exit::InvalidInput, problems });
     }
-    let nodes = pipeline::chosen(inventory, &args.reach)?;
-    let dialer = || pipeline::dialer(inventory, &nodes, &args.reach);
+    let nodes = observe::chosen(inventory, &args.reach)?;
+    let dialer = || observe::dialer(inventory, &nodes, &args.reach);
     let cluster = inventory.cluster.name.as_str();
     let of_others;
     let run = match choose(&records.runs, cluster, args.run.as_deref()) {
@@ -88,7 +87,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             let Some(id) = args.run.as_deref().filter(|id| !is_recorded(id)) else {
                 return Err(unknown);
             };
-            let fleet = pipeline::look(inventory, &nodes, &dialer()?);
+            let fleet = observe::look(inventory, &nodes, &dialer()?);
             let open = fleet.seen.iter().flat_map(|(name, seen)| {
                 seen.facts.open_transactions.iter().map(move |t| (name, t.id.as_str()))
             });
@@ -106,7 +105,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
             .left("nothing was changed")
             .hint("`kubastion runs` says what each run did");
         let problems = std::iter::once(problem).chain(problems).collect();
-        return Err(Stop { exit: Exit::InvalidInput, problems });
+        return Err(CommandError { exit: Exit::InvalidInput, problems });
     }
     if args.accept_present {
         return accept(global, args, &loaded, run, todo, &dialer()?);
@@ -194,7 +193,11 @@ pub(super) type Work<'a> = BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)
 
 /// Refuses a run that made a node part of a cluster, where it still is as far as the records tell. The
 /// nodes would refuse it, too; they are the ones to know where the records are old.
-fn only_without_members(all: &[RunRecord], run: &RunRecord, todo: &Work<'_>) -> Result<(), Stop> {
+fn only_without_members(
+    all: &[RunRecord],
+    run: &RunRecord,
+    todo: &Work<'_>,
+) -> Result<(), CommandError> {
     let joined = |(_, t): &&(&Node, &TransactionRecord)| t.joins && history::is_final(all, run, t);
     let names: Vec<&str> =
         todo.values().flatten().filter(joined).map(|(n, _)| n.name.as_str()).collect();
@@ -210,7 +213,7 @@ fn only_without_members(all: &[RunRecord], run: &RunRecord, todo: &Work<'_>) -> 
             "`kubastion reset --nodes {names}` takes them out and back to what they were (control planes and etcd \
              members all together, with --delete-etcd-data or --keep-etcd-data); --nodes rolls the run back on the others"
         ));
-    Err(Stop::one(Exit::InvalidInput, problem))
+    Err(CommandError::one(Exit::InvalidInput, problem))
 }
 
 /// What earlier rollbacks took back of this run and of those above it, which is why this one is next.
@@ -305,7 +308,7 @@ pub(super) fn record(
     node: NodeName,
     phase: Phase,
     outcome: Outcome,
-) -> Result<(), Stop> {
+) -> Result<(), CommandError> {
     journal
         .write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })
         .map_err(record_stop)?;
@@ -321,7 +324,7 @@ fn serving(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> BTree
         .copied()
         .filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd))
         .collect();
-    let fleet = pipeline::look(inventory, &candidates, dialer);
+    let fleet = observe::look(inventory, &candidates, dialer);
     let serves = |facts: &NodeFacts| {
         facts.units.get("etcd.service").is_some_and(|u| u.active == "active")
             || facts.processes.contains_key("kube-apiserver")
@@ -485,7 +488,7 @@ fn choose<'r>(
     all: &'r [RunRecord],
     cluster: &str,
     wanted: Option<&str>,
-) -> Result<&'r RunRecord, Stop> {
+) -> Result<&'r RunRecord, CommandError> {
     let found = match wanted {
         Some(id) => {
             let named = all.iter().find(|r| r.run == id);
@@ -494,7 +497,7 @@ fn choose<'r>(
                 let what = format!("run {id} is of cluster {whose}, and not of {cluster}");
                 let problem = Problem::new(what).left("nothing was changed");
                 let hint = "name that cluster's inventory with --inventory, or another run: `kubastion runs`";
-                return Err(Stop::one(Exit::InvalidInput, problem.hint(hint)));
+                return Err(CommandError::one(Exit::InvalidInput, problem.hint(hint)));
             }
             named
         }
@@ -512,7 +515,10 @@ fn choose<'r>(
             || format!("there is no apply of cluster {cluster} to roll back"),
             |id| format!("there is no run `{id}`"),
         );
-        Stop::one(Exit::InvalidInput, Problem::new(what).hint("`kubastion runs` lists them"))
+        CommandError::one(
+            Exit::InvalidInput,
+            Problem::new(what).hint("`kubastion runs` lists them"),
+        )
     })
 }
 

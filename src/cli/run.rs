@@ -1,24 +1,7 @@
 //! From a command line to an exit code.
 
 use super::args::{Cli, Global, Verb};
-use super::exit::Exit;
-use crate::error::Problem;
-
-/// Why a verb ended early: every problem it met, and the exit code they amount to.
-#[derive(Debug)]
-pub struct Stop {
-    /// The exit code.
-    pub exit: Exit,
-    /// All problems, in the order of the nodes or lines they concern.
-    pub problems: Vec<Problem>,
-}
-
-impl Stop {
-    /// A stop with one problem.
-    pub fn one(exit: Exit, problem: Problem) -> Self {
-        Self { exit, problems: vec![problem] }
-    }
-}
+use crate::command_error::{CommandError, Exit};
 
 /// Parses the command line, runs the verb and prints what went wrong to standard error.
 pub fn main() -> std::process::ExitCode {
@@ -42,7 +25,7 @@ pub fn main() -> std::process::ExitCode {
     }
 }
 
-fn dispatch(global: &Global, verb: Verb) -> Result<Exit, Stop> {
+fn dispatch(global: &Global, verb: Verb) -> Result<Exit, CommandError> {
     match verb {
         Verb::Doctor(args) => super::doctor::run(global, &args),
         Verb::Completions(args) => super::completions::completions(&args),

@@ -2,10 +2,9 @@
 
 use super::apply::record_stop;
 use super::args::{Format, Global};
-use super::exit::Exit;
 use super::output::{pretty, print};
-use super::run::Stop;
 use crate::apply::record::{RecordError, Records, read_all};
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::report::runs;
 
@@ -13,7 +12,7 @@ use crate::report::runs;
 ///
 /// # Errors
 /// If the inventory cannot be read; after the list, for every record that cannot.
-pub fn list(global: &Global) -> Result<Exit, Stop> {
+pub fn list(global: &Global) -> Result<Exit, CommandError> {
     let loaded = super::inventory::load_host_keys_optional(global)?;
     let records = read_all(&loaded.base_dir).map_err(record_stop)?;
     match global.format {
@@ -22,7 +21,7 @@ pub fn list(global: &Global) -> Result<Exit, Stop> {
     }?;
     match damaged(&records) {
         problems if problems.is_empty() => Ok(Exit::Done),
-        problems => Err(Stop { exit: Exit::InvalidInput, problems }),
+        problems => Err(CommandError { exit: Exit::InvalidInput, problems }),
     }
 }
 

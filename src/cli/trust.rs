@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use super::args::{Format, Global};
-use super::exit::Exit;
 use super::output::{pretty, print};
-use super::pipeline::{self, Reach};
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::NodeName;
 use crate::plain::plain_line;
 use crate::transport::{fleet, reach, reach::Presented};
+use crate::workflow::observe::{self, Reach};
 
 /// Arguments of `trust`.
 #[derive(Debug, clap::Args)]
@@ -36,11 +35,11 @@ Examples:
 ///
 /// # Errors
 /// Problems of the inventory, and every node that shows no key.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let loaded = super::inventory::load_host_keys_optional(global)?;
     let inventory = &loaded.inventory;
     let reach = Reach { nodes: args.nodes.clone(), ..Reach::default() };
-    let nodes = pipeline::chosen(inventory, &reach)?;
+    let nodes = observe::chosen(inventory, &reach)?;
     let results = fleet::each(nodes.clone(), fleet::WINDOW, |node| {
         let target = inventory.ssh.for_node(node);
         let timeout = Duration::from_secs(u64::from(target.connect_timeout_s));
@@ -92,7 +91,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     if problems.is_empty() {
         Ok(Exit::Done)
     } else {
-        Err(Stop { exit: Exit::NodeFailed, problems })
+        Err(CommandError { exit: Exit::NodeFailed, problems })
     }
 }
 

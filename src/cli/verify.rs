@@ -4,12 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::args::{Format, Global};
-use super::exit::Exit;
-use super::objects;
 use super::output::{note, pretty, print};
-use super::pipeline::{self, Reach};
-use super::run::Stop;
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::desired;
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::live::{LiveFacts, collect_live};
@@ -21,6 +18,11 @@ use crate::transport::{Transport, fleet};
 use crate::verify::findings::Api;
 use crate::verify::probes::{self, ApiKeys, Field, Keys, Ports, Writes};
 use crate::verify::{self, Observed, Reference, Subject, Verification, findings};
+use crate::workflow::keys;
+use crate::workflow::objects;
+use crate::workflow::observe::{self, Reach};
+use crate::workflow::planner;
+use crate::workflow::software;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -59,14 +61,14 @@ Examples:
 /// # Errors
 /// Every problem of the inventory and of nodes that did not answer. What the others showed is
 /// printed all the same.
-pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let mut loaded = super::inventory::load(global)?;
-    pipeline::bundle(&mut loaded)?;
+    software::bundle(&mut loaded)?;
     let inventory = &loaded.inventory;
-    let nodes = pipeline::chosen(inventory, &args.reach)?;
-    let dialer = pipeline::dialer(inventory, &nodes, &args.reach)?;
+    let nodes = observe::chosen(inventory, &args.reach)?;
+    let dialer = observe::dialer(inventory, &nodes, &args.reach)?;
     let material = material(&loaded, global.format);
-    let mut fleet = pipeline::look_at(inventory, &nodes, &dialer, everything, usize::MAX);
+    let mut fleet = observe::look_at(inventory, &nodes, &dialer, everything, usize::MAX);
     let now = Clock::System.now();
     let live = live(inventory, &nodes, &mut fleet);
     let access = material.as_ref().and_then(|m| objects::access(inventory, m));
@@ -138,7 +140,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, Stop> {
     };
     if !fleet.lost.is_empty() {
         let problems = fleet.lost.into_values().collect();
-        return Err(Stop { exit: Exit::NodeFailed, problems });
+        return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
     Ok(if report.is_bad() { Exit::Findings } else { Exit::Done })
 }
@@ -154,7 +156,7 @@ fn everything(inventory: &Inventory, node: &Node) -> WatchList {
 fn live(
     inventory: &Inventory,
     nodes: &[&Node],
-    fleet: &mut pipeline::Fleet,
+    fleet: &mut observe::Fleet,
 ) -> BTreeMap<NodeName, LiveFacts> {
     let request = |node: &Node| {
         let watch = everything(inventory, node);
@@ -178,14 +180,14 @@ fn live(
 /// What a plan that is made now would do on each node, or why none can be made.
 fn pending(
     loaded: &Loaded,
-    fleet: &mut pipeline::Fleet,
+    fleet: &mut observe::Fleet,
     material: Option<&Material>,
 ) -> BTreeMap<NodeName, Result<Vec<String>, String>> {
     let Some(material) = material else {
         let why = || Err("the key store cannot be used".to_owned());
         return fleet.seen.keys().map(|name| (name.clone(), why())).collect();
     };
-    let (plan, lost) = pipeline::plan_to_compare(loaded, fleet, material);
+    let (plan, lost) = planner::plan_to_compare(loaded, fleet, material);
     // Members that come or go are no step of a node of their own.
     let teller = loaded.inventory.etcd_members().find(|n| plan.nodes.contains_key(&n.name));
     let etcd = |name: &NodeName| {
@@ -233,7 +235,7 @@ fn cluster_api<'o>(
 /// What the store holds, due for renewal or not. Without a store, what needs keys is unknown.
 fn material(loaded: &Loaded, format: Format) -> Option<Material> {
     let inventory = &loaded.inventory;
-    let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
+    let ask = |ask| keys::ask_passphrase(&inventory.pki, ask);
     let read = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
         .and_then(|store| store.contents())
         .and_then(|contents| Material::from_contents(inventory, &contents));

@@ -17,7 +17,7 @@ use crate::transport::Dialer;
 
 /// What becomes of a node whose pods cannot be evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Undrained {
+pub enum Undrained {
     /// It stays in the cluster.
     Stay,
     /// It leaves with what runs on it.
@@ -26,7 +26,7 @@ pub(super) enum Undrained {
 
 /// How nodes are drained.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Drain {
+pub struct Drain {
     /// How long the pods of one node may take.
     pub within: Duration,
     /// What becomes of a node that still has some.
@@ -34,7 +34,7 @@ pub(super) struct Drain {
 }
 
 /// A cluster that goes on without the nodes that are reset.
-pub(super) struct Staying<'l> {
+pub struct Staying<'l> {
     inventory: &'l Inventory,
     /// Its control planes.
     planes: Vec<&'l Node>,
@@ -44,7 +44,7 @@ pub(super) struct Staying<'l> {
 
 impl<'l> Staying<'l> {
     /// `None` where all control planes are reset, or this program has never made a cluster.
-    pub(super) fn of(loaded: &'l Loaded, leaving: &[&Node]) -> Option<Self> {
+    pub fn of(loaded: &'l Loaded, leaving: &[&Node]) -> Option<Self> {
         let inventory = &loaded.inventory;
         let planes: Vec<&Node> = inventory
             .with_role(Role::ControlPlane)
@@ -96,7 +96,7 @@ impl<'l> Staying<'l> {
 
 /// Has the pods of all nodes leave them, one node after the other. Returns the nodes that are to stay as
 /// they are and why, and what else the user should know.
-pub(super) fn drain_all(
+pub fn drain_all(
     cluster: &Staying<'_>,
     dialer: &dyn Dialer,
     nodes: &[&Node],
@@ -169,11 +169,7 @@ pub(super) fn drain_all(
 
 /// Deletes the Node objects of nodes that have left: a node of the same name could not join again, and
 /// pods would be thought to run there.
-pub(super) fn forget(
-    cluster: &Staying<'_>,
-    dialer: &dyn Dialer,
-    gone: &[&NodeName],
-) -> Option<Problem> {
+pub fn forget(cluster: &Staying<'_>, dialer: &dyn Dialer, gone: &[&NodeName]) -> Option<Problem> {
     let told = cluster.ask(dialer, |server| gone.iter().try_for_each(|node| server.forget(node)));
     let why = told.err()?;
     let names: Vec<&str> = gone.iter().map(|n| n.as_str()).collect();

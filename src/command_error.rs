@@ -1,4 +1,8 @@
-//! Exit codes: a table, shown by `--help` and by the tests.
+//! How a command fails: every problem that it met, and the exit code they amount to. Exit codes are a table, shown by
+//! `--help` and walked by the tests.
+
+use crate::error::Problem;
+use crate::pki::PkiError;
 
 /// How a run ended, as a process exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,5 +51,31 @@ impl Exit {
 impl From<Exit> for std::process::ExitCode {
     fn from(e: Exit) -> Self {
         Self::from(e as u8)
+    }
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub struct CommandError {
+    /// The exit code.
+    pub exit: Exit,
+    /// All problems, in the order of the nodes or lines they concern.
+    pub problems: Vec<Problem>,
+}
+
+impl CommandError {
+    /// One problem.
+    pub fn one(exit: Exit, problem: Problem) -> Self {
+        Self { exit, problems: vec![problem] }
+    }
+}
+
+impl From<&PkiError> for CommandError {
+    fn from(error: &PkiError) -> Self {
+        let exit = match error {
+            PkiError::Io { .. } | PkiError::Sign { .. } | PkiError::Key { .. } => Exit::Unexpected,
+            _ => Exit::InvalidInput,
+        };
+        Self { exit, problems: error.problems() }
     }
 }

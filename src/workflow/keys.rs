@@ -1,18 +1,16 @@
-//! The key store, for verbs that need what is in it. The verb that is about it is in [`super::pki`].
+//! The key store, for verbs that need what is in it.
 
 use std::collections::BTreeMap;
 
-use super::args::Format;
-use super::exit::Exit;
-use super::output::note;
-use super::pipeline::{self, Fleet, Reach, Seen};
-use super::run::Stop;
+use super::observe::{self, Fleet, Reach, Seen};
 use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
 use crate::desired::held_cas;
 use crate::error::Problem;
-use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, StoreEncryption};
-use crate::pki::{self, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Pki, Role, StoreEncryption};
+use crate::pki::{self, Ask, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
 use crate::plain::counted;
+use crate::secret::{self, Secret};
 use crate::transport::ssh::SshDialer;
 
 /// Whether the key store may be written.
@@ -24,17 +22,41 @@ pub enum PkiUse {
     ReadOnly,
 }
 
-fn stop(e: PkiError) -> Stop {
-    super::pki::stop(&e)
+fn stop(e: PkiError) -> CommandError {
+    CommandError::from(&e)
+}
+
+/// The passphrase of the store: from its file, else from the terminal.
+///
+/// # Errors
+/// If there is neither, or the two entries for a new store differ.
+pub fn ask_passphrase(pki: &Pki, ask: Ask) -> std::io::Result<Secret<String>> {
+    if let Some(file) = &pki.store.passphrase_file {
+        return Store::read_passphrase_file(file).map_err(std::io::Error::other);
+    }
+    let prompt = |text: &str| rpassword::prompt_password(text).map(Secret::new);
+    let place = pki.dir.display();
+    let first = match ask {
+        Ask::Open => return prompt(&format!("Passphrase of the key store {place}: ")),
+        Ask::New => prompt(&format!("Passphrase for the new key store {place}: "))?,
+    };
+    let again = prompt("Once more: ")?;
+    if first.expose().is_empty() {
+        return Err(std::io::Error::other("the passphrase is empty"));
+    }
+    if !secret::equal(first.expose().as_bytes(), again.expose().as_bytes()) {
+        return Err(std::io::Error::other("the two entries differ"));
+    }
+    Ok(first)
 }
 
 /// Opens the key store.
 ///
 /// # Errors
 /// A store that cannot be used.
-pub fn open(loaded: &Loaded) -> Result<Store, Stop> {
+pub fn open(loaded: &Loaded) -> Result<Store, CommandError> {
     let inventory = &loaded.inventory;
-    let ask = |ask| super::pki::ask_passphrase(&inventory.pki, ask);
+    let ask = |ask| ask_passphrase(&inventory.pki, ask);
     Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(stop)
 }
 
@@ -42,7 +64,7 @@ pub fn open(loaded: &Loaded) -> Result<Store, Stop> {
 ///
 /// # Errors
 /// Anything that is missing or due.
-pub fn material(loaded: &Loaded, store: Store) -> Result<Material, Stop> {
+pub fn material(loaded: &Loaded, store: Store) -> Result<Material, CommandError> {
     let inventory = &loaded.inventory;
     let contents = store.contents().map_err(stop)?;
     let due = pki::assess(inventory, &contents, Clock::System.now())
@@ -61,7 +83,7 @@ pub fn material(loaded: &Loaded, store: Store) -> Result<Material, Stop> {
         ))
         .at(inventory.pki.dir.display().to_string())
         .hint(hint);
-        return Err(Stop::one(Exit::Pending, problem));
+        return Err(CommandError::one(Exit::Pending, problem));
     }
     Material::from_contents(inventory, &contents).map_err(stop)
 }
@@ -79,7 +101,7 @@ impl Keys {
     ///
     /// # Errors
     /// Anything that is missing or due.
-    pub fn of_a_saved_plan(loaded: &Loaded, store: Store) -> Result<Self, Stop> {
+    pub fn of_a_saved_plan(loaded: &Loaded, store: Store) -> Result<Self, CommandError> {
         material(loaded, store).map(Self::Kept)
     }
 
@@ -87,7 +109,7 @@ impl Keys {
     ///
     /// # Errors
     /// What cannot be issued.
-    pub fn with_those_due(loaded: &Loaded, store: Store) -> Result<Self, Stop> {
+    pub fn with_those_due(loaded: &Loaded, store: Store) -> Result<Self, CommandError> {
         let prepared = pki::prepare(&loaded.inventory, &store, Clock::System).map_err(stop)?;
         Ok(Self::Due(Box::new(prepared), store))
     }
@@ -107,27 +129,24 @@ impl Keys {
         (count > 0).then(|| counted(count, "certificate or key/certificates and keys"))
     }
 
-    /// Writes what is due into the store.
+    /// Writes what is due into the store. Returns what the operator should know of it.
     ///
     /// # Errors
     /// A store that cannot be written, or was written by somebody else meanwhile.
-    pub fn keep(&mut self, loaded: &Loaded, format: Format) -> Result<(), Stop> {
+    pub fn keep(&mut self, loaded: &Loaded) -> Result<Vec<String>, CommandError> {
         let due = self.due();
-        let Self::Due(prepared, store) = self else { return Ok(()) };
-        let ask = |ask| super::pki::ask_passphrase(&loaded.inventory.pki, ask);
+        let Self::Due(prepared, store) = self else { return Ok(Vec::new()) };
+        let ask = |ask| ask_passphrase(&loaded.inventory.pki, ask);
         prepared.keep(store, &ask).map_err(stop)?;
-        if let Some(due) = due {
-            note(format, &format!("pki: {due} issued"));
-        }
-        say_if_new(&loaded.inventory, prepared.issued(), format);
-        Ok(())
+        let issued = due.map(|due| format!("pki: {due} issued"));
+        Ok(issued.into_iter().chain(new_cas(&loaded.inventory, prepared.issued())).collect())
     }
 }
 
-/// Says where CAs were made that the cluster will stand on, and who can read them.
-pub fn say_if_new(inventory: &Inventory, issued: &[Issued], format: Format) {
+/// Where CAs were made that the cluster will stand on, and who can read them, in words; `None` if none was made.
+pub fn new_cas(inventory: &Inventory, issued: &[Issued]) -> Option<String> {
     if !issued.iter().any(|i| matches!(i.entry, Entry::Ca(_))) {
-        return;
+        return None;
     }
     let keys = match inventory.pki.store.encryption {
         StoreEncryption::None => {
@@ -136,11 +155,10 @@ pub fn say_if_new(inventory: &Inventory, issued: &[Issued], format: Format) {
         StoreEncryption::AgeRecipients => "its private keys are encrypted to its recipients",
         StoreEncryption::AgePassphrase => "its private keys are encrypted with its passphrase",
     };
-    let made = format!(
+    Some(format!(
         "pki: new CAs were made in {}: {keys}. Back it up: without it the cluster cannot be administered",
         inventory.pki.dir.display()
-    );
-    note(format, &made);
+    ))
 }
 
 /// Reads the needed keys from a store that has all CAs, so that due or expired ones are reported before any node is
@@ -150,8 +168,8 @@ pub fn say_if_new(inventory: &Inventory, issued: &[Issued], format: Format) {
 /// Those of `read_keys`.
 pub fn read_before_contact<T>(
     store: Store,
-    read_keys: impl FnOnce(Store) -> Result<T, Stop>,
-) -> Result<Result<T, Store>, Stop> {
+    read_keys: impl FnOnce(Store) -> Result<T, CommandError>,
+) -> Result<Result<T, Store>, CommandError> {
     match store.missing_cas().is_empty() {
         true => read_keys(store).map(Ok),
         false => Ok(Err(store)),
@@ -173,7 +191,7 @@ pub fn refuse_second_cas(
     dialer: &SshDialer,
     reach: &Reach,
     pki_use: PkiUse,
-) -> Result<(), Stop> {
+) -> Result<(), CommandError> {
     let missing = store.missing_cas();
     if missing.is_empty() {
         return Ok(());
@@ -187,14 +205,14 @@ pub fn refuse_second_cas(
     let own = match &dialer.credentials.sudo_password {
         // Nothing is made without them, and nobody need be asked for a password.
         None if !others.is_empty() && pki_use == PkiUse::Ensure => {
-            Some(pipeline::dialer(inventory, &others, reach)?)
+            Some(observe::dialer(inventory, &others, reach)?)
         }
         _ => None,
     };
-    let others = pipeline::look(inventory, &others, own.as_ref().unwrap_or(dialer));
+    let others = observe::look(inventory, &others, own.as_ref().unwrap_or(dialer));
     let all = fleet.seen.iter().chain(&others.seen);
     if let Some(problem) = second_cas(inventory, &missing, all) {
-        return Err(Stop::one(Exit::InvalidInput, problem));
+        return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     // Nothing is made then, and what is missing is said.
     if pki_use == PkiUse::ReadOnly {
@@ -217,7 +235,7 @@ pub fn refuse_second_cas(
                  the same"
             )),
     );
-    Err(Stop { exit: Exit::NodeFailed, problems })
+    Err(CommandError { exit: Exit::NodeFailed, problems })
 }
 
 fn second_cas<'s>(

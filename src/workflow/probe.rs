@@ -3,8 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::exit::Exit;
-use super::run::Stop;
+use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::{BUILT_IN_PROBE, Probe};
 
@@ -15,18 +14,18 @@ const VARIABLE: &str = "KUBASTION_PROBE";
 ///
 /// # Errors
 /// A named file that is not a static program: a wrong build must not be silently ignored.
-pub(super) fn find() -> Result<Option<Probe>, Stop> {
+pub(super) fn find() -> Result<Option<Probe>, CommandError> {
     of(std::env::var_os(VARIABLE).as_deref())
 }
 
-fn of(named: Option<&OsStr>) -> Result<Option<Probe>, Stop> {
+fn of(named: Option<&OsStr>) -> Result<Option<Probe>, CommandError> {
     let stop = |place: &str, e: &dyn std::error::Error| {
         let chain = Problem::from_error("", e).why;
         let problem = Problem::new("the health-check program cannot be used").at(place);
         let problem = chain.into_iter().fold(problem, Problem::because);
         let hint =
             format!("set {VARIABLE} to a static program, or unset it to use the built-in one");
-        Stop::one(Exit::InvalidInput, problem.left("nothing was changed").hint(hint))
+        CommandError::one(Exit::InvalidInput, problem.left("nothing was changed").hint(hint))
     };
     match named {
         None if BUILT_IN_PROBE.is_empty() => Ok(None),

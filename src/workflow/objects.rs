@@ -1,9 +1,9 @@
 //! What a plan, an apply and the checks do with the objects of the cluster's API, over the nodes that
-//! [`super::pipeline`] has looked at.
+//! [`super::observe`] has looked at.
 
 use std::time::{Duration, Instant};
 
-use super::pipeline::{Fleet, Seen};
+use super::observe::{Fleet, Seen};
 use crate::apply::api::{self, ApiAccess};
 use crate::apply::cluster::Server;
 use crate::error::Problem;

@@ -1,0 +1,484 @@
+//! The plan of a run: every node's own, and what holds for all of them together.
+
+use std::collections::BTreeMap;
+
+use super::etcd_members::{etcd_access, membership, runs_etcd};
+use super::observe::{Fleet, Seen};
+use crate::clock::Clock;
+use crate::controls::Severity;
+use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, SharedTexts};
+use crate::error::Problem;
+use crate::facts::NodeFacts;
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
+use crate::pki::Material;
+use crate::plan::order::{EtcdState, stages};
+use crate::plan::{EtcdChange, NodePlan, Plan, node_plan, preflight, stored_data};
+use crate::verify::{self, Observed, Subject, Verdict};
+
+/// The plan for the current state, for callers that only compare: the fleet stays as it is. Also returns the nodes that no
+/// plan could be made for.
+pub fn plan_to_compare(
+    loaded: &Loaded,
+    fleet: &mut Fleet,
+    material: &Material,
+) -> (Plan, BTreeMap<NodeName, Problem>) {
+    fleet.ask_etcd(&loaded.inventory, etcd_access(&loaded.inventory, material).as_ref());
+    let of = |seen: &Seen| Seen {
+        session: None,
+        host_key: seen.host_key.clone(),
+        facts: seen.facts.clone(),
+    };
+    let mut copy = Fleet {
+        seen: fleet.seen.iter().map(|(name, seen)| (name.clone(), of(seen))).collect(),
+        lost: fleet.lost.clone(),
+        bare: fleet.bare.clone(),
+        no_data: fleet.no_data.clone(),
+        etcd: fleet.etcd.clone(),
+    };
+    let (plan, _) = plan(loaded, &mut copy, material);
+    (plan, copy.lost)
+}
+
+/// The plan, and what those nodes should hold that have work in it. Nodes with problems are taken out of
+/// the fleet and reported.
+pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, DesiredState) {
+    let inventory = &loaded.inventory;
+    fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
+    let mut planner = Planner {
+        inventory,
+        material,
+        fleet,
+        plans: BTreeMap::new(),
+        desired: DesiredState { nodes: BTreeMap::new() },
+        texts: SharedTexts::default(),
+        failed: BTreeMap::new(),
+    };
+    planner.preflight();
+    let founder = founder(inventory, planner.fleet, &planner.failed);
+    planner.plan_nodes(founder.as_ref().ok().and_then(Option::as_ref));
+    planner.wait_for_founder(&founder);
+    let etcd = planner.etcd_state();
+    planner.wait_for_quorum(etcd);
+    planner.keep_pod_networks();
+    let changes = planner.change_members();
+    planner.wait_for_start(&founder);
+    planner.finish(loaded, etcd, changes)
+}
+
+/// A plan in the making. Each step takes nodes out, or phases out of nodes' plans.
+struct Planner<'a> {
+    inventory: &'a Inventory,
+    material: &'a Material,
+    fleet: &'a mut Fleet,
+    plans: BTreeMap<NodeName, NodePlan>,
+    desired: DesiredState,
+    texts: SharedTexts,
+    /// Nodes that get no plan, and why.
+    failed: BTreeMap<NodeName, Problem>,
+}
+
+impl Planner<'_> {
+    /// Nodes that cannot be what they should be.
+    fn preflight(&mut self) {
+        let seen = &self.fleet.seen;
+        let clock = preflight::median(seen.values().map(|s| s.facts.clock_epoch_s).collect());
+        for (name, seen) in seen {
+            let Some(node) = self.inventory.nodes.iter().find(|n| n.name == *name) else {
+                continue;
+            };
+            let problems = preflight::check(self.inventory, node, &seen.facts, clock);
+            if !problems.is_empty() {
+                self.failed.insert(name.clone(), join(name, "the node is not ready", problems));
+            }
+        }
+    }
+
+    /// Each node by itself: what it should hold against what it does.
+    fn plan_nodes(&mut self, founder: Option<&NodeName>) {
+        for node in &self.inventory.nodes {
+            let Some(seen) = self.fleet.seen.get(&node.name) else { continue };
+            if self.failed.contains_key(&node.name) {
+                continue;
+            }
+            match plan_node(self.inventory, node, seen, self.material, founder) {
+                Ok((plan, mut wanted)) => {
+                    // Where nothing is to be done nobody asks for the contents again.
+                    if !plan.transactions.is_empty() {
+                        self.texts.share(&mut wanted);
+                        self.desired.nodes.insert(node.name.clone(), wanted);
+                    }
+                    self.plans.insert(node.name.clone(), plan);
+                }
+                Err(problem) => {
+                    self.failed.insert(node.name.clone(), problem);
+                }
+            }
+        }
+    }
+
+    /// No node joins a cluster that nobody can start.
+    fn wait_for_founder(&mut self, founder: &Result<Option<NodeName>, String>) {
+        match founder {
+            Ok(Some(first)) if self.failed.contains_key(first) => {
+                let why = format!("the cluster is not started: {first} is not ready for it");
+                hold_back(&mut self.plans, &[Phase::Kubernetes], &why);
+            }
+            Ok(_) => {}
+            Err(why) => hold_back(&mut self.plans, &[Phase::Kubernetes], why),
+        }
+    }
+
+    /// Whether etcd runs on a member that was looked at.
+    fn etcd_state(&self) -> EtcdState {
+        let mut members =
+            self.inventory.etcd_members().filter_map(|n| self.fleet.seen.get(&n.name));
+        if members.any(|s| runs_etcd(&s.facts)) { EtcdState::Running } else { EtcdState::Down }
+    }
+
+    /// etcd is only started where a quorum of its members can be.
+    fn wait_for_quorum(&mut self, etcd: EtcdState) {
+        if etcd == EtcdState::Running {
+            return;
+        }
+        // Members that are known not to run, and will not after this run either.
+        let away = |n: &&Node| {
+            let left_out =
+                self.fleet.bare.contains(&n.name) && !self.fleet.seen.contains_key(&n.name);
+            self.failed.contains_key(&n.name) || left_out
+        };
+        let members = || self.inventory.etcd_members();
+        let (all, away) = (members().count(), members().filter(away).count());
+        if away > 0 && all - away <= all / 2 {
+            let why = format!(
+                "etcd is not started, and no cluster: {} of {all} members are ready, and {} are a quorum",
+                all - away,
+                all / 2 + 1
+            );
+            hold_back(&mut self.plans, &[Phase::Etcd, Phase::Kubernetes], &why);
+        }
+    }
+
+    /// No plan moves running pods into another network.
+    fn keep_pod_networks(&mut self) {
+        let moved: Vec<&str> = self
+            .plans
+            .iter()
+            .filter(|(name, plan)| preflight::moves_pods(plan, &self.fleet.seen[*name].facts))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if moved.is_empty() {
+            return;
+        }
+        let problem = Problem::new("the network of running pods would be another one")
+            .because(format!("parts of `pod_networks` or {CONFLIST} changed: {}", moved.join(", ")))
+            .left("no plan was made")
+            .hint(
+                "the bridge network gives nodes their parts in the order of the inventory: add nodes at \
+                 its end; to move one, `kubastion reset --nodes` takes it out first. A file that somebody \
+                 changed can be removed: it is written anew",
+            );
+        self.fail_all(|name| problem.clone().at(name.to_string()));
+    }
+
+    /// Changes of etcd's membership; no plan for any node if they cannot be made.
+    fn change_members(&mut self) -> Vec<EtcdChange> {
+        let (changes, unfit) = membership(self.inventory, self.fleet, &mut self.plans);
+        if let Some(problem) = unfit {
+            self.fail_all(|name| {
+                let at = problem.place.clone().unwrap_or_else(|| name.to_string());
+                problem.clone().at(at)
+            });
+        }
+        changes
+    }
+
+    fn fail_all(&mut self, problem: impl Fn(&NodeName) -> Problem) {
+        for name in std::mem::take(&mut self.plans).into_keys() {
+            let problem = problem(&name);
+            self.failed.insert(name, problem);
+        }
+        self.desired.nodes.clear();
+    }
+
+    /// If the founding node was held back meanwhile, there is no cluster to join.
+    fn wait_for_start(&mut self, founder: &Result<Option<NodeName>, String>) {
+        let Ok(Some(first)) = founder else { return };
+        let starts = self
+            .plans
+            .get(first)
+            .is_some_and(|p| p.transactions.iter().any(|t| t.phase == Phase::Kubernetes));
+        if !starts {
+            let why = format!("the cluster is not started: {first} is not ready for it");
+            hold_back(&mut self.plans, &[Phase::Kubernetes], &why);
+        }
+    }
+
+    fn finish(
+        self,
+        loaded: &Loaded,
+        etcd: EtcdState,
+        changes: Vec<EtcdChange>,
+    ) -> (Plan, DesiredState) {
+        let Self { inventory, fleet, plans, mut desired, failed, .. } = self;
+        for (name, plan) in plans.iter().filter(|(_, p)| !p.transactions.is_empty()) {
+            let empty = || NodeDesired { items: Vec::new(), notes: plan.notes.clone() };
+            desired.nodes.entry(name.clone()).or_insert_with(empty);
+        }
+        for (name, problem) in failed {
+            fleet.seen.remove(&name);
+            fleet.lost.insert(name, problem);
+        }
+        let stages = stages(inventory, &plans, etcd);
+        let cluster = inventory.cluster.name.to_string();
+        let plan = Plan::new(cluster, loaded.sha256.clone(), plans, stages);
+        (if changes.is_empty() { plan } else { plan.with_etcd(changes) }, desired)
+    }
+}
+
+/// The plan of one node, and what it should hold.
+///
+/// # Errors
+/// Why it gets none.
+fn plan_node(
+    inventory: &Inventory,
+    node: &Node,
+    seen: &Seen,
+    material: &Material,
+    founder: Option<&NodeName>,
+) -> Result<(NodePlan, NodeDesired), Problem> {
+    let facts = &seen.facts;
+    let fails = |what: &str, problems: Vec<Problem>| match problems.is_empty() {
+        true => Ok(()),
+        false => Err(join(&node.name, what, problems)),
+    };
+    let of = |errors: &[&dyn std::error::Error]| -> Vec<Problem> {
+        errors.iter().map(|e| Problem::from_error("", *e)).collect()
+    };
+    let mut wanted = desired::resolve(inventory, node, facts, material).map_err(|errors| {
+        let errors: Vec<&dyn std::error::Error> = errors.iter().map(|e| e as _).collect();
+        join(&node.name, "what it should hold cannot be worked out", of(&errors))
+    })?;
+    if founder == Some(&node.name) {
+        desired::member::found(&mut wanted.items);
+    }
+    fails("stored data would be lost", stored_data::endangered(node, facts, &wanted))?;
+    let broken = judge_rendered(inventory, node, facts, &wanted);
+    fails("what was rendered for it breaks a critical control", broken.critical)?;
+    let mut plan = node_plan(&wanted, facts, &seen.host_key).map_err(|missing| {
+        let errors: Vec<&dyn std::error::Error> = missing.iter().map(|e| e as _).collect();
+        join(&node.name, "the way to what it should hold is blocked", of(&errors))
+    })?;
+    fails("the node is not ready", preflight::room(&plan, facts))?;
+    plan.notes.extend(broken.notes);
+    Ok((plan, wanted))
+}
+
+/// Which node starts the cluster, if there is none yet.
+///
+/// # Errors
+/// A control plane that was not looked at may be part of a cluster already: starting a second one
+/// would be a disaster. Or none is ready for it.
+fn founder(
+    inventory: &Inventory,
+    fleet: &Fleet,
+    unready: &BTreeMap<NodeName, Problem>,
+) -> Result<Option<NodeName>, String> {
+    // Also one whose API server is down just now, and which another kubeadm has made.
+    if fleet.seen.values().any(|s| s.is_member() || s.has_kubelet_config()) {
+        return Ok(None);
+    }
+    let mut planes = inventory.with_role(Role::ControlPlane);
+    let known = |n: &NodeName| fleet.bare.contains(n) || fleet.lost.contains_key(n);
+    // Only workers were chosen: they join what is there, or say that nothing is.
+    if planes.all(|n| !known(&n.name)) {
+        return Ok(None);
+    }
+    let mut first = None;
+    for node in inventory.with_role(Role::ControlPlane) {
+        if !fleet.bare.contains(&node.name) {
+            return Err(format!(
+                "the cluster is not started: control plane {} was not checked, and may already be part of one",
+                node.name
+            ));
+        }
+        if fleet.seen.contains_key(&node.name) && !unready.contains_key(&node.name) {
+            first.get_or_insert_with(|| node.name.clone());
+        }
+    }
+    let none = || "the cluster is not started: no control plane is ready for it".to_owned();
+    first.ok_or_else(none).map(Some)
+}
+
+/// Controls that what was rendered for a node does not fulfil.
+#[derive(Default)]
+struct Broken {
+    critical: Vec<Problem>,
+    notes: Vec<String>,
+}
+
+/// The checks that judge a node after an apply, on what was rendered for it before. A critical
+/// control that would fail keeps the node out of the plan; of others the plan says so, since some are
+/// choices of the inventory (a CNI without network policies).
+fn judge_rendered(
+    inventory: &Inventory,
+    node: &Node,
+    facts: &NodeFacts,
+    wanted: &NodeDesired,
+) -> Broken {
+    let seen = Observed::from_desired(wanted, facts);
+    let subject = Subject { inventory, node, seen: &seen, now: Clock::System.now() };
+    let mut broken = Broken::default();
+    // Also one that only what is staged for later breaks, of which the finding does not say so.
+    let excepted = |control: &str| {
+        inventory.hardening.exceptions_of(control, Some(&node.name)).next().is_some()
+    };
+    for finding in verify::of_rendered(&subject).into_iter().filter(|f| !excepted(f.control)) {
+        let verdicts = std::iter::once(&finding.verdict).chain(&finding.staged);
+        let mut failed = verdicts.filter_map(|v| match v {
+            Verdict::Fail { expected, actual } => Some((expected, actual)),
+            _ => None,
+        });
+        let Some((expected, actual)) = failed.next_back() else { continue };
+        if finding.severity == Severity::Critical {
+            broken.critical.push(
+                Problem::new(format!(
+                    "{}: {}: expected {expected}, rendered {actual}",
+                    finding.control, finding.title
+                ))
+                .hint("grant an exception, or switch the control off under `hardening.controls`; both need a reason, an owner and a last day"),
+            );
+        } else {
+            // Without what was found, which may hold a date: a plan depends on what it does alone.
+            broken.notes.push(format!("{} will not hold: expected {expected}", finding.control));
+        }
+    }
+    broken
+}
+
+/// Several problems of one node as one.
+fn join(node: &NodeName, what: &str, problems: Vec<Problem>) -> Problem {
+    let mut hints: Vec<String> = problems.iter().filter_map(|p| p.hint.clone()).collect();
+    hints.dedup();
+    let mut whole = Problem::new(what).at(node.to_string()).left("nothing was changed on it");
+    for p in problems {
+        let text = if p.what.is_empty() { p.why.join(": ") } else { p.what };
+        whole = whole.because(text);
+    }
+    whole.hint = (!hints.is_empty()).then(|| hints.join("; "));
+    whole
+}
+
+/// Takes phases out of plans that could only fail, after minutes.
+fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &str) {
+    plans.values_mut().for_each(|plan| hold_back_one(plan, phases, why));
+}
+
+pub(super) fn hold_back_one(plan: &mut NodePlan, phases: &[Phase], why: &str) {
+    if phases.iter().filter(|p| plan.remove(**p)).count() > 0 {
+        plan.held_back.push(why.to_owned());
+    }
+}
+
+/// What a plan leaves for a later one, for whoever takes the run for all there is to do.
+pub fn held_back(plan: &Plan) -> Vec<Problem> {
+    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, node) in &plan.nodes {
+        for why in &node.held_back {
+            nodes.entry(why).or_default().push(name.as_str());
+        }
+    }
+    let problem = |(why, nodes): (&str, Vec<&str>)| {
+        Problem::new(why)
+            .at(nodes.join(", "))
+            .left("that was not begun on them, and nothing was changed by it")
+            .hint(
+                "see to the nodes that are not ready; where --nodes is used, name all control planes and \
+                 etcd members; then apply again",
+            )
+    };
+    nodes.into_iter().map(problem).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::inventory::testing;
+    use crate::plan::text::{Detail, render};
+    use crate::plan::{Action, Step, Transaction};
+
+    #[test]
+    fn what_is_held_back_is_a_problem_with_its_reason_and_shows_in_the_plan() {
+        let transaction = |phase| Transaction {
+            phase,
+            confirm_within_s: None,
+            steps: vec![Action {
+                step: Step::DaemonReload,
+                controls: BTreeSet::new(),
+                why: String::new(),
+            }],
+            expect: BTreeMap::new(),
+        };
+        let node = |phases: &[Phase]| NodePlan {
+            transactions: phases.iter().map(|p| transaction(*p)).collect(),
+            notes: vec!["something to know".into()],
+            ..NodePlan::default()
+        };
+        let plan = |nodes: &BTreeMap<NodeName, NodePlan>| {
+            Plan::new("c".into(), String::new(), nodes.clone(), Vec::new())
+        };
+        let mut nodes: BTreeMap<NodeName, NodePlan> = [
+            ("cp1".parse().unwrap(), node(&[Phase::Kubernetes])),
+            ("cp2".parse().unwrap(), node(&[Phase::Kubernetes])),
+            ("w1".parse().unwrap(), node(&[])),
+        ]
+        .into();
+        assert!(held_back(&plan(&nodes)).is_empty() && !plan(&nodes).holds_back());
+        hold_back(&mut nodes, &[Phase::Kubernetes], "no cluster: cp3 was not checked");
+        let plan = plan(&nodes);
+        assert!(plan.is_empty() && plan.holds_back());
+        let problems = held_back(&plan);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].place.as_deref(), Some("cp1, cp2"));
+        assert!(problems[0].what.contains("cp3 was not checked"));
+        assert!(problems[0].state.is_some() && problems[0].hint.is_some());
+        let said = render(&plan, Detail::Summary);
+        assert!(said.contains("\ncp1, cp2\n  held back: no cluster: cp3"), "{said}");
+        assert!(!said.contains("w1") && !said.contains("something to know"), "{said}");
+        assert!(render(&plan, Detail::Steps).contains("  note: something to know"));
+    }
+
+    #[test]
+    fn what_the_plan_installs_and_what_is_excepted_is_not_noted() {
+        let software = crate::desired::tests::bundled::manifest(36).software();
+        let notes = |more: &str, packages: &[(&str, &str)], bundled: bool| -> Vec<String> {
+            let mut inventory = testing::with(&format!(
+                "kubernetes: {{source: bundle}}\n{more}\
+                 nodes:\n- {{name: n, addresses: [10.0.0.1], roles: [worker]}}\n"
+            ));
+            inventory.kubernetes.software = bundled.then(|| software.clone());
+            let mut facts = crate::desired::tests::facts("n", "debian 12", None);
+            let own = |(name, version): &(&str, &str)| (name.to_string(), version.to_string());
+            facts.packages.extend(packages.iter().map(own));
+            let material = Material::fixture(&inventory);
+            let node = &inventory.nodes[0];
+            let wanted = desired::resolve(&inventory, node, &facts, &material).unwrap();
+            let broken = judge_rendered(&inventory, node, &facts, &wanted);
+            wanted.notes.into_iter().chain(broken.notes).collect()
+        };
+        let speaks = |notes: &[String], of: &str| notes.iter().any(|n| n.contains(of));
+        let old = [("containerd", "1.6.20~ds1-1")];
+        assert!(speaks(&notes("", &old, false), "containerd-runtime-hardening"));
+        assert!(!speaks(&notes("", &old, true), "containerd-runtime-hardening"));
+        // Once, and not where the operator knows.
+        let of_cni = |more: &str| {
+            let notes = notes(more, &[], true);
+            notes.iter().filter(|n| n.contains("network-cni-with-policies")).count()
+        };
+        assert_eq!(of_cni(""), 1);
+        let exception = "hardening: {exceptions: [{control: network-cni-with-policies, reason: r, owner: o, \
+                         expires: 2999-01-01}]}\n";
+        assert_eq!(of_cni(exception), 0);
+    }
+}

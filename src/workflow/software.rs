@@ -1,0 +1,51 @@
+//! What this machine has for the nodes: the bundle that the inventory names, and the health-check program.
+
+use sha2::{Digest, Sha256};
+
+use crate::bundle::{self, Bundle};
+use crate::command_error::{CommandError, Exit};
+use crate::error::Problem;
+use crate::inventory::{Loaded, SoftwareSource};
+use crate::plain::hex;
+
+/// Tells the inventory what this machine has for the nodes: the probe of the API server, and what is
+/// in the bundle that the inventory names. `None` where the software comes from elsewhere.
+///
+/// # Errors
+/// A probe that is no static program. A bundle that is missing, not signed by a key of the inventory, or of another Kubernetes version.
+pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, CommandError> {
+    let kubernetes = &mut loaded.inventory.kubernetes;
+    kubernetes.probe = super::probe::find()?;
+    if kubernetes.source != SoftwareSource::Bundle {
+        return Ok(None);
+    }
+    let dir = kubernetes.bundle.path.clone().unwrap_or_else(|| bundle::DEFAULT_DIR.into());
+    let dir = loaded.base_dir.join(dir);
+    let bundle = Bundle::open(&dir, &kubernetes.bundle.signers)
+        .map_err(|e| CommandError { exit: Exit::InvalidInput, problems: e.problems() })?;
+    let manifest = bundle.manifest();
+    let pinned = kubernetes.bundle.manifest_sha256.as_deref();
+    let found = hex(&Sha256::digest(manifest.canonical()));
+    if let Some(pinned) = pinned.filter(|p| !p.eq_ignore_ascii_case(&found)) {
+        let problem = Problem::new("this is another bundle than the inventory names")
+            .at(dir.display().to_string())
+            .because(format!("the SHA-256 of its manifest.json is {found}, and not {pinned}"))
+            .left("nothing was changed")
+            .hint("an old bundle may have taken its place; if it is the right one, set `kubernetes.bundle.manifest_sha256`");
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
+    let wanted = &loaded.inventory.cluster.kubernetes;
+    if manifest.kubernetes != *wanted {
+        let what = format!(
+            "the bundle holds Kubernetes {}, and the inventory says {wanted}",
+            manifest.kubernetes
+        );
+        let problem =
+            Problem::new(what).at(dir.display().to_string()).left("nothing was changed").hint(
+                "set `cluster.kubernetes`, or name another bundle under `kubernetes.bundle.path`",
+            );
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
+    kubernetes.software = Some(manifest.software());
+    Ok(Some(bundle))
+}
