@@ -275,8 +275,7 @@ impl RunLock {
             .mode(0o600)
             .open(&path)
             .map_err(failed(&path, "lock"))?;
-        let lock = FileLock::try_exclusive(lock)
-            .map_err(failed(&path, "lock (another run is at work) for"))?;
+        let lock = FileLock::try_exclusive(lock).map_err(failed(&path, "lock"))?;
         Ok(Self(lock))
     }
 }

@@ -146,6 +146,12 @@ impl Fault {
                     true => "no signer is trusted".to_owned(),
                     false => format!("trusted: {}", trusted.join(", ")),
                 });
+                problem.state = Some("nothing was read from it".to_owned());
+                problem.hint = Some(
+                    "if you know this key, add its public key to `kubernetes.bundle.signers` (`--signer \
+                     \"$(cat KEY.pub)\"` for `bundle verify`); otherwise name another bundle"
+                        .to_owned(),
+                );
             }
             Fault::Unreachable(_) => {
                 // The output path has nothing to do with it.
@@ -155,7 +161,11 @@ impl Fault {
                 problem.hint = Some(hint.to_owned());
             }
             Fault::NoManifest => {
-                let hint = "is `kubernetes.bundle.path` right? `kubastion bundle create` makes one";
+                if !subject.is_dir() {
+                    problem.what = "there is no such directory".to_owned();
+                }
+                let hint = "is the path right (`kubernetes.bundle.path` in the inventory)? `kubastion bundle create` makes a \
+                            bundle";
                 problem.hint = Some(hint.to_owned());
             }
             Fault::Occupied(_) => {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::args::{Format, Global};
 use super::ask::{Question, ask};
 use super::output::{self, note, pretty, print};
-use crate::apply::gate::chain;
 use crate::apply::protocol::TxnState;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RecordError, RunKind, RunLock};
 use crate::apply::{Controls, execute};
@@ -399,7 +398,7 @@ fn exit_of<'o>(outcomes: impl Iterator<Item = &'o Outcome>, problems: &[Problem]
 pub(super) fn record_stop(e: RecordError) -> CommandError {
     if e.is_busy() {
         let problem = Problem::new("another run is at work on this inventory")
-            .because(chain(&e))
+            .because("another process holds the lock (`.kubastion/lock` beside the inventory)")
             .left("nothing was changed")
             .hint("wait for its end; `kubastion runs` shows what it did");
         return CommandError::one(Exit::InvalidInput, problem);

@@ -432,7 +432,7 @@ fn table(bundle: &Bundle) -> String {
     // Writing to a String cannot fail.
     _ = writeln!(
         text,
-        "Kubernetes {} for {}, made {}, signed by {} (whom this does not judge)",
+        "Kubernetes {} for {}, made {}, signed by {} (signer not checked; see `kubastion bundle verify`)",
         manifest.kubernetes,
         manifest.architecture,
         manifest.created,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::args::{Format, Global};
 use super::output::{pretty, print};
 use crate::command_error::{CommandError, Exit};
-use crate::controls::{CATALOGUE, Check, Component, Control, find};
+use crate::controls::{CATALOGUE, Check, Component, Control, Scope, find};
 use crate::error::Problem;
 use crate::inventory::diagnostic::nearest;
 use crate::verify::{check_expectation, check_words};
@@ -93,7 +93,7 @@ fn show(c: &Control) -> String {
     line("STIG", &c.references.stig.join(", "));
     line("kubescape", &c.references.kubescape.join(", "));
     line("profiles", &word(&c.profiles));
-    line("judged on", &word(&c.scope));
+    line("judged on", scope(c.scope));
     line("needs", &word(&c.needs));
     if c.minors != crate::controls::ALL_MINORS {
         line("releases", &format!("1.{} to 1.{}", c.minors.0, c.minors.1));
@@ -102,7 +102,24 @@ fn show(c: &Control) -> String {
     for check in c.checks {
         let _ = writeln!(out, "    - {}", how(check));
     }
+    if c.checks.len() > 1 {
+        out.push_str("\n  An exception names one of these as its `check`:\n");
+        for check in c.checks {
+            let _ = writeln!(out, "    - {}", check_words(check));
+        }
+    }
     out
+}
+
+fn scope(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Every => "every node",
+        Scope::ControlPlane => "control planes",
+        Scope::EtcdMember => "etcd members",
+        Scope::Kubelet => "control planes and workers",
+        Scope::Worker => "workers",
+        Scope::Cluster => "the cluster",
+    }
 }
 
 /// A unit variant as serde writes it.

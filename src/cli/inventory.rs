@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::command_error::{CommandError, Exit};
 use crate::inventory::{self, Diagnostic, LoadContext, Loaded};
 use crate::plain::counted;
+use crate::verify::exceptions_without_a_check;
 
 /// What to do with the inventory.
 #[derive(Debug, clap::Subcommand)]
@@ -94,6 +95,10 @@ pub fn load_host_keys_optional(global: &Global) -> Result<Loaded, CommandError> 
 fn load_with(global: &Global, context: &LoadContext<'_>) -> Result<Loaded, CommandError> {
     let loaded = inventory::load(&global.inventory, context)
         .map_err(|e| CommandError { exit: Exit::InvalidInput, problems: e.problems() })?;
+    let problems = exceptions_without_a_check(&loaded.inventory);
+    if !problems.is_empty() {
+        return Err(CommandError { exit: Exit::InvalidInput, problems });
+    }
     for warning in &loaded.warnings {
         note(global.format, &warning.warning(&global.inventory).to_string());
     }
@@ -110,6 +115,10 @@ fn check(global: &Global) -> Result<Exit, CommandError> {
     let file = &global.inventory;
     let (report, summary) = match inventory::load(file, &load_context()) {
         Ok(loaded) => {
+            let problems = exceptions_without_a_check(&loaded.inventory);
+            if !problems.is_empty() {
+                return Err(CommandError { exit: Exit::InvalidInput, problems });
+            }
             let nodes = loaded.inventory.nodes.len();
             let nodes = counted(nodes, "node");
             let summary = format!("{}: {nodes}, no problems\n", file.display());

@@ -156,7 +156,7 @@ fn left_open(fleet: &observe::Fleet) -> Vec<String> {
         let line = |t: &crate::facts::OpenTransaction| {
             let (node, id, state) = (&facts.node, &t.id, &t.state);
             format!(
-                "{node}: transaction {id} was left {state} by an earlier run; apply settles it first"
+                "{node}: transaction {id} of an earlier run was interrupted (state: {state}); the next apply undoes it first"
             )
         };
         open.map(line).collect::<Vec<_>>()
@@ -245,7 +245,7 @@ mod tests {
         assert!(fleet(&["incomplete"]).is_empty());
         let said = fleet(&["switched"]);
         assert_eq!(said.len(), 1);
-        assert!(said[0].starts_with("n: transaction 1-host was left switched"), "{said:?}");
+        assert!(said[0].contains("interrupted (state: switched)"), "{said:?}");
     }
 
     #[test]

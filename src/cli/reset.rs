@@ -92,7 +92,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     }
     let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
     let etcd = if args.delete_etcd_data { ", with etcd's data" } else { "" };
-    let begins = format!("{} will be taken back to what they were{etcd}", names.join(", "));
+    let begins =
+        format!("{} will be reset to the state before the first run{etcd}", names.join(", "));
     note(global.format, &begins);
     if !args.yes {
         ask(Question::ForGood, "use --yes")?;
@@ -283,7 +284,7 @@ fn without_data(inventory: &Inventory, nodes: &[&Node]) -> Result<(), CommandErr
     if names.is_empty() {
         return Ok(());
     }
-    let problem = Problem::new("it is not said what becomes of etcd's data")
+    let problem = Problem::new("etcd's data: choose --delete-etcd-data or --keep-etcd-data")
         .at(names.join(", "))
         .because("it is the cluster's whole state, with every Secret")
         .left("nothing was changed")
@@ -340,7 +341,7 @@ mod tests {
         let nodes: Vec<&Node> = stacked.nodes.iter().collect();
         assert!(without_data(&stacked, &nodes[2..]).is_ok());
         let stop = without_data(&stacked, &nodes).unwrap_err();
-        assert!(stop.problems[0].to_string().contains("error: a, b: it is not said"));
+        assert!(stop.problems[0].to_string().contains("error: a, b: etcd's data: choose"));
         let apart = testing::with(
             "etcd: {placement: dedicated}\nnodes:\n\
              - {name: a, addresses: [10.0.0.1], roles: [control-plane]}\n\

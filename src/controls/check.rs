@@ -370,7 +370,7 @@ impl ApiRule {
         ),
         (
             ApiRule::NewAccountsMountNothing,
-            "an admission policy keeps default ServiceAccounts to come from mounting a token",
+            "an admission policy keeps future default ServiceAccounts from mounting a token",
         ),
         (
             ApiRule::DefaultDeny,
@@ -383,7 +383,10 @@ impl ApiRule {
         ),
         (ApiRule::NoRetiredAddOns, "no pod of kubernetes-dashboard or ingress-nginx"),
         (ApiRule::MinimalRbac, "only the known defaults have cluster-wide rights"),
-        (ApiRule::QuotasAndLimits, "user namespaces have a ResourceQuota and a LimitRange"),
+        (
+            ApiRule::QuotasAndLimits,
+            "every user namespace has a ResourceQuota that bounds pods, CPU and memory, and a LimitRange with defaults",
+        ),
         (
             ApiRule::SecretsNotInEnvironment,
             "an admission policy looks at Secrets in environment variables",
@@ -399,7 +402,10 @@ impl ApiRule {
         (ApiRule::PodsWithinStandard, "every pod meets the Pod Security Standard of its namespace"),
         (ApiRule::WebhooksKnown, "all webhooks and mutating policies are named in the inventory"),
         (ApiRule::AggregatedApisKnown, "all aggregated APIs are named in the inventory"),
-        (ApiRule::NodesKnown, "every Node of the cluster is in the inventory"),
+        (
+            ApiRule::NodesKnown,
+            "every Node is in the inventory, and control planes keep their taint",
+        ),
         (
             ApiRule::NoLastingTokens,
             "no Secret of type kubernetes.io/service-account-token, whose token never expires",
@@ -410,11 +416,11 @@ impl ApiRule {
             "ConfigMaps kubeadm-config and kubelet-config say what apply wrote",
         ),
         (ApiRule::ClusterInfo, "kube-public/cluster-info holds the cluster CA and the endpoint"),
-        (ApiRule::DnsConfiguration, "CoreDNS is configured as kubeadm does it"),
+        (ApiRule::DnsConfiguration, "CoreDNS is configured as kubeadm configures it"),
         (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),
         (
             ApiRule::ServicesLeadHome,
-            "Services lead to pods and API servers of the cluster, and take no address of others",
+            "Services have only endpoints inside the cluster and claim no foreign address",
         ),
     ];
 

@@ -39,7 +39,7 @@ pub(super) static ROWS: [Control; 4] = [
     Control {
         id: "containerd-files-known",
         component: Component::Containerd,
-        title: "Registries and the pod network are those of the inventory",
+        title: "Registries, CNI, NRI and CDI hold only what the inventory names",
         severity: Severity::High,
         references: References {
             nsa: "Kubernetes Pod security > Hardening container environments",

@@ -121,7 +121,7 @@ pub(super) static ROWS: [Control; 27] = [
     row(
         "host-accounts",
         Component::Host,
-        "Root alone is root, and nobody has an empty password",
+        "Only root has user id 0, and no password is empty",
         Severity::Critical,
         AUTHENTICATION,
         (Scope::Every, Needs::Host),

@@ -59,7 +59,7 @@ pub(super) static ROWS: [Control; 18] = [
     Control {
         id: "policy-cluster-configuration",
         component: Component::Policy,
-        title: "Configuration that the cluster hands out is kubastion's",
+        title: "kubeadm's ConfigMaps, CoreDNS and RuntimeClasses are unmodified",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -135,7 +135,7 @@ pub(super) static ROWS: [Control; 18] = [
     Control {
         id: "policy-nodes-known",
         component: Component::Policy,
-        title: "Every Node of the cluster is in the inventory",
+        title: "Every Node is in the inventory, and control planes keep their taint",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",

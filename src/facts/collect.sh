@@ -224,7 +224,7 @@ if have ip; then
 fi
 
 section sshd
-# Without a connection to go by, `Match LocalPort` is an error to it: then one that nobody makes (RFC 5737).
+# With `Match LocalPort`, sshd -T needs connection parameters: use ones that never occur (RFC 5737).
 if have sshd; then
     { sshd -T 2>/dev/null || sshd -T -C user=nobody-asks,host=192.0.2.1,addr=192.0.2.1,laddr=192.0.2.2,lport=1 2>/dev/null; } && echo ok
 fi
@@ -374,7 +374,7 @@ fi
 set -f
 
 section images
-# Names with their digests: a name can be given to another image. A record of names alone is older than that.
+# Names with their digests: a name can be given to another image. A record without digests predates them.
 if [ -n "$images" ] && there=$(ctr -n k8s.io images ls 2>/dev/null | while read -r name _ v _; do print "$name $v"; done); then
     for i in $images; do
         [ -r "$base/images/$i" ] || continue

@@ -623,7 +623,7 @@ mod tests {
                 );
                 let changed = said(in_use, &|all| all[i].1["spec"]["more"] = json!("x"));
                 assert_eq!(changed, std::slice::from_ref(&put_back));
-                // One that is gone would be missed by pods that came since.
+                // Putting it back could cut off pods that were created since.
                 let gone = said(in_use, &|all| drop(all.remove(i)));
                 let mended = if in_use { vec![] } else { vec![put_back] };
                 assert_eq!(gone, mended, "{}", object.name());

@@ -19,9 +19,14 @@ pub enum Detail {
 pub fn render(plan: &Plan, detail: Detail) -> String {
     let mut out = String::new();
     let busy = plan.nodes.values().filter(|n| !n.transactions.is_empty()).count();
+    let of_cluster = plan.api.len() + plan.etcd.len();
+    let of_cluster = match of_cluster {
+        0 => String::new(),
+        n => format!("; {} in the cluster", counted(n, "change")),
+    };
     let _ = writeln!(
         out,
-        "Plan {} for cluster {}: {} of {} change, {}",
+        "Plan {} for cluster {}: {} of {} change, {}{of_cluster}",
         plan.id.get(..12).unwrap_or(&plan.id),
         plan.cluster,
         busy,

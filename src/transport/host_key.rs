@@ -61,7 +61,7 @@ pub fn judge(policy: &Policy<'_>, blob: &[u8]) -> Result<String, Refusal> {
         }
         let promised: Vec<&str> = policy.fingerprints.iter().map(|f| f.as_str()).collect();
         return Err(Refusal::Mismatch(format!(
-            "it presented {print}, the inventory promises {}",
+            "it presented {print}, the inventory names {}",
             promised.join(" or ")
         )));
     }

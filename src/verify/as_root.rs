@@ -37,7 +37,7 @@ pub(super) fn programs(on: &Subject<'_>) -> Verdict {
         .iter()
         .flat_map(|name| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}")));
     let wrong = all.filter(|p| live.paths.contains_key(p) && !is_installed_there(on, p));
-    let wrong = wrong.map(|p| format!("{} comes before the package's", plain_path(&p))).collect();
+    let wrong = wrong.map(|p| format!("{} shadows the packaged program", plain_path(&p))).collect();
     verdict("none of their names in /usr/local/sbin and /usr/local/bin", wrong, || {
         format!("{} names", STARTED_BY_NAME.len())
     })
@@ -56,7 +56,7 @@ pub(super) fn accounts(on: &Subject<'_>) -> Verdict {
     let mut wrong: Vec<String> =
         others.map(|name| format!("{} has user id 0", plain_path(name))).collect();
     if accounts.root.iter().filter(|name| *name == "root").count() != 1 {
-        wrong.push("root is not there once".to_owned());
+        wrong.push("root is not listed exactly once".to_owned());
     }
     wrong.extend(
         accounts

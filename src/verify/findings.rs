@@ -13,10 +13,13 @@ use super::objects::{Cluster, judge_objects, since_minor};
 use super::probes::effective::{flag_words, setting_words};
 use super::probes::{Attempt, probe_words};
 use crate::controls::{
-    CATALOGUE, Check, Component, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
+    self, CATALOGUE, Check, Component, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
 };
+use crate::error::Problem;
 use crate::facts::cluster::ClusterFacts;
-use crate::inventory::{Inventory, Node, NodeName, Switch};
+use crate::inventory::diagnostic::nearest;
+use crate::inventory::{Exception, Inventory, Node, NodeName, Switch};
+use crate::plain::counted;
 
 /// Format of the JSON report.
 pub const FORMAT: &str = "kubastion-verification/v1";
@@ -121,7 +124,10 @@ impl Verification {
     ) -> Self {
         findings.sort_by(|a, b| (a.control, &a.node).cmp(&(b.control, &b.node)));
         Attempt::sort(&mut attempts);
-        let time = now.format(&time::format_description::well_known::Rfc3339);
+        let time = now
+            .replace_nanosecond(0)
+            .unwrap_or(now)
+            .format(&time::format_description::well_known::Rfc3339);
         Self {
             format: FORMAT,
             cluster: inventory.cluster.name.to_string(),
@@ -172,6 +178,30 @@ fn not_judged(control: &Control, inventory: &Inventory) -> Option<Verdict> {
         )));
     }
     None
+}
+
+/// Exceptions that cover nothing: of a control with several checks that name none, and those that name one that the control
+/// does not have.
+pub fn exceptions_without_a_check(inventory: &Inventory) -> Vec<Problem> {
+    let of = |(at, exception): (usize, &Exception)| {
+        let control = controls::find(&exception.control)?;
+        let all: Vec<String> = control.checks.iter().map(words).collect();
+        let (what, found) = match &exception.check {
+            None if all.len() > 1 => ("the exception names no check", None),
+            Some(check) if !all.contains(check) => ("no such check", Some(check)),
+            _ => return None,
+        };
+        let problem = Problem::new(what)
+            .at(format!("hardening.exceptions[{at}].check"))
+            .because(format!("{} has {}", control.id, counted(all.len(), "check")))
+            .left("nothing was changed");
+        let near = found.and_then(|f| nearest(f, all.iter().map(String::as_str)));
+        Some(match near {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint(format!("name one of these: {}", all.join("; "))),
+        })
+    };
+    inventory.hardening.exceptions.iter().enumerate().filter_map(of).collect()
 }
 
 /// Judges every control of a node, with the attempts that were made on it.

@@ -80,7 +80,7 @@ pub(super) fn judge(on: &Subject<'_>) -> Verdict {
         Ok(more) => wrong.extend(more),
         Err(verdict) => return verdict,
     }
-    verdict("no rule of others that rewrites packets", wrong, || format!("{} rules", rules.len()))
+    verdict("no foreign rule that rewrites packets", wrong, || format!("{} rules", rules.len()))
 }
 
 /// Targets of iptables that decide about a packet (iptables(8)).
@@ -140,10 +140,12 @@ fn changes(expressions: &[Value]) -> Option<String> {
         "xt" => match (value.get("type").and_then(Value::as_str), value.get("name")) {
             (Some("match"), _) => None,
             (Some("target"), Some(name)) if HARMLESS_TARGETS.iter().any(|t| name == t) => None,
-            (Some("target"), Some(name)) => Some(format!("does {}", plain_path(&name.to_string()))),
+            (Some("target"), Some(name)) => {
+                Some(format!("jumps to target {}", plain_path(name.as_str().unwrap_or_default())))
+            }
             // nft before 1.0.7 does not say what it is: beside a verdict it can only be a match.
             _ if to_known || has_verdict => None,
-            _ => Some("has a rule that nft does not show".to_owned()),
+            _ => Some("has a rule that nft cannot decode".to_owned()),
         },
         "notrack" => Some("keeps packets from connection tracking".to_owned()),
         other => Some(format!("does {}", plain_path(other))),
@@ -202,8 +204,8 @@ mod tests {
             ),
             (json!([{"tproxy": {"port": 1}}, {"accept": null}]), "does tproxy"),
             (json!([{"fwd": {"dev": "eth1"}}]), "does fwd"),
-            (json!([{"xt": {"type": "target", "name": "REDIRECT"}}]), "does \"REDIRECT\""),
-            (json!([{"xt": null}]), "has a rule that nft does not show"),
+            (json!([{"xt": {"type": "target", "name": "REDIRECT"}}]), "jumps to target REDIRECT"),
+            (json!([{"xt": null}]), "has a rule that nft cannot decode"),
         ] {
             assert_eq!(changes(wrong.as_array().unwrap()).as_deref(), Some(words), "{wrong}");
         }

@@ -119,7 +119,7 @@ fn environment(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
     if !names.is_empty() {
         return Some(format!("its environment has {}", names.join(", ")));
     }
-    // What a pod finds there is its image's.
+    // A pod's PATH comes from its image.
     row.unit?;
     let other = process.path.iter().find(|dir| !PROGRAM_DIRECTORIES.contains(&dir.as_str()))?;
     Some(format!("its PATH has {}", plain_path(other)))

@@ -107,10 +107,7 @@ pub fn check_expectation(check: &Check) -> Option<String> {
             Some(rule::expectation(rule))
         }
         Check::RunsAs(_, user) => Some((*user).to_owned()),
-        Check::Tree(r) => Some(format!(
-            "{}:{}, files {:04o} and directories {:04o} or tighter",
-            r.owner, r.group, r.file_mode, r.dir_mode
-        )),
+        Check::Tree(r) => Some(tree_expectation(r)),
         Check::Manual(why) => Some((*why).to_owned()),
         Check::Path(_)
         | Check::InEffect(_)
@@ -122,6 +119,20 @@ pub fn check_expectation(check: &Check) -> Option<String> {
     }
 }
 
+/// Owner and modes; a mode that allows everything is left out.
+fn tree_expectation(rule: &TreeRule) -> String {
+    let modes: Vec<String> = [("files", rule.file_mode), ("directories", rule.dir_mode)]
+        .into_iter()
+        .filter(|(_, mode)| *mode != 0o7777)
+        .map(|(what, mode)| format!("{what} {mode:04o}"))
+        .collect();
+    let owner = format!("{}:{}", rule.owner, rule.group);
+    match modes.is_empty() {
+        true => owner,
+        false => format!("{owner}, {} or tighter", modes.join(" and ")),
+    }
+}
+
 fn suffix_words(rule: &TreeRule) -> String {
     if rule.suffix.is_empty() { String::new() } else { format!(" that ends in {}", rule.suffix) }
 }
@@ -130,7 +141,7 @@ fn fact_words(fact: Fact) -> &'static str {
     match fact {
         Fact::Firewall => "our nftables table is loaded as recorded and drops by default",
         Fact::MetadataBlocked => "the rules drop pods' packets to metadata services",
-        Fact::ForeignRules => "no other rules rewrite packets",
+        Fact::ForeignRules => "no other table rewrites packets before the firewall",
         Fact::NoSwap => "no swap area is active",
         Fact::MandatoryAccessControl => "AppArmor or SELinux enforces",
         Fact::TimeSync => "the clock is synchronized",
@@ -140,7 +151,7 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::ContainerdRelease => "containerd is of a supported release",
         Fact::ContainerdRuntime => "containerd runs, with cgroups managed by systemd",
         Fact::ForeignFiles => {
-            "no other registry hosts and CNI networks than those of the inventory"
+            "no other registry hosts and CNI networks than those of the inventory, no NRI plugins and CDI files"
         }
         Fact::OnlyPods => "containers that belong to no pod",
         Fact::AuditPolicy => "the audit policy",
@@ -163,8 +174,10 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::EtcdOwnCa => "the etcd CA is not the cluster CA",
         Fact::OneCaPerFile => "each CA file holds one certificate",
         Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
-        Fact::ProgramsNotShadowed => "no program stands before one that daemons start",
-        Fact::Accounts => "accounts with user id 0 or an empty password",
+        Fact::ProgramsNotShadowed => {
+            "no program in /usr/local/bin or /usr/local/sbin shadows one that daemons start"
+        }
+        Fact::Accounts => "only root has user id 0, and no account has an empty password",
         Fact::SecretsUnreadable => {
             "others cannot read keys, kubeconfigs, their copies and password hashes"
         }
@@ -303,10 +316,7 @@ fn path(rule: &PathRule, on: &Subject<'_>) -> Verdict {
 }
 
 fn tree(rule: &TreeRule, on: &Subject<'_>) -> Verdict {
-    let expected = format!(
-        "{}:{}, files {:04o} and directories {:04o} or tighter",
-        rule.owner, rule.group, rule.file_mode, rule.dir_mode
-    );
+    let expected = tree_expectation(rule);
     let Some(trees) = &on.seen.trees else { return rendered_tree(rule, &expected, on) };
     let Some(tree) = trees.get(rule.dir) else { return missing(rule.missing, rule.dir, on) };
     let (mut judged, mut files) = (0, 0);

@@ -206,7 +206,7 @@ pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let deployment =
         deployments.iter().find(|d| (namespace(d), name(d)) == ("kube-system", "coredns"));
     let expected = "ConfigMap and Deployment of CoreDNS as kubeadm writes them";
-    // Whatever answers in its place is not known.
+    // Another DNS server cannot be judged.
     let (Some(corefile), Some(deployment)) = (corefile, deployment) else {
         return Ok(Verdict::fail(expected, "ConfigMap or Deployment coredns is missing"));
     };
@@ -217,7 +217,7 @@ pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         let seconds = words.strip_prefix("cache ").map(|rest| rest.trim_end_matches(" {"));
         let is_cache = seconds.is_some_and(|s| s.parse::<u16>().is_ok());
         if !known && !is_cache && !words.starts_with('#') {
-            wrong.push(format!("Corefile says {words}"));
+            wrong.push(format!("Corefile has the unexpected line `{words}`"));
         }
     }
     let pod = "/spec/template/spec";
@@ -244,7 +244,7 @@ fn name_of(part: &serde_json::Value) -> &str {
     text(part, "/name")
 }
 
-/// RuntimeClasses lead to handlers of containerd; its configuration of ours has one.
+/// RuntimeClasses name handlers of containerd; our configuration of it defines only runc.
 pub(super) fn runtime_classes(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let classes = of(on.facts, Kind::RuntimeClasses)?;
     let other = classes.iter().filter(|c| text(c, "/handler") != "runc");

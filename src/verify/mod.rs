@@ -40,7 +40,9 @@ mod watch;
 mod workloads;
 
 pub use access::live_request;
-pub use findings::{Summary, Verification, of_node, of_rendered, unreachable};
+pub use findings::{
+    Summary, Verification, exceptions_without_a_check, of_node, of_rendered, unreachable,
+};
 pub use judge::{Subject, check_expectation, judge, words as check_words};
 pub use kept::Reference;
 pub use model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};

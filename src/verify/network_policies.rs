@@ -99,7 +99,7 @@ fn is_empty_selector(selector: &Value) -> bool {
 }
 
 /// Whether policies of a namespace together let pods talk with everybody, or most, on most ports. For which pods they do
-/// is nobody's promise: labels are theirs to set, and a pod may have those of two policies.
+/// does not matter: tenants set labels, and a pod may have those of two policies.
 fn opens(policies: &[&Value], way: usize, space: &str, around: &Around<'_>) -> bool {
     let peers = WAYS[way].2;
     let (mut of_pods, mut of_addresses) = (vec![Ports::default(); around.spaces.len()], Vec::new());

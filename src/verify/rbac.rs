@@ -212,17 +212,20 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
                 few(&held)
             ));
         } else if let Some(who) = subjects.iter().find_map(|s| everybody(s)) {
-            wrong.push(format!("{who} has {role} through {called}"));
+            wrong.push(format!("{called} grants {role} to {who}"));
         }
     }
     let minor = on.inventory.cluster.kubernetes.minor;
     for role in roles.iter().chain(own_roles) {
         let full = full_name(role);
         if let Some(more) = default_roles::added(&full, role, roles, minor) {
-            wrong.push(format!("role {full} may {more}, which no release gives it"));
+            wrong.push(format!("role {full} has an extra rule: {more}"));
         }
         if let Some((to, more)) = default_roles::lent(role, &rules_of) {
-            wrong.push(format!("role {full} lets {to} {}", few(&more)));
+            wrong.push(format!(
+                "ClusterRole {full} is aggregated into {to} and adds: {}",
+                few(&more)
+            ));
         }
     }
     for role in roles.iter().filter(|r| !ALMIGHTY.contains(&name(r))) {

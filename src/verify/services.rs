@@ -45,7 +45,10 @@ pub(super) fn lead_home(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         };
         let addresses = list(slice, "/endpoints").iter().flat_map(|e| list(e, "/addresses"));
         for address in addresses.filter_map(Value::as_str).filter(|a| !is_known(a)) {
-            wrong.push(format!("Service {}/{service} leads to {address}", namespace(slice)));
+            wrong.push(format!(
+                "Service {}/{service} has foreign endpoint {address}",
+                namespace(slice)
+            ));
         }
     }
     let cluster = &on.inventory.cluster;
@@ -63,13 +66,13 @@ pub(super) fn lead_home(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     for service in services {
         let full = full_name(service);
         for address in list(service, "/spec/externalIPs").iter().filter_map(Value::as_str) {
-            wrong.push(format!("Service {full} takes the traffic to {address} (externalIPs)"));
+            wrong.push(format!("Service {full} claims {address} (externalIPs)"));
         }
         let is_balanced = text(service, "/spec/type") == "LoadBalancer";
         for ingress in list(service, "/status/loadBalancer/ingress") {
             let address = text(ingress, "/ip");
             if !address.is_empty() && (!is_balanced || is_of_cluster(address)) {
-                wrong.push(format!("Service {full} takes the traffic to {address} (status)"));
+                wrong.push(format!("Service {full} claims {address} (status)"));
             }
         }
         if namespace(service) == "kube-system" && text(service, "/spec/type") == "ExternalName" {

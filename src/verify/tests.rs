@@ -737,6 +737,30 @@ fn one_thing_broken_fails_exactly_its_controls() {
     }
 }
 
+#[test]
+fn an_exception_has_to_name_one_of_the_checks_of_its_control() {
+    let problems = |check: &str| -> Vec<String> {
+        let inventory = inventory(&|t| {
+            format!(
+                "{t}hardening: {{ exceptions: [{{ control: host-ssh-hardening, {check} reason: r, owner: o, \
+                 expires: 2026-12-31 }}] }}\n"
+            )
+        });
+        let all = super::exceptions_without_a_check(&inventory);
+        all.iter().map(ToString::to_string).collect()
+    };
+    assert!(problems("check: sshd passwordauthentication,").is_empty());
+    for (check, words) in [
+        ("", "the exception names no check"),
+        ("check: sshd passwordauthenticatio,", "did you mean `sshd passwordauthentication`?"),
+        ("check: foo,", "no such check"),
+    ] {
+        let said = problems(check);
+        assert!(said.len() == 1 && said[0].contains(words), "{check}: {said:?}");
+        assert!(said[0].contains("hardening.exceptions[0].check"), "{said:?}");
+    }
+}
+
 type Way = Box<dyn Fn(&mut Observed)>;
 
 /// Values of which one is wrong for every flag and setting.

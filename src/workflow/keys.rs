@@ -150,10 +150,14 @@ pub fn new_cas(inventory: &Inventory, issued: &[Issued]) -> Option<String> {
     }
     let keys = match inventory.pki.store.encryption {
         StoreEncryption::None => {
-            "its private keys are NOT encrypted (`pki.store.encryption`; only a new store can be)"
+            "the store's private keys are NOT encrypted (set `pki.store.encryption` before the first `pki ensure`)"
         }
-        StoreEncryption::AgeRecipients => "its private keys are encrypted to its recipients",
-        StoreEncryption::AgePassphrase => "its private keys are encrypted with its passphrase",
+        StoreEncryption::AgeRecipients => {
+            "the store's private keys are encrypted to its recipients"
+        }
+        StoreEncryption::AgePassphrase => {
+            "the store's private keys are encrypted with its passphrase"
+        }
     };
     Some(format!(
         "pki: new CAs were made in {}: {keys}. Back it up: without it the cluster cannot be administered",

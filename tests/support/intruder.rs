@@ -22,14 +22,14 @@ const PLANTED: [Plant; 8] = [
                 chmod 755 /usr/local/sbin/ethtool",
         undo: "rm /usr/local/sbin/ethtool",
         control: "host-no-shadowed-programs",
-        words: "/usr/local/sbin/ethtool comes before the package's",
+        words: "/usr/local/sbin/ethtool shadows the packaged program",
     },
     Plant {
         node: "w1",
-        plant: "cp -p /etc/passwd /root/passwd; echo 'toor:x:0:0::/root:/bin/sh' >>/etc/passwd",
+        plant: "cp -p /etc/passwd /root/passwd; printf '%s\\n' toor:x:+0:0::/root:/bin/sh guest::1001:1001::/tmp:/bin/sh >>/etc/passwd",
         undo: "cat /root/passwd >/etc/passwd; rm /root/passwd",
         control: "host-accounts",
-        words: "toor has user id 0",
+        words: "toor has user id 0; guest has an empty password",
     },
     Plant {
         node: "w1",

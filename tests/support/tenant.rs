@@ -114,7 +114,7 @@ const PLANTED: [(&str, &str, &[&str]); 20] = [
           namespace: kube-system, labels: {kubernetes.io/service-name: stray}}, addressType: IPv4,
           endpoints: [{addresses: [192.0.2.7]}], ports: []}",
         "network-service-endpoints",
-        &["Service kube-system/stray leads to 192.0.2.7"],
+        &["Service kube-system/stray has foreign endpoint 192.0.2.7"],
     ),
     (
         "{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: bare}, handler: bare}",
@@ -126,7 +126,7 @@ const PLANTED: [(&str, &str, &[&str]); 20] = [
           labels: {rbac.authorization.k8s.io/aggregate-to-view: 'true'}},
           rules: [{apiGroups: [''], resources: [nodes/proxy], verbs: [get]}]}",
         "policy-rbac-minimal",
-        &["role see-more lets view drive kubelets"],
+        &["ClusterRole see-more is aggregated into view and adds: control kubelets"],
     ),
     (
         "{apiVersion: v1, kind: Node, metadata: {name: stranger}}",

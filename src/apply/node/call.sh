@@ -78,7 +78,7 @@ if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ]; then
         exit 4
     fi
 fi
-# What somebody changed since the run was made is replaced by what was before it: it is kept, and said.
+# A rollback overwrites later edits: keep a copy of each, and say so.
 if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ] && [ -s "$T/final" ]; then
     LC_ALL=C sha256sum -c "$T/final" 2>/dev/null | sed -n 's/: FAILED$//p' | while IFS= read -r path; do
         [ -f "$path" ] && [ ! -L "$path" ] || continue

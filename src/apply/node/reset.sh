@@ -24,7 +24,7 @@ fi
     echo '@state clean'
     exit 0
 }
-# What is still there after it was deleted: an immutable file, a mount, a full disk's error.
+# What a deletion left behind: immutable files, mounts, I/O errors.
 all_gone() { # paths, or `below` and a directory
     if [ "$1" = below ]; then
         remains=$(find "$2" -mindepth 1 2>/dev/null | head -n 1)

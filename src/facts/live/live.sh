@@ -242,9 +242,9 @@ for h in $homes; do
             done' sh
 done
 IFS=' '
-# Names may stand there more than once, and the first that has an id gets it.
 {
-    sed -n 's/^\([^:]*\):[^:]*:0*:.*/root \1/p' /etc/passwd
+    # What is no plain number from 1 on may be read as 0: strtoul(3) takes signs and blanks.
+    sed -n -e '/^[^:]*:[^:]*:[1-9][0-9]*:/!s/^\([^:]*\).*/root \1/p' -e 's/^\([^:]*\)::.*/open \1/p' /etc/passwd
     sed -n 's/^\([^:]*\)::.*/open \1/p' /etc/shadow && echo ok
 } 2>/dev/null | answer accounts
 [ ! -e /run/reboot-required ] || { sort -u /run/reboot-required.pkgs 2>/dev/null || true; } | answer reboot
