@@ -313,7 +313,7 @@ pub(super) fn whole_list(server: &mut Conversation<'_>, path: &str) -> Result<Va
 }
 
 /// The path of an object's kind in a namespace.
-fn within(object: &policy::OfNamespace, namespace: &str) -> Result<String, String> {
+fn within(object: &policy::NamespaceObject, namespace: &str) -> Result<String, String> {
     let (group, kind) = object.kind.path().rsplit_once('/').ok_or("a kind without a path")?;
     Ok(format!("{group}/namespaces/{}/{kind}", segment(namespace)?))
 }

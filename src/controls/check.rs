@@ -346,7 +346,7 @@ pub enum ApiRule {
     /// RuntimeClasses lead to the handler that containerd has.
     RuntimeClassesKnown,
     /// Services lead to pods and API servers of the cluster, and take no address of others.
-    ServicesLeadHome,
+    ServiceEndpointsKnown,
 }
 
 impl ApiRule {
@@ -419,7 +419,7 @@ impl ApiRule {
         (ApiRule::DnsConfiguration, "CoreDNS is configured as kubeadm configures it"),
         (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),
         (
-            ApiRule::ServicesLeadHome,
+            ApiRule::ServiceEndpointsKnown,
             "Services have only endpoints inside the cluster and claim no foreign address",
         ),
     ];

@@ -172,6 +172,6 @@ pub(super) static ROWS: [Control; 8] = [
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Api(ApiRule::ServicesLeadHome)],
+        checks: &[Check::Api(ApiRule::ServiceEndpointsKnown)],
     },
 ];

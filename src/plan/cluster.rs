@@ -361,7 +361,7 @@ fn in_namespace(
     facts: &ClusterFacts,
     space: &str,
     in_use: bool,
-    own: &[policy::OfNamespace],
+    own: &[policy::NamespaceObject],
     all: ApiChange,
 ) -> Vec<ApiChange> {
     let is_own = |o: &Value| own.iter().any(|w| w.name() == name(o));

@@ -46,14 +46,14 @@ pub fn mount_nothing() -> [(Kind, Value); 2] {
 /// An object that kubastion puts into a namespace. The name is its own: what somebody else wants there is an object of
 /// another name, which is left alone.
 #[derive(Debug, Clone)]
-pub struct OfNamespace {
+pub struct NamespaceObject {
     /// Its kind, as facts list it.
     pub kind: Kind,
     /// What is created.
     pub wanted: Value,
 }
 
-impl OfNamespace {
+impl NamespaceObject {
     /// `kind` as it is written in manifests.
     pub fn word(&self) -> &str {
         text(&self.wanted, "/kind")
@@ -85,20 +85,20 @@ fn without_nothing(value: &Value) -> Value {
 }
 
 /// What denies traffic by default, in the order in which it is created.
-pub fn traffic() -> [OfNamespace; 2] {
-    [allow_dns(), deny_all()].map(|wanted| OfNamespace { kind: Kind::NetworkPolicies, wanted })
+pub fn traffic() -> [NamespaceObject; 2] {
+    [allow_dns(), deny_all()].map(|wanted| NamespaceObject { kind: Kind::NetworkPolicies, wanted })
 }
 
 /// What bounds the resources of a namespace, in the order in which it is created.
-pub fn resources() -> [OfNamespace; 2] {
+pub fn resources() -> [NamespaceObject; 2] {
     [
-        OfNamespace { kind: Kind::LimitRanges, wanted: limit_range() },
-        OfNamespace { kind: Kind::ResourceQuotas, wanted: resource_quota() },
+        NamespaceObject { kind: Kind::LimitRanges, wanted: limit_range() },
+        NamespaceObject { kind: Kind::ResourceQuotas, wanted: resource_quota() },
     ]
 }
 
 /// The object of a kind and a name, if it is kubastion's.
-pub fn of_a_namespace(kind: &str, name: &str) -> Option<OfNamespace> {
+pub fn of_a_namespace(kind: &str, name: &str) -> Option<NamespaceObject> {
     traffic().into_iter().chain(resources()).find(|o| o.word() == kind && o.name() == name)
 }
 

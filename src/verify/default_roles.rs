@@ -158,7 +158,7 @@ fn leads_further([verb, group, resource, name]: [&str; 4], space: &str) -> bool 
 }
 
 /// What a role of others gives aggregated roles that they do not have as they come.
-pub(super) fn lent<'v>(
+pub(super) fn aggregated_excess<'v>(
     role: &Value,
     rules_of: &dyn Fn(&str) -> &'v [Value],
 ) -> Option<(&'static str, Vec<&'static str>)> {
@@ -244,11 +244,11 @@ mod tests {
             part["metadata"]["labels"] = label(of);
             part
         };
-        let lent = |role: &Value| lent(role, &|_| &[]).map(|(to, _)| to);
-        assert_eq!(lent(&part("view", "widgets", "get")), None);
-        assert_eq!(lent(&part("view", "secrets", "get")), Some("view"));
-        assert_eq!(lent(&part("edit", "secrets", "get")), None);
-        assert_eq!(lent(&part("admin", "nodes/proxy", "get")), Some("admin"));
+        let lent = |role: &Value| aggregated_excess(role, &|_| &[]).map(|(to, _)| to);
+        assert_eq!(aggregated_excess(&part("view", "widgets", "get")), None);
+        assert_eq!(aggregated_excess(&part("view", "secrets", "get")), Some("view"));
+        assert_eq!(aggregated_excess(&part("edit", "secrets", "get")), None);
+        assert_eq!(aggregated_excess(&part("admin", "nodes/proxy", "get")), Some("admin"));
         // What the aggregated role has by it is its own affair.
         let widgets = part("view", "widgets", "get");
         let with = |called: &str| {

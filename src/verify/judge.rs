@@ -8,7 +8,9 @@ use super::model::{Evidence, Verdict};
 use super::observed::{Observed, Origin};
 use super::rule;
 use super::staged::scalar;
-use super::{access, as_root, certificates, foreign_rules, health, host, in_effect, kubernetes};
+use super::{
+    access, certificates, foreign_rules, health, host, in_effect, kubernetes, root_access,
+};
 use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{Inventory, Node, Role};
@@ -226,8 +228,8 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::EtcdOwnCa => certificates::etcd_own_ca(on).into(),
         Fact::OneCaPerFile => access::one_ca_per_file(on).into(),
         Fact::RootOwnedPaths => access::root_owned_paths(on).into(),
-        Fact::ProgramsNotShadowed => as_root::programs(on).into(),
-        Fact::Accounts => as_root::accounts(on).into(),
+        Fact::ProgramsNotShadowed => root_access::programs(on).into(),
+        Fact::Accounts => root_access::accounts(on).into(),
         Fact::SecretsUnreadable => access::secrets_unreadable(on).into(),
         Fact::SshdInEffect => access::ssh_in_effect(on).into(),
         Fact::SysctlsAtBoot => access::sysctls_at_boot(on).into(),

@@ -6,7 +6,6 @@
 //! changes a node; some probes write to the cluster's API and clean up after themselves.
 
 mod access;
-mod as_root;
 mod certificates;
 mod default_roles;
 mod extensions;
@@ -31,6 +30,7 @@ pub mod probes;
 mod quotas;
 mod rbac;
 mod reachable;
+mod root_access;
 mod rule;
 mod services;
 mod staged;

@@ -21,7 +21,7 @@ pub(super) fn default_deny(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let spaces = user_namespaces(facts)?;
     let all = of(facts, Kind::Namespaces)?;
     let policies = of(facts, Kind::NetworkPolicies)?;
-    let around = Around { spaces: all, pods: networks(&on.inventory.cluster.pod_networks) };
+    let around = PeerContext { spaces: all, pods: networks(&on.inventory.cluster.pod_networks) };
     let mut wrong = Vec::new();
     for space in &spaces {
         let own: Vec<&Value> = policies.iter().filter(|p| namespace(p) == *space).collect();
@@ -55,7 +55,7 @@ pub(super) fn default_deny(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
 }
 
 /// What a rule's peers are looked for in.
-struct Around<'c> {
+struct PeerContext<'c> {
     /// Every namespace.
     spaces: &'c [Value],
     /// Networks of pods.
@@ -100,7 +100,7 @@ fn is_empty_selector(selector: &Value) -> bool {
 
 /// Whether policies of a namespace together let pods talk with everybody, or most, on most ports. For which pods they do
 /// does not matter: tenants set labels, and a pod may have those of two policies.
-fn opens(policies: &[&Value], way: usize, space: &str, around: &Around<'_>) -> bool {
+fn opens(policies: &[&Value], way: usize, space: &str, around: &PeerContext<'_>) -> bool {
     let peers = WAYS[way].2;
     let (mut of_pods, mut of_addresses) = (vec![Ports::default(); around.spaces.len()], Vec::new());
     for rule in policies.iter().flat_map(|p| rules(p, way)) {
@@ -119,7 +119,7 @@ fn opens(policies: &[&Value], way: usize, space: &str, around: &Around<'_>) -> b
         for peer in named {
             let blocks = peer.get("ipBlock").into_iter().flat_map(ranges);
             of_addresses.extend(blocks.map(|range| (range, ports.clone())));
-            if peer.get("ipBlock").is_some() || !is_unnamed(peer.get("podSelector")) {
+            if peer.get("ipBlock").is_some() || !selects_unlabelled(peer.get("podSelector")) {
                 continue;
             }
             let namespaces = peer.get("namespaceSelector").filter(|s| !s.is_null());
@@ -131,14 +131,15 @@ fn opens(policies: &[&Value], way: usize, space: &str, around: &Around<'_>) -> b
         }
     }
     // No pod of anybody's runs in these two.
-    let of_people = |n: &Value| !["kube-node-lease", "kube-public"].contains(&name(n));
-    let mut spaces = around.spaces.iter().zip(&of_pods).filter(|(n, _)| of_people(n)).peekable();
+    let is_user_namespace = |n: &Value| !["kube-node-lease", "kube-public"].contains(&name(n));
+    let mut spaces =
+        around.spaces.iter().zip(&of_pods).filter(|(n, _)| is_user_namespace(n)).peekable();
     (spaces.peek().is_some() && spaces.all(|(_, ports)| ports.are_most()))
         || open_addresses(of_addresses, around)
 }
 
 /// Whether a selector of pods selects one that has no labels: whatever together selects every pod has such a part.
-fn is_unnamed(selector: Option<&Value>) -> bool {
+fn selects_unlabelled(selector: Option<&Value>) -> bool {
     selector.is_none_or(|s| s.is_null() || selects(s, &Value::Null))
 }
 
@@ -240,7 +241,7 @@ fn ranges(block: &Value) -> Vec<Addresses> {
 
 /// Whether addresses that are open on most ports are a sixteenth of a family or more, as everything but some is, or hold
 /// a whole network of pods.
-fn open_addresses(blocks: Vec<(Addresses, Ports)>, around: &Around<'_>) -> bool {
+fn open_addresses(blocks: Vec<(Addresses, Ports)>, around: &PeerContext<'_>) -> bool {
     const ALL: u128 = 1 << 64;
     let pods: Vec<Addresses> = around.pods.iter().map(|net| range(*net)).collect();
     [false, true].into_iter().any(|family| {
@@ -330,7 +331,7 @@ mod tests {
         let policies: Vec<&Value> = policies.iter().collect();
         let spaces = spaces();
         let pods = vec!["10.244.0.0/16".parse().unwrap(), "fd00:244::/56".parse().unwrap()];
-        let around = Around { spaces: &spaces, pods };
+        let around = PeerContext { spaces: &spaces, pods };
         [0, 1].map(|way| opens(&policies, way, "shop", &around))
     }
 

@@ -70,7 +70,7 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::ClusterInfo => kept::cluster_info(on),
         ApiRule::DnsConfiguration => kept::dns(on),
         ApiRule::RuntimeClassesKnown => kept::runtime_classes(on),
-        ApiRule::ServicesLeadHome => services::lead_home(on),
+        ApiRule::ServiceEndpointsKnown => services::endpoints_known(on),
     };
     judged.unwrap_or_else(|unknown| unknown)
 }

@@ -645,26 +645,26 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         (
             Kind::EndpointSlices,
             slice("kube-system", "kube-dns", "192.0.2.7"),
-            vec![ApiRule::ServicesLeadHome],
+            vec![ApiRule::ServiceEndpointsKnown],
         ),
         (
             // A pod of somebody else's.
             Kind::EndpointSlices,
             slice("kube-system", "stray", "10.244.9.9"),
-            vec![ApiRule::ServicesLeadHome],
+            vec![ApiRule::ServiceEndpointsKnown],
         ),
         (
             Kind::Services,
             json!({"metadata": {"namespace": "shop", "name": "taker"},
                    "spec": {"type": "LoadBalancer"},
                    "status": {"loadBalancer": {"ingress": [{"ip": "10.96.0.10"}]}}}),
-            vec![ApiRule::ServicesLeadHome],
+            vec![ApiRule::ServiceEndpointsKnown],
         ),
         (
             Kind::Services,
             json!({"metadata": {"namespace": "kube-system", "name": "away"},
                    "spec": {"type": "ExternalName", "externalName": "x.example.com"}}),
-            vec![ApiRule::ServicesLeadHome],
+            vec![ApiRule::ServiceEndpointsKnown],
         ),
         (
             Kind::RuntimeClasses,
@@ -876,18 +876,18 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
         (
             Kind::EndpointSlices,
             |s| s["endpoints"][0]["addresses"] = json!(["192.0.2.7"]),
-            ApiRule::ServicesLeadHome,
+            ApiRule::ServiceEndpointsKnown,
         ),
         (
             Kind::Services,
             |s| s["spec"]["externalIPs"] = json!(["192.0.2.7"]),
-            ApiRule::ServicesLeadHome,
+            ApiRule::ServiceEndpointsKnown,
         ),
         (
             // Of a type that no balancer answers for.
             Kind::Services,
             |s| s["status"]["loadBalancer"]["ingress"] = json!([{"ip": "192.0.2.7"}]),
-            ApiRule::ServicesLeadHome,
+            ApiRule::ServiceEndpointsKnown,
         ),
     ]
 }

@@ -78,7 +78,7 @@ const BOOTSTRAPPERS: &str = "Group system:bootstrappers:kubeadm:default-node-tok
 
 /// Whom a subject stands for, if for more than one person, account or component. A default binding may name such a
 /// group, another may not: whoever comes new has the role unasked.
-fn everybody(subject: &str) -> Option<String> {
+fn group_description(subject: &str) -> Option<String> {
     const ALL: &str = "every user";
     let who = match subject {
         "Group system:authenticated" | "Group system:unauthenticated" | "User system:anonymous" => {
@@ -211,7 +211,7 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
                 subjects.join(" and "),
                 few(&held)
             ));
-        } else if let Some(who) = subjects.iter().find_map(|s| everybody(s)) {
+        } else if let Some(who) = subjects.iter().find_map(|s| group_description(s)) {
             wrong.push(format!("{called} grants {role} to {who}"));
         }
     }
@@ -221,7 +221,7 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         if let Some(more) = default_roles::added(&full, role, roles, minor) {
             wrong.push(format!("role {full} has an extra rule: {more}"));
         }
-        if let Some((to, more)) = default_roles::lent(role, &rules_of) {
+        if let Some((to, more)) = default_roles::aggregated_excess(role, &rules_of) {
             wrong.push(format!(
                 "ClusterRole {full} is aggregated into {to} and adds: {}",
                 few(&more)

@@ -13,7 +13,7 @@ use crate::inventory::Role;
 /// The label by which an EndpointSlice is a Service's.
 const OF_SERVICE: &str = "kubernetes.io/service-name";
 
-pub(super) fn lead_home(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+pub(super) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let slices = of(on.facts, Kind::EndpointSlices)?;
     let services = of(on.facts, Kind::Services)?;
     let pods = of(on.facts, Kind::Pods)?;
