@@ -638,9 +638,25 @@ fn a_reset_deletes_nothing_that_is_not_ours() {
     let said = reset(&txn, "keep-data member", read_only);
     assert!(said.contains("@state incomplete") && said.contains("could not be deleted"), "{said}");
     assert!(txn.base.join("txn").exists());
-    let said = reset(&txn, "keep-data member", "");
+    // Data that moved to another disk is not called deleted.
+    let member = txn.base.join("var/lib/etcd/member");
+    std::fs::create_dir_all(member.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(&served, &member).unwrap();
+    let said = reset(&txn, "delete-data member", "");
+    assert!(said.contains("@state incomplete") && said.contains("is a link"), "{said}");
+    assert!(served.join("data").exists());
+    std::fs::remove_file(&member).unwrap();
+    // A disk of somebody's below the audit log's directory, and the log itself.
+    let archive = txn.base.join("var/log/kubernetes/archive");
+    let log = txn.base.join("var/log/kubernetes/audit/audit.log");
+    for dir in [&archive, log.parent().unwrap()] {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    std::fs::write(&log, "{}\n").unwrap();
+    let mount = "mount --bind \"$1/served\" \"$1/var/log/kubernetes/archive\"";
+    let said = reset(&txn, "keep-data member", mount);
     assert!(said.contains("@state clean"), "{said}");
-    assert!(!kubelet.exists() && served.join("data").exists());
+    assert!(!kubelet.exists() && served.join("data").exists() && log.exists());
 }
 
 #[test]

@@ -60,8 +60,8 @@ impl Args {
 
 const HELP: &str =
     "Removes a node from its cluster and undoes every run on it, newest first, from the images that the
-node keeps. Packages and what they create when they run, system logs, and useradd's copies
-(/etc/passwd- and the like) stay. The key store is not touched: the same cluster can be made again.
+node keeps. Packages and what they create when they run, system logs and the API server's audit log
+(/var/log/kubernetes), and useradd's copies (/etc/passwd- and the like) stay. The key store is not touched: the same cluster can be made again.
 
 If the cluster goes on, the node is drained first: it is cordoned, and its pods are evicted as
 PodDisruptionBudgets allow. Pods of DaemonSets and static pods end with the node. If pods are left

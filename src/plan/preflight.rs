@@ -179,8 +179,9 @@ pub fn check(
             format!("transaction {} of an earlier run could not be undone", t.id),
             &format!(
                 "`kubastion rollback {run}` tries again when its cause is mended (restore.out in /var/lib/kubastion/txn/{} \
-                 names it); with --accept-present the node stays as it is",
-                t.id
+                 names it); with --accept-present the node stays as it is. If `kubastion reset --nodes {}` was under \
+                 way, run that again",
+                t.id, node.name
             ),
         );
     }

@@ -266,6 +266,13 @@ leave_cluster() {
         /var/lib/kubelet/device-plugins /var/lib/kubelet/checkpoints /var/lib/kubelet/pod-resources \
         /var/lib/kubelet/actuated_pods_state /var/lib/kubelet/allocated_pods_state \
         /var/lib/kubelet/image_manager /var/lib/cni/results /var/lib/cni/cache /var/log/pods /var/log/containers /etc/kubernetes/tmp
+    # Deleting would go through here, too.
+    for p; do
+        ! grep -q "^[^ ]* ${p}[/ ]" /proc/mounts || {
+            printf '%s\n' "something is mounted on or below $p, and nothing there was deleted: unmount it"
+            return 1
+        }
+    done
     rm -rf "$@"
     set -- "$@" /var/lib/kubelet/*_state /var/lib/kubelet/.lock /var/lib/kubelet/config.yaml \
         /var/lib/kubelet/instance-config.yaml /var/lib/kubelet/kubeadm-flags.env \

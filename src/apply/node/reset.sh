@@ -114,6 +114,7 @@ if [ "$had_runtime" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
         umount -l "$m" 2>/dev/null
     done
     nothing_mounted /var/lib/containerd
+    nothing_mounted /run/containerd
     # Not the directory itself: it may be a mount point.
     find /var/lib/containerd -mindepth 1 -delete 2>/dev/null
     all_gone below /var/lib/containerd
@@ -123,6 +124,12 @@ if [ "$had_runtime" -gt 0 ] && [ ! -e "$base/reset.foreign-runtime" ]; then
     ! systemctl -q is-enabled containerd.service 2>/dev/null || systemctl start containerd.service 2>/dev/null
 fi
 if [ "$data" = delete-data ]; then
+    # What a link leads to would stay, and nobody would look for it there.
+    [ ! -L /var/lib/etcd/member ] || {
+        print_state 'incomplete: /var/lib/etcd/member is a link: delete what it leads to, and the link, then reset again'
+        exit 7
+    }
+    nothing_mounted /var/lib/etcd
     # And what it was before it became a member anew.
     rm -rf /var/lib/etcd/member /var/lib/etcd/removed-*Z
     all_gone /var/lib/etcd/member /var/lib/etcd/removed-*Z
@@ -135,8 +142,9 @@ fi
 for d in /var/lib/kubelet /var/lib/cni /opt/cni/bin /opt/cni /etc/kubernetes; do
     rmdir "$d" 2>/dev/null
 done
-rm -rf /var/log/kubernetes
-all_gone /var/log/kubernetes
+# The audit log stays, like the system's own logs: it tells what was done here.
+rmdir /var/log/kubernetes/audit /var/log/kubernetes 2>/dev/null
+nothing_mounted "$base"
 # The transactions last: as long as they are there, a reset that left something can be made again.
 find "$base" -mindepth 1 -maxdepth 1 ! -name txn -exec rm -rf {} + 2>/dev/null
 find "$base" -mindepth 1 -maxdepth 1 ! -name txn | grep -q . || rm -rf "$base"
