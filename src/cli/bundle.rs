@@ -278,6 +278,13 @@ fn reached(global: &Global, hosts: &[String]) -> Result<Exit, CommandError> {
 }
 
 fn run_import(global: &Global, args: &Import) -> Result<Exit, CommandError> {
+    if !args.from.is_dir() {
+        let problem = Problem::new("there is no such directory")
+            .at(args.from.display().to_string())
+            .left("nothing was written")
+            .hint("name the directory of the bundle's files with --from (docs/bundle.md shows its layout)");
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
     let key = open_key(&args.target.key)?;
     let request = ImportRequest {
         from: &args.from,
