@@ -28,11 +28,13 @@ pub enum Exit {
     /// A host that software is fetched from did not answer before anything was fetched (`bundle create`). A download
     /// that breaks off later, damage and a full disk are other failures.
     Unreachable = 8,
+    /// Ctrl-C ended it. What was begun on nodes goes back by itself. The number is the shell's for SIGINT.
+    Interrupted = 130,
 }
 
 impl Exit {
     /// Every code with its meaning.
-    pub const ALL: [(Exit, &'static str); 9] = [
+    pub const ALL: [(Exit, &'static str); 10] = [
         (Exit::Done, "done"),
         (Exit::Unexpected, "unexpected error"),
         (Exit::Usage, "wrong command line, or the answer to a question was not yes"),
@@ -45,6 +47,7 @@ impl Exit {
             Exit::Unreachable,
             "a host that software is fetched from is unreachable; nothing was done",
         ),
+        (Exit::Interrupted, "interrupted; what was begun on nodes is taken back by them"),
     ];
 }
 

@@ -71,6 +71,43 @@ fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
     assert!(out(&open).contains("others can write the inventory"), "{}", out(&open));
 }
 
+/// Who ends a run at once is told what becomes of the nodes.
+#[test]
+fn an_interrupted_apply_says_how_things_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    // Somebody who takes connections and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    std::fs::write(dir.path().join("key"), "x").unwrap();
+    let inventory = format!(
+        "version: kubastion/v1\ncluster: {{name: c, kubernetes: 1.36.2, endpoint: '127.0.0.1:6443'}}\n\
+         ssh: {{user: root, port: {port}, key_file: key}}\n\
+         nodes:\n- {{name: n, addresses: [127.0.0.1], roles: [control-plane], ssh: {{host_keys: ['SHA256:{}']}}}}\n",
+        "A".repeat(43)
+    );
+    std::fs::write(dir.path().join("inventory.yaml"), inventory).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubastion"));
+    let command = command.current_dir(dir.path()).args(["apply", "--yes"]);
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let within = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let _connection = loop {
+        match silent.accept() {
+            Ok(connection) => break connection,
+            Err(e) => assert!(std::time::Instant::now() < within, "it never connected: {e}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert_eq!(said.status.code(), Some(130), "{}", err(&said));
+    for words in ["error: interrupted", "takes back by itself", "`kubastion plan`"] {
+        assert!(err(&said).contains(words), "{words}: {}", err(&said));
+    }
+}
+
 /// What follows from one slip is not said beside it, and nothing far away is suggested.
 #[test]
 fn one_slip_is_one_error() {

@@ -1,7 +1,8 @@
 //! From a command line to an exit code.
 
-use super::args::{Cli, Global, Verb};
+use super::args::{Cli, Format, Global, Verb};
 use crate::command_error::{CommandError, Exit};
+use crate::error::Problem;
 
 /// Parses the command line, runs the verb and prints what went wrong to standard error.
 pub fn main() -> std::process::ExitCode {
@@ -25,7 +26,23 @@ pub fn main() -> std::process::ExitCode {
     }
 }
 
+/// Says how things stand when Ctrl-C ends a verb that changes nodes.
+fn say_if_interrupted(format: Format) {
+    let handler = move || {
+        let problem = Problem::new("interrupted")
+            .left("a node takes back by itself what was begun and not confirmed, within minutes")
+            .hint("`kubastion plan` shows what is open, and `kubastion apply` goes on");
+        super::output::problem(format, &problem);
+        std::process::exit(Exit::Interrupted as i32);
+    };
+    // Without one, the run ends just the same.
+    let _ = ctrlc::set_handler(handler);
+}
+
 fn dispatch(global: &Global, verb: Verb) -> Result<Exit, CommandError> {
+    if matches!(verb, Verb::Apply(_) | Verb::Rollback(_) | Verb::Reset(_)) {
+        say_if_interrupted(global.format);
+    }
     match verb {
         Verb::Doctor(args) => super::doctor::run(global, &args),
         Verb::Completions(args) => super::completions::completions(&args),

@@ -208,6 +208,7 @@ fi
 PATH=$PATH:/usr/local/bin
 if have ctr && spaces=$(ctr namespaces ls -q 2>/dev/null); then
     {
+        IFS=$nl
         for s in $spaces; do
             ours=
             [ "$s" != k8s.io ] || ours=$(ctr -n k8s.io containers ls -q 'labels."io.kubernetes.pod.uid"' 2>/dev/null)
@@ -218,6 +219,7 @@ if have ctr && spaces=$(ctr namespaces ls -q 2>/dev/null); then
         done
         echo ok
     } | answer containers
+    IFS=' '
 fi
 have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -a -e '^APT::Periodic' -e '^Unattended-Upgrade' -e '^APT::Get::AllowUnauth' | answer apt
 
