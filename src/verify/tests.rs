@@ -519,6 +519,13 @@ fn apt(seen: &mut Observed, name: &str, value: &str) {
     seen.live.as_mut().unwrap().apt.as_mut().unwrap().push((name.into(), value.into()));
 }
 
+/// One more drop-in of a unit that runs.
+fn drop_in(seen: &mut Observed, unit: &str, path: &str) {
+    let units = &mut seen.live.as_mut().unwrap().units;
+    let like = units["ssh.service"].clone();
+    units.entry(unit.to_owned()).or_insert(like).drop_ins.push(path.to_owned());
+}
+
 /// A kubeconfig of a group in somebody's home directory.
 fn left_behind(seen: &mut Observed, group: &str) {
     let mut params = rcgen::CertificateParams::default();
@@ -716,6 +723,12 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().sysctl_files.push(("/etc/sysctl.d/99-company.conf".into(), "net.ipv4.ip_forward=0\n".into())), &["host-sysctls-at-boot"]),
     (|s| { let key = ("ipv4".to_owned(), "send_redirects".to_owned()); s.live.as_mut().unwrap().interfaces.get_mut(&key).unwrap().insert("eth0".into(), "1".into()); }, &["host-sysctls"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("ssh.service").unwrap().drop_ins.push("/etc/systemd/system/ssh.service.d/x.conf".into()), &["host-units-as-written"]),
+    (|s| drop_in(s, "etcd.service", "/usr/lib/systemd/system/etcd.service.d/10-x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "containerd.service", "/lib/systemd/system/containerd.service.d/10-x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "kubelet.service", "/usr/lib/systemd/system/kubelet.service.d/20-x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "kubelet.service", "/usr/lib/systemd/system/service.d/10-x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "kubastion-firewall.service", "/usr/lib/systemd/system/kubastion-firewall.service.d/x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "ssh.service", "/run/systemd/system/ssh.service.d/x.conf"), &["host-units-as-written"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("etcd.service").unwrap().needs_reload = true, &["host-units-as-written"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("etcd.service").unwrap().fragment = "/run/systemd/system/etcd.service".into(), &["host-units-as-written"]),
     (|s| { let there = s.live.as_ref().unwrap().trees["/etc/kubernetes/manifests"].clone(); s.live.as_mut().unwrap().trees.insert("/etc/kubernetes/manifests/x.yaml".into(), there); }, &["files-static-pods-known"]),
@@ -1101,6 +1114,24 @@ fn what_could_not_be_looked_at_is_unknown_and_never_a_pass() {
             );
         }
     }
+}
+
+#[test]
+fn drop_ins_that_packages_bring_break_nothing() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    drop_in(&mut seen, "ssh.service", "/usr/lib/systemd/system/ssh.service.d/x.conf");
+    drop_in(&mut seen, "haproxy.service", "/etc/systemd/system/haproxy.service.d/kubastion.conf");
+    let of_kubeadm = "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf";
+    drop_in(&mut seen, "kubelet.service", of_kubeadm);
+    let passes = |inventory: &Inventory| {
+        let findings = judged(inventory, "a", &seen, &attempts());
+        ids(&findings, Outcome::Pass).contains("host-units-as-written")
+    };
+    assert!(passes(inventory));
+    let mut of_a_bundle = inventory.clone();
+    of_a_bundle.kubernetes.source = crate::inventory::SoftwareSource::Bundle;
+    assert!(!passes(&of_a_bundle), "a bundle brings it to /etc");
 }
 
 #[test]
