@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::findings::of_node;
-use super::observed::{ETCD_UNIT, FIREWALL_FILE, Observed, Origin};
+use super::observed::{ETCD_UNIT, FIREWALL_FILE, Observed, Origin, SSHD_DROP_IN};
 use super::probes::Attempt;
 use super::{Finding, Outcome, Subject, Verdict, of_rendered};
 use crate::clock::Clock;
@@ -232,6 +232,23 @@ pub(super) fn running(mut seen: Observed) -> Observed {
     let sshd = seen.sshd.as_mut().unwrap();
     sshd.insert("port".into(), vec!["22".into()]);
     sshd.insert("authorizedkeysfile".into(), vec![".ssh/authorized_keys".into()]);
+    // What OpenSSH 9.2 of Debian 12 makes of our lists.
+    for (key, value) in [
+        (
+            "ciphers",
+            "chacha20-poly1305@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,aes128-gcm@openssh.com,aes256-gcm@openssh.com",
+        ),
+        (
+            "macs",
+            "umac-128-etm@openssh.com,hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com",
+        ),
+        (
+            "kexalgorithms",
+            "sntrup761x25519-sha512,sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group-exchange-sha256,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,diffie-hellman-group14-sha256",
+        ),
+    ] {
+        sshd.insert(key.into(), vec![value.into()]);
+    }
     seen.sshd_matches = Some(Vec::new());
     seen.lsm = Some(LsmFacts {
         active: vec!["apparmor".into()],
@@ -526,6 +543,11 @@ fn drop_in(seen: &mut Observed, unit: &str, path: &str) {
     units.entry(unit.to_owned()).or_insert(like).drop_ins.push(path.to_owned());
 }
 
+/// What `sshd -T` says of a keyword.
+fn effective(seen: &mut Observed, key: &str, value: &str) {
+    seen.sshd.as_mut().unwrap().insert(key.into(), vec![value.into()]);
+}
+
 /// A kubeconfig of a group in somebody's home directory.
 fn left_behind(seen: &mut Observed, group: &str) {
     let mut params = rcgen::CertificateParams::default();
@@ -653,6 +675,25 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| for_some(s, "passwordauthentication", "yes"), &["host-ssh-hardening"]),
     (|s| for_some(s, "challengeresponseauthentication", "yes"), &["host-ssh-hardening"]),
     (|s| for_some(s, "permitrootlogin", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "maxsessions", "0x7f"), &["host-ssh-hardening"]),
+    (|s| effective(s, "loglevel", "QUIET"), &["host-ssh-hardening"]),
+    (|s| effective(s, "logingracetime", "0"), &["host-ssh-hardening"]),
+    (|s| effective(s, "clientaliveinterval", "0"), &["host-ssh-hardening"]),
+    (|s| effective(s, "allowtcpforwarding", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "allowagentforwarding", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "gatewayports", "clientspecified"), &["host-ssh-hardening"]),
+    (|s| effective(s, "permittunnel", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "permituserenvironment", "LANG"), &["host-ssh-hardening"]),
+    (|s| effective(s, "strictmodes", "no"), &["host-ssh-hardening"]),
+    (|s| effective(s, "ignorerhosts", "shosts-only"), &["host-ssh-hardening"]),
+    (|s| effective(s, "hostbasedauthentication", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "ciphers", "chacha20-poly1305@openssh.com,aes128-cbc"), &["host-ssh-hardening"]),
+    (|s| effective(s, "macs", "hmac-sha2-512-etm@openssh.com,hmac-sha1"), &["host-ssh-hardening"]),
+    (|s| effective(s, "kexalgorithms", "ecdh-sha2-nistp256"), &["host-ssh-hardening"]),
+    (|s| for_some(s, "strictmodes", "no"), &["host-ssh-hardening"]),
+    (|s| for_some(s, "allowtcpforwarding", "yes"), &["host-ssh-hardening"]),
+    // Whatever the file says by now.
+    (|s| { text(s, SSHD_DROP_IN, "StrictModes yes", "StrictModes no"); effective(s, "strictmodes", "no"); }, &["host-ssh-hardening"]),
     (|s| s.nft.as_mut().unwrap().own_listing_sha256 = None, &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().own_listing_sha256 = Some("changed".into()), &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().recorded.as_mut().unwrap().file_sha256 = "old".into(), &["host-firewall-control-plane"]),
@@ -1065,6 +1106,9 @@ fn what_links_lead_to_passes_in_no_tree() {
 const BLIND: &[(Break, &[&str])] = &[
     (|s| s.listeners = None, &["kubelet-read-only-port", "kcm-bind-localhost", "etcd-listen-local"]),
     (|s| s.sshd = None, &["host-ssh-hardening"]),
+    (|s| { s.texts.remove(SSHD_DROP_IN); s.files.remove(SSHD_DROP_IN); }, &["host-ssh-hardening"]),
+    (|s| { s.texts.insert(SSHD_DROP_IN.into(), None); }, &["host-ssh-hardening"]),
+    (|s| { s.sshd.as_mut().unwrap().remove("loglevel"); }, &["host-ssh-hardening"]),
     (|s| s.live.as_mut().unwrap().trees.clear(), &["files-static-pods-known"]),
     (|s| s.sshd_matches = None, &["host-ssh-hardening"]),
     (|s| for_some(s, "include", "/etc/ssh/more.conf"), &["host-ssh-hardening"]),
@@ -1169,6 +1213,24 @@ fn what_sshd_sets_for_some_connections_and_is_no_weaker_breaks_nothing() {
     let finding = findings.iter().find(|f| f.control == "host-ssh-hardening").unwrap();
     let said = format!("{:?}", finding.verdict);
     assert!(said.contains("/etc/ssh/sshd_config.d/50-some.conf"), "{said}");
+}
+
+#[test]
+fn what_sshd_does_more_strictly_than_our_file_breaks_nothing() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    for (key, value) in [
+        ("permitrootlogin", "no"),
+        ("maxsessions", "2"),
+        ("logingracetime", "20"),
+        ("ciphers", "aes256-gcm@openssh.com"),
+        ("loglevel", "Verbose"),
+    ] {
+        effective(&mut seen, key, value);
+    }
+    seen.sshd.as_mut().unwrap().remove("kbdinteractiveauthentication");
+    let findings = judged(inventory, "a", &seen, &attempts());
+    assert!(ids(&findings, Outcome::Pass).contains("host-ssh-hardening"), "{findings:#?}");
 }
 
 #[test]
