@@ -947,6 +947,13 @@ fn ways_to_be_false(daemon: Daemon) -> Vec<Way> {
             s.live.as_mut().unwrap().paths.get_mut(*path).unwrap().changed_s = BEGAN_S + 1.0;
         }));
     }
+    for name in
+        ["HTTPS_PROXY", "http_proxy", "ALL_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+    {
+        ways.push(Box::new(move |s| {
+            process(s, daemon).environment.insert(name.to_owned());
+        }));
+    }
     for prefix in row.environment {
         ways.push(Box::new(move |s| {
             process(s, daemon).environment.insert(format!("{prefix}CONFIG_FILE"));
