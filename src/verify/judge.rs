@@ -177,7 +177,7 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::OneCaPerFile => "each CA file holds one certificate",
         Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
         Fact::ProgramsNotShadowed => {
-            "no program in /usr/local/bin or /usr/local/sbin shadows one that daemons start"
+            "no program in /usr/local/bin or /usr/local/sbin shadows one that daemons start or packages have"
         }
         Fact::Accounts => "only root has user id 0, and no account has an empty password",
         Fact::SecretsUnreadable => {

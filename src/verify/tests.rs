@@ -371,6 +371,7 @@ fn live(seen: &Observed) -> LiveFacts {
     }
     facts.rules = Some(serde_json::from_str(LOADED_RULES).unwrap());
     facts.other_containers = Some(Vec::new());
+    facts.shadows = Some(Vec::new());
     facts.foreign_rules = Some(vec![serde_json::json!({"nftables": []})]);
     facts.accounts = Some(Accounts { root: vec!["root".to_owned()], without_password: Vec::new() });
     facts.trees.insert("/etc/kubernetes/manifests".into(), own(PathKind::Directory, 0o700));
@@ -747,6 +748,9 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().other_containers.as_mut().unwrap().push("moby/x".into()), &["containerd-only-pods"]),
     (|s| access(s, "/usr/local/sbin/runc", 0o755, "root"), &["host-no-shadowed-programs"]),
     (|s| access(s, "/usr/local/bin/iptables", 0o755, "root"), &["host-no-shadowed-programs"]),
+    (|s| access(s, "/usr/local/bin/igzip", 0o755, "root"), &["host-no-shadowed-programs"]),
+    (|s| access(s, "/usr/local/sbin/criu", 0o755, "root"), &["host-no-shadowed-programs"]),
+    (|s| s.live.as_mut().unwrap().shadows = Some(vec!["/usr/local/bin/tar".into()]), &["host-no-shadowed-programs"]),
     (|s| accounts(s).root.push("toor".into()), &["host-accounts"]),
     (|s| accounts(s).root.clear(), &["host-accounts"]),
     (|s| accounts(s).without_password.push("eve".into()), &["host-accounts"]),
@@ -1134,6 +1138,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().foreign_rules = None, &["host-firewall-control-plane"]),
     (|s| s.live.as_mut().unwrap().other_containers = None, &["containerd-only-pods"]),
     (|s| s.live.as_mut().unwrap().accounts = None, &["host-accounts"]),
+    (|s| s.live.as_mut().unwrap().shadows = None, &["host-no-shadowed-programs"]),
     (|s| s.live.as_mut().unwrap().inside.clear(), &["apiserver-in-effect", "kcm-in-effect", "scheduler-in-effect", "kube-proxy-in-effect"]),
     (|s| s.live.as_mut().unwrap().sockets = None, &["host-ssh-in-effect", "etcd-in-effect"]),
     (|s| s.live.as_mut().unwrap().paths.clear(), &["host-root-owned-paths", "host-no-shadowed-programs"]),

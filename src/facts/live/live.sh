@@ -150,6 +150,22 @@ for k in $keys; do
 done | answer interfaces
 IFS=' '
 
+# Programs in directories that come first, of a name that a package has, too.
+set +f
+{
+    for f in /usr/local/sbin/* /usr/local/bin/*; do
+        [ -f "$f" ] && [ -x "$f" ] || continue
+        for d in /usr/sbin /usr/bin /sbin /bin; do
+            p=$d/${f##*/}
+            [ -e "$p" ] || continue
+            [ "$(readlink -f "$f")" = "$(readlink -f "$p")" ] || printf '%s\0' "$f"
+            break
+        done
+    done
+    echo ok
+} | answer shadows
+set -f
+
 # In the order of sysctl.d(5), which goes by names and not by directories.
 set +f
 for f in /usr/lib/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /run/sysctl.d/*.conf /etc/sysctl.d/*.conf; do

@@ -48,6 +48,7 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
         units: all("unit").iter().map(|f| unit(f, &clock)).collect::<Result<_, _>>()?,
         paths: paths(one("paths").unwrap_or_default())?,
         trees: paths(one("trees").unwrap_or_default())?,
+        shadows: one("shadows").and_then(shadows),
         interfaces: interfaces(one("interfaces").unwrap_or_default())?,
         sysctl_files: all("sysctl")
             .iter()
@@ -71,7 +72,7 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
     let count = match name {
         "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
-        | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
+        | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
         "unit" | "sysctl" | "inside" => 2,
         "kubeconfig" => 3,
         "process" => 7,
@@ -177,6 +178,12 @@ fn containers(raw: &[u8]) -> Option<Vec<String>> {
     let text = shown(raw);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     (lines.pop().as_deref() == Some("ok")).then_some(lines)
+}
+
+/// A path and a NUL each, and `ok` at the end if all were told.
+fn shadows(raw: &[u8]) -> Option<Vec<String>> {
+    let mut parts: Vec<&[u8]> = raw.split(|b| *b == 0).collect();
+    (parts.pop() == Some(b"ok\n")).then(|| parts.into_iter().map(shown_line).collect())
 }
 
 fn inside(fields: &Fields) -> Result<(u32, FileDigests), ParseError> {
@@ -387,6 +394,15 @@ mod tests {
             .unwrap();
         assert_eq!(found.paths.len(), 2, "{:?}", found.paths);
         assert!(!found.paths.contains_key("/b"));
+    }
+
+    #[test]
+    fn programs_that_shadow_others_are_told_whole_or_not_at_all() {
+        let of = |raw: &[u8]| with(&[("shadows", &[raw])]).unwrap().shadows;
+        assert_eq!(of(b"ok\n"), Some(Vec::new()));
+        assert_eq!(of(b"/usr/local/bin/tar\0ok\n"), Some(vec!["/usr/local/bin/tar".to_owned()]));
+        assert_eq!(of(b"/usr/local/bin/tar\0"), None);
+        assert_eq!(with(&[]).unwrap().shadows, None);
     }
 
     #[test]
