@@ -163,7 +163,9 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::PodSecurity => "the admission configuration enforces a Pod Security level",
         Fact::AuthenticatedProbes => "probes in the static pod need no anonymous access",
         Fact::AnonymousRequests => "anonymous requests are off",
-        Fact::NoMasters => "no certificate of system:masters in a kubeconfig",
+        Fact::NoMasters => {
+            "no certificate of system:masters in a kubeconfig, and none of the cluster's own in home directories"
+        }
         Fact::SeparateCas => "CA certificates with keys of their own",
         Fact::CertificateLifetimes => "keys and dates of certificates on the node",
         Fact::KubeletServingFiles => "the kubelet's serving certificate",

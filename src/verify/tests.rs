@@ -550,12 +550,13 @@ fn effective(seen: &mut Observed, key: &str, value: &str) {
 }
 
 /// A kubeconfig of a group in somebody's home directory.
-fn left_behind(seen: &mut Observed, group: &str) {
+fn left_behind(seen: &mut Observed, group: &str, user: &str) {
     let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, user);
     params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
     let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
     let path = "/home/eve/.kube/config".to_owned();
-    let found = HomeKubeconfig { path, certificates: vec![certificate] };
+    let found = HomeKubeconfig { path, certificates: vec![certificate], mode: Some(0o600) };
     seen.live.as_mut().unwrap().kubeconfigs.push(found);
 }
 
@@ -724,7 +725,13 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.units.get_mut("apt-daily.timer").unwrap().active = "inactive".into(), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().reboot_required = Some(vec!["linux-image-amd64".into()]), &["host-no-reboot-due"]),
     (|s| { flag(s, Daemon::Etcd, "experimental-initial-corrupt-check", None); flag(s, Daemon::Etcd, "feature-gates", None); }, &["etcd-corruption-check"]),
-    (|s| left_behind(s, "system:masters"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "system:masters", "eve"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "kubeadm:cluster-admins", "eve"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "x", "system:kube-controller-manager"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "x", "system:kube-scheduler"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "x", "system:node:b"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "system:nodes", "x"), &["pki-super-admin-removed"]),
+    (|s| { left_behind(s, "x", "eve"); s.live.as_mut().unwrap().kubeconfigs[0].mode = Some(0o644); }, &["pki-super-admin-removed"]),
     (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
     (|s| owner(s, "/etc/containerd/certs.d/other.example/hosts.toml", 0o600, "root"), &["containerd-files-known"]),
@@ -1188,6 +1195,15 @@ fn drop_ins_that_packages_bring_break_nothing() {
     let mut of_a_bundle = inventory.clone();
     of_a_bundle.kubernetes.source = crate::inventory::SoftwareSource::Bundle;
     assert!(!passes(&of_a_bundle), "a bundle brings it to /etc");
+}
+
+#[test]
+fn a_persons_kubeconfig_in_a_home_directory_breaks_nothing() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    left_behind(&mut seen, "developers", "eve");
+    let findings = judged(inventory, "a", &seen, &attempts());
+    assert!(ids(&findings, Outcome::Pass).contains("pki-super-admin-removed"), "{findings:#?}");
 }
 
 #[test]

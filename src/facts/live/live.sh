@@ -254,6 +254,8 @@ for h in $homes; do
                     case $c in /*) ;; *) c=${f%/*}/$c ;; esac
                     sed -n "/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p" "$c" 2>/dev/null
                 done | base64 -w 0
+                printf " "
+                stat -c %a "$f" | base64 -w 0
                 echo
             done' sh
 done

@@ -175,4 +175,6 @@ pub struct HomeKubeconfig {
     pub path: String,
     /// Its client certificates, PEM.
     pub certificates: Vec<String>,
+    /// Its permission bits; `None` if they were not read.
+    pub mode: Option<u32>,
 }

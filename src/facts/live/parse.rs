@@ -74,7 +74,7 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
         "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
         | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
         "unit" | "sysctl" | "inside" => 2,
-        "kubeconfig" => 3,
+        "kubeconfig" => 4,
         "process" => 7,
         _ => return Err(value_error("record", line)),
     };
@@ -317,10 +317,13 @@ fn kubeconfig(fields: &Fields) -> HomeKubeconfig {
         String::from_utf8(raw).ok()
     });
     let mut certificates: Vec<String> = embedded.collect();
-    if !fields[2].is_empty() {
-        certificates.push(shown(&fields[2]));
-    }
-    HomeKubeconfig { path: shown_line(&fields[0]), certificates }
+    // Each is somebody's: a file may name several.
+    const END: &str = "-----END CERTIFICATE-----";
+    let named = shown(&fields[2]);
+    let blocks = named.split_inclusive(END).filter(|block| block.contains("-----BEGIN"));
+    certificates.extend(blocks.map(str::to_owned));
+    let mode = u32::from_str_radix(shown(&fields[3]).trim(), 8).ok();
+    HomeKubeconfig { path: shown_line(&fields[0]), certificates, mode }
 }
 
 #[cfg(test)]
@@ -403,6 +406,16 @@ mod tests {
         assert_eq!(of(b"/usr/local/bin/tar\0ok\n"), Some(vec!["/usr/local/bin/tar".to_owned()]));
         assert_eq!(of(b"/usr/local/bin/tar\0"), None);
         assert_eq!(with(&[]).unwrap().shadows, None);
+    }
+
+    #[test]
+    fn a_kubeconfig_has_all_certificates_that_it_names() {
+        let two = b"-----BEGIN CERTIFICATE-----\na\n-----END CERTIFICATE-----\n\
+            -----BEGIN CERTIFICATE-----\nb\n-----END CERTIFICATE-----\n";
+        let found = with(&[("kubeconfig", &[b"/root/k", b"\"YQ==\"\n", two, b"640\n"])]).unwrap();
+        let found = &found.kubeconfigs[0];
+        assert_eq!(found.certificates.len(), 3, "{found:?}");
+        assert_eq!(found.mode, Some(0o640));
     }
 
     #[test]
