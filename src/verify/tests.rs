@@ -389,6 +389,9 @@ fn live(seen: &Observed) -> LiveFacts {
             ("Unattended-Upgrade::Origins-Pattern", ""),
             ("Unattended-Upgrade::Origins-Pattern", "origin=Debian,label=Debian-Security"),
             ("Unattended-Upgrade::Package-Blacklist", "kubelet"),
+            ("Acquire::AllowInsecureRepositories", "0"),
+            ("Acquire::AllowWeakRepositories", "no"),
+            ("Acquire::https::Verify-Peer", "true"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into(),
@@ -722,6 +725,13 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| apt(s, "Unattended-Upgrade::Package-Blacklist", "open"), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().apt.as_mut().unwrap().retain(|(n, _)| !n.contains("Origins")), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().apt = Some(Vec::new()), &["host-updates"]),
+    (|s| apt(s, "apt::periodic::enable", "0"), &["host-updates"]),
+    (|s| apt(s, "APT::Get::AllowUnauthenticated", "true"), &["host-updates"]),
+    (|s| apt(s, "acquire::allowinsecurerepositories", "1"), &["host-updates"]),
+    (|s| apt(s, "Acquire::AllowDowngradeToInsecureRepositories", "yes"), &["host-updates"]),
+    (|s| apt(s, "Acquire::AllowWeakRepositories", "on"), &["host-updates"]),
+    (|s| apt(s, "Acquire::https::Verify-Peer", "false"), &["host-updates"]),
+    (|s| apt(s, "Acquire::https::deb.example::Verify-Host", "0"), &["host-updates"]),
     (|s| s.units.get_mut("apt-daily.timer").unwrap().active = "inactive".into(), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().reboot_required = Some(vec!["linux-image-amd64".into()]), &["host-no-reboot-due"]),
     (|s| { flag(s, Daemon::Etcd, "experimental-initial-corrupt-check", None); flag(s, Daemon::Etcd, "feature-gates", None); }, &["etcd-corruption-check"]),

@@ -235,7 +235,9 @@ if have ctr && spaces=$(ctr namespaces ls -q 2>/dev/null); then
         echo ok
     } | answer containers
 fi
-have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -a -e '^APT::Periodic' -e '^Unattended-Upgrade' -e '^APT::Get::AllowUnauth' | answer apt
+# apt takes names in any case.
+have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -ai -e '^APT::Periodic' -e '^Unattended-Upgrade' \
+    -e '^APT::Get::AllowUnauth' -e '^Acquire::Allow' -e '^Acquire::https:.*Verify-' | answer apt
 
 # Of credentials that somebody left lying about, the certificates alone. Some names of files can only be handed on.
 IFS=$nl
