@@ -276,6 +276,8 @@ pub enum Fact {
     Accounts,
     /// Whatever their names, files beside keys and kubeconfigs can be read by nobody else.
     SecretsUnreadable,
+    /// Each setting of our file for sshd is in effect, or a stricter one.
+    SshdSettings,
     /// sshd runs once, with no settings on its command line, and has read its files since they were changed.
     SshdInEffect,
     /// No file that the next boot reads sets a kernel setting to something else.

@@ -36,8 +36,22 @@ pub enum Loopback {
     Any,
 }
 
-/// Environment variables that change what a program does: ld.so(8), Go's runtime.
-pub const ANY_PROGRAM: [&str; 3] = ["LD_", "GODEBUG", "GOTRACEBACK"];
+/// Environment variables that change what a program does: ld.so(8), Go's runtime, whom it asks in place of the server that
+/// it means (golang.org/x/net/http/httpproxy) and whose certificates it believes (crypto/x509).
+pub const ANY_PROGRAM: [&str; 12] = [
+    "LD_",
+    "GODEBUG",
+    "GOTRACEBACK",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_",
+];
 
 impl DaemonRow {
     /// The row of a daemon.

@@ -393,6 +393,7 @@ pub(super) static ROWS: [Control; 19] = [
             ),
             Check::Sshd("x11forwarding", Rule::Is("no")),
             Check::Sshd("maxauthtries", Rule::OneOf(&["1", "2", "3", "4"])),
+            Check::Fact(Fact::SshdSettings),
             Check::Probe(Probe::SshPassword),
         ],
     },

@@ -240,6 +240,7 @@ if [ -n "$search" ] && have sshd; then
         said=$(awk '
 FNR == 1 { some = 0 }
 {
+    raw = $0
     gsub(/["\r]/, "")
     sub(/^[ \t]+/, "")
     key = tolower($0)
@@ -250,8 +251,21 @@ FNR == 1 { some = 0 }
     sub(/([ \t]+#.*|[ \t]+)$/, "", value)
     if (key == "match") some = tolower(value) != "all"
     else if (some) print "=" FILENAME "\t" key "\t" value
-    else if (key == "include") { gsub(/[ \t]+/, "\n", value); print value }
-}' $more 2>/dev/null) || whole=
+    else if (key == "include") {
+        if (is_quoted(raw)) hidden = 1
+        gsub(/[ \t]+/, "\n", value)
+        print value
+    }
+}
+# Whether quotes and backslashes make other words of a line than its blanks do.
+function is_quoted(line, part, n, i) {
+    sub(/[ \t]+#.*/, "", line)
+    if (line ~ /[\\\047]/) return 1
+    n = split(line, part, "\"")
+    for (i = 2; i <= n; i += 2) if (part[i] ~ /[ \t]/) return 1
+    return n > 0 && n % 2 == 0
+}
+END { exit hidden }' $more 2>/dev/null) || whole=
         more=
         for line in $said; do
             case $line in
@@ -264,7 +278,12 @@ FNR == 1 { some = 0 }
                 # Two names, for what follows.
                 case $f in *"$nl"*) whole= && continue ;; esac
                 case $searched$nl$more$nl in *"$nl$f$nl"*) continue ;; esac
-                [ ! -f "$f" ] || more=$more${more:+$nl}$f
+                if [ -f "$f" ]; then
+                    more=$more${more:+$nl}$f
+                else
+                    # What sshd read there, out of a pipe or before somebody removed it, is gone. A pattern may match nothing.
+                    case $f in *[*?[]*) [ ! -e "$f" ] || whole= ;; *) whole= ;; esac
+                fi
             done
             set -f
         done

@@ -11,7 +11,7 @@ use crate::controls::daemons::DAEMONS;
 use crate::controls::paths::{GUARDED, LOCAL_DIRECTORIES, LOGS, PROGRAMS, STARTED_BY_NAME};
 use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
 use crate::facts::live::{LiveFacts, LiveProcess, LiveRequest, LiveUnit, PathAccess, PathKind};
-use crate::inventory::{Inventory, Node, Role};
+use crate::inventory::{Inventory, Node, Role, SoftwareSource};
 
 /// Directories whose owner is a service's user, and that user.
 const SERVICES: [(&str, &str); 1] = [("/var/lib/etcd", "etcd")];
@@ -211,7 +211,7 @@ pub(super) fn units_as_written(on: &Subject<'_>) -> Verdict {
     let mut judged = 0;
     for (name, unit) in there {
         judged += 1;
-        wrong.extend(drop_ins(name, unit));
+        wrong.extend(drop_ins(name, unit, on.inventory.kubernetes.source));
         if unit.needs_reload {
             wrong.push(format!(
                 "{name}: systemd has not reloaded its changed files (run `systemctl daemon-reload`)"
@@ -229,17 +229,28 @@ pub(super) fn units_as_written(on: &Subject<'_>) -> Verdict {
     })
 }
 
-fn drop_ins(name: &str, unit: &LiveUnit) -> Option<String> {
-    // What a distribution ships is its own.
-    let packaged =
-        |p: &str| ["/usr/lib/systemd/", "/lib/systemd/"].iter().any(|d| p.starts_with(d));
+fn drop_ins(name: &str, unit: &LiveUnit, source: SoftwareSource) -> Option<String> {
     let others: Vec<String> = unit
         .drop_ins
         .iter()
-        .filter(|p| !OUR_DROP_INS.contains(&p.as_str()) && !packaged(p))
+        .filter(|p| !OUR_DROP_INS.contains(&p.as_str()) && !is_packaged(name, p, source))
         .map(|p| plain_path(p))
         .collect();
     (!others.is_empty()).then(|| format!("{name} is changed by {}", others.join(", ")))
+}
+
+/// Units for which no package ships drop-ins: ours, and those whose daemons come in a package without one.
+const WITHOUT_DROP_INS: [&str; 3] = ["containerd.service", "etcd.service", "kubelet.service"];
+
+/// Whether a drop-in may come from a package.
+fn is_packaged(unit: &str, path: &str, source: SoftwareSource) -> bool {
+    let below = ["/usr/lib/systemd/system/", "/lib/systemd/system/"];
+    let Some(name) = below.iter().find_map(|dir| path.strip_prefix(dir)) else { return false };
+    if unit.starts_with("kubastion-") || WITHOUT_DROP_INS.contains(&unit) {
+        // The package kubeadm brings it; a bundle's is below /etc.
+        return name == "kubelet.service.d/10-kubeadm.conf" && source != SoftwareSource::Bundle;
+    }
+    true
 }
 
 pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {

@@ -238,13 +238,36 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
             Origin::Node => Verdict::unknown("home directories were not searched for kubeconfigs"),
         };
     };
-    let left = live.kubeconfigs.iter().filter(|k| {
-        // One that cannot be read may be of anybody.
-        k.certificates.iter().any(|c| groups(c).is_none_or(|g| g.iter().any(|g| g == MASTERS)))
+    let left = live.kubeconfigs.iter().filter_map(|k| {
+        let whose = k.certificates.iter().find_map(|c| powerful(c));
+        let open = k.mode.is_none_or(|m| m & 0o004 != 0).then(|| "others can read it".to_owned());
+        Some(format!("{} ({})", super::in_effect::plain_path(&k.path), whose.or(open)?))
     });
-    let left: Vec<String> = left.map(|k| super::in_effect::plain_path(&k.path)).collect();
-    super::in_effect::verdict("no group system:masters", left, || {
+    let expected =
+        "no group system:masters, and none of the cluster's own kubeconfigs in home directories";
+    super::in_effect::verdict(expected, left.collect(), || {
         format!("{} client certificates", judged + live.kubeconfigs.len())
+    })
+}
+
+/// Whose a certificate is that has no place in a home directory: an administrator's of kubeadm, a component's, a node's.
+fn powerful(pem: &str) -> Option<String> {
+    const GROUPS: [&str; 3] = [MASTERS, "kubeadm:cluster-admins", "system:nodes"];
+    const USERS: [&str; 2] = ["system:kube-controller-manager", "system:kube-scheduler"];
+    // One that cannot be read may be of anybody.
+    let Some((groups, users)) = groups(pem).zip(users(pem)) else {
+        return Some("its certificate cannot be read".to_owned());
+    };
+    let is_user = |u: &&String| USERS.contains(&u.as_str()) || u.starts_with("system:node:");
+    let found = groups.iter().find(|g| GROUPS.contains(&g.as_str()));
+    found.or_else(|| users.iter().find(is_user)).map(|name| super::in_effect::plain_path(name))
+}
+
+/// The names in a certificate's subject.
+fn users(pem: &str) -> Option<Vec<String>> {
+    with(&der(pem)?, |c| {
+        let names = c.subject().iter_common_name();
+        names.filter_map(|n| n.as_str().ok().map(str::to_owned)).collect()
     })
 }
 

@@ -444,12 +444,39 @@ const UPDATED: [&str; 8] = [
     "systemd",
 ];
 
+/// Whether a setting of apt takes packages without a signature or from whoever answers (apt-secure(8),
+/// apt-transport-https(1)). apt takes several words for yes and no; what is neither counts as the worse.
+fn trusts_anybody(name: &str, value: &str) -> bool {
+    const ALLOWS: [&str; 4] = [
+        "apt::get::allowunauthenticated",
+        "acquire::allowinsecurerepositories",
+        "acquire::allowdowngradetoinsecurerepositories",
+        "acquire::allowweakrepositories",
+    ];
+    let (name, value) = (name.to_ascii_lowercase(), value.to_ascii_lowercase());
+    let is = |words: &[&str]| value.is_empty() || words.contains(&value.as_str());
+    let verifies = name.ends_with("::verify-peer") || name.ends_with("::verify-host");
+    if name.starts_with("acquire::https::") && verifies {
+        return !is(&["1", "yes", "true", "with", "on", "enable"]);
+    }
+    ALLOWS.contains(&name.as_str()) && !is(&["0", "no", "false", "without", "off", "disable"])
+}
+
 /// What keeps security updates from being installed, by apt's settings as they are in effect, whatever files they come
 /// from (unattended-upgrade(8), /usr/lib/apt/apt.systemd.daily).
 fn not_updated(apt: &[(String, String)]) -> Vec<String> {
-    let value = |name: &str| apt.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-    let all = |name: &'static str| apt.iter().filter(move |(n, v)| n == name && !v.is_empty());
-    let mut wrong = Vec::new();
+    // Names in any case.
+    let is = |given: &str, name: &str| given.eq_ignore_ascii_case(name);
+    let value = |name: &str| apt.iter().rev().find(|(n, _)| is(n, name)).map(|(_, v)| v.as_str());
+    let all = |name: &'static str| apt.iter().filter(move |(n, v)| is(n, name) && !v.is_empty());
+    let mut wrong: Vec<String> = apt
+        .iter()
+        .filter(|(name, value)| trusts_anybody(name, value))
+        .map(|(name, value)| {
+            let name = super::in_effect::plain_path(name);
+            format!("{name} is {}", super::rule::shown(Some(value)))
+        })
+        .collect();
     if value("APT::Periodic::Enable") == Some("0") {
         wrong.push("APT::Periodic::Enable is 0".to_owned());
     }

@@ -9,7 +9,7 @@ use super::observed::{Observed, Origin};
 use super::rule;
 use super::staged::scalar;
 use super::{
-    access, certificates, foreign_rules, health, host, in_effect, kubernetes, root_access,
+    access, certificates, foreign_rules, health, host, in_effect, kubernetes, root_access, ssh,
 };
 use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
@@ -46,7 +46,7 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         Check::Tree(rule) => tree(rule, on).into(),
         Check::Gone(path) => gone(path, on).into(),
         Check::Sysctl(setting) => host::sysctl(setting, on).into(),
-        Check::Sshd(key, rule) => sshd(key, rule, on).into(),
+        Check::Sshd(key, rule) => ssh::setting(key, rule, on).into(),
         Check::Flag(daemon, name, rule) => flag(*daemon, name, rule, on),
         Check::RunsAs(daemon, user) => runs_as(*daemon, user, on).into(),
         Check::InEffect(daemon) => in_effect::daemon(*daemon, on),
@@ -163,7 +163,9 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::PodSecurity => "the admission configuration enforces a Pod Security level",
         Fact::AuthenticatedProbes => "probes in the static pod need no anonymous access",
         Fact::AnonymousRequests => "anonymous requests are off",
-        Fact::NoMasters => "no certificate of system:masters in a kubeconfig",
+        Fact::NoMasters => {
+            "no certificate of system:masters in a kubeconfig, and none of the cluster's own in home directories"
+        }
         Fact::SeparateCas => "CA certificates with keys of their own",
         Fact::CertificateLifetimes => "keys and dates of certificates on the node",
         Fact::KubeletServingFiles => "the kubelet's serving certificate",
@@ -177,12 +179,13 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::OneCaPerFile => "each CA file holds one certificate",
         Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
         Fact::ProgramsNotShadowed => {
-            "no program in /usr/local/bin or /usr/local/sbin shadows one that daemons start"
+            "no program in /usr/local/bin or /usr/local/sbin shadows one that daemons start or packages have"
         }
         Fact::Accounts => "only root has user id 0, and no account has an empty password",
         Fact::SecretsUnreadable => {
             "others cannot read keys, kubeconfigs, their copies and password hashes"
         }
+        Fact::SshdSettings => "sshd's effective settings, against our file",
         Fact::SshdInEffect => "sshd as it runs",
         Fact::SysctlsAtBoot => "kernel settings after the next boot",
         Fact::UnitsAsWritten => "units without foreign drop-ins",
@@ -231,6 +234,7 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
         Fact::ProgramsNotShadowed => root_access::programs(on).into(),
         Fact::Accounts => root_access::accounts(on).into(),
         Fact::SecretsUnreadable => access::secrets_unreadable(on).into(),
+        Fact::SshdSettings => ssh::settings(on).into(),
         Fact::SshdInEffect => access::ssh_in_effect(on).into(),
         Fact::SysctlsAtBoot => access::sysctls_at_boot(on).into(),
         Fact::UnitsAsWritten => access::units_as_written(on).into(),
@@ -397,58 +401,6 @@ fn gone(path: &str, on: &Subject<'_>) -> Verdict {
         Some(FileFacts::Absent) => Verdict::pass("nothing there"),
         Some(_) => Verdict::fail(format!("nothing at {path}"), "something is there"),
         None => on.seen.blind(&format!("{path} was not looked at")),
-    }
-}
-
-fn sshd(key: &str, rule: &Rule, on: &Subject<'_>) -> Verdict {
-    let Some(settings) = &on.seen.sshd else {
-        return on.seen.blind("sshd -T gave no settings");
-    };
-    match settings.get(key) {
-        // Effective settings name every keyword that this release knows; a drop-in does not.
-        None if on.seen.origin == Origin::Rendered => on.seen.blind(key),
-        values => {
-            let value = values.map(|v| v.join(" ").to_ascii_lowercase());
-            let verdict = rule::judge(rule, value.as_deref());
-            let holds = matches!(verdict, Verdict::Pass { .. });
-            if holds && on.seen.origin == Origin::Node {
-                return sshd_for_some(key, rule, on).unwrap_or(verdict);
-            }
-            verdict
-        }
-    }
-}
-
-/// The verdict where sshd's files say something else for some connections. Whether there will be such
-/// connections is not asked: a `Match` line can be about anything that a client brings along.
-fn sshd_for_some(key: &str, rule: &Rule, on: &Subject<'_>) -> Option<Verdict> {
-    let Some(settings) = &on.seen.sshd_matches else {
-        return Some(Verdict::unknown("sshd's files could not be searched for `Match` lines"));
-    };
-    let weaker = settings.iter().filter(|s| sshd_keyword(&s.key) == key).find_map(|s| {
-        let verdict = rule::judge(rule, Some(&s.value.to_ascii_lowercase()));
-        let Verdict::Fail { expected, actual } = verdict else { return None };
-        let file = rule::shown(Some(&s.file));
-        Some(Verdict::fail(
-            expected,
-            format!("{actual} for some connections, by a `Match` line in {file}"),
-        ))
-    });
-    let included = || {
-        let include = settings.iter().find(|s| s.key == "include")?;
-        let file = rule::shown(Some(&include.file));
-        Some(Verdict::unknown(format!(
-            "a `Match` line in {file} includes files that were not read"
-        )))
-    };
-    weaker.or_else(included)
-}
-
-/// A keyword under the name that `sshd -T` has for it.
-fn sshd_keyword(key: &str) -> &str {
-    match key {
-        "challengeresponseauthentication" | "skeyauthentication" => "kbdinteractiveauthentication",
-        key => key,
     }
 }
 

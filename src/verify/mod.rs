@@ -33,6 +33,7 @@ mod reachable;
 mod root_access;
 mod rule;
 mod services;
+mod ssh;
 mod staged;
 #[cfg(test)]
 mod tests;

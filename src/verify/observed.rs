@@ -21,8 +21,8 @@ pub(super) const ETCD_UNIT: &str = "/etc/systemd/system/etcd.service";
 pub(super) const FIREWALL_FILE: &str = "/etc/kubastion/firewall.nft";
 /// Packages that bring containerd.
 pub(super) const CONTAINERD_PACKAGES: [&str; 2] = ["containerd", "containerd.io"];
-/// Directory of our sshd drop-in.
-const SSHD_DROP_INS: &str = "/etc/ssh/sshd_config.d/";
+/// Our sshd drop-in.
+pub(super) const SSHD_DROP_IN: &str = "/etc/ssh/sshd_config.d/00-kubastion.conf";
 
 /// Where an [`Observed`] comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,11 +175,8 @@ impl Observed {
         for item in &desired.items {
             seen.take(item);
         }
-        seen.sshd = seen
-            .texts
-            .iter()
-            .find(|(path, _)| path.starts_with(SSHD_DROP_INS))
-            .and_then(|(_, text)| Some(sshd_settings(text.as_deref()?)));
+        seen.sshd =
+            seen.texts.get(SSHD_DROP_IN).and_then(|text| Some(sshd_settings(text.as_deref()?)));
         seen.processes = seen.texts.get(ETCD_UNIT).and_then(|text| {
             let process = unit_process(text.as_deref()?)?;
             Some([(Daemon::Etcd.comm().to_owned(), vec![process])].into())
@@ -321,7 +318,7 @@ fn is_program(process: &ProcessFacts, daemon: Daemon) -> bool {
 }
 
 /// Lines of sshd_config(5), for a file that sorts first: the first value of a keyword holds.
-fn sshd_settings(text: &str) -> BTreeMap<String, Vec<String>> {
+pub(super) fn sshd_settings(text: &str) -> BTreeMap<String, Vec<String>> {
     let mut settings = BTreeMap::new();
     for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
         let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));

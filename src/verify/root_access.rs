@@ -1,5 +1,7 @@
 //! Who is root beside root, and which programs root's daemons start.
 
+use std::collections::BTreeSet;
+
 use super::access::live;
 use super::in_effect::{plain_path, verdict};
 use super::judge::Subject;
@@ -24,7 +26,7 @@ fn is_installed_there(on: &Subject<'_>, path: &str) -> bool {
 /// Programs of a container runtime.
 const RUNTIMES: [&str; 3] = ["containerd-shim-runc-v2", "crun", "runc"];
 
-/// No program stands in a directory that comes first and has the name of one that daemons start.
+/// No program stands in a directory that comes first and has the name of one that daemons start or that a package has.
 pub(super) fn programs(on: &Subject<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
@@ -33,13 +35,21 @@ pub(super) fn programs(on: &Subject<'_>) -> Verdict {
     if !live.paths.contains_key("/") {
         return Verdict::unknown("the node did not report its root directory");
     }
-    let all = STARTED_BY_NAME
+    let Some(shadows) = &live.shadows else {
+        return Verdict::unknown("/usr/local/sbin and /usr/local/bin were not looked through");
+    };
+    let by_name = STARTED_BY_NAME
         .iter()
-        .flat_map(|name| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}")));
-    let wrong = all.filter(|p| live.paths.contains_key(p) && !is_installed_there(on, p));
-    let wrong = wrong.map(|p| format!("{} shadows the packaged program", plain_path(&p))).collect();
-    verdict("none of their names in /usr/local/sbin and /usr/local/bin", wrong, || {
-        format!("{} names", STARTED_BY_NAME.len())
+        .flat_map(|name| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}")))
+        .filter(|p| live.paths.contains_key(p));
+    let all: BTreeSet<String> = by_name.chain(shadows.iter().cloned()).collect();
+    let wrong = all.iter().filter(|p| !is_installed_there(on, p));
+    let wrong = wrong.map(|p| match shadows.contains(p) {
+        true => format!("{} shadows the packaged program", plain_path(p)),
+        false => format!("{} has the name of a program that daemons start", plain_path(p)),
+    });
+    verdict("none of their names in /usr/local/sbin and /usr/local/bin", wrong.collect(), || {
+        format!("{} names, and those of packages", STARTED_BY_NAME.len())
     })
 }
 

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::findings::of_node;
-use super::observed::{ETCD_UNIT, FIREWALL_FILE, Observed, Origin};
+use super::observed::{ETCD_UNIT, FIREWALL_FILE, Observed, Origin, SSHD_DROP_IN};
 use super::probes::Attempt;
 use super::{Finding, Outcome, Subject, Verdict, of_rendered};
 use crate::clock::Clock;
@@ -232,6 +232,23 @@ pub(super) fn running(mut seen: Observed) -> Observed {
     let sshd = seen.sshd.as_mut().unwrap();
     sshd.insert("port".into(), vec!["22".into()]);
     sshd.insert("authorizedkeysfile".into(), vec![".ssh/authorized_keys".into()]);
+    // What OpenSSH 9.2 of Debian 12 makes of our lists.
+    for (key, value) in [
+        (
+            "ciphers",
+            "chacha20-poly1305@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr,aes128-gcm@openssh.com,aes256-gcm@openssh.com",
+        ),
+        (
+            "macs",
+            "umac-128-etm@openssh.com,hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com",
+        ),
+        (
+            "kexalgorithms",
+            "sntrup761x25519-sha512,sntrup761x25519-sha512@openssh.com,curve25519-sha256,curve25519-sha256@libssh.org,diffie-hellman-group-exchange-sha256,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,diffie-hellman-group14-sha256",
+        ),
+    ] {
+        sshd.insert(key.into(), vec![value.into()]);
+    }
     seen.sshd_matches = Some(Vec::new());
     seen.lsm = Some(LsmFacts {
         active: vec!["apparmor".into()],
@@ -354,6 +371,7 @@ fn live(seen: &Observed) -> LiveFacts {
     }
     facts.rules = Some(serde_json::from_str(LOADED_RULES).unwrap());
     facts.other_containers = Some(Vec::new());
+    facts.shadows = Some(Vec::new());
     facts.foreign_rules = Some(vec![serde_json::json!({"nftables": []})]);
     facts.accounts = Some(Accounts { root: vec!["root".to_owned()], without_password: Vec::new() });
     facts.trees.insert("/etc/kubernetes/manifests".into(), own(PathKind::Directory, 0o700));
@@ -371,6 +389,9 @@ fn live(seen: &Observed) -> LiveFacts {
             ("Unattended-Upgrade::Origins-Pattern", ""),
             ("Unattended-Upgrade::Origins-Pattern", "origin=Debian,label=Debian-Security"),
             ("Unattended-Upgrade::Package-Blacklist", "kubelet"),
+            ("Acquire::AllowInsecureRepositories", "0"),
+            ("Acquire::AllowWeakRepositories", "no"),
+            ("Acquire::https::Verify-Peer", "true"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into(),
@@ -519,13 +540,26 @@ fn apt(seen: &mut Observed, name: &str, value: &str) {
     seen.live.as_mut().unwrap().apt.as_mut().unwrap().push((name.into(), value.into()));
 }
 
+/// One more drop-in of a unit that runs.
+fn drop_in(seen: &mut Observed, unit: &str, path: &str) {
+    let units = &mut seen.live.as_mut().unwrap().units;
+    let like = units["ssh.service"].clone();
+    units.entry(unit.to_owned()).or_insert(like).drop_ins.push(path.to_owned());
+}
+
+/// What `sshd -T` says of a keyword.
+fn effective(seen: &mut Observed, key: &str, value: &str) {
+    seen.sshd.as_mut().unwrap().insert(key.into(), vec![value.into()]);
+}
+
 /// A kubeconfig of a group in somebody's home directory.
-fn left_behind(seen: &mut Observed, group: &str) {
+fn left_behind(seen: &mut Observed, group: &str, user: &str) {
     let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, user);
     params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
     let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
     let path = "/home/eve/.kube/config".to_owned();
-    let found = HomeKubeconfig { path, certificates: vec![certificate] };
+    let found = HomeKubeconfig { path, certificates: vec![certificate], mode: Some(0o600) };
     seen.live.as_mut().unwrap().kubeconfigs.push(found);
 }
 
@@ -646,6 +680,25 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| for_some(s, "passwordauthentication", "yes"), &["host-ssh-hardening"]),
     (|s| for_some(s, "challengeresponseauthentication", "yes"), &["host-ssh-hardening"]),
     (|s| for_some(s, "permitrootlogin", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "maxsessions", "0x7f"), &["host-ssh-hardening"]),
+    (|s| effective(s, "loglevel", "QUIET"), &["host-ssh-hardening"]),
+    (|s| effective(s, "logingracetime", "0"), &["host-ssh-hardening"]),
+    (|s| effective(s, "clientaliveinterval", "0"), &["host-ssh-hardening"]),
+    (|s| effective(s, "allowtcpforwarding", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "allowagentforwarding", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "gatewayports", "clientspecified"), &["host-ssh-hardening"]),
+    (|s| effective(s, "permittunnel", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "permituserenvironment", "LANG"), &["host-ssh-hardening"]),
+    (|s| effective(s, "strictmodes", "no"), &["host-ssh-hardening"]),
+    (|s| effective(s, "ignorerhosts", "shosts-only"), &["host-ssh-hardening"]),
+    (|s| effective(s, "hostbasedauthentication", "yes"), &["host-ssh-hardening"]),
+    (|s| effective(s, "ciphers", "chacha20-poly1305@openssh.com,aes128-cbc"), &["host-ssh-hardening"]),
+    (|s| effective(s, "macs", "hmac-sha2-512-etm@openssh.com,hmac-sha1"), &["host-ssh-hardening"]),
+    (|s| effective(s, "kexalgorithms", "ecdh-sha2-nistp256"), &["host-ssh-hardening"]),
+    (|s| for_some(s, "strictmodes", "no"), &["host-ssh-hardening"]),
+    (|s| for_some(s, "allowtcpforwarding", "yes"), &["host-ssh-hardening"]),
+    // Whatever the file says by now.
+    (|s| { text(s, SSHD_DROP_IN, "StrictModes yes", "StrictModes no"); effective(s, "strictmodes", "no"); }, &["host-ssh-hardening"]),
     (|s| s.nft.as_mut().unwrap().own_listing_sha256 = None, &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().own_listing_sha256 = Some("changed".into()), &["host-firewall-control-plane"]),
     (|s| s.nft.as_mut().unwrap().recorded.as_mut().unwrap().file_sha256 = "old".into(), &["host-firewall-control-plane"]),
@@ -672,10 +725,23 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| apt(s, "Unattended-Upgrade::Package-Blacklist", "open"), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().apt.as_mut().unwrap().retain(|(n, _)| !n.contains("Origins")), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().apt = Some(Vec::new()), &["host-updates"]),
+    (|s| apt(s, "apt::periodic::enable", "0"), &["host-updates"]),
+    (|s| apt(s, "APT::Get::AllowUnauthenticated", "true"), &["host-updates"]),
+    (|s| apt(s, "acquire::allowinsecurerepositories", "1"), &["host-updates"]),
+    (|s| apt(s, "Acquire::AllowDowngradeToInsecureRepositories", "yes"), &["host-updates"]),
+    (|s| apt(s, "Acquire::AllowWeakRepositories", "on"), &["host-updates"]),
+    (|s| apt(s, "Acquire::https::Verify-Peer", "false"), &["host-updates"]),
+    (|s| apt(s, "Acquire::https::deb.example::Verify-Host", "0"), &["host-updates"]),
     (|s| s.units.get_mut("apt-daily.timer").unwrap().active = "inactive".into(), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().reboot_required = Some(vec!["linux-image-amd64".into()]), &["host-no-reboot-due"]),
     (|s| { flag(s, Daemon::Etcd, "experimental-initial-corrupt-check", None); flag(s, Daemon::Etcd, "feature-gates", None); }, &["etcd-corruption-check"]),
-    (|s| left_behind(s, "system:masters"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "system:masters", "eve"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "kubeadm:cluster-admins", "eve"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "x", "system:kube-controller-manager"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "x", "system:kube-scheduler"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "x", "system:node:b"), &["pki-super-admin-removed"]),
+    (|s| left_behind(s, "system:nodes", "x"), &["pki-super-admin-removed"]),
+    (|s| { left_behind(s, "x", "eve"); s.live.as_mut().unwrap().kubeconfigs[0].mode = Some(0o644); }, &["pki-super-admin-removed"]),
     (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
     (|s| owner(s, "/etc/containerd/certs.d/other.example/hosts.toml", 0o600, "root"), &["containerd-files-known"]),
@@ -699,6 +765,9 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().other_containers.as_mut().unwrap().push("moby/x".into()), &["containerd-only-pods"]),
     (|s| access(s, "/usr/local/sbin/runc", 0o755, "root"), &["host-no-shadowed-programs"]),
     (|s| access(s, "/usr/local/bin/iptables", 0o755, "root"), &["host-no-shadowed-programs"]),
+    (|s| access(s, "/usr/local/bin/igzip", 0o755, "root"), &["host-no-shadowed-programs"]),
+    (|s| access(s, "/usr/local/sbin/criu", 0o755, "root"), &["host-no-shadowed-programs"]),
+    (|s| s.live.as_mut().unwrap().shadows = Some(vec!["/usr/local/bin/tar".into()]), &["host-no-shadowed-programs"]),
     (|s| accounts(s).root.push("toor".into()), &["host-accounts"]),
     (|s| accounts(s).root.clear(), &["host-accounts"]),
     (|s| accounts(s).without_password.push("eve".into()), &["host-accounts"]),
@@ -716,6 +785,12 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().sysctl_files.push(("/etc/sysctl.d/99-company.conf".into(), "net.ipv4.ip_forward=0\n".into())), &["host-sysctls-at-boot"]),
     (|s| { let key = ("ipv4".to_owned(), "send_redirects".to_owned()); s.live.as_mut().unwrap().interfaces.get_mut(&key).unwrap().insert("eth0".into(), "1".into()); }, &["host-sysctls"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("ssh.service").unwrap().drop_ins.push("/etc/systemd/system/ssh.service.d/x.conf".into()), &["host-units-as-written"]),
+    (|s| drop_in(s, "etcd.service", "/usr/lib/systemd/system/etcd.service.d/10-x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "containerd.service", "/lib/systemd/system/containerd.service.d/10-x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "kubelet.service", "/usr/lib/systemd/system/kubelet.service.d/20-x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "kubelet.service", "/usr/lib/systemd/system/service.d/10-x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "kubastion-firewall.service", "/usr/lib/systemd/system/kubastion-firewall.service.d/x.conf"), &["host-units-as-written"]),
+    (|s| drop_in(s, "ssh.service", "/run/systemd/system/ssh.service.d/x.conf"), &["host-units-as-written"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("etcd.service").unwrap().needs_reload = true, &["host-units-as-written"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("etcd.service").unwrap().fragment = "/run/systemd/system/etcd.service".into(), &["host-units-as-written"]),
     (|s| { let there = s.live.as_ref().unwrap().trees["/etc/kubernetes/manifests"].clone(); s.live.as_mut().unwrap().trees.insert("/etc/kubernetes/manifests/x.yaml".into(), there); }, &["files-static-pods-known"]),
@@ -893,6 +968,13 @@ fn ways_to_be_false(daemon: Daemon) -> Vec<Way> {
             s.live.as_mut().unwrap().paths.get_mut(*path).unwrap().changed_s = BEGAN_S + 1.0;
         }));
     }
+    for name in
+        ["HTTPS_PROXY", "http_proxy", "ALL_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+    {
+        ways.push(Box::new(move |s| {
+            process(s, daemon).environment.insert(name.to_owned());
+        }));
+    }
     for prefix in row.environment {
         ways.push(Box::new(move |s| {
             process(s, daemon).environment.insert(format!("{prefix}CONFIG_FILE"));
@@ -1052,6 +1134,9 @@ fn what_links_lead_to_passes_in_no_tree() {
 const BLIND: &[(Break, &[&str])] = &[
     (|s| s.listeners = None, &["kubelet-read-only-port", "kcm-bind-localhost", "etcd-listen-local"]),
     (|s| s.sshd = None, &["host-ssh-hardening"]),
+    (|s| { s.texts.remove(SSHD_DROP_IN); s.files.remove(SSHD_DROP_IN); }, &["host-ssh-hardening"]),
+    (|s| { s.texts.insert(SSHD_DROP_IN.into(), None); }, &["host-ssh-hardening"]),
+    (|s| { s.sshd.as_mut().unwrap().remove("loglevel"); }, &["host-ssh-hardening"]),
     (|s| s.live.as_mut().unwrap().trees.clear(), &["files-static-pods-known"]),
     (|s| s.sshd_matches = None, &["host-ssh-hardening"]),
     (|s| for_some(s, "include", "/etc/ssh/more.conf"), &["host-ssh-hardening"]),
@@ -1070,6 +1155,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().foreign_rules = None, &["host-firewall-control-plane"]),
     (|s| s.live.as_mut().unwrap().other_containers = None, &["containerd-only-pods"]),
     (|s| s.live.as_mut().unwrap().accounts = None, &["host-accounts"]),
+    (|s| s.live.as_mut().unwrap().shadows = None, &["host-no-shadowed-programs"]),
     (|s| s.live.as_mut().unwrap().inside.clear(), &["apiserver-in-effect", "kcm-in-effect", "scheduler-in-effect", "kube-proxy-in-effect"]),
     (|s| s.live.as_mut().unwrap().sockets = None, &["host-ssh-in-effect", "etcd-in-effect"]),
     (|s| s.live.as_mut().unwrap().paths.clear(), &["host-root-owned-paths", "host-no-shadowed-programs"]),
@@ -1101,6 +1187,33 @@ fn what_could_not_be_looked_at_is_unknown_and_never_a_pass() {
             );
         }
     }
+}
+
+#[test]
+fn drop_ins_that_packages_bring_break_nothing() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    drop_in(&mut seen, "ssh.service", "/usr/lib/systemd/system/ssh.service.d/x.conf");
+    drop_in(&mut seen, "haproxy.service", "/etc/systemd/system/haproxy.service.d/kubastion.conf");
+    let of_kubeadm = "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf";
+    drop_in(&mut seen, "kubelet.service", of_kubeadm);
+    let passes = |inventory: &Inventory| {
+        let findings = judged(inventory, "a", &seen, &attempts());
+        ids(&findings, Outcome::Pass).contains("host-units-as-written")
+    };
+    assert!(passes(inventory));
+    let mut of_a_bundle = inventory.clone();
+    of_a_bundle.kubernetes.source = crate::inventory::SoftwareSource::Bundle;
+    assert!(!passes(&of_a_bundle), "a bundle brings it to /etc");
+}
+
+#[test]
+fn a_persons_kubeconfig_in_a_home_directory_breaks_nothing() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    left_behind(&mut seen, "developers", "eve");
+    let findings = judged(inventory, "a", &seen, &attempts());
+    assert!(ids(&findings, Outcome::Pass).contains("pki-super-admin-removed"), "{findings:#?}");
 }
 
 #[test]
@@ -1138,6 +1251,24 @@ fn what_sshd_sets_for_some_connections_and_is_no_weaker_breaks_nothing() {
     let finding = findings.iter().find(|f| f.control == "host-ssh-hardening").unwrap();
     let said = format!("{:?}", finding.verdict);
     assert!(said.contains("/etc/ssh/sshd_config.d/50-some.conf"), "{said}");
+}
+
+#[test]
+fn what_sshd_does_more_strictly_than_our_file_breaks_nothing() {
+    let (inventory, good) = hardened();
+    let mut seen = good.clone();
+    for (key, value) in [
+        ("permitrootlogin", "no"),
+        ("maxsessions", "2"),
+        ("logingracetime", "20"),
+        ("ciphers", "aes256-gcm@openssh.com"),
+        ("loglevel", "Verbose"),
+    ] {
+        effective(&mut seen, key, value);
+    }
+    seen.sshd.as_mut().unwrap().remove("kbdinteractiveauthentication");
+    let findings = judged(inventory, "a", &seen, &attempts());
+    assert!(ids(&findings, Outcome::Pass).contains("host-ssh-hardening"), "{findings:#?}");
 }
 
 #[test]

@@ -95,6 +95,10 @@ fn add_fact(watch: &mut WatchList, fact: Fact) {
             watch.units.extend(host::FORWARDERS.map(|f| f.unit.to_owned()));
             texts.extend(host::FORWARDERS.map(|f| f.file));
         }
+        Fact::SshdSettings => {
+            texts.push(observed::SSHD_DROP_IN);
+            watch.extras.insert(Extra::SshdMatches);
+        }
         Fact::NoSshd => watch.units.extend(host::SSH_UNITS.map(str::to_owned)),
         Fact::AuditPolicy => texts.push(kubernetes::AUDIT_POLICY),
         Fact::EncryptedSecrets | Fact::EncryptionProvider => texts.push(kubernetes::ENCRYPTION),

@@ -150,6 +150,22 @@ for k in $keys; do
 done | answer interfaces
 IFS=' '
 
+# Programs in directories that come first, of a name that a package has, too.
+set +f
+{
+    for f in /usr/local/sbin/* /usr/local/bin/*; do
+        [ -f "$f" ] && [ -x "$f" ] || continue
+        for d in /usr/sbin /usr/bin /sbin /bin; do
+            p=$d/${f##*/}
+            [ -e "$p" ] || continue
+            [ "$(readlink -f "$f")" = "$(readlink -f "$p")" ] || printf '%s\0' "$f"
+            break
+        done
+    done
+    echo ok
+} | answer shadows
+set -f
+
 # In the order of sysctl.d(5), which goes by names and not by directories.
 set +f
 for f in /usr/lib/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /run/sysctl.d/*.conf /etc/sysctl.d/*.conf; do
@@ -221,7 +237,9 @@ if have ctr && spaces=$(ctr namespaces ls -q 2>/dev/null); then
     } | answer containers
     IFS=' '
 fi
-have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -a -e '^APT::Periodic' -e '^Unattended-Upgrade' -e '^APT::Get::AllowUnauth' | answer apt
+# apt takes names in any case.
+have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -ai -e '^APT::Periodic' -e '^Unattended-Upgrade' \
+    -e '^APT::Get::AllowUnauth' -e '^Acquire::Allow' -e '^Acquire::https:.*Verify-' | answer apt
 
 # Of credentials that somebody left lying about, the certificates alone. Some names of files can only be handed on.
 IFS=$nl
@@ -240,6 +258,8 @@ for h in $homes; do
                     case $c in /*) ;; *) c=${f%/*}/$c ;; esac
                     sed -n "/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p" "$c" 2>/dev/null
                 done | base64 -w 0
+                printf " "
+                stat -c %a "$f" | base64 -w 0
                 echo
             done' sh
 done

@@ -39,6 +39,9 @@ pub struct LiveFacts {
     pub units: BTreeMap<String, LiveUnit>,
     /// The paths that were asked for and are there; of links also where they lead.
     pub paths: BTreeMap<String, PathAccess>,
+    /// Programs in /usr/local/sbin and /usr/local/bin of a name that the directories of packages have, too; `None` if these
+    /// were not looked through.
+    pub shadows: Option<Vec<String>>,
     /// What is below directories that others put files into.
     pub trees: BTreeMap<String, PathAccess>,
     /// Settings of each interface, by family and key (`ipv4`, `send_redirects`), then by interface; `all` and
@@ -172,4 +175,6 @@ pub struct HomeKubeconfig {
     pub path: String,
     /// Its client certificates, PEM.
     pub certificates: Vec<String>,
+    /// Its permission bits; `None` if they were not read.
+    pub mode: Option<u32>,
 }

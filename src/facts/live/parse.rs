@@ -48,6 +48,7 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
         units: all("unit").iter().map(|f| unit(f, &clock)).collect::<Result<_, _>>()?,
         paths: paths(one("paths").unwrap_or_default())?,
         trees: paths(one("trees").unwrap_or_default())?,
+        shadows: one("shadows").and_then(shadows),
         interfaces: interfaces(one("interfaces").unwrap_or_default())?,
         sysctl_files: all("sysctl")
             .iter()
@@ -71,9 +72,9 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
     let count = match name {
         "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
-        | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
+        | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
         "unit" | "sysctl" | "inside" => 2,
-        "kubeconfig" => 3,
+        "kubeconfig" => 4,
         "process" => 7,
         _ => return Err(value_error("record", line)),
     };
@@ -177,6 +178,12 @@ fn containers(raw: &[u8]) -> Option<Vec<String>> {
     let text = shown(raw);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     (lines.pop().as_deref() == Some("ok")).then_some(lines)
+}
+
+/// A path and a NUL each, and `ok` at the end if all were told.
+fn shadows(raw: &[u8]) -> Option<Vec<String>> {
+    let mut parts: Vec<&[u8]> = raw.split(|b| *b == 0).collect();
+    (parts.pop() == Some(b"ok\n")).then(|| parts.into_iter().map(shown_line).collect())
 }
 
 fn inside(fields: &Fields) -> Result<(u32, FileDigests), ParseError> {
@@ -310,10 +317,13 @@ fn kubeconfig(fields: &Fields) -> HomeKubeconfig {
         String::from_utf8(raw).ok()
     });
     let mut certificates: Vec<String> = embedded.collect();
-    if !fields[2].is_empty() {
-        certificates.push(shown(&fields[2]));
-    }
-    HomeKubeconfig { path: shown_line(&fields[0]), certificates }
+    // Each is somebody's: a file may name several.
+    const END: &str = "-----END CERTIFICATE-----";
+    let named = shown(&fields[2]);
+    let blocks = named.split_inclusive(END).filter(|block| block.contains("-----BEGIN"));
+    certificates.extend(blocks.map(str::to_owned));
+    let mode = u32::from_str_radix(shown(&fields[3]).trim(), 8).ok();
+    HomeKubeconfig { path: shown_line(&fields[0]), certificates, mode }
 }
 
 #[cfg(test)]
@@ -387,6 +397,25 @@ mod tests {
             .unwrap();
         assert_eq!(found.paths.len(), 2, "{:?}", found.paths);
         assert!(!found.paths.contains_key("/b"));
+    }
+
+    #[test]
+    fn programs_that_shadow_others_are_told_whole_or_not_at_all() {
+        let of = |raw: &[u8]| with(&[("shadows", &[raw])]).unwrap().shadows;
+        assert_eq!(of(b"ok\n"), Some(Vec::new()));
+        assert_eq!(of(b"/usr/local/bin/tar\0ok\n"), Some(vec!["/usr/local/bin/tar".to_owned()]));
+        assert_eq!(of(b"/usr/local/bin/tar\0"), None);
+        assert_eq!(with(&[]).unwrap().shadows, None);
+    }
+
+    #[test]
+    fn a_kubeconfig_has_all_certificates_that_it_names() {
+        let two = b"-----BEGIN CERTIFICATE-----\na\n-----END CERTIFICATE-----\n\
+            -----BEGIN CERTIFICATE-----\nb\n-----END CERTIFICATE-----\n";
+        let found = with(&[("kubeconfig", &[b"/root/k", b"\"YQ==\"\n", two, b"640\n"])]).unwrap();
+        let found = &found.kubeconfigs[0];
+        assert_eq!(found.certificates.len(), 3, "{found:?}");
+        assert_eq!(found.mode, Some(0o640));
     }
 
     #[test]

@@ -477,3 +477,42 @@ proptest::proptest! {
         let _ = facts(&name(), &w, WORD, &answer);
     }
 }
+
+/// `Match` blocks of files that an `Include` names in a way that is not taken apart are not known to be missing.
+#[test]
+fn an_include_that_is_not_followed_leaves_matches_unknown() {
+    let script = include_str!("../collect.sh");
+    let (_, rest) = script.split_once("section matches\n").unwrap();
+    let (section, _) = rest.split_once("# Who gets in").unwrap();
+    let said = |line: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().display().to_string();
+        std::fs::create_dir(dir.path().join("a b")).unwrap();
+        let hidden = "Match User eve\nPasswordAuthentication yes\n";
+        for name in ["a b/x.conf", "y.conf"] {
+            std::fs::write(dir.path().join(name), hidden).unwrap();
+        }
+        std::fs::write(dir.path().join("sshd_config"), line.replace("DIR", &at)).unwrap();
+        let head = "set -uf\nnl='\n'\nextras=' matches'\nhave() { true; }\nprint() { printf '%s\\n' \"$1\"; }\n";
+        let program = format!("{head}{}", section.replace("/etc/ssh", &at));
+        let output = std::process::Command::new("sh").args(["-c", &program]).output().unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let found = sshd_matches(&lines.lines().collect::<Vec<_>>());
+        found.map(|found| found.len())
+    };
+    assert_eq!(said("Include DIR/y.conf\n"), Some(1));
+    assert_eq!(said("Include \"DIR/y.conf\" DIR/none*.conf # Bob's\n"), Some(1));
+    assert_eq!(said("Include \"DIR/*.conf\" \"DIR/y.conf\"\n"), Some(1));
+    for hides in [
+        "Include \"DIR/a b/x.conf\"\n",
+        "Include 'DIR/a b/x.conf'\n",
+        "Include DIR/a\\ b/x.conf\n",
+        "Include DIR/y.conf \"DIR/a b/*.conf\"\n",
+        "include=\"DIR/a #b/x.conf\"\n",
+        "Include \"DIR/y.conf\n",
+        "Include DIR\n",
+        "Include DIR/none.conf\n",
+    ] {
+        assert_eq!(said(hides), None, "{hides}");
+    }
+}
