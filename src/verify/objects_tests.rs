@@ -677,6 +677,25 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
                    "scheduling": {"tolerations": [{"operator": "Exists"}]}}),
             vec![ApiRule::RuntimeClassesKnown],
         ),
+        (
+            // Restricted, and with the rights of a controller.
+            Kind::Pods,
+            {
+                let mut pod = pod("kube-system", "x", json!({}), "r.io/x:v1.0");
+                pod["spec"]["serviceAccountName"] = json!("clusterrole-aggregation-controller");
+                pod
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::Deployments,
+            {
+                let mut pod = pod("kube-system", "x", json!({}), "r.io/x:v1.0");
+                pod["spec"]["serviceAccountName"] = json!("token-cleaner");
+                maker("kube-system", "x", &pod)
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
         (Kind::Services, named("kube-public", "x"), vec![ApiRule::NamespacesClean]),
         (
             Kind::Pods,

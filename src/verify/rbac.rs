@@ -243,9 +243,31 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             ));
         }
     }
+    wrong.extend(pods_of_controllers(on)?);
     let expected = "only the defaults of Kubernetes and kubeadm";
     let looked_at = format!("{} bindings", bindings.len() + role_bindings.len());
     Ok(none_of(expected, wrong, looked_at))
+}
+
+/// Pods, and what makes pods, with an account of one of Kubernetes' controllers: those run in the controller manager.
+fn pods_of_controllers(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
+    let account = |pod: &Value| {
+        let said = ["/spec/serviceAccountName", "/spec/serviceAccount"].map(|at| text(pod, at));
+        let mut said = said.into_iter().filter(|a| default_roles::is_a_controllers(a));
+        said.next().map(str::to_owned)
+    };
+    let pods = of(on.facts, Kind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
+    let mut all: Vec<(&str, &Value, Option<&Value>)> = pods.collect();
+    for (kind, called, at) in workloads::MAKERS {
+        all.extend(of(on.facts, kind)?.iter().map(|o| (called, o, o.pointer(at))));
+    }
+    let mut wrong = Vec::new();
+    for (called, object, pod) in all.into_iter().filter(|(_, o, _)| namespace(o) == "kube-system") {
+        if let Some(account) = pod.and_then(account) {
+            wrong.push(format!("{called} {} runs as ServiceAccount {account}", full_name(object)));
+        }
+    }
+    Ok(wrong)
 }
 
 /// Whom an approved request for a client certificate makes somebody of, whose name or group is Kubernetes' or kubeadm's own.

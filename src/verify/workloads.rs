@@ -188,7 +188,7 @@ impl Known {
 }
 
 /// Who makes pods, and where the pod is described that it makes.
-const MAKERS: [(Kind, &str, &str); 7] = [
+pub(super) const MAKERS: [(Kind, &str, &str); 7] = [
     (Kind::DaemonSets, "DaemonSet", "/spec/template"),
     (Kind::Deployments, "Deployment", "/spec/template"),
     (Kind::StatefulSets, "StatefulSet", "/spec/template"),
