@@ -341,6 +341,8 @@ pub enum ApiRule {
     KubeadmConfiguration,
     /// kube-public/cluster-info holds the cluster CA and the endpoint.
     ClusterInfo,
+    /// kube-proxy's kubeconfig leads to the endpoint, with the CA and the token of its pod.
+    ProxyKubeconfig,
     /// CoreDNS answers by what kubeadm writes.
     DnsConfiguration,
     /// RuntimeClasses lead to the handler that containerd has.
@@ -351,7 +353,7 @@ pub enum ApiRule {
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 25] = [
+    pub const ALL: [(ApiRule, &str); 26] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -416,6 +418,10 @@ impl ApiRule {
             "ConfigMaps kubeadm-config and kubelet-config say what apply wrote",
         ),
         (ApiRule::ClusterInfo, "kube-public/cluster-info holds the cluster CA and the endpoint"),
+        (
+            ApiRule::ProxyKubeconfig,
+            "kube-proxy's kubeconfig has the endpoint, and the CA and token of its ServiceAccount",
+        ),
         (ApiRule::DnsConfiguration, "CoreDNS is configured as kubeadm configures it"),
         (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),
         (

@@ -59,7 +59,7 @@ pub(super) static ROWS: [Control; 18] = [
     Control {
         id: "policy-cluster-configuration",
         component: Component::Policy,
-        title: "kubeadm's ConfigMaps, CoreDNS and RuntimeClasses are unmodified",
+        title: "kubeadm's ConfigMaps, kube-proxy, CoreDNS and RuntimeClasses are unmodified",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -74,6 +74,7 @@ pub(super) static ROWS: [Control; 18] = [
         checks: &[
             Check::Api(ApiRule::KubeadmConfiguration),
             Check::Api(ApiRule::ClusterInfo),
+            Check::Api(ApiRule::ProxyKubeconfig),
             Check::Api(ApiRule::DnsConfiguration),
             Check::Api(ApiRule::RuntimeClassesKnown),
         ],

@@ -4,9 +4,10 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_yaml::Value as Yaml;
 
 use super::model::Verdict;
-use super::objects::{Cluster, full_name, none_of, of};
+use super::objects::{Cluster, full_name, none_of, of, proxy_configuration};
 use crate::facts::cluster::{
-    CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind, list, name, namespace, text,
+    CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind, PROXY_CONFIG, list, name,
+    namespace, text,
 };
 
 /// What objects are compared with that neither the inventory nor the API tells.
@@ -167,6 +168,51 @@ pub(super) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
     }
     Ok(none_of(expected, wrong, "CA and endpoint in kube-public/cluster-info".into()))
+}
+
+/// kube-proxy's kubeconfig as kubeadm 1.34 to 1.37 writes it (phases/addons/proxy/manifests.go).
+const PROXY_KUBECONFIG: &str = "
+apiVersion: v1
+kind: Config
+clusters:
+- name: default
+  cluster:
+    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+    server: https://ENDPOINT
+contexts:
+- name: default
+  context:
+    cluster: default
+    namespace: default
+    user: default
+current-context: default
+users:
+- name: default
+  user:
+    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+";
+
+/// Whose words kube-proxy takes for those of the API server.
+pub(super) fn proxy_kubeconfig(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let expected = "the endpoint, and the CA and token of the ServiceAccount";
+    let Some(said) = data(on, PROXY_CONFIG, "kubeconfig.conf")? else {
+        return Ok(Verdict::fail(expected, format!("{PROXY_CONFIG} has no kubeconfig.conf")));
+    };
+    let wanted = PROXY_KUBECONFIG.replace("ENDPOINT", &on.inventory.cluster.endpoint.to_string());
+    let wanted: Yaml = serde_yaml::from_str(&wanted).unwrap_or_default();
+    let mut wrong = Vec::new();
+    match serde_yaml::from_str::<Yaml>(said) {
+        Ok(said) => differ(&wanted, &said, "", &mut wrong),
+        Err(_) => return Ok(Verdict::fail(expected, "kubeconfig.conf is not YAML")),
+    }
+    let mut wrong: Vec<String> =
+        wrong.iter().map(|at| format!("kubeconfig.conf differs in {at}")).collect();
+    let configuration = proxy_configuration(on.facts)?;
+    let at = configuration.get("clientConnection").and_then(|c| c.get("kubeconfig")?.as_str());
+    if at != Some("/var/lib/kube-proxy/kubeconfig.conf") {
+        wrong.push(format!("config.conf names kubeconfig {}", at.unwrap_or("nowhere")));
+    }
+    Ok(none_of(expected, wrong, "kubeconfig.conf in kube-system/kube-proxy".into()))
 }
 
 /// Lines of a Corefile that change no answer: what kubeadm 1.34 to 1.36 writes (phases/addons/dns/manifests.go), and what

@@ -120,6 +120,32 @@ const COREFILE: &str = ".:53 {
 }
 ";
 
+/// What kubeadm 1.36 puts into kube-proxy's ConfigMap.
+const PROXY: &str = "clientConnection:
+  acceptContentTypes: \"\"
+  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+metricsBindAddress: 127.0.0.1:10249
+";
+const PROXY_KUBECONFIG: &str = "apiVersion: v1
+kind: Config
+clusters:
+- cluster:
+    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+    server: https://api:6443
+  name: default
+contexts:
+- context:
+    cluster: default
+    namespace: default
+    user: default
+  name: default
+current-context: default
+users:
+- name: default
+  user:
+    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+";
+
 /// A ConfigMap of kube-system.
 fn config(name: &str, key: &str, text: &str) -> Value {
     json!({"metadata": {"namespace": "kube-system", "name": name}, "data": {key: text}})
@@ -209,7 +235,7 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                      authentication: {anonymous: {enabled: false}}}",
                 ),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy"},
-                       "data": {"config.conf": "metricsBindAddress: 127.0.0.1:10249\n"}}),
+                       "data": {"config.conf": PROXY, "kubeconfig.conf": PROXY_KUBECONFIG}}),
             ],
         ),
         (Kind::Roles, vec![]),
@@ -912,9 +938,25 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
 }
 
 /// A ConfigMap of Kubernetes' own, something that is changed in it, and the rule that this breaks.
-const MAP_CHANGES: [(&str, &str, &str, ApiRule); 16] = {
-    use ApiRule::{ClusterInfo, DnsConfiguration, KubeadmConfiguration};
+const MAP_CHANGES: [(&str, &str, &str, ApiRule); 22] = {
+    use ApiRule::{ClusterInfo, DnsConfiguration, KubeadmConfiguration, ProxyKubeconfig};
     [
+        ("kube-proxy", "https://api:6443", "https://192.0.2.1:6443", ProxyKubeconfig),
+        (
+            "kube-proxy",
+            "    server",
+            "    insecure-skip-tls-verify: true\n    server",
+            ProxyKubeconfig,
+        ),
+        (
+            "kube-proxy",
+            "    server",
+            "    proxy-url: http://192.0.2.1\n    server",
+            ProxyKubeconfig,
+        ),
+        ("kube-proxy", "serviceaccount/ca.crt", "serviceaccount/token", ProxyKubeconfig),
+        ("kube-proxy", "serviceaccount/token", "other/token", ProxyKubeconfig),
+        ("kube-proxy", "/kubeconfig.conf", "/other.conf", ProxyKubeconfig),
         ("coredns", "/etc/resolv.conf", "192.0.2.1", DnsConfiguration),
         ("coredns", "    loop", "    rewrite name a.b c.d", DnsConfiguration),
         ("coredns", "    loop", "    hosts {\n 192.0.2.1 a.b\n}", DnsConfiguration),
@@ -947,7 +989,7 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
         let maps = &mut lists.iter_mut().find(|(k, _)| *k == Kind::ConfigMaps).unwrap().1;
         let found = maps.iter_mut().find(|m| m["metadata"]["name"] == map).unwrap();
         let data = found["data"].as_object_mut().unwrap();
-        let text = data.values_mut().next().unwrap();
+        let text = data.values_mut().find(|t| t.as_str().unwrap().contains(from)).unwrap();
         let changed = text.as_str().unwrap().replacen(from, to, 1);
         assert_ne!(*text, json!(changed), "{map}: {from}");
         *text = json!(changed);
