@@ -78,6 +78,8 @@ fn proxy_pod() -> Value {
                "ownerReferences": [{"kind": "DaemonSet", "name": "kube-proxy"}]},
            "spec": {"hostNetwork": true, "volumes": [{"name": "m", "hostPath": {"path": "/lib/modules"}}],
                     "containers": [{"name": "kube-proxy", "image": "r.io/kube-proxy:v1.36.2",
+                                    "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef":
+                                        {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}],
                                     "securityContext": {"privileged": true}}]}})
 }
 
@@ -1021,6 +1023,28 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
     let on = Cluster { facts: &facts, inventory: &inventory, reference: &reference, today };
     for rule in [ApiRule::KubeadmConfiguration, ApiRule::ClusterInfo] {
         assert_eq!(judge_objects(rule, &on).outcome(), Outcome::Unknown, "{rule:?}");
+    }
+}
+
+#[test]
+fn what_runs_beside_the_program_of_a_system_pod_is_named() {
+    for (key, value) in [
+        ("lifecycle", json!({"postStart": {"exec": {"command": ["sh"]}}})),
+        ("livenessProbe", json!({"exec": {"command": ["sh"]}})),
+        ("readinessProbe", json!({"exec": {"command": ["sh"]}})),
+        ("startupProbe", json!({"exec": {"command": ["sh"]}})),
+        ("envFrom", json!([{"configMapRef": {"name": "x"}}])),
+        ("env", json!([{"name": "NODE_NAME", "value": "other"}])),
+        ("env", json!([{"name": "GODEBUG", "value": "x"}])),
+    ] {
+        for (kind, index) in [(Kind::Pods, 1), (Kind::DaemonSets, 0), (Kind::Deployments, 1)] {
+            let mut lists = good();
+            let list = &mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1;
+            let at = if kind == Kind::Pods { "/spec" } else { "/spec/template/spec" };
+            list[index].pointer_mut(at).unwrap()["containers"][0][key] = value.clone();
+            let failing = failing(&facts(lists));
+            assert_eq!(failing, [ApiRule::PodsWithinStandard], "{kind:?} {key}");
+        }
     }
 }
 
