@@ -277,6 +277,17 @@ pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             ));
         }
     }
+    // By these its own resolver, to which it forwards, is another than the node's.
+    let policy = text(deployment, &format!("{pod}/dnsPolicy"));
+    if policy != "Default" {
+        wrong.push(format!("Deployment coredns has dnsPolicy {policy}"));
+    }
+    for key in ["dnsConfig", "hostAliases", "initContainers"] {
+        let held = deployment.pointer(&format!("{pod}/{key}"));
+        if held.is_some_and(|v| !matches!(v.to_string().as_str(), "null" | "[]" | "{}")) {
+            wrong.push(format!("Deployment coredns has {key}"));
+        }
+    }
     for volume in list(deployment, &format!("{pod}/volumes")) {
         let map = text(volume, "/configMap/name");
         if map != "coredns" {

@@ -331,6 +331,7 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 let mut dns = pod("kube-system", "coredns", json!({}), "r.io/coredns:v1.13.1");
                 dns["spec"]["containers"][0]["name"] = json!("coredns");
                 dns["spec"]["containers"][0]["args"] = json!(["-conf", "/etc/coredns/Corefile"]);
+                dns["spec"]["dnsPolicy"] = json!("Default");
                 dns["spec"]["volumes"] =
                     json!([{"name": "config-volume", "configMap": {"name": "coredns"}}]);
                 maker("kube-system", "coredns", &dns)
@@ -1010,10 +1011,17 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
     for (at, value) in [
         ("/spec/template/spec/volumes/0/configMap/name", json!("other")),
         ("/spec/template/spec/containers/0/args/1", json!("/tmp/Corefile")),
+        ("/spec/template/spec/dnsPolicy", json!("None")),
+        ("/spec/template/spec/dnsConfig", json!({"nameservers": ["192.0.2.1"]})),
+        ("/spec/template/spec/hostAliases", json!([{"ip": "192.0.2.1", "hostnames": ["a.b"]}])),
     ] {
         let mut lists = good();
         let list = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Deployments).unwrap().1;
-        *list[1].pointer_mut(at).unwrap() = value;
+        let (parent, key) = at.rsplit_once('/').unwrap();
+        match list[1].pointer_mut(parent).unwrap() {
+            Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+            object => object[key] = value,
+        }
         assert_eq!(failing(&facts(lists)), [ApiRule::DnsConfiguration], "{at}");
     }
     // Nothing to compare with proves nothing.
