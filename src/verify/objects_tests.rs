@@ -2,6 +2,7 @@
 //! rule that is about it.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
@@ -71,6 +72,32 @@ fn approved(organization: &str, name: &str) -> Value {
                     "request": BASE64_STANDARD.encode(pem)},
            "status": {"conditions": [{"type": "Approved"}]}})
 }
+
+/// What a kubelet asked for, and who approved it saw to.
+fn of_a_kubelet(signer: &str, node: &str, names: &[&str]) -> Value {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    let mut asked = rcgen::CertificateParams::new(names).unwrap();
+    asked.distinguished_name = rcgen::DistinguishedName::new();
+    asked.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    let user = format!("system:node:{node}");
+    asked.distinguished_name.push(rcgen::DnType::CommonName, user.clone());
+    let pem = asked.serialize_request(&key).unwrap().pem().unwrap();
+    let usage = if signer == "kubelet-serving" { "server auth" } else { "client auth" };
+    json!({"metadata": {"name": format!("csr-{node}")},
+           "spec": {"signerName": format!("kubernetes.io/{signer}"), "username": user,
+                    "usages": ["digital signature", usage], "request": BASE64_STANDARD.encode(pem)},
+           "status": {"conditions": [{"type": "Approved"}]}})
+}
+
+static REQUESTS: LazyLock<[Value; 3]> = LazyLock::new(|| {
+    [
+        of_a_kubelet("kubelet-serving", "w1", &["w1", "10.0.0.3"]),
+        of_a_kubelet("kube-apiserver-client-kubelet", "w1", &[]),
+        // Its node has left.
+        of_a_kubelet("kubelet-serving", "w9", &["w9", "10.0.0.9"]),
+    ]
+});
 
 /// kube-proxy's pod, which has to change the node's rules.
 fn proxy_pod() -> Value {
@@ -397,7 +424,7 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 json!({"metadata": {"name": "w1", "labels": {"node-role.kubernetes.io/worker": ""}}}),
             ],
         ),
-        (Kind::SigningRequests, Vec::new()),
+        (Kind::SigningRequests, REQUESTS.to_vec()),
     ]
 }
 
@@ -622,6 +649,31 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         (
             Kind::SigningRequests,
             approved("kubeadm:cluster-admins", "x"),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            // Another node's address.
+            Kind::SigningRequests,
+            of_a_kubelet("kubelet-serving", "w1", &["w1", "10.0.0.1"]),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::SigningRequests,
+            {
+                let mut client = of_a_kubelet("kube-apiserver-client-kubelet", "w1", &[]);
+                client["spec"]["username"] = json!("alice");
+                client
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            // One node for another.
+            Kind::SigningRequests,
+            {
+                let mut client = of_a_kubelet("kube-apiserver-client-kubelet", "w1", &[]);
+                client["spec"]["username"] = json!("system:node:w2");
+                client
+            },
             vec![ApiRule::MinimalRbac],
         ),
         (
