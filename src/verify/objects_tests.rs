@@ -193,7 +193,8 @@ fn cluster_info() -> String {
 fn slice(space: &str, service: &str, address: &str) -> Value {
     json!({"metadata": {"namespace": space, "name": format!("{service}-x"),
                "labels": {"kubernetes.io/service-name": service}},
-           "addressType": "IPv4", "endpoints": [{"addresses": [address]}]})
+           "addressType": "IPv4", "endpoints": [{"addresses": [address]}],
+           "ports": [{"port": if service == "kubernetes" { 6443 } else { 53 }}]})
 }
 
 fn inventory() -> Inventory {
@@ -377,7 +378,8 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                        "spec": {"type": "LoadBalancer"},
                        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-dns"},
-                       "spec": {"selector": {"k8s-app": "kube-dns"}}}),
+                       "spec": {"selector": {"k8s-app": "kube-dns"},
+                                "ports": [{"port": 53, "targetPort": 53}]}}),
             ],
         ),
         (
@@ -729,6 +731,21 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::ServiceEndpointsKnown],
         ),
         (
+            // A node's address is no pod of CoreDNS.
+            Kind::EndpointSlices,
+            slice("kube-system", "kube-dns", "10.0.0.3"),
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
+            Kind::EndpointSlices,
+            {
+                let mut other = slice("kube-system", "kube-dns", "10.244.0.2");
+                other["ports"] = json!([{"port": 5353}]);
+                other
+            },
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
             // A pod of somebody else's.
             Kind::EndpointSlices,
             slice("kube-system", "stray", "10.244.9.9"),
@@ -976,6 +993,11 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
         (
             Kind::EndpointSlices,
             |s| s["endpoints"][0]["addresses"] = json!(["192.0.2.7"]),
+            ApiRule::ServiceEndpointsKnown,
+        ),
+        (
+            Kind::EndpointSlices,
+            |s| s["ports"][0]["port"] = json!(8443),
             ApiRule::ServiceEndpointsKnown,
         ),
         (
