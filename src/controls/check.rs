@@ -343,6 +343,8 @@ pub enum ApiRule {
     ClusterInfo,
     /// kube-proxy's kubeconfig leads to the endpoint, with the CA and the token of its pod.
     ProxyKubeconfig,
+    /// extension-apiserver-authentication holds the cluster CA and the front-proxy CA alone.
+    ExtensionCas,
     /// CoreDNS answers by what kubeadm writes.
     DnsConfiguration,
     /// RuntimeClasses lead to the handler that containerd has.
@@ -353,7 +355,7 @@ pub enum ApiRule {
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 26] = [
+    pub const ALL: [(ApiRule, &str); 27] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -421,6 +423,10 @@ impl ApiRule {
         (
             ApiRule::ProxyKubeconfig,
             "kube-proxy's kubeconfig has the endpoint, and the CA and token of its ServiceAccount",
+        ),
+        (
+            ApiRule::ExtensionCas,
+            "kube-system/extension-apiserver-authentication holds only the cluster's CAs",
         ),
         (ApiRule::DnsConfiguration, "CoreDNS is configured as kubeadm configures it"),
         (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),

@@ -75,6 +75,7 @@ pub(super) static ROWS: [Control; 18] = [
             Check::Api(ApiRule::KubeadmConfiguration),
             Check::Api(ApiRule::ClusterInfo),
             Check::Api(ApiRule::ProxyKubeconfig),
+            Check::Api(ApiRule::ExtensionCas),
             Check::Api(ApiRule::DnsConfiguration),
             Check::Api(ApiRule::RuntimeClassesKnown),
         ],

@@ -191,8 +191,11 @@ pub const DNS_CONFIG: &str = "kube-system/coredns";
 pub const KUBEADM_CONFIG: &str = "kube-system/kubeadm-config";
 /// The ConfigMap from which joining nodes take their kubelet's configuration.
 pub const KUBELET_CONFIG: &str = "kube-system/kubelet-config";
+/// The ConfigMap from which aggregated API servers, the controller manager and the scheduler take the CAs of clients.
+pub const AUTHENTICATION_CONFIG: &str = "kube-system/extension-apiserver-authentication";
 /// `ConfigMap`s whose data is kept.
-const KEPT: [&str; 5] = [CLUSTER_INFO, PROXY_CONFIG, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG];
+const KEPT: [&str; 6] =
+    [CLUSTER_INFO, PROXY_CONFIG, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, AUTHENTICATION_CONFIG];
 
 /// What the API answered.
 #[derive(Debug, Clone, PartialEq, Default)]

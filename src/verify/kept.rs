@@ -1,13 +1,15 @@
 //! Configuration that lies in the cluster: what joining nodes and kubeadm go by, what DNS answers by.
 
+use std::collections::BTreeSet;
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_yaml::Value as Yaml;
 
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of, proxy_configuration};
 use crate::facts::cluster::{
-    CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind, PROXY_CONFIG, list, name,
-    namespace, text,
+    AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind,
+    PROXY_CONFIG, list, name, namespace, text,
 };
 
 /// What objects are compared with that neither the inventory nor the API tells.
@@ -15,6 +17,8 @@ use crate::facts::cluster::{
 pub struct Reference {
     /// Certificate of the cluster CA, from the key store.
     pub ca_pem: Option<String>,
+    /// Certificate of the front-proxy CA, from the key store.
+    pub front_proxy_ca_pem: Option<String>,
     /// kubeadm's files of the control planes, as they lie on them. A plan compares them with the inventory.
     pub kubeadm: Vec<String>,
 }
@@ -168,6 +172,36 @@ pub(super) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
     }
     Ok(none_of(expected, wrong, "CA and endpoint in kube-public/cluster-info".into()))
+}
+
+/// The CAs of clients that aggregated API servers, the controller manager and the scheduler take from the cluster. An API
+/// server adds its own to what it finds there.
+pub(super) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let expected = "the cluster CA and the front-proxy CA of the key store";
+    let mut wrong = Vec::new();
+    for (key, ca) in [
+        ("client-ca-file", &on.reference.ca_pem),
+        ("requestheader-client-ca-file", &on.reference.front_proxy_ca_pem),
+    ] {
+        let said = data(on, AUTHENTICATION_CONFIG, key)?;
+        let Some(ca) = ca else {
+            return Err(Verdict::unknown("the key store gave no CAs"));
+        };
+        match said {
+            None => wrong.push(format!("{AUTHENTICATION_CONFIG} has no {key}")),
+            Some(said) if certificates(said) != certificates(ca) => {
+                wrong.push(format!("{key} holds another CA"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(none_of(expected, wrong, "client-ca-file and requestheader-client-ca-file".into()))
+}
+
+/// Every block of a PEM file, each once.
+fn certificates(text: &str) -> Option<BTreeSet<Vec<u8>>> {
+    let blocks = pem::parse_many(text).ok()?;
+    Some(blocks.into_iter().map(pem::Pem::into_contents).collect())
 }
 
 /// kube-proxy's kubeconfig as kubeadm 1.34 to 1.37 writes it (phases/addons/proxy/manifests.go).

@@ -69,6 +69,7 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::KubeadmConfiguration => kept::kubeadm_configuration(on),
         ApiRule::ClusterInfo => kept::cluster_info(on),
         ApiRule::ProxyKubeconfig => kept::proxy_kubeconfig(on),
+        ApiRule::ExtensionCas => kept::extension_cas(on),
         ApiRule::DnsConfiguration => kept::dns(on),
         ApiRule::RuntimeClassesKnown => kept::runtime_classes(on),
         ApiRule::ServiceEndpointsKnown => services::endpoints_known(on),

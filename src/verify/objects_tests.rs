@@ -110,7 +110,8 @@ fn proxy_pod() -> Value {
                                     "securityContext": {"privileged": true}}]}})
 }
 
-const CA: &str = "-----BEGIN CERTIFICATE-----\n";
+const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+const FRONT_PROXY_CA: &str = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n";
 
 /// kubeadm's file on a control plane.
 const INIT: &str = "kind: InitConfiguration
@@ -206,7 +207,11 @@ fn judge(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
 }
 
 fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFacts) -> Verdict {
-    let reference = Reference { ca_pem: Some(CA.into()), kubeadm: vec![INIT.into()] };
+    let reference = Reference {
+        ca_pem: Some(CA.into()),
+        front_proxy_ca_pem: Some(FRONT_PROXY_CA.into()),
+        kubeadm: vec![INIT.into()],
+    };
     judge_objects(
         rule,
         &Cluster { facts, inventory, reference: &reference, today: date!(2026 - 01 - 15) },
@@ -264,6 +269,10 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                     "{kind: KubeletConfiguration, syncFrequency: 0s, \
                      authentication: {anonymous: {enabled: false}}}",
                 ),
+                json!({"metadata": {"namespace": "kube-system",
+                                    "name": "extension-apiserver-authentication"},
+                       "data": {"client-ca-file": CA,
+                                "requestheader-client-ca-file": FRONT_PROXY_CA}}),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy"},
                        "data": {"config.conf": PROXY, "kubeconfig.conf": PROXY_KUBECONFIG}}),
             ],
@@ -1015,9 +1024,16 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
 }
 
 /// A ConfigMap of Kubernetes' own, something that is changed in it, and the rule that this breaks.
-const MAP_CHANGES: [(&str, &str, &str, ApiRule); 22] = {
-    use ApiRule::{ClusterInfo, DnsConfiguration, KubeadmConfiguration, ProxyKubeconfig};
+const MAP_CHANGES: [(&str, &str, &str, ApiRule); 25] = {
+    use ApiRule::{
+        ClusterInfo, DnsConfiguration, ExtensionCas, KubeadmConfiguration, ProxyKubeconfig,
+    };
+    const EXTENSION: &str = "extension-apiserver-authentication";
+    const ANOTHER: &str = "-----BEGIN CERTIFICATE-----\nCCCC\n-----END CERTIFICATE-----\n-----B";
     [
+        (EXTENSION, "-----B", ANOTHER, ExtensionCas),
+        (EXTENSION, "AAAA", "CCCC", ExtensionCas),
+        (EXTENSION, "BBBB", "AAAA", ExtensionCas),
         ("kube-proxy", "https://api:6443", "https://192.0.2.1:6443", ProxyKubeconfig),
         (
             "kube-proxy",
@@ -1103,7 +1119,7 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
     let (facts, inventory) = (facts(good()), inventory());
     let today = date!(2026 - 01 - 15);
     let on = Cluster { facts: &facts, inventory: &inventory, reference: &reference, today };
-    for rule in [ApiRule::KubeadmConfiguration, ApiRule::ClusterInfo] {
+    for rule in [ApiRule::KubeadmConfiguration, ApiRule::ClusterInfo, ApiRule::ExtensionCas] {
         assert_eq!(judge_objects(rule, &on).outcome(), Outcome::Unknown, "{rule:?}");
     }
 }
