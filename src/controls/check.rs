@@ -347,6 +347,8 @@ pub enum ApiRule {
     ExtensionCas,
     /// CoreDNS answers by what kubeadm writes.
     DnsConfiguration,
+    /// The controller manager and the scheduler that lead are a control plane's, and work.
+    ControllersLead,
     /// RuntimeClasses lead to the handler that containerd has.
     RuntimeClassesKnown,
     /// Services lead to pods and API servers of the cluster, and take no address of others.
@@ -355,7 +357,7 @@ pub enum ApiRule {
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 27] = [
+    pub const ALL: [(ApiRule, &str); 28] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -429,6 +431,10 @@ impl ApiRule {
             "kube-system/extension-apiserver-authentication holds only the cluster's CAs",
         ),
         (ApiRule::DnsConfiguration, "CoreDNS is configured as kubeadm configures it"),
+        (
+            ApiRule::ControllersLead,
+            "control planes hold and renew the Leases of the controller manager and the scheduler",
+        ),
         (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),
         (
             ApiRule::ServiceEndpointsKnown,

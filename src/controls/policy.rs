@@ -4,7 +4,7 @@ use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 18] = [
+pub(super) static ROWS: [Control; 19] = [
     Control {
         id: "apiserver-anonymous-rbac-removed",
         component: Component::Policy,
@@ -79,6 +79,23 @@ pub(super) static ROWS: [Control; 18] = [
             Check::Api(ApiRule::DnsConfiguration),
             Check::Api(ApiRule::RuntimeClassesKnown),
         ],
+    },
+    Control {
+        id: "policy-controllers-lead",
+        component: Component::Policy,
+        title: "The controller manager and the scheduler do their work",
+        severity: Severity::High,
+        references: References {
+            nsa: "Network separation and hardening > Control plane hardening",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[Check::Api(ApiRule::ControllersLead)],
     },
     Control {
         id: "policy-default-sa-automount",

@@ -60,6 +60,8 @@ pub enum Kind {
     Services,
     /// `EndpointSlice`s: where kube-proxy sends what is for a Service.
     EndpointSlices,
+    /// `Lease`s of kube-system: who leads among controller managers and schedulers.
+    Leases,
     /// `RuntimeClass`es.
     RuntimeClasses,
     /// `MutatingAdmissionPolicy` objects, where the release has them.
@@ -80,7 +82,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 33] = [
+    pub const ALL: [(Kind, &str); 34] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -113,6 +115,7 @@ impl Kind {
         (Kind::Jobs, "/apis/batch/v1/jobs"),
         (Kind::CronJobs, "/apis/batch/v1/cronjobs"),
         (Kind::Services, "/api/v1/services"),
+        (Kind::Leases, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"),
         (Kind::RuntimeClasses, "/apis/node.k8s.io/v1/runtimeclasses"),
         (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),
         (

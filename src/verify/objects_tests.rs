@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
-use time::macros::date;
+use time::macros::{date, datetime};
 
 use super::kept::Reference;
 use super::model::{Outcome, Verdict};
@@ -214,7 +214,13 @@ fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFacts) -> Ver
     };
     judge_objects(
         rule,
-        &Cluster { facts, inventory, reference: &reference, today: date!(2026 - 01 - 15) },
+        &Cluster {
+            facts,
+            inventory,
+            reference: &reference,
+            today: date!(2026 - 01 - 15),
+            now: datetime!(2026-01-15 12:00 UTC),
+        },
     )
 }
 
@@ -400,6 +406,16 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 // What a tenant's own Service leads to is its own affair.
                 slice("shop", "web", "192.0.2.1"),
             ],
+        ),
+        (
+            Kind::Leases,
+            ["kube-controller-manager", "kube-scheduler"]
+                .map(|daemon| {
+                    json!({"metadata": {"namespace": "kube-system", "name": daemon}, "spec": {
+                        "holderIdentity": "cp2_6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+                        "renewTime": "2026-01-15T12:00:01.000000Z"}})
+                })
+                .into(),
         ),
         (Kind::RuntimeClasses, vec![json!({"metadata": {"name": "plain"}, "handler": "runc"})]),
         (
@@ -1005,6 +1021,28 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
             ApiRule::ServiceEndpointsKnown,
         ),
         (
+            Kind::Leases,
+            |l| l["spec"]["holderIdentity"] = json!("stranger"),
+            ApiRule::ControllersLead,
+        ),
+        (
+            // A worker.
+            Kind::Leases,
+            |l| l["spec"]["holderIdentity"] = json!("w1_1"),
+            ApiRule::ControllersLead,
+        ),
+        (
+            Kind::Leases,
+            |l| l["spec"]["renewTime"] = json!("2026-01-15T11:50:00.000000Z"),
+            ApiRule::ControllersLead,
+        ),
+        (
+            Kind::Leases,
+            |l| l["spec"]["renewTime"] = json!("2999-01-15T11:50:00.000000Z"),
+            ApiRule::ControllersLead,
+        ),
+        (Kind::Leases, |l| l["metadata"]["name"] = json!("other"), ApiRule::ControllersLead),
+        (
             Kind::EndpointSlices,
             |s| s["ports"][0]["port"] = json!(8443),
             ApiRule::ServiceEndpointsKnown,
@@ -1117,8 +1155,8 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
     // Nothing to compare with proves nothing.
     let reference = Reference::default();
     let (facts, inventory) = (facts(good()), inventory());
-    let today = date!(2026 - 01 - 15);
-    let on = Cluster { facts: &facts, inventory: &inventory, reference: &reference, today };
+    let (today, now) = (date!(2026 - 01 - 15), datetime!(2026-01-15 12:00 UTC));
+    let on = Cluster { facts: &facts, inventory: &inventory, reference: &reference, today, now };
     for rule in [ApiRule::KubeadmConfiguration, ApiRule::ClusterInfo, ApiRule::ExtensionCas] {
         assert_eq!(judge_objects(rule, &on).outcome(), Outcome::Unknown, "{rule:?}");
     }
