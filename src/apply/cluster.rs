@@ -345,7 +345,7 @@ pub(super) fn segment(name: &str) -> Result<&str, String> {
 
 /// Whether a request for a serving certificate is from the node's kubelet and would say nothing that
 /// the inventory does not (Kubernetes documentation, "Kubelet TLS bootstrapping").
-fn says_what_the_inventory_says(request: &Value, node: &Node) -> Result<(), String> {
+pub(crate) fn says_what_the_inventory_says(request: &Value, node: &Node) -> Result<(), String> {
     use base64::prelude::*;
     let user = format!("system:node:{}", node.name);
     if text(request, "/spec/signerName") != "kubernetes.io/kubelet-serving"

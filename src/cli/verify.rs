@@ -124,6 +124,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let api = cluster_api(&nodes, &seen, &objects);
     let reference = Reference {
         ca_pem: material.as_ref().map(|m| m.ca_cert(Ca::Cluster).to_owned()),
+        front_proxy_ca_pem: material.as_ref().map(|m| m.ca_cert(Ca::FrontProxy).to_owned()),
         kubeadm: seen.values().filter_map(Observed::kubeadm_init).map(str::to_owned).collect(),
     };
     found.extend(findings::of_cluster(inventory, &api, &reference, now));

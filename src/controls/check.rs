@@ -343,8 +343,14 @@ pub enum ApiRule {
     KubeadmConfiguration,
     /// kube-public/cluster-info holds the cluster CA and the endpoint.
     ClusterInfo,
+    /// kube-proxy's kubeconfig leads to the endpoint, with the CA and the token of its pod.
+    ProxyKubeconfig,
+    /// extension-apiserver-authentication holds the cluster CA and the front-proxy CA alone.
+    ExtensionCas,
     /// CoreDNS answers by what kubeadm writes.
     DnsConfiguration,
+    /// The controller manager and the scheduler that lead are a control plane's, and work.
+    ControllersLead,
     /// RuntimeClasses lead to the handler that containerd has.
     RuntimeClassesKnown,
     /// Services lead to pods and API servers of the cluster, and take no address of others.
@@ -353,7 +359,7 @@ pub enum ApiRule {
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 25] = [
+    pub const ALL: [(ApiRule, &str); 28] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -418,7 +424,19 @@ impl ApiRule {
             "ConfigMaps kubeadm-config and kubelet-config say what apply wrote",
         ),
         (ApiRule::ClusterInfo, "kube-public/cluster-info holds the cluster CA and the endpoint"),
+        (
+            ApiRule::ProxyKubeconfig,
+            "kube-proxy's kubeconfig has the endpoint, and the CA and token of its ServiceAccount",
+        ),
+        (
+            ApiRule::ExtensionCas,
+            "kube-system/extension-apiserver-authentication holds only the cluster's CAs",
+        ),
         (ApiRule::DnsConfiguration, "CoreDNS is configured as kubeadm configures it"),
+        (
+            ApiRule::ControllersLead,
+            "control planes hold and renew the Leases of the controller manager and the scheduler",
+        ),
         (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),
         (
             ApiRule::ServiceEndpointsKnown,

@@ -4,7 +4,7 @@ use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 18] = [
+pub(super) static ROWS: [Control; 19] = [
     Control {
         id: "apiserver-anonymous-rbac-removed",
         component: Component::Policy,
@@ -59,7 +59,7 @@ pub(super) static ROWS: [Control; 18] = [
     Control {
         id: "policy-cluster-configuration",
         component: Component::Policy,
-        title: "kubeadm's ConfigMaps, CoreDNS and RuntimeClasses are unmodified",
+        title: "kubeadm's ConfigMaps, kube-proxy, CoreDNS and RuntimeClasses are unmodified",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -74,9 +74,28 @@ pub(super) static ROWS: [Control; 18] = [
         checks: &[
             Check::Api(ApiRule::KubeadmConfiguration),
             Check::Api(ApiRule::ClusterInfo),
+            Check::Api(ApiRule::ProxyKubeconfig),
+            Check::Api(ApiRule::ExtensionCas),
             Check::Api(ApiRule::DnsConfiguration),
             Check::Api(ApiRule::RuntimeClassesKnown),
         ],
+    },
+    Control {
+        id: "policy-controllers-lead",
+        component: Component::Policy,
+        title: "The controller manager and the scheduler do their work",
+        severity: Severity::High,
+        references: References {
+            nsa: "Network separation and hardening > Control plane hardening",
+            cis: &[],
+            stig: &[],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::Cluster,
+        minors: ALL_MINORS,
+        needs: Needs::ClusterApi,
+        checks: &[Check::Api(ApiRule::ControllersLead)],
     },
     Control {
         id: "policy-default-sa-automount",

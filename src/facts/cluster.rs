@@ -60,6 +60,8 @@ pub enum Kind {
     Services,
     /// `EndpointSlice`s: where kube-proxy sends what is for a Service.
     EndpointSlices,
+    /// `Lease`s of kube-system: who leads among controller managers and schedulers.
+    Leases,
     /// `RuntimeClass`es.
     RuntimeClasses,
     /// `MutatingAdmissionPolicy` objects, where the release has them.
@@ -80,7 +82,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 33] = [
+    pub const ALL: [(Kind, &str); 34] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -113,6 +115,7 @@ impl Kind {
         (Kind::Jobs, "/apis/batch/v1/jobs"),
         (Kind::CronJobs, "/apis/batch/v1/cronjobs"),
         (Kind::Services, "/api/v1/services"),
+        (Kind::Leases, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"),
         (Kind::RuntimeClasses, "/apis/node.k8s.io/v1/runtimeclasses"),
         (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),
         (
@@ -191,8 +194,11 @@ pub const DNS_CONFIG: &str = "kube-system/coredns";
 pub const KUBEADM_CONFIG: &str = "kube-system/kubeadm-config";
 /// The ConfigMap from which joining nodes take their kubelet's configuration.
 pub const KUBELET_CONFIG: &str = "kube-system/kubelet-config";
+/// The ConfigMap from which aggregated API servers, the controller manager and the scheduler take the CAs of clients.
+pub const AUTHENTICATION_CONFIG: &str = "kube-system/extension-apiserver-authentication";
 /// `ConfigMap`s whose data is kept.
-const KEPT: [&str; 5] = [CLUSTER_INFO, PROXY_CONFIG, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG];
+const KEPT: [&str; 6] =
+    [CLUSTER_INFO, PROXY_CONFIG, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, AUTHENTICATION_CONFIG];
 
 /// What the API answered.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -56,6 +56,14 @@ pub(super) fn is_known(role: &str) -> bool {
     DEFAULTS.contains_key(role)
 }
 
+/// Whether an account of kube-system is one by which the controller manager runs a controller: the controller X has the
+/// role `system:controller:X`. It asks for their tokens itself, and runs no pod with them.
+pub(super) fn is_a_controllers(account: &str) -> bool {
+    let role = format!("system:controller:{account}");
+    is_known(&role)
+        || DEFAULTS.keys().any(|known| known.split_once('/').is_some_and(|(_, r)| r == role))
+}
+
 /// Everything that a rule allows, one thing at a time: verb, group and resource (or path), name.
 fn single(rule: &Value) -> Vec<[&str; 4]> {
     let words = |at| list(rule, at).iter().filter_map(Value::as_str).collect::<Vec<_>>();

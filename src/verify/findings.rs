@@ -346,7 +346,7 @@ pub fn of_cluster(
                             }
                             Api::Read(facts) => judge_objects(
                                 *rule,
-                                &Cluster { facts, inventory, reference, today: now.date() },
+                                &Cluster { facts, inventory, reference, today: now.date(), now },
                             ),
                         },
                         _ => Verdict::unknown("only a node could tell"),

@@ -1,12 +1,15 @@
 //! Configuration that lies in the cluster: what joining nodes and kubeadm go by, what DNS answers by.
 
+use std::collections::BTreeSet;
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_yaml::Value as Yaml;
 
 use super::model::Verdict;
-use super::objects::{Cluster, full_name, none_of, of};
+use super::objects::{Cluster, full_name, none_of, of, proxy_configuration};
 use crate::facts::cluster::{
-    CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind, list, name, namespace, text,
+    AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind,
+    PROXY_CONFIG, list, name, namespace, text,
 };
 
 /// What objects are compared with that neither the inventory nor the API tells.
@@ -14,6 +17,8 @@ use crate::facts::cluster::{
 pub struct Reference {
     /// Certificate of the cluster CA, from the key store.
     pub ca_pem: Option<String>,
+    /// Certificate of the front-proxy CA, from the key store.
+    pub front_proxy_ca_pem: Option<String>,
     /// kubeadm's files of the control planes, as they lie on them. A plan compares them with the inventory.
     pub kubeadm: Vec<String>,
 }
@@ -169,6 +174,81 @@ pub(super) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     Ok(none_of(expected, wrong, "CA and endpoint in kube-public/cluster-info".into()))
 }
 
+/// The CAs of clients that aggregated API servers, the controller manager and the scheduler take from the cluster. An API
+/// server adds its own to what it finds there.
+pub(super) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let expected = "the cluster CA and the front-proxy CA of the key store";
+    let mut wrong = Vec::new();
+    for (key, ca) in [
+        ("client-ca-file", &on.reference.ca_pem),
+        ("requestheader-client-ca-file", &on.reference.front_proxy_ca_pem),
+    ] {
+        let said = data(on, AUTHENTICATION_CONFIG, key)?;
+        let Some(ca) = ca else {
+            return Err(Verdict::unknown("the key store gave no CAs"));
+        };
+        match said {
+            None => wrong.push(format!("{AUTHENTICATION_CONFIG} has no {key}")),
+            Some(said) if certificates(said) != certificates(ca) => {
+                wrong.push(format!("{key} holds another CA"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(none_of(expected, wrong, "client-ca-file and requestheader-client-ca-file".into()))
+}
+
+/// Every block of a PEM file, each once.
+fn certificates(text: &str) -> Option<BTreeSet<Vec<u8>>> {
+    let blocks = pem::parse_many(text).ok()?;
+    Some(blocks.into_iter().map(pem::Pem::into_contents).collect())
+}
+
+/// kube-proxy's kubeconfig as kubeadm 1.34 to 1.37 writes it (phases/addons/proxy/manifests.go).
+const PROXY_KUBECONFIG: &str = "
+apiVersion: v1
+kind: Config
+clusters:
+- name: default
+  cluster:
+    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+    server: https://ENDPOINT
+contexts:
+- name: default
+  context:
+    cluster: default
+    namespace: default
+    user: default
+current-context: default
+users:
+- name: default
+  user:
+    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+";
+
+/// Whose words kube-proxy takes for those of the API server.
+pub(super) fn proxy_kubeconfig(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let expected = "the endpoint, and the CA and token of the ServiceAccount";
+    let Some(said) = data(on, PROXY_CONFIG, "kubeconfig.conf")? else {
+        return Ok(Verdict::fail(expected, format!("{PROXY_CONFIG} has no kubeconfig.conf")));
+    };
+    let wanted = PROXY_KUBECONFIG.replace("ENDPOINT", &on.inventory.cluster.endpoint.to_string());
+    let wanted: Yaml = serde_yaml::from_str(&wanted).unwrap_or_default();
+    let mut wrong = Vec::new();
+    match serde_yaml::from_str::<Yaml>(said) {
+        Ok(said) => differ(&wanted, &said, "", &mut wrong),
+        Err(_) => return Ok(Verdict::fail(expected, "kubeconfig.conf is not YAML")),
+    }
+    let mut wrong: Vec<String> =
+        wrong.iter().map(|at| format!("kubeconfig.conf differs in {at}")).collect();
+    let configuration = proxy_configuration(on.facts)?;
+    let at = configuration.get("clientConnection").and_then(|c| c.get("kubeconfig")?.as_str());
+    if at != Some("/var/lib/kube-proxy/kubeconfig.conf") {
+        wrong.push(format!("config.conf names kubeconfig {}", at.unwrap_or("nowhere")));
+    }
+    Ok(none_of(expected, wrong, "kubeconfig.conf in kube-system/kube-proxy".into()))
+}
+
 /// Lines of a Corefile that change no answer: what kubeadm 1.34 to 1.36 writes (phases/addons/dns/manifests.go), and what
 /// logs, or answers less of pods. DOMAIN is the cluster's.
 const COREFILE: [&str; 24] = [
@@ -229,6 +309,17 @@ pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
                 name_of(container),
                 args.join(" ")
             ));
+        }
+    }
+    // By these its own resolver, to which it forwards, is another than the node's.
+    let policy = text(deployment, &format!("{pod}/dnsPolicy"));
+    if policy != "Default" {
+        wrong.push(format!("Deployment coredns has dnsPolicy {policy}"));
+    }
+    for key in ["dnsConfig", "hostAliases", "initContainers"] {
+        let held = deployment.pointer(&format!("{pod}/{key}"));
+        if held.is_some_and(|v| !matches!(v.to_string().as_str(), "null" | "[]" | "{}")) {
+            wrong.push(format!("Deployment coredns has {key}"));
         }
     }
     for volume in list(deployment, &format!("{pod}/volumes")) {

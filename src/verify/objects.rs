@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use time::Date;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
+use time::{Date, Duration, OffsetDateTime};
 
 use super::kept::{self, Reference};
 use super::model::Verdict;
@@ -32,6 +33,8 @@ pub struct Cluster<'c> {
     pub reference: &'c Reference,
     /// The day on which grants are judged, in UTC.
     pub today: Date,
+    /// When the cluster was read, by the reader's clock.
+    pub now: OffsetDateTime,
 }
 
 impl Cluster<'_> {
@@ -68,7 +71,10 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::NoPendingChange => no_pending_change(on),
         ApiRule::KubeadmConfiguration => kept::kubeadm_configuration(on),
         ApiRule::ClusterInfo => kept::cluster_info(on),
+        ApiRule::ProxyKubeconfig => kept::proxy_kubeconfig(on),
+        ApiRule::ExtensionCas => kept::extension_cas(on),
         ApiRule::DnsConfiguration => kept::dns(on),
+        ApiRule::ControllersLead => controllers_lead(on),
         ApiRule::RuntimeClassesKnown => kept::runtime_classes(on),
         ApiRule::ServiceEndpointsKnown => services::endpoints_known(on),
     };
@@ -247,6 +253,40 @@ fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         wrong,
         format!("{} nodes", nodes.len()),
     ))
+}
+
+/// How far a Lease's last renewal may be from the reader's clock. Who leads renews every two seconds.
+const RENEWED_WITHIN: Duration = Duration::minutes(5);
+
+/// A Lease that a stranger holds keeps the controller manager or the scheduler from all of its work: nothing is expired,
+/// deleted or placed any more.
+fn controllers_lead(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let leases = of(on.facts, Kind::Leases)?;
+    if leases.is_empty() {
+        return Err(Verdict::unknown("the list of Leases is empty"));
+    }
+    let mut wrong = Vec::new();
+    for daemon in ["kube-controller-manager", "kube-scheduler"] {
+        let held = |l: &&Value| (namespace(l), name(l)) == ("kube-system", daemon);
+        let Some(lease) = leases.iter().find(held) else {
+            wrong.push(format!("Lease {daemon} is missing"));
+            continue;
+        };
+        // The node's name, and what a process adds to it.
+        let holder = text(lease, "/spec/holderIdentity");
+        let host = holder.rsplit_once('_').map_or(holder, |(host, _)| host);
+        if !on.inventory.with_role(Role::ControlPlane).any(|n| n.name.as_str() == host) {
+            wrong.push(format!("Lease {daemon} is held by {}", shown(Some(holder))));
+        }
+        let renewed = text(lease, "/spec/renewTime");
+        let is_recent = OffsetDateTime::parse(renewed, &Rfc3339)
+            .is_ok_and(|t| (on.now - t).abs() <= RENEWED_WITHIN);
+        if !is_recent {
+            wrong.push(format!("Lease {daemon} has renewTime {}", shown(Some(renewed))));
+        }
+    }
+    let expected = "Leases of control planes, renewed in the last five minutes";
+    Ok(none_of(expected, wrong, "kube-controller-manager and kube-scheduler".into()))
 }
 
 /// Tokens that the API server issues end; one that lies in a Secret does not (Kubernetes, "Managing Service Accounts",

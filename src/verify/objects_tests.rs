@@ -2,10 +2,11 @@
 //! rule that is about it.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
-use time::macros::date;
+use time::macros::{date, datetime};
 
 use super::kept::Reference;
 use super::model::{Outcome, Verdict};
@@ -72,16 +73,45 @@ fn approved(organization: &str, name: &str) -> Value {
            "status": {"conditions": [{"type": "Approved"}]}})
 }
 
+/// What a kubelet asked for, and who approved it saw to.
+fn of_a_kubelet(signer: &str, node: &str, names: &[&str]) -> Value {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    let mut asked = rcgen::CertificateParams::new(names).unwrap();
+    asked.distinguished_name = rcgen::DistinguishedName::new();
+    asked.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    let user = format!("system:node:{node}");
+    asked.distinguished_name.push(rcgen::DnType::CommonName, user.clone());
+    let pem = asked.serialize_request(&key).unwrap().pem().unwrap();
+    let usage = if signer == "kubelet-serving" { "server auth" } else { "client auth" };
+    json!({"metadata": {"name": format!("csr-{node}")},
+           "spec": {"signerName": format!("kubernetes.io/{signer}"), "username": user,
+                    "usages": ["digital signature", usage], "request": BASE64_STANDARD.encode(pem)},
+           "status": {"conditions": [{"type": "Approved"}]}})
+}
+
+static REQUESTS: LazyLock<[Value; 3]> = LazyLock::new(|| {
+    [
+        of_a_kubelet("kubelet-serving", "w1", &["w1", "10.0.0.3"]),
+        of_a_kubelet("kube-apiserver-client-kubelet", "w1", &[]),
+        // Its node has left.
+        of_a_kubelet("kubelet-serving", "w9", &["w9", "10.0.0.9"]),
+    ]
+});
+
 /// kube-proxy's pod, which has to change the node's rules.
 fn proxy_pod() -> Value {
     json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy-x",
                "ownerReferences": [{"kind": "DaemonSet", "name": "kube-proxy"}]},
            "spec": {"hostNetwork": true, "volumes": [{"name": "m", "hostPath": {"path": "/lib/modules"}}],
                     "containers": [{"name": "kube-proxy", "image": "r.io/kube-proxy:v1.36.2",
+                                    "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef":
+                                        {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}],
                                     "securityContext": {"privileged": true}}]}})
 }
 
-const CA: &str = "-----BEGIN CERTIFICATE-----\n";
+const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+const FRONT_PROXY_CA: &str = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n";
 
 /// kubeadm's file on a control plane.
 const INIT: &str = "kind: InitConfiguration
@@ -120,6 +150,32 @@ const COREFILE: &str = ".:53 {
 }
 ";
 
+/// What kubeadm 1.36 puts into kube-proxy's ConfigMap.
+const PROXY: &str = "clientConnection:
+  acceptContentTypes: \"\"
+  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+metricsBindAddress: 127.0.0.1:10249
+";
+const PROXY_KUBECONFIG: &str = "apiVersion: v1
+kind: Config
+clusters:
+- cluster:
+    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+    server: https://api:6443
+  name: default
+contexts:
+- context:
+    cluster: default
+    namespace: default
+    user: default
+  name: default
+current-context: default
+users:
+- name: default
+  user:
+    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+";
+
 /// A ConfigMap of kube-system.
 fn config(name: &str, key: &str, text: &str) -> Value {
     json!({"metadata": {"namespace": "kube-system", "name": name}, "data": {key: text}})
@@ -138,7 +194,8 @@ fn cluster_info() -> String {
 fn slice(space: &str, service: &str, address: &str) -> Value {
     json!({"metadata": {"namespace": space, "name": format!("{service}-x"),
                "labels": {"kubernetes.io/service-name": service}},
-           "addressType": "IPv4", "endpoints": [{"addresses": [address]}]})
+           "addressType": "IPv4", "endpoints": [{"addresses": [address]}],
+           "ports": [{"port": if service == "kubernetes" { 6443 } else { 53 }}]})
 }
 
 fn inventory() -> Inventory {
@@ -150,10 +207,20 @@ fn judge(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
 }
 
 fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFacts) -> Verdict {
-    let reference = Reference { ca_pem: Some(CA.into()), kubeadm: vec![INIT.into()] };
+    let reference = Reference {
+        ca_pem: Some(CA.into()),
+        front_proxy_ca_pem: Some(FRONT_PROXY_CA.into()),
+        kubeadm: vec![INIT.into()],
+    };
     judge_objects(
         rule,
-        &Cluster { facts, inventory, reference: &reference, today: date!(2026 - 01 - 15) },
+        &Cluster {
+            facts,
+            inventory,
+            reference: &reference,
+            today: date!(2026 - 01 - 15),
+            now: datetime!(2026-01-15 12:00 UTC),
+        },
     )
 }
 
@@ -208,8 +275,12 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                     "{kind: KubeletConfiguration, syncFrequency: 0s, \
                      authentication: {anonymous: {enabled: false}}}",
                 ),
+                json!({"metadata": {"namespace": "kube-system",
+                                    "name": "extension-apiserver-authentication"},
+                       "data": {"client-ca-file": CA,
+                                "requestheader-client-ca-file": FRONT_PROXY_CA}}),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy"},
-                       "data": {"config.conf": "metricsBindAddress: 127.0.0.1:10249\n"}}),
+                       "data": {"config.conf": PROXY, "kubeconfig.conf": PROXY_KUBECONFIG}}),
             ],
         ),
         (Kind::Roles, vec![]),
@@ -303,6 +374,7 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 let mut dns = pod("kube-system", "coredns", json!({}), "r.io/coredns:v1.13.1");
                 dns["spec"]["containers"][0]["name"] = json!("coredns");
                 dns["spec"]["containers"][0]["args"] = json!(["-conf", "/etc/coredns/Corefile"]);
+                dns["spec"]["dnsPolicy"] = json!("Default");
                 dns["spec"]["volumes"] =
                     json!([{"name": "config-volume", "configMap": {"name": "coredns"}}]);
                 maker("kube-system", "coredns", &dns)
@@ -321,7 +393,8 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                        "spec": {"type": "LoadBalancer"},
                        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-dns"},
-                       "spec": {"selector": {"k8s-app": "kube-dns"}}}),
+                       "spec": {"selector": {"k8s-app": "kube-dns"},
+                                "ports": [{"port": 53, "targetPort": 53}]}}),
             ],
         ),
         (
@@ -333,6 +406,16 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 // What a tenant's own Service leads to is its own affair.
                 slice("shop", "web", "192.0.2.1"),
             ],
+        ),
+        (
+            Kind::Leases,
+            ["kube-controller-manager", "kube-scheduler"]
+                .map(|daemon| {
+                    json!({"metadata": {"namespace": "kube-system", "name": daemon}, "spec": {
+                        "holderIdentity": "cp2_6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+                        "renewTime": "2026-01-15T12:00:01.000000Z"}})
+                })
+                .into(),
         ),
         (Kind::RuntimeClasses, vec![json!({"metadata": {"name": "plain"}, "handler": "runc"})]),
         (
@@ -368,7 +451,7 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 json!({"metadata": {"name": "w1", "labels": {"node-role.kubernetes.io/worker": ""}}}),
             ],
         ),
-        (Kind::SigningRequests, Vec::new()),
+        (Kind::SigningRequests, REQUESTS.to_vec()),
     ]
 }
 
@@ -596,6 +679,31 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::MinimalRbac],
         ),
         (
+            // Another node's address.
+            Kind::SigningRequests,
+            of_a_kubelet("kubelet-serving", "w1", &["w1", "10.0.0.1"]),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::SigningRequests,
+            {
+                let mut client = of_a_kubelet("kube-apiserver-client-kubelet", "w1", &[]);
+                client["spec"]["username"] = json!("alice");
+                client
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            // One node for another.
+            Kind::SigningRequests,
+            {
+                let mut client = of_a_kubelet("kube-apiserver-client-kubelet", "w1", &[]);
+                client["spec"]["username"] = json!("system:node:w2");
+                client
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
             Kind::SigningRequests,
             approved("x", "system:kube-controller-manager"),
             vec![ApiRule::MinimalRbac],
@@ -648,6 +756,21 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::ServiceEndpointsKnown],
         ),
         (
+            // A node's address is no pod of CoreDNS.
+            Kind::EndpointSlices,
+            slice("kube-system", "kube-dns", "10.0.0.3"),
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
+            Kind::EndpointSlices,
+            {
+                let mut other = slice("kube-system", "kube-dns", "10.244.0.2");
+                other["ports"] = json!([{"port": 5353}]);
+                other
+            },
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
             // A pod of somebody else's.
             Kind::EndpointSlices,
             slice("kube-system", "stray", "10.244.9.9"),
@@ -676,6 +799,25 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             json!({"metadata": {"name": "anywhere"}, "handler": "runc",
                    "scheduling": {"tolerations": [{"operator": "Exists"}]}}),
             vec![ApiRule::RuntimeClassesKnown],
+        ),
+        (
+            // Restricted, and with the rights of a controller.
+            Kind::Pods,
+            {
+                let mut pod = pod("kube-system", "x", json!({}), "r.io/x:v1.0");
+                pod["spec"]["serviceAccountName"] = json!("clusterrole-aggregation-controller");
+                pod
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::Deployments,
+            {
+                let mut pod = pod("kube-system", "x", json!({}), "r.io/x:v1.0");
+                pod["spec"]["serviceAccountName"] = json!("token-cleaner");
+                maker("kube-system", "x", &pod)
+            },
+            vec![ApiRule::MinimalRbac],
         ),
         (Kind::Services, named("kube-public", "x"), vec![ApiRule::NamespacesClean]),
         (
@@ -879,6 +1021,33 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
             ApiRule::ServiceEndpointsKnown,
         ),
         (
+            Kind::Leases,
+            |l| l["spec"]["holderIdentity"] = json!("stranger"),
+            ApiRule::ControllersLead,
+        ),
+        (
+            // A worker.
+            Kind::Leases,
+            |l| l["spec"]["holderIdentity"] = json!("w1_1"),
+            ApiRule::ControllersLead,
+        ),
+        (
+            Kind::Leases,
+            |l| l["spec"]["renewTime"] = json!("2026-01-15T11:50:00.000000Z"),
+            ApiRule::ControllersLead,
+        ),
+        (
+            Kind::Leases,
+            |l| l["spec"]["renewTime"] = json!("2999-01-15T11:50:00.000000Z"),
+            ApiRule::ControllersLead,
+        ),
+        (Kind::Leases, |l| l["metadata"]["name"] = json!("other"), ApiRule::ControllersLead),
+        (
+            Kind::EndpointSlices,
+            |s| s["ports"][0]["port"] = json!(8443),
+            ApiRule::ServiceEndpointsKnown,
+        ),
+        (
             Kind::Services,
             |s| s["spec"]["externalIPs"] = json!(["192.0.2.7"]),
             ApiRule::ServiceEndpointsKnown,
@@ -893,9 +1062,32 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
 }
 
 /// A ConfigMap of Kubernetes' own, something that is changed in it, and the rule that this breaks.
-const MAP_CHANGES: [(&str, &str, &str, ApiRule); 16] = {
-    use ApiRule::{ClusterInfo, DnsConfiguration, KubeadmConfiguration};
+const MAP_CHANGES: [(&str, &str, &str, ApiRule); 25] = {
+    use ApiRule::{
+        ClusterInfo, DnsConfiguration, ExtensionCas, KubeadmConfiguration, ProxyKubeconfig,
+    };
+    const EXTENSION: &str = "extension-apiserver-authentication";
+    const ANOTHER: &str = "-----BEGIN CERTIFICATE-----\nCCCC\n-----END CERTIFICATE-----\n-----B";
     [
+        (EXTENSION, "-----B", ANOTHER, ExtensionCas),
+        (EXTENSION, "AAAA", "CCCC", ExtensionCas),
+        (EXTENSION, "BBBB", "AAAA", ExtensionCas),
+        ("kube-proxy", "https://api:6443", "https://192.0.2.1:6443", ProxyKubeconfig),
+        (
+            "kube-proxy",
+            "    server",
+            "    insecure-skip-tls-verify: true\n    server",
+            ProxyKubeconfig,
+        ),
+        (
+            "kube-proxy",
+            "    server",
+            "    proxy-url: http://192.0.2.1\n    server",
+            ProxyKubeconfig,
+        ),
+        ("kube-proxy", "serviceaccount/ca.crt", "serviceaccount/token", ProxyKubeconfig),
+        ("kube-proxy", "serviceaccount/token", "other/token", ProxyKubeconfig),
+        ("kube-proxy", "/kubeconfig.conf", "/other.conf", ProxyKubeconfig),
         ("coredns", "/etc/resolv.conf", "192.0.2.1", DnsConfiguration),
         ("coredns", "    loop", "    rewrite name a.b c.d", DnsConfiguration),
         ("coredns", "    loop", "    hosts {\n 192.0.2.1 a.b\n}", DnsConfiguration),
@@ -928,7 +1120,7 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
         let maps = &mut lists.iter_mut().find(|(k, _)| *k == Kind::ConfigMaps).unwrap().1;
         let found = maps.iter_mut().find(|m| m["metadata"]["name"] == map).unwrap();
         let data = found["data"].as_object_mut().unwrap();
-        let text = data.values_mut().next().unwrap();
+        let text = data.values_mut().find(|t| t.as_str().unwrap().contains(from)).unwrap();
         let changed = text.as_str().unwrap().replacen(from, to, 1);
         assert_ne!(*text, json!(changed), "{map}: {from}");
         *text = json!(changed);
@@ -947,19 +1139,48 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
     for (at, value) in [
         ("/spec/template/spec/volumes/0/configMap/name", json!("other")),
         ("/spec/template/spec/containers/0/args/1", json!("/tmp/Corefile")),
+        ("/spec/template/spec/dnsPolicy", json!("None")),
+        ("/spec/template/spec/dnsConfig", json!({"nameservers": ["192.0.2.1"]})),
+        ("/spec/template/spec/hostAliases", json!([{"ip": "192.0.2.1", "hostnames": ["a.b"]}])),
     ] {
         let mut lists = good();
         let list = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Deployments).unwrap().1;
-        *list[1].pointer_mut(at).unwrap() = value;
+        let (parent, key) = at.rsplit_once('/').unwrap();
+        match list[1].pointer_mut(parent).unwrap() {
+            Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+            object => object[key] = value,
+        }
         assert_eq!(failing(&facts(lists)), [ApiRule::DnsConfiguration], "{at}");
     }
     // Nothing to compare with proves nothing.
     let reference = Reference::default();
     let (facts, inventory) = (facts(good()), inventory());
-    let today = date!(2026 - 01 - 15);
-    let on = Cluster { facts: &facts, inventory: &inventory, reference: &reference, today };
-    for rule in [ApiRule::KubeadmConfiguration, ApiRule::ClusterInfo] {
+    let (today, now) = (date!(2026 - 01 - 15), datetime!(2026-01-15 12:00 UTC));
+    let on = Cluster { facts: &facts, inventory: &inventory, reference: &reference, today, now };
+    for rule in [ApiRule::KubeadmConfiguration, ApiRule::ClusterInfo, ApiRule::ExtensionCas] {
         assert_eq!(judge_objects(rule, &on).outcome(), Outcome::Unknown, "{rule:?}");
+    }
+}
+
+#[test]
+fn what_runs_beside_the_program_of_a_system_pod_is_named() {
+    for (key, value) in [
+        ("lifecycle", json!({"postStart": {"exec": {"command": ["sh"]}}})),
+        ("livenessProbe", json!({"exec": {"command": ["sh"]}})),
+        ("readinessProbe", json!({"exec": {"command": ["sh"]}})),
+        ("startupProbe", json!({"exec": {"command": ["sh"]}})),
+        ("envFrom", json!([{"configMapRef": {"name": "x"}}])),
+        ("env", json!([{"name": "NODE_NAME", "value": "other"}])),
+        ("env", json!([{"name": "GODEBUG", "value": "x"}])),
+    ] {
+        for (kind, index) in [(Kind::Pods, 1), (Kind::DaemonSets, 0), (Kind::Deployments, 1)] {
+            let mut lists = good();
+            let list = &mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1;
+            let at = if kind == Kind::Pods { "/spec" } else { "/spec/template/spec" };
+            list[index].pointer_mut(at).unwrap()["containers"][0][key] = value.clone();
+            let failing = failing(&facts(lists));
+            assert_eq!(failing, [ApiRule::PodsWithinStandard], "{kind:?} {key}");
+        }
     }
 }
 

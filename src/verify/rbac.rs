@@ -9,6 +9,7 @@ use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of};
 use super::powers::*;
 use super::workloads;
+use crate::apply::cluster::says_what_the_inventory_says;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
 use crate::inventory::PodLevel;
 
@@ -243,9 +244,36 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             ));
         }
     }
+    for request in of(facts, Kind::SigningRequests)?.iter().filter(|r| is_approved(r)) {
+        if let Some(why) = not_of_its_node(on, request) {
+            wrong.push(format!("CertificateSigningRequest {} was approved: {why}", name(request)));
+        }
+    }
+    wrong.extend(pods_of_controllers(on)?);
     let expected = "only the defaults of Kubernetes and kubeadm";
     let looked_at = format!("{} bindings", bindings.len() + role_bindings.len());
     Ok(none_of(expected, wrong, looked_at))
+}
+
+/// Pods, and what makes pods, with an account of one of Kubernetes' controllers: those run in the controller manager.
+fn pods_of_controllers(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
+    let account = |pod: &Value| {
+        let said = ["/spec/serviceAccountName", "/spec/serviceAccount"].map(|at| text(pod, at));
+        let mut said = said.into_iter().filter(|a| default_roles::is_a_controllers(a));
+        said.next().map(str::to_owned)
+    };
+    let pods = of(on.facts, Kind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
+    let mut all: Vec<(&str, &Value, Option<&Value>)> = pods.collect();
+    for (kind, called, at) in workloads::MAKERS {
+        all.extend(of(on.facts, kind)?.iter().map(|o| (called, o, o.pointer(at))));
+    }
+    let mut wrong = Vec::new();
+    for (called, object, pod) in all.into_iter().filter(|(_, o, _)| namespace(o) == "kube-system") {
+        if let Some(account) = pod.and_then(account) {
+            wrong.push(format!("{called} {} runs as ServiceAccount {account}", full_name(object)));
+        }
+    }
+    Ok(wrong)
 }
 
 /// Whom an approved request for a client certificate makes somebody of, whose name or group is Kubernetes' or kubeadm's own.
@@ -254,22 +282,54 @@ fn signed_for_the_cluster(request: &Value) -> Option<String> {
     if text(request, "/spec/signerName") != "kubernetes.io/kube-apiserver-client" {
         return None;
     }
-    let approved = |c: &Value| text(c, "/type") == "Approved";
-    if !list(request, "/status/conditions").iter().any(approved) {
+    if !is_approved(request) {
         return None;
     }
-    let pem = BASE64_STANDARD.decode(text(request, "/spec/request")).ok()?;
-    let der = pem::parse(pem).ok()?;
-    let (_, parsed) = X509CertificationRequest::from_der(der.contents()).ok()?;
-    let subject = &parsed.certification_request_info.subject;
-    let names = subject.iter_common_name().chain(subject.iter_organization());
-    let own: Vec<&str> = names
-        .filter_map(|n| n.as_str().ok())
+    let (users, groups) = subject(request)?;
+    let own: Vec<String> = users
+        .into_iter()
+        .chain(groups)
         .filter(|n| {
             n.starts_with("system:") || n.starts_with("kubeadm:") || *n == "kubernetes-admin"
         })
         .collect();
     (!own.is_empty()).then(|| own.join(", "))
+}
+
+fn is_approved(request: &Value) -> bool {
+    list(request, "/status/conditions").iter().any(|c| text(c, "/type") == "Approved")
+}
+
+/// Common names and organizations that a request asks for.
+fn subject(request: &Value) -> Option<(Vec<String>, Vec<String>)> {
+    let pem = BASE64_STANDARD.decode(text(request, "/spec/request")).ok()?;
+    let der = pem::parse(pem).ok()?;
+    let (_, parsed) = X509CertificationRequest::from_der(der.contents()).ok()?;
+    let subject = &parsed.certification_request_info.subject;
+    let words =
+        |n: &x509_parser::x509::AttributeTypeAndValue<'_>| n.as_str().ok().map(str::to_owned);
+    let users = subject.iter_common_name().filter_map(words).collect();
+    Some((users, subject.iter_organization().filter_map(words).collect()))
+}
+
+/// Why a request for a kubelet's certificate is not of that node's own kubelet, or asks for names of another. Those of nodes
+/// that have left the inventory stay for an hour; their kubelets made them too.
+fn not_of_its_node(on: &Cluster<'_>, request: &Value) -> Option<String> {
+    let signer = text(request, "/spec/signerName").strip_prefix("kubernetes.io/")?;
+    if !matches!(signer, "kubelet-serving" | "kube-apiserver-client-kubelet") {
+        return None;
+    }
+    let requester = text(request, "/spec/username");
+    let users = subject(request).map(|(users, _)| users).unwrap_or_default();
+    let Some(node) = requester.strip_prefix("system:node:").filter(|_| users == [requester]) else {
+        return Some(format!(
+            "{requester} asked for the {signer} certificate of {}",
+            users.join(", ")
+        ));
+    };
+    let node = on.inventory.nodes.iter().find(|n| n.name.as_str() == node)?;
+    let says = || says_what_the_inventory_says(request, node).err();
+    if signer == "kubelet-serving" { says() } else { None }
 }
 
 /// The first of some powers.

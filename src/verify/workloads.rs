@@ -112,13 +112,15 @@ struct Known {
     may: &'static [&'static str],
     /// Paths of the node that it may mount; all for a static pod, whose manifest a plan compares.
     paths: Option<&'static [&'static str]>,
+    /// Variables of its environment, which name the node; all for a static pod.
+    env: Option<&'static [&'static str]>,
 }
 
 /// A static pod runs beside its node's daemons, with their files; it is asked for its health at loopback.
 const STATIC: &[&str] = &["host-network", "host-path", "host-ports", "host-probes"];
 
 const fn static_pod(prefix: &'static str, container: &'static str) -> Known {
-    Known { prefix, owner: ("Node", ""), container, may: STATIC, paths: None }
+    Known { prefix, owner: ("Node", ""), container, may: STATIC, paths: None, env: None }
 }
 
 const KNOWN: [Known; 6] = [
@@ -133,6 +135,7 @@ const KNOWN: [Known; 6] = [
         container: "kube-proxy",
         may: &["host-network", "host-path", "privileged"],
         paths: Some(&["/run/xtables.lock", "/lib/modules"]),
+        env: Some(&["NODE_NAME"]),
     },
     Known {
         prefix: "coredns-",
@@ -140,6 +143,7 @@ const KNOWN: [Known; 6] = [
         container: "coredns",
         may: &[],
         paths: Some(&[]),
+        env: Some(&[]),
     },
 ];
 
@@ -174,6 +178,37 @@ impl Known {
             && self.paths.is_none_or(|own| mounted.all(|p| own.contains(&p.as_str())))
     }
 
+    /// What runs in its containers beside their program, or steers it: hooks, commands of probes, the environment.
+    fn extras(&self, pod: &Value) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for container in list(pod, "/spec/containers") {
+            let mut add = |what: String| {
+                found
+                    .push(("extras", format!("container {} has {what}", text(container, "/name"))));
+            };
+            if container.get("lifecycle").is_some_and(|l| !l.is_null()) {
+                add("lifecycle hooks".to_owned());
+            }
+            for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+                if container.get(probe).and_then(|p| p.get("exec")).is_some_and(|e| !e.is_null()) {
+                    add(format!("{probe} exec"));
+                }
+            }
+            let Some(own) = self.env else { continue };
+            if !list(container, "/envFrom").is_empty() {
+                add("envFrom".to_owned());
+            }
+            for variable in list(container, "/env") {
+                let is_the_node =
+                    text(variable, "/valueFrom/fieldRef/fieldPath") == "spec.nodeName";
+                if !is_the_node || !own.contains(&text(variable, "/name")) {
+                    add(format!("env {}", text(variable, "/name")));
+                }
+            }
+        }
+        found
+    }
+
     /// The same of what makes such pods.
     fn makes(&self, kind: &str, object: &Value, template: &Value) -> bool {
         let is_owner = match self.owner {
@@ -188,7 +223,7 @@ impl Known {
 }
 
 /// Who makes pods, and where the pod is described that it makes.
-const MAKERS: [(Kind, &str, &str); 7] = [
+pub(super) const MAKERS: [(Kind, &str, &str); 7] = [
     (Kind::DaemonSets, "DaemonSet", "/spec/template"),
     (Kind::Deployments, "Deployment", "/spec/template"),
     (Kind::StatefulSets, "StatefulSet", "/spec/template"),
@@ -283,12 +318,11 @@ fn reasons(
     is: impl Fn(&Known) -> bool,
 ) -> Vec<(&'static str, String)> {
     let reasons = broken(pod, wanted);
-    if system
-        && !reasons.is_empty()
-        && let Some(known) = KNOWN.iter().find(|k| is(k))
-    {
-        let baseline = broken(pod, PodLevel::Baseline);
-        return baseline.into_iter().filter(|(id, _)| !known.may.contains(id)).collect();
+    if system && let Some(known) = KNOWN.iter().find(|k| is(k)) {
+        let mut found = broken(pod, PodLevel::Baseline);
+        found.retain(|(id, _)| !known.may.contains(id));
+        found.extend(known.extras(pod));
+        return found;
     }
     reasons
 }
