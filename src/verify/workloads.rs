@@ -179,7 +179,9 @@ impl Known {
     }
 
     /// What runs in its containers beside their program, or steers it: hooks, commands of probes, the environment.
+    /// Those of static pods are in manifests, which plans compare whole: the API server's probes are commands of ours.
     fn extras(&self, pod: &Value) -> Vec<(&'static str, String)> {
+        let Some(own) = self.env else { return Vec::new() };
         let mut found = Vec::new();
         for container in list(pod, "/spec/containers") {
             let mut add = |what: String| {
@@ -194,7 +196,6 @@ impl Known {
                     add(format!("{probe} exec"));
                 }
             }
-            let Some(own) = self.env else { continue };
             if !list(container, "/envFrom").is_empty() {
                 add("envFrom".to_owned());
             }
