@@ -254,7 +254,7 @@ const NEEDS_NO_NODE: &[Mistake<()>] = &[
         },
         &["plan"],
         3,
-        &["there is no manifest.json", "hint:", "kubernetes.bundle.path"],
+        &["there is no such directory", "hint:", "kubernetes.bundle.path"],
     ),
 ];
 
@@ -332,7 +332,7 @@ const ON_NODES: &[Mistake<Lent>] = &[
         &[
             "host key of",
             "is not trusted: it presented SHA256:",
-            "the inventory promises",
+            "the inventory names",
             "state: nothing",
             "hint:  nothing was sent",
         ],
