@@ -374,7 +374,14 @@ fn after_somebody_was_there(c: &Cluster) {
 /// All nodes back to what they were, and what may not be done by halves.
 fn back_to_bare(c: &Cluster, bare: &BTreeMap<&'static str, BTreeSet<String>>) {
     let said = c.fails(3, &["reset", "--yes"]);
-    says(&said, &["choose --delete-etcd-data or --keep-etcd-data", "--delete-etcd-data", "nothing was changed"]);
+    says(
+        &said,
+        &[
+            "choose --delete-etcd-data or --keep-etcd-data",
+            "--delete-etcd-data",
+            "nothing was changed",
+        ],
+    );
     assert!(c.all_ready("cp3", 4), "a reset that was refused has changed something");
     assert!(c.kubectl("cp3", "delete namespace of-two --wait=false").status.success());
 

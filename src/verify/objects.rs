@@ -134,8 +134,12 @@ pub(super) fn none_of(expected: &str, mut wrong: Vec<String>, looked_at: String)
     let more = wrong.len().saturating_sub(SHOWN);
     wrong.truncate(SHOWN);
     // Names of RBAC objects may hold almost anything.
-    let wrong: Vec<String> =
-        wrong.iter().map(|w| shown(Some(w)).trim_matches('`').to_owned()).collect();
+    // What an item itself quotes stays quoted.
+    let bare = |quoted: String| match quoted.strip_prefix('`').and_then(|q| q.strip_suffix('`')) {
+        Some(bare) => bare.to_owned(),
+        None => quoted,
+    };
+    let wrong: Vec<String> = wrong.iter().map(|w| bare(shown(Some(w)))).collect();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Verdict::fail(expected, format!("{}{more}", wrong.join(", ")))
 }
