@@ -28,7 +28,7 @@ pub enum Exit {
     /// A host that software is fetched from did not answer before anything was fetched (`bundle create`). A download
     /// that breaks off later, damage and a full disk are other failures.
     Unreachable = 8,
-    /// Ctrl-C ended it. What was begun on nodes goes back by itself. The number is the shell's for SIGINT.
+    /// Ctrl-C ended it; the message says how the nodes stand. The number is the shell's for SIGINT.
     Interrupted = 130,
 }
 
@@ -47,7 +47,7 @@ impl Exit {
             Exit::Unreachable,
             "a host that software is fetched from is unreachable; nothing was done",
         ),
-        (Exit::Interrupted, "interrupted; what was begun on nodes is taken back by them"),
+        (Exit::Interrupted, "interrupted; the message says how the nodes stand"),
     ];
 }
 

@@ -26,12 +26,27 @@ pub fn main() -> std::process::ExitCode {
     }
 }
 
-/// Says how things stand when Ctrl-C ends a verb that changes nodes.
-fn say_if_interrupted(format: Format) {
+/// How things stand when Ctrl-C ends a verb that changes nodes, and what goes on from there.
+fn if_interrupted(verb: &Verb) -> Option<(&'static str, &'static str)> {
+    match verb {
+        Verb::Apply(_) => Some((
+            "a node takes back by itself what was begun and not confirmed, within minutes",
+            "`kubastion plan` shows what is open, and `kubastion apply` goes on",
+        )),
+        Verb::Rollback(_) => Some((
+            "a node ends by itself what it has begun to take back",
+            "the same rollback goes on; `kubastion runs` shows what it did",
+        )),
+        Verb::Reset(_) => {
+            Some(("nodes may be reset in part, or drained", "the same reset goes on"))
+        }
+        _ => None,
+    }
+}
+
+fn say_if_interrupted(format: Format, (state, hint): (&'static str, &'static str)) {
     let handler = move || {
-        let problem = Problem::new("interrupted")
-            .left("a node takes back by itself what was begun and not confirmed, within minutes")
-            .hint("`kubastion plan` shows what is open, and `kubastion apply` goes on");
+        let problem = Problem::new("interrupted").left(state).hint(hint);
         super::output::problem(format, &problem);
         std::process::exit(Exit::Interrupted as i32);
     };
@@ -40,8 +55,8 @@ fn say_if_interrupted(format: Format) {
 }
 
 fn dispatch(global: &Global, verb: Verb) -> Result<Exit, CommandError> {
-    if matches!(verb, Verb::Apply(_) | Verb::Rollback(_) | Verb::Reset(_)) {
-        say_if_interrupted(global.format);
+    if let Some(words) = if_interrupted(&verb) {
+        say_if_interrupted(global.format, words);
     }
     match verb {
         Verb::Doctor(args) => super::doctor::run(global, &args),
