@@ -24,7 +24,6 @@ test: setup lint nodes
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target --bins
 	@sh scripts/shell.sh
 	@sh scripts/deny.sh $(CARGO)
 	@sh scripts/vagrant-validate.sh

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use kubastion::clock::Clock;
 use kubastion::controls::ApiRule;
 use kubastion::facts::cluster::{ClusterFacts, Kind};
 use kubastion::inventory::Inventory;
@@ -22,7 +23,14 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     }
     for (rule, _) in ApiRule::ALL {
         let reference = Reference::default();
-        let on = Cluster { facts: &facts, inventory: &INVENTORY, reference: &reference, today: kubastion::clock::Clock::System.now().date() };
+        let now = Clock::System.now();
+        let on = Cluster {
+            facts: &facts,
+            inventory: &INVENTORY,
+            reference: &reference,
+            today: now.date(),
+            now,
+        };
         let verdict = judge_objects(rule, &on);
         kubastion_fuzz::assert_tame(&format!("{verdict:?}"));
     }
