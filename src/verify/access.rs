@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::certificates::{CLUSTER_CA, ETCD_CAS, FRONT_PROXY_CA};
-use super::in_effect::{plain_path, verdict};
+use super::in_effect::{mounts_since, plain_path, verdict};
 use super::judge::Subject;
 use super::model::Verdict;
 use super::observed::Origin;
@@ -315,6 +315,14 @@ pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
                     plain_path(p)
                 )
             }));
+            match mounts_since(read, &["/etc/ssh", "/etc/default/ssh"], live) {
+                Some(paths) => wrong.extend(paths.into_iter().map(|p| {
+                    format!("something was mounted over {p} after it was read (run `systemctl reload {name}`)")
+                })),
+                None => {
+                    return Verdict::unknown("the journal was not read for mounts that are gone");
+                }
+            }
         }
     }
     verdict("one sshd, with the settings of its files", wrong, || {

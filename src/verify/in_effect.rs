@@ -47,6 +47,15 @@ pub(super) fn daemon(daemon: Daemon, on: &Subject<'_>) -> Judged {
         Ok(covered) => wrong.extend(covered),
         Err(verdict) => return verdict.into(),
     }
+    // What pods see was compared above.
+    if let Some(unit) = row.unit {
+        match mounts_since(process.began_s, row.reads_at_start, live) {
+            Some(paths) => wrong.extend(paths.into_iter().map(|p| {
+                format!("something was mounted over {p} after the start (run `systemctl restart {unit}`)")
+            })),
+            None => return Verdict::unknown("the journal was not read for mounts that are gone").into(),
+        }
+    }
     wrong.extend(sockets(row, process, live));
     if live.sockets.is_none() {
         return Verdict::unknown("ss listed no listening sockets").into();
@@ -258,6 +267,22 @@ fn covered(
         format!("it sees another {} than the node does: restart it", plain_path(path))
     });
     Ok(missing.chain(differs).collect())
+}
+
+/// Places where something was mounted or unmounted since then, and that a daemon reads, or that such a mount covers. What
+/// it read is unknown then. `None` if the journal was not read; one that does not reach back so far tells less.
+pub(super) fn mounts_since(
+    began_s: f64,
+    reads: &[&str],
+    live: &LiveFacts,
+) -> Option<BTreeSet<String>> {
+    let within = |path: &str, dir: &str| {
+        let dir = dir.trim_end_matches('/');
+        path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let concerns = |path: &str| reads.iter().any(|r| within(r, path) || within(path, r));
+    let since = live.mounts.as_ref()?.iter().filter(|m| m.at_s > began_s + PRECISION_S);
+    Some(since.filter(|m| concerns(&m.path)).map(|m| plain_path(&m.path)).collect())
 }
 
 fn sockets(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<String> {

@@ -16,8 +16,8 @@ use crate::controls::daemons::DAEMONS;
 use crate::controls::{CATALOGUE, Check, Config, Daemon, DaemonRow, KERNEL_SETTINGS, Probe};
 use crate::desired;
 use crate::facts::live::{
-    Accounts, HomeKubeconfig, LiveFacts, LiveProcess, LiveSocket, LiveUnit, PathAccess, PathKind,
-    StateChange,
+    Accounts, HomeKubeconfig, LiveFacts, LiveProcess, LiveSocket, LiveUnit, MountChange,
+    PathAccess, PathKind, StateChange,
 };
 use crate::facts::{
     EntryKind, FileFacts, Listener, LsmFacts, NftFacts, NftRecord, NodeFacts, ProcessFacts,
@@ -372,6 +372,11 @@ fn live(seen: &Observed) -> LiveFacts {
     facts.rules = Some(serde_json::from_str(LOADED_RULES).unwrap());
     facts.other_containers = Some(Vec::new());
     facts.shadows = Some(Vec::new());
+    // Before the start, and elsewhere.
+    facts.mounts = Some(vec![
+        MountChange { path: "/etc/ssh".into(), at_s: BEGAN_S - 1.0 },
+        MountChange { path: "/etc/sshd".into(), at_s: BEGAN_S + 1.0 },
+    ]);
     facts.foreign_rules = Some(vec![serde_json::json!({"nftables": []})]);
     facts.accounts = Some(Accounts { root: vec!["root".to_owned()], without_password: Vec::new() });
     facts.trees.insert("/etc/kubernetes/manifests".into(), own(PathKind::Directory, 0o700));
@@ -404,6 +409,12 @@ fn live(seen: &Observed) -> LiveFacts {
 
 fn accounts(seen: &mut Observed) -> &mut Accounts {
     seen.live.as_mut().unwrap().accounts.as_mut().unwrap()
+}
+
+/// A mount that went after the daemons had started.
+fn unmounted(seen: &mut Observed, path: &str) {
+    let gone = MountChange { path: path.to_owned(), at_s: BEGAN_S + 1.0 };
+    seen.live.as_mut().unwrap().mounts.as_mut().unwrap().push(gone);
 }
 
 /// A rule of another table with one statement.
@@ -782,6 +793,8 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| { let ssh = s.live.as_mut().unwrap().processes.last_mut().unwrap(); ssh.argv[0] = "sshd: /usr/sbin/sshd -D -o PermitRootLogin=yes [listener] 0 of 9".into(); }, &["host-ssh-in-effect"]),
     (|s| { let mut other = s.live.as_ref().unwrap().processes.last().unwrap().clone(); other.pid = 998; s.live.as_mut().unwrap().processes.push(other); }, &["host-ssh-in-effect"]),
     (|s| s.live.as_mut().unwrap().paths.get_mut("/etc/ssh/sshd_config").unwrap().changed_s = BEGAN_S + 1.0, &["host-ssh-in-effect"]),
+    (|s| unmounted(s, "/etc/ssh/sshd_config"), &["host-ssh-in-effect"]),
+    (|s| unmounted(s, "/etc"), &["host-ssh-in-effect", "containerd-in-effect", "etcd-in-effect", "kubelet-in-effect"]),
     (|s| s.live.as_mut().unwrap().sysctl_files.push(("/etc/sysctl.d/99-company.conf".into(), "net.ipv4.ip_forward=0\n".into())), &["host-sysctls-at-boot"]),
     (|s| { let key = ("ipv4".to_owned(), "send_redirects".to_owned()); s.live.as_mut().unwrap().interfaces.get_mut(&key).unwrap().insert("eth0".into(), "1".into()); }, &["host-sysctls"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("ssh.service").unwrap().drop_ins.push("/etc/systemd/system/ssh.service.d/x.conf".into()), &["host-units-as-written"]),
@@ -948,6 +961,14 @@ fn ways_to_be_false(daemon: Daemon) -> Vec<Way> {
         }));
         ways.push(Box::new(move |s| process(s, daemon).program = "/tmp/other".into()));
         ways.push(Box::new(move |s| process(s, daemon).path.insert(0, "/tmp/bin".into())));
+    }
+    // Something was mounted over its files while it started, and is gone.
+    if let (Some(_), Some(first)) = (row.unit, row.reads_at_start.first()) {
+        for path in [(*first).to_owned(), format!("{first}/x"), "/etc".to_owned(), "/".to_owned()] {
+            if path != "/etc" || first.starts_with("/etc") {
+                ways.push(Box::new(move |s| unmounted(s, &path)));
+            }
+        }
     }
     // Something is mounted over a file that it read, wherever it runs, and a pod does not see one.
     ways.push(Box::new(move |s| {
@@ -1156,6 +1177,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().other_containers = None, &["containerd-only-pods"]),
     (|s| s.live.as_mut().unwrap().accounts = None, &["host-accounts"]),
     (|s| s.live.as_mut().unwrap().shadows = None, &["host-no-shadowed-programs"]),
+    (|s| s.live.as_mut().unwrap().mounts = None, &["host-ssh-in-effect", "containerd-in-effect", "etcd-in-effect", "kubelet-in-effect"]),
     (|s| s.live.as_mut().unwrap().inside.clear(), &["apiserver-in-effect", "kcm-in-effect", "scheduler-in-effect", "kube-proxy-in-effect"]),
     (|s| s.live.as_mut().unwrap().sockets = None, &["host-ssh-in-effect", "etcd-in-effect"]),
     (|s| s.live.as_mut().unwrap().paths.clear(), &["host-root-owned-paths", "host-no-shadowed-programs"]),

@@ -15,7 +15,7 @@ struct Plant {
     words: &'static str,
 }
 
-const PLANTED: [Plant; 8] = [
+const PLANTED: [Plant; 10] = [
     Plant {
         node: "w1",
         plant: "printf '#!/bin/sh\\nexec /usr/sbin/ethtool \"$@\"\\n' >/usr/local/sbin/ethtool; \
@@ -62,6 +62,23 @@ const PLANTED: [Plant; 8] = [
                ctr -n k8s.io containers delete hidden",
         control: "containerd-only-pods",
         words: "k8s.io/hidden",
+    },
+    // Daemons of the node share its mounts: that something was there is only in the journal.
+    Plant {
+        node: "w1",
+        plant: "cp /etc/ssh/sshd_config /root/sshd_config; mount --bind /root/sshd_config /etc/ssh/sshd_config; \
+                systemctl reload ssh; umount /etc/ssh/sshd_config; rm /root/sshd_config; sleep 1",
+        undo: "systemctl reload ssh",
+        control: "host-ssh-in-effect",
+        words: "something was mounted over /etc/ssh/sshd_config after it was read",
+    },
+    Plant {
+        node: "w1",
+        plant: "cp -r /etc/containerd /root/covering; mount --bind /root/covering /etc/containerd; \
+                systemctl restart containerd; umount /etc/containerd; rm -r /root/covering; sleep 1",
+        undo: "systemctl restart containerd",
+        control: "containerd-in-effect",
+        words: "something was mounted over /etc/containerd after the start",
     },
     // A mount that is gone again: the API server goes on with what it saw when it started.
     Plant {

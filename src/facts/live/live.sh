@@ -104,6 +104,23 @@ if have systemctl; then
     done
 fi
 
+# What was mounted over configuration and is no longer: systemd notes each mount that goes. Of pods and containers there are
+# many, at other places.
+if have journalctl && gone=$(journalctl -q -F UNIT 2>/dev/null); then
+    set --
+    IFS=$nl
+    for u in $(printf '%s\n' "$gone" | grep -e '^\(etc\|usr\)[-.].*mount$' -e '^var\(-lib\(-kubelet\(-[cik][^/]*\)\?\)\?\)\?\.mount$' |
+        head -n 500); do
+        set -- "$@" "UNIT=$u"
+    done
+    IFS=' '
+    {
+        # Several of one field are alternatives.
+        [ "$#" -eq 0 ] || journalctl -q -b -o json --output-fields=UNIT _PID=1 "$@" 2>/dev/null
+        echo ok
+    } | answer mounts
+fi
+
 # A link on the way leads elsewhere: that place counts, too.
 more=
 IFS=$nl

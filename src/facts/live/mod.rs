@@ -9,7 +9,7 @@ mod request;
 
 pub use model::{
     Accounts, FileDigests, HomeKubeconfig, LiveFacts, LiveProcess, LiveRequest, LiveSocket,
-    LiveUnit, PathAccess, PathKind, StateChange,
+    LiveUnit, MountChange, PathAccess, PathKind, StateChange,
 };
 pub use parse::live;
 pub use request::{SCRIPT as LIVE_SCRIPT, collect_live};

@@ -39,6 +39,9 @@ pub struct LiveFacts {
     pub units: BTreeMap<String, LiveUnit>,
     /// The paths that were asked for and are there; of links also where they lead.
     pub paths: BTreeMap<String, PathAccess>,
+    /// Mounts over directories of configuration and programs that came or went since the boot; `None` if the journal was not
+    /// read.
+    pub mounts: Option<Vec<MountChange>>,
     /// Programs in /usr/local/sbin and /usr/local/bin of a name that the directories of packages have, too; `None` if these
     /// were not looked through.
     pub shadows: Option<Vec<String>>,
@@ -166,6 +169,15 @@ pub struct PathAccess {
     pub changed_s: f64,
     /// Where a link leads.
     pub target: String,
+}
+
+/// A file system that was mounted or unmounted, as systemd noted in the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MountChange {
+    /// Where.
+    pub path: String,
+    /// When, seconds since 1970-01-01 UTC.
+    pub at_s: f64,
 }
 
 /// A kubeconfig in a home directory.

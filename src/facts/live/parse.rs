@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 
 use super::model::{
     Accounts, FileDigests, HomeKubeconfig, InterfaceSettings, LiveFacts, LiveProcess, LiveSocket,
-    LiveUnit, PathAccess, PathKind, StateChange,
+    LiveUnit, MountChange, PathAccess, PathKind, StateChange,
 };
 use crate::facts::parse::{ParseError, value_error};
 use crate::plain::plain;
@@ -48,6 +48,7 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
         units: all("unit").iter().map(|f| unit(f, &clock)).collect::<Result<_, _>>()?,
         paths: paths(one("paths").unwrap_or_default())?,
         trees: paths(one("trees").unwrap_or_default())?,
+        mounts: one("mounts").and_then(mounts),
         shadows: one("shadows").and_then(shadows),
         interfaces: interfaces(one("interfaces").unwrap_or_default())?,
         sysctl_files: all("sysctl")
@@ -72,7 +73,7 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
     let count = match name {
         "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
-        | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
+        | "mounts" | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
         "unit" | "sysctl" | "inside" => 2,
         "kubeconfig" => 4,
         "process" => 7,
@@ -178,6 +179,33 @@ fn containers(raw: &[u8]) -> Option<Vec<String>> {
     let text = shown(raw);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     (lines.pop().as_deref() == Some("ok")).then_some(lines)
+}
+
+/// Entries of the journal about mount units, as JSON, one a line, and `ok` at the end.
+fn mounts(raw: &[u8]) -> Option<Vec<MountChange>> {
+    let text = std::str::from_utf8(raw).ok()?;
+    let lines = text.strip_suffix("ok\n")?.lines();
+    let entry = |line: &str| {
+        let entry: serde_json::Value = serde_json::from_str(line).ok()?;
+        let us: u64 = entry.get("__REALTIME_TIMESTAMP")?.as_str()?.parse().ok()?;
+        let path = mount_point(entry.get("UNIT")?.as_str()?)?;
+        Some(MountChange { path: plain(&path), at_s: us as f64 / 1e6 })
+    };
+    lines.map(entry).collect()
+}
+
+/// Where a mount unit mounts (systemd.unit(5), "String escaping for inclusion in unit names"): `etc-ssh.mount` is `/etc/ssh`.
+fn mount_point(unit: &str) -> Option<String> {
+    let name = unit.strip_suffix(".mount")?.replace('-', "/");
+    let mut path = vec![b'/'];
+    let mut rest = name.as_str();
+    while let Some(at) = rest.find("\\x") {
+        path.extend_from_slice(&rest.as_bytes()[..at]);
+        path.push(u8::from_str_radix(rest.get(at + 2..at + 4)?, 16).ok()?);
+        rest = &rest[at + 4..];
+    }
+    path.extend_from_slice(rest.as_bytes());
+    String::from_utf8(path).ok()
 }
 
 /// A path and a NUL each, and `ok` at the end if all were told.
@@ -397,6 +425,21 @@ mod tests {
             .unwrap();
         assert_eq!(found.paths.len(), 2, "{:?}", found.paths);
         assert!(!found.paths.contains_key("/b"));
+    }
+
+    #[test]
+    fn a_mount_has_the_place_that_its_unit_is_named_for() {
+        let line = br#"{"UNIT":"etc-ssh-sshd_config.d-50\\x2dcloud.conf.mount","__REALTIME_TIMESTAMP":"1500000"}
+ok
+"#;
+        let found = with(&[("mounts", &[line])]).unwrap().mounts.unwrap();
+        assert_eq!(found[0].path, "/etc/ssh/sshd_config.d/50-cloud.conf");
+        assert!((found[0].at_s - 1.5).abs() < 1e-9);
+        assert_eq!(with(&[("mounts", &[b"ok\n"])]).unwrap().mounts, Some(Vec::new()));
+        for broken in [&b""[..], b"{}\nok\n", b"x\nok\n"] {
+            assert_eq!(with(&[("mounts", &[broken])]).unwrap().mounts, None);
+        }
+        assert_eq!(mount_point("a\\x2.mount"), None);
     }
 
     #[test]
