@@ -308,7 +308,7 @@ pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
             let read = read.0 as f64 / 1e6;
             let files = live.paths.iter().chain(&live.trees).filter(|(p, _)| is_of_sshd(p));
             let later: BTreeSet<&String> =
-                files.filter(|(_, a)| a.changed_s > read + 0.05).map(|(p, _)| p).collect();
+                files.filter(|(_, a)| a.changed_s > read - READ_MARGIN_S).map(|(p, _)| p).collect();
             wrong.extend(later.into_iter().map(|p| {
                 format!(
                     "{} changed after it was read (run `systemctl reload {name}`)",
@@ -329,6 +329,10 @@ pub(super) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
         format!("process {}, by {name}", unit.main_pid)
     })
 }
+
+/// A change so short a time before sshd had read its files counts as one after it, in seconds: the node's clock of starts goes by
+/// hundredths. A change that is followed by a reload is older, since sshd tests its files first.
+const READ_MARGIN_S: f64 = 0.015;
 
 /// Files that sshd reads when it starts or is told to. Those of who may log in are read each time.
 fn is_of_sshd(path: &str) -> bool {

@@ -12,7 +12,10 @@ use crate::controls::{CATALOGUE, Check, Daemon, Rule};
 use crate::facts::live::{LiveFacts, LiveProcess, PathAccess};
 
 /// Moments of a start and of a change are compared to this, in seconds: the kernel counts starts in hundredths.
-const PRECISION_S: f64 = 0.05;
+const PRECISION_S: f64 = 0.01;
+
+/// A mount that went so short a time before a start may have gone after it: no clock tells, and nobody mounts there.
+const MOUNT_MARGIN_S: f64 = 0.1;
 
 /// The verdict on a daemon as it runs.
 pub(super) fn daemon(daemon: Daemon, on: &Subject<'_>) -> Judged {
@@ -281,7 +284,7 @@ pub(super) fn mounts_since(
         path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let concerns = |path: &str| reads.iter().any(|r| within(r, path) || within(path, r));
-    let since = live.mounts.as_ref()?.iter().filter(|m| m.at_s > began_s + PRECISION_S);
+    let since = live.mounts.as_ref()?.iter().filter(|m| m.at_s > began_s - MOUNT_MARGIN_S);
     Some(since.filter(|m| concerns(&m.path)).map(|m| plain_path(&m.path)).collect())
 }
 

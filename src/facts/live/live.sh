@@ -42,8 +42,10 @@ answer() { # name; its one field is standard input
     echo
 }
 
-# The clocks are read next to each other: a process' start is counted from the boot.
-{ date +%s.%N && cat /proc/uptime && getconf CLK_TCK; } | answer clock
+# A process' start is counted from the boot, which is found by both clocks. The uptime is read first and by the shell itself:
+# what passes between the two makes starts later, and never a file that was written before look newer.
+read -r up rest </proc/uptime
+{ date +%s.%N && printf '%s\n' "$up" && getconf CLK_TCK; } | answer clock
 
 # By the program's file, by the name of the process, and as the owner of a socket.
 have ss && ss -Hlntup | answer sockets
