@@ -165,6 +165,31 @@ fn what_is_no_file_is_not_replaced_and_keeps_nobody_waiting() {
     assert_eq!(txn.target(), "old\n");
 }
 
+/// A socket that a daemon made has no content to keep, and a mode that others can change.
+#[test]
+fn the_mode_of_a_socket_is_set_and_comes_back() {
+    use std::os::unix::fs::PermissionsExt;
+    let txn = replaces(&[]);
+    let path = txn.base.join("target/daemon.sock");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    txn.set("steps", &format!("mode|{}|root|root|0660\n", path.display()));
+    let said = txn.run("begin");
+    assert!(said.contains("@state committed") && mode() == 0o660, "{said}");
+    let said = txn.run("undo");
+    assert!(said.contains("@state reverted") && mode() == 0o666, "{said}");
+    // Its daemon ended meanwhile.
+    let txn = replaces(&[]);
+    let path = txn.base.join("target/daemon.sock");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    txn.set("steps", &format!("mode|{}|root|root|0660\n", path.display()));
+    assert!(txn.run("begin").contains("@state committed"));
+    drop(socket);
+    std::fs::remove_file(&path).unwrap();
+    assert!(txn.run("undo").contains("@state reverted") && !path.exists());
+}
+
 /// `systemctl` and the programs that make users, as they are told in files beside the transactions; what they are asked
 /// for is written down.
 const PROGRAMS: &str = r#"

@@ -23,7 +23,11 @@ struct Apiserver(Child);
 
 impl Apiserver {
     fn start(dir: &Path, uid: Option<u32>) -> Self {
-        let program = dir.join("kube-apiserver");
+        Self::called("kube-apiserver", dir, uid)
+    }
+
+    fn called(name: &str, dir: &Path, uid: Option<u32>) -> Self {
+        let program = dir.join(name);
         if !program.exists() {
             std::fs::copy("/bin/sleep", &program).unwrap();
         }
@@ -55,21 +59,40 @@ fn an_api_server_that_runs_with_what_was_mended_since_is_ended() {
     std::fs::write(&policy, "").unwrap();
     std::thread::sleep(std::time::Duration::from_secs(4));
     let server = Apiserver::start(dir.path(), None);
-    let before = said(dir.path(), "", "end_stale_apiserver");
+    let stale = end_stale("kube-apiserver", dir.path());
+    let before = said(dir.path(), "", &stale);
     assert!(before.ends_with("ended 0\n") && !server.is_ended_by(&before), "{before}");
     std::fs::write(&policy, "mended").unwrap();
     // Neither belongs to what every distribution has; one that ends meanwhile is not known to ps.
     let none = "ps() { return 1; }\npidof() { return 1; }";
-    let after = said(dir.path(), none, "end_stale_apiserver");
+    let after = said(dir.path(), none, &stale);
     assert!(after.ends_with("ended 0\n") && server.is_ended_by(&after), "{after}");
+}
+
+/// A call for the files below `config` in a directory.
+fn end_stale(component: &str, dir: &Path) -> String {
+    format!("end_stale {component} {}/config/*.yaml", dir.display())
+}
+
+/// The kernel keeps 15 characters of a name.
+#[test]
+fn a_component_with_a_long_name_is_ended_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("config")).unwrap();
+    let manager = Apiserver::called("kube-controller-manager", dir.path(), None);
+    std::fs::write(dir.path().join("config/sa.yaml"), "changed").unwrap();
+    let said_of = |component| said(dir.path(), "", &end_stale(component, dir.path()));
+    assert!(manager.is_ended_by(&said_of("kube-controller-manager")));
+    assert!(!manager.is_ended_by(&said_of("kube-scheduler")));
 }
 
 /// An arithmetic error ends dash, and with it the transaction.
 #[test]
 fn an_api_server_that_ends_at_the_wrong_moment_ends_no_transaction() {
     let dir = tempfile::tempdir().unwrap();
-    let gone = "pidof() { echo 999999999; }\nis_apiserver() { return 0; }\ncat() { return 1; }";
-    assert!(said(dir.path(), gone, "end_stale_apiserver").contains("ended 0\n"));
+    let gone = "pidof() { echo 999999999; }\nis_component() { return 0; }\ncat() { return 1; }";
+    let stale = end_stale("kube-apiserver", dir.path());
+    assert!(said(dir.path(), gone, &stale).contains("ended 0\n"));
 }
 
 #[test]
@@ -89,7 +112,7 @@ fn a_user_who_calls_a_process_kube_apiserver_stands_in_for_nothing() {
     let theirs = Apiserver::start(dir.path(), Some(65_534));
     std::fs::create_dir(dir.path().join("config")).unwrap();
     std::fs::write(dir.path().join("config/audit-policy.yaml"), "mended").unwrap();
-    let said = said(dir.path(), "", "end_stale_apiserver");
+    let said = said(dir.path(), "", &end_stale("kube-apiserver", dir.path()));
     assert!(ours.is_ended_by(&said) && !theirs.is_ended_by(&said), "{said}");
 }
 

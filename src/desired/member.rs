@@ -45,6 +45,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         watches.push(READ_AT_START.to_owned());
         let once = ["admission", "audit-policy", "authentication"];
         watches.extend(once.map(|f| format!("{CONFIG_DIR}/{f}.yaml")));
+        // Keys of accounts, and kubeconfigs, are read once as well.
+        watches.extend(["sa.key", "sa.pub"].map(|f| format!("/etc/kubernetes/pki/{f}")));
+        watches.extend(
+            ["controller-manager", "scheduler"].map(|f| format!("/etc/kubernetes/{f}.conf")),
+        );
         let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
         watches.extend(components.map(|c| format!("{PATCHES}/{c}1+strategic.yaml")));
         watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));

@@ -56,6 +56,7 @@ pub fn live_request(
     request.programs.insert("sshd".to_owned());
     request.units.extend(UNITS.map(str::to_owned));
     request.units.extend(DAEMONS.iter().filter_map(|d| d.unit).map(str::to_owned));
+    request.units.extend(super::host::UPDATE_SERVICES.map(str::to_owned));
     let run = DAEMONS.iter().flat_map(|d| d.programs.iter().chain(d.reads_at_start));
     let run = run.chain(&GUARDED).chain(&PROGRAMS);
     let local = |name: &&str| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}"));
@@ -365,11 +366,18 @@ fn sshd_options(process: &LiveProcess) -> Option<String> {
     (!options.is_empty()).then(|| plain_path(&options.join(" ")))
 }
 
+/// What `live.sh` reads of one, in bytes.
+const MAX_SYSCTL_FILE: usize = 65536;
+
 pub(super) fn sysctls_at_boot(on: &Subject<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
     };
+    if let Some((path, _)) = live.sysctl_files.iter().find(|(_, text)| text.len() > MAX_SYSCTL_FILE)
+    {
+        return Verdict::unknown(format!("{} is over 64 KiB and was not read", plain_path(path)));
+    }
     let mut wrong = Vec::new();
     let mut judged = 0;
     for setting in KERNEL_SETTINGS.iter().filter(|s| s.is_for(on.inventory, on.node)) {
@@ -434,7 +442,7 @@ fn of_single_interfaces(
     let is_single = |key: &str| {
         let interface =
             key.strip_prefix(&prefix).and_then(|k| k.strip_suffix(last)?.strip_suffix('.'));
-        interface.is_some_and(|i| !matches!(i, "all" | "lo") && !i.contains('*'))
+        interface.is_some_and(|i| !matches!(i, "all" | "lo"))
     };
     let mut found = Vec::new();
     for (path, text) in in_force(files) {

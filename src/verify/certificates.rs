@@ -15,6 +15,7 @@ use super::judge::{Judged, Subject, needs};
 use super::model::Verdict;
 use super::observed::Origin;
 use crate::controls::Daemon;
+use crate::facts::live::LiveFacts;
 
 /// The cluster CA on a node.
 pub(super) const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
@@ -225,8 +226,8 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
             }
         }
     }
-    let left_behind = on.seen.live.as_ref().map_or(0, |l| l.kubeconfigs.len());
-    if judged == 0 && left_behind == 0 {
+    let nothing_left_behind = |l: &LiveFacts| l.kubeconfigs.as_ref().is_some_and(Vec::is_empty);
+    if judged == 0 && on.seen.live.as_ref().is_none_or(nothing_left_behind) {
         return Verdict::not_applicable(
             "needs Kubernetes: no kubeconfig contains a certificate yet",
         );
@@ -238,7 +239,12 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
             Origin::Node => Verdict::unknown("home directories were not searched for kubeconfigs"),
         };
     };
-    let left = live.kubeconfigs.iter().filter_map(|k| {
+    let Some(kubeconfigs) = &live.kubeconfigs else {
+        return Verdict::unknown(
+            "home directories could not be searched for kubeconfigs: over 300 files name a client certificate, or they took over 20 s",
+        );
+    };
+    let left = kubeconfigs.iter().filter_map(|k| {
         let whose = k.certificates.iter().find_map(|c| powerful(c));
         let open = k.mode.is_none_or(|m| m & 0o004 != 0).then(|| "others can read it".to_owned());
         Some(format!("{} ({})", super::in_effect::plain_path(&k.path), whose.or(open)?))
@@ -246,7 +252,7 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
     let expected =
         "no group system:masters, and none of the cluster's own kubeconfigs in home directories";
     super::in_effect::verdict(expected, left.collect(), || {
-        format!("{} client certificates", judged + live.kubeconfigs.len())
+        format!("{} client certificates", judged + kubeconfigs.len())
     })
 }
 

@@ -10,6 +10,7 @@ use super::probes::stranger;
 use super::rule::{loopback, shown};
 use crate::controls::{Daemon, KernelSetting, METADATA_SERVICES, MetadataService, WantedBy};
 use crate::desired::CONFLIST;
+use crate::facts::live::LiveFacts;
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{Cni, FirewallMode, Role, Switch};
 
@@ -184,11 +185,51 @@ pub(super) fn firewall(on: &Subject<'_>) -> Verdict {
             "the rules that the inventory makes",
             "the rules file is another one: `kubastion plan --diff` shows it, `kubastion apply` mends it",
         ),
-        Some(FileFacts::File { .. }) => match strangers_pass(on) {
+        Some(FileFacts::File { .. }) => match changed_rules(on).or_else(|| strangers_pass(on)) {
             Some(verdict) => verdict,
             None => Verdict::pass("loaded as recorded, as the inventory has it, input policy drop"),
         },
         _ => Verdict::fail(loaded, "the rules file is not there"),
+    }
+}
+
+/// How the rules in the kernel differ from what the file makes of an empty one. The record of what was loaded is a file on the
+/// node, which whoever changes rules can change, too.
+fn changed_rules(on: &Subject<'_>) -> Option<Verdict> {
+    let live = on.seen.live.as_ref();
+    let Some(kernel) = live.and_then(|l| l.rules.as_ref()) else {
+        return Some(Verdict::unknown("the rules in the kernel were not read"));
+    };
+    let Some(file) = live.and_then(|l| l.file_rules.as_ref()) else {
+        return Some(Verdict::unknown(
+            "the rules file could not be loaded into a network of its own",
+        ));
+    };
+    (plain_rules(kernel) != plain_rules(file)).then(|| {
+        Verdict::fail("the rules of the file", "the loaded table was changed since it was loaded")
+    })
+}
+
+/// A listing without what differs each time (libnftables-json(5)): handles, counts, the program's release, and the order of a
+/// set's elements.
+fn plain_rules(listing: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match listing {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| {
+                !matches!(key.as_str(), "handle" | "packets" | "bytes" | "metainfo")
+            });
+            let plain = kept.map(|(key, value)| {
+                let mut value = plain_rules(value);
+                if let ("elem", Value::Array(elements)) = (key.as_str(), &mut value) {
+                    elements.sort_by_key(Value::to_string);
+                }
+                (key.clone(), value)
+            });
+            Value::Object(plain.collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(plain_rules).collect()),
+        other => other.clone(),
     }
 }
 
@@ -428,8 +469,50 @@ pub(super) fn security_updates(on: &Subject<'_>) -> Verdict {
     let Some(apt) = on.seen.live.as_ref().and_then(|l| l.apt.as_deref()) else {
         return Verdict::unknown("apt-config printed no settings");
     };
-    let wrong = not_updated(apt);
+    let mut wrong = not_updated(apt);
+    let live = on.seen.live.as_ref();
+    wrong.extend(live.into_iter().flat_map(held_back));
+    match live.and_then(|l| l.sources.as_deref()) {
+        None => return Verdict::unknown("apt-cache told no package sources"),
+        // What has a lower priority is never taken for an upgrade (apt_preferences(5)).
+        Some(sources) if !sources.iter().any(|p| *p >= 100) => {
+            wrong.push("apt knows no package source that it takes upgrades from".to_owned());
+        }
+        Some(_) => {}
+    }
     super::in_effect::verdict(expected, wrong, || format!("{timer}, unattended-upgrades"))
+}
+
+/// Services that apt's timers start, which may be masked or do something else while the timers run.
+pub(super) const UPDATE_SERVICES: [&str; 2] = ["apt-daily.service", "apt-daily-upgrade.service"];
+
+/// Packages that are held (apt-mark(8)), and services that do not do what their timers are for.
+fn held_back(live: &LiveFacts) -> Vec<String> {
+    let services = UPDATE_SERVICES.iter().filter_map(|name| {
+        let Some(unit) = live.units.get(*name) else {
+            return Some(format!("systemd did not report {name}"));
+        };
+        // Debian's own file alone is known to do it.
+        let is_packaged = ["/lib/systemd/system/", "/usr/lib/systemd/system/"]
+            .iter()
+            .any(|dir| unit.fragment == format!("{dir}{name}"));
+        match (unit.load.as_str(), is_packaged, unit.drop_ins.first()) {
+            ("loaded", true, None) => None,
+            ("loaded", true, Some(first)) => {
+                Some(format!("{} changes {name}", super::in_effect::plain_path(first)))
+            }
+            ("loaded", false, _) => {
+                Some(format!("{name} comes from {}", super::in_effect::plain_path(&unit.fragment)))
+            }
+            (state, ..) => Some(format!("{name} is {}", super::rule::shown(Some(state)))),
+        }
+    });
+    let is_wanted = |held: &str| {
+        let name = held.split(':').next().unwrap_or_default();
+        UPDATED.contains(&name) || name.starts_with("linux-image") || name.starts_with("libssl")
+    };
+    let held = live.held.iter().filter(|h| is_wanted(h));
+    services.chain(held.map(|h| format!("{} is held", super::in_effect::plain_path(h)))).collect()
 }
 
 /// Packages of which security updates are wanted whatever is held back.

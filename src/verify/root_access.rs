@@ -42,13 +42,19 @@ pub(super) fn programs(on: &Subject<'_>) -> Verdict {
         .iter()
         .flat_map(|name| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}")))
         .filter(|p| live.paths.contains_key(p));
+    let Some(libraries) = &live.shadowed_libraries else {
+        return Verdict::unknown("ldconfig did not list the libraries");
+    };
     let all: BTreeSet<String> = by_name.chain(shadows.iter().cloned()).collect();
     let wrong = all.iter().filter(|p| !is_installed_there(on, p));
     let wrong = wrong.map(|p| match shadows.contains(p) {
         true => format!("{} shadows the packaged program", plain_path(p)),
         false => format!("{} has the name of a program that daemons start", plain_path(p)),
     });
-    verdict("none of their names in /usr/local/sbin and /usr/local/bin", wrong.collect(), || {
+    let libraries =
+        libraries.iter().map(|p| format!("{} shadows the distribution's library", plain_path(p)));
+    let wrong = wrong.chain(libraries).collect();
+    verdict("none of their names in /usr/local/sbin and /usr/local/bin", wrong, || {
         format!("{} names, and those of packages", STARTED_BY_NAME.len())
     })
 }
@@ -73,6 +79,10 @@ pub(super) fn accounts(on: &Subject<'_>) -> Verdict {
             .without_password
             .iter()
             .map(|name| format!("{} has an empty password", plain_path(name))),
+    );
+    // Sockets of daemons are open to it, containerd's among them.
+    wrong.extend(
+        accounts.of_root_group.iter().map(|name| format!("{} is in group root", plain_path(name))),
     );
     verdict("root alone, and no empty password", wrong, || "root alone has user id 0".to_owned())
 }

@@ -370,6 +370,18 @@ fn live(seen: &Observed) -> LiveFacts {
         facts.paths.insert((*path).to_owned(), own(PathKind::File, 0o600));
     }
     facts.rules = Some(serde_json::from_str(LOADED_RULES).unwrap());
+    facts.file_rules.clone_from(&facts.rules);
+    facts.kubeconfigs = Some(Vec::new());
+    facts.shadowed_libraries = Some(Vec::new());
+    facts.sources = Some(vec![500]);
+    for name in super::host::UPDATE_SERVICES {
+        let unit = LiveUnit {
+            load: "loaded".into(),
+            fragment: format!("/lib/systemd/system/{name}"),
+            ..LiveUnit::default()
+        };
+        facts.units.insert(name.into(), unit);
+    }
     facts.other_containers = Some(Vec::new());
     facts.shadows = Some(Vec::new());
     // Before the start, and elsewhere.
@@ -378,7 +390,7 @@ fn live(seen: &Observed) -> LiveFacts {
         MountChange { path: "/etc/sshd".into(), at_s: BEGAN_S + 1.0 },
     ]);
     facts.foreign_rules = Some(vec![serde_json::json!({"nftables": []})]);
-    facts.accounts = Some(Accounts { root: vec!["root".to_owned()], without_password: Vec::new() });
+    facts.accounts = Some(Accounts { root: vec!["root".to_owned()], ..Accounts::default() });
     facts.trees.insert("/etc/kubernetes/manifests".into(), own(PathKind::Directory, 0o700));
     facts.sockets = Some(Vec::new());
     for setting in &KERNEL_SETTINGS {
@@ -409,6 +421,16 @@ fn live(seen: &Observed) -> LiveFacts {
 
 fn accounts(seen: &mut Observed) -> &mut Accounts {
     seen.live.as_mut().unwrap().accounts.as_mut().unwrap()
+}
+
+/// A rule of our table that its file does not have, whatever the record says.
+fn rule_added(seen: &mut Observed) {
+    let rule = serde_json::json!({"rule": {"family": "inet", "table": "kubastion", "chain": "input", "handle": 99, "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "203.0.113.77"}},
+        {"accept": null},
+    ]}});
+    let rules = seen.live.as_mut().unwrap().rules.as_mut().unwrap();
+    rules["nftables"].as_array_mut().unwrap().push(rule);
 }
 
 /// A mount that went after the daemons had started.
@@ -571,7 +593,7 @@ fn left_behind(seen: &mut Observed, group: &str, user: &str) {
     let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
     let path = "/home/eve/.kube/config".to_owned();
     let found = HomeKubeconfig { path, certificates: vec![certificate], mode: Some(0o600) };
-    seen.live.as_mut().unwrap().kubeconfigs.push(found);
+    seen.live.as_mut().unwrap().kubeconfigs.as_mut().unwrap().push(found);
 }
 
 /// Who may write a path, as the node tells it.
@@ -718,7 +740,7 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| text(s, FIREWALL_FILE, "169.254.169.254", "169.254.169.253"), &["host-metadata-api-block"]),
     (|s| text(s, FIREWALL_FILE, "168.63.129.16 counter drop", "168.63.129.16 log prefix \"would drop \""), &["host-metadata-api-block"]),
     // What the kernel does, whatever the file says.
-    (|s| rules(s, "100.100.100.200", "100.100.100.201"), &["host-metadata-api-block"]),
+    (|s| rules(s, "100.100.100.200", "100.100.100.201"), &["host-firewall-control-plane", "host-metadata-api-block"]),
     (|s| rules(s, r#""drop":null"#, r#""log":{"prefix":"kubastion would drop: "}"#), &["host-firewall-control-plane", "host-metadata-api-block"]),
     (|s| rules(s, r#""right":"@cluster_v4""#, r#""right":"@nodes_v4""#), &["host-firewall-control-plane"]),
     (|s| s.lsm.as_mut().unwrap().apparmor = Some(false), &["host-mandatory-access-control"]),
@@ -752,7 +774,7 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| left_behind(s, "x", "system:kube-scheduler"), &["pki-super-admin-removed"]),
     (|s| left_behind(s, "x", "system:node:b"), &["pki-super-admin-removed"]),
     (|s| left_behind(s, "system:nodes", "x"), &["pki-super-admin-removed"]),
-    (|s| { left_behind(s, "x", "eve"); s.live.as_mut().unwrap().kubeconfigs[0].mode = Some(0o644); }, &["pki-super-admin-removed"]),
+    (|s| { left_behind(s, "x", "eve"); s.live.as_mut().unwrap().kubeconfigs.as_mut().unwrap()[0].mode = Some(0o644); }, &["pki-super-admin-removed"]),
     (|s| { s.packages.insert("containerd".into(), "1.6.20~ds1".into()); }, &["containerd-runtime-hardening"]),
     (|s| text(s, "/etc/containerd/config.toml", "SystemdCgroup = true", "SystemdCgroup = false"), &["containerd-runtime-hardening"]),
     (|s| owner(s, "/etc/containerd/certs.d/other.example/hosts.toml", 0o600, "root"), &["containerd-files-known"]),
@@ -794,6 +816,15 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| { let mut other = s.live.as_ref().unwrap().processes.last().unwrap().clone(); other.pid = 998; s.live.as_mut().unwrap().processes.push(other); }, &["host-ssh-in-effect"]),
     (|s| s.live.as_mut().unwrap().paths.get_mut("/etc/ssh/sshd_config").unwrap().changed_s = BEGAN_S + 1.0, &["host-ssh-in-effect"]),
     (|s| unmounted(s, "/etc/ssh/sshd_config"), &["host-ssh-in-effect"]),
+    (|s| s.live.as_mut().unwrap().units.get_mut("apt-daily-upgrade.service").unwrap().load = "masked".into(), &["host-updates"]),
+    (|s| s.live.as_mut().unwrap().units.get_mut("apt-daily.service").unwrap().drop_ins.push("/etc/systemd/system/apt-daily.service.d/x.conf".into()), &["host-units-as-written", "host-updates"]),
+    (|s| s.live.as_mut().unwrap().units.get_mut("apt-daily.service").unwrap().fragment = "/etc/systemd/system/apt-daily.service".into(), &["host-updates"]),
+    (|s| s.live.as_mut().unwrap().held.push("openssh-server".into()), &["host-updates"]),
+    (|s| s.live.as_mut().unwrap().sources = Some(vec![-1, 1]), &["host-updates"]),
+    (|s| accounts(s).of_root_group.push("eve".into()), &["host-accounts"]),
+    (|s| s.live.as_mut().unwrap().shadowed_libraries = Some(vec!["/opt/x/libcrypto.so.3".into()]), &["host-no-shadowed-programs"]),
+    (|s| s.live.as_mut().unwrap().sysctl_files.push(("/etc/sysctl.d/99-x.conf".into(), "net.ipv4.conf.*.send_redirects=1".into())), &["host-sysctls-at-boot"]),
+    (|s| rule_added(s), &["host-firewall-control-plane"]),
     (|s| unmounted(s, "/etc"), &["host-ssh-in-effect", "containerd-in-effect", "etcd-in-effect", "kubelet-in-effect"]),
     (|s| s.live.as_mut().unwrap().sysctl_files.push(("/etc/sysctl.d/99-company.conf".into(), "net.ipv4.ip_forward=0\n".into())), &["host-sysctls-at-boot"]),
     (|s| { let key = ("ipv4".to_owned(), "send_redirects".to_owned()); s.live.as_mut().unwrap().interfaces.get_mut(&key).unwrap().insert("eth0".into(), "1".into()); }, &["host-sysctls"]),
@@ -1177,6 +1208,11 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().other_containers = None, &["containerd-only-pods"]),
     (|s| s.live.as_mut().unwrap().accounts = None, &["host-accounts"]),
     (|s| s.live.as_mut().unwrap().shadows = None, &["host-no-shadowed-programs"]),
+    (|s| s.live.as_mut().unwrap().file_rules = None, &["host-firewall-control-plane"]),
+    (|s| s.live.as_mut().unwrap().kubeconfigs = None, &["pki-super-admin-removed"]),
+    (|s| s.live.as_mut().unwrap().shadowed_libraries = None, &["host-no-shadowed-programs"]),
+    (|s| s.live.as_mut().unwrap().sources = None, &["host-updates"]),
+    (|s| s.live.as_mut().unwrap().sysctl_files.push(("/etc/sysctl.d/99-x.conf".into(), "#".repeat(65537))), &["host-sysctls-at-boot"]),
     (|s| s.live.as_mut().unwrap().mounts = None, &["host-ssh-in-effect", "containerd-in-effect", "etcd-in-effect", "kubelet-in-effect"]),
     (|s| s.live.as_mut().unwrap().inside.clear(), &["apiserver-in-effect", "kcm-in-effect", "scheduler-in-effect", "kube-proxy-in-effect"]),
     (|s| s.live.as_mut().unwrap().sockets = None, &["host-ssh-in-effect", "etcd-in-effect"]),

@@ -29,6 +29,11 @@ image_path() { # path
     elif [ -f "$1" ]; then
         printf '%s\n' "${1#/}" >>"$T/before.list"
         printf 'file|%s\n' "$1" >>"$T/before"
+    elif [ -S "$1" ] && [ "$kind" = mode ]; then
+        # Of a socket there is only who may use it.
+        access=$(stat -c '%a|%u|%g' "$1")
+        case $access in '' | *[!0-9\|]*) unfit="$unfit $1" ;; esac
+        printf 'socket|%s|%s\n' "$1" "$access" >>"$T/before"
     elif [ -e "$1" ]; then
         # Reading a pipe would block.
         unfit="$unfit $1"
@@ -228,6 +233,14 @@ META
         [ -d "$2" ] || mkdir -p "$2" || return 1
         set_access "$2" "$uid" "$gid" "$mode"
         ;;
+    socket)
+        # Its daemon may have made another one, or ended.
+        [ -S "$2" ] || return 0
+        IFS='|' read -r mode uid gid <<META
+$3
+META
+        set_access "$2" "$uid" "$gid" "$mode"
+        ;;
     link)
         [ -L "$T/before.d/$3" ] || return 1
         ! same_link "$2" "$T/before.d/$3" || return 0
@@ -337,7 +350,7 @@ restore() { # reason
     fi
     while IFS='|' read -r kind a rest; do
         case $kind in
-        absent | file | dir | link)
+        absent | file | dir | link | socket)
             restore_path "$kind" "$a" "$rest" || {
                 echo "could not restore $a"
                 failed=1

@@ -87,7 +87,10 @@ configure_member() {
         was=$(sha256sum "$manifests/kube-apiserver.yaml" 2>/dev/null)
         run_kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" || return 1
         # An equal manifest is no reason for the kubelet to start anything again.
-        [ "$was" != "$(sha256sum "$manifests/kube-apiserver.yaml")" ] || end_stale_apiserver
+        [ "$was" != "$(sha256sum "$manifests/kube-apiserver.yaml")" ] ||
+            end_stale kube-apiserver /etc/kubernetes/config/*.yaml /etc/kubernetes/pki/sa.pub /etc/kubernetes/pki/sa.key
+        end_stale kube-controller-manager /etc/kubernetes/controller-manager.conf /etc/kubernetes/pki/sa.key
+        end_stale kube-scheduler /etc/kubernetes/scheduler.conf
         components_answer 360 || {
             component_logs
             return 1
@@ -99,14 +102,16 @@ configure_member() {
     fi
 }
 
-# One that runs with what somebody wrote into the files that it reads when it starts, and that are mended
-# now. The kubelet starts it again.
-end_stale_apiserver() {
+# A component that runs with what was in files that it reads when it starts, and that were changed since. The kubelet starts
+# it again.
+end_stale() { # component files
+    component=$1
+    shift
     for p in /proc/[0-9]*; do
-        is_apiserver "$p" && began_at "$p" || continue
-        for f in /etc/kubernetes/config/*.yaml; do
+        is_component "$p" "$component" && began_at "$p" || continue
+        for f in "$@"; do
             # Both times are of whole seconds.
-            [ "$(stat -c %Z "$f")" -ge $((began - 1)) ] || continue
+            [ -e "$f" ] && [ "$(stat -c %Z "$f")" -ge $((began - 1)) ] || continue
             kill "${p#/proc/}"
             break
         done
@@ -114,9 +119,9 @@ end_stale_apiserver() {
     return 0
 }
 
-# Anybody may call a process so: other users do not count, nor pods with a network of their own.
-is_apiserver() { # directory in /proc
-    [ -O "$1" ] && IFS= read -r name <"$1/comm" && [ "$name" = kube-apiserver ] &&
+# Anybody may call a process so: other users do not count, nor pods with a network of their own. The kernel cuts names off.
+is_component() { # directory in /proc, name
+    [ -O "$1" ] && IFS= read -r name <"$1/comm" && [ "$name" = "$(printf %.15s "$2")" ] &&
         [ "$(readlink "$1/ns/net")" = "$(readlink /proc/self/ns/net)" ]
 } 2>/dev/null
 

@@ -85,8 +85,9 @@ for p in $(printf '%s\n' "$found" | grep '^/proc/[0-9]*$' | sort -u); do
     # Names alone: values may be secrets. That of PATH says which programs it starts.
     sed -z '/^PATH=/!s/=.*//' "$p/environ" | field
     echo
-    # In a mount namespace of its own it may see other files than are here now: a mount over one lasts there.
-    [ "$(readlink "$p/ns/mnt")" != "$mounts" ] || continue
+    # In a mount namespace of its own it may see other files than are here now: a mount over one lasts there. What a tenant's
+    # pod holds under such a name is not judged, and could keep this waiting.
+    [ "$where" = node ] && [ "$(readlink "$p/ns/mnt")" != "$mounts" ] || continue
     elsewhere=yes
     printf '@inside'
     printf %s "${p#/proc/}" | field
@@ -192,26 +193,44 @@ for f in /usr/lib/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /run/sysctl.d/*
     printf '@sysctl'
     printf %s "$f" | field
     # A link to nothing masks the file of its name.
-    head -c 65536 "$f" 2>/dev/null | field
+    head -c 65537 "$f" 2>/dev/null | field
     echo
 done
 set -f
 
 if have nft; then
     nft -j list table inet kubastion 2>/dev/null | answer rules
+    # What our file makes of an empty kernel, in a network of its own that ends with the program.
+    have unshare && unshare -n sh -c 'nft -f /etc/kubastion/firewall.nft && nft -j list table inet kubastion' 2>/dev/null |
+        answer file-rules
     # Rules of others, which may rewrite a packet before ours see it. Those of kube-proxy and of pods' networks are as many as
     # there are Services and pods, in chains of their own.
     ask=
     IFS=$nl
     for line in $(nft list chains 2>/dev/null); do
         case $line in
-        'table inet kubastion {' | 'table ip kube-proxy {' | 'table ip6 kube-proxy {') table= ;;
-        'table '*) table=${line#table } table=${table%% \{*} ;;
-        *'chain KUBE-'* | *'chain CNI-'* | *'chain cali-'* | *'chain CILIUM_'*) ;;
-        *'chain '*)
-            line=${line#*chain }
-            [ -z "$table" ] || ask=$ask$table' '${line%% \{*}$nl
+        'table inet kubastion {')
+            table=
+            continue
             ;;
+        'table '*)
+            table=${line#table }
+            table=${table%% \{*}
+            continue
+            ;;
+        *'chain '*) ;;
+        *) continue ;;
+        esac
+        chain=${line#*chain }
+        chain=${chain%% \{*}
+        case $table/$chain in
+        /* | */KUBE-* | */CNI-* | */cali-* | */CILIUM_*) ;;
+        # As kube-proxy calls them in its nftables mode (pkg/proxy/nftables/proxier.go).
+        ip*\ kube-proxy/filter-* | ip*\ kube-proxy/nat-* | ip*\ kube-proxy/service* | ip*\ kube-proxy/endpoint-* | \
+            ip*\ kube-proxy/external-* | ip*\ kube-proxy/firewall-* | ip*\ kube-proxy/cluster-ips-check | \
+            ip*\ kube-proxy/nodeport-endpoints-check | ip*\ kube-proxy/no-endpoints | ip*\ kube-proxy/reject-chain | \
+            ip*\ kube-proxy/mark-for-masquerade | ip*\ kube-proxy/masquerading) ;;
+        *) ask=$ask$table' '$chain$nl ;;
         esac
     done
     # One at a time: with several, nft 1.0.6 looks for the chains of the first in the table of the last. One that is gone by now,
@@ -259,34 +278,72 @@ fi
 # apt takes names in any case.
 have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -ai -e '^APT::Periodic' -e '^Unattended-Upgrade' \
     -e '^APT::Get::AllowUnauth' -e '^Acquire::Allow' -e '^Acquire::https:.*Verify-' | answer apt
+have apt-mark && apt-mark showhold 2>/dev/null | answer held
+have apt-cache && { apt-cache policy 2>/dev/null && echo ok; } | answer sources
 
-# Of credentials that somebody left lying about, the certificates alone. Some names of files can only be handed on.
-IFS=$nl
-for h in $homes; do
-    [ -d "$h" ] || continue
-    # shellcheck disable=SC2016 # for the other shell
-    find "$h" -xdev -maxdepth 4 -type f -size -512k -exec grep -lsZ -e '^ *-\? *client-certificate' {} + 2>/dev/null |
-        xargs -0 -r sh -c '
-            for f do
-                printf "@kubeconfig "
-                printf %s "$f" | base64 -w 0
-                printf " "
-                sed -n "s/^ *client-certificate-data: *//p" "$f" | base64 -w 0
-                printf " "
-                sed -n "s/^ *client-certificate: *//p" "$f" | while IFS= read -r c; do
-                    case $c in /*) ;; *) c=${f%/*}/$c ;; esac
-                    sed -n "/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p" "$c" 2>/dev/null
-                done | base64 -w 0
-                printf " "
-                stat -c %a "$f" | base64 -w 0
-                echo
-            done' sh
-done
-IFS=' '
 {
     # What is no plain number from 1 on may be read as 0: strtoul(3) takes signs and blanks.
     sed -n -e '/^[^:]*:[^:]*:[1-9][0-9]*:/!s/^\([^:]*\).*/root \1/p' -e 's/^\([^:]*\)::.*/open \1/p' /etc/passwd
-    sed -n 's/^\([^:]*\)::.*/open \1/p' /etc/shadow && echo ok
+    sed -n 's/^\([^:]*\)::.*/open \1/p' /etc/shadow
+    # Who gets the rights of root's group: by its list of members, or as the own group of an account that can log in.
+    sed -n '/[:/]\(nologin\|false\|sync\|shutdown\|halt\)$/!s/^\([^:]*\):[^:]*:[^:]*:0*:.*/group \1/p' /etc/passwd
+    sed -n 's/^[^:]*:[^:]*:0*:\(..*\)$/members \1/p' /etc/group && echo ok
 } 2>/dev/null | answer accounts
+# The first library of a name is the one that programs get.
+have ldconfig && ldconfig -p 2>/dev/null | answer libraries
 [ ! -e /run/reboot-required ] || { sort -u /run/reboot-required.pkgs 2>/dev/null || true; } | answer reboot
+
+# Of credentials that somebody left lying about, the certificates alone. Users choose what lies there, and while it is read: regular
+# files, opened so that nothing is waited for, so many, so much of each, all in so much time. Last, so that its silence costs
+# only itself; what is not complete is not told.
+cd / || exit 2
+set --
+IFS=$nl
+for h in $homes; do [ ! -d "$h" ] || set -- "$@" "$h"; done
+# Of accounts that live elsewhere, too.
+while IFS=: read -r _ _ _ _ _ h _; do
+    case $h in
+    / | /bin* | /boot* | /dev* | /etc* | /lib* | /nonexistent* | /proc* | /run* | /sbin* | /sys* | /usr* | [!/]*) continue ;;
+    esac
+    for known in $homes; do
+        case $h/ in "$known"/*) continue 2 ;; esac
+    done
+    [ ! -d "$h" ] || [ -L "$h" ] || set -- "$@" "$h"
+done </etc/passwd
+IFS=' '
+# shellcheck disable=SC2016 # for the other shell
+each='
+    [ "$#" -le 300 ] || exit 255
+    text() { dd if="$1" bs=512k count=1 iflag=nonblock,fullblock 2>/dev/null; }
+    for f do
+        printf "@kubeconfig "
+        printf %s "$f" | base64 -w 0
+        printf " "
+        # As YAML has it, and as JSON has it, in quotes or not. Of a text of several lines only that it is one.
+        text "$f" | tr -d "\042\047" | grep -aoE "client-certificate-data *: *([A-Za-z0-9+/=]+|[>|])" | head -n 50 |
+            sed "s/^[^:]*: *//" | base64 -w 0
+        printf " "
+        text "$f" | tr -d "\042\047" | grep -aoE "client-certificate *: *[^,} ]+" | head -n 20 | sed "s/^[^:]*: *//" |
+            while IFS= read -r c; do
+                case $c in /*) ;; *) c=${f%/*}/$c ;; esac
+                [ ! -f "$c" ] || text "$c" | sed -n "/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p"
+            done | base64 -w 0
+        printf " "
+        stat -c %a "$f" | base64 -w 0
+        echo
+    done'
+# One more than are looked at says that there are more.
+# shellcheck disable=SC2016 # for the other shell
+found=$(timeout -k 1 20 sh -c '
+    each=$1
+    shift
+    [ "$#" -eq 0 ] || find "$@" -xdev -maxdepth 4 -type f -size -512k \
+        -exec grep -lasZ -D skip -e client-certificate {} + 2>/dev/null | head -z -n 301 |
+        xargs -0 -r -n 301 sh -c "$each" each && echo complete' sh "$each" "$@" 2>/dev/null)
+case $found in
+*complete)
+    printf '%s' "${found%complete}"
+    printf ok | answer kubeconfigs
+    ;;
+esac
 echo @end

@@ -50,7 +50,8 @@ pub struct LiveFacts {
     /// Settings of each interface, by family and key (`ipv4`, `send_redirects`), then by interface; `all` and
     /// `default` among them.
     pub interfaces: InterfaceSettings,
-    /// The files of sysctl.d(5) with their texts: /usr/lib first, /etc last.
+    /// The files of sysctl.d(5) with their texts, of which the first 64 KiB are read and one byte more if there is more: /usr/lib
+    /// first, /etc last.
     pub sysctl_files: Vec<(String, String)>,
     /// Our table, as `nft -j list table` prints it.
     pub rules: Option<serde_json::Value>,
@@ -65,8 +66,16 @@ pub struct LiveFacts {
     pub accounts: Option<Accounts>,
     /// apt's settings about updates: name and value, lists with one row an item.
     pub apt: Option<Vec<(String, String)>>,
-    /// Kubeconfigs in home directories.
-    pub kubeconfigs: Vec<HomeKubeconfig>,
+    /// Packages that are not upgraded (`apt-mark hold`).
+    pub held: Vec<String>,
+    /// Priorities of apt's package sources, but for what is installed; `None` if apt told nothing.
+    pub sources: Option<Vec<i64>>,
+    /// Kubeconfigs in home directories; `None` if they were too many or could not be read to the end in time.
+    pub kubeconfigs: Option<Vec<HomeKubeconfig>>,
+    /// What our firewall file makes of a network without rules, as `nft -j list table` prints it.
+    pub file_rules: Option<serde_json::Value>,
+    /// Libraries that stand before one of the same name in a directory of the distribution; `None` if ldconfig told nothing.
+    pub shadowed_libraries: Option<Vec<String>>,
     /// Packages that want a reboot; `None` if none is due.
     pub reboot_required: Option<Vec<String>>,
 }
@@ -78,6 +87,8 @@ pub struct Accounts {
     pub root: Vec<String>,
     /// Names with an empty password.
     pub without_password: Vec<String>,
+    /// Names in root's group beside root, or with it as their own and a shell.
+    pub of_root_group: Vec<String>,
 }
 
 /// A running process.

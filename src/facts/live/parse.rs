@@ -61,7 +61,13 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
         other_containers: one("containers").and_then(containers),
         accounts: one("accounts").and_then(accounts),
         apt: one("apt").map(|r| settings(&shown(r))),
-        kubeconfigs: all("kubeconfig").iter().map(kubeconfig).collect(),
+        held: one("held")
+            .map(|r| shown(r).lines().map(str::to_owned).collect())
+            .unwrap_or_default(),
+        sources: one("sources").and_then(sources),
+        kubeconfigs: one("kubeconfigs").map(|_| all("kubeconfig").iter().map(kubeconfig).collect()),
+        file_rules: one("file-rules").and_then(|r| serde_json::from_slice(r).ok()),
+        shadowed_libraries: one("libraries").and_then(shadowed_libraries),
         reboot_required: one("reboot")
             .map(|r| shown(r).lines().filter(|l| !l.is_empty()).map(str::to_owned).collect()),
     })
@@ -73,7 +79,8 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
     let count = match name {
         "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
-        | "mounts" | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
+        | "file-rules" | "held" | "kubeconfigs" | "libraries" | "sources" | "mounts"
+        | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
         "unit" | "sysctl" | "inside" => 2,
         "kubeconfig" => 4,
         "process" => 7,
@@ -171,7 +178,43 @@ fn accounts(raw: &[u8]) -> Option<Accounts> {
         let names = lines.iter().filter_map(|l| l.strip_prefix(word)?.strip_prefix(' '));
         names.map(str::to_owned).collect()
     };
-    Some(Accounts { root: of("root"), without_password: of("open") })
+    let members = of("members");
+    let members = members.iter().flat_map(|m| m.split(',')).map(str::to_owned);
+    let mut of_root_group: Vec<String> = of("group").into_iter().chain(members).collect();
+    of_root_group.retain(|name| name != "root" && !name.is_empty());
+    Some(Accounts { root: of("root"), without_password: of("open"), of_root_group })
+}
+
+/// Directories of the distribution's libraries (ldconfig(8), hier(7)).
+const LIBRARY_DIRECTORIES: [&str; 6] =
+    ["/lib/", "/lib32/", "/lib64/", "/usr/lib/", "/usr/lib32/", "/usr/lib64/"];
+
+/// `ldconfig -p`: `NAME (KIND) => PATH`, of which the first of a name and kind is the one that programs get.
+fn shadowed_libraries(raw: &[u8]) -> Option<Vec<String>> {
+    let text = shown(raw);
+    let lines = text.lines().filter_map(|l| l.trim().split_once(" => "));
+    let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, path) in lines {
+        by_name.entry(name).or_default().push(path);
+    }
+    let ships = |path: &&str| LIBRARY_DIRECTORIES.iter().any(|d| path.starts_with(d));
+    let shadows = by_name.values().filter_map(|paths| {
+        let first = paths.first().filter(|p| !ships(p))?;
+        paths.iter().any(|p| ships(&p)).then(|| (*first).to_owned())
+    });
+    (!by_name.is_empty()).then(|| shadows.collect())
+}
+
+/// `apt-cache policy`: a line that begins with a priority for each source, and `ok` at the end.
+fn sources(raw: &[u8]) -> Option<Vec<i64>> {
+    let text = shown(raw);
+    let lines = text.strip_suffix("ok\n")?.lines().map(str::trim);
+    let line = |l: &str| {
+        let (priority, what) = l.split_once(' ')?;
+        let installed = what.trim().starts_with("/var/lib/dpkg/status");
+        priority.parse().ok().filter(|_| !installed)
+    };
+    Some(lines.filter_map(line).collect())
 }
 
 /// A container a line, and `ok` at the end if all were listed.
@@ -340,9 +383,10 @@ fn settings(text: &str) -> Vec<(String, String)> {
 
 fn kubeconfig(fields: &Fields) -> HomeKubeconfig {
     let embedded = shown(&fields[1]);
-    let embedded = embedded.lines().filter_map(|l| {
-        let raw = BASE64_STANDARD.decode(l.trim().trim_matches(['"', '\''])).ok()?;
-        String::from_utf8(raw).ok()
+    // What cannot be decoded is a certificate that cannot be read.
+    let embedded = embedded.lines().map(|l| {
+        let raw = BASE64_STANDARD.decode(l.trim()).unwrap_or_default();
+        String::from_utf8(raw).unwrap_or_default()
     });
     let mut certificates: Vec<String> = embedded.collect();
     // Each is somebody's: a file may name several.
@@ -455,8 +499,9 @@ ok
     fn a_kubeconfig_has_all_certificates_that_it_names() {
         let two = b"-----BEGIN CERTIFICATE-----\na\n-----END CERTIFICATE-----\n\
             -----BEGIN CERTIFICATE-----\nb\n-----END CERTIFICATE-----\n";
-        let found = with(&[("kubeconfig", &[b"/root/k", b"\"YQ==\"\n", two, b"640\n"])]).unwrap();
-        let found = &found.kubeconfigs[0];
+        let done: (&str, &[&[u8]]) = ("kubeconfigs", &[b"ok"]);
+        let found = with(&[done, ("kubeconfig", &[b"/root/k", b"YQ==\n", two, b"640\n"])]).unwrap();
+        let found = &found.kubeconfigs.unwrap()[0];
         assert_eq!(found.certificates.len(), 3, "{found:?}");
         assert_eq!(found.mode, Some(0o640));
     }
