@@ -130,6 +130,13 @@ pub(super) fn secrets_unreadable(on: &Subject<'_>) -> Verdict {
             wrong.push(format!("{} has mode {:04o}", plain_path(path), access.mode));
         }
     }
+    let Some(acls) = &live.acls else {
+        return Verdict::unknown("access control lists were not looked for");
+    };
+    wrong.extend(acls.iter().map(|p| {
+        let path = plain_path(p);
+        format!("{path} has an access control list (run `setfacl -b {path}`)")
+    }));
     verdict("no access for others", wrong, || format!("{judged} files"))
 }
 

@@ -246,7 +246,10 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
     };
     let left = kubeconfigs.iter().filter_map(|k| {
         let whose = k.certificates.iter().find_map(|c| powerful(c));
-        let open = k.mode.is_none_or(|m| m & 0o004 != 0).then(|| "others can read it".to_owned());
+        // A text that only mentions the key is nobody's credential.
+        let is_one = !k.certificates.is_empty();
+        let open = is_one && k.mode.is_none_or(|m| m & 0o004 != 0);
+        let open = open.then(|| "others can read it".to_owned());
         Some(format!("{} ({})", super::in_effect::plain_path(&k.path), whose.or(open)?))
     });
     let expected =

@@ -694,9 +694,13 @@ pub(super) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
     Verdict::pass("SystemdCgroup = true")
 }
 
-/// Directories of which containerd reads every file: hosts of registries (containerd, docs/hosts.md; without a `config_path`
+/// Programs here are run as root by the kubelet for volumes of their names (k8s.io, "FlexVolume", deprecated).
+const FLEX_VOLUMES: &str = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec";
+
+/// Directories of which containerd, and for volumes the kubelet, reads every file: hosts of registries (containerd, docs/hosts.md; without a `config_path`
 /// releases since 2.2 read both), and CNI networks, of which the first by name is taken (containerd, docs/cri/config.md).
-pub(super) const READ_AS_A_WHOLE: [&str; 7] = [
+pub(super) const READ_AS_A_WHOLE: [&str; 8] = [
+    FLEX_VOLUMES,
     "/etc/cdi",
     "/etc/cni/net.d",
     "/etc/containerd/certs.d",
@@ -722,8 +726,8 @@ pub(super) fn foreign_files(on: &Subject<'_>) -> Verdict {
     };
     let mut wrong = Vec::new();
     for dir in READ_AS_A_WHOLE {
-        // Where the network is somebody else's, so are its files.
-        if dir == "/etc/cni/net.d" && runtime.cni == Cni::None {
+        // Where the network is somebody else's, so are its files. Calico brings a driver, too.
+        if matches!(dir, "/etc/cni/net.d" | FLEX_VOLUMES) && runtime.cni == Cni::None {
             continue;
         }
         let Some(tree) = trees.get(dir) else { continue };

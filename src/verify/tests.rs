@@ -372,6 +372,7 @@ fn live(seen: &Observed) -> LiveFacts {
     facts.rules = Some(serde_json::from_str(LOADED_RULES).unwrap());
     facts.file_rules.clone_from(&facts.rules);
     facts.kubeconfigs = Some(Vec::new());
+    facts.acls = Some(Vec::new());
     facts.shadowed_libraries = Some(Vec::new());
     facts.sources = Some(vec![500]);
     for name in super::host::UPDATE_SERVICES {
@@ -822,6 +823,7 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().held.push("openssh-server".into()), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().sources = Some(vec![-1, 1]), &["host-updates"]),
     (|s| accounts(s).of_root_group.push("eve".into()), &["host-accounts"]),
+    (|s| s.live.as_mut().unwrap().acls.as_mut().unwrap().push("/etc/etcd/pki/server.key".into()), &["host-secrets-unreadable"]),
     (|s| s.live.as_mut().unwrap().shadowed_libraries = Some(vec!["/opt/x/libcrypto.so.3".into()]), &["host-no-shadowed-programs"]),
     (|s| s.live.as_mut().unwrap().sysctl_files.push(("/etc/sysctl.d/99-x.conf".into(), "net.ipv4.conf.*.send_redirects=1".into())), &["host-sysctls-at-boot"]),
     (|s| rule_added(s), &["host-firewall-control-plane"]),
@@ -1209,6 +1211,7 @@ const BLIND: &[(Break, &[&str])] = &[
     (|s| s.live.as_mut().unwrap().accounts = None, &["host-accounts"]),
     (|s| s.live.as_mut().unwrap().shadows = None, &["host-no-shadowed-programs"]),
     (|s| s.live.as_mut().unwrap().file_rules = None, &["host-firewall-control-plane"]),
+    (|s| s.live.as_mut().unwrap().acls = None, &["host-secrets-unreadable"]),
     (|s| s.live.as_mut().unwrap().kubeconfigs = None, &["pki-super-admin-removed"]),
     (|s| s.live.as_mut().unwrap().shadowed_libraries = None, &["host-no-shadowed-programs"]),
     (|s| s.live.as_mut().unwrap().sources = None, &["host-updates"]),

@@ -15,7 +15,7 @@ struct Plant {
     words: &'static str,
 }
 
-const PLANTED: [Plant; 10] = [
+const PLANTED: [Plant; 14] = [
     Plant {
         node: "w1",
         plant: "printf '#!/bin/sh\\nexec /usr/sbin/ethtool \"$@\"\\n' >/usr/local/sbin/ethtool; \
@@ -62,6 +62,40 @@ const PLANTED: [Plant; 10] = [
                ctr -n k8s.io containers delete hidden",
         control: "containerd-only-pods",
         words: "k8s.io/hidden",
+    },
+    // A user of the node, who would like the search to wait for ever.
+    Plant {
+        node: "w1",
+        plant: "useradd -m guest2; cd /home/guest2; mkfifo pipe; echo 'client-certificate: pipe' >asks; \
+                c=$(base64 -w 0 /var/lib/kubelet/pki/kubelet-client-current.pem 2>/dev/null || base64 -w 0 /etc/kubernetes/pki/ca.crt); \
+                echo \"users: [{name: x, user: {client-certificate-data: $c, client-key-data: eA==}}]\" >flow",
+        undo: "userdel -r guest2 2>/dev/null; ! id guest2",
+        control: "pki-super-admin-removed",
+        words: "/home/guest2/flow",
+    },
+    Plant {
+        node: "w1",
+        plant: "usermod -aG root nobody",
+        undo: "gpasswd -d nobody root",
+        control: "host-accounts",
+        words: "nobody is in group root",
+    },
+    Plant {
+        node: "w1",
+        plant: "systemctl mask apt-daily-upgrade.service; apt-mark hold openssh-server",
+        undo: "systemctl unmask apt-daily-upgrade.service; apt-mark unhold openssh-server",
+        control: "host-updates",
+        words: "apt-daily-upgrade.service is `masked`; openssh-server is held",
+    },
+    // The record of what was loaded says that all is well.
+    Plant {
+        node: "cp2",
+        plant: "nft insert rule inet kubastion input ip saddr 203.0.113.77 accept; \
+                d=$(nft -s list table inet kubastion | sha256sum); \
+                sed -i \"s/^[0-9a-f]*/${d%% *}/\" /var/lib/kubastion/firewall.loaded",
+        undo: "systemctl restart kubastion-firewall",
+        control: "host-firewall-control-plane",
+        words: "the loaded table was changed since it was loaded",
     },
     // Daemons of the node share its mounts: that something was there is only in the journal.
     Plant {

@@ -161,6 +161,13 @@ done | {
     find "$@" -maxdepth 4 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null
 } | answer trees
 
+# Rights beside the mode: ls marks them by a plus. What a name holds that steers a terminal is escaped.
+{
+    find /etc/kubernetes /etc/etcd /etc/shadow /etc/ssh /var/lib/kubelet/pki -maxdepth 4 -exec ls -ldbn --time-style=+%s {} + \
+        2>/dev/null | grep '^.\{10\}+'
+    echo ok
+} | answer acls
+
 # Interfaces that come and go in the middle are none.
 IFS=$nl
 for k in $keys; do

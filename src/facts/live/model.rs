@@ -47,6 +47,9 @@ pub struct LiveFacts {
     pub shadows: Option<Vec<String>>,
     /// What is below directories that others put files into.
     pub trees: BTreeMap<String, PathAccess>,
+    /// Paths of keys and configuration with an access control list (acl(5)), which gives rights that the mode does not show; `None`
+    /// if they were not listed.
+    pub acls: Option<Vec<String>>,
     /// Settings of each interface, by family and key (`ipv4`, `send_redirects`), then by interface; `all` and
     /// `default` among them.
     pub interfaces: InterfaceSettings,

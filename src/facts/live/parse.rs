@@ -48,6 +48,7 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
         units: all("unit").iter().map(|f| unit(f, &clock)).collect::<Result<_, _>>()?,
         paths: paths(one("paths").unwrap_or_default())?,
         trees: paths(one("trees").unwrap_or_default())?,
+        acls: one("acls").and_then(acls),
         mounts: one("mounts").and_then(mounts),
         shadows: one("shadows").and_then(shadows),
         interfaces: interfaces(one("interfaces").unwrap_or_default())?,
@@ -79,7 +80,7 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
     let count = match name {
         "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
-        | "file-rules" | "held" | "kubeconfigs" | "libraries" | "sources" | "mounts"
+        | "file-rules" | "acls" | "held" | "kubeconfigs" | "libraries" | "sources" | "mounts"
         | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
         "unit" | "sysctl" | "inside" => 2,
         "kubeconfig" => 4,
@@ -222,6 +223,20 @@ fn containers(raw: &[u8]) -> Option<Vec<String>> {
     let text = shown(raw);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     (lines.pop().as_deref() == Some("ok")).then_some(lines)
+}
+
+/// `ls -ldbn --time-style=+%s`: six fields before the path; `ok` at the end.
+fn acls(raw: &[u8]) -> Option<Vec<String>> {
+    let text = shown(raw);
+    let lines = text.strip_suffix("ok\n")?.lines();
+    let path = |line: &str| {
+        let mut rest = line;
+        for _ in 0..6 {
+            rest = rest.trim_start().split_once(' ')?.1;
+        }
+        Some(rest.trim_start().to_owned())
+    };
+    lines.map(path).collect()
 }
 
 /// Entries of the journal about mount units, as JSON, one a line, and `ok` at the end.
@@ -484,6 +499,37 @@ ok
             assert_eq!(with(&[("mounts", &[broken])]).unwrap().mounts, None);
         }
         assert_eq!(mount_point("a\\x2.mount"), None);
+    }
+
+    #[test]
+    fn paths_with_an_acl_are_those_behind_six_fields() {
+        let raw = b"-rw-r-----+ 1 0 103   241 1796000000 /etc/etcd/pki/server.key\n\
+            drwxr-x---+ 2 0 103 4096 1796000000 /etc/etcd/p\\ ki\nok\n";
+        let found = with(&[("acls", &[raw])]).unwrap().acls.unwrap();
+        assert_eq!(found, ["/etc/etcd/pki/server.key", "/etc/etcd/p\\ ki"]);
+        assert_eq!(with(&[("acls", &[b"ok\n"])]).unwrap().acls, Some(Vec::new()));
+        assert_eq!(with(&[("acls", &[b"x\nok\n"])]).unwrap().acls, None);
+    }
+
+    #[test]
+    fn libraries_count_that_stand_before_the_distributions() {
+        let raw = b"3 libs found in cache `/etc/ld.so.cache'\n\
+            \tlibcrypto.so.3 (libc6,x86-64) => /opt/evil/libcrypto.so.3\n\
+            \tlibcrypto.so.3 (libc6,x86-64) => /lib/x86_64-linux-gnu/libcrypto.so.3\n\
+            \tlibcuda.so.1 (libc6,x86-64) => /opt/cuda/libcuda.so.1\n\
+            \tlibz.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libz.so.1\n\
+            \tlibz.so.1 (libc6,x86-64) => /opt/own/libz.so.1\n";
+        let found = with(&[("libraries", &[raw])]).unwrap().shadowed_libraries;
+        assert_eq!(found, Some(vec!["/opt/evil/libcrypto.so.3".to_owned()]));
+        assert_eq!(with(&[("libraries", &[b""])]).unwrap().shadowed_libraries, None);
+    }
+
+    #[test]
+    fn a_source_has_a_priority_and_what_is_installed_is_none() {
+        let raw = b"Package files:\n 100 /var/lib/dpkg/status\n     release a=now\n \
+            500 http://deb.debian.org/debian bookworm/main amd64 Packages\n  -1 http://x y\nPinned packages:\nok\n";
+        assert_eq!(with(&[("sources", &[raw])]).unwrap().sources, Some(vec![500, -1]));
+        assert_eq!(with(&[("sources", &[b"x"])]).unwrap().sources, None);
     }
 
     #[test]
