@@ -472,6 +472,13 @@ pub struct OpenTransaction {
     pub state: String,
 }
 
+impl OpenTransaction {
+    /// Whether it was taken back in part, so that no run and no time that passes brings it to an end.
+    pub fn needs_hands(&self) -> bool {
+        self.state == "incomplete"
+    }
+}
+
 #[cfg(test)]
 impl NodeFacts {
     /// A machine on which nothing was done yet. Benchmarks read the same fixture: what it lacks, every test
