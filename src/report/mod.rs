@@ -1,5 +1,6 @@
 //! Last stage: results for people and machines.
 
+pub mod doctor;
 pub mod findings;
 pub mod progress;
 pub mod runs;

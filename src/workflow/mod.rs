@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod apply;
+pub mod doctor;
 pub mod drain;
 pub mod etcd_members;
 pub mod inventory;
@@ -20,3 +21,4 @@ pub mod reset;
 pub mod rollback;
 pub mod saved_plan;
 pub mod software;
+pub mod verification;
