@@ -8,7 +8,7 @@ use crate::command_error::{CommandError, Exit};
 use crate::desired::held_cas;
 use crate::error::Problem;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Pki, StoreEncryption};
-use crate::pki::{self, Ask, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
+use crate::pki::{self, Ask, Assessment, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
 use crate::plain::counted;
 use crate::secret::{self, Secret};
 use crate::transport::ssh::SshDialer;
@@ -30,7 +30,7 @@ fn stop(e: PkiError) -> CommandError {
 ///
 /// # Errors
 /// If there is neither, or the two entries for a new store differ.
-pub fn ask_passphrase(pki: &Pki, ask: Ask) -> std::io::Result<Secret<String>> {
+pub(super) fn ask_passphrase(pki: &Pki, ask: Ask) -> std::io::Result<Secret<String>> {
     if let Some(file) = &pki.store.passphrase_file {
         return Store::read_passphrase_file(file).map_err(std::io::Error::other);
     }
@@ -58,6 +58,26 @@ pub fn open(loaded: &Loaded) -> Result<Store, CommandError> {
     let inventory = &loaded.inventory;
     let ask = |ask| ask_passphrase(&inventory.pki, ask);
     Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(stop)
+}
+
+/// How everything in the store stands.
+///
+/// # Errors
+/// A store that cannot be used.
+pub fn assess(loaded: &Loaded) -> Result<Vec<Assessment>, CommandError> {
+    let contents = open(loaded)?.contents().map_err(stop)?;
+    Ok(pki::assess(&loaded.inventory, &contents, Clock::System.now()))
+}
+
+/// Issues what is due, into the store.
+///
+/// # Errors
+/// What cannot be issued or written.
+pub fn issue_due(loaded: &Loaded, store: &mut Store) -> Result<Vec<Issued>, CommandError> {
+    let inventory = &loaded.inventory;
+    let ask = |ask| ask_passphrase(&inventory.pki, ask);
+    let (_, issued) = pki::ensure(inventory, store, &ask, Clock::System).map_err(stop)?;
+    Ok(issued)
 }
 
 /// Takes out of the store what the nodes need.

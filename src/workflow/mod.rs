@@ -9,6 +9,7 @@ pub mod apply;
 pub mod doctor;
 pub mod drain;
 pub mod etcd_members;
+pub mod first_contact;
 pub mod inventory;
 pub mod keys;
 pub mod objects;
