@@ -109,7 +109,7 @@ pub(super) fn separate_cas(on: &Subject<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     if cas.len() < 2 {
-        return Verdict::not_applicable("needs Kubernetes: its CAs are not on this node yet");
+        return Verdict::needs_kubernetes("its CAs are not on this node yet");
     }
     let mut keys: BTreeMap<[u8; 32], &str> = BTreeMap::new();
     for (path, der) in &cas {
@@ -227,9 +227,7 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
     }
     let left_behind = on.seen.live.as_ref().map_or(0, |l| l.kubeconfigs.len());
     if judged == 0 && left_behind == 0 {
-        return Verdict::not_applicable(
-            "needs Kubernetes: no kubeconfig contains a certificate yet",
-        );
+        return Verdict::needs_kubernetes("no kubeconfig contains a certificate yet");
     }
     let Some(live) = &on.seen.live else {
         // Before apply nobody has left anything there.
