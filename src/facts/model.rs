@@ -479,6 +479,14 @@ impl OpenTransaction {
     }
 }
 
+impl NodeFacts {
+    /// Whether an etcd member runs. A process of that name under another user is not one that a plan knows.
+    pub fn runs_etcd(&self) -> bool {
+        let ours = |p: &ProcessFacts| matches!(p.user.as_str(), "etcd" | "root");
+        self.processes.get("etcd").is_some_and(|p| p.iter().any(ours))
+    }
+}
+
 #[cfg(test)]
 impl NodeFacts {
     /// A machine on which nothing was done yet. Benchmarks read the same fixture: what it lacks, every test

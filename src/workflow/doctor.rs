@@ -111,11 +111,28 @@ struct Keys {
 
 /// Looks at this machine. Returns what the key store has, if it could be read.
 fn operator(file: &Path, loaded: &mut Loaded, findings: &mut Vec<Finding>) -> Option<Keys> {
+    findings.extend(inventory_file(file));
+    findings.extend(software_for_nodes(loaded));
+    let inventory = &loaded.inventory;
+    findings.extend(ssh_keys(inventory));
+    findings.extend(ssh_agent(inventory));
+    findings.extend(unknown_host_keys(inventory));
+    let (finding, keys) = key_store(inventory);
+    findings.push(finding);
+    keys
+}
+
+fn inventory_file(file: &Path) -> Option<Finding> {
+    mode_of(file).filter(|mode| mode & 0o022 != 0).map(|_| {
+        Finding::new(HERE, Level::Problem, "others can write the inventory")
+            .hint(format!("`chmod go-w {}`", file.display()))
+    })
+}
+
+/// The bundle, and the health-check program.
+fn software_for_nodes(loaded: &mut Loaded) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let mut say = |finding| findings.push(finding);
-    if mode_of(file).is_some_and(|mode| mode & 0o022 != 0) {
-        say(Finding::new(HERE, Level::Problem, "others can write the inventory")
-            .hint(format!("`chmod go-w {}`", file.display())));
-    }
     match software::bundle(loaded) {
         Ok(None) if loaded.inventory.kubernetes.source == SoftwareSource::None => {
             let what = "no source of Kubernetes: hosts and etcd are hardened, the rest is staged";
@@ -137,7 +154,12 @@ fn operator(file: &Path, loaded: &mut Loaded, findings: &mut Vec<Finding>) -> Op
         say(Finding::new(HERE, Level::Note, what)
             .hint("set KUBASTION_PROBE to a static build of it"));
     }
-    let inventory = &loaded.inventory;
+    findings
+}
+
+/// Each file once, however many nodes are reached with it.
+fn ssh_keys(inventory: &Inventory) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
     for target in inventory.nodes.iter().map(|n| inventory.ssh.for_node(n)) {
         let Some(file) = &target.key_file else { continue };
         let what = match mode_of(file) {
@@ -153,29 +175,26 @@ fn operator(file: &Path, loaded: &mut Loaded, findings: &mut Vec<Finding>) -> Op
             );
         }
     }
+    findings
+}
+
+fn ssh_agent(inventory: &Inventory) -> Option<Finding> {
     let agent = |n: &Node| inventory.ssh.for_node(n).agent;
-    let without_file = |n: &&Node| inventory.ssh.for_node(n).key_file.is_none();
-    if inventory.nodes.iter().any(agent) && std::env::var_os("SSH_AUTH_SOCK").is_none() {
-        let level = match inventory.nodes.iter().find(without_file) {
-            Some(_) => Level::Problem,
-            None => Level::Note,
-        };
-        findings.push(
-            Finding::new(HERE, level, "no ssh-agent runs (SSH_AUTH_SOCK is not set)")
-                .hint("start one and add your key, or name `ssh.key_file`"),
-        );
+    let without_file = |n: &Node| inventory.ssh.for_node(n).key_file.is_none();
+    if !inventory.nodes.iter().any(agent) || std::env::var_os("SSH_AUTH_SOCK").is_some() {
+        return None;
     }
-    for node in &inventory.nodes {
-        if !inventory.ssh.for_node(node).has_host_key() {
-            findings.push(
-                Finding::new(HERE, Level::Problem, format!("the host key of {} is not known", node.name))
-                    .hint("`kubastion trust` shows it; compare with the machine's console, then write it into `ssh.host_keys`"),
-            );
-        }
-    }
-    let (finding, keys) = key_store(inventory);
-    findings.push(finding);
-    keys
+    let level = if inventory.nodes.iter().any(without_file) { Level::Problem } else { Level::Note };
+    let finding = Finding::new(HERE, level, "no ssh-agent runs (SSH_AUTH_SOCK is not set)");
+    Some(finding.hint("start one and add your key, or name `ssh.key_file`"))
+}
+
+fn unknown_host_keys(inventory: &Inventory) -> impl Iterator<Item = Finding> {
+    let unknown = inventory.nodes.iter().filter(|n| !inventory.ssh.for_node(n).has_host_key());
+    unknown.map(|node| {
+        Finding::new(HERE, Level::Problem, format!("the host key of {} is not known", node.name))
+            .hint("`kubastion trust` shows it; compare with the machine's console, then write it into `ssh.host_keys`")
+    })
 }
 
 fn mode_of(path: &Path) -> Option<u32> {

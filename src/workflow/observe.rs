@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::etcd_members::runs_etcd;
 use crate::apply::etcd;
 use crate::apply::execute::Sessions;
 use crate::apply::gate::EtcdAccess;
@@ -325,7 +324,7 @@ impl Fleet {
         let Some(access) = access.filter(|_| self.etcd.is_none()) else { return };
         for node in inventory.etcd_members() {
             let Some(seen) = self.seen.get_mut(&node.name) else { continue };
-            if !runs_etcd(&seen.facts) || !stored_data::has_our_etcd_data(&seen.facts) {
+            if !seen.facts.runs_etcd() || !stored_data::has_our_etcd_data(&seen.facts) {
                 continue;
             }
             let Some(session) = seen.session.as_deref_mut() else { continue };
