@@ -1,6 +1,7 @@
 //! How a command fails: every problem that it met, and the exit code they amount to. Exit codes are a table, shown by
 //! `--help` and walked by the tests.
 
+use crate::bundle::{BundleError, Fault};
 use crate::error::Problem;
 use crate::pki::PkiError;
 
@@ -78,6 +79,30 @@ impl From<&PkiError> for CommandError {
         let exit = match error {
             PkiError::Io { .. } | PkiError::Sign { .. } | PkiError::Key { .. } => Exit::Unexpected,
             _ => Exit::InvalidInput,
+        };
+        Self { exit, problems: error.problems() }
+    }
+}
+
+/// A failure of a bundle that is the verb's own subject.
+impl From<&BundleError> for CommandError {
+    fn from(error: &BundleError) -> Self {
+        let all = |kind: fn(&Fault) -> bool| error.faults.iter().all(kind);
+        let exit = if all(|f| matches!(f, Fault::Unreachable(_))) {
+            Exit::Unreachable
+        } else if all(|f| {
+            matches!(
+                f,
+                Fault::Io { .. }
+                    | Fault::Busy(_)
+                    | Fault::Unreachable(_)
+                    | Fault::Fetch { .. }
+                    | Fault::Pull { .. }
+            )
+        }) {
+            Exit::Unexpected
+        } else {
+            Exit::InvalidInput
         };
         Self { exit, problems: error.problems() }
     }

@@ -7,6 +7,36 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
+/// The Rust files below some directories, by path from the top.
+fn sources(below: &[&str]) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut dirs: Vec<_> = below.iter().map(|dir| root.join(dir)).collect();
+    let mut files = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                files.push((name, std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+/// What verbs do can be used without a command line, and is read without it.
+#[test]
+fn nothing_but_the_program_itself_knows_the_command_line() {
+    let known: BTreeSet<String> = sources(&["src"])
+        .into_iter()
+        .filter(|(name, text)| !name.starts_with("src/cli/") && text.contains("cli::"))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(known, ["src/main.rs".to_owned()].into());
+}
+
 #[test]
 fn every_crate_has_its_reason_and_every_reason_its_crate() {
     let mut named: BTreeSet<String> = BTreeSet::new();
@@ -110,19 +140,8 @@ fn the_book_has_every_page_and_no_link_leads_nowhere() {
 /// The tests that pages name as guards exist.
 #[test]
 fn named_guards_exist() {
-    let mut sources = String::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut dirs = ["tests", "src", "fuzz/targets"].map(|dir| root.join(dir)).to_vec();
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                sources += &std::fs::read_to_string(path).unwrap();
-            }
-        }
-    }
+    let files = sources(&["tests", "src", "fuzz/targets"]);
+    let sources: String = files.into_iter().map(|(_, text)| text).collect();
     let mut named = 0;
     for page in ["docs/protection.md", "docs/threats.md"] {
         for word in read(page).split('`').skip(1).step_by(2).filter(|w| w.contains('_')) {

@@ -64,6 +64,18 @@ pub fn later<'r>(
     settled.or(passed)
 }
 
+/// The reset of its node that came after a transaction of `run`, by the clocks of whoever made the records.
+pub fn reset_by<'r>(
+    all: &'r [RunRecord],
+    run: &RunRecord,
+    t: &TransactionRecord,
+) -> Option<&'r RunRecord> {
+    match later(all, run, t) {
+        Some(Later::Reset(by)) => Some(by),
+        _ => None,
+    }
+}
+
 /// Whether a run came to a node's work.
 fn worked(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Committed | Outcome::Reverted { .. } | Outcome::Unready { .. })

@@ -19,6 +19,7 @@ pub mod protocol;
 pub mod record;
 pub mod reset;
 mod transaction;
+pub mod undo;
 pub mod upload;
 pub mod ways;
 

@@ -373,7 +373,7 @@ pub fn settle(
     done: &mut Vec<(String, TxnState)>,
 ) -> Result<(), String> {
     for open in &facts.open_transactions {
-        if open.state == "incomplete" {
+        if open.needs_hands() {
             continue;
         }
         let answer = protocol::call(session, &open.id, Verb::Revert, "left-open", &mut |_| {})

@@ -1,23 +1,22 @@
 //! `kubastion bundle`: the signed offline set that clusters are installed from.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::args::{Format, Global};
-use super::output::{pretty, print};
+use super::output::{monitor, pretty, print};
 use crate::bundle::{
-    Architecture, Bundle, BundleError, Client, ClientOptions, Component, Contents, CreateRequest,
-    Fault, File, ImportRequest, Reference, SigningKey, Summary, check, create, import,
+    Architecture, Bundle, BundleError, Client, ClientOptions, Contents, CreateRequest, Fault,
+    ImportRequest, Reference, SigningKey, Summary, check, create, import,
 };
 use crate::clock::Clock;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::{KubernetesVersion, SignerKey};
 use crate::plain::listed;
-use crate::report::progress::Monitor;
+use crate::report::bundle::{Listing, bytes, table};
 use crate::secret::Secret;
 
 /// What to do with a bundle.
@@ -177,35 +176,6 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit, CommandError> {
     }
 }
 
-fn monitor(global: &Global) -> Monitor {
-    match global.format {
-        Format::Text => Monitor::for_people(),
-        Format::Json => Monitor::for_machines(),
-    }
-}
-
-/// A failure of a bundle as the end of a verb.
-fn stop(error: &BundleError) -> CommandError {
-    let all = |kind: fn(&Fault) -> bool| error.faults.iter().all(kind);
-    let exit = if all(|f| matches!(f, Fault::Unreachable(_))) {
-        Exit::Unreachable
-    } else if all(|f| {
-        matches!(
-            f,
-            Fault::Io { .. }
-                | Fault::Busy(_)
-                | Fault::Unreachable(_)
-                | Fault::Fetch { .. }
-                | Fault::Pull { .. }
-        )
-    }) {
-        Exit::Unexpected
-    } else {
-        Exit::InvalidInput
-    };
-    CommandError { exit, problems: error.problems() }
-}
-
 fn open_key(path: &Path) -> Result<SigningKey, CommandError> {
     let prompt = format!("Passphrase of {}: ", path.display());
     let ask = || rpassword::prompt_password(&prompt).map(Secret::new);
@@ -255,12 +225,13 @@ fn run_create(global: &Global, args: &Create) -> Result<Exit, CommandError> {
     };
     let out = &args.target.out;
     if args.check {
-        let hosts = check(&contents, out, &client).map_err(|e| stop(&e))?;
+        let hosts = check(&contents, out, &client).map_err(|e| CommandError::from(&e))?;
         return reached(global, &hosts);
     }
     let key = open_key(&args.target.key)?;
     let request = CreateRequest { contents, out, key: &key, created: Clock::System.now() };
-    let bundle = create(&request, &client, &monitor(global)).map_err(|e| stop(&e))?;
+    let bundle =
+        create(&request, &client, &monitor(global.format)).map_err(|e| CommandError::from(&e))?;
     made(global, &bundle, &key)
 }
 
@@ -294,7 +265,7 @@ fn run_import(global: &Global, args: &Import) -> Result<Exit, CommandError> {
         created: Clock::System.now(),
         origins: &BTreeMap::new(),
     };
-    let bundle = import(&request, &monitor(global)).map_err(|e| stop(&e))?;
+    let bundle = import(&request, &monitor(global.format)).map_err(|e| CommandError::from(&e))?;
     made(global, &bundle, &key)
 }
 
@@ -359,7 +330,7 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, CommandError> {
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let dir = dir.unwrap_or_else(|| crate::bundle::DEFAULT_DIR.into());
-    let result = Bundle::open_and_verify(&dir, &signers, &monitor(global));
+    let result = Bundle::open_and_verify(&dir, &signers, &monitor(global.format));
     report_verify(global, &dir, result)
 }
 
@@ -380,7 +351,7 @@ fn report_verify(
 ) -> Result<Exit, CommandError> {
     let stopped = match &result {
         Ok(_) => CommandError { exit: Exit::Done, problems: Vec::new() },
-        Err(e) => stop(e),
+        Err(e) => CommandError::from(e),
     };
     let good = result.ok();
     if global.format == Format::Json {
@@ -407,66 +378,9 @@ fn report_verify(
 }
 
 fn list(global: &Global, dir: &Path) -> Result<Exit, CommandError> {
-    let bundle = Bundle::open_untrusted(dir).map_err(|e| stop(&e))?;
-    #[derive(Serialize)]
-    struct ListReport<'a> {
-        path: &'a Path,
-        signer: &'a str,
-        created: &'a str,
-        architecture: Architecture,
-        kubernetes: String,
-        components: &'a BTreeMap<String, Component>,
-        files: &'a [File],
-    }
-    let manifest = bundle.manifest();
+    let bundle = Bundle::open_untrusted(dir).map_err(|e| CommandError::from(&e))?;
     match global.format {
-        Format::Json => print(&pretty(&ListReport {
-            path: dir,
-            signer: bundle.signer(),
-            created: &manifest.created,
-            architecture: manifest.architecture,
-            kubernetes: manifest.kubernetes.to_string(),
-            components: &manifest.components,
-            files: &manifest.files,
-        })),
+        Format::Json => print(&pretty(&Listing::of(dir, &bundle))),
         Format::Text => print(&table(&bundle)),
     }
-}
-
-fn table(bundle: &Bundle) -> String {
-    let manifest = bundle.manifest();
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    _ = writeln!(
-        text,
-        "Kubernetes {} for {}, made {}, signed by {} (signer not checked; see `kubastion bundle verify`)",
-        manifest.kubernetes,
-        manifest.architecture,
-        manifest.created,
-        bundle.signer()
-    );
-    let versions: Vec<String> =
-        manifest.components.iter().map(|(name, c)| format!("{name} {}", c.version)).collect();
-    _ = writeln!(text, "{}\n", versions.join(", "));
-    let mut rows = vec![["PATH", "COMPONENT", "SIZE", "ORIGIN"].map(str::to_owned)];
-    for file in &manifest.files {
-        let origin = file.origin.clone();
-        rows.push([file.path.to_string(), file.component.clone(), bytes(file.size), origin]);
-    }
-    let width = |column: usize| rows.iter().map(|r| r[column].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2)];
-    for (i, [path, component, size, origin]) in rows.iter().enumerate() {
-        let [p, c, s] = widths;
-        _ = writeln!(text, "{path:p$}  {component:c$}  {size:>s$}  {origin}");
-        for image in i.checked_sub(1).map_or(&[][..], |f| &manifest.files[f].images) {
-            _ = writeln!(text, "    {image}");
-        }
-    }
-    _ = writeln!(text, "\n{} files, {}", manifest.files.len(), bytes(manifest.total_size()));
-    text
-}
-
-/// A size for people, in powers of 1024.
-fn bytes(count: u64) -> String {
-    indicatif::DecimalBytes(count).to_string()
 }

@@ -1,14 +1,12 @@
 //! `kubastion controls`: the catalogue, for people and machines.
 
-use std::fmt::Write as _;
-
 use super::args::{Format, Global};
 use super::output::{pretty, print};
 use crate::command_error::{CommandError, Exit};
-use crate::controls::{CATALOGUE, Check, Component, Control, Scope, find};
+use crate::controls::{CATALOGUE, Component, Control, find};
 use crate::error::Problem;
 use crate::inventory::diagnostic::nearest;
-use crate::verify::{check_expectation, check_words};
+use crate::report::controls::{list, show, shown};
 
 /// What to do with the catalogue.
 #[derive(Debug, clap::Subcommand)]
@@ -70,88 +68,9 @@ fn unknown(id: &str) -> CommandError {
     CommandError::one(Exit::Usage, Problem::new(format!("there is no control `{id}`")).hint(hint))
 }
 
-fn list(rows: &[&Control]) -> String {
-    let width = rows.iter().map(|c| c.id.len()).max().unwrap_or_default();
-    let mut out = String::new();
-    for c in rows {
-        let _ = writeln!(out, "{:<width$}  {:<8}  {}", c.id, c.severity, c.title);
-    }
-    out
-}
-
-fn show(c: &Control) -> String {
-    let mut out = format!("{}\n  {}\n\n", c.id, c.title);
-    let mut line = |name: &str, value: &str| {
-        if !value.is_empty() {
-            let _ = writeln!(out, "  {name:<11}{value}");
-        }
-    };
-    line("component", &c.component.to_string());
-    line("severity", &c.severity.to_string());
-    line("NSA/CISA", c.references.nsa);
-    line("CIS", &c.references.cis.join(", "));
-    line("STIG", &c.references.stig.join(", "));
-    line("kubescape", &c.references.kubescape.join(", "));
-    line("profiles", &word(&c.profiles));
-    line("judged on", scope(c.scope));
-    line("needs", &word(&c.needs));
-    if c.minors != crate::controls::ALL_MINORS {
-        line("releases", &format!("1.{} to 1.{}", c.minors.0, c.minors.1));
-    }
-    out.push_str("\n  It holds if all of this does:\n");
-    for check in c.checks {
-        let _ = writeln!(out, "    - {}", how(check));
-    }
-    if c.checks.len() > 1 {
-        out.push_str("\n  An exception names one of these as its `check`:\n");
-        for check in c.checks {
-            let _ = writeln!(out, "    - {}", check_words(check));
-        }
-    }
-    out
-}
-
-fn scope(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Every => "every node",
-        Scope::ControlPlane => "control planes",
-        Scope::EtcdMember => "etcd members",
-        Scope::Kubelet => "control planes and workers",
-        Scope::Worker => "workers",
-        Scope::Cluster => "the cluster",
-    }
-}
-
-/// A unit variant as serde writes it.
-fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn how(check: &Check) -> String {
-    match (check_words(check), check_expectation(check)) {
-        (what, Some(expected)) => format!("{what}: {expected}"),
-        (what, None) => what,
-    }
-}
-
-fn shown(control: &'static Control) -> serde_json::Value {
-    let mut value = serde_json::to_value(control).unwrap_or_default();
-    value["checks"] = control.checks.iter().map(how).collect();
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_control_can_be_shown() {
-        for c in CATALOGUE {
-            let text = show(c);
-            assert!(text.starts_with(c.id) && text.contains("    - "), "{text}");
-        }
-        assert_eq!(list(&CATALOGUE).lines().count(), CATALOGUE.len());
-    }
 
     #[test]
     fn a_typing_error_finds_its_neighbour() {

@@ -1,17 +1,15 @@
 //! `kubastion inventory`: check and show the operator's file.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use super::args::{Format, Global};
 use super::init;
 use super::output::{note, pretty, print, to_yaml};
-use crate::clock::Clock;
 use crate::command_error::{CommandError, Exit};
-use crate::inventory::{self, Diagnostic, LoadContext, Loaded};
+use crate::inventory::{self, Diagnostic, Loaded};
 use crate::plain::counted;
 use crate::verify::exceptions_without_a_check;
+use crate::workflow::inventory::{HostKeys, context, read};
 
 /// What to do with the inventory.
 #[derive(Debug, clap::Subcommand)]
@@ -65,40 +63,24 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit, CommandError> {
     }
 }
 
-/// The clock, the controls of this release and the user's home directory.
-pub fn load_context() -> LoadContext<'static> {
-    LoadContext {
-        clock: Clock::System,
-        known_controls: &crate::controls::ids::ALL,
-        critical_controls: &crate::controls::ids::CRITICAL,
-        home: std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()),
-        host_keys_optional: false,
-    }
-}
-
 /// Loads the inventory that the command line names; warnings go to standard error.
 ///
 /// # Errors
 /// Every problem of the inventory, with exit code 3.
-pub fn load(global: &Global) -> Result<Loaded, CommandError> {
-    load_with(global, &load_context())
+pub(super) fn load(global: &Global) -> Result<Loaded, CommandError> {
+    load_with(global, HostKeys::Required)
 }
 
 /// The same where nodes may lack a host key: for what logs in to none, or leaves those out.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_host_keys_optional(global: &Global) -> Result<Loaded, CommandError> {
-    load_with(global, &LoadContext { host_keys_optional: true, ..load_context() })
+pub(super) fn load_host_keys_optional(global: &Global) -> Result<Loaded, CommandError> {
+    load_with(global, HostKeys::Optional)
 }
 
-fn load_with(global: &Global, context: &LoadContext<'_>) -> Result<Loaded, CommandError> {
-    let loaded = inventory::load(&global.inventory, context)
-        .map_err(|e| CommandError { exit: Exit::InvalidInput, problems: e.problems() })?;
-    let problems = exceptions_without_a_check(&loaded.inventory);
-    if !problems.is_empty() {
-        return Err(CommandError { exit: Exit::InvalidInput, problems });
-    }
+fn load_with(global: &Global, host_keys: HostKeys) -> Result<Loaded, CommandError> {
+    let loaded = read(&global.inventory, host_keys)?;
     for warning in &loaded.warnings {
         note(global.format, &warning.warning(&global.inventory).to_string());
     }
@@ -113,7 +95,7 @@ struct CheckReport {
 
 fn check(global: &Global) -> Result<Exit, CommandError> {
     let file = &global.inventory;
-    let (report, summary) = match inventory::load(file, &load_context()) {
+    let (report, summary) = match inventory::load(file, &context(HostKeys::Required)) {
         Ok(loaded) => {
             let problems = exceptions_without_a_check(&loaded.inventory);
             if !problems.is_empty() {

@@ -1,14 +1,13 @@
 //! `kubastion lab`: disposable nodes on this machine.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::{Format, Global, LabVerb};
-use crate::bundle::Bundle;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
-use crate::inventory::SignerKey;
-use crate::lab::{Error, Lab, LabBundle, NodeStatus, Spec, Step};
+use crate::lab::{Error, Lab, NodeStatus, Spec, Step};
+use crate::workflow::software::bundle_of_a_lab;
 
 /// Runs one of the lab verbs. `exec` does not return: the program replaces this one, so that its
 /// exit code, signals and terminal are its own.
@@ -20,7 +19,7 @@ pub(super) fn run(global: &Global, verb: LabVerb) -> Result<Exit, CommandError> 
                 cache: args.cache,
                 control_planes: args.control_planes,
                 workers: args.workers,
-                bundle: args.bundle.as_deref().map(bundle).transpose()?,
+                bundle: args.bundle.as_deref().map(bundle_of_a_lab).transpose()?,
             };
             let lab = Lab::up(&spec, &show).map_err(|e| stop_of_up(&spec, &e))?;
             print(global.format, &lab.status());
@@ -62,38 +61,6 @@ fn left(dir: &Path) -> Option<String> {
             "lab: {dir} stays with {}: the lab did not make that, and no verb deletes keys or records; `rm -r {dir}` does",
             names.join(", ")
         )
-    })
-}
-
-/// What the inventory of a lab says of a bundle. Whether every file is right is looked at when the
-/// bundle is used.
-fn bundle(dir: &Path) -> Result<LabBundle, CommandError> {
-    let stop = |problem: Problem| CommandError::one(Exit::InvalidInput, problem);
-    let dir = std::path::absolute(dir).map_err(|e| {
-        stop(Problem::from_error("the bundle's path", &e).at(dir.display().to_string()))
-    })?;
-    let mut file = dir.clone().into_os_string();
-    file.push(".signers");
-    let file = PathBuf::from(file);
-    let text = std::fs::read_to_string(&file).map_err(|e| {
-        let problem =
-            Problem::from_error("the keys that may have signed the bundle cannot be read", &e);
-        stop(problem.at(file.display().to_string()).hint("put the public key there, one a line"))
-    })?;
-    let mut signers: Vec<SignerKey> = Vec::new();
-    for line in text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')) {
-        // Without the comment behind the key.
-        let key: Vec<&str> = line.split_ascii_whitespace().take(2).collect();
-        signers.push(key.join(" ").parse().map_err(|e| {
-            stop(Problem::from_error("this is no public key", &e).at(file.display().to_string()))
-        })?);
-    }
-    let bundle = Bundle::open(&dir, &signers)
-        .map_err(|e| CommandError { exit: Exit::InvalidInput, problems: e.problems() })?;
-    Ok(LabBundle {
-        dir,
-        kubernetes: bundle.manifest().kubernetes.to_string(),
-        signers: signers.iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -8,7 +8,6 @@ pub mod bundle;
 mod completions;
 pub mod controls;
 mod doctor;
-mod incomplete;
 mod init;
 pub mod inventory;
 mod kubeconfig;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::Format;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
+use crate::report::Monitor;
 
 /// A value as JSON for people to read and machines to parse.
 pub(super) fn pretty(value: &impl Serialize) -> String {
@@ -41,6 +42,14 @@ pub(super) fn print(text: &str) -> Result<Exit, CommandError> {
 enum Aside<'a> {
     Note { text: &'a str },
     Problem(&'a Problem),
+}
+
+/// Progress, as it is shown on standard error.
+pub(super) fn monitor(format: Format) -> Monitor {
+    match format {
+        Format::Text => Monitor::for_people(),
+        Format::Json => Monitor::for_machines(),
+    }
 }
 
 /// Says something that is no result: on standard error, as text or as a line of JSON.

@@ -1,12 +1,11 @@
 //! `kubastion runs`: what was done.
 
-use super::apply::record_stop;
 use super::args::{Format, Global};
 use super::output::{pretty, print};
-use crate::apply::record::{RecordError, Records, read_all};
+use crate::apply::record::Outcomes;
 use crate::command_error::{CommandError, Exit};
-use crate::error::Problem;
 use crate::report::runs;
+use crate::workflow::records::{Finished, damaged, read};
 
 /// Runs `kubastion runs`.
 ///
@@ -14,7 +13,7 @@ use crate::report::runs;
 /// If the inventory cannot be read; after the list, for every record that cannot.
 pub fn list(global: &Global) -> Result<Exit, CommandError> {
     let loaded = super::inventory::load_host_keys_optional(global)?;
-    let records = read_all(&loaded.base_dir).map_err(record_stop)?;
+    let records = read(&loaded.base_dir)?;
     match global.format {
         Format::Json => print(&pretty(&records.runs)),
         Format::Text => print(&runs::list(&records.runs)),
@@ -25,12 +24,24 @@ pub fn list(global: &Global) -> Result<Exit, CommandError> {
     }
 }
 
-/// What is said of records that cannot be read.
-pub(super) fn damaged(records: &Records) -> Vec<Problem> {
-    let problem = |e: &RecordError| {
-        Problem::from_error("a record of a run is damaged", e).hint(
-            "move it away; what the run did stands on its nodes, and `kubastion plan` sees it",
-        )
+/// Says what a run came to that carried transactions out, or took them back.
+pub(super) fn finish(global: &Global, run: Finished<Outcomes>) -> Result<Exit, CommandError> {
+    let text = runs::outcome(run.journal.kind, &run.outcomes);
+    finish_with(global, run, &text)
+}
+
+/// The same of any run. Its outcomes and `text` say the same, for machines and for people.
+pub(super) fn finish_with<T: serde::Serialize>(
+    global: &Global,
+    run: Finished<T>,
+    text: &str,
+) -> Result<Exit, CommandError> {
+    let Finished { journal, exit, outcomes, problems } = run;
+    match global.format {
+        Format::Json => print(&pretty(&serde_json::json!({
+            "run": journal.run, "exit": exit as u8, "outcomes": outcomes, "problems": problems,
+        })))?,
+        Format::Text => print(&format!("run {}\n{text}", journal.run))?,
     };
-    records.damaged.iter().map(problem).collect()
+    if problems.is_empty() { Ok(exit) } else { Err(CommandError { exit, problems }) }
 }

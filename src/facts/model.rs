@@ -472,6 +472,21 @@ pub struct OpenTransaction {
     pub state: String,
 }
 
+impl OpenTransaction {
+    /// Whether it was taken back in part, so that no run and no time that passes brings it to an end.
+    pub fn needs_hands(&self) -> bool {
+        self.state == "incomplete"
+    }
+}
+
+impl NodeFacts {
+    /// Whether an etcd member runs. A process of that name under another user is not one that a plan knows.
+    pub fn runs_etcd(&self) -> bool {
+        let ours = |p: &ProcessFacts| matches!(p.user.as_str(), "etcd" | "root");
+        self.processes.get("etcd").is_some_and(|p| p.iter().any(ours))
+    }
+}
+
 #[cfg(test)]
 impl NodeFacts {
     /// A machine on which nothing was done yet. Benchmarks read the same fixture: what it lacks, every test

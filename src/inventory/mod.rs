@@ -5,6 +5,7 @@
 
 mod check;
 pub mod diagnostic;
+pub mod draft;
 mod granted;
 mod load;
 pub mod model;

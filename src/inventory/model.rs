@@ -799,6 +799,11 @@ impl Inventory {
     pub fn is_etcd_member(&self, node: &Node) -> bool {
         self.etcd_members().any(|m| m.name == node.name)
     }
+
+    /// Whether others count on a node: it is a control plane or an etcd member.
+    pub fn serves(&self, node: &Node) -> bool {
+        node.has_role(Role::ControlPlane) || self.is_etcd_member(node)
+    }
 }
 
 impl SshDefaults {

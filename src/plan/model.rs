@@ -110,10 +110,17 @@ pub struct NodePlan {
 
 impl NodePlan {
     /// Takes a phase out, and says whether it was there.
-    pub fn remove(&mut self, phase: Phase) -> bool {
+    fn remove(&mut self, phase: Phase) -> bool {
         let before = self.transactions.len();
         self.transactions.retain(|t| t.phase != phase);
         self.transactions.len() < before
+    }
+
+    /// Leaves phases for a later plan, and keeps why if it had any of them.
+    pub fn hold_back(&mut self, phases: &[Phase], why: &str) {
+        if phases.iter().filter(|p| self.remove(**p)).count() > 0 {
+            self.held_back.push(why.to_owned());
+        }
     }
 
     /// The files of a bundle that are sent to the node, by digest.

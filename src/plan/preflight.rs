@@ -173,7 +173,7 @@ pub fn check(
             "`ss -lntp` on the node shows who listens; it has to go first",
         );
     }
-    for t in facts.open_transactions.iter().filter(|t| t.state == "incomplete") {
+    for t in facts.open_transactions.iter().filter(|t| t.needs_hands()) {
         let run = t.id.rsplit_once('-').map_or(t.id.as_str(), |(run, _)| run);
         report(
             format!("transaction {} of an earlier run could not be undone", t.id),

@@ -152,7 +152,7 @@ fn one_line(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Pass { actual } => format!("holds, {actual}"),
         Verdict::Fail { expected, actual } => format!("FAILS, expected {expected}, is {actual}"),
-        Verdict::NotApplicable { why } => why.clone(),
+        Verdict::NotApplicable { why } => why.to_string(),
         Verdict::Unknown { why } => format!("unknown, {why}"),
     }
 }

@@ -1,5 +1,9 @@
 //! Last stage: results for people and machines.
 
+pub mod bundle;
+pub mod certificates;
+pub mod controls;
+pub mod doctor;
 pub mod findings;
 pub mod progress;
 pub mod runs;

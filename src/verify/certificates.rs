@@ -110,7 +110,7 @@ pub(super) fn separate_cas(on: &Subject<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     if cas.len() < 2 {
-        return Verdict::not_applicable("needs Kubernetes: its CAs are not on this node yet");
+        return Verdict::needs_kubernetes("its CAs are not on this node yet");
     }
     let mut keys: BTreeMap<[u8; 32], &str> = BTreeMap::new();
     for (path, der) in &cas {
@@ -228,9 +228,7 @@ pub(super) fn no_masters(on: &Subject<'_>) -> Verdict {
     }
     let nothing_left_behind = |l: &LiveFacts| l.kubeconfigs.as_ref().is_some_and(Vec::is_empty);
     if judged == 0 && on.seen.live.as_ref().is_none_or(nothing_left_behind) {
-        return Verdict::not_applicable(
-            "needs Kubernetes: no kubeconfig contains a certificate yet",
-        );
+        return Verdict::needs_kubernetes("no kubeconfig contains a certificate yet");
     }
     let Some(live) = &on.seen.live else {
         // Before apply nobody has left anything there.

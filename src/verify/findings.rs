@@ -8,7 +8,7 @@ use time::{Date, OffsetDateTime};
 
 use super::judge::{Subject, judge, needs_api, words};
 use super::kept::Reference;
-use super::model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
+use super::model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
 use super::objects::{Cluster, judge_objects, since_minor};
 use super::probes::effective::{flag_words, setting_words};
 use super::probes::{Attempt, probe_words};
@@ -265,9 +265,7 @@ fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<
                         let verdict = if on.seen.kubernetes_is_set_up() {
                             Verdict::unknown("Kubernetes is set up on this node and does not run")
                         } else {
-                            Verdict::not_applicable(
-                                "needs Kubernetes: it does not run on this node yet",
-                            )
+                            Verdict::needs_kubernetes("it does not run on this node yet")
                         };
                         evidence.push(Evidence {
                             what: words(check),
@@ -336,13 +334,14 @@ pub fn of_cluster(
                             Verdict::not_applicable(format!("for people to judge: {why}"))
                         }
                         Check::Api(rule) => match api {
-                            Api::Absent => Verdict::not_applicable(needs_api()),
+                            Api::Absent => needs_api(),
                             Api::Unread(why) => {
                                 Verdict::unknown(format!("the API cannot be read: {why}"))
                             }
                             Api::Read(_) if minor < since_minor(*rule) => {
-                                let first = since_minor(*rule);
-                                Verdict::not_applicable(format!("needs Kubernetes 1.{first}"))
+                                let why =
+                                    NothingToJudge::NeedsRelease { minor: since_minor(*rule) };
+                                Verdict::NotApplicable { why }
                             }
                             Api::Read(facts) => judge_objects(
                                 *rule,
@@ -428,7 +427,12 @@ pub fn waiting_for_kubernetes(findings: &[Finding]) -> impl Iterator<Item = &Fin
         f.outcome() == Outcome::NotApplicable
             && crate::controls::find(f.control)
                 .is_some_and(|c| matches!(c.needs, Needs::Kubernetes | Needs::ClusterApi))
-            && matches!(&f.verdict, Verdict::NotApplicable { why } if why.starts_with("needs Kubernetes"))
+            && matches!(
+                f.verdict,
+                Verdict::NotApplicable {
+                    why: NothingToJudge::NeedsKubernetes(_) | NothingToJudge::NeedsRelease { .. }
+                }
+            )
     })
 }
 

@@ -55,7 +55,7 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         Check::Fact(fact) => special(*fact, on),
         Check::Probe(_) => return None,
         // Objects are judged once for the cluster: see `findings::of_cluster`.
-        Check::Api(_) => Verdict::not_applicable(needs_api()).into(),
+        Check::Api(_) => needs_api().into(),
         Check::Manual(why) => Verdict::not_applicable(format!("for people to judge: {why}")).into(),
     };
     Some(Evidence {
@@ -67,16 +67,13 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
 }
 
 /// Why a control about API objects is not judged.
-pub(super) fn needs_api() -> String {
-    "needs Kubernetes: no API server runs in this cluster yet".to_owned()
+pub(super) fn needs_api() -> Verdict {
+    Verdict::needs_kubernetes("no API server runs in this cluster yet")
 }
 
 /// Why a control about a daemon is not judged.
 pub(super) fn needs(daemon: Daemon) -> Verdict {
-    Verdict::not_applicable(format!(
-        "needs Kubernetes: {} does not run on this node yet",
-        daemon.program()
-    ))
+    Verdict::needs_kubernetes(format!("{} does not run on this node yet", daemon.program()))
 }
 
 /// What a check looks at, for a report.
@@ -283,9 +280,7 @@ fn missing(missing: Missing, what: &str, on: &Subject<'_>) -> Verdict {
         Missing::NotYet if on.seen.kubernetes_is_set_up() => {
             Verdict::fail(format!("{what} is there"), "it is not, though Kubernetes is set up")
         }
-        Missing::NotYet => {
-            Verdict::not_applicable(format!("needs Kubernetes: there is no {what} yet"))
-        }
+        Missing::NotYet => Verdict::needs_kubernetes(format!("there is no {what} yet")),
     }
 }
 
@@ -396,7 +391,7 @@ fn gone(path: &str, on: &Subject<'_>) -> Verdict {
     match on.seen.files.get(path) {
         // Kubernetes puts it there; before, its absence proves nothing.
         Some(FileFacts::Absent) if !on.seen.kubernetes_is_set_up() => {
-            Verdict::not_applicable("needs Kubernetes: nothing could have put it there yet")
+            Verdict::needs_kubernetes("nothing could have put it there yet")
         }
         Some(FileFacts::Absent) => Verdict::pass("nothing there"),
         Some(_) => Verdict::fail(format!("nothing at {path}"), "something is there"),

@@ -46,7 +46,7 @@ pub use findings::{
 };
 pub use judge::{Subject, check_expectation, judge, words as check_words};
 pub use kept::Reference;
-pub use model::{Evidence, ExceptionGrant, Finding, Outcome, Verdict};
+pub use model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
 pub use objects::{Cluster, judge_objects};
 pub use observed::{Observed, Origin};
 pub use watch::watch;

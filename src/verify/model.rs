@@ -1,6 +1,8 @@
 //! What verifying yields: verdicts, their evidence, and findings.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 
 use crate::controls::{Component, Control, Severity};
 use crate::inventory::NodeName;
@@ -24,7 +26,7 @@ pub enum Verdict {
     /// There is nothing to judge.
     NotApplicable {
         /// Why.
-        why: String,
+        why: NothingToJudge,
     },
     /// It could not be judged. Never a pass.
     Unknown {
@@ -46,7 +48,12 @@ impl Verdict {
 
     /// Nothing to judge.
     pub fn not_applicable(why: impl Into<String>) -> Self {
-        Verdict::NotApplicable { why: why.into() }
+        Verdict::NotApplicable { why: NothingToJudge::Other(why.into()) }
+    }
+
+    /// Nothing to judge before Kubernetes is there; `missing` says what of it is not, as in `it does not run yet`.
+    pub fn needs_kubernetes(missing: impl Into<String>) -> Self {
+        Verdict::NotApplicable { why: NothingToJudge::NeedsKubernetes(missing.into()) }
     }
 
     /// Could not be judged.
@@ -69,6 +76,36 @@ impl Verdict {
     #[must_use]
     pub fn and(self, other: Verdict) -> Verdict {
         if other.outcome().weight() > self.outcome().weight() { other } else { self }
+    }
+}
+
+/// Why there is nothing to judge. Reports have it in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NothingToJudge {
+    /// It is a part of Kubernetes that is not there yet; which, in words.
+    NeedsKubernetes(String),
+    /// It came with a later minor release of Kubernetes.
+    NeedsRelease {
+        /// The first that has it.
+        minor: u16,
+    },
+    /// Something else, in words.
+    Other(String),
+}
+
+impl fmt::Display for NothingToJudge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeedsKubernetes(missing) => write!(f, "needs Kubernetes: {missing}"),
+            Self::NeedsRelease { minor } => write!(f, "needs Kubernetes 1.{minor}"),
+            Self::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Serialize for NothingToJudge {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

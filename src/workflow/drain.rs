@@ -10,9 +10,8 @@ use crate::apply::cluster::Server;
 use crate::apply::drain::{DrainError, Patience, allow_pods, drain};
 use crate::apply::gate::chain;
 use crate::error::Problem;
-use crate::event::{Event, Sink as _};
+use crate::event::{Event, Sink};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource};
-use crate::report::Monitor;
 use crate::transport::Dialer;
 
 /// What becomes of a node whose pods cannot be evicted.
@@ -101,7 +100,7 @@ pub fn drain_all(
     dialer: &dyn Dialer,
     nodes: &[&Node],
     how: Drain,
-    monitor: &Monitor,
+    sink: &dyn Sink,
 ) -> (BTreeMap<NodeName, String>, Vec<Problem>) {
     let patience = Patience { within: how.within, pause: Duration::from_secs(1) };
     // All of them first: what leaves one must not be put on the next.
@@ -119,7 +118,7 @@ pub fn drain_all(
             // That pods are left is an answer, which another control plane would not better.
             Ok(Some(_)) => cluster.ask(dialer, |server| {
                 let mut said = |what: &str| {
-                    monitor.send(Event::Waiting { node: name.clone(), what: what.to_owned() });
+                    sink.send(Event::Waiting { node: name.clone(), what: what.to_owned() });
                 };
                 match drain(server, name, patience, &mut said) {
                     Err(DrainError::Unreachable(why)) => Err(why),
@@ -131,7 +130,7 @@ pub fn drain_all(
             Ok(Ok(ownerless)) => {
                 if !ownerless.is_empty() {
                     let what = format!("{}: nothing makes {} anew", name, ownerless.join(", "));
-                    monitor.send(Event::Object { what, problem: None });
+                    sink.send(Event::Object { what, problem: None });
                 }
                 continue;
             }
@@ -140,7 +139,7 @@ pub fn drain_all(
         };
         if how.undrained == Undrained::Leave {
             let what = format!("evict all pods of {name}, which is reset all the same");
-            monitor.send(Event::Object { what, problem: Some(why) });
+            sink.send(Event::Object { what, problem: Some(why) });
             continue;
         }
         // Of those that took pods before.

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::observe::{Fleet, Seen};
-use super::planner::hold_back_one;
 use crate::apply::gate::EtcdAccess;
 use crate::desired::{self, Phase};
 use crate::error::Problem;
-use crate::facts::{NodeFacts, ProcessFacts};
 use crate::inventory::{Inventory, NodeName};
 use crate::pki::{Ca, Kind, Material};
 use crate::plan::members::{self, Found, WantedMember};
@@ -27,17 +25,11 @@ pub fn etcd_access(inventory: &Inventory, material: &Material) -> Option<EtcdAcc
     })
 }
 
-/// Whether an etcd member runs. A process of that name under another user is not ours.
-pub(super) fn runs_etcd(facts: &NodeFacts) -> bool {
-    let ours = |p: &ProcessFacts| matches!(p.user.as_str(), "etcd" | "root");
-    facts.processes.get("etcd").is_some_and(|p| p.iter().any(ours))
-}
-
 /// etcd's members by the inventory, with what was found of them.
 pub fn wanted_members(inventory: &Inventory, fleet: &Fleet) -> Vec<WantedMember> {
     let found = |s: &Seen| Found {
         data: stored_data::has_our_etcd_data(&s.facts),
-        runs: runs_etcd(&s.facts),
+        runs: s.facts.runs_etcd(),
     };
     let wanted = inventory.etcd_members().map(|n| WantedMember {
         name: n.name.clone(),
@@ -82,7 +74,7 @@ pub(super) fn membership(
     };
     if let Some((names, why)) = members::must_wait(&wanted, unasked) {
         for (_, plan) in plans.iter_mut().filter(|(name, _)| names.contains(name)) {
-            hold_back_one(plan, &[Phase::Etcd, Phase::Kubernetes], &why);
+            plan.hold_back(&[Phase::Etcd, Phase::Kubernetes], &why);
         }
     }
     (Vec::new(), None)

@@ -7,8 +7,8 @@ use crate::clock::Clock;
 use crate::command_error::{CommandError, Exit};
 use crate::desired::held_cas;
 use crate::error::Problem;
-use crate::inventory::{Inventory, Loaded, Node, NodeName, Pki, Role, StoreEncryption};
-use crate::pki::{self, Ask, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Pki, StoreEncryption};
+use crate::pki::{self, Ask, Assessment, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
 use crate::plain::counted;
 use crate::secret::{self, Secret};
 use crate::transport::ssh::SshDialer;
@@ -30,7 +30,7 @@ fn stop(e: PkiError) -> CommandError {
 ///
 /// # Errors
 /// If there is neither, or the two entries for a new store differ.
-pub fn ask_passphrase(pki: &Pki, ask: Ask) -> std::io::Result<Secret<String>> {
+pub(super) fn ask_passphrase(pki: &Pki, ask: Ask) -> std::io::Result<Secret<String>> {
     if let Some(file) = &pki.store.passphrase_file {
         return Store::read_passphrase_file(file).map_err(std::io::Error::other);
     }
@@ -58,6 +58,26 @@ pub fn open(loaded: &Loaded) -> Result<Store, CommandError> {
     let inventory = &loaded.inventory;
     let ask = |ask| ask_passphrase(&inventory.pki, ask);
     Store::open(&inventory.pki, &inventory.cluster.name, &ask).map_err(stop)
+}
+
+/// How everything in the store stands.
+///
+/// # Errors
+/// A store that cannot be used.
+pub fn assess(loaded: &Loaded) -> Result<Vec<Assessment>, CommandError> {
+    let contents = open(loaded)?.contents().map_err(stop)?;
+    Ok(pki::assess(&loaded.inventory, &contents, Clock::System.now()))
+}
+
+/// Issues what is due, into the store.
+///
+/// # Errors
+/// What cannot be issued or written.
+pub fn issue_due(loaded: &Loaded, store: &mut Store) -> Result<Vec<Issued>, CommandError> {
+    let inventory = &loaded.inventory;
+    let ask = |ask| ask_passphrase(&inventory.pki, ask);
+    let (_, issued) = pki::ensure(inventory, store, &ask, Clock::System).map_err(stop)?;
+    Ok(issued)
 }
 
 /// Takes out of the store what the nodes need.
@@ -165,19 +185,33 @@ pub fn new_cas(inventory: &Inventory, issued: &[Issued]) -> Option<String> {
     ))
 }
 
-/// Reads the needed keys from a store that has all CAs, so that due or expired ones are reported before any node is
-/// contacted. `Ok(Err(store))` if CAs are missing: then the nodes decide first whether new ones may be created.
+/// Reads keys and looks at nodes. Keys come first where the store has all CAs, so that due or expired ones are reported
+/// before any node is contacted; where CAs are missing, the nodes decide first whether new ones may be created.
 ///
 /// # Errors
-/// Those of `read_keys`.
-pub fn read_before_contact<T>(
-    store: Store,
-    read_keys: impl FnOnce(Store) -> Result<T, CommandError>,
-) -> Result<Result<T, Store>, CommandError> {
-    match store.missing_cas().is_empty() {
-        true => read_keys(store).map(Ok),
-        false => Ok(Err(store)),
-    }
+/// Those of `read_keys`, and if CAs are missing that nodes hold or may hold.
+pub(super) fn read_and_look<T>(
+    loaded: &Loaded,
+    nodes: &[&Node],
+    reach: &Reach,
+    pki_use: PkiUse,
+    read_keys: impl Fn(Store) -> Result<T, CommandError>,
+) -> Result<(T, SshDialer, Fleet), CommandError> {
+    let store = open(loaded)?;
+    let early = match store.missing_cas().is_empty() {
+        true => Ok(read_keys(store)?),
+        false => Err(store),
+    };
+    let dialer = observe::dialer(&loaded.inventory, nodes, reach)?;
+    let fleet = observe::look(&loaded.inventory, nodes, &dialer);
+    let keys = match early {
+        Ok(keys) => keys,
+        Err(store) => {
+            refuse_second_cas(loaded, &store, &fleet, &dialer, reach, pki_use)?;
+            read_keys(store)?
+        }
+    };
+    Ok((keys, dialer, fleet))
 }
 
 /// How to come to the store of a cluster that is there.
@@ -188,7 +222,7 @@ const RESTORE: &str = "name its store under `pki.dir` or restore it from a backu
 ///
 /// # Errors
 /// If CAs are missing here, and a node holds them, or is part of a cluster, or did not answer.
-pub fn refuse_second_cas(
+fn refuse_second_cas(
     loaded: &Loaded,
     store: &Store,
     fleet: &Fleet,
@@ -201,7 +235,7 @@ pub fn refuse_second_cas(
         return Ok(());
     }
     let inventory = &loaded.inventory;
-    let holds = |n: &&Node| n.has_role(Role::ControlPlane) || inventory.is_etcd_member(n);
+    let holds = |n: &&Node| inventory.serves(n);
     let asked = |n: &NodeName| fleet.seen.contains_key(n) || fleet.lost.contains_key(n);
     let others: Vec<&Node> =
         inventory.nodes.iter().filter(holds).filter(|n| !asked(&n.name)).collect();

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::etcd_members::runs_etcd;
 use crate::apply::etcd;
 use crate::apply::execute::Sessions;
 use crate::apply::gate::EtcdAccess;
@@ -17,7 +16,7 @@ use crate::error::Problem;
 use crate::facts::etcd::Roster;
 use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
 use crate::inventory::diagnostic::nearest;
-use crate::inventory::{Inventory, Node, NodeName, Role, Sudo};
+use crate::inventory::{Inventory, Node, NodeName, Sudo};
 use crate::pki::Store;
 use crate::plan::diff::{KUBELET_CONFIG, MEMBER_MARK};
 use crate::plan::stored_data;
@@ -213,9 +212,7 @@ pub fn look_at(
         let mut session = connect(inventory, node, dialer)?;
         let facts = read(session.as_mut(), node, &watch(inventory, node))?;
         let host_key = session.host_key().to_owned();
-        let always = node.has_role(Role::ControlPlane)
-            || inventory.is_etcd_member(node)
-            || !facts.open_transactions.is_empty();
+        let always = inventory.serves(node) || !facts.open_transactions.is_empty();
         let keep = always || open.fetch_add(1, Ordering::Relaxed) < kept;
         Ok(Seen { session: keep.then_some(session), host_key, facts })
     });
@@ -278,9 +275,7 @@ impl Fleet {
         let said = Mutex::new(Vec::new());
         let open: Vec<(NodeName, Seen)> = self
             .seen
-            .extract_if(.., |_, s| {
-                s.facts.open_transactions.iter().any(|t| t.state != "incomplete")
-            })
+            .extract_if(.., |_, s| s.facts.open_transactions.iter().any(|t| !t.needs_hands()))
             .collect();
         let results = fleet::each(open, fleet::WINDOW, |(name, mut seen)| {
             let node = inventory.nodes.iter().find(|n| n.name == name);
@@ -329,7 +324,7 @@ impl Fleet {
         let Some(access) = access.filter(|_| self.etcd.is_none()) else { return };
         for node in inventory.etcd_members() {
             let Some(seen) = self.seen.get_mut(&node.name) else { continue };
-            if !runs_etcd(&seen.facts) || !stored_data::has_our_etcd_data(&seen.facts) {
+            if !seen.facts.runs_etcd() || !stored_data::has_our_etcd_data(&seen.facts) {
                 continue;
             }
             let Some(session) = seen.session.as_deref_mut() else { continue };

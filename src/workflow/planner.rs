@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::etcd_members::{etcd_access, membership, runs_etcd};
+use super::etcd_members::{etcd_access, membership};
 use super::observe::{Fleet, Seen};
 use crate::clock::Clock;
 use crate::controls::Severity;
@@ -132,7 +132,7 @@ impl Planner<'_> {
     fn etcd_state(&self) -> EtcdState {
         let mut members =
             self.inventory.etcd_members().filter_map(|n| self.fleet.seen.get(&n.name));
-        if members.any(|s| runs_etcd(&s.facts)) { EtcdState::Running } else { EtcdState::Down }
+        if members.any(|s| s.facts.runs_etcd()) { EtcdState::Running } else { EtcdState::Down }
     }
 
     /// etcd is only started where a quorum of its members can be.
@@ -370,13 +370,7 @@ fn join(node: &NodeName, what: &str, problems: Vec<Problem>) -> Problem {
 
 /// Takes phases out of plans that could only fail, after minutes.
 fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &str) {
-    plans.values_mut().for_each(|plan| hold_back_one(plan, phases, why));
-}
-
-pub(super) fn hold_back_one(plan: &mut NodePlan, phases: &[Phase], why: &str) {
-    if phases.iter().filter(|p| plan.remove(**p)).count() > 0 {
-        plan.held_back.push(why.to_owned());
-    }
+    plans.values_mut().for_each(|plan| plan.hold_back(phases, why));
 }
 
 /// What a plan leaves for a later one, for whoever takes the run for all there is to do.

@@ -1,11 +1,14 @@
-//! What this machine has for the nodes: the bundle that the inventory names, and the health-check program.
+//! What this machine has for the nodes: the bundle that the inventory or a lab names, and the health-check program.
+
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::bundle::{self, Bundle};
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
-use crate::inventory::{Loaded, SoftwareSource};
+use crate::inventory::{Loaded, SignerKey, SoftwareSource};
+use crate::lab::LabBundle;
 use crate::plain::hex;
 
 /// Tells the inventory what this machine has for the nodes: the probe of the API server, and what is
@@ -48,4 +51,39 @@ pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, CommandError> {
     }
     kubernetes.software = Some(manifest.software());
     Ok(Some(bundle))
+}
+
+/// What the inventory of a lab says of a bundle. Whether every file is right is looked at when the
+/// bundle is used.
+///
+/// # Errors
+/// A bundle that is missing or signed by another key, or without a file of keys beside it.
+pub fn bundle_of_a_lab(dir: &Path) -> Result<LabBundle, CommandError> {
+    let stop = |problem: Problem| CommandError::one(Exit::InvalidInput, problem);
+    let dir = std::path::absolute(dir).map_err(|e| {
+        stop(Problem::from_error("the bundle's path", &e).at(dir.display().to_string()))
+    })?;
+    let mut file = dir.clone().into_os_string();
+    file.push(".signers");
+    let file = PathBuf::from(file);
+    let text = std::fs::read_to_string(&file).map_err(|e| {
+        let problem =
+            Problem::from_error("the keys that may have signed the bundle cannot be read", &e);
+        stop(problem.at(file.display().to_string()).hint("put the public key there, one a line"))
+    })?;
+    let mut signers: Vec<SignerKey> = Vec::new();
+    for line in text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')) {
+        // Without the comment behind the key.
+        let key: Vec<&str> = line.split_ascii_whitespace().take(2).collect();
+        signers.push(key.join(" ").parse().map_err(|e| {
+            stop(Problem::from_error("this is no public key", &e).at(file.display().to_string()))
+        })?);
+    }
+    let bundle = Bundle::open(&dir, &signers)
+        .map_err(|e| CommandError { exit: Exit::InvalidInput, problems: e.problems() })?;
+    Ok(LabBundle {
+        dir,
+        kubernetes: bundle.manifest().kubernetes.to_string(),
+        signers: signers.iter().map(ToString::to_string).collect(),
+    })
 }

@@ -201,7 +201,7 @@ fn shadowed_libraries(raw: &[u8]) -> Option<Vec<String>> {
     let ships = |path: &&str| LIBRARY_DIRECTORIES.iter().any(|d| path.starts_with(d));
     let shadows = by_name.values().filter_map(|paths| {
         let first = paths.first().filter(|p| !ships(p))?;
-        paths.iter().any(|p| ships(&p)).then(|| (*first).to_owned())
+        paths.iter().any(ships).then(|| (*first).to_owned())
     });
     (!by_name.is_empty()).then(|| shadows.collect())
 }

@@ -280,8 +280,7 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
             if seen.kubernetes_is_set_up() {
                 Verdict::unknown(format!("{program} does not run, though Kubernetes is set up"))
             } else {
-                let why = format!("needs Kubernetes: {program} does not run on this node yet");
-                Verdict::not_applicable(why)
+                Verdict::needs_kubernetes(format!("{program} does not run on this node yet"))
             }
         };
         let others = field.inventory.nodes.iter().filter(|n| n.name != target.name);

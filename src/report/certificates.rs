@@ -1,0 +1,129 @@
+//! How certificates stand, and which were issued, for people and machines.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::pki::{Assessment, Entry, Issued, Reason, San, State};
+
+/// How a certificate, or a key without one, stands.
+#[derive(Serialize)]
+pub struct Row {
+    name: String,
+    node: Option<String>,
+    issuer: Option<&'static str>,
+    names: Vec<String>,
+    not_after: Option<String>,
+    days_left: Option<i64>,
+    state: State,
+    reasons: Vec<Reason>,
+}
+
+impl Row {
+    /// Of what was found in the store.
+    pub fn new(a: Assessment) -> Self {
+        let (name, node, issuer) = match &a.entry {
+            Entry::Leaf(id) => {
+                let profile = id.kind.profile();
+                let node = id.node.as_ref().map(ToString::to_string);
+                (profile.file.to_owned(), node, Some(profile.issuer.common_name()))
+            }
+            other => (other.to_string(), None, None),
+        };
+        Self {
+            name,
+            node,
+            issuer,
+            names: a.names.iter().map(San::to_string).collect(),
+            not_after: a.not_after.map(rfc3339),
+            days_left: a.days_left,
+            state: a.state,
+            reasons: a.reasons,
+        }
+    }
+}
+
+fn rfc3339(t: OffsetDateTime) -> String {
+    t.format(&Rfc3339).expect("a certificate's year has four digits")
+}
+
+/// Widest list of names in the table; JSON has them all.
+const NAMES_WIDTH: usize = 40;
+
+/// A line a certificate, and below it why it is to be issued.
+pub fn table(rows: &[Row]) -> String {
+    let header = ["NAME", "NODE", "ISSUER", "NAMES", "NOT AFTER", "DAYS", "STATE"];
+    let dash = || "-".to_owned();
+    let cells = |r: &Row| {
+        [
+            r.name.clone(),
+            r.node.clone().unwrap_or_else(dash),
+            r.issuer.map_or_else(dash, str::to_owned),
+            short_names(&r.names),
+            r.not_after.as_ref().map_or_else(dash, |t| t.chars().take(10).collect()),
+            r.days_left.map_or_else(dash, |d| d.to_string()),
+            r.state.to_string(),
+        ]
+    };
+    let mut lines = vec![header.map(str::to_owned)];
+    lines.extend(rows.iter().map(cells));
+    let mut text = String::new();
+    for (i, line) in lines.iter().enumerate() {
+        for (column, cell) in line.iter().enumerate() {
+            let width = lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
+            let last = column + 1 == line.len();
+            // Writing to a String cannot fail.
+            _ = if last { write!(text, "{cell}") } else { write!(text, "{cell:width$}  ") };
+        }
+        text.push('\n');
+        for reason in i.checked_sub(1).map_or(&[][..], |r| &rows[r].reasons) {
+            _ = writeln!(text, "    {reason}");
+        }
+    }
+    text
+}
+
+fn short_names(names: &[String]) -> String {
+    if names.is_empty() {
+        return "-".to_owned();
+    }
+    let mut text = String::new();
+    for (i, name) in names.iter().enumerate() {
+        if i > 0 && text.len() + name.len() + 1 > NAMES_WIDTH {
+            _ = write!(text, " +{}", names.len() - i);
+            break;
+        }
+        if i > 0 {
+            text.push(',');
+        }
+        text.push_str(name);
+    }
+    text
+}
+
+/// Something that was issued.
+#[derive(Serialize)]
+pub struct IssuedRow {
+    name: String,
+    reasons: Vec<Reason>,
+}
+
+impl IssuedRow {
+    /// Of what was put into the store.
+    pub fn new(issued: Issued) -> Self {
+        Self { name: issued.entry.to_string(), reasons: issued.reasons }
+    }
+}
+
+/// A line each, with the reasons.
+pub fn issued(rows: &[IssuedRow]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let why: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
+        // Writing to a String cannot fail.
+        _ = writeln!(text, "issued {}: {}", row.name, why.join("; "));
+    }
+    text
+}

@@ -1,0 +1,94 @@
+//! The catalogue of controls, for people and machines.
+
+use std::fmt::Write as _;
+
+use crate::controls::{ALL_MINORS, Check, Control, Scope};
+use crate::verify::{check_expectation, check_words};
+
+/// A line a control.
+pub fn list(rows: &[&Control]) -> String {
+    let width = rows.iter().map(|c| c.id.len()).max().unwrap_or_default();
+    let mut out = String::new();
+    for c in rows {
+        let _ = writeln!(out, "{:<width$}  {:<8}  {}", c.id, c.severity, c.title);
+    }
+    out
+}
+
+/// Everything about one control: where it comes from, and how it is judged.
+pub fn show(c: &Control) -> String {
+    let mut out = format!("{}\n  {}\n\n", c.id, c.title);
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(out, "  {name:<11}{value}");
+        }
+    };
+    line("component", &c.component.to_string());
+    line("severity", &c.severity.to_string());
+    line("NSA/CISA", c.references.nsa);
+    line("CIS", &c.references.cis.join(", "));
+    line("STIG", &c.references.stig.join(", "));
+    line("kubescape", &c.references.kubescape.join(", "));
+    line("profiles", &word(&c.profiles));
+    line("judged on", scope(c.scope));
+    line("needs", &word(&c.needs));
+    if c.minors != ALL_MINORS {
+        line("releases", &format!("1.{} to 1.{}", c.minors.0, c.minors.1));
+    }
+    out.push_str("\n  It holds if all of this does:\n");
+    for check in c.checks {
+        let _ = writeln!(out, "    - {}", how(check));
+    }
+    if c.checks.len() > 1 {
+        out.push_str("\n  An exception names one of these as its `check`:\n");
+        for check in c.checks {
+            let _ = writeln!(out, "    - {}", check_words(check));
+        }
+    }
+    out
+}
+
+fn scope(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Every => "every node",
+        Scope::ControlPlane => "control planes",
+        Scope::EtcdMember => "etcd members",
+        Scope::Kubelet => "control planes and workers",
+        Scope::Worker => "workers",
+        Scope::Cluster => "the cluster",
+    }
+}
+
+/// A unit variant as serde writes it.
+fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn how(check: &Check) -> String {
+    match (check_words(check), check_expectation(check)) {
+        (what, Some(expected)) => format!("{what}: {expected}"),
+        (what, None) => what,
+    }
+}
+
+/// The same for machines.
+pub fn shown(control: &'static Control) -> serde_json::Value {
+    let mut value = serde_json::to_value(control).unwrap_or_default();
+    value["checks"] = control.checks.iter().map(how).collect();
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controls::CATALOGUE;
+
+    #[test]
+    fn every_control_can_be_shown() {
+        for c in CATALOGUE {
+            let text = show(c);
+            assert!(text.starts_with(c.id) && text.contains("    - "), "{text}");
+        }
+        assert_eq!(list(&CATALOGUE).lines().count(), CATALOGUE.len());
+    }
+}

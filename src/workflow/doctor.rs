@@ -1,0 +1,374 @@
+//! What stands in the way of a plan, before there is one.
+//!
+//! The operator's machine first, since nothing else can be looked at without it; then every node, over
+//! the same connection and with the same facts as a plan. Nothing is changed anywhere.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::etcd_members;
+use super::keys;
+use super::observe::{self, Fleet, Reach};
+use super::software;
+use crate::apply::gate::EtcdAccess;
+use crate::clock::Clock;
+use crate::command_error::{CommandError, Exit};
+use crate::desired::{held_cas, other_firewalls};
+use crate::error::Problem;
+use crate::facts::NodeFacts;
+use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
+use crate::pki::{self, Ca, Material, State, Store};
+use crate::plain::counted;
+use crate::plan::members;
+use crate::plan::preflight;
+use crate::report::doctor::{Finding, Level};
+
+/// The machine that kubastion runs on.
+const HERE: &str = "operator";
+
+/// What stands in the way of a plan, as far as it was looked at.
+#[derive(Default)]
+pub struct Examination {
+    /// In the order in which they were made.
+    pub findings: Vec<Finding>,
+}
+
+impl Examination {
+    /// What is wrong with an inventory that cannot be loaded, after which nothing else can be looked at.
+    pub fn without_inventory(problems: Vec<Problem>) -> Self {
+        Self { findings: problems.into_iter().map(|p| Finding::of(HERE, p)).collect() }
+    }
+
+    /// Looks at this machine, and at the nodes if they are to be. `say` hears what is being looked at.
+    ///
+    /// # Errors
+    /// A node that is not in the inventory, or a password that cannot be asked for.
+    pub fn of(
+        file: &Path,
+        mut loaded: Loaded,
+        reach: &Reach,
+        nodes: Nodes,
+        say: &dyn Fn(&str),
+    ) -> Result<Self, CommandError> {
+        let mut findings = Vec::new();
+        let chosen = observe::chosen(&loaded.inventory, reach)?.len();
+        let chosen = counted(chosen, "node");
+        let what = format!("{}: {chosen} to look at", file.display());
+        findings.push(Finding::new(HERE, Level::Ok, what));
+        let keys = operator(file, &mut loaded, &mut findings);
+        if nodes == Nodes::LeftAlone {
+            findings.push(Finding::new(HERE, Level::Note, "no node was looked at (--offline)"));
+            return Ok(Self { findings });
+        }
+        let inventory = &loaded.inventory;
+        let mut nodes = observe::chosen(inventory, reach)?;
+        // It is said above; asked all the same, they would say it once more.
+        nodes.retain(|n| inventory.ssh.for_node(n).has_host_key());
+        let dialer = observe::dialer(inventory, &nodes, reach)?;
+        say(&format!("looking at {}", counted(nodes.len(), "node")));
+        let mut fleet = observe::look(inventory, &nodes, &dialer);
+        fleet.ask_etcd(inventory, keys.as_ref().and_then(|k| k.etcd.as_ref()));
+        of_nodes(inventory, &nodes, &fleet, keys.as_ref().map(|k| &k.cas), &mut findings);
+        of_etcd(inventory, &fleet, &mut findings);
+        Ok(Self { findings })
+    }
+
+    /// What the findings amount to: what is wrong here outweighs what is wrong with nodes.
+    pub fn exit(&self) -> Exit {
+        let bad = |here: bool| {
+            let mut all = self.findings.iter();
+            all.any(|f| f.level == Level::Problem && (f.place == HERE) == here)
+        };
+        match (bad(true), bad(false)) {
+            (true, _) => Exit::InvalidInput,
+            (false, true) => Exit::NodeFailed,
+            (false, false) => Exit::Done,
+        }
+    }
+}
+
+/// Whether nodes are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nodes {
+    /// They are.
+    LookedAt,
+    /// No node is connected to.
+    LeftAlone,
+}
+
+/// SHA-256 of the certificates of a key store's CAs.
+type CaDigests = BTreeMap<Ca, String>;
+
+/// What the key store has.
+#[derive(Default)]
+struct Keys {
+    cas: CaDigests,
+    /// How etcd is asked, where all keys are there.
+    etcd: Option<EtcdAccess>,
+}
+
+/// Looks at this machine. Returns what the key store has, if it could be read.
+fn operator(file: &Path, loaded: &mut Loaded, findings: &mut Vec<Finding>) -> Option<Keys> {
+    findings.extend(inventory_file(file));
+    findings.extend(software_for_nodes(loaded));
+    let inventory = &loaded.inventory;
+    findings.extend(ssh_keys(inventory));
+    findings.extend(ssh_agent(inventory));
+    findings.extend(unknown_host_keys(inventory));
+    let (finding, keys) = key_store(inventory);
+    findings.push(finding);
+    keys
+}
+
+fn inventory_file(file: &Path) -> Option<Finding> {
+    mode_of(file).filter(|mode| mode & 0o022 != 0).map(|_| {
+        Finding::new(HERE, Level::Problem, "others can write the inventory")
+            .hint(format!("`chmod go-w {}`", file.display()))
+    })
+}
+
+/// The bundle, and the health-check program.
+fn software_for_nodes(loaded: &mut Loaded) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut say = |finding| findings.push(finding);
+    match software::bundle(loaded) {
+        Ok(None) if loaded.inventory.kubernetes.source == SoftwareSource::None => {
+            let what = "no source of Kubernetes: hosts and etcd are hardened, the rest is staged";
+            say(Finding::new(HERE, Level::Note, what)
+                .hint("`kubernetes.source` names one; see `kubastion bundle --help`"));
+        }
+        Ok(None) => {}
+        Ok(Some(bundle)) => {
+            let kubernetes = &bundle.manifest().kubernetes;
+            let what =
+                format!("the bundle is signed by a key of the inventory: Kubernetes {kubernetes}");
+            say(Finding::new(HERE, Level::Ok, what));
+        }
+        Err(stop) => stop.problems.into_iter().for_each(|p| say(Finding::of(HERE, p))),
+    }
+    if loaded.inventory.kubernetes.probe.is_none() {
+        let what =
+            "this kubastion was built without kubastion-probe: API servers only get TCP probes";
+        say(Finding::new(HERE, Level::Note, what)
+            .hint("set KUBASTION_PROBE to a static build of it"));
+    }
+    findings
+}
+
+/// Each file once, however many nodes are reached with it.
+fn ssh_keys(inventory: &Inventory) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for target in inventory.nodes.iter().map(|n| inventory.ssh.for_node(n)) {
+        let Some(file) = &target.key_file else { continue };
+        let what = match mode_of(file) {
+            None => format!("the SSH key {} cannot be read", file.display()),
+            Some(mode) if mode & 0o077 != 0 => {
+                format!("others can read the SSH key {} (mode {mode:04o})", file.display())
+            }
+            Some(_) => continue,
+        };
+        if !findings.iter().any(|f| f.what == what) {
+            findings.push(
+                Finding::new(HERE, Level::Problem, what).hint("it has to be there, mode 0600"),
+            );
+        }
+    }
+    findings
+}
+
+fn ssh_agent(inventory: &Inventory) -> Option<Finding> {
+    let agent = |n: &Node| inventory.ssh.for_node(n).agent;
+    let without_file = |n: &Node| inventory.ssh.for_node(n).key_file.is_none();
+    if !inventory.nodes.iter().any(agent) || std::env::var_os("SSH_AUTH_SOCK").is_some() {
+        return None;
+    }
+    let level = if inventory.nodes.iter().any(without_file) { Level::Problem } else { Level::Note };
+    let finding = Finding::new(HERE, level, "no ssh-agent runs (SSH_AUTH_SOCK is not set)");
+    Some(finding.hint("start one and add your key, or name `ssh.key_file`"))
+}
+
+fn unknown_host_keys(inventory: &Inventory) -> impl Iterator<Item = Finding> {
+    let unknown = inventory.nodes.iter().filter(|n| !inventory.ssh.for_node(n).has_host_key());
+    unknown.map(|node| {
+        Finding::new(HERE, Level::Problem, format!("the host key of {} is not known", node.name))
+            .hint("`kubastion trust` shows it; compare with the machine's console, then write it into `ssh.host_keys`")
+    })
+}
+
+fn mode_of(path: &Path) -> Option<u32> {
+    Some(std::fs::metadata(path).ok()?.permissions().mode() & 0o7777)
+}
+
+fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
+    let dir = inventory.pki.dir.display();
+    if !inventory.pki.dir.exists() {
+        let none = Finding::new(HERE, Level::Note, format!("there is no key store in {dir} yet"))
+            .hint("for a new cluster `kubastion pki ensure` makes it, and so does the first apply; that of another place is named under `pki.dir`");
+        return (none, Some(Keys::default()));
+    }
+    let ask = |ask| keys::ask_passphrase(&inventory.pki, ask);
+    let contents = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
+        .and_then(|store| store.contents());
+    let contents = match contents {
+        Ok(contents) => contents,
+        Err(e) => {
+            let problem = e.problems().into_iter().next();
+            let problem = problem.unwrap_or_else(|| Problem::new("the key store cannot be read"));
+            return (Finding::of(HERE, problem), None);
+        }
+    };
+    let all = pki::assess(inventory, &contents, Clock::System.now());
+    let count = |state| all.iter().filter(|a| a.state == state).count();
+    let soonest = all.iter().filter_map(|a| a.days_left).min();
+    let (level, what) = match all.iter().map(|a| a.state).max() {
+        Some(State::Expired) => {
+            let n = counted(count(State::Expired), "certificate has/certificates have");
+            (Level::Problem, format!("{n} expired"))
+        }
+        Some(State::Expiring | State::Mismatch | State::Missing) => {
+            let due = all.iter().filter(|a| a.is_to_be_issued()).count();
+            let due = counted(due, "certificate or key is/certificates or keys are");
+            (Level::Note, format!("{due} to be issued"))
+        }
+        _ => {
+            let days = soonest
+                .and_then(|d| usize::try_from(d).ok())
+                .map(|d| format!(", the first expires in {}", counted(d, "day")))
+                .unwrap_or_default();
+            (Level::Ok, format!("the key store in {dir} is complete{days}"))
+        }
+    };
+    let mut finding = Finding::new(HERE, level, what);
+    if level != Level::Ok {
+        finding =
+            finding.hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
+    }
+    let material = Material::from_contents(inventory, &contents).ok();
+    let etcd = material.and_then(|m| etcd_members::etcd_access(inventory, &m));
+    (finding, Some(Keys { cas: contents.ca_digests(), etcd }))
+}
+
+/// Of the CA certificates that a node holds, those that are not the key store's.
+fn foreign_cas(inventory: &Inventory, facts: &NodeFacts, store: &CaDigests) -> Option<Problem> {
+    let foreign: Vec<String> = held_cas(facts)
+        .filter(|(_, ca, sha256)| store.get(ca).is_none_or(|ours| ours != sha256))
+        .map(|(path, ca, _)| format!("{path} ({} CA)", ca.name()))
+        .collect();
+    if foreign.is_empty() {
+        return None;
+    }
+    let dir = inventory.pki.dir.display();
+    let what = match store.is_empty() {
+        true => format!("it holds CA certificates, and there are none in the key store {dir}"),
+        false => format!("it holds other CA certificates than the key store {dir}"),
+    };
+    Some(Problem::new(what).because(foreign.join(", ")).hint(
+        "it belongs to another cluster, or this is another cluster's store: name the right one under `pki.dir`, \
+         or restore it from a backup",
+    ))
+}
+
+/// etcd's members and alarms: the same problems stop a plan.
+fn of_etcd(inventory: &Inventory, fleet: &Fleet, findings: &mut Vec<Finding>) {
+    let place = "etcd";
+    match &fleet.etcd {
+        None => {}
+        Some(Err(why)) => findings.push(
+            Finding::new(place, Level::Problem, format!("cannot list etcd's members: {why}"))
+                .hint("run `journalctl -u etcd` on the node"),
+        ),
+        Some(Ok(roster)) => {
+            let wanted = etcd_members::wanted_members(inventory, fleet);
+            let mut problems = members::health_problems(roster, &wanted);
+            problems.extend(members::compare(roster, &wanted).blocked);
+            if problems.is_empty() {
+                let count = counted(roster.members.len(), "member");
+                findings.push(Finding::new(place, Level::Ok, format!("{count}, no alarm")));
+            }
+            findings.extend(problems.into_iter().map(|p| Finding::of(place, p)));
+        }
+    }
+}
+
+fn of_nodes(
+    inventory: &Inventory,
+    nodes: &[&Node],
+    fleet: &Fleet,
+    cas: Option<&CaDigests>,
+    findings: &mut Vec<Finding>,
+) {
+    let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
+    let skew = Clock::System.now().unix_timestamp() - reference;
+    if !fleet.seen.is_empty() && skew.unsigned_abs() > MAX_OWN_SKEW.as_secs() {
+        findings.push(
+            Finding::new(
+                HERE,
+                Level::Problem,
+                format!("this machine's clock is {skew} s off the nodes'"),
+            )
+            .hint("synchronize it: certificates issued here would not be valid there"),
+        );
+    }
+    for node in nodes {
+        let name = node.name.as_str();
+        if let Some(problem) = fleet.lost.get(&node.name) {
+            findings.push(Finding::of(name, problem.clone()));
+            continue;
+        }
+        let Some(seen) = fleet.seen.get(&node.name) else { continue };
+        let mut problems = preflight::check(inventory, node, &seen.facts, reference);
+        problems.extend(cas.and_then(|cas| foreign_cas(inventory, &seen.facts, cas)));
+        if problems.is_empty() {
+            let facts = &seen.facts;
+            let what = format!(
+                "ready: {}, {}, kernel {}, {} GB free, host key and login right",
+                facts.os.pretty,
+                facts.arch,
+                facts.kernel,
+                facts.var_free_bytes >> 30
+            );
+            findings.push(Finding::new(name, Level::Ok, what));
+        }
+        let others = other_firewalls(&seen.facts).into_iter();
+        findings.extend(others.map(|what| Finding::new(name, Level::Note, what)));
+        findings.extend(problems.into_iter().map(|p| Finding::of(name, p)));
+    }
+}
+
+/// How far this machine's clock may be from the nodes': certificates begin five minutes back.
+const MAX_OWN_SKEW: Duration = Duration::from_secs(240);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::FileFacts;
+    use crate::inventory::testing;
+
+    #[test]
+    fn a_node_with_other_cas_than_the_store_is_found() {
+        let inventory = testing::two_and_two();
+        let mut facts = NodeFacts::bare("cp1");
+        let file = |sha256: &str| FileFacts::File {
+            mode: 0o644,
+            owner: "root".into(),
+            group: "root".into(),
+            size: 1,
+            sha256: sha256.into(),
+        };
+        facts.files.insert("/etc/kubernetes/pki/ca.crt".into(), file("a"));
+        facts.files.insert("/etc/etcd/pki/ca.crt".into(), file("b"));
+        let said = |cluster: &str, etcd: &str| {
+            let store = [(Ca::Cluster, cluster.to_owned()), (Ca::Etcd, etcd.to_owned())].into();
+            foreign_cas(&inventory, &facts, &store).map(|p| p.to_string()).unwrap_or_default()
+        };
+        assert_eq!(said("a", "b"), "");
+        let other = said("a", "c");
+        assert!(other.contains("/etc/etcd/pki/ca.crt (etcd CA)"), "{other}");
+        assert!(!other.contains("/etc/kubernetes") && other.contains("`pki.dir`"), "{other}");
+        let none = foreign_cas(&inventory, &facts, &CaDigests::new()).unwrap().to_string();
+        assert!(none.contains("there are none in the key store"), "{none}");
+        assert!(none.contains("/etc/kubernetes/pki/ca.crt (cluster CA), /etc/etcd"), "{none}");
+    }
+}

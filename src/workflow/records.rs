@@ -1,0 +1,146 @@
+//! The records of runs: how they are read, and how a run writes down what it came to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::apply::record::{
+    Journal, Line, Outcome, Outcomes, RecordError, Records, Reset, read_all,
+};
+use crate::command_error::{CommandError, Exit};
+use crate::desired::Phase;
+use crate::error::Problem;
+use crate::inventory::NodeName;
+
+/// A record that cannot be written or read as the end of a verb.
+pub(super) fn stop(e: RecordError) -> CommandError {
+    if e.is_busy() {
+        let problem = Problem::new("another run is at work on this inventory")
+            .because("another process holds the lock (`.kubastion/lock` beside the inventory)")
+            .left("nothing was changed")
+            .hint("wait for its end; `kubastion runs` shows what it did");
+        return CommandError::one(Exit::InvalidInput, problem);
+    }
+    CommandError::one(Exit::Unexpected, Problem::from_error("the run cannot be recorded", &e))
+}
+
+/// All records that lie beside an inventory.
+///
+/// # Errors
+/// If their directory cannot be read.
+pub fn read(base: &Path) -> Result<Records, CommandError> {
+    read_all(base).map_err(stop)
+}
+
+/// What is said of records that cannot be read.
+pub fn damaged(records: &Records) -> Vec<Problem> {
+    let problem = |e: &RecordError| {
+        Problem::from_error("a record of a run is damaged", e).hint(
+            "move it away; what the run did stands on its nodes, and `kubastion plan` sees it",
+        )
+    };
+    records.damaged.iter().map(problem).collect()
+}
+
+/// Writes down how a transaction ended.
+pub(super) fn ended(
+    journal: &Journal,
+    outcomes: &mut Outcomes,
+    node: NodeName,
+    phase: Phase,
+    outcome: Outcome,
+) -> Result<(), CommandError> {
+    journal
+        .write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })
+        .map_err(stop)?;
+    outcomes.entry(node).or_default().insert(phase, outcome);
+    Ok(())
+}
+
+/// A run that is over, with its record. No other run begins on this inventory as long as this lives.
+pub struct Finished<T> {
+    /// The record, which is complete.
+    pub journal: Journal,
+    /// What the outcomes amount to.
+    pub exit: Exit,
+    /// What came of each node.
+    pub outcomes: T,
+    /// What went wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// Ends the record of a run that carried transactions out, or took them back.
+pub(super) fn finish(
+    journal: Journal,
+    outcomes: Outcomes,
+    problems: Vec<Problem>,
+) -> Result<Finished<Outcomes>, CommandError> {
+    let exit = exit_of(outcomes.values().flat_map(|p| p.values()), &problems);
+    journal.end(exit as u8).map_err(stop)?;
+    Ok(Finished { journal, exit, outcomes, problems })
+}
+
+/// Ends the record of a reset.
+pub(super) fn finish_reset(
+    journal: Journal,
+    outcomes: BTreeMap<NodeName, Reset>,
+    problems: Vec<Problem>,
+) -> Result<Finished<BTreeMap<NodeName, Reset>>, CommandError> {
+    let exit = exit_of(outcomes.values().map(|r| &r.outcome), &problems);
+    journal.end(exit as u8).map_err(stop)?;
+    Ok(Finished { journal, exit, outcomes, problems })
+}
+
+/// What the outcomes of a run amount to.
+fn exit_of<'o>(outcomes: impl Iterator<Item = &'o Outcome>, problems: &[Problem]) -> Exit {
+    let (mut incomplete, mut bad) = (false, !problems.is_empty());
+    for outcome in outcomes {
+        incomplete |= matches!(outcome, Outcome::Incomplete { .. });
+        bad |= !outcome.is_good();
+    }
+    if incomplete {
+        Exit::RollbackIncomplete
+    } else if bad {
+        Exit::NodeFailed
+    } else {
+        Exit::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{NodePlan, Plan};
+    use crate::workflow::planner;
+
+    #[test]
+    fn a_run_that_leaves_something_for_later_is_no_success() {
+        let plan = |held_back: Vec<String>| {
+            let node = NodePlan { held_back, ..Default::default() };
+            let nodes = [("n".parse().unwrap(), node)].into();
+            Plan::new("c".into(), String::new(), nodes, Vec::new())
+        };
+        let (all, some) = (plan(vec![]), plan(vec!["not yet".into()]));
+        assert_eq!(exit_of(std::iter::empty(), &planner::held_back(&all)), Exit::Done);
+        assert_eq!(exit_of(std::iter::empty(), &planner::held_back(&some)), Exit::NodeFailed);
+    }
+
+    #[test]
+    fn the_worst_outcome_decides_the_exit_code() {
+        let why = || "x".to_owned();
+        let bad = [
+            Outcome::Reverted { why: why() },
+            Outcome::Refused { why: why() },
+            Outcome::Unreachable { why: why() },
+            Outcome::Skipped { why: why() },
+        ];
+        let committed = [Outcome::Committed];
+        assert_eq!(exit_of(committed.iter(), &[]), Exit::Done);
+        assert_eq!(exit_of(committed.iter(), &[Problem::new("p")]), Exit::NodeFailed);
+        for o in bad {
+            let one_of_two = [Outcome::Committed, o.clone()];
+            assert_eq!(exit_of(one_of_two.iter(), &[]), Exit::NodeFailed, "{o:?}");
+            let worst = [o.clone(), Outcome::Incomplete { why: why() }];
+            assert_eq!(exit_of(worst.iter(), &[]), Exit::RollbackIncomplete, "{o:?}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Nodes are judged and attacked: what they show, what is in effect, what a plan would change, and what attempts come to.
+
+use std::collections::BTreeMap;
+
+use super::keys;
+use super::objects;
+use super::observe::{self, Fleet, Reach};
+use super::planner;
+use crate::apply::gate::chain;
+use crate::clock::Clock;
+use crate::command_error::CommandError;
+use crate::desired;
+use crate::error::Problem;
+use crate::facts::WatchList;
+use crate::facts::cluster::ClusterFacts;
+use crate::facts::live::{LiveFacts, collect_live};
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
+use crate::pki::{Ca, Kind, Material, Store};
+use crate::transport::{Transport, fleet};
+use crate::verify::findings::{self, Api};
+use crate::verify::probes::{self, ApiKeys, Field, Keys, Ports, Writes};
+use crate::verify::{self, Finding, Observed, Reference, Subject, Verification};
+
+/// What was found, and nodes that did not answer.
+pub struct Judged {
+    /// Every finding, also that nothing is known of a node that did not answer.
+    pub report: Verification,
+    /// Why they did not.
+    pub lost: BTreeMap<NodeName, Problem>,
+}
+
+/// Judges every control on the chosen nodes. `say` hears what stays unknown for want of keys.
+///
+/// # Errors
+/// A node that is not in the inventory, or a password that cannot be asked for.
+pub fn judge(
+    loaded: &Loaded,
+    reach: &Reach,
+    writes: Writes,
+    say: &dyn Fn(&str),
+) -> Result<Judged, CommandError> {
+    let inventory = &loaded.inventory;
+    let nodes = observe::chosen(inventory, reach)?;
+    let dialer = observe::dialer(inventory, &nodes, reach)?;
+    let material = material(loaded, say);
+    let mut fleet = observe::look_at(inventory, &nodes, &dialer, everything, usize::MAX);
+    let now = Clock::System.now();
+    let live = live(inventory, &nodes, &mut fleet);
+    let access = material.as_ref().and_then(|m| objects::access(inventory, m));
+    let objects = objects::read(&mut fleet, access.as_ref(), inventory.cluster.kubernetes.minor);
+    let pending = pending(loaded, &mut fleet, material.as_ref());
+    let (mut seen, sessions) = observed(inventory, &nodes, fleet.seen);
+    for (name, seen) in &mut seen {
+        seen.live = live.get(name).cloned();
+        seen.pending = pending.get(name).cloned();
+    }
+    if let Some(Ok(objects)) = &objects {
+        seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects));
+    }
+    let keys = material.as_ref().and_then(|m| keys(inventory, m));
+    let api_keys = material.as_ref().and_then(|m| api_keys(inventory, m));
+    let field = Field {
+        inventory,
+        seen: &seen,
+        keys: keys.as_ref(),
+        api: api_keys.as_ref(),
+        writes,
+        now,
+        ports: Ports::default(),
+    };
+    let attempts = probes::run(&field, sessions);
+    let why = |p: &Problem| p.why.join(": ");
+    let mut found: Vec<Finding> = Vec::new();
+    for node in &nodes {
+        match seen.get(&node.name) {
+            Some(seen) => {
+                let subject = Subject { inventory, node, seen, now };
+                found.extend(verify::of_node(&subject, &attempts));
+            }
+            None => {
+                let why = fleet.lost.get(&node.name).map(why).unwrap_or_default();
+                found.extend(verify::unreachable(inventory, node, &why));
+            }
+        }
+    }
+    let api = cluster_api(&nodes, &seen, &objects);
+    let reference = reference(material.as_ref(), &seen);
+    found.extend(findings::of_cluster(inventory, &api, &reference, now));
+    let lost = fleet.lost.iter().map(|(n, p)| (n.clone(), why(p))).collect();
+    let report = Verification::new(inventory, now, found, attempts, lost);
+    Ok(Judged { report, lost: fleet.lost })
+}
+
+/// What each node shows, and the connections that are open still.
+fn observed(
+    inventory: &Inventory,
+    nodes: &[&Node],
+    answered: BTreeMap<NodeName, observe::Seen>,
+) -> (BTreeMap<NodeName, Observed>, BTreeMap<NodeName, Box<dyn Transport>>) {
+    let (mut seen, mut sessions) = (BTreeMap::new(), BTreeMap::new());
+    for (name, answer) in answered {
+        let mut observed = Observed::from_facts(&answer.facts);
+        if let Some(node) = nodes.iter().find(|n| n.name == name) {
+            observed.wanted_firewall_sha256 =
+                desired::firewall_sha256(inventory, node, &answer.facts);
+        }
+        sessions.extend(answer.session.map(|s| (name.clone(), s)));
+        seen.insert(name, observed);
+    }
+    (seen, sessions)
+}
+
+/// What checks look at, and what a plan is made of.
+fn everything(inventory: &Inventory, node: &Node) -> WatchList {
+    let mut watch = desired::watch(inventory, node);
+    watch.extend(verify::watch(inventory, node));
+    watch
+}
+
+/// What is in effect on each node, beside what its files say. A node that does not tell has none.
+fn live(
+    inventory: &Inventory,
+    nodes: &[&Node],
+    fleet: &mut Fleet,
+) -> BTreeMap<NodeName, LiveFacts> {
+    let request = |node: &Node| {
+        let watch = everything(inventory, node);
+        let paths = watch.files.into_iter().chain(watch.trees);
+        verify::live_request(inventory, node, paths)
+    };
+    let sessions: Vec<_> = fleet
+        .seen
+        .iter_mut()
+        .filter_map(|(name, seen)| {
+            let node = nodes.iter().find(|n| n.name == *name)?;
+            Some((name.clone(), *node, seen.session.as_deref_mut()?))
+        })
+        .collect();
+    let read = fleet::each(sessions, fleet::WINDOW, |(name, node, session)| {
+        (name, collect_live(session, &request(node)).ok())
+    });
+    read.into_iter().filter_map(|(name, live)| Some((name, live?))).collect()
+}
+
+/// What a plan that is made now would do on each node, or why none can be made.
+fn pending(
+    loaded: &Loaded,
+    fleet: &mut Fleet,
+    material: Option<&Material>,
+) -> BTreeMap<NodeName, Result<Vec<String>, String>> {
+    let Some(material) = material else {
+        let why = || Err("the key store cannot be used".to_owned());
+        return fleet.seen.keys().map(|name| (name.clone(), why())).collect();
+    };
+    let (plan, lost) = planner::plan_to_compare(loaded, fleet, material);
+    // Members that come or go are no step of a node of their own.
+    let teller = loaded.inventory.etcd_members().find(|n| plan.nodes.contains_key(&n.name));
+    let etcd = |name: &NodeName| {
+        let all = teller.filter(|n| n.name == *name).map(|_| plan.etcd.iter());
+        all.into_iter().flatten().map(ToString::to_string)
+    };
+    let steps = |name: &NodeName| match (plan.nodes.get(name), lost.get(name)) {
+        (Some(node), _) => Ok(node
+            .transactions
+            .iter()
+            .flat_map(|t| &t.steps)
+            .filter(|a| !a.why.is_empty())
+            .map(|a| format!("{} (now: {})", a.step, a.why))
+            .chain(node.held_back.iter().cloned())
+            .chain(etcd(name))
+            .collect()),
+        (None, Some(problem)) => Err(format!("{}: {}", problem.what, problem.why.join("; "))),
+        (None, None) => Err("the node was left out".to_owned()),
+    };
+    fleet.seen.keys().map(|name| (name.clone(), steps(name))).collect()
+}
+
+/// What is known of the cluster's API. That Kubernetes does not run is known only where every control plane that was
+/// asked has answered.
+fn cluster_api<'o>(
+    nodes: &[&Node],
+    seen: &BTreeMap<NodeName, Observed>,
+    objects: &'o Option<Result<ClusterFacts, String>>,
+) -> Api<'o> {
+    let silent = |n: &&Node| n.has_role(Role::ControlPlane) && !seen.contains_key(&n.name);
+    let unread = |why: &str| Api::Unread(why.to_owned());
+    match objects {
+        Some(Ok(facts)) => Api::Read(facts),
+        Some(Err(why)) => unread(why),
+        None if nodes.iter().any(silent) => {
+            unread("a control plane did not answer, and no node that did runs an API server")
+        }
+        None if seen.values().any(Observed::kubernetes_is_set_up) => {
+            unread("no API server runs on a node that answered")
+        }
+        None => Api::Absent,
+    }
+}
+
+/// What objects and files are compared with: the key store, and what kubeadm was told.
+fn reference(material: Option<&Material>, seen: &BTreeMap<NodeName, Observed>) -> Reference {
+    Reference {
+        ca_pem: material.map(|m| m.ca_cert(Ca::Cluster).to_owned()),
+        front_proxy_ca_pem: material.map(|m| m.ca_cert(Ca::FrontProxy).to_owned()),
+        kubeadm: seen.values().filter_map(Observed::kubeadm_init).map(str::to_owned).collect(),
+    }
+}
+
+/// What the store holds, due for renewal or not. Without a store, what needs keys is unknown.
+fn material(loaded: &Loaded, say: &dyn Fn(&str)) -> Option<Material> {
+    let inventory = &loaded.inventory;
+    let ask = |ask| keys::ask_passphrase(&inventory.pki, ask);
+    let read = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
+        .and_then(|store| store.contents())
+        .and_then(|contents| Material::from_contents(inventory, &contents));
+    match read {
+        Ok(material) => Some(material),
+        Err(e) => {
+            let why = chain(&e);
+            let what = "the key store cannot be used, so that what needs keys stays unknown";
+            say(&format!("{what}: {why}"));
+            None
+        }
+    }
+}
+
+/// The identities that attempts on the cluster's API use.
+fn api_keys(inventory: &Inventory, material: &Material) -> Option<ApiKeys> {
+    let of = |kind| -> BTreeMap<NodeName, probes::Identity> {
+        let pair = |n: &Node| {
+            let pair = material.node(kind, &n.name)?;
+            Some((n.name.clone(), (pair.cert_pem.clone(), pair.key_pem.clone())))
+        };
+        inventory.nodes.iter().filter_map(pair).collect()
+    };
+    let admin = material.operator(Kind::Admin)?;
+    Some(ApiKeys {
+        ca: material.ca_cert(Ca::Cluster).to_owned(),
+        admin: (admin.cert_pem.clone(), admin.key_pem.clone()),
+        probes: of(Kind::ApiserverProbe),
+        kubelets: of(Kind::KubeletClient),
+    })
+}
+
+/// The keys that attempts on etcd use.
+fn keys(inventory: &Inventory, material: &Material) -> Option<Keys> {
+    let first = inventory.etcd_members().next()?;
+    let health = material.node(Kind::EtcdHealthcheckClient, &first.name)?;
+    let stranger = inventory
+        .nodes
+        .iter()
+        .find_map(|n| material.node(Kind::KubeletClient, &n.name))
+        .or_else(|| material.operator(Kind::Admin))?;
+    let served = inventory.etcd_members().filter_map(|n| {
+        let server = material.node(Kind::EtcdServer, &n.name)?;
+        let peer = material.node(Kind::EtcdPeer, &n.name)?;
+        Some((n.name.clone(), (server.cert_pem.clone(), peer.cert_pem.clone())))
+    });
+    let ca = |ca| material.ca_cert(ca).to_owned();
+    Some(Keys {
+        etcd_ca: ca(Ca::Etcd),
+        apiserver_cas: vec![ca(Ca::Cluster), ca(Ca::FrontProxy)],
+        kubelet_cas: vec![ca(Ca::Cluster)],
+        health: (health.cert_pem.clone(), health.key_pem.clone()),
+        foreign: (stranger.cert_pem.clone(), stranger.key_pem.clone()),
+        served: served.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::NodeFacts;
+    use crate::inventory::testing;
+
+    #[test]
+    fn kubernetes_is_absent_only_where_every_control_plane_has_answered() {
+        let inventory = testing::two_and_two();
+        let nodes: Vec<&Node> = inventory.nodes.iter().collect();
+        let planes = nodes.iter().filter(|n| n.has_role(Role::ControlPlane)).count();
+        assert!(planes > 1 && planes < nodes.len());
+        let answered = |names: &[&Node]| -> BTreeMap<NodeName, Observed> {
+            names
+                .iter()
+                .map(|n| (n.name.clone(), Observed::from_facts(&NodeFacts::bare(n.name.as_str()))))
+                .collect()
+        };
+        let of =
+            |seen: &BTreeMap<NodeName, Observed>, objects| match cluster_api(&nodes, seen, objects)
+            {
+                Api::Absent => "absent".to_owned(),
+                Api::Unread(why) => why,
+                Api::Read(_) => "read".to_owned(),
+            };
+        assert_eq!(of(&answered(&nodes), &None), "absent");
+        let workers: Vec<&Node> =
+            nodes.iter().copied().filter(|n| !n.has_role(Role::ControlPlane)).collect();
+        assert!(of(&answered(&workers), &None).contains("a control plane did not answer"));
+        assert!(of(&answered(&nodes[1..]), &None).contains("a control plane did not answer"));
+        // Of a worker that was asked and is silent nothing follows for the API.
+        assert_eq!(of(&answered(&nodes[..planes]), &None), "absent");
+        assert_eq!(of(&answered(&nodes), &Some(Err("why".into()))), "why");
+    }
+}
