@@ -244,6 +244,17 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     c.ends(0, &["verify"]);
     say(began, "settings were changed on the running cluster");
 
+    // What the cluster keeps of kubeadm's configuration is another one, as after a rollback.
+    let other = "export KUBECONFIG=/etc/kubernetes/admin.conf PATH=/usr/local/bin:$PATH; \
+         kubectl -n kube-system get configmap kubeadm-config -o yaml | sed 's/value: \"60\"/value: \"61\"/' | \
+         kubectl replace -f -";
+    assert!(c.inside("cp1", other).status.success());
+    assert!(c.ends(0, &["plan"]).contains("write kubeadm's ConfigMaps in kube-system"));
+    c.ends(0, &["apply", "--yes"]);
+    c.ends(0, &["plan", "--exit-code"]);
+    c.ends(0, &["verify"]);
+    say(began, "kubeadm's ConfigMaps are what they were");
+
     // One worker back to what it was, and once more into the cluster.
     let output = kubastion(&c.dir, &["reset", "--nodes", "cp1", "--yes"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));

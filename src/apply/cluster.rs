@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use openssl::x509::X509Req;
 use serde_json::{Value, json};
 
+use super::MEMBER_SCRIPT;
 use super::api::{ANSWER, ApiAccess, decode};
 use super::gate::chain;
 use crate::facts::cluster::{ClusterFacts, Kind, list, text};
 use crate::inventory::{Inventory, Node, NodeName};
+use crate::plain::plain;
 use crate::plan::cluster::{ANONYMOUS, ApiChange, gives_a_node};
 use crate::plan::policy;
-use crate::transport::Transport;
 use crate::transport::https::{Conversation, HttpRequest};
+use crate::transport::{Request, Transport};
 
 /// Objects on one page of a list. etcd takes 1.5 MiB for one (`--max-request-bytes`): a page of the
 /// largest that a tenant can make still fits into an answer.
@@ -24,6 +27,28 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const MAX_PAGES: usize = 2500;
 /// Bytes of all pages of a list.
 const MAX_LIST: usize = 512 << 20;
+
+/// Around `member.sh`: what it needs, and the call.
+const UPLOAD_BEGIN: &str = r#"set -u
+umask 077
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+export PATH
+base=/var/lib/kubastion
+T=$(mktemp -d) || exit 1
+trap 'rm -rf "$T"' EXIT
+"#;
+/// An API server whose manifest a way back has changed is started again by the kubelet some time later.
+const UPLOAD_END: &str = r#"member_path
+control_plane || exit 1
+n=0
+until tell_cluster >"$T/said" 2>&1; do
+    n=$((n + 1))
+    [ "$n" -lt 20 ] || {
+        tail -c 2000 "$T/said"
+        exit 1
+    }
+    sleep 3
+done"#;
 
 /// An API server, and the connection over which it is asked.
 pub struct Server<'a> {
@@ -169,6 +194,7 @@ impl Server<'_> {
                 }
                 Ok(())
             }
+            ApiChange::UploadConfiguration => self.upload_configuration(),
             ApiChange::Restore { kind, namespace, name } => {
                 let object = policy::of_a_namespace(kind, name);
                 let object = object.ok_or("no such object is kubastion's")?;
@@ -185,6 +211,24 @@ impl Server<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// kubeadm's own way of writing them, on the node of the connection: releases differ in what they write.
+    fn upload_configuration(&mut self) -> Result<(), String> {
+        const WITHIN: Duration = Duration::from_secs(180);
+        let script = format!("{UPLOAD_BEGIN}\n{MEMBER_SCRIPT}\n{UPLOAD_END}");
+        let request = Request {
+            script: &script,
+            input: &mut std::io::empty(),
+            deadline: WITHIN,
+            max_output: 64 * 1024,
+            stays: false,
+        };
+        let output = self.through.run(request, &mut |_| {}).map_err(|e| chain(&e))?;
+        match output.status {
+            0 => Ok(()),
+            _ => Err(plain(String::from_utf8_lossy(&output.stdout).trim())),
         }
     }
 

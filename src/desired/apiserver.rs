@@ -6,14 +6,15 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use sha2::{Digest, Sha256};
 
 use super::context::{Context, Source};
-use super::kubeadm::{
-    self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR, PATCHES, STAGED,
-};
+use super::kubeadm::{self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR, PATCHES};
 use super::kubelet;
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::resolve::ResolveError;
 use super::sink::{Sink, rendering, text};
-use crate::inventory::{AuditPolicy, EncryptionProvider, Probe, Profile};
+use super::traits::Traits;
+use crate::facts::NodeFacts;
+use crate::inventory::{AuditPolicy, EncryptionProvider, Inventory, Node, Probe, Profile};
+use crate::pki::Material;
 use crate::pki::kubeconfig::API_PORT;
 use crate::plain::hex;
 use crate::render::input::kubernetes::{
@@ -57,6 +58,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         notes(context, sink);
     }
 }
+
+/// kubeadm's file of a control plane.
+const INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
 
 /// kubeadm's patch that names what the API server reads when it starts.
 pub(super) const READ_AT_START: &str =
@@ -107,18 +111,41 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
     controls.extend(kubelet::CONFIG_CONTROLS);
     controls.sort_unstable();
     controls.dedup();
-    let path = format!("{STAGED}/kubeadm-init.yaml");
+    let path = INIT;
     let access = Access::root(0o600);
-    sink.content(&controls, &path, access, FileCheck::None, |source| {
+    sink.content(&controls, path, access, FileCheck::None, |source| {
         let init = kubeadm::init(context);
         let documents = [
-            text(&path, &init)?,
-            text(&path, &kubeadm::cluster(context))?,
-            text(&path, &kubelet::config(context, source.facts))?,
-            text(&path, &kubeadm::kube_proxy(context))?,
+            text(path, &init)?,
+            text(path, &kubeadm::cluster(context))?,
+            text(path, &kubelet::config(context, source.facts))?,
+            text(path, &kubeadm::kube_proxy(context))?,
         ];
         Ok(Content::Text(documents.join("---\n").into()))
     });
+}
+
+/// kubeadm's file of a control plane; `None` if it cannot be worked out, or the node is none.
+pub fn kubeadm_init(
+    inventory: &Inventory,
+    node: &Node,
+    facts: &NodeFacts,
+    material: &Material,
+) -> Option<String> {
+    let traits = Traits::of(facts).ok()?;
+    let context = Context { inventory, node, traits, source: Some(Source { facts, material }) };
+    if !context.is_control_plane() {
+        return None;
+    }
+    let mut sink = Sink::new(&context);
+    staged(&context, &mut sink);
+    let texts = sink.items.into_iter().filter_map(|i| match i.kind {
+        ItemKind::File { path, content: Content::Text(text), .. } if path == INIT => {
+            Some(text.to_string())
+        }
+        _ => None,
+    });
+    texts.into_iter().next()
 }
 
 /// Patches of kubeadm's static pods and add-ons

@@ -29,6 +29,7 @@ mod version;
 pub(crate) mod watch;
 
 pub(crate) use apiserver::APISERVER_PROBE;
+pub use apiserver::kubeadm_init;
 pub(crate) use endpoint::ENDPOINT_STATUS_PORT;
 pub use etcd::peer_url;
 pub use firewall::firewall_sha256;

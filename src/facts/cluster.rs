@@ -142,7 +142,8 @@ impl Kind {
     ];
 
     /// What a plan depends on; checks ask for everything.
-    const FOR_A_PLAN: [Kind; 13] = [
+    const FOR_A_PLAN: [Kind; 14] = [
+        Kind::ConfigMaps,
         Kind::Namespaces,
         Kind::ServiceAccounts,
         Kind::NetworkPolicies,

@@ -77,6 +77,9 @@ pub enum ApiChange {
         /// Its name, which is kubastion's own.
         name: String,
     },
+    /// Write kubeadm's ConfigMaps and kube-proxy's anew, from the files on a control plane: kubeadm-config, kubelet-config and
+    /// kube-proxy in kube-system.
+    UploadConfiguration,
     /// Set labels that a kubelet may not set for itself.
     Label {
         /// The node.
@@ -132,6 +135,9 @@ impl fmt::Display for ApiChange {
             ApiChange::Restore { kind, namespace, name } => {
                 write!(f, "put {kind} {namespace}/{name} back as kubastion creates it")
             }
+            ApiChange::UploadConfiguration => f.write_str(
+                "write kubeadm's ConfigMaps in kube-system as its files on control planes say",
+            ),
             ApiChange::Label { node, labels } => {
                 let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
                 write!(f, "label {node} {}", labels.join(" "))

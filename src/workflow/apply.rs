@@ -163,7 +163,8 @@ fn prepare<'l>(
     let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
     let api = objects::access(inventory, keys.material());
     if let Some(access) = &api {
-        let (with_objects, problem) = objects::plan(inventory, plan, &mut fleet, access);
+        let (with_objects, problem) =
+            objects::plan(inventory, plan, &mut fleet, access, keys.material());
         plan = with_objects;
         problems.extend(problem);
     }
@@ -311,7 +312,8 @@ impl Run<'_> {
                 record = Err(e);
             }
         };
-        let (failed, unplanned) = objects::apply(inventory, plan, &mut fleet, access, &mut said);
+        let (failed, unplanned) =
+            objects::apply(inventory, plan, &mut fleet, access, self.material, &mut said);
         record.map_err(records::stop)?;
         self.problems.extend(failed);
         for change in &unplanned {

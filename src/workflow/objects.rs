@@ -6,15 +6,19 @@ use std::time::{Duration, Instant};
 use super::observe::{Fleet, Seen};
 use crate::apply::api::{self, ApiAccess};
 use crate::apply::cluster::Server;
+use crate::clock::Clock;
+use crate::controls::ApiRule;
+use crate::desired;
 use crate::error::Problem;
 use crate::facts::{
     self,
     cluster::{ClusterFacts, Kind},
 };
-use crate::inventory::{Inventory, NodeName, Role};
+use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::pki::{self, Ca, Material};
 use crate::plan::cluster::{self, ApiChange, Wanted};
 use crate::plan::{NodePlan, Plan};
+use crate::verify::{Cluster, Reference, Verdict, judge_objects};
 
 /// How API servers are asked.
 pub fn access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {
@@ -101,6 +105,7 @@ pub fn plan(
     plan: Plan,
     fleet: &mut Fleet,
     access: &ApiAccess,
+    material: &Material,
 ) -> (Plan, Option<Problem>) {
     let read = read_for_a_plan(inventory, fleet, access);
     // No control plane was read: only what joining nodes need is known.
@@ -120,8 +125,41 @@ pub fn plan(
     let mut changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
     if joins_alone {
         changes.retain(|c| matches!(c, ApiChange::Label { .. }));
+    } else if !configures_a_control_plane(inventory, &plan)
+        && is_configuration_stale(inventory, &facts, fleet, material)
+    {
+        changes.push(ApiChange::UploadConfiguration);
     }
     (plan.with_api(changes), None)
+}
+
+/// Whether a step of the plan writes kubeadm's ConfigMaps anyway.
+fn configures_a_control_plane(inventory: &Inventory, plan: &Plan) -> bool {
+    inventory
+        .with_role(Role::ControlPlane)
+        .any(|n| plan.nodes.get(&n.name).is_some_and(NodePlan::is_about_membership))
+}
+
+/// Whether kubeadm's ConfigMaps say something else than its files on control planes, by the rule that `verify` has: after a
+/// rollback, or because somebody changed them. Where no control plane was looked at, nobody can tell.
+fn is_configuration_stale(
+    inventory: &Inventory,
+    facts: &ClusterFacts,
+    fleet: &Fleet,
+    material: &Material,
+) -> bool {
+    let init = |node: &Node| {
+        let seen = fleet.seen.get(&node.name).filter(|s| s.is_member())?;
+        desired::kubeadm_init(inventory, node, &seen.facts, material)
+    };
+    let kubeadm: Vec<String> = inventory.with_role(Role::ControlPlane).filter_map(init).collect();
+    if kubeadm.is_empty() {
+        return false;
+    }
+    let reference = Reference { kubeadm, ..Reference::default() };
+    let now = Clock::System.now();
+    let cluster = Cluster { facts, inventory, reference: &reference, today: now.date(), now };
+    matches!(judge_objects(ApiRule::KubeadmConfiguration, &cluster), Verdict::Fail { .. })
 }
 
 /// Makes the planned changes of API objects that are still due, after the nodes are done. Returns what failed, and due
@@ -131,6 +169,7 @@ pub fn apply(
     plan: &Plan,
     fleet: &mut Fleet,
     access: &ApiAccess,
+    material: &Material,
     said: &mut dyn FnMut(&ApiChange, &Result<(), String>),
 ) -> (Vec<Problem>, Vec<ApiChange>) {
     // An API server whose manifest was just changed is started again, and answers nobody for a moment.
@@ -150,10 +189,12 @@ pub fn apply(
     };
     let starts = plan.nodes.values().any(NodePlan::founds);
     let configured = |n: &_| plan.nodes.get(n).is_some_and(NodePlan::is_about_membership);
+    let mut changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
+    if is_configuration_stale(inventory, &facts, fleet, material) {
+        changes.push(ApiChange::UploadConfiguration);
+    }
     let (due, unplanned): (Vec<ApiChange>, Vec<ApiChange>) =
-        cluster::changes(inventory, &facts, Wanted::of(inventory))
-            .into_iter()
-            .partition(|c| c.is_in(&plan.api, starts, configured));
+        changes.into_iter().partition(|c| c.is_in(&plan.api, starts, configured));
     let mut problems = Vec::new();
     let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| s.is_member());
     let member = access.servers.iter().find(|(name, _)| is_server(name));
