@@ -345,6 +345,8 @@ pub enum ApiRule {
     ClusterInfo,
     /// kube-proxy's kubeconfig leads to the endpoint, with the CA and the token of its pod.
     ProxyKubeconfig,
+    /// kube-proxy's DaemonSet and configuration are what kubeadm and apply make of them.
+    ProxyConfiguration,
     /// extension-apiserver-authentication holds the cluster CA and the front-proxy CA alone.
     ExtensionCas,
     /// CoreDNS answers by what kubeadm writes.
@@ -359,7 +361,7 @@ pub enum ApiRule {
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 28] = [
+    pub const ALL: [(ApiRule, &str); 29] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -428,6 +430,7 @@ impl ApiRule {
             ApiRule::ProxyKubeconfig,
             "kube-proxy's kubeconfig has the endpoint, and the CA and token of its ServiceAccount",
         ),
+        (ApiRule::ProxyConfiguration, "kube-proxy is configured as kubeadm and apply configure it"),
         (
             ApiRule::ExtensionCas,
             "kube-system/extension-apiserver-authentication holds only the cluster's CAs",

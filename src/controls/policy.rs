@@ -75,6 +75,7 @@ pub(super) static ROWS: [Control; 19] = [
             Check::Api(ApiRule::KubeadmConfiguration),
             Check::Api(ApiRule::ClusterInfo),
             Check::Api(ApiRule::ProxyKubeconfig),
+            Check::Api(ApiRule::ProxyConfiguration),
             Check::Api(ApiRule::ExtensionCas),
             Check::Api(ApiRule::DnsConfiguration),
             Check::Api(ApiRule::RuntimeClassesKnown),

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_yaml::Value as Yaml;
 
+use super::addons;
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of, proxy_configuration};
 use crate::facts::cluster::{
     AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind,
-    PROXY_CONFIG, list, name, namespace, text,
+    PROXY_CONFIG, list, name, text,
 };
 
 /// What objects are compared with that neither the inventory nor the API tells.
@@ -30,11 +31,13 @@ const KEPT: [(&str, &str, &str); 2] = [
 ];
 
 /// What kubeadm writes beside what it was told, where it is not empty (`config print init-defaults`, kubeadm 1.34 to 1.36).
-const BY_KUBEADM: [(&str, &[&str]); 4] = [
+const BY_KUBEADM: [(&str, &[&str]); 6] = [
     ("imageRepository", &["registry.k8s.io"]),
     ("staticPodPath", &["/etc/kubernetes/manifests"]),
     ("resolvConf", &["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]),
     ("containerRuntimeEndpoint", &["unix:///run/containerd/containerd.sock"]),
+    ("bindAddress", &["0.0.0.0", "::"]),
+    ("clientConnection.kubeconfig", &["/var/lib/kube-proxy/kubeconfig.conf"]),
 ];
 
 fn data<'v>(on: &'v Cluster<'_>, map: &str, key: &str) -> Result<Option<&'v str>, Verdict> {
@@ -54,22 +57,11 @@ pub(super) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdict, Verdict
             wrong.push(format!("{map} has no {key}"));
             continue;
         };
-        let wanted: Vec<Yaml> =
-            on.reference.kubeadm.iter().filter_map(|text| document(text, kind)).collect();
-        if wanted.is_empty() {
-            return Err(Verdict::unknown("no control plane's kubeadm-init.yaml was read"));
-        }
         let Ok(said) = serde_yaml::from_str::<Yaml>(said) else {
             wrong.push(format!("{map} is not YAML"));
             continue;
         };
-        // Control planes may differ in what their own kernel has.
-        let differences = wanted.iter().map(|wanted| {
-            let mut found = Vec::new();
-            differ(wanted, &said, "", &mut found);
-            found
-        });
-        let least = differences.min_by_key(Vec::len).unwrap_or_default();
+        let least = least_differences(on, kind, &said)?;
         wrong.extend(least.into_iter().map(|at| format!("{map} differs in {at}")));
     }
     Ok(none_of(
@@ -79,10 +71,30 @@ pub(super) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdict, Verdict
     ))
 }
 
+/// Where a document differs from what kubeadm was told. Control planes may differ in what their own kernel has.
+fn least_differences(on: &Cluster<'_>, kind: &str, said: &Yaml) -> Result<Vec<String>, Verdict> {
+    let wanted: Vec<Yaml> =
+        on.reference.kubeadm.iter().filter_map(|text| document(text, kind)).collect();
+    if wanted.is_empty() {
+        return Err(Verdict::unknown("no control plane's kubeadm-init.yaml was read"));
+    }
+    let differences = wanted.iter().map(|wanted| {
+        let mut found = Vec::new();
+        differ(wanted, said, "", &mut found);
+        found
+    });
+    Ok(differences.min_by_key(Vec::len).unwrap_or_default())
+}
+
 fn document(text: &str, kind: &str) -> Option<Yaml> {
     serde_yaml::Deserializer::from_str(text)
         .map_while(|d| <Yaml as serde::Deserialize>::deserialize(d).ok())
         .find(|d| d.get("kind").and_then(Yaml::as_str) == Some(kind))
+}
+
+/// Whether an object says nothing there.
+pub(super) fn is_nothing(value: &serde_json::Value) -> bool {
+    matches!(value.to_string().as_str(), "null" | "[]" | "{}" | "false" | r#""""#)
 }
 
 /// Whether Go leaves a value out, or writes it where nothing was said.
@@ -95,6 +107,11 @@ fn is_zero(value: &Yaml) -> bool {
         Yaml::Mapping(fields) => fields.values().all(is_zero),
         Yaml::Bool(true) | Yaml::Tagged(_) => false,
     }
+}
+
+/// Whether kubeadm writes something below a key that was not given.
+fn is_filled_in(at: &str) -> bool {
+    BY_KUBEADM.iter().any(|(key, _)| key.strip_prefix(at).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Where a document says something else than another: a key or a list as a whole.
@@ -130,6 +147,9 @@ fn differ(wanted: &Yaml, said: &Yaml, at: &str, found: &mut Vec<String>) {
                 if want.get("endpoints") != Some(http) {
                     found.push(below);
                 }
+            }
+            (None, Some(have @ Yaml::Mapping(_))) if is_filled_in(&below) => {
+                differ(&Yaml::Mapping(serde_yaml::Mapping::new()), have, &below, found);
             }
             (None, Some(have)) => {
                 let own = BY_KUBEADM.iter().find(|(key, _)| *key == below);
@@ -282,9 +302,7 @@ const COREFILE: [&str; 24] = [
 pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let domain = on.inventory.cluster.domain.to_string();
     let corefile = data(on, DNS_CONFIG, "Corefile")?;
-    let deployments = of(on.facts, Kind::Deployments)?;
-    let deployment =
-        deployments.iter().find(|d| (namespace(d), name(d)) == ("kube-system", "coredns"));
+    let deployment = addons::DNS.object(on)?;
     let expected = "ConfigMap and Deployment of CoreDNS as kubeadm writes them";
     // Another DNS server cannot be judged.
     let (Some(corefile), Some(deployment)) = (corefile, deployment) else {
@@ -300,39 +318,17 @@ pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             wrong.push(format!("Corefile has the unexpected line `{words}`"));
         }
     }
-    let pod = "/spec/template/spec";
-    for container in list(deployment, &format!("{pod}/containers")) {
-        let args: Vec<&str> = list(container, "/args").iter().filter_map(|a| a.as_str()).collect();
-        if args != ["-conf", "/etc/coredns/Corefile"] || !list(container, "/command").is_empty() {
-            wrong.push(format!(
-                "Deployment coredns runs {} {}",
-                name_of(container),
-                args.join(" ")
-            ));
-        }
-    }
-    // By these its own resolver, to which it forwards, is another than the node's.
-    let policy = text(deployment, &format!("{pod}/dnsPolicy"));
-    if policy != "Default" {
-        wrong.push(format!("Deployment coredns has dnsPolicy {policy}"));
-    }
-    for key in ["dnsConfig", "hostAliases", "initContainers"] {
-        let held = deployment.pointer(&format!("{pod}/{key}"));
-        if held.is_some_and(|v| !matches!(v.to_string().as_str(), "null" | "[]" | "{}")) {
-            wrong.push(format!("Deployment coredns has {key}"));
-        }
-    }
-    for volume in list(deployment, &format!("{pod}/volumes")) {
-        let map = text(volume, "/configMap/name");
-        if map != "coredns" {
-            wrong.push(format!("Deployment coredns mounts volume {}", name_of(volume)));
-        }
-    }
+    wrong.extend(addons::DNS.deviations(on, deployment));
+    wrong.extend(addons::is_silent(on, deployment));
     Ok(none_of(expected, wrong, "Corefile and Deployment coredns".into()))
 }
 
-fn name_of(part: &serde_json::Value) -> &str {
-    text(part, "/name")
+/// Where kube-proxy's configuration is not what apply has kubeadm put there; its kubeconfig is judged by itself.
+pub(super) fn differences_of_proxy(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
+    let said = proxy_configuration(on.facts)?;
+    let mut found = least_differences(on, "KubeProxyConfiguration", &said)?;
+    found.retain(|at| at != "clientConnection.kubeconfig");
+    Ok(found)
 }
 
 /// RuntimeClasses name handlers of containerd; our configuration of it defines only runc.

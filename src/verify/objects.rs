@@ -13,7 +13,7 @@ use time::{Date, Duration, OffsetDateTime};
 use super::kept::{self, Reference};
 use super::model::Verdict;
 use super::rule::shown;
-use super::{extensions, network_policies, quotas, rbac, services, workloads};
+use super::{addons, extensions, network_policies, quotas, rbac, services, workloads};
 use crate::controls::ApiRule;
 use crate::facts::cluster::{
     CLUSTER_INFO, ClusterFacts, Kind, PROXY_CONFIG, list, name, namespace, text,
@@ -72,6 +72,7 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::KubeadmConfiguration => kept::kubeadm_configuration(on),
         ApiRule::ClusterInfo => kept::cluster_info(on),
         ApiRule::ProxyKubeconfig => kept::proxy_kubeconfig(on),
+        ApiRule::ProxyConfiguration => addons::proxy(on),
         ApiRule::ExtensionCas => kept::extension_cas(on),
         ApiRule::DnsConfiguration => kept::dns(on),
         ApiRule::ControllersLead => controllers_lead(on),

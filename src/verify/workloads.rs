@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of};
+use super::owners::{Owners, is_as_described};
 use super::pod_standard::broken;
 use crate::controls;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
-use crate::inventory::{Inventory, PodLevel};
+use crate::inventory::{Inventory, PodLevel, Role};
 
 /// The namespace of Kubernetes' own pods, which the admission configuration leaves out.
 const SYSTEM: &str = "kube-system";
@@ -101,10 +102,8 @@ pub(super) fn namespace_levels(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
 
 /// What pods of Kubernetes' own may break of the standard, by who made them.
 struct Known {
-    /// How the names of its pods begin; a node's name follows for static pods.
-    prefix: &'static str,
-    /// What kind of object they belong to, and how its name begins.
-    owner: (&'static str, &'static str),
+    /// What describes them.
+    by: By,
     /// Its only container. A second one beside it is somebody else's.
     container: &'static str,
     /// Rules of the baseline standard that they may break. What is only restricted is a matter of
@@ -116,30 +115,37 @@ struct Known {
     env: Option<&'static [&'static str]>,
 }
 
+/// What describes a pod.
+#[derive(Clone, Copy)]
+enum By {
+    /// A manifest on a control plane: the pod is called as its container, and after the node.
+    Manifest,
+    /// An object of kube-system: its kind and name.
+    Object(&'static str, &'static str),
+}
+
 /// A static pod runs beside its node's daemons, with their files; it is asked for its health at loopback.
 const STATIC: &[&str] = &["host-network", "host-path", "host-ports", "host-probes"];
 
-const fn static_pod(prefix: &'static str, container: &'static str) -> Known {
-    Known { prefix, owner: ("Node", ""), container, may: STATIC, paths: None, env: None }
+const fn static_pod(container: &'static str) -> Known {
+    Known { by: By::Manifest, container, may: STATIC, paths: None, env: None }
 }
 
-const KNOWN: [Known; 6] = [
-    static_pod("etcd-", "etcd"),
-    static_pod("kube-apiserver-", "kube-apiserver"),
-    static_pod("kube-controller-manager-", "kube-controller-manager"),
-    static_pod("kube-scheduler-", "kube-scheduler"),
+/// etcd is no pod, but a unit of systemd.
+const KNOWN: [Known; 5] = [
+    static_pod("kube-apiserver"),
+    static_pod("kube-controller-manager"),
+    static_pod("kube-scheduler"),
     // kubeadm 1.34 to 1.37: cmd/kubeadm/app/phases/addons/proxy/manifests.go.
     Known {
-        prefix: "kube-proxy-",
-        owner: ("DaemonSet", "kube-proxy"),
+        by: By::Object("DaemonSet", "kube-proxy"),
         container: "kube-proxy",
-        may: &["host-network", "host-path", "privileged"],
+        may: &["capabilities", "host-network", "host-path", "privileged"],
         paths: Some(&["/run/xtables.lock", "/lib/modules"]),
         env: Some(&["NODE_NAME"]),
     },
     Known {
-        prefix: "coredns-",
-        owner: ("ReplicaSet", "coredns-"),
+        by: By::Object("Deployment", "coredns"),
         container: "coredns",
         may: &[],
         paths: Some(&[]),
@@ -147,22 +153,36 @@ const KNOWN: [Known; 6] = [
     },
 ];
 
+/// Whether a kubelet shows with it a pod that it takes from a file. The API server adds the annotation to no pod that exists,
+/// and takes it from none; a kubelet runs no pod that has it, and deletes one that no file of its is behind.
+fn is_mirror(pod: &Value) -> bool {
+    pod.pointer("/metadata/annotations").is_some_and(|a| {
+        a.get("kubernetes.io/config.mirror").is_some_and(|hash| hash != "")
+            && a.get("kubernetes.io/config.source").is_some_and(|s| s == "file")
+    })
+}
+
 impl Known {
-    fn is(&self, pod: &Value, inventory: &Inventory) -> bool {
-        let Some(rest) = name(pod).strip_prefix(self.prefix) else { return false };
-        let owners = list(pod, "/metadata/ownerReferences");
-        let [owner] = owners else { return false };
-        let (kind, who) = (text(owner, "/kind"), text(owner, "/name"));
-        if kind != self.owner.0 || !self.is_alone(pod) {
+    fn is(&self, pod: &Value, owners: &Owners<'_>, inventory: &Inventory) -> bool {
+        if !self.is_alone(pod) {
             return false;
         }
-        match kind {
-            "Node" => {
-                let known = inventory.nodes.iter().any(|n| n.name.as_str() == who);
-                known && rest == who && text(pod, "/spec/nodeName") == who
+        match self.by {
+            By::Manifest => {
+                let Some(("Node", node)) = owners.controller(pod) else { return false };
+                let mut planes = inventory.with_role(Role::ControlPlane);
+                is_mirror(pod)
+                    && name(pod) == format!("{}-{}", self.container, name(node))
+                    && text(pod, "/spec/nodeName") == name(node)
+                    && planes.any(|n| n.name.as_str() == name(node))
             }
-            "DaemonSet" => who == self.owner.1,
-            _ => who.starts_with(self.owner.1),
+            By::Object(kind, called) => {
+                owners.is_of(pod, kind, called)
+                    && owners
+                        .top(pod)
+                        .and_then(|(_, maker)| maker.pointer("/spec/template"))
+                        .is_some_and(|template| is_as_described(pod, template))
+            }
         }
     }
 
@@ -211,15 +231,10 @@ impl Known {
     }
 
     /// The same of what makes such pods.
-    fn makes(&self, kind: &str, object: &Value, template: &Value) -> bool {
-        let is_owner = match self.owner {
-            ("ReplicaSet", owner) => match kind {
-                "Deployment" => name(object) == owner.trim_end_matches('-'),
-                _ => kind == "ReplicaSet" && name(object).starts_with(owner),
-            },
-            (owner, called) => kind == owner && name(object) == called,
-        };
-        is_owner && self.is_alone(template)
+    fn makes(&self, kind: &str, object: &Value, template: &Value, owners: &Owners<'_>) -> bool {
+        let By::Object(by, called) = self.by else { return false };
+        let is_it = (kind, name(object)) == (by, called) || owners.is_of(object, by, called);
+        is_it && self.is_alone(template)
     }
 }
 
@@ -273,10 +288,16 @@ pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict>
     if pods.is_empty() {
         return Err(Verdict::unknown("the list of pods is empty"));
     }
+    let owners = Owners::in_(on)?;
     let mut wrong = Vec::new();
     for pod in pods {
         let space = namespace(pod);
-        let reasons = reasons(pod, wanted(on, space), space == SYSTEM, |k| k.is(pod, on.inventory));
+        let is_known = |k: &Known| k.is(pod, &owners, on.inventory);
+        let mut reasons = reasons(pod, wanted(on, space), space == SYSTEM, is_known);
+        // What is behind it is on the node, and may be anything.
+        if is_mirror(pod) && !(space == SYSTEM && KNOWN.iter().any(is_known)) {
+            reasons.insert(0, ("static", "a static pod that is not Kubernetes' own".to_owned()));
+        }
         if !reasons.is_empty() {
             wrong.push(format!("{} ({})", full_name(pod), few(reasons)));
         }
@@ -289,7 +310,7 @@ pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict>
             makers += 1;
             let space = namespace(object);
             let reasons = reasons(template, wanted(on, space), space == SYSTEM, |k| {
-                k.makes(called, object, template)
+                k.makes(called, object, template, &owners)
             });
             if !reasons.is_empty() {
                 wrong.push(format!("{called} {} ({})", full_name(object), few(reasons)));
