@@ -355,13 +355,15 @@ pub enum ApiRule {
     ControllersLead,
     /// RuntimeClasses lead to the handler that containerd has.
     RuntimeClassesKnown,
+    /// Requests of nobody but administrators and kubelets' probes are exempt from waiting.
+    FlowControlKnown,
     /// Services lead to pods and API servers of the cluster, and take no address of others.
     ServiceEndpointsKnown,
 }
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 29] = [
+    pub const ALL: [(ApiRule, &str); 30] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -441,6 +443,10 @@ impl ApiRule {
             "control planes hold and renew the Leases of the controller manager and the scheduler",
         ),
         (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),
+        (
+            ApiRule::FlowControlKnown,
+            "priority and fairness of requests let nobody pass Kubernetes' own components",
+        ),
         (
             ApiRule::ServiceEndpointsKnown,
             "Services have only endpoints inside the cluster and claim no foreign address",

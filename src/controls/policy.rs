@@ -79,6 +79,7 @@ pub(super) static ROWS: [Control; 19] = [
             Check::Api(ApiRule::ExtensionCas),
             Check::Api(ApiRule::DnsConfiguration),
             Check::Api(ApiRule::RuntimeClassesKnown),
+            Check::Api(ApiRule::FlowControlKnown),
         ],
     },
     Control {

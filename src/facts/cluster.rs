@@ -60,6 +60,12 @@ pub enum Kind {
     Services,
     /// `EndpointSlice`s: where kube-proxy sends what is for a Service.
     EndpointSlices,
+    /// `ServiceCIDR`s: from where Services get their addresses.
+    ServiceCidrs,
+    /// `FlowSchema`s: which requests wait behind which.
+    FlowSchemas,
+    /// `PriorityLevelConfiguration`s: how many requests are answered at a time.
+    PriorityLevels,
     /// `Lease`s of kube-system: who leads among controller managers and schedulers.
     Leases,
     /// `RuntimeClass`es.
@@ -82,7 +88,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 34] = [
+    pub const ALL: [(Kind, &str); 37] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -115,6 +121,9 @@ impl Kind {
         (Kind::Jobs, "/apis/batch/v1/jobs"),
         (Kind::CronJobs, "/apis/batch/v1/cronjobs"),
         (Kind::Services, "/api/v1/services"),
+        (Kind::ServiceCidrs, "/apis/networking.k8s.io/v1/servicecidrs"),
+        (Kind::FlowSchemas, "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"),
+        (Kind::PriorityLevels, "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations"),
         (Kind::Leases, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"),
         (Kind::RuntimeClasses, "/apis/node.k8s.io/v1/runtimeclasses"),
         (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),

@@ -10,13 +10,13 @@ use crate::inventory::AllowedKind;
 use crate::plan::policy;
 
 /// Whether the inventory grants an object.
-fn is_allowed(on: &Cluster<'_>, kind: AllowedKind, called: &str) -> bool {
+pub(super) fn is_allowed(on: &Cluster<'_>, kind: AllowedKind, called: &str) -> bool {
     let all = &on.inventory.hardening.allowed_objects;
     all.iter().any(|o| o.kind == kind && o.name == called && on.lasts(&o.expires))
 }
 
 /// Grants that are over, whether or not the object is there still.
-fn over(on: &Cluster<'_>, kind: AllowedKind) -> Vec<String> {
+pub(super) fn over(on: &Cluster<'_>, kind: AllowedKind) -> Vec<String> {
     let all = on.inventory.hardening.allowed_objects.iter();
     let over = all.filter(|o| o.kind == kind && !on.lasts(&o.expires));
     over.map(|o| format!("the entry for {kind} {} expired on {}", o.name, o.expires)).collect()

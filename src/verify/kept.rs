@@ -6,12 +6,15 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_yaml::Value as Yaml;
 
 use super::addons;
+use super::extensions::{is_allowed, over};
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of, proxy_configuration};
+use super::rule::shown;
 use crate::facts::cluster::{
     AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind,
     PROXY_CONFIG, list, name, text,
 };
+use crate::inventory::AllowedKind;
 
 /// What objects are compared with that neither the inventory nor the API tells.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -179,7 +182,21 @@ pub(super) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     if clusters.is_empty() {
         wrong.push(format!("{CLUSTER_INFO} names no cluster"));
     }
+    // Whoever joins, or asks without credentials, goes by all that it says.
+    for (key, value) in said.as_mapping().into_iter().flatten() {
+        let key = key.as_str().unwrap_or_default();
+        if !matches!(key, "apiVersion" | "kind" | "clusters") && !is_zero(value) {
+            wrong.push(format!("{CLUSTER_INFO} has {key}"));
+        }
+    }
     for entry in &clusters {
+        let keys = entry.get("cluster").and_then(Yaml::as_mapping).into_iter().flatten();
+        for (key, value) in keys {
+            let key = key.as_str().unwrap_or_default();
+            if !matches!(key, "server" | "certificate-authority-data") && !is_zero(value) {
+                wrong.push(format!("{CLUSTER_INFO} has {key}"));
+            }
+        }
         let of =
             |key: &str| entry.get("cluster").and_then(|c| c.get(key)?.as_str()).unwrap_or_default();
         let endpoint = format!("https://{}", on.inventory.cluster.endpoint);
@@ -194,10 +211,20 @@ pub(super) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     Ok(none_of(expected, wrong, "CA and endpoint in kube-public/cluster-info".into()))
 }
 
+/// Whom aggregated API servers let speak for others, and by which headers: what kubeadm has API servers write there. With no
+/// name, everybody with a certificate of the CA may.
+const REQUEST_HEADERS: [(&str, &str); 5] = [
+    ("requestheader-allowed-names", "front-proxy-client"),
+    ("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+    ("requestheader-group-headers", "X-Remote-Group"),
+    ("requestheader-uid-headers", "X-Remote-Uid"),
+    ("requestheader-username-headers", "X-Remote-User"),
+];
+
 /// The CAs of clients that aggregated API servers, the controller manager and the scheduler take from the cluster. An API
 /// server adds its own to what it finds there.
 pub(super) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let expected = "the cluster CA and the front-proxy CA of the key store";
+    let expected = "the CAs of the key store, and the names and headers of the front proxy";
     let mut wrong = Vec::new();
     for (key, ca) in [
         ("client-ca-file", &on.reference.ca_pem),
@@ -215,7 +242,17 @@ pub(super) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             Some(_) => {}
         }
     }
-    Ok(none_of(expected, wrong, "client-ca-file and requestheader-client-ca-file".into()))
+    for (key, own) in REQUEST_HEADERS {
+        let said = data(on, AUTHENTICATION_CONFIG, key)?.unwrap_or_default();
+        let values: Option<Vec<String>> = serde_json::from_str(said).ok();
+        // Releases before it have no header for uids.
+        let is_left_out = key == "requestheader-uid-headers"
+            && (said.is_empty() || values.as_ref().is_some_and(Vec::is_empty));
+        if !is_left_out && values.is_none_or(|v| v != [own]) {
+            wrong.push(format!("{key} is {}, not {own}", shown(Some(said))));
+        }
+    }
+    Ok(none_of(expected, wrong, "the CAs and headers of aggregated API servers".into()))
 }
 
 /// Every block of a PEM file, each once.
@@ -342,6 +379,97 @@ pub(super) fn runtime_classes(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let tolerant = classes.iter().filter(|c| !list(c, "/scheduling/tolerations").is_empty());
     wrong.extend(tolerant.map(|c| format!("RuntimeClass {} adds tolerations", name(c))));
     Ok(none_of("only handler runc", wrong, format!("{} RuntimeClasses", classes.len())))
+}
+
+/// FlowSchemas of Kubernetes (apiserver, pkg/apis/flowcontrol/bootstrap) that send to `exempt`, where nothing waits.
+const EXEMPT: [&str; 2] = ["exempt", "probes"];
+/// The precedence of the one that takes everybody's requests; whatever is before it, is before everybody.
+const GLOBAL_DEFAULT: u64 = 9900;
+/// Shares of requests in all of Kubernetes' own levels are 245.
+const MOST_SHARES: u64 = 1000;
+/// By another value than `true`, the API server leaves what somebody changed.
+const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+
+/// Whether requests of others keep those of kubelets, controllers and administrators waiting.
+pub(super) fn flow_control(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let schemas = of(on.facts, Kind::FlowSchemas)?;
+    let levels = of(on.facts, Kind::PriorityLevels)?;
+    if !schemas.iter().any(|s| name(s) == "exempt") || !levels.iter().any(|l| name(l) == "exempt") {
+        return Err(Verdict::unknown("the list of FlowSchemas or levels lacks `exempt`"));
+    }
+    let mut wrong = Vec::new();
+    for (kind, objects) in
+        [(AllowedKind::FlowSchema, schemas), (AllowedKind::PriorityLevelConfiguration, levels)]
+    {
+        for object in objects.iter().filter(|o| !is_allowed(on, kind, name(o))) {
+            let keeps = object.pointer("/metadata/annotations").and_then(|a| a.get(AUTOUPDATE));
+            let mut said = Vec::new();
+            if keeps.is_some_and(|k| k != "true") {
+                said.push("is kept from what Kubernetes makes of it".to_owned());
+            }
+            said.extend(match kind {
+                AllowedKind::FlowSchema => passes(object),
+                _ => shares(object),
+            });
+            wrong.extend(said.into_iter().map(|s| format!("{kind} {} {s}", name(object))));
+        }
+        wrong.extend(over(on, kind));
+    }
+    let expected =
+        "nobody before Kubernetes' own requests, unless `hardening.allowed_objects` names it";
+    Ok(none_of(expected, wrong, format!("{} FlowSchemas, {} levels", schemas.len(), levels.len())))
+}
+
+/// What a FlowSchema lets pass the others.
+fn passes(schema: &serde_json::Value) -> Vec<String> {
+    let rules = list(schema, "/spec/rules");
+    let subjects = || rules.iter().flat_map(|r| list(r, "/subjects"));
+    let whose = |s: &serde_json::Value| {
+        let of_account =
+            ["namespace", "name"].map(|key| text(s, &format!("/serviceAccount/{key}")));
+        match ["/group/name", "/user/name"].into_iter().find(|at| !text(s, at).is_empty()) {
+            Some(at) => text(s, at).to_owned(),
+            None => of_account.join("/"),
+        }
+    };
+    let mut said = Vec::new();
+    if text(schema, "/spec/priorityLevelConfiguration/name") == "exempt" {
+        let health = ["/healthz", "/livez", "/readyz"];
+        let urls = || rules.iter().flat_map(|r| list(r, "/nonResourceRules"));
+        let mut paths = urls().flat_map(|u| list(u, "/nonResourceURLs"));
+        let is_own = match name(schema) {
+            "exempt" => subjects().all(|s| whose(s) == "system:masters"),
+            "probes" => {
+                rules.iter().all(|r| list(r, "/resourceRules").is_empty())
+                    && paths.all(|p| p.as_str().is_some_and(|p| health.contains(&p)))
+            }
+            _ => false,
+        };
+        if !is_own {
+            let whose: BTreeSet<String> = subjects().map(whose).collect();
+            let whose = whose.into_iter().collect::<Vec<_>>().join(" and ");
+            said.push(format!("exempts requests of {whose}"));
+        }
+    }
+    let precedence = schema.pointer("/spec/matchingPrecedence").and_then(serde_json::Value::as_u64);
+    if precedence.unwrap_or_default() < GLOBAL_DEFAULT && !EXEMPT.contains(&name(schema)) {
+        const ANYBODY: [&str; 4] =
+            ["*", "system:anonymous", "system:authenticated", "system:unauthenticated"];
+        let is_anybody = |s: &serde_json::Value| {
+            text(s, "/kind") != "ServiceAccount" && ANYBODY.contains(&whose(s).as_str())
+        };
+        if let Some(subject) = subjects().find(|s| is_anybody(s)) {
+            said.push(format!("puts requests of {} before others", whose(subject)));
+        }
+    }
+    said
+}
+
+/// What a level takes from the others.
+fn shares(level: &serde_json::Value) -> Vec<String> {
+    let of = ["/spec/limited", "/spec/exempt"].map(|at| format!("{at}/nominalConcurrencyShares"));
+    let of = of.iter().filter_map(|at| level.pointer(at)?.as_u64());
+    of.filter(|s| *s > MOST_SHARES).map(|s| format!("takes {s} shares of requests")).collect()
 }
 
 #[cfg(test)]

@@ -261,7 +261,8 @@ fn config(name: &str, key: &str, text: &str) -> Value {
 /// What cluster-info says.
 fn cluster_info() -> String {
     format!(
-        "{{clusters: [{{name: '', cluster: {{server: 'https://api:6443', \
+        "{{apiVersion: v1, kind: Config, contexts: null, users: null, current-context: '', preferences: {{}}, \
+         clusters: [{{name: '', cluster: {{server: 'https://api:6443', \
          certificate-authority-data: {}}}}}]}}",
         BASE64_STANDARD.encode(CA)
     )
@@ -273,6 +274,19 @@ fn slice(space: &str, service: &str, address: &str) -> Value {
                "labels": {"kubernetes.io/service-name": service}},
            "addressType": "IPv4", "endpoints": [{"addresses": [address]}],
            "ports": [{"port": if service == "kubernetes" { 6443 } else { 53 }}]})
+}
+
+/// A FlowSchema for a group.
+fn flow_schema(name: &str, precedence: u64, level: &str, group: &str) -> Value {
+    json!({"metadata": {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}},
+           "spec": {"matchingPrecedence": precedence, "priorityLevelConfiguration": {"name": level},
+                    "rules": [{"subjects": [{"kind": "Group", "group": {"name": group}}],
+                        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]}]}})
+}
+
+fn priority_level(name: &str, shares: u64) -> Value {
+    json!({"metadata": {"name": name},
+           "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": shares}}})
 }
 
 fn inventory() -> Inventory {
@@ -355,7 +369,11 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 json!({"metadata": {"namespace": "kube-system",
                                     "name": "extension-apiserver-authentication"},
                        "data": {"client-ca-file": CA,
-                                "requestheader-client-ca-file": FRONT_PROXY_CA}}),
+                                "requestheader-client-ca-file": FRONT_PROXY_CA,
+                                "requestheader-allowed-names": r#"["front-proxy-client"]"#,
+                                "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+                                "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+                                "requestheader-username-headers": r#"["X-Remote-User"]"#}}),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy"},
                        "data": {"config.conf": PROXY, "kubeconfig.conf": PROXY_KUBECONFIG}}),
             ],
@@ -463,13 +481,21 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         (
             Kind::Services,
             vec![
-                named("default", "kubernetes"),
+                json!({"metadata": {"namespace": "default", "name": "kubernetes"}, "spec": {
+                    "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"],
+                    "sessionAffinity": "None",
+                    "ports": [{"port": 443, "protocol": "TCP", "targetPort": 6443}]}}),
                 json!({"metadata": {"namespace": "shop", "name": "web"},
-                       "spec": {"type": "LoadBalancer"},
+                       "spec": {"type": "LoadBalancer", "clusterIPs": ["10.97.3.4"]},
                        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-dns"},
-                       "spec": {"selector": {"k8s-app": "kube-dns"},
-                                "ports": [{"port": 53, "targetPort": 53}]}}),
+                       "spec": {"selector": {"k8s-app": "kube-dns"}, "type": "ClusterIP",
+                                "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"],
+                                "ports": [{"port": 53, "protocol": "UDP", "targetPort": 53},
+                                          {"port": 53, "protocol": "TCP", "targetPort": 53},
+                                          {"port": 9153, "protocol": "TCP", "targetPort": 9153}]}}),
+                json!({"metadata": {"namespace": "shop", "name": "headless"},
+                       "spec": {"clusterIP": "None", "clusterIPs": ["None"]}}),
             ],
         ),
         (
@@ -480,6 +506,31 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 slice("kube-system", "kubelet", "10.0.0.3"),
                 // What a tenant's own Service leads to is its own affair.
                 slice("shop", "web", "192.0.2.1"),
+            ],
+        ),
+        (
+            Kind::ServiceCidrs,
+            vec![json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12"]}})],
+        ),
+        (
+            Kind::FlowSchemas,
+            vec![
+                flow_schema("exempt", 1, "exempt", "system:masters"),
+                flow_schema("system-nodes", 500, "system", "system:nodes"),
+                flow_schema("shop", 5000, "workload-low", "system:serviceaccounts:shop"),
+                flow_schema("global-default", 9900, "global-default", "system:unauthenticated"),
+                json!({"metadata": {"name": "probes"}, "spec": {"matchingPrecedence": 2,
+                    "priorityLevelConfiguration": {"name": "exempt"}, "rules": [{
+                        "nonResourceRules": [{"nonResourceURLs": ["/healthz", "/readyz", "/livez"]}],
+                        "subjects": [{"kind": "Group", "group": {"name": "system:unauthenticated"}}]}]}}),
+            ],
+        ),
+        (
+            Kind::PriorityLevels,
+            vec![
+                json!({"metadata": {"name": "exempt"}, "spec": {"type": "Exempt",
+                    "exempt": {"nominalConcurrencyShares": 0}}}),
+                priority_level("workload-low", 100),
             ],
         ),
         (
@@ -523,7 +574,10 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
             vec![
                 json!({"metadata": {"name": "cp1", "uid": "uid-of-cp1"}, "spec": {"taints": [
                     {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}}),
+                json!({"metadata": {"name": "cp2"}, "spec": {"taints": [
+                    {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}}),
                 json!({"metadata": {"name": "w1", "uid": "uid-of-w1", "labels": {"node-role.kubernetes.io/worker": ""}}}),
+                json!({"metadata": {"name": "w2", "labels": {"node-role.kubernetes.io/worker": ""}}}),
             ],
         ),
         (Kind::SigningRequests, REQUESTS.to_vec()),
@@ -625,6 +679,20 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         (
             Kind::ClusterRoleBindings,
             binding("nodes", "view-nodes", group("system:nodes")),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::ClusterRoleBindings,
+            binding("w1", "view-nodes", json!([{"kind": "User", "name": "system:node:w1"}])),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::RoleBindings,
+            {
+                let mut binding = role_binding("shop", "w1", "view-nodes");
+                binding["subjects"] = json!([{"kind": "User", "name": "system:node:w1"}]);
+                binding
+            },
             vec![ApiRule::MinimalRbac],
         ),
         (
@@ -882,6 +950,25 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::PodsWithinStandard],
         ),
         (
+            Kind::Pods,
+            {
+                let mut asking = pod("shop", "x", json!({}), "r.io/x:v1.0");
+                asking["spec"]["automountServiceAccountToken"] = json!(true);
+                asking
+            },
+            vec![ApiRule::DefaultAccountsMountNothing],
+        ),
+        (
+            Kind::Deployments,
+            {
+                let mut asking = pod("shop", "x", json!({}), "r.io/x:v1.0");
+                asking["spec"]["serviceAccountName"] = json!("default");
+                asking["spec"]["automountServiceAccountToken"] = json!(true);
+                maker("shop", "x", &asking)
+            },
+            vec![ApiRule::DefaultAccountsMountNothing],
+        ),
+        (
             // Scaled to nothing for now.
             Kind::Deployments,
             maker("shop", "zero", &json!({"spec": {"hostPID": true, "containers": []}})),
@@ -953,6 +1040,54 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::ServiceEndpointsKnown],
         ),
         (
+            Kind::ServiceCidrs,
+            json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.0.0.0/24"]}}),
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
+            // Wider than what it is in.
+            Kind::ServiceCidrs,
+            json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.0.0.0/8"]}}),
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
+            Kind::Services,
+            json!({"metadata": {"namespace": "shop", "name": "taker"}, "spec": {
+                "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}}),
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
+            Kind::FlowSchemas,
+            flow_schema("first", 3, "exempt", "system:serviceaccounts:shop"),
+            vec![ApiRule::FlowControlKnown],
+        ),
+        (
+            Kind::FlowSchemas,
+            flow_schema("first", 3, "workload-high", "system:unauthenticated"),
+            vec![ApiRule::FlowControlKnown],
+        ),
+        (
+            Kind::FlowSchemas,
+            {
+                let mut any = flow_schema("first", 3, "workload-high", "x");
+                any["spec"]["rules"][0]["subjects"] =
+                    json!([{"kind": "User", "user": {"name": "*"}}]);
+                any
+            },
+            vec![ApiRule::FlowControlKnown],
+        ),
+        (
+            Kind::FlowSchemas,
+            {
+                let mut kept = flow_schema("system-node-high", 400, "catch-all", "system:nodes");
+                kept["metadata"]["annotations"] =
+                    json!({"apf.kubernetes.io/autoupdate-spec": "false"});
+                kept
+            },
+            vec![ApiRule::FlowControlKnown],
+        ),
+        (Kind::PriorityLevels, priority_level("wide", 100_000), vec![ApiRule::FlowControlKnown]),
+        (
             Kind::RuntimeClasses,
             json!({"metadata": {"name": "bare"}, "handler": "bare"}),
             vec![ApiRule::RuntimeClassesKnown],
@@ -1016,6 +1151,186 @@ fn what_a_plan_would_change_is_a_finding() {
     let mut part = facts(lists);
     part.objects.remove(&Kind::SigningRequests);
     assert_eq!(judge(ApiRule::NoPendingChange, &part).outcome(), Outcome::Unknown);
+}
+
+/// Without its Node, a kubelet runs on, and is judged by nobody.
+#[test]
+fn a_node_that_is_not_in_the_cluster_is_named() {
+    for gone in ["w1", "cp2"] {
+        let mut lists = good();
+        let nodes = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Nodes).unwrap().1;
+        nodes.retain(|n| n["metadata"]["name"] != gone);
+        let verdict = judge(ApiRule::NodesKnown, &facts(lists));
+        let Verdict::Fail { actual, .. } = verdict else { panic!("{verdict:?}") };
+        let said = format!("{gone} is in the inventory and not in the cluster");
+        assert!(actual.contains(&said), "{actual}");
+    }
+}
+
+#[test]
+fn kubernetes_own_services_stay_as_they_are() {
+    for (at, value) in [
+        ("/spec/type", json!("LoadBalancer")),
+        ("/spec/clusterIP", json!("10.96.0.11")),
+        ("/spec/clusterIPs", json!([])),
+        ("/spec/sessionAffinity", json!("ClientIP")),
+        ("/spec/publishNotReadyAddresses", json!(true)),
+        ("/spec/externalIPs", json!(["10.0.0.1"])),
+        ("/spec/ports/0/targetPort", json!(5353)),
+        ("/spec/ports/0/protocol", json!("TCP")),
+        ("/spec/ports/+", json!({"port": 53, "protocol": "TCP", "targetPort": 53})),
+        ("/spec/ports", json!([])),
+        ("/spec/selector", json!({"k8s-app": "x"})),
+        ("/metadata/name", json!("other")),
+    ] {
+        let mut lists = good();
+        let services = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Services).unwrap().1;
+        put(&mut services[2], at, value.clone());
+        if at == "/spec/clusterIPs" {
+            put(&mut services[2], "/spec/clusterIP", json!(""));
+        }
+        let verdict = judge(ApiRule::ServiceEndpointsKnown, &facts(lists));
+        assert_eq!(verdict.outcome(), Outcome::Fail, "{at} {value}");
+    }
+    // By the names of CoreDNS' ports.
+    let mut lists = good();
+    let services = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Services).unwrap().1;
+    put(&mut services[2], "/spec/ports/0/targetPort", json!("dns"));
+    let verdict = judge(ApiRule::ServiceEndpointsKnown, &facts(lists));
+    assert_eq!(verdict.outcome(), Outcome::Pass, "{verdict:?}");
+}
+
+#[test]
+fn a_pod_with_the_label_of_dns_is_no_dns() {
+    let mut lists = good();
+    let mut push =
+        |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    let mut posing = dns_pod();
+    posing["metadata"]["ownerReferences"] = json!([]);
+    posing["status"] = json!({"podIP": "10.244.9.9"});
+    push(Kind::Pods, posing);
+    push(Kind::EndpointSlices, slice("kube-system", "kube-dns", "10.244.9.9"));
+    assert_eq!(failing(&facts(lists)), [ApiRule::ServiceEndpointsKnown]);
+}
+
+#[test]
+fn volumes_of_nodes_are_where_nodes_keep_volumes() {
+    let of = |path: &str, hardening: &str| {
+        let volume = json!({"metadata": {"name": "v"}, "spec": {"local": {"path": path}}});
+        with(Kind::PersistentVolumes, volume, hardening, ApiRule::PodsWithinStandard).outcome()
+    };
+    for path in [
+        "/",
+        "//",
+        "//etc",
+        "/./root",
+        "/sbin",
+        "/bin",
+        "/lib64",
+        "/var/spool/cron",
+        "/mnt/../etc",
+        "/var/lib/kubelet/pods",
+        "/var/lib",
+        "/opt",
+        "/mntx",
+        "/datax",
+        "etc",
+        "/tmp",
+        "/root/mnt",
+        "/var/lib/rookery",
+        "/.",
+    ] {
+        assert_eq!(of(path, "{}"), Outcome::Fail, "{path}");
+    }
+    for path in [
+        "/mnt/disks/ssd1",
+        "//mnt//x/",
+        "/mnt",
+        "/srv/./x",
+        "/data1/pv",
+        "/disks/7",
+        "/mnt/.x",
+        "/opt/local-path-provisioner/pvc-1",
+        "/var/local/x",
+        "/var/lib/longhorn/x",
+    ] {
+        assert_eq!(of(path, "{}"), Outcome::Pass, "{path}");
+    }
+    let granted = "allowed_objects: [{kind: PersistentVolume, name: v, reason: r, owner: o, \
+                   expires: 2026-01-15}]";
+    assert_eq!(of("/opt/x", granted), Outcome::Pass);
+    assert_eq!(of("/opt/x", &granted.replace("name: v", "name: w")), Outcome::Fail);
+    assert_eq!(of("/opt/x", &granted.replace("01-15", "01-14")), Outcome::Fail);
+}
+
+/// One that is allowed hides no other.
+#[test]
+fn bindings_are_allowed_by_name() {
+    let allow = |kind: &str, name: &str, last: &str| {
+        format!(
+            "allowed_objects: [{{kind: {kind}, name: {name}, reason: r, owner: o, expires: {last}}}]"
+        )
+    };
+    let app = json!([{"kind": "ServiceAccount", "namespace": "shop", "name": "app"}]);
+    let rows = [
+        (Kind::ClusterRoleBindings, binding("m", "cluster-admin", app), "ClusterRoleBinding", "m"),
+        (
+            Kind::RoleBindings,
+            role_binding("kube-system", "m", "edit"),
+            "RoleBinding",
+            "kube-system/m",
+        ),
+    ];
+    for (kind, object, word, named) in rows {
+        let of = |h: &str| with(kind, object.clone(), h, ApiRule::MinimalRbac).outcome();
+        assert_eq!(of(&allow(word, named, "2026-01-15")), Outcome::Pass, "{word}");
+        assert_eq!(of(&allow(word, named, "2026-01-14")), Outcome::Fail, "{word}");
+        assert_eq!(of(&allow(word, "other", "2026-01-15")), Outcome::Fail, "{word}");
+        assert_eq!(of(&allow("APIService", named, "2026-01-15")), Outcome::Fail, "{word}");
+    }
+    for (kind, object, word) in [
+        (Kind::FlowSchemas, flow_schema("m", 3, "exempt", "x"), "FlowSchema"),
+        (Kind::PriorityLevels, priority_level("m", 100_000), "PriorityLevelConfiguration"),
+    ] {
+        let of = |h: &str| with(kind, object.clone(), h, ApiRule::FlowControlKnown).outcome();
+        assert_eq!(of(&allow(word, "m", "2026-01-15")), Outcome::Pass, "{word}");
+        assert_eq!(of(&allow(word, "m", "2026-01-14")), Outcome::Fail, "{word}");
+    }
+}
+
+/// An exemption for one agent is for its pods alone.
+#[test]
+fn an_exemption_may_be_for_some_workloads() {
+    let granted = |workloads: &str| {
+        granting(&format!(
+            "pod_security: {{exemptions: [{{namespace: kube-system, level: privileged, \
+             workloads: [{workloads}], reason: r, owner: o, expires: 2026-01-15}}]}}"
+        ))
+    };
+    let mut agent = breaking("kube-system");
+    agent["metadata"]["ownerReferences"] = json!([owner("DaemonSet", "agent")]);
+    let mut lists = good();
+    let mut push =
+        |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    push(Kind::Pods, agent.clone());
+    push(Kind::DaemonSets, maker("kube-system", "agent", &agent));
+    let judged = |inventory: &Inventory, lists: &[(Kind, Vec<Value>)]| {
+        judge_with(inventory, ApiRule::PodsWithinStandard, &facts(lists.to_vec())).outcome()
+    };
+    assert_eq!(judged(&granted("DaemonSet/agent"), &lists), Outcome::Pass);
+    assert_eq!(judged(&granted(""), &lists), Outcome::Pass);
+    assert_eq!(judged(&granted("DaemonSet/other"), &lists), Outcome::Fail);
+    assert_eq!(judged(&granted("Deployment/agent"), &lists), Outcome::Fail);
+    // Beside it, and one that says it is of it.
+    let mut posing = breaking("kube-system");
+    posing["metadata"]["ownerReferences"] = json!([owner("DaemonSet", "agent")]);
+    posing["metadata"]["ownerReferences"][0]["uid"] = json!("of-another");
+    for other in [breaking("kube-system"), posing] {
+        let mut lists = lists.clone();
+        lists.iter_mut().find(|(k, _)| *k == Kind::Pods).unwrap().1.push(other);
+        assert_eq!(judged(&granted("DaemonSet/agent"), &lists), Outcome::Fail);
+        assert_eq!(judged(&granted("DaemonSet/agent, Pod/x"), &lists), Outcome::Pass);
+    }
 }
 
 /// Every rule has a way to be false of its own: one that nothing breaks proves nothing.
@@ -1209,6 +1524,29 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
             |s| s["ports"][0]["port"] = json!(8443),
             ApiRule::ServiceEndpointsKnown,
         ),
+        (Kind::Services, |s| s["spec"]["type"] = json!("NodePort"), ApiRule::ServiceEndpointsKnown),
+        (
+            Kind::Services,
+            |s| s["spec"]["clusterIPs"] = json!(["10.96.0.7"]),
+            ApiRule::ServiceEndpointsKnown,
+        ),
+        (
+            Kind::Services,
+            |s| s["spec"]["sessionAffinity"] = json!("ClientIP"),
+            ApiRule::ServiceEndpointsKnown,
+        ),
+        (
+            Kind::Services,
+            |s| s["spec"]["ports"][0]["targetPort"] = json!(8443),
+            ApiRule::ServiceEndpointsKnown,
+        ),
+        (
+            Kind::Services,
+            |s| {
+                s["spec"]["ports"].as_array_mut().unwrap().push(json!({"port": 80}));
+            },
+            ApiRule::ServiceEndpointsKnown,
+        ),
         (
             Kind::Services,
             |s| s["spec"]["externalIPs"] = json!(["192.0.2.7"]),
@@ -1224,7 +1562,7 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
 }
 
 /// A ConfigMap of Kubernetes' own, something that is changed in it, and the rule that this breaks.
-const MAP_CHANGES: [(&str, &str, &str, ApiRule); 31] = {
+const MAP_CHANGES: [(&str, &str, &str, ApiRule); 41] = {
     use ApiRule::{
         ClusterInfo, DnsConfiguration, ExtensionCas, KubeadmConfiguration, ProxyConfiguration,
         ProxyKubeconfig,
@@ -1271,6 +1609,21 @@ const MAP_CHANGES: [(&str, &str, &str, ApiRule); 31] = {
             ClusterInfo,
         ),
         ("cluster-info", "clusters: [", "users: [", ClusterInfo),
+        ("cluster-info", "users: null", "users: [{name: x, user: {token: y}}]", ClusterInfo),
+        ("cluster-info", "{server", "{proxy-url: 'http://192.0.2.1', server", ClusterInfo),
+        ("cluster-info", "{server", "{insecure-skip-tls-verify: true, server", ClusterInfo),
+        ("cluster-info", "{server", "{tls-server-name: x, server", ClusterInfo),
+        (
+            "cluster-info",
+            "clusters: [",
+            "clusters: [{name: x, cluster: {server: 'https://192.0.2.1'}}, ",
+            ClusterInfo,
+        ),
+        (EXTENSION, "front-proxy-client\"", "front-proxy-client\", \"x\"", ExtensionCas),
+        (EXTENSION, "[\"front-proxy-client\"]", "[]", ExtensionCas),
+        (EXTENSION, "X-Remote-User", "X-User", ExtensionCas),
+        (EXTENSION, "X-Remote-Group\"", "X-Remote-Group\", \"X-Group\"", ExtensionCas),
+        (EXTENSION, "X-Remote-Extra-", "X-Extra-", ExtensionCas),
         ("kubeadm-config", "'false'", "'true'", KubeadmConfiguration),
         ("kubeadm-config", "}]}", "}, {name: token-auth-file, value: x}]}", KubeadmConfiguration),
         ("kubeadm-config", "registry.k8s.io", "registry.example.com", KubeadmConfiguration),
