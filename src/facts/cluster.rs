@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A kind of object, and where its list is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,11 +84,15 @@ pub enum Kind {
     MutatingWebhooks,
     /// `APIService`s: who answers for each group of the API.
     ApiServices,
+    /// `CustomResourceDefinition`s; only who converts their objects is kept.
+    CustomResources,
+    /// `CSIDriver`s: who mounts volumes, and with what of the pods.
+    CsiDrivers,
 }
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 37] = [
+    pub const ALL: [(Kind, &str); 39] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -148,6 +152,8 @@ impl Kind {
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
         ),
         (Kind::ApiServices, "/apis/apiregistration.k8s.io/v1/apiservices"),
+        (Kind::CustomResources, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
+        (Kind::CsiDrivers, "/apis/storage.k8s.io/v1/csidrivers"),
     ];
 
     /// What a plan depends on; checks ask for everything.
@@ -239,6 +245,13 @@ impl ClusterFacts {
                 }
             }
         }
+        if kind == Kind::CustomResources {
+            // Schemas are most of it, and are large.
+            for item in &mut items {
+                let conversion = item.pointer("/spec/conversion").cloned();
+                item["spec"] = json!({ "conversion": conversion });
+            }
+        }
         if kind == Kind::ConfigMaps {
             // Others' may be large, or hold what should be in a Secret.
             for item in &mut items {
@@ -288,8 +301,6 @@ pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use serde_json::json;
 
     use super::*;
 

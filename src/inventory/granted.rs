@@ -101,6 +101,11 @@ pub enum AllowedKind {
     FlowSchema,
     /// Has a share of all requests (`policy-cluster-configuration`).
     PriorityLevelConfiguration,
+    /// Has its objects converted outside the cluster (`policy-webhooks-known`).
+    CustomResourceDefinition,
+    /// Is given tokens of pods (`policy-webhooks-known`).
+    #[serde(rename = "CSIDriver")]
+    CsiDriver,
 }
 
 impl std::fmt::Display for AllowedKind {
@@ -115,6 +120,8 @@ impl std::fmt::Display for AllowedKind {
             AllowedKind::PersistentVolume => "PersistentVolume",
             AllowedKind::FlowSchema => "FlowSchema",
             AllowedKind::PriorityLevelConfiguration => "PriorityLevelConfiguration",
+            AllowedKind::CustomResourceDefinition => "CustomResourceDefinition",
+            AllowedKind::CsiDriver => "CSIDriver",
         })
     }
 }

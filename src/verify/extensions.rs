@@ -81,7 +81,26 @@ pub(super) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
         wrong.extend(over(on, kind));
     }
-    let expected = "webhooks and policies that `hardening.allowed_objects` names";
+    // One of a Service is in the cluster, with the rights of its pods.
+    let kind = AllowedKind::CustomResourceDefinition;
+    for object in of(on.facts, Kind::CustomResources)? {
+        let url = text(object, "/spec/conversion/webhook/clientConfig/url");
+        count += usize::from(!url.is_empty());
+        if !url.is_empty() && !is_allowed(on, kind, name(object)) {
+            wrong.push(format!("{kind} {} has its objects converted by {url}", name(object)));
+        }
+    }
+    wrong.extend(over(on, kind));
+    let kind = AllowedKind::CsiDriver;
+    for driver in of(on.facts, Kind::CsiDrivers)? {
+        let given = !list(driver, "/spec/tokenRequests").is_empty();
+        count += usize::from(given);
+        if given && !is_allowed(on, kind, name(driver)) {
+            wrong.push(format!("{kind} {} is given tokens of pods", name(driver)));
+        }
+    }
+    wrong.extend(over(on, kind));
+    let expected = "webhooks, policies and drivers that `hardening.allowed_objects` names";
     Ok(none_of(expected, wrong, format!("{count} known")))
 }
 

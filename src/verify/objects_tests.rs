@@ -276,6 +276,12 @@ fn slice(space: &str, service: &str, address: &str) -> Value {
            "ports": [{"port": if service == "kubernetes" { 6443 } else { 53 }}]})
 }
 
+/// A kind of objects that somebody converts.
+fn converted(name: &str, by: Value) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"group": "example.com",
+           "conversion": {"strategy": "Webhook", "webhook": {"clientConfig": by}}}})
+}
+
 /// A FlowSchema for a group.
 fn flow_schema(name: &str, precedence: u64, level: &str, group: &str) -> Value {
     json!({"metadata": {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}},
@@ -562,6 +568,14 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         ),
         (Kind::ValidatingWebhooks, vec![]),
         (Kind::MutatingWebhooks, vec![]),
+        (
+            Kind::CustomResources,
+            vec![converted("a.example.com", json!({"service": {"name": "x"}}))],
+        ),
+        (
+            Kind::CsiDrivers,
+            vec![json!({"metadata": {"name": "a"}, "spec": {"podInfoOnMount": true}})],
+        ),
         (
             Kind::ApiServices,
             vec![
@@ -897,6 +911,16 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         (Kind::ValidatingWebhooks, webhook("look", "Fail"), vec![ApiRule::WebhooksKnown]),
         (Kind::MutatingWebhooks, webhook("change", "Fail"), vec![ApiRule::WebhooksKnown]),
         (Kind::MutatingPolicies, named("", "change"), vec![ApiRule::WebhooksKnown]),
+        (
+            Kind::CustomResources,
+            converted("b.example.com", json!({"url": "https://192.0.2.1/"})),
+            vec![ApiRule::WebhooksKnown],
+        ),
+        (
+            Kind::CsiDrivers,
+            json!({"metadata": {"name": "b"}, "spec": {"tokenRequests": [{"audience": ""}]}}),
+            vec![ApiRule::WebhooksKnown],
+        ),
         (
             Kind::ApiServices,
             json!({"metadata": {"name": "v1beta1.metrics.k8s.io"}, "spec": {
@@ -1920,6 +1944,16 @@ fn what_the_inventory_grants_is_no_finding_until_its_last_day() {
         (Kind::ValidatingWebhooks, webhook("w", "Fail"), "ValidatingWebhookConfiguration"),
         (Kind::MutatingWebhooks, webhook("w", "Ignore"), "MutatingWebhookConfiguration"),
         (Kind::MutatingPolicies, named("", "w"), "MutatingAdmissionPolicy"),
+        (
+            Kind::CustomResources,
+            converted("w", json!({"url": "https://192.0.2.1/"})),
+            "CustomResourceDefinition",
+        ),
+        (
+            Kind::CsiDrivers,
+            json!({"metadata": {"name": "w"}, "spec": {"tokenRequests": [{}]}}),
+            "CSIDriver",
+        ),
     ];
     for (kind, object, word) in rows {
         let of = |h: &str| with(kind, object.clone(), h, ApiRule::WebhooksKnown).outcome();
@@ -1987,6 +2021,11 @@ fn a_hostile_tenant_is_named_thing_by_thing() {
         said(Kind::Pods, breaking("shop"), ApiRule::PodsWithinStandard),
         "shop/x (hostPID, container c is privileged, hostPath /, volume root of type hostPath)"
     );
+    let mut other = proxy_pod();
+    other["spec"]["containers"][0]["image"] = json!("r.io/x:v1.0");
+    let other = said(Kind::Pods, other, ApiRule::PodsWithinStandard);
+    let of = "kube-system/kube-proxy-x (not what DaemonSet kube-proxy describes, hostNetwork, ";
+    assert!(other.starts_with(of), "{other}");
     assert_eq!(
         said(
             Kind::RoleBindings,

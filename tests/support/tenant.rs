@@ -4,7 +4,7 @@
 use super::cluster::{Cluster, text};
 
 /// Objects to plant, the control that has to fail by them, and what it has to say.
-const PLANTED: [(&str, &str, &[&str]); 26] = [
+const PLANTED: [(&str, &str, &[&str]); 27] = [
     (
         "{apiVersion: v1, kind: Namespace, metadata: {name: open, labels:
           {pod-security.kubernetes.io/enforce: privileged}}}",
@@ -193,6 +193,12 @@ const PLANTED: [(&str, &str, &[&str]); 26] = [
           [{verbs: ['*'], apiGroups: ['*'], resources: ['*'], namespaces: ['*']}]}]}}",
         "policy-cluster-configuration",
         &["FlowSchema first exempts requests of open/app"],
+    ),
+    (
+        "{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: taker.example.com}, spec:
+          {tokenRequests: [{audience: ''}]}}",
+        "policy-webhooks-known",
+        &["CSIDriver taker.example.com is given tokens of pods"],
     ),
     (
         "{apiVersion: v1, kind: Service, metadata: {name: stray, namespace: kube-public},
