@@ -1312,6 +1312,26 @@ fn bindings_are_allowed_by_name() {
         assert_eq!(of(&allow(word, "other", "2026-01-15")), Outcome::Fail, "{word}");
         assert_eq!(of(&allow("APIService", named, "2026-01-15")), Outcome::Fail, "{word}");
     }
+    // So is a role of wildcards, by the binding that it is for.
+    let all = role("all", &["*"], &["*"], &["*"]);
+    let mut lists = good();
+    let mut push =
+        |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    let eve = json!([{"kind": "User", "name": "eve"}]);
+    push(Kind::ClusterRoles, all);
+    push(Kind::ClusterRoleBindings, binding("m", "all", eve.clone()));
+    let of = |lists: &[(Kind, Vec<Value>)]| {
+        let granted = granting(&allow("ClusterRoleBinding", "m", "2026-01-15"));
+        judge_with(&granted, ApiRule::MinimalRbac, &facts(lists.to_vec())).outcome()
+    };
+    assert_eq!(of(&lists), Outcome::Pass);
+    lists
+        .iter_mut()
+        .find(|(k, _)| *k == Kind::ClusterRoleBindings)
+        .unwrap()
+        .1
+        .push(binding("n", "all", eve));
+    assert_eq!(of(&lists), Outcome::Fail);
     for (kind, object, word) in [
         (Kind::FlowSchemas, flow_schema("m", 3, "exempt", "x"), "FlowSchema"),
         (Kind::PriorityLevels, priority_level("m", 100_000), "PriorityLevelConfiguration"),

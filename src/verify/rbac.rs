@@ -177,6 +177,8 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         roles.iter().find(|r| name(r) == role).map(|r| list(r, "/rules")).unwrap_or_default()
     };
     let mut wrong = Vec::new();
+    // Roles of bindings that the inventory allows: any other binding of them is judged.
+    let mut granted: Vec<&str> = Vec::new();
     for binding in bindings.iter().chain(role_bindings) {
         let subjects = subjects(binding);
         if subjects.is_empty() {
@@ -211,6 +213,7 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             _ => AllowedKind::RoleBinding,
         };
         if extensions::is_allowed(on, kind, &called) {
+            granted.extend((text(binding, "/roleRef/kind") == "ClusterRole").then_some(role));
             continue;
         }
         if !held.is_empty() {
@@ -240,7 +243,8 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             ));
         }
     }
-    for role in roles.iter().filter(|r| !ALMIGHTY.contains(&name(r))) {
+    let by_name = |r: &&Value| ALMIGHTY.contains(&name(r)) || granted.contains(&name(r));
+    for role in roles.iter().filter(|r| !by_name(r)) {
         let all = |at, rule: &Value| list(rule, at).iter().any(|v| v == "*");
         let full = |r: &Value| all("/verbs", r) && all("/resources", r) && all("/apiGroups", r);
         if list(role, "/rules").iter().any(full) {
