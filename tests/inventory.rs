@@ -347,6 +347,18 @@ const SINGLE: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "hardening:\n",
+        allow!("RoleBinding", "m", "2026-01-15"),
+        "hardening.allowed_objects[0].name",
+        "names no namespace",
+    ),
+    (
+        "hardening:\n",
+        exempt!("shop", "baseline", "a, expires: 2026-01-15, workloads: [agent]"),
+        "hardening.pod_security.exemptions[0].workloads[0]",
+        "is not a workload",
+    ),
+    (
+        "hardening:\n",
         allow!("APIService", "''", "2026-01-15"),
         "hardening.allowed_objects[0].name",
         "is empty",

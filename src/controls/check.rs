@@ -345,6 +345,8 @@ pub enum ApiRule {
     ClusterInfo,
     /// kube-proxy's kubeconfig leads to the endpoint, with the CA and the token of its pod.
     ProxyKubeconfig,
+    /// kube-proxy's DaemonSet and configuration are what kubeadm and apply make of them.
+    ProxyConfiguration,
     /// extension-apiserver-authentication holds the cluster CA and the front-proxy CA alone.
     ExtensionCas,
     /// CoreDNS answers by what kubeadm writes.
@@ -353,13 +355,15 @@ pub enum ApiRule {
     ControllersLead,
     /// RuntimeClasses lead to the handler that containerd has.
     RuntimeClassesKnown,
+    /// Requests of nobody but administrators and kubelets' probes are exempt from waiting.
+    FlowControlKnown,
     /// Services lead to pods and API servers of the cluster, and take no address of others.
     ServiceEndpointsKnown,
 }
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 28] = [
+    pub const ALL: [(ApiRule, &str); 30] = [
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -428,6 +432,7 @@ impl ApiRule {
             ApiRule::ProxyKubeconfig,
             "kube-proxy's kubeconfig has the endpoint, and the CA and token of its ServiceAccount",
         ),
+        (ApiRule::ProxyConfiguration, "kube-proxy is configured as kubeadm and apply configure it"),
         (
             ApiRule::ExtensionCas,
             "kube-system/extension-apiserver-authentication holds only the cluster's CAs",
@@ -438,6 +443,10 @@ impl ApiRule {
             "control planes hold and renew the Leases of the controller manager and the scheduler",
         ),
         (ApiRule::RuntimeClassesKnown, "every RuntimeClass has handler runc"),
+        (
+            ApiRule::FlowControlKnown,
+            "priority and fairness of requests let nobody pass Kubernetes' own components",
+        ),
         (
             ApiRule::ServiceEndpointsKnown,
             "Services have only endpoints inside the cluster and claim no foreign address",

@@ -59,7 +59,7 @@ pub(super) static ROWS: [Control; 19] = [
     Control {
         id: "policy-cluster-configuration",
         component: Component::Policy,
-        title: "kubeadm's ConfigMaps, kube-proxy, CoreDNS and RuntimeClasses are unmodified",
+        title: "kubeadm's ConfigMaps and add-ons, RuntimeClasses and flow control are unmodified",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -75,9 +75,11 @@ pub(super) static ROWS: [Control; 19] = [
             Check::Api(ApiRule::KubeadmConfiguration),
             Check::Api(ApiRule::ClusterInfo),
             Check::Api(ApiRule::ProxyKubeconfig),
+            Check::Api(ApiRule::ProxyConfiguration),
             Check::Api(ApiRule::ExtensionCas),
             Check::Api(ApiRule::DnsConfiguration),
             Check::Api(ApiRule::RuntimeClassesKnown),
+            Check::Api(ApiRule::FlowControlKnown),
         ],
     },
     Control {
@@ -154,7 +156,7 @@ pub(super) static ROWS: [Control; 19] = [
     Control {
         id: "policy-nodes-known",
         component: Component::Policy,
-        title: "Every Node is in the inventory, and control planes keep their taint",
+        title: "Nodes are those of the inventory, and control planes keep their taint",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A kind of object, and where its list is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,12 @@ pub enum Kind {
     Services,
     /// `EndpointSlice`s: where kube-proxy sends what is for a Service.
     EndpointSlices,
+    /// `ServiceCIDR`s: from where Services get their addresses.
+    ServiceCidrs,
+    /// `FlowSchema`s: which requests wait behind which.
+    FlowSchemas,
+    /// `PriorityLevelConfiguration`s: how many requests are answered at a time.
+    PriorityLevels,
     /// `Lease`s of kube-system: who leads among controller managers and schedulers.
     Leases,
     /// `RuntimeClass`es.
@@ -78,11 +84,15 @@ pub enum Kind {
     MutatingWebhooks,
     /// `APIService`s: who answers for each group of the API.
     ApiServices,
+    /// `CustomResourceDefinition`s; only who converts their objects is kept.
+    CustomResources,
+    /// `CSIDriver`s: who mounts volumes, and with what of the pods.
+    CsiDrivers,
 }
 
 impl Kind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 34] = [
+    pub const ALL: [(Kind, &str); 39] = [
         (
             Kind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
@@ -115,6 +125,9 @@ impl Kind {
         (Kind::Jobs, "/apis/batch/v1/jobs"),
         (Kind::CronJobs, "/apis/batch/v1/cronjobs"),
         (Kind::Services, "/api/v1/services"),
+        (Kind::ServiceCidrs, "/apis/networking.k8s.io/v1/servicecidrs"),
+        (Kind::FlowSchemas, "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"),
+        (Kind::PriorityLevels, "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations"),
         (Kind::Leases, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"),
         (Kind::RuntimeClasses, "/apis/node.k8s.io/v1/runtimeclasses"),
         (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),
@@ -139,6 +152,8 @@ impl Kind {
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
         ),
         (Kind::ApiServices, "/apis/apiregistration.k8s.io/v1/apiservices"),
+        (Kind::CustomResources, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
+        (Kind::CsiDrivers, "/apis/storage.k8s.io/v1/csidrivers"),
     ];
 
     /// What a plan depends on; checks ask for everything.
@@ -231,6 +246,13 @@ impl ClusterFacts {
                 }
             }
         }
+        if kind == Kind::CustomResources {
+            // Schemas are most of it, and are large.
+            for item in &mut items {
+                let conversion = item.pointer("/spec/conversion").cloned();
+                item["spec"] = json!({ "conversion": conversion });
+            }
+        }
         if kind == Kind::ConfigMaps {
             // Others' may be large, or hold what should be in a Secret.
             for item in &mut items {
@@ -280,8 +302,6 @@ pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-
-    use serde_json::json;
 
     use super::*;
 

@@ -25,6 +25,10 @@ pub struct PodSecurityExemption {
     pub namespace: String,
     /// The level that applies instead.
     pub level: PodLevel,
+    /// Workloads that it is for, as `DaemonSet/NAME` (what made a pod in the end; `Pod/NAME` for one that nothing made); others
+    /// in the namespace may not break the standard. Empty means all. What the namespace lets in is the same for all.
+    #[serde(default)]
+    pub workloads: Vec<String>,
     /// Why.
     pub reason: String,
     /// Who answers for it.
@@ -57,13 +61,13 @@ impl std::fmt::Display for PodLevel {
     }
 }
 
-/// An API object that sees or changes requests of others, allowed until a given day.
+/// An API object that would be a finding, allowed until a given day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AllowedObject {
     /// What it is.
     pub kind: AllowedKind,
-    /// Its name.
+    /// Its name; that of a RoleBinding as `namespace/name`.
     pub name: String,
     /// Why.
     pub reason: String,
@@ -73,7 +77,7 @@ pub struct AllowedObject {
     pub expires: String,
 }
 
-/// Kinds of objects that see or change others' requests.
+/// Kinds of objects that can be allowed by name.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -87,6 +91,21 @@ pub enum AllowedKind {
     /// Hands a part of the API to a Service.
     #[serde(rename = "APIService")]
     ApiService,
+    /// Gives rights over the cluster (`policy-rbac-minimal`).
+    ClusterRoleBinding,
+    /// Gives rights in a namespace (`policy-rbac-minimal`).
+    RoleBinding,
+    /// Is a path of a node (`policy-pod-security-in-force`).
+    PersistentVolume,
+    /// Puts requests before others (`policy-cluster-configuration`).
+    FlowSchema,
+    /// Has a share of all requests (`policy-cluster-configuration`).
+    PriorityLevelConfiguration,
+    /// Has its objects converted outside the cluster (`policy-webhooks-known`).
+    CustomResourceDefinition,
+    /// Is given tokens of pods (`policy-webhooks-known`).
+    #[serde(rename = "CSIDriver")]
+    CsiDriver,
 }
 
 impl std::fmt::Display for AllowedKind {
@@ -96,6 +115,13 @@ impl std::fmt::Display for AllowedKind {
             AllowedKind::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
             AllowedKind::MutatingAdmissionPolicy => "MutatingAdmissionPolicy",
             AllowedKind::ApiService => "APIService",
+            AllowedKind::ClusterRoleBinding => "ClusterRoleBinding",
+            AllowedKind::RoleBinding => "RoleBinding",
+            AllowedKind::PersistentVolume => "PersistentVolume",
+            AllowedKind::FlowSchema => "FlowSchema",
+            AllowedKind::PriorityLevelConfiguration => "PriorityLevelConfiguration",
+            AllowedKind::CustomResourceDefinition => "CustomResourceDefinition",
+            AllowedKind::CsiDriver => "CSIDriver",
         })
     }
 }

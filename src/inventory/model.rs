@@ -226,7 +226,8 @@ pub struct Hardening {
     pub exceptions: Vec<Exception>,
     /// Exemptions from Pod Security.
     pub pod_security: PodSecurity,
-    /// Allowed webhooks, mutating policies and aggregated APIs. Any other is a finding.
+    /// Allowed webhooks, mutating policies, aggregated APIs, bindings of roles, volumes on nodes and rules of flow control. Any
+    /// other is judged.
     pub allowed_objects: Vec<AllowedObject>,
     /// Longest lifetime of a service account token, in hours (`--service-account-max-token-expiration`), 1 to 8760.
     pub service_account_token_hours: u32,

@@ -10,13 +10,13 @@ use crate::inventory::AllowedKind;
 use crate::plan::policy;
 
 /// Whether the inventory grants an object.
-fn is_allowed(on: &Cluster<'_>, kind: AllowedKind, called: &str) -> bool {
+pub(super) fn is_allowed(on: &Cluster<'_>, kind: AllowedKind, called: &str) -> bool {
     let all = &on.inventory.hardening.allowed_objects;
     all.iter().any(|o| o.kind == kind && o.name == called && on.lasts(&o.expires))
 }
 
 /// Grants that are over, whether or not the object is there still.
-fn over(on: &Cluster<'_>, kind: AllowedKind) -> Vec<String> {
+pub(super) fn over(on: &Cluster<'_>, kind: AllowedKind) -> Vec<String> {
     let all = on.inventory.hardening.allowed_objects.iter();
     let over = all.filter(|o| o.kind == kind && !on.lasts(&o.expires));
     over.map(|o| format!("the entry for {kind} {} expired on {}", o.name, o.expires)).collect()
@@ -81,7 +81,26 @@ pub(super) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
         wrong.extend(over(on, kind));
     }
-    let expected = "webhooks and policies that `hardening.allowed_objects` names";
+    // One of a Service is in the cluster, with the rights of its pods.
+    let kind = AllowedKind::CustomResourceDefinition;
+    for object in of(on.facts, Kind::CustomResources)? {
+        let url = text(object, "/spec/conversion/webhook/clientConfig/url");
+        count += usize::from(!url.is_empty());
+        if !url.is_empty() && !is_allowed(on, kind, name(object)) {
+            wrong.push(format!("{kind} {} has its objects converted by {url}", name(object)));
+        }
+    }
+    wrong.extend(over(on, kind));
+    let kind = AllowedKind::CsiDriver;
+    for driver in of(on.facts, Kind::CsiDrivers)? {
+        let given = !list(driver, "/spec/tokenRequests").is_empty();
+        count += usize::from(given);
+        if given && !is_allowed(on, kind, name(driver)) {
+            wrong.push(format!("{kind} {} is given tokens of pods", name(driver)));
+        }
+    }
+    wrong.extend(over(on, kind));
+    let expected = "webhooks, policies and drivers that `hardening.allowed_objects` names";
     Ok(none_of(expected, wrong, format!("{count} known")))
 }
 

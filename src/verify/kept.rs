@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_yaml::Value as Yaml;
 
+use super::addons;
+use super::extensions::{is_allowed, over};
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of, proxy_configuration};
+use super::rule::shown;
 use crate::facts::cluster::{
     AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind,
-    PROXY_CONFIG, list, name, namespace, text,
+    PROXY_CONFIG, list, name, text,
 };
+use crate::inventory::AllowedKind;
 
 /// What objects are compared with that neither the inventory nor the API tells.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,11 +34,13 @@ const KEPT: [(&str, &str, &str); 2] = [
 ];
 
 /// What kubeadm writes beside what it was told, where it is not empty (`config print init-defaults`, kubeadm 1.34 to 1.36).
-const BY_KUBEADM: [(&str, &[&str]); 4] = [
+const BY_KUBEADM: [(&str, &[&str]); 6] = [
     ("imageRepository", &["registry.k8s.io"]),
     ("staticPodPath", &["/etc/kubernetes/manifests"]),
     ("resolvConf", &["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]),
     ("containerRuntimeEndpoint", &["unix:///run/containerd/containerd.sock"]),
+    ("bindAddress", &["0.0.0.0", "::"]),
+    ("clientConnection.kubeconfig", &["/var/lib/kube-proxy/kubeconfig.conf"]),
 ];
 
 fn data<'v>(on: &'v Cluster<'_>, map: &str, key: &str) -> Result<Option<&'v str>, Verdict> {
@@ -54,22 +60,11 @@ pub(super) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdict, Verdict
             wrong.push(format!("{map} has no {key}"));
             continue;
         };
-        let wanted: Vec<Yaml> =
-            on.reference.kubeadm.iter().filter_map(|text| document(text, kind)).collect();
-        if wanted.is_empty() {
-            return Err(Verdict::unknown("no control plane's kubeadm-init.yaml was read"));
-        }
         let Ok(said) = serde_yaml::from_str::<Yaml>(said) else {
             wrong.push(format!("{map} is not YAML"));
             continue;
         };
-        // Control planes may differ in what their own kernel has.
-        let differences = wanted.iter().map(|wanted| {
-            let mut found = Vec::new();
-            differ(wanted, &said, "", &mut found);
-            found
-        });
-        let least = differences.min_by_key(Vec::len).unwrap_or_default();
+        let least = least_differences(on, kind, &said)?;
         wrong.extend(least.into_iter().map(|at| format!("{map} differs in {at}")));
     }
     Ok(none_of(
@@ -79,10 +74,30 @@ pub(super) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdict, Verdict
     ))
 }
 
+/// Where a document differs from what kubeadm was told. Control planes may differ in what their own kernel has.
+fn least_differences(on: &Cluster<'_>, kind: &str, said: &Yaml) -> Result<Vec<String>, Verdict> {
+    let wanted: Vec<Yaml> =
+        on.reference.kubeadm.iter().filter_map(|text| document(text, kind)).collect();
+    if wanted.is_empty() {
+        return Err(Verdict::unknown("no control plane's kubeadm-init.yaml was read"));
+    }
+    let differences = wanted.iter().map(|wanted| {
+        let mut found = Vec::new();
+        differ(wanted, said, "", &mut found);
+        found
+    });
+    Ok(differences.min_by_key(Vec::len).unwrap_or_default())
+}
+
 fn document(text: &str, kind: &str) -> Option<Yaml> {
     serde_yaml::Deserializer::from_str(text)
         .map_while(|d| <Yaml as serde::Deserialize>::deserialize(d).ok())
         .find(|d| d.get("kind").and_then(Yaml::as_str) == Some(kind))
+}
+
+/// Whether an object says nothing there.
+pub(super) fn is_nothing(value: &serde_json::Value) -> bool {
+    matches!(value.to_string().as_str(), "null" | "[]" | "{}" | "false" | r#""""#)
 }
 
 /// Whether Go leaves a value out, or writes it where nothing was said.
@@ -95,6 +110,11 @@ fn is_zero(value: &Yaml) -> bool {
         Yaml::Mapping(fields) => fields.values().all(is_zero),
         Yaml::Bool(true) | Yaml::Tagged(_) => false,
     }
+}
+
+/// Whether kubeadm writes something below a key that was not given.
+fn is_filled_in(at: &str) -> bool {
+    BY_KUBEADM.iter().any(|(key, _)| key.strip_prefix(at).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Where a document says something else than another: a key or a list as a whole.
@@ -131,6 +151,9 @@ fn differ(wanted: &Yaml, said: &Yaml, at: &str, found: &mut Vec<String>) {
                     found.push(below);
                 }
             }
+            (None, Some(have @ Yaml::Mapping(_))) if is_filled_in(&below) => {
+                differ(&Yaml::Mapping(serde_yaml::Mapping::new()), have, &below, found);
+            }
             (None, Some(have)) => {
                 let own = BY_KUBEADM.iter().find(|(key, _)| *key == below);
                 if !own
@@ -159,7 +182,21 @@ pub(super) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     if clusters.is_empty() {
         wrong.push(format!("{CLUSTER_INFO} names no cluster"));
     }
+    // Whoever joins, or asks without credentials, goes by all that it says.
+    for (key, value) in said.as_mapping().into_iter().flatten() {
+        let key = key.as_str().unwrap_or_default();
+        if !matches!(key, "apiVersion" | "kind" | "clusters") && !is_zero(value) {
+            wrong.push(format!("{CLUSTER_INFO} has {key}"));
+        }
+    }
     for entry in &clusters {
+        let keys = entry.get("cluster").and_then(Yaml::as_mapping).into_iter().flatten();
+        for (key, value) in keys {
+            let key = key.as_str().unwrap_or_default();
+            if !matches!(key, "server" | "certificate-authority-data") && !is_zero(value) {
+                wrong.push(format!("{CLUSTER_INFO} has {key}"));
+            }
+        }
         let of =
             |key: &str| entry.get("cluster").and_then(|c| c.get(key)?.as_str()).unwrap_or_default();
         let endpoint = format!("https://{}", on.inventory.cluster.endpoint);
@@ -174,10 +211,20 @@ pub(super) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     Ok(none_of(expected, wrong, "CA and endpoint in kube-public/cluster-info".into()))
 }
 
+/// Whom aggregated API servers let speak for others, and by which headers: what kubeadm has API servers write there. With no
+/// name, everybody with a certificate of the CA may.
+const REQUEST_HEADERS: [(&str, &str); 5] = [
+    ("requestheader-allowed-names", "front-proxy-client"),
+    ("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+    ("requestheader-group-headers", "X-Remote-Group"),
+    ("requestheader-uid-headers", "X-Remote-Uid"),
+    ("requestheader-username-headers", "X-Remote-User"),
+];
+
 /// The CAs of clients that aggregated API servers, the controller manager and the scheduler take from the cluster. An API
 /// server adds its own to what it finds there.
 pub(super) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let expected = "the cluster CA and the front-proxy CA of the key store";
+    let expected = "the CAs of the key store, and the names and headers of the front proxy";
     let mut wrong = Vec::new();
     for (key, ca) in [
         ("client-ca-file", &on.reference.ca_pem),
@@ -195,7 +242,17 @@ pub(super) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             Some(_) => {}
         }
     }
-    Ok(none_of(expected, wrong, "client-ca-file and requestheader-client-ca-file".into()))
+    for (key, own) in REQUEST_HEADERS {
+        let said = data(on, AUTHENTICATION_CONFIG, key)?.unwrap_or_default();
+        let values: Option<Vec<String>> = serde_json::from_str(said).ok();
+        // Releases before it have no header for uids.
+        let is_left_out = key == "requestheader-uid-headers"
+            && (said.is_empty() || values.as_ref().is_some_and(Vec::is_empty));
+        if !is_left_out && values.is_none_or(|v| v != [own]) {
+            wrong.push(format!("{key} is {}, not {own}", shown(Some(said))));
+        }
+    }
+    Ok(none_of(expected, wrong, "the CAs and headers of aggregated API servers".into()))
 }
 
 /// Every block of a PEM file, each once.
@@ -282,9 +339,7 @@ const COREFILE: [&str; 24] = [
 pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let domain = on.inventory.cluster.domain.to_string();
     let corefile = data(on, DNS_CONFIG, "Corefile")?;
-    let deployments = of(on.facts, Kind::Deployments)?;
-    let deployment =
-        deployments.iter().find(|d| (namespace(d), name(d)) == ("kube-system", "coredns"));
+    let deployment = addons::DNS.object(on)?;
     let expected = "ConfigMap and Deployment of CoreDNS as kubeadm writes them";
     // Another DNS server cannot be judged.
     let (Some(corefile), Some(deployment)) = (corefile, deployment) else {
@@ -300,39 +355,17 @@ pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             wrong.push(format!("Corefile has the unexpected line `{words}`"));
         }
     }
-    let pod = "/spec/template/spec";
-    for container in list(deployment, &format!("{pod}/containers")) {
-        let args: Vec<&str> = list(container, "/args").iter().filter_map(|a| a.as_str()).collect();
-        if args != ["-conf", "/etc/coredns/Corefile"] || !list(container, "/command").is_empty() {
-            wrong.push(format!(
-                "Deployment coredns runs {} {}",
-                name_of(container),
-                args.join(" ")
-            ));
-        }
-    }
-    // By these its own resolver, to which it forwards, is another than the node's.
-    let policy = text(deployment, &format!("{pod}/dnsPolicy"));
-    if policy != "Default" {
-        wrong.push(format!("Deployment coredns has dnsPolicy {policy}"));
-    }
-    for key in ["dnsConfig", "hostAliases", "initContainers"] {
-        let held = deployment.pointer(&format!("{pod}/{key}"));
-        if held.is_some_and(|v| !matches!(v.to_string().as_str(), "null" | "[]" | "{}")) {
-            wrong.push(format!("Deployment coredns has {key}"));
-        }
-    }
-    for volume in list(deployment, &format!("{pod}/volumes")) {
-        let map = text(volume, "/configMap/name");
-        if map != "coredns" {
-            wrong.push(format!("Deployment coredns mounts volume {}", name_of(volume)));
-        }
-    }
+    wrong.extend(addons::DNS.deviations(on, deployment));
+    wrong.extend(addons::is_silent(on, deployment));
     Ok(none_of(expected, wrong, "Corefile and Deployment coredns".into()))
 }
 
-fn name_of(part: &serde_json::Value) -> &str {
-    text(part, "/name")
+/// Where kube-proxy's configuration is not what apply has kubeadm put there; its kubeconfig is judged by itself.
+pub(super) fn differences_of_proxy(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
+    let said = proxy_configuration(on.facts)?;
+    let mut found = least_differences(on, "KubeProxyConfiguration", &said)?;
+    found.retain(|at| at != "clientConnection.kubeconfig");
+    Ok(found)
 }
 
 /// RuntimeClasses name handlers of containerd; our configuration of it defines only runc.
@@ -346,6 +379,97 @@ pub(super) fn runtime_classes(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let tolerant = classes.iter().filter(|c| !list(c, "/scheduling/tolerations").is_empty());
     wrong.extend(tolerant.map(|c| format!("RuntimeClass {} adds tolerations", name(c))));
     Ok(none_of("only handler runc", wrong, format!("{} RuntimeClasses", classes.len())))
+}
+
+/// FlowSchemas of Kubernetes (apiserver, pkg/apis/flowcontrol/bootstrap) that send to `exempt`, where nothing waits.
+const EXEMPT: [&str; 2] = ["exempt", "probes"];
+/// The precedence of the one that takes everybody's requests; whatever is before it, is before everybody.
+const GLOBAL_DEFAULT: u64 = 9900;
+/// Shares of requests in all of Kubernetes' own levels are 245.
+const MOST_SHARES: u64 = 1000;
+/// By another value than `true`, the API server leaves what somebody changed.
+const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+
+/// Whether requests of others keep those of kubelets, controllers and administrators waiting.
+pub(super) fn flow_control(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let schemas = of(on.facts, Kind::FlowSchemas)?;
+    let levels = of(on.facts, Kind::PriorityLevels)?;
+    if !schemas.iter().any(|s| name(s) == "exempt") || !levels.iter().any(|l| name(l) == "exempt") {
+        return Err(Verdict::unknown("the list of FlowSchemas or levels lacks `exempt`"));
+    }
+    let mut wrong = Vec::new();
+    for (kind, objects) in
+        [(AllowedKind::FlowSchema, schemas), (AllowedKind::PriorityLevelConfiguration, levels)]
+    {
+        for object in objects.iter().filter(|o| !is_allowed(on, kind, name(o))) {
+            let keeps = object.pointer("/metadata/annotations").and_then(|a| a.get(AUTOUPDATE));
+            let mut said = Vec::new();
+            if keeps.is_some_and(|k| k != "true") {
+                said.push("is kept from what Kubernetes makes of it".to_owned());
+            }
+            said.extend(match kind {
+                AllowedKind::FlowSchema => passes(object),
+                _ => shares(object),
+            });
+            wrong.extend(said.into_iter().map(|s| format!("{kind} {} {s}", name(object))));
+        }
+        wrong.extend(over(on, kind));
+    }
+    let expected =
+        "nobody before Kubernetes' own requests, unless `hardening.allowed_objects` names it";
+    Ok(none_of(expected, wrong, format!("{} FlowSchemas, {} levels", schemas.len(), levels.len())))
+}
+
+/// What a FlowSchema lets pass the others.
+fn passes(schema: &serde_json::Value) -> Vec<String> {
+    let rules = list(schema, "/spec/rules");
+    let subjects = || rules.iter().flat_map(|r| list(r, "/subjects"));
+    let whose = |s: &serde_json::Value| {
+        let of_account =
+            ["namespace", "name"].map(|key| text(s, &format!("/serviceAccount/{key}")));
+        match ["/group/name", "/user/name"].into_iter().find(|at| !text(s, at).is_empty()) {
+            Some(at) => text(s, at).to_owned(),
+            None => of_account.join("/"),
+        }
+    };
+    let mut said = Vec::new();
+    if text(schema, "/spec/priorityLevelConfiguration/name") == "exempt" {
+        let health = ["/healthz", "/livez", "/readyz"];
+        let urls = || rules.iter().flat_map(|r| list(r, "/nonResourceRules"));
+        let mut paths = urls().flat_map(|u| list(u, "/nonResourceURLs"));
+        let is_own = match name(schema) {
+            "exempt" => subjects().all(|s| whose(s) == "system:masters"),
+            "probes" => {
+                rules.iter().all(|r| list(r, "/resourceRules").is_empty())
+                    && paths.all(|p| p.as_str().is_some_and(|p| health.contains(&p)))
+            }
+            _ => false,
+        };
+        if !is_own {
+            let whose: BTreeSet<String> = subjects().map(whose).collect();
+            let whose = whose.into_iter().collect::<Vec<_>>().join(" and ");
+            said.push(format!("exempts requests of {whose}"));
+        }
+    }
+    let precedence = schema.pointer("/spec/matchingPrecedence").and_then(serde_json::Value::as_u64);
+    if precedence.unwrap_or_default() < GLOBAL_DEFAULT && !EXEMPT.contains(&name(schema)) {
+        const ANYBODY: [&str; 4] =
+            ["*", "system:anonymous", "system:authenticated", "system:unauthenticated"];
+        let is_anybody = |s: &serde_json::Value| {
+            text(s, "/kind") != "ServiceAccount" && ANYBODY.contains(&whose(s).as_str())
+        };
+        if let Some(subject) = subjects().find(|s| is_anybody(s)) {
+            said.push(format!("puts requests of {} before others", whose(subject)));
+        }
+    }
+    said
+}
+
+/// What a level takes from the others.
+fn shares(level: &serde_json::Value) -> Vec<String> {
+    let of = ["/spec/limited", "/spec/exempt"].map(|at| format!("{at}/nominalConcurrencyShares"));
+    let of = of.iter().filter_map(|at| level.pointer(at)?.as_u64());
+    of.filter(|s| *s > MOST_SHARES).map(|s| format!("takes {s} shares of requests")).collect()
 }
 
 #[cfg(test)]

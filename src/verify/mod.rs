@@ -6,6 +6,7 @@
 //! changes a node; some probes write to the cluster's API and clean up after themselves.
 
 mod access;
+mod addons;
 mod certificates;
 mod default_roles;
 mod extensions;
@@ -23,6 +24,7 @@ mod objects;
 #[cfg(test)]
 mod objects_tests;
 mod observed;
+mod owners;
 mod packet;
 mod pod_standard;
 mod powers;

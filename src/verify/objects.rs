@@ -13,7 +13,7 @@ use time::{Date, Duration, OffsetDateTime};
 use super::kept::{self, Reference};
 use super::model::Verdict;
 use super::rule::shown;
-use super::{extensions, network_policies, quotas, rbac, services, workloads};
+use super::{addons, extensions, network_policies, quotas, rbac, services, workloads};
 use crate::controls::ApiRule;
 use crate::facts::cluster::{
     CLUSTER_INFO, ClusterFacts, Kind, PROXY_CONFIG, list, name, namespace, text,
@@ -72,10 +72,12 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
         ApiRule::KubeadmConfiguration => kept::kubeadm_configuration(on),
         ApiRule::ClusterInfo => kept::cluster_info(on),
         ApiRule::ProxyKubeconfig => kept::proxy_kubeconfig(on),
+        ApiRule::ProxyConfiguration => addons::proxy(on),
         ApiRule::ExtensionCas => kept::extension_cas(on),
         ApiRule::DnsConfiguration => kept::dns(on),
         ApiRule::ControllersLead => controllers_lead(on),
         ApiRule::RuntimeClassesKnown => kept::runtime_classes(on),
+        ApiRule::FlowControlKnown => kept::flow_control(on),
         ApiRule::ServiceEndpointsKnown => services::endpoints_known(on),
     };
     judged.unwrap_or_else(|unknown| unknown)
@@ -239,6 +241,16 @@ fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let known = |n: &Value| on.inventory.nodes.iter().any(|i| i.name.as_str() == name(n));
     let mut wrong: Vec<String> =
         nodes.iter().filter(|n| !known(n)).map(|n| format!("Node {}", name(n))).collect();
+    // Taken out of the cluster, a node keeps its kubelet, its credentials and what runs on it.
+    let members = on.inventory.nodes.iter();
+    let members = members.filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Worker));
+    for member in members.filter(|m| !nodes.iter().any(|n| name(n) == m.name.as_str())) {
+        wrong.push(format!(
+            "{} is in the inventory and not in the cluster (run `kubastion apply`, or systemctl \
+             restart kubelet on it)",
+            member.name
+        ));
+    }
     // A control plane that takes pods of everybody, unless it is to be a worker too.
     let planes = on.inventory.with_role(Role::ControlPlane).filter(|n| !n.has_role(Role::Worker));
     for plane in planes {
@@ -253,7 +265,7 @@ fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
     }
     Ok(none_of(
-        "only nodes of the inventory, with their taints",
+        "the nodes of the inventory, no others, with their taints",
         wrong,
         format!("{} nodes", nodes.len()),
     ))
@@ -318,7 +330,24 @@ fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
         return Err(Verdict::unknown("no default ServiceAccount was listed"));
     }
     let mounts = |a: &Value| a.get("automountServiceAccountToken") != Some(&Value::Bool(false));
-    let wrong = accounts.iter().filter(|a| mounts(a)).map(|a| full_name(a)).collect();
+    let mut wrong: Vec<String> =
+        accounts.iter().filter(|a| mounts(a)).map(|a| full_name(a)).collect();
+    // A pod decides for itself.
+    let spaces = user_namespaces(facts)?;
+    let asks = |pod: &Value| {
+        pod.pointer("/spec/automountServiceAccountToken") == Some(&Value::Bool(true))
+            && matches!(text(pod, "/spec/serviceAccountName"), "" | "default")
+    };
+    let pods = of(facts, Kind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
+    let mut all: Vec<(&str, &Value, Option<&Value>)> = pods.collect();
+    for (kind, called, at) in workloads::MAKERS {
+        all.extend(of(facts, kind)?.iter().map(|o| (called, o, o.pointer(at))));
+    }
+    for (called, object, pod) in all {
+        if spaces.contains(&namespace(object)) && pod.is_some_and(asks) {
+            wrong.push(format!("{called} {} asks for its token", full_name(object)));
+        }
+    }
     let expected = "automountServiceAccountToken: false";
     Ok(none_of(expected, wrong, format!("{} default ServiceAccounts", accounts.len())))
 }

@@ -45,7 +45,9 @@ fn pod(space: &str, name: &str, labels: Value, image: &str) -> Value {
 fn static_pod(name: &str, node: &str, image: &str) -> Value {
     let full = format!("{name}-{node}");
     let mut pod = pod("kube-system", &full, json!({"tier": "control-plane"}), image);
-    pod["metadata"]["ownerReferences"] = json!([{"kind": "Node", "name": node}]);
+    pod["metadata"]["ownerReferences"] = json!([owner("Node", node)]);
+    pod["metadata"]["annotations"] =
+        json!({"kubernetes.io/config.mirror": "00", "kubernetes.io/config.source": "file"});
     pod["spec"]["nodeName"] = json!(node);
     pod["spec"]["containers"][0]["name"] = json!(name);
     pod["spec"]["hostNetwork"] = json!(true);
@@ -56,7 +58,13 @@ fn static_pod(name: &str, node: &str, image: &str) -> Value {
 
 /// What makes such pods.
 fn maker(space: &str, name: &str, pod: &Value) -> Value {
-    json!({"metadata": {"namespace": space, "name": name}, "spec": {"template": {"spec": pod["spec"]}}})
+    json!({"metadata": {"namespace": space, "name": name, "uid": format!("uid-of-{name}")},
+           "spec": {"template": {"spec": pod["spec"]}}})
+}
+
+/// A reference to what controls an object.
+fn owner(kind: &str, name: &str) -> Value {
+    json!({"kind": kind, "name": name, "uid": format!("uid-of-{name}"), "controller": true})
 }
 
 /// A request for a certificate, approved by somebody.
@@ -99,15 +107,59 @@ static REQUESTS: LazyLock<[Value; 3]> = LazyLock::new(|| {
     ]
 });
 
-/// kube-proxy's pod, which has to change the node's rules.
+/// kube-proxy's pod, which has to change the node's rules, as kubeadm 1.36 makes it.
 fn proxy_pod() -> Value {
     json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy-x",
-               "ownerReferences": [{"kind": "DaemonSet", "name": "kube-proxy"}]},
-           "spec": {"hostNetwork": true, "volumes": [{"name": "m", "hostPath": {"path": "/lib/modules"}}],
-                    "containers": [{"name": "kube-proxy", "image": "r.io/kube-proxy:v1.36.2",
+               "ownerReferences": [owner("DaemonSet", "kube-proxy")]},
+           "spec": {"hostNetwork": true, "dnsPolicy": "ClusterFirst", "restartPolicy": "Always",
+                    "serviceAccountName": "kube-proxy", "securityContext": {},
+                    "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}],
+                    "volumes": [{"name": "kube-proxy", "configMap": {"name": "kube-proxy", "defaultMode": 420}},
+                                {"name": "x", "hostPath": {"path": "/run/xtables.lock", "type": "FileOrCreate"}},
+                                {"name": "m", "hostPath": {"path": "/lib/modules", "type": ""}}],
+                    "containers": [{"name": "kube-proxy", "image": "registry.k8s.io/kube-proxy:v1.36.2",
+                                    "command": ["/usr/local/bin/kube-proxy",
+                                        "--config=/var/lib/kube-proxy/config.conf",
+                                        "--hostname-override=$(NODE_NAME)"],
                                     "env": [{"name": "NODE_NAME", "valueFrom": {"fieldRef":
                                         {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}}],
+                                    "resources": {}, "volumeMounts": [
+                                        {"name": "kube-proxy", "mountPath": "/var/lib/kube-proxy"},
+                                        {"name": "x", "mountPath": "/run/xtables.lock"},
+                                        {"name": "m", "mountPath": "/lib/modules", "readOnly": true}],
                                     "securityContext": {"privileged": true}}]}})
+}
+
+/// CoreDNS' pod, as kubeadm 1.36 makes it with kubastion's patch.
+fn dns_pod() -> Value {
+    let label = json!({"k8s-app": "kube-dns"});
+    let mut dns =
+        pod("kube-system", "coredns-1-x", label, "registry.k8s.io/coredns/coredns:v1.14.2");
+    dns["metadata"]["ownerReferences"] = json!([owner("ReplicaSet", "coredns-1")]);
+    dns["status"] = json!({"podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}]});
+    dns["spec"]["serviceAccountName"] = json!("coredns");
+    dns["spec"]["dnsPolicy"] = json!("Default");
+    dns["spec"]["priorityClassName"] = json!("system-cluster-critical");
+    dns["spec"]["volumes"] = json!([{"name": "config-volume", "configMap": {"name": "coredns",
+        "items": [{"key": "Corefile", "path": "Corefile"}]}}]);
+    let container = &mut dns["spec"]["containers"][0];
+    container["name"] = json!("coredns");
+    container["args"] = json!(["-conf", "/etc/coredns/Corefile"]);
+    container["livenessProbe"] = json!({"httpGet": {"path": "/health", "port": "liveness-probe"}});
+    container["volumeMounts"] =
+        json!([{"name": "config-volume", "mountPath": "/etc/coredns", "readOnly": true}]);
+    dns
+}
+
+/// The same with the token that the API server puts into every pod.
+fn with_token(mut pod: Value) -> Value {
+    let volume = json!({"name": "kube-api-access-x", "projected": {"sources": [
+        {"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "kube-root-ca.crt"}}]}});
+    pod["spec"]["volumes"].as_array_mut().unwrap().push(volume);
+    let mount = json!({"name": "kube-api-access-x", "readOnly": true,
+        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
+    pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().unwrap().push(mount);
+    pod
 }
 
 const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -122,6 +174,13 @@ apiServer: {extraArgs: [{name: anonymous-auth, value: 'false'}]}
 kind: KubeletConfiguration
 authentication: {anonymous: {enabled: false}}
 protectKernelDefaults: false
+---
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+clusterCIDR: 10.244.0.0/16
+metricsBindAddress: 127.0.0.1:10249
+nodePortAddresses: [primary]
+iptables: {localhostNodePorts: false}
 ";
 
 /// The Corefile of kubeadm 1.36.
@@ -151,10 +210,28 @@ const COREFILE: &str = ".:53 {
 ";
 
 /// What kubeadm 1.36 puts into kube-proxy's ConfigMap.
-const PROXY: &str = "clientConnection:
+const PROXY: &str = "apiVersion: kubeproxy.config.k8s.io/v1alpha1
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection:
   acceptContentTypes: \"\"
+  burst: 0
   kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+detectLocal:
+  bridgeInterface: \"\"
+enableProfiling: false
+iptables:
+  localhostNodePorts: false
+  masqueradeAll: false
+  masqueradeBit: null
+kind: KubeProxyConfiguration
 metricsBindAddress: 127.0.0.1:10249
+mode: \"\"
+nodePortAddresses:
+- primary
+oomScoreAdj: null
 ";
 const PROXY_KUBECONFIG: &str = "apiVersion: v1
 kind: Config
@@ -184,7 +261,8 @@ fn config(name: &str, key: &str, text: &str) -> Value {
 /// What cluster-info says.
 fn cluster_info() -> String {
     format!(
-        "{{clusters: [{{name: '', cluster: {{server: 'https://api:6443', \
+        "{{apiVersion: v1, kind: Config, contexts: null, users: null, current-context: '', preferences: {{}}, \
+         clusters: [{{name: '', cluster: {{server: 'https://api:6443', \
          certificate-authority-data: {}}}}}]}}",
         BASE64_STANDARD.encode(CA)
     )
@@ -196,6 +274,25 @@ fn slice(space: &str, service: &str, address: &str) -> Value {
                "labels": {"kubernetes.io/service-name": service}},
            "addressType": "IPv4", "endpoints": [{"addresses": [address]}],
            "ports": [{"port": if service == "kubernetes" { 6443 } else { 53 }}]})
+}
+
+/// A kind of objects that somebody converts.
+fn converted(name: &str, by: Value) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"group": "example.com",
+           "conversion": {"strategy": "Webhook", "webhook": {"clientConfig": by}}}})
+}
+
+/// A FlowSchema for a group.
+fn flow_schema(name: &str, precedence: u64, level: &str, group: &str) -> Value {
+    json!({"metadata": {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}},
+           "spec": {"matchingPrecedence": precedence, "priorityLevelConfiguration": {"name": level},
+                    "rules": [{"subjects": [{"kind": "Group", "group": {"name": group}}],
+                        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]}]}})
+}
+
+fn priority_level(name: &str, shares: u64) -> Value {
+    json!({"metadata": {"name": name},
+           "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": shares}}})
 }
 
 fn inventory() -> Inventory {
@@ -278,7 +375,11 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 json!({"metadata": {"namespace": "kube-system",
                                     "name": "extension-apiserver-authentication"},
                        "data": {"client-ca-file": CA,
-                                "requestheader-client-ca-file": FRONT_PROXY_CA}}),
+                                "requestheader-client-ca-file": FRONT_PROXY_CA,
+                                "requestheader-allowed-names": r#"["front-proxy-client"]"#,
+                                "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+                                "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+                                "requestheader-username-headers": r#"["X-Remote-User"]"#}}),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-proxy"},
                        "data": {"config.conf": PROXY, "kubeconfig.conf": PROXY_KUBECONFIG}}),
             ],
@@ -355,14 +456,8 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
             Kind::Pods,
             vec![
                 static_pod("kube-apiserver", "cp1", "r.io/api:v1.36.2"),
-                proxy_pod(),
-                {
-                    let label = json!({"k8s-app": "kube-dns"});
-                    let mut dns = pod("kube-system", "dns", label, "r.io/d@sha256:00");
-                    dns["status"] =
-                        json!({"podIP": "10.244.0.2", "podIPs": [{"ip": "10.244.0.2"}]});
-                    dns
-                },
+                with_token(proxy_pod()),
+                with_token(dns_pod()),
                 pod("shop", "web", json!({}), "r.io:5000/web:latest"),
             ],
         ),
@@ -371,30 +466,42 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         (
             Kind::Deployments,
             vec![maker("shop", "web", &pod("shop", "web", json!({}), "r.io/web:v1")), {
-                let mut dns = pod("kube-system", "coredns", json!({}), "r.io/coredns:v1.13.1");
-                dns["spec"]["containers"][0]["name"] = json!("coredns");
-                dns["spec"]["containers"][0]["args"] = json!(["-conf", "/etc/coredns/Corefile"]);
-                dns["spec"]["dnsPolicy"] = json!("Default");
-                dns["spec"]["volumes"] =
-                    json!([{"name": "config-volume", "configMap": {"name": "coredns"}}]);
-                maker("kube-system", "coredns", &dns)
+                let mut dns = maker("kube-system", "coredns", &dns_pod());
+                dns["spec"]["replicas"] = json!(2);
+                dns["status"] = json!({"readyReplicas": 2});
+                dns
             }],
         ),
         (Kind::StatefulSets, vec![]),
-        (Kind::ReplicaSets, vec![]),
+        (
+            Kind::ReplicaSets,
+            vec![{
+                let mut dns = maker("kube-system", "coredns-1", &dns_pod());
+                dns["metadata"]["ownerReferences"] = json!([owner("Deployment", "coredns")]);
+                dns
+            }],
+        ),
         (Kind::ReplicationControllers, vec![]),
         (Kind::Jobs, vec![]),
         (Kind::CronJobs, vec![]),
         (
             Kind::Services,
             vec![
-                named("default", "kubernetes"),
+                json!({"metadata": {"namespace": "default", "name": "kubernetes"}, "spec": {
+                    "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"],
+                    "sessionAffinity": "None",
+                    "ports": [{"port": 443, "protocol": "TCP", "targetPort": 6443}]}}),
                 json!({"metadata": {"namespace": "shop", "name": "web"},
-                       "spec": {"type": "LoadBalancer"},
+                       "spec": {"type": "LoadBalancer", "clusterIPs": ["10.97.3.4"]},
                        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.10"}]}}}),
                 json!({"metadata": {"namespace": "kube-system", "name": "kube-dns"},
-                       "spec": {"selector": {"k8s-app": "kube-dns"},
-                                "ports": [{"port": 53, "targetPort": 53}]}}),
+                       "spec": {"selector": {"k8s-app": "kube-dns"}, "type": "ClusterIP",
+                                "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"],
+                                "ports": [{"port": 53, "protocol": "UDP", "targetPort": 53},
+                                          {"port": 53, "protocol": "TCP", "targetPort": 53},
+                                          {"port": 9153, "protocol": "TCP", "targetPort": 9153}]}}),
+                json!({"metadata": {"namespace": "shop", "name": "headless"},
+                       "spec": {"clusterIP": "None", "clusterIPs": ["None"]}}),
             ],
         ),
         (
@@ -405,6 +512,31 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
                 slice("kube-system", "kubelet", "10.0.0.3"),
                 // What a tenant's own Service leads to is its own affair.
                 slice("shop", "web", "192.0.2.1"),
+            ],
+        ),
+        (
+            Kind::ServiceCidrs,
+            vec![json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12"]}})],
+        ),
+        (
+            Kind::FlowSchemas,
+            vec![
+                flow_schema("exempt", 1, "exempt", "system:masters"),
+                flow_schema("system-nodes", 500, "system", "system:nodes"),
+                flow_schema("shop", 5000, "workload-low", "system:serviceaccounts:shop"),
+                flow_schema("global-default", 9900, "global-default", "system:unauthenticated"),
+                json!({"metadata": {"name": "probes"}, "spec": {"matchingPrecedence": 2,
+                    "priorityLevelConfiguration": {"name": "exempt"}, "rules": [{
+                        "nonResourceRules": [{"nonResourceURLs": ["/healthz", "/readyz", "/livez"]}],
+                        "subjects": [{"kind": "Group", "group": {"name": "system:unauthenticated"}}]}]}}),
+            ],
+        ),
+        (
+            Kind::PriorityLevels,
+            vec![
+                json!({"metadata": {"name": "exempt"}, "spec": {"type": "Exempt",
+                    "exempt": {"nominalConcurrencyShares": 0}}}),
+                priority_level("workload-low", 100),
             ],
         ),
         (
@@ -437,6 +569,14 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         (Kind::ValidatingWebhooks, vec![]),
         (Kind::MutatingWebhooks, vec![]),
         (
+            Kind::CustomResources,
+            vec![converted("a.example.com", json!({"service": {"name": "x"}}))],
+        ),
+        (
+            Kind::CsiDrivers,
+            vec![json!({"metadata": {"name": "a"}, "spec": {"podInfoOnMount": true}})],
+        ),
+        (
             Kind::ApiServices,
             vec![
                 json!({"metadata": {"name": "v1."}, "spec": {"service": null}}),
@@ -446,9 +586,12 @@ fn good() -> Vec<(Kind, Vec<Value>)> {
         (
             Kind::Nodes,
             vec![
-                json!({"metadata": {"name": "cp1"}, "spec": {"taints": [
+                json!({"metadata": {"name": "cp1", "uid": "uid-of-cp1"}, "spec": {"taints": [
                     {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}}),
-                json!({"metadata": {"name": "w1", "labels": {"node-role.kubernetes.io/worker": ""}}}),
+                json!({"metadata": {"name": "cp2"}, "spec": {"taints": [
+                    {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}}),
+                json!({"metadata": {"name": "w1", "uid": "uid-of-w1", "labels": {"node-role.kubernetes.io/worker": ""}}}),
+                json!({"metadata": {"name": "w2", "labels": {"node-role.kubernetes.io/worker": ""}}}),
             ],
         ),
         (Kind::SigningRequests, REQUESTS.to_vec()),
@@ -554,6 +697,20 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         ),
         (
             Kind::ClusterRoleBindings,
+            binding("w1", "view-nodes", json!([{"kind": "User", "name": "system:node:w1"}])),
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::RoleBindings,
+            {
+                let mut binding = role_binding("shop", "w1", "view-nodes");
+                binding["subjects"] = json!([{"kind": "User", "name": "system:node:w1"}]);
+                binding
+            },
+            vec![ApiRule::MinimalRbac],
+        ),
+        (
+            Kind::ClusterRoleBindings,
             binding("joining", "view-nodes", group("system:bootstrappers:mine")),
             vec![ApiRule::MinimalRbac],
         ),
@@ -613,6 +770,94 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         (Kind::Pods, breaking("shop"), vec![ApiRule::PodsWithinStandard]),
         (Kind::Pods, breaking("kube-system"), vec![ApiRule::PodsWithinStandard]),
         (
+            // Called like a static pod, and made by somebody.
+            Kind::Pods,
+            {
+                let mut posing = static_pod("kube-scheduler", "cp1", "r.io/ks:v1.36.2");
+                posing["metadata"]["annotations"] = json!({});
+                posing
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::Pods,
+            {
+                let mut posing = static_pod("kube-scheduler", "cp1", "r.io/ks:v1.36.2");
+                posing["metadata"]["ownerReferences"][0]["uid"] = json!("of-another");
+                posing
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::Pods,
+            {
+                let mut posing = static_pod("kube-scheduler", "cp1", "r.io/ks:v1.36.2");
+                posing["metadata"]["ownerReferences"][0]["controller"] = json!(false);
+                posing
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            // No static pod of a worker is Kubernetes', and etcd is none.
+            Kind::Pods,
+            static_pod("kube-scheduler", "w1", "r.io/ks:v1.36.2"),
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::Pods,
+            static_pod("etcd", "cp1", "r.io/etcd:v3.6.8"),
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            // However harmless it looks: what the file says is not known.
+            Kind::Pods,
+            {
+                let mut mirror = pod("shop", "web-w1", json!({}), "r.io/web:v1.0");
+                mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "00",
+                    "kubernetes.io/config.source": "file"});
+                mirror
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::Pods,
+            {
+                let mut other = proxy_pod();
+                other["spec"]["containers"][0]["image"] = json!("r.io/kube-proxy:v1.36.2");
+                other
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::Pods,
+            {
+                let mut other = proxy_pod();
+                other["spec"]["containers"][0]["command"] = json!(["/bin/sh"]);
+                other
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::Pods,
+            {
+                let mut other = with_token(proxy_pod());
+                other["spec"]["volumes"][3]["projected"]["sources"][0] =
+                    json!({"secret": {"name": "x"}});
+                other
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            // Beside the one that the Deployment made.
+            Kind::ReplicaSets,
+            {
+                let mut root = dns_pod();
+                root["spec"]["securityContext"]["runAsNonRoot"] = json!(false);
+                maker("kube-system", "coredns-evil", &root)
+            },
+            vec![ApiRule::PodsWithinStandard],
+        ),
+        (
             // What has ended was let in all the same.
             Kind::Pods,
             {
@@ -667,6 +912,16 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
         (Kind::MutatingWebhooks, webhook("change", "Fail"), vec![ApiRule::WebhooksKnown]),
         (Kind::MutatingPolicies, named("", "change"), vec![ApiRule::WebhooksKnown]),
         (
+            Kind::CustomResources,
+            converted("b.example.com", json!({"url": "https://192.0.2.1/"})),
+            vec![ApiRule::WebhooksKnown],
+        ),
+        (
+            Kind::CsiDrivers,
+            json!({"metadata": {"name": "b"}, "spec": {"tokenRequests": [{"audience": ""}]}}),
+            vec![ApiRule::WebhooksKnown],
+        ),
+        (
             Kind::ApiServices,
             json!({"metadata": {"name": "v1beta1.metrics.k8s.io"}, "spec": {
                 "service": {"namespace": "kube-system", "name": "metrics-server"}}}),
@@ -717,6 +972,25 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             Kind::PersistentVolumes,
             json!({"metadata": {"name": "etc"}, "spec": {"local": {"path": "/srv/../etc"}}}),
             vec![ApiRule::PodsWithinStandard],
+        ),
+        (
+            Kind::Pods,
+            {
+                let mut asking = pod("shop", "x", json!({}), "r.io/x:v1.0");
+                asking["spec"]["automountServiceAccountToken"] = json!(true);
+                asking
+            },
+            vec![ApiRule::DefaultAccountsMountNothing],
+        ),
+        (
+            Kind::Deployments,
+            {
+                let mut asking = pod("shop", "x", json!({}), "r.io/x:v1.0");
+                asking["spec"]["serviceAccountName"] = json!("default");
+                asking["spec"]["automountServiceAccountToken"] = json!(true);
+                maker("shop", "x", &asking)
+            },
+            vec![ApiRule::DefaultAccountsMountNothing],
         ),
         (
             // Scaled to nothing for now.
@@ -790,6 +1064,54 @@ fn additions() -> Vec<(Kind, Value, Vec<ApiRule>)> {
             vec![ApiRule::ServiceEndpointsKnown],
         ),
         (
+            Kind::ServiceCidrs,
+            json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.0.0.0/24"]}}),
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
+            // Wider than what it is in.
+            Kind::ServiceCidrs,
+            json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.0.0.0/8"]}}),
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
+            Kind::Services,
+            json!({"metadata": {"namespace": "shop", "name": "taker"}, "spec": {
+                "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"]}}),
+            vec![ApiRule::ServiceEndpointsKnown],
+        ),
+        (
+            Kind::FlowSchemas,
+            flow_schema("first", 3, "exempt", "system:serviceaccounts:shop"),
+            vec![ApiRule::FlowControlKnown],
+        ),
+        (
+            Kind::FlowSchemas,
+            flow_schema("first", 3, "workload-high", "system:unauthenticated"),
+            vec![ApiRule::FlowControlKnown],
+        ),
+        (
+            Kind::FlowSchemas,
+            {
+                let mut any = flow_schema("first", 3, "workload-high", "x");
+                any["spec"]["rules"][0]["subjects"] =
+                    json!([{"kind": "User", "user": {"name": "*"}}]);
+                any
+            },
+            vec![ApiRule::FlowControlKnown],
+        ),
+        (
+            Kind::FlowSchemas,
+            {
+                let mut kept = flow_schema("system-node-high", 400, "catch-all", "system:nodes");
+                kept["metadata"]["annotations"] =
+                    json!({"apf.kubernetes.io/autoupdate-spec": "false"});
+                kept
+            },
+            vec![ApiRule::FlowControlKnown],
+        ),
+        (Kind::PriorityLevels, priority_level("wide", 100_000), vec![ApiRule::FlowControlKnown]),
+        (
             Kind::RuntimeClasses,
             json!({"metadata": {"name": "bare"}, "handler": "bare"}),
             vec![ApiRule::RuntimeClassesKnown],
@@ -853,6 +1175,206 @@ fn what_a_plan_would_change_is_a_finding() {
     let mut part = facts(lists);
     part.objects.remove(&Kind::SigningRequests);
     assert_eq!(judge(ApiRule::NoPendingChange, &part).outcome(), Outcome::Unknown);
+}
+
+/// Without its Node, a kubelet runs on, and is judged by nobody.
+#[test]
+fn a_node_that_is_not_in_the_cluster_is_named() {
+    for gone in ["w1", "cp2"] {
+        let mut lists = good();
+        let nodes = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Nodes).unwrap().1;
+        nodes.retain(|n| n["metadata"]["name"] != gone);
+        let verdict = judge(ApiRule::NodesKnown, &facts(lists));
+        let Verdict::Fail { actual, .. } = verdict else { panic!("{verdict:?}") };
+        let said = format!("{gone} is in the inventory and not in the cluster");
+        assert!(actual.contains(&said), "{actual}");
+    }
+}
+
+#[test]
+fn kubernetes_own_services_stay_as_they_are() {
+    for (at, value) in [
+        ("/spec/type", json!("LoadBalancer")),
+        ("/spec/clusterIP", json!("10.96.0.11")),
+        ("/spec/clusterIPs", json!([])),
+        ("/spec/sessionAffinity", json!("ClientIP")),
+        ("/spec/publishNotReadyAddresses", json!(true)),
+        ("/spec/externalIPs", json!(["10.0.0.1"])),
+        ("/spec/ports/0/targetPort", json!(5353)),
+        ("/spec/ports/0/protocol", json!("TCP")),
+        ("/spec/ports/+", json!({"port": 53, "protocol": "TCP", "targetPort": 53})),
+        ("/spec/ports", json!([])),
+        ("/spec/selector", json!({"k8s-app": "x"})),
+        ("/metadata/name", json!("other")),
+    ] {
+        let mut lists = good();
+        let services = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Services).unwrap().1;
+        put(&mut services[2], at, value.clone());
+        if at == "/spec/clusterIPs" {
+            put(&mut services[2], "/spec/clusterIP", json!(""));
+        }
+        let verdict = judge(ApiRule::ServiceEndpointsKnown, &facts(lists));
+        assert_eq!(verdict.outcome(), Outcome::Fail, "{at} {value}");
+    }
+    // By the names of CoreDNS' ports.
+    let mut lists = good();
+    let services = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Services).unwrap().1;
+    put(&mut services[2], "/spec/ports/0/targetPort", json!("dns"));
+    let verdict = judge(ApiRule::ServiceEndpointsKnown, &facts(lists));
+    assert_eq!(verdict.outcome(), Outcome::Pass, "{verdict:?}");
+}
+
+#[test]
+fn a_pod_with_the_label_of_dns_is_no_dns() {
+    let mut lists = good();
+    let mut push =
+        |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    let mut posing = dns_pod();
+    posing["metadata"]["ownerReferences"] = json!([]);
+    posing["status"] = json!({"podIP": "10.244.9.9"});
+    push(Kind::Pods, posing);
+    push(Kind::EndpointSlices, slice("kube-system", "kube-dns", "10.244.9.9"));
+    assert_eq!(failing(&facts(lists)), [ApiRule::ServiceEndpointsKnown]);
+}
+
+#[test]
+fn volumes_of_nodes_are_where_nodes_keep_volumes() {
+    let of = |path: &str, hardening: &str| {
+        let volume = json!({"metadata": {"name": "v"}, "spec": {"local": {"path": path}}});
+        with(Kind::PersistentVolumes, volume, hardening, ApiRule::PodsWithinStandard).outcome()
+    };
+    for path in [
+        "/",
+        "//",
+        "//etc",
+        "/./root",
+        "/sbin",
+        "/bin",
+        "/lib64",
+        "/var/spool/cron",
+        "/mnt/../etc",
+        "/var/lib/kubelet/pods",
+        "/var/lib",
+        "/opt",
+        "/mntx",
+        "/datax",
+        "etc",
+        "/tmp",
+        "/root/mnt",
+        "/var/lib/rookery",
+        "/.",
+    ] {
+        assert_eq!(of(path, "{}"), Outcome::Fail, "{path}");
+    }
+    for path in [
+        "/mnt/disks/ssd1",
+        "//mnt//x/",
+        "/mnt",
+        "/srv/./x",
+        "/data1/pv",
+        "/disks/7",
+        "/mnt/.x",
+        "/opt/local-path-provisioner/pvc-1",
+        "/var/local/x",
+        "/var/lib/longhorn/x",
+    ] {
+        assert_eq!(of(path, "{}"), Outcome::Pass, "{path}");
+    }
+    let granted = "allowed_objects: [{kind: PersistentVolume, name: v, reason: r, owner: o, \
+                   expires: 2026-01-15}]";
+    assert_eq!(of("/opt/x", granted), Outcome::Pass);
+    assert_eq!(of("/opt/x", &granted.replace("name: v", "name: w")), Outcome::Fail);
+    assert_eq!(of("/opt/x", &granted.replace("01-15", "01-14")), Outcome::Fail);
+}
+
+/// One that is allowed hides no other.
+#[test]
+fn bindings_are_allowed_by_name() {
+    let allow = |kind: &str, name: &str, last: &str| {
+        format!(
+            "allowed_objects: [{{kind: {kind}, name: {name}, reason: r, owner: o, expires: {last}}}]"
+        )
+    };
+    let app = json!([{"kind": "ServiceAccount", "namespace": "shop", "name": "app"}]);
+    let rows = [
+        (Kind::ClusterRoleBindings, binding("m", "cluster-admin", app), "ClusterRoleBinding", "m"),
+        (
+            Kind::RoleBindings,
+            role_binding("kube-system", "m", "edit"),
+            "RoleBinding",
+            "kube-system/m",
+        ),
+    ];
+    for (kind, object, word, named) in rows {
+        let of = |h: &str| with(kind, object.clone(), h, ApiRule::MinimalRbac).outcome();
+        assert_eq!(of(&allow(word, named, "2026-01-15")), Outcome::Pass, "{word}");
+        assert_eq!(of(&allow(word, named, "2026-01-14")), Outcome::Fail, "{word}");
+        assert_eq!(of(&allow(word, "other", "2026-01-15")), Outcome::Fail, "{word}");
+        assert_eq!(of(&allow("APIService", named, "2026-01-15")), Outcome::Fail, "{word}");
+    }
+    // So is a role of wildcards, by the binding that it is for.
+    let all = role("all", &["*"], &["*"], &["*"]);
+    let mut lists = good();
+    let mut push =
+        |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    let eve = json!([{"kind": "User", "name": "eve"}]);
+    push(Kind::ClusterRoles, all);
+    push(Kind::ClusterRoleBindings, binding("m", "all", eve.clone()));
+    let of = |lists: &[(Kind, Vec<Value>)]| {
+        let granted = granting(&allow("ClusterRoleBinding", "m", "2026-01-15"));
+        judge_with(&granted, ApiRule::MinimalRbac, &facts(lists.to_vec())).outcome()
+    };
+    assert_eq!(of(&lists), Outcome::Pass);
+    lists
+        .iter_mut()
+        .find(|(k, _)| *k == Kind::ClusterRoleBindings)
+        .unwrap()
+        .1
+        .push(binding("n", "all", eve));
+    assert_eq!(of(&lists), Outcome::Fail);
+    for (kind, object, word) in [
+        (Kind::FlowSchemas, flow_schema("m", 3, "exempt", "x"), "FlowSchema"),
+        (Kind::PriorityLevels, priority_level("m", 100_000), "PriorityLevelConfiguration"),
+    ] {
+        let of = |h: &str| with(kind, object.clone(), h, ApiRule::FlowControlKnown).outcome();
+        assert_eq!(of(&allow(word, "m", "2026-01-15")), Outcome::Pass, "{word}");
+        assert_eq!(of(&allow(word, "m", "2026-01-14")), Outcome::Fail, "{word}");
+    }
+}
+
+/// An exemption for one agent is for its pods alone.
+#[test]
+fn an_exemption_may_be_for_some_workloads() {
+    let granted = |workloads: &str| {
+        granting(&format!(
+            "pod_security: {{exemptions: [{{namespace: kube-system, level: privileged, \
+             workloads: [{workloads}], reason: r, owner: o, expires: 2026-01-15}}]}}"
+        ))
+    };
+    let mut agent = breaking("kube-system");
+    agent["metadata"]["ownerReferences"] = json!([owner("DaemonSet", "agent")]);
+    let mut lists = good();
+    let mut push =
+        |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+    push(Kind::Pods, agent.clone());
+    push(Kind::DaemonSets, maker("kube-system", "agent", &agent));
+    let judged = |inventory: &Inventory, lists: &[(Kind, Vec<Value>)]| {
+        judge_with(inventory, ApiRule::PodsWithinStandard, &facts(lists.to_vec())).outcome()
+    };
+    assert_eq!(judged(&granted("DaemonSet/agent"), &lists), Outcome::Pass);
+    assert_eq!(judged(&granted(""), &lists), Outcome::Pass);
+    assert_eq!(judged(&granted("DaemonSet/other"), &lists), Outcome::Fail);
+    assert_eq!(judged(&granted("Deployment/agent"), &lists), Outcome::Fail);
+    // Beside it, and one that says it is of it.
+    let mut posing = breaking("kube-system");
+    posing["metadata"]["ownerReferences"] = json!([owner("DaemonSet", "agent")]);
+    posing["metadata"]["ownerReferences"][0]["uid"] = json!("of-another");
+    for other in [breaking("kube-system"), posing] {
+        let mut lists = lists.clone();
+        lists.iter_mut().find(|(k, _)| *k == Kind::Pods).unwrap().1.push(other);
+        assert_eq!(judged(&granted("DaemonSet/agent"), &lists), Outcome::Fail);
+        assert_eq!(judged(&granted("DaemonSet/agent, Pod/x"), &lists), Outcome::Pass);
+    }
 }
 
 /// Every rule has a way to be false of its own: one that nothing breaks proves nothing.
@@ -1013,7 +1535,6 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
             |s| s["spec"]["service"] = json!({"namespace": "shop", "name": "api"}),
             ApiRule::AggregatedApisKnown,
         ),
-        (Kind::Nodes, |n| n["metadata"]["name"] = json!("cp3"), ApiRule::NodesKnown),
         (Kind::Nodes, |n| n["spec"]["taints"] = json!([]), ApiRule::NodesKnown),
         (
             Kind::EndpointSlices,
@@ -1047,6 +1568,29 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
             |s| s["ports"][0]["port"] = json!(8443),
             ApiRule::ServiceEndpointsKnown,
         ),
+        (Kind::Services, |s| s["spec"]["type"] = json!("NodePort"), ApiRule::ServiceEndpointsKnown),
+        (
+            Kind::Services,
+            |s| s["spec"]["clusterIPs"] = json!(["10.96.0.7"]),
+            ApiRule::ServiceEndpointsKnown,
+        ),
+        (
+            Kind::Services,
+            |s| s["spec"]["sessionAffinity"] = json!("ClientIP"),
+            ApiRule::ServiceEndpointsKnown,
+        ),
+        (
+            Kind::Services,
+            |s| s["spec"]["ports"][0]["targetPort"] = json!(8443),
+            ApiRule::ServiceEndpointsKnown,
+        ),
+        (
+            Kind::Services,
+            |s| {
+                s["spec"]["ports"].as_array_mut().unwrap().push(json!({"port": 80}));
+            },
+            ApiRule::ServiceEndpointsKnown,
+        ),
         (
             Kind::Services,
             |s| s["spec"]["externalIPs"] = json!(["192.0.2.7"]),
@@ -1062,9 +1606,10 @@ fn changes() -> Vec<(Kind, Change, ApiRule)> {
 }
 
 /// A ConfigMap of Kubernetes' own, something that is changed in it, and the rule that this breaks.
-const MAP_CHANGES: [(&str, &str, &str, ApiRule); 25] = {
+const MAP_CHANGES: [(&str, &str, &str, ApiRule); 41] = {
     use ApiRule::{
-        ClusterInfo, DnsConfiguration, ExtensionCas, KubeadmConfiguration, ProxyKubeconfig,
+        ClusterInfo, DnsConfiguration, ExtensionCas, KubeadmConfiguration, ProxyConfiguration,
+        ProxyKubeconfig,
     };
     const EXTENSION: &str = "extension-apiserver-authentication";
     const ANOTHER: &str = "-----BEGIN CERTIFICATE-----\nCCCC\n-----END CERTIFICATE-----\n-----B";
@@ -1088,6 +1633,12 @@ const MAP_CHANGES: [(&str, &str, &str, ApiRule); 25] = {
         ("kube-proxy", "serviceaccount/ca.crt", "serviceaccount/token", ProxyKubeconfig),
         ("kube-proxy", "serviceaccount/token", "other/token", ProxyKubeconfig),
         ("kube-proxy", "/kubeconfig.conf", "/other.conf", ProxyKubeconfig),
+        ("kube-proxy", "enableProfiling: false", "enableProfiling: true", ProxyConfiguration),
+        ("kube-proxy", "masqueradeAll: false", "masqueradeAll: true", ProxyConfiguration),
+        ("kube-proxy", "10.244.0.0/16", "0.0.0.0/0", ProxyConfiguration),
+        ("kube-proxy", "- primary", "- 0.0.0.0/0", ProxyConfiguration),
+        ("kube-proxy", "bindAddress: 0.0.0.0", "bindAddress: 192.0.2.1", ProxyConfiguration),
+        ("kube-proxy", "  burst: 0", "  burst: 7", ProxyConfiguration),
         ("coredns", "/etc/resolv.conf", "192.0.2.1", DnsConfiguration),
         ("coredns", "    loop", "    rewrite name a.b c.d", DnsConfiguration),
         ("coredns", "    loop", "    hosts {\n 192.0.2.1 a.b\n}", DnsConfiguration),
@@ -1102,6 +1653,21 @@ const MAP_CHANGES: [(&str, &str, &str, ApiRule); 25] = {
             ClusterInfo,
         ),
         ("cluster-info", "clusters: [", "users: [", ClusterInfo),
+        ("cluster-info", "users: null", "users: [{name: x, user: {token: y}}]", ClusterInfo),
+        ("cluster-info", "{server", "{proxy-url: 'http://192.0.2.1', server", ClusterInfo),
+        ("cluster-info", "{server", "{insecure-skip-tls-verify: true, server", ClusterInfo),
+        ("cluster-info", "{server", "{tls-server-name: x, server", ClusterInfo),
+        (
+            "cluster-info",
+            "clusters: [",
+            "clusters: [{name: x, cluster: {server: 'https://192.0.2.1'}}, ",
+            ClusterInfo,
+        ),
+        (EXTENSION, "front-proxy-client\"", "front-proxy-client\", \"x\"", ExtensionCas),
+        (EXTENSION, "[\"front-proxy-client\"]", "[]", ExtensionCas),
+        (EXTENSION, "X-Remote-User", "X-User", ExtensionCas),
+        (EXTENSION, "X-Remote-Group\"", "X-Remote-Group\", \"X-Group\"", ExtensionCas),
+        (EXTENSION, "X-Remote-Extra-", "X-Extra-", ExtensionCas),
         ("kubeadm-config", "'false'", "'true'", KubeadmConfiguration),
         ("kubeadm-config", "}]}", "}, {name: token-auth-file, value: x}]}", KubeadmConfiguration),
         ("kubeadm-config", "registry.k8s.io", "registry.example.com", KubeadmConfiguration),
@@ -1135,23 +1701,6 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
         let wrong = failing(&facts(lists));
         assert_eq!(wrong.len(), usize::from(map != "cluster-info"), "{map}: {wrong:?}");
     }
-    // Other configuration behind the same Corefile.
-    for (at, value) in [
-        ("/spec/template/spec/volumes/0/configMap/name", json!("other")),
-        ("/spec/template/spec/containers/0/args/1", json!("/tmp/Corefile")),
-        ("/spec/template/spec/dnsPolicy", json!("None")),
-        ("/spec/template/spec/dnsConfig", json!({"nameservers": ["192.0.2.1"]})),
-        ("/spec/template/spec/hostAliases", json!([{"ip": "192.0.2.1", "hostnames": ["a.b"]}])),
-    ] {
-        let mut lists = good();
-        let list = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Deployments).unwrap().1;
-        let (parent, key) = at.rsplit_once('/').unwrap();
-        match list[1].pointer_mut(parent).unwrap() {
-            Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
-            object => object[key] = value,
-        }
-        assert_eq!(failing(&facts(lists)), [ApiRule::DnsConfiguration], "{at}");
-    }
     // Nothing to compare with proves nothing.
     let reference = Reference::default();
     let (facts, inventory) = (facts(good()), inventory());
@@ -1160,6 +1709,103 @@ fn configuration_that_was_changed_in_the_cluster_is_named() {
     for rule in [ApiRule::KubeadmConfiguration, ApiRule::ClusterInfo, ApiRule::ExtensionCas] {
         assert_eq!(judge_objects(rule, &on).outcome(), Outcome::Unknown, "{rule:?}");
     }
+}
+
+/// Puts a value at a path, or takes what is there away.
+fn put(object: &mut Value, at: &str, value: Value) {
+    let (parent, key) = at.rsplit_once('/').unwrap();
+    match object.pointer_mut(parent).unwrap() {
+        Value::Array(items) if key == "+" => items.push(value),
+        Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+        object => object[key] = value,
+    }
+}
+
+#[test]
+fn add_ons_run_as_kubeadm_makes_them() {
+    let extra = json!({"name": "x", "configMap": {"name": "x"}});
+    let both = [
+        ("/containers/+", json!({"name": "second"})),
+        ("/initContainers", json!([{"name": "first"}])),
+        ("/containers/0/args", json!(["-c", "x"])),
+        ("/containers/0/command", json!(["/bin/sh"])),
+        ("/containers/0/image", json!("r.io/coredns:v1.14.2")),
+        ("/containers/0/image", json!("registry.k8s.io/kube-proxy-x:v1.36.2")),
+        ("/containers/0/image", json!("registry.k8s.io/coredns/coredns.x:v1")),
+        ("/containers/0/image", json!("registry.k8s.io/coredns/coredns")),
+        ("/containers/0/image", json!("registry.k8s.io/kube-proxy:v1.35.0")),
+        ("/containers/0/name", json!("x")),
+        ("/containers/0/workingDir", json!("/tmp")),
+        ("/containers/0/volumeMounts", json!([])),
+        ("/containers/0/volumeMounts/0/subPath", json!("x")),
+        ("/containers/0/volumeMounts/0/mountPath", json!("/tmp")),
+        ("/containers/0/volumeMounts/+", json!({"name": "x", "mountPath": "/usr"})),
+        ("/containers/0/volumeDevices", json!([{"name": "x", "devicePath": "/dev/x"}])),
+        ("/volumes/0/configMap/name", json!("other")),
+        ("/volumes/0/configMap/items", json!([{"key": "other", "path": "Corefile"}])),
+        ("/volumes/0", json!({"name": "x", "secret": {"secretName": "x"}})),
+        ("/volumes/+", extra),
+        ("/volumes/+", json!({"name": "x", "hostPath": {"path": "/etc"}})),
+        ("/serviceAccountName", json!("other")),
+        ("/schedulerName", json!("other")),
+        ("/shareProcessNamespace", json!(true)),
+        ("/runtimeClassName", json!("other")),
+        ("/dnsConfig", json!({"nameservers": ["192.0.2.1"]})),
+        ("/hostAliases", json!([{"ip": "192.0.2.1", "hostnames": ["a.b"]}])),
+    ];
+    let dns = [("/dnsPolicy", json!("None")), ("/hostNetwork", json!(true))];
+    let proxy = [("/hostNetwork", json!(false))];
+    let rows = |kind, index, rule, own: Vec<(&'static str, Value)>| {
+        let all = both.clone().into_iter().chain(own);
+        all.map(|(at, value)| (kind, index, rule, at, value)).collect::<Vec<_>>()
+    };
+    let dns = rows(Kind::Deployments, 1, ApiRule::DnsConfiguration, dns.into());
+    let proxy = rows(Kind::DaemonSets, 0, ApiRule::ProxyConfiguration, proxy.into());
+    for (kind, index, rule, at, value) in dns.into_iter().chain(proxy) {
+        let mut lists = good();
+        let list = &mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1;
+        put(&mut list[index], &format!("/spec/template/spec{at}"), value.clone());
+        let verdict = judge(rule, &facts(lists));
+        assert_eq!(verdict.outcome(), Outcome::Fail, "{rule:?} {at} {value}");
+    }
+    // A digest besides, another placement, and bounds.
+    for (at, value) in [
+        ("/containers/0/image", json!("registry.k8s.io/coredns/coredns:v1.13.1@sha256:00")),
+        ("/tolerations", json!([{"operator": "Exists"}])),
+        ("/containers/0/resources", json!({"limits": {"memory": "1Gi"}})),
+        ("/volumes/0/configMap/items", json!([])),
+    ] {
+        let mut lists = good();
+        let list = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Deployments).unwrap().1;
+        put(&mut list[1], &format!("/spec/template/spec{at}"), value);
+        let verdict = judge(ApiRule::DnsConfiguration, &facts(lists));
+        assert_eq!(verdict.outcome(), Outcome::Pass, "{at}: {verdict:?}");
+    }
+    for kind in [Kind::Deployments, Kind::DaemonSets] {
+        let mut lists = good();
+        lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.clear();
+        let rules = [ApiRule::DnsConfiguration, ApiRule::ProxyConfiguration];
+        let facts = facts(lists);
+        assert!(rules.iter().any(|r| judge(*r, &facts).outcome() == Outcome::Fail), "{kind:?}");
+    }
+}
+
+#[test]
+fn dns_that_answers_nobody_is_a_finding() {
+    let of = |at: &str, value: Value, since: &str| {
+        let mut lists = good();
+        let list = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Deployments).unwrap().1;
+        put(&mut list[1], at, value);
+        list[1]["status"]["conditions"] =
+            json!([{"type": "Available", "status": "False", "lastTransitionTime": since}]);
+        judge(ApiRule::DnsConfiguration, &facts(lists)).outcome()
+    };
+    let (now, before) = ("2026-01-15T11:59:00Z", "2026-01-15T11:50:00Z");
+    assert_eq!(of("/status/readyReplicas", json!(0), before), Outcome::Fail);
+    assert_eq!(of("/status/readyReplicas", json!(1), before), Outcome::Pass);
+    // It just started.
+    assert_eq!(of("/status/readyReplicas", json!(0), now), Outcome::Pass);
+    assert_eq!(of("/spec/replicas", json!(0), now), Outcome::Fail);
 }
 
 #[test]
@@ -1318,6 +1964,16 @@ fn what_the_inventory_grants_is_no_finding_until_its_last_day() {
         (Kind::ValidatingWebhooks, webhook("w", "Fail"), "ValidatingWebhookConfiguration"),
         (Kind::MutatingWebhooks, webhook("w", "Ignore"), "MutatingWebhookConfiguration"),
         (Kind::MutatingPolicies, named("", "w"), "MutatingAdmissionPolicy"),
+        (
+            Kind::CustomResources,
+            converted("w", json!({"url": "https://192.0.2.1/"})),
+            "CustomResourceDefinition",
+        ),
+        (
+            Kind::CsiDrivers,
+            json!({"metadata": {"name": "w"}, "spec": {"tokenRequests": [{}]}}),
+            "CSIDriver",
+        ),
     ];
     for (kind, object, word) in rows {
         let of = |h: &str| with(kind, object.clone(), h, ApiRule::WebhooksKnown).outcome();
@@ -1385,6 +2041,11 @@ fn a_hostile_tenant_is_named_thing_by_thing() {
         said(Kind::Pods, breaking("shop"), ApiRule::PodsWithinStandard),
         "shop/x (hostPID, container c is privileged, hostPath /, volume root of type hostPath)"
     );
+    let mut other = proxy_pod();
+    other["spec"]["containers"][0]["image"] = json!("r.io/x:v1.0");
+    let other = said(Kind::Pods, other, ApiRule::PodsWithinStandard);
+    let of = "kube-system/kube-proxy-x (not what DaemonSet kube-proxy describes, hostNetwork, ";
+    assert!(other.starts_with(of), "{other}");
     assert_eq!(
         said(
             Kind::RoleBindings,

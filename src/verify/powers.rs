@@ -13,6 +13,7 @@ pub(super) const RUN: &str = "exec into pods";
 pub(super) const KUBELETS: &str = "control kubelets";
 pub(super) const NODES: &str = "change or delete Nodes";
 pub(super) const TOKENS: &str = "issue tokens";
+pub(super) const ACCOUNTS: &str = "change ServiceAccounts of Kubernetes";
 pub(super) const IMPERSONATE: &str = "impersonate";
 pub(super) const RAISE: &str = "escalate its own rights";
 pub(super) const ROLES: &str = "change roles";
@@ -181,6 +182,8 @@ const POWERS: &[Power] = {
         power(("apps", "deployments"), WRITE, Enough, Pods, CREATE_PODS),
         power(("apps", "replicasets"), WRITE, Enough, Pods, CREATE_PODS),
         power(("apps", "statefulsets"), WRITE, Enough, Pods, CREATE_PODS),
+        // What the pods of a StatefulSet or DaemonSet are made of.
+        power(("apps", "controllerrevisions"), CHANGE, Enough, Pods, CREATE_PODS),
         power(("batch", "cronjobs"), WRITE, Enough, Pods, CREATE_PODS),
         power(("batch", "jobs"), WRITE, Enough, Pods, CREATE_PODS),
         power(("", "pods"), CHANGE, Enough, Pods, CHANGE_PODS),
@@ -198,6 +201,8 @@ const POWERS: &[Power] = {
         power(("", "nodes/log"), ANY_METHOD, Enough, Cluster, NODE_LOGS),
         power(("", "nodes"), ANY_WRITE, Enough, Cluster, NODES),
         power(("", "serviceaccounts/token"), &["create"], Enough, SYSTEM, TOKENS),
+        // A label keeps a token that the controller manager would take away, and an account can be told to mount one.
+        power(("", "serviceaccounts"), CHANGE_OR_DELETE, Enough, SYSTEM, ACCOUNTS),
         power(("", "users"), &["impersonate"], If(is_mighty_user), Cluster, IMPERSONATE),
         power(("", "groups"), &["impersonate"], If(is_mighty_group), Cluster, IMPERSONATE),
         power(("", "serviceaccounts"), &["impersonate"], Enough, SYSTEM, IMPERSONATE),
@@ -226,6 +231,14 @@ const POWERS: &[Power] = {
         power(
             (AUTHENTICATION, "nodes"),
             &["impersonate:arbitrary-node"],
+            Enough,
+            Cluster,
+            IMPERSONATE,
+        ),
+        // Each kubelet's, from a pod on its node.
+        power(
+            (AUTHENTICATION, "nodes"),
+            &["impersonate:associated-node"],
             Enough,
             Cluster,
             IMPERSONATE,
@@ -429,6 +442,14 @@ fn holds(rule: &Value, verb: &str, group: &str, resource: &str) -> bool {
             || of_everything.is_some_and(|all| list(rule, "/resources").iter().any(|r| *r == all)))
 }
 
+/// Whether a rule has a verb of impersonation that no row knows: what may be done as another (`impersonate-on:...`), and what
+/// a later release calls such rights.
+fn impersonates(rule: &Value) -> bool {
+    let known = |verb: &str| POWERS.iter().any(|p| p.verbs.contains(&verb));
+    let verbs = list(rule, "/verbs").iter().filter_map(Value::as_str);
+    verbs.into_iter().any(|v| v.starts_with("impersonate") && !known(v))
+}
+
 /// Whether a rule leaves nothing out that matters.
 fn is_wildcard(rule: &Value) -> bool {
     let any = |at| list(rule, at).iter().any(|v| v == "*");
@@ -471,6 +492,9 @@ pub(super) fn powers<'v>(
         if allowed && !held.contains(&power.words) {
             held.push(power.words);
         }
+    }
+    if rules.iter().any(impersonates) && !held.contains(&IMPERSONATE) {
+        held.push(IMPERSONATE);
     }
     held
 }
@@ -583,6 +607,21 @@ mod tests {
         assert!(named("", "serviceaccounts/token", "create", "clusterrole-aggregation-controller"));
         assert!(named("", "pods/exec", "create", "kube-proxy-x"));
         assert!(!named("", "secrets", "get", "my-certificate"));
+    }
+
+    /// Enhancement 5284, and what may come after it.
+    #[test]
+    fn every_verb_of_impersonation_is_a_power() {
+        let held = |verb: &str, group: &str, resource: &str, place| {
+            of(json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]}), place)
+        };
+        for verb in ["impersonate:arbitrary-node", "impersonate:associated-node"] {
+            assert_eq!(held(verb, AUTHENTICATION, "nodes", Place::Cluster), [IMPERSONATE]);
+        }
+        for verb in ["impersonate-on:user-info:get", "impersonate:something-new"] {
+            assert_eq!(held(verb, "", "pods", HERE), [IMPERSONATE], "{verb}");
+        }
+        assert!(held("impersonate", "", "serviceaccounts", HERE).is_empty());
     }
 
     #[test]

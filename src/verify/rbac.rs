@@ -5,13 +5,14 @@ use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use super::default_roles;
+use super::extensions;
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of};
 use super::powers::*;
 use super::workloads;
 use crate::apply::cluster::says_what_the_inventory_says;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
-use crate::inventory::PodLevel;
+use crate::inventory::{AllowedKind, PodLevel};
 
 /// Bindings that kubeadm makes (`kubeadm:*`), and those of Kubernetes that are not called like their
 /// role: name, role, subjects. Those that are follow [`is_bootstrap_default`].
@@ -77,7 +78,7 @@ const KNOWN: [(&str, &str, &[&str]); 24] = [
 
 const BOOTSTRAPPERS: &str = "Group system:bootstrappers:kubeadm:default-node-token";
 
-/// Whom a subject stands for, if for more than one person, account or component. A default binding may name such a
+/// Whom a subject stands for, if for more than one person, account or component, or for a kubelet. A default binding may name such a
 /// group, another may not: whoever comes new has the role unasked.
 fn group_description(subject: &str) -> Option<String> {
     const ALL: &str = "every user";
@@ -88,7 +89,10 @@ fn group_description(subject: &str) -> Option<String> {
         "Group system:serviceaccounts" => "every ServiceAccount".to_owned(),
         "Group system:nodes" => "every kubelet".to_owned(),
         other => {
-            if let Some(space) = other.strip_prefix("Group system:serviceaccounts:") {
+            // Kubelets have what the Node authorizer gives them.
+            if let Some(node) = other.strip_prefix("User system:node:") {
+                format!("the kubelet of {node}")
+            } else if let Some(space) = other.strip_prefix("Group system:serviceaccounts:") {
                 format!("every ServiceAccount of {space}")
             } else if other.starts_with("Group system:bootstrappers") {
                 "every holder of a bootstrap token".to_owned()
@@ -173,6 +177,8 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         roles.iter().find(|r| name(r) == role).map(|r| list(r, "/rules")).unwrap_or_default()
     };
     let mut wrong = Vec::new();
+    // Roles of bindings that the inventory allows: any other binding of them is judged.
+    let mut granted: Vec<&str> = Vec::new();
     for binding in bindings.iter().chain(role_bindings) {
         let subjects = subjects(binding);
         if subjects.is_empty() {
@@ -202,6 +208,14 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         if is_default(binding, &subjects) {
             continue;
         }
+        let kind = match namespace(binding) {
+            "" => AllowedKind::ClusterRoleBinding,
+            _ => AllowedKind::RoleBinding,
+        };
+        if extensions::is_allowed(on, kind, &called) {
+            granted.extend((text(binding, "/roleRef/kind") == "ClusterRole").then_some(role));
+            continue;
+        }
         if !held.is_empty() {
             let place = match namespace(binding) {
                 "" => String::new(),
@@ -229,7 +243,8 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             ));
         }
     }
-    for role in roles.iter().filter(|r| !ALMIGHTY.contains(&name(r))) {
+    let by_name = |r: &&Value| ALMIGHTY.contains(&name(r)) || granted.contains(&name(r));
+    for role in roles.iter().filter(|r| !by_name(r)) {
         let all = |at, rule: &Value| list(rule, at).iter().any(|v| v == "*");
         let full = |r: &Value| all("/verbs", r) && all("/resources", r) && all("/apiGroups", r);
         if list(role, "/rules").iter().any(full) {
@@ -250,7 +265,10 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
     }
     wrong.extend(pods_of_controllers(on)?);
-    let expected = "only the defaults of Kubernetes and kubeadm";
+    wrong.extend(extensions::over(on, AllowedKind::ClusterRoleBinding));
+    wrong.extend(extensions::over(on, AllowedKind::RoleBinding));
+    let expected =
+        "only the defaults of Kubernetes and kubeadm, and what `hardening.allowed_objects` names";
     let looked_at = format!("{} bindings", bindings.len() + role_bindings.len());
     Ok(none_of(expected, wrong, looked_at))
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of};
+use super::owners::Owners;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
 use crate::inventory::Role;
 use crate::pki::kubeconfig::API_PORT;
@@ -44,6 +45,88 @@ fn target_ports(slice: &Value, services: &[Value], pods: &[Value]) -> Option<(St
     Some((full, ports))
 }
 
+/// A port of a Service: its number, its protocol, and what it may lead to, by number or by name.
+type Port = (u64, &'static str, &'static [&'static str]);
+
+/// What Kubernetes and kubeadm make of their own Services: name, the place of its address in the first Service network, and
+/// its ports (`GetDNSIP` and phases/addons/dns/manifests.go in kubeadm).
+const OWN: [(&str, u128, &[Port]); 2] = [
+    ("default/kubernetes", 1, &[(443, "TCP", &["6443"])]),
+    (
+        "kube-system/kube-dns",
+        10,
+        &[
+            (53, "UDP", &["53", "dns"]),
+            (53, "TCP", &["53", "dns-tcp"]),
+            (9153, "TCP", &["9153", "metrics"]),
+        ],
+    ),
+];
+
+/// The n-th address of a network.
+fn nth(net: &IpNet, n: u128) -> IpAddr {
+    match net.network() {
+        IpAddr::V4(first) => IpAddr::from((u32::from(first).wrapping_add(n as u32)).to_be_bytes()),
+        IpAddr::V6(first) => IpAddr::from((u128::from(first).wrapping_add(n)).to_be_bytes()),
+    }
+}
+
+/// Addresses of a Service; one without any has `None`.
+fn cluster_addresses(service: &Value) -> Vec<&str> {
+    let first = text(service, "/spec/clusterIP");
+    let all = list(service, "/spec/clusterIPs").iter().filter_map(Value::as_str);
+    let mut all: Vec<&str> = std::iter::once(first).chain(all).collect();
+    all.retain(|a| !matches!(*a, "" | "None"));
+    all.dedup();
+    all
+}
+
+/// What one of Kubernetes' own Services is beside what it has to be.
+fn changed(service: &Value, place: u128, ports: &[Port], networks: &[IpNet]) -> Vec<String> {
+    let mut said = Vec::new();
+    let kind = text(service, "/spec/type");
+    if !matches!(kind, "" | "ClusterIP") {
+        said.push(format!("has type {kind}"));
+    }
+    let affinity = text(service, "/spec/sessionAffinity");
+    if !matches!(affinity, "" | "None") {
+        said.push(format!("has sessionAffinity {affinity}"));
+    }
+    if service.pointer("/spec/publishNotReadyAddresses") == Some(&Value::Bool(true)) {
+        said.push("has publishNotReadyAddresses".to_owned());
+    }
+    let addresses = cluster_addresses(service);
+    let is_its = |a: &str| networks.iter().any(|n| Ok(nth(n, place)) == a.parse());
+    for address in addresses.iter().filter(|a| !is_its(a)) {
+        said.push(format!("has address {address}"));
+    }
+    if addresses.is_empty() {
+        said.push("has no address".to_owned());
+    }
+    let mut missing: Vec<&Port> = ports.iter().collect();
+    for port in list(service, "/spec/ports") {
+        let number = port.get("port").and_then(Value::as_u64).unwrap_or_default();
+        let protocol = match text(port, "/protocol") {
+            "" => "TCP",
+            other => other,
+        };
+        let target = match port.get("targetPort") {
+            Some(Value::String(named)) => named.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => number.to_string(),
+        };
+        let is = |p: &&Port| (p.0, p.1) == (number, protocol) && p.2.contains(&target.as_str());
+        match missing.iter().position(is) {
+            Some(at) => drop(missing.remove(at)),
+            None => said.push(format!("has port {number} {protocol} to {target}")),
+        }
+    }
+    said.extend(
+        missing.iter().map(|(number, protocol, _)| format!("lacks port {number} {protocol}")),
+    );
+    said
+}
+
 pub(super) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let slices = of(on.facts, Kind::EndpointSlices)?;
     let services = of(on.facts, Kind::Services)?;
@@ -51,6 +134,7 @@ pub(super) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     if slices.is_empty() || services.is_empty() {
         return Err(Verdict::unknown("the list of EndpointSlices or Services is empty"));
     }
+    let owners = Owners::in_(on)?;
     let nodes = &on.inventory.nodes;
     let of_nodes: Vec<String> =
         nodes.iter().flat_map(|n| &n.addresses).map(IpAddr::to_string).collect();
@@ -64,10 +148,14 @@ pub(super) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             services.iter().find(|s| namespace(s) == namespace(slice) && name(s) == service);
         let selector =
             owner.and_then(|s| s.pointer("/spec/selector")?.as_object()).filter(|s| !s.is_empty());
+        let is_dns = (namespace(slice), service) == ("kube-system", "kube-dns");
         let is_selected = |pod: &Value| {
             let labels = pod.pointer("/metadata/labels");
             let has = |(k, v): (&String, &Value)| labels.and_then(|l| l.get(k)) == Some(v);
-            namespace(pod) == "kube-system" && selector.is_none_or(|s| s.iter().all(has))
+            // A label makes nobody CoreDNS.
+            (!is_dns || owners.is_of(pod, "Deployment", "coredns"))
+                && namespace(pod) == "kube-system"
+                && selector.is_none_or(|s| s.iter().all(has))
         };
         let is_known = |address: &str| match (namespace(slice), service) {
             ("default", "kubernetes") => of_planes.iter().any(|a| a == address),
@@ -103,6 +191,40 @@ pub(super) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
     }
     let cluster = &on.inventory.cluster;
+    let of_services: Vec<IpNet> =
+        cluster.service_networks.iter().filter_map(|net| net.to_string().parse().ok()).collect();
+    // From another range, an address may be anybody's: kube-proxy takes its traffic on every node.
+    let ranges = of(on.facts, Kind::ServiceCidrs)?;
+    if ranges.is_empty() {
+        return Err(Verdict::unknown("the list of ServiceCIDRs is empty"));
+    }
+    for range in ranges {
+        for cidr in list(range, "/spec/cidrs").iter().filter_map(Value::as_str) {
+            let inside = |net: IpNet| of_services.iter().any(|n| n.contains(&net));
+            if !cidr.parse().is_ok_and(inside) {
+                wrong.push(format!(
+                    "ServiceCIDR {} adds {cidr} to cluster.service_networks",
+                    name(range)
+                ));
+            }
+        }
+    }
+    for service in services {
+        for address in cluster_addresses(service) {
+            let inside = |ip: IpAddr| of_services.iter().any(|n| n.contains(&ip));
+            if !address.parse().is_ok_and(inside) {
+                wrong.push(format!("Service {} takes {address} (clusterIP)", full_name(service)));
+            }
+        }
+    }
+    for (called, place, ports) in OWN {
+        let Some(service) = services.iter().find(|s| full_name(s) == called) else {
+            wrong.push(format!("Service {called} is missing"));
+            continue;
+        };
+        let said = changed(service, place, ports, &of_services);
+        wrong.extend(said.into_iter().map(|s| format!("Service {called} {s}")));
+    }
     let networks: Vec<IpNet> = cluster
         .pod_networks
         .iter()

@@ -5,23 +5,46 @@
 
 use serde_json::Value;
 
+use super::extensions::{is_allowed, over};
 use super::model::Verdict;
 use super::objects::{Cluster, full_name, none_of, of};
+use super::owners::{Owners, is_as_described};
 use super::pod_standard::broken;
 use crate::controls;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
-use crate::inventory::{Inventory, PodLevel};
+use crate::inventory::{AllowedKind, Inventory, PodLevel, PodSecurityExemption, Role};
 
 /// The namespace of Kubernetes' own pods, which the admission configuration leaves out.
 const SYSTEM: &str = "kube-system";
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 const VERSION: &str = "pod-security.kubernetes.io/enforce-version";
 
-/// What the inventory wants of the pods of a namespace.
+/// What the inventory lets a namespace do.
+fn exempt<'c>(on: &Cluster<'c>, space: &str) -> Option<&'c PodSecurityExemption> {
+    let all = on.inventory.hardening.pod_security.exemptions.iter();
+    all.into_iter().find(|e| e.namespace == space && on.lasts(&e.expires))
+}
+
+/// What the inventory wants of a namespace.
 fn wanted(on: &Cluster<'_>, space: &str) -> PodLevel {
-    let exempt = on.inventory.hardening.pod_security.exemptions.iter();
-    let mut exempt = exempt.filter(|e| e.namespace == space && on.lasts(&e.expires));
-    exempt.next().map_or(PodLevel::Restricted, |e| e.level)
+    exempt(on, space).map_or(PodLevel::Restricted, |e| e.level)
+}
+
+/// What the inventory wants of a pod, or of what makes pods: an exemption may be for some of a namespace.
+fn wanted_of(
+    on: &Cluster<'_>,
+    owners: &Owners<'_>,
+    kind: &'static str,
+    object: &Value,
+) -> PodLevel {
+    let Some(exempt) = exempt(on, namespace(object)) else { return PodLevel::Restricted };
+    let (kind, top) = owners.top(object).unwrap_or((kind, object));
+    let called = format!("{kind}/{}", name(top));
+    if exempt.workloads.is_empty() || exempt.workloads.contains(&called) {
+        exempt.level
+    } else {
+        PodLevel::Restricted
+    }
 }
 
 /// Namespaces that the admission configuration may leave out: Kubernetes' own, and those that the inventory exempts
@@ -101,10 +124,8 @@ pub(super) fn namespace_levels(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
 
 /// What pods of Kubernetes' own may break of the standard, by who made them.
 struct Known {
-    /// How the names of its pods begin; a node's name follows for static pods.
-    prefix: &'static str,
-    /// What kind of object they belong to, and how its name begins.
-    owner: (&'static str, &'static str),
+    /// What describes them.
+    by: By,
     /// Its only container. A second one beside it is somebody else's.
     container: &'static str,
     /// Rules of the baseline standard that they may break. What is only restricted is a matter of
@@ -116,30 +137,37 @@ struct Known {
     env: Option<&'static [&'static str]>,
 }
 
+/// What describes a pod.
+#[derive(Clone, Copy)]
+enum By {
+    /// A manifest on a control plane: the pod is called as its container, and after the node.
+    Manifest,
+    /// An object of kube-system: its kind and name.
+    Object(&'static str, &'static str),
+}
+
 /// A static pod runs beside its node's daemons, with their files; it is asked for its health at loopback.
 const STATIC: &[&str] = &["host-network", "host-path", "host-ports", "host-probes"];
 
-const fn static_pod(prefix: &'static str, container: &'static str) -> Known {
-    Known { prefix, owner: ("Node", ""), container, may: STATIC, paths: None, env: None }
+const fn static_pod(container: &'static str) -> Known {
+    Known { by: By::Manifest, container, may: STATIC, paths: None, env: None }
 }
 
-const KNOWN: [Known; 6] = [
-    static_pod("etcd-", "etcd"),
-    static_pod("kube-apiserver-", "kube-apiserver"),
-    static_pod("kube-controller-manager-", "kube-controller-manager"),
-    static_pod("kube-scheduler-", "kube-scheduler"),
+/// etcd is no pod, but a unit of systemd.
+const KNOWN: [Known; 5] = [
+    static_pod("kube-apiserver"),
+    static_pod("kube-controller-manager"),
+    static_pod("kube-scheduler"),
     // kubeadm 1.34 to 1.37: cmd/kubeadm/app/phases/addons/proxy/manifests.go.
     Known {
-        prefix: "kube-proxy-",
-        owner: ("DaemonSet", "kube-proxy"),
+        by: By::Object("DaemonSet", "kube-proxy"),
         container: "kube-proxy",
-        may: &["host-network", "host-path", "privileged"],
+        may: &["capabilities", "host-network", "host-path", "privileged"],
         paths: Some(&["/run/xtables.lock", "/lib/modules"]),
         env: Some(&["NODE_NAME"]),
     },
     Known {
-        prefix: "coredns-",
-        owner: ("ReplicaSet", "coredns-"),
+        by: By::Object("Deployment", "coredns"),
         container: "coredns",
         may: &[],
         paths: Some(&[]),
@@ -147,23 +175,45 @@ const KNOWN: [Known; 6] = [
     },
 ];
 
+/// Whether a kubelet shows with it a pod that it takes from a file. The API server adds the annotation to no pod that exists,
+/// and takes it from none; a kubelet runs no pod that has it, and deletes one that no file of its is behind.
+fn is_mirror(pod: &Value) -> bool {
+    pod.pointer("/metadata/annotations").is_some_and(|a| {
+        a.get("kubernetes.io/config.mirror").is_some_and(|hash| hash != "")
+            && a.get("kubernetes.io/config.source").is_some_and(|s| s == "file")
+    })
+}
+
+/// Whether a pod is what describes it.
+fn is_by_its_maker(pod: &Value, owners: &Owners<'_>) -> bool {
+    let template = owners.top(pod).and_then(|(_, maker)| maker.pointer("/spec/template"));
+    template.is_some_and(|template| is_as_described(pod, template))
+}
+
 impl Known {
-    fn is(&self, pod: &Value, inventory: &Inventory) -> bool {
-        let Some(rest) = name(pod).strip_prefix(self.prefix) else { return false };
-        let owners = list(pod, "/metadata/ownerReferences");
-        let [owner] = owners else { return false };
-        let (kind, who) = (text(owner, "/kind"), text(owner, "/name"));
-        if kind != self.owner.0 || !self.is_alone(pod) {
+    fn is(&self, pod: &Value, owners: &Owners<'_>, inventory: &Inventory) -> bool {
+        if !self.is_alone(pod) {
             return false;
         }
-        match kind {
-            "Node" => {
-                let known = inventory.nodes.iter().any(|n| n.name.as_str() == who);
-                known && rest == who && text(pod, "/spec/nodeName") == who
+        match self.by {
+            By::Manifest => {
+                let Some(("Node", node)) = owners.controller(pod) else { return false };
+                let mut planes = inventory.with_role(Role::ControlPlane);
+                is_mirror(pod)
+                    && name(pod) == format!("{}-{}", self.container, name(node))
+                    && text(pod, "/spec/nodeName") == name(node)
+                    && planes.any(|n| n.name.as_str() == name(node))
             }
-            "DaemonSet" => who == self.owner.1,
-            _ => who.starts_with(self.owner.1),
+            By::Object(kind, called) => {
+                owners.is_of(pod, kind, called) && is_by_its_maker(pod, owners)
+            }
         }
+    }
+
+    /// Whether a pod belongs to the object and is something else than that describes.
+    fn is_another(&self, pod: &Value, owners: &Owners<'_>) -> bool {
+        let By::Object(kind, called) = self.by else { return false };
+        owners.is_of(pod, kind, called) && !is_by_its_maker(pod, owners)
     }
 
     /// Whether its container is the only one, with no other paths of the node than its own.
@@ -211,15 +261,10 @@ impl Known {
     }
 
     /// The same of what makes such pods.
-    fn makes(&self, kind: &str, object: &Value, template: &Value) -> bool {
-        let is_owner = match self.owner {
-            ("ReplicaSet", owner) => match kind {
-                "Deployment" => name(object) == owner.trim_end_matches('-'),
-                _ => kind == "ReplicaSet" && name(object).starts_with(owner),
-            },
-            (owner, called) => kind == owner && name(object) == called,
-        };
-        is_owner && self.is_alone(template)
+    fn makes(&self, kind: &str, object: &Value, template: &Value, owners: &Owners<'_>) -> bool {
+        let By::Object(by, called) = self.by else { return false };
+        let is_it = (kind, name(object)) == (by, called) || owners.is_of(object, by, called);
+        is_it && self.is_alone(template)
     }
 }
 
@@ -234,38 +279,43 @@ pub(super) const MAKERS: [(Kind, &str, &str); 7] = [
     (Kind::CronJobs, "CronJob", "/spec/jobTemplate/spec/template"),
 ];
 
-/// Places of a node that lead to the whole of it. A volume there gives a pod what its own standard forbids it to mount.
-const OF_THE_NODE: [&str; 18] = [
-    "/boot",
-    "/dev",
-    "/etc",
-    "/home",
-    "/lib",
-    "/opt/cni",
-    "/opt/nri",
-    "/proc",
-    "/root",
-    "/run",
-    "/sys",
-    "/usr",
-    "/var/lib/containerd",
-    "/var/lib/etcd",
-    "/var/lib/kubastion",
-    "/var/lib/kubelet",
-    "/var/log",
-    "/var/run",
+/// Where nodes keep what pods may have: what others mount there, and disks. Below all others is what the node runs by, and a
+/// volume there gives a pod what its own standard forbids it to mount.
+const FOR_VOLUMES: [&str; 15] = [
+    "/data",
+    "/disks",
+    "/export",
+    "/local",
+    "/media",
+    "/mnt",
+    "/opt/local-path-provisioner",
+    "/srv",
+    "/storage",
+    "/var/lib/local-path-provisioner",
+    "/var/lib/longhorn",
+    "/var/lib/rook",
+    "/var/local",
+    "/var/openebs",
+    "/volumes",
 ];
 
+/// Whether a path is of none of those.
 fn leads_to_the_node(path: &str) -> bool {
-    let path = path.trim_end_matches('/');
-    path.is_empty()
-        || path.split('/').any(|part| part == "..")
-        || OF_THE_NODE.iter().any(|place| {
-            let below = |a: &str, b: &str| {
-                a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            };
-            below(path, place) || below(place, path)
-        })
+    let parts: Vec<&str> = path.split('/').filter(|p| !matches!(*p, "" | ".")).collect();
+    // Also behind a link it would lead elsewhere.
+    if !path.starts_with('/') || parts.contains(&"..") {
+        return true;
+    }
+    let path = parts.join("/");
+    let below = |place: &&str| {
+        path.strip_prefix(&place[1..]).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    // As many disks as there are: /data1, /mnt2.
+    let numbered = |place: &&str| {
+        let first = parts.first().map_or("", |p| p.trim_end_matches(|c: char| c.is_ascii_digit()));
+        place[1..].split('/').eq([first])
+    };
+    !FOR_VOLUMES.iter().any(|place| below(place) || numbered(place))
 }
 
 pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
@@ -273,10 +323,23 @@ pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict>
     if pods.is_empty() {
         return Err(Verdict::unknown("the list of pods is empty"));
     }
+    let owners = Owners::in_(on)?;
     let mut wrong = Vec::new();
     for pod in pods {
         let space = namespace(pod);
-        let reasons = reasons(pod, wanted(on, space), space == SYSTEM, |k| k.is(pod, on.inventory));
+        let is_known = |k: &Known| k.is(pod, &owners, on.inventory);
+        let mut reasons =
+            reasons(pod, wanted_of(on, &owners, "Pod", pod), space == SYSTEM, is_known);
+        let of = KNOWN.iter().find(|k| k.is_another(pod, &owners));
+        if let Some(Known { by: By::Object(kind, called), .. }) = of
+            && !reasons.is_empty()
+        {
+            reasons.insert(0, ("described", format!("not what {kind} {called} describes")));
+        }
+        // What is behind it is on the node, and may be anything.
+        if is_mirror(pod) && !(space == SYSTEM && KNOWN.iter().any(is_known)) {
+            reasons.insert(0, ("static", "a static pod that is not Kubernetes' own".to_owned()));
+        }
         if !reasons.is_empty() {
             wrong.push(format!("{} ({})", full_name(pod), few(reasons)));
         }
@@ -288,8 +351,9 @@ pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict>
             let Some(template) = object.pointer(at) else { continue };
             makers += 1;
             let space = namespace(object);
-            let reasons = reasons(template, wanted(on, space), space == SYSTEM, |k| {
-                k.makes(called, object, template)
+            let wanted = wanted_of(on, &owners, called, object);
+            let reasons = reasons(template, wanted, space == SYSTEM, |k| {
+                k.makes(called, object, template, &owners)
             });
             if !reasons.is_empty() {
                 wrong.push(format!("{called} {} ({})", full_name(object), few(reasons)));
@@ -299,13 +363,16 @@ pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict>
     for volume in of(on.facts, Kind::PersistentVolumes)? {
         for at in ["/spec/hostPath/path", "/spec/local/path"] {
             let path = volume.pointer(at).and_then(Value::as_str);
-            if let Some(path) = path.filter(|p| leads_to_the_node(p)) {
+            let allowed = is_allowed(on, AllowedKind::PersistentVolume, name(volume));
+            if let Some(path) = path.filter(|p| !allowed && leads_to_the_node(p)) {
                 wrong.push(format!("PersistentVolume {} is {path} of the node", name(volume)));
             }
         }
     }
+    wrong.extend(over(on, AllowedKind::PersistentVolume));
     Ok(none_of(
-        "pods within the standard of their namespace",
+        "pods within the standard of their namespace, and volumes of nodes below /mnt, /srv, /data or \
+         the like, or named in `hardening.allowed_objects`",
         wrong,
         format!("{} pods, and {makers} objects that make pods", pods.len()),
     ))

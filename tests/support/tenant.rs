@@ -4,7 +4,7 @@
 use super::cluster::{Cluster, text};
 
 /// Objects to plant, the control that has to fail by them, and what it has to say.
-const PLANTED: [(&str, &str, &[&str]); 20] = [
+const PLANTED: [(&str, &str, &[&str]); 27] = [
     (
         "{apiVersion: v1, kind: Namespace, metadata: {name: open, labels:
           {pod-security.kubernetes.io/enforce: privileged}}}",
@@ -147,6 +147,58 @@ const PLANTED: [(&str, &str, &[&str]); 20] = [
           apiGroup: rbac.authorization.k8s.io}]}",
         "apiserver-bootstrap-token-lifecycle",
         &["joiners"],
+    ),
+    (
+        "{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: coredns-evil, namespace: kube-system}, spec:
+          {replicas: 0, selector: {matchLabels: {a: evil}}, template: {metadata: {labels: {a: evil}}, spec:
+          {automountServiceAccountToken: false, containers: [{name: coredns,
+          image: registry.k8s.io/pause:3.10, securityContext: {runAsUser: 0}}]}}}}",
+        "policy-pod-security-in-force",
+        &["ReplicaSet kube-system/coredns-evil (container coredns may raise its privileges"],
+    ),
+    (
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: as-a-node},
+          rules: [{apiGroups: [authentication.k8s.io], resources: [nodes],
+          verbs: ['impersonate:associated-node']}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: as-a-node},
+          roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: as-a-node},
+          subjects: [{kind: ServiceAccount, name: app, namespace: open}]}",
+        "policy-rbac-minimal",
+        &["ServiceAccount open/app may impersonate through as-a-node"],
+    ),
+    (
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: a-kubelet,
+          namespace: open}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view},
+          subjects: [{kind: User, name: 'system:node:nobody', apiGroup: rbac.authorization.k8s.io}]}",
+        "policy-rbac-minimal",
+        &["open/a-kubelet grants view to the kubelet of nobody"],
+    ),
+    (
+        "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec:
+          {cidrs: [198.51.100.0/24]}}",
+        "network-service-endpoints",
+        &["ServiceCIDR more adds 198.51.100.0/24"],
+    ),
+    (
+        "{apiVersion: v1, kind: PersistentVolume, metadata: {name: twice}, spec: {capacity: {storage: 1Gi},
+          accessModes: [ReadWriteOnce], hostPath: {path: //etc}}}",
+        "policy-pod-security-in-force",
+        &["PersistentVolume twice is //etc of the node"],
+    ),
+    (
+        "{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: FlowSchema, metadata: {name: first}, spec:
+          {matchingPrecedence: 3, priorityLevelConfiguration: {name: exempt}, rules: [{subjects:
+          [{kind: ServiceAccount, serviceAccount: {name: app, namespace: open}}], resourceRules:
+          [{verbs: ['*'], apiGroups: ['*'], resources: ['*'], namespaces: ['*']}]}]}}",
+        "policy-cluster-configuration",
+        &["FlowSchema first exempts requests of open/app"],
+    ),
+    (
+        "{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: taker.example.com}, spec:
+          {tokenRequests: [{audience: ''}]}}",
+        "policy-webhooks-known",
+        &["CSIDriver taker.example.com is given tokens of pods"],
     ),
     (
         "{apiVersion: v1, kind: Service, metadata: {name: stray, namespace: kube-public},

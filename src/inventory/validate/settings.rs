@@ -9,8 +9,22 @@ use super::super::diagnostic::Path;
 use super::super::model::{
     AuditPolicy, EncryptionProvider, FirewallMode, Inventory, SoftwareSource, StoreEncryption,
 };
-use super::super::{AllowedObject, PodLevel, PodSecurityExemption, Switch, SwitchedOff};
+use super::super::{
+    AllowedKind, AllowedObject, PodLevel, PodSecurityExemption, Switch, SwitchedOff,
+};
 use super::{Review, duplicates, section};
+
+/// Kinds of workloads that an exemption may be for: what makes pods in the end, and pods that nothing made.
+const WORKLOADS: [&str; 8] = [
+    "CronJob",
+    "DaemonSet",
+    "Deployment",
+    "Job",
+    "Pod",
+    "ReplicaSet",
+    "ReplicationController",
+    "StatefulSet",
+];
 
 /// A bundle has a place and somebody who is trusted; both stand only where they are used.
 pub(super) fn kubernetes(inventory: &Inventory, review: &mut Review<'_>) {
@@ -195,6 +209,15 @@ pub(super) fn granted(inventory: &Inventory, review: &mut Review<'_>) {
                 .found("`restricted`, which is the default for every namespace")
                 .allowed("baseline, privileged");
         }
+        for (w, workload) in exemption.workloads.iter().enumerate() {
+            let named = workload.split_once('/').filter(|(_, n)| !n.is_empty() && !n.contains('/'));
+            if !named.is_some_and(|(kind, _)| WORKLOADS.contains(&kind)) {
+                review
+                    .error(&path.then("workloads").then(w), "is not a workload")
+                    .found(format!("`{workload}`"))
+                    .allowed(format!("KIND/NAME, with KIND one of {}", WORKLOADS.join(", ")));
+            }
+        }
         let PodSecurityExemption { reason, owner, expires, .. } = exemption;
         Granted { reason, owner, expires, what: "the exemption" }.judge(&path, review);
     }
@@ -209,6 +232,11 @@ pub(super) fn granted(inventory: &Inventory, review: &mut Review<'_>) {
         let path = allowed.then(i);
         if object.name.trim().is_empty() {
             review.error(&path.then("name"), "is empty").allowed("the name of an object");
+        } else if object.kind == AllowedKind::RoleBinding && object.name.split('/').count() != 2 {
+            review
+                .error(&path.then("name"), "names no namespace")
+                .found(format!("`{}`", object.name))
+                .allowed("NAMESPACE/NAME");
         }
         let AllowedObject { reason, owner, expires, .. } = object;
         Granted { reason, owner, expires, what: "the grant" }.judge(&path, review);
