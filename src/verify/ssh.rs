@@ -111,6 +111,21 @@ pub(super) fn settings(on: &Subject<'_>) -> Verdict {
             _ => {}
         }
     }
+    // Of every session, root's too: LD_PRELOAD, for example (sshd_config(5), SetEnv).
+    let set: Vec<&String> = effective.get("setenv").into_iter().flatten().collect();
+    if let Some(first) = set.first() {
+        wrong.push(format!("setenv is {}, expected none", shown(Some(first))));
+    } else if on.seen.origin == Origin::Node {
+        match for_some("setenv", on, |value| {
+            Verdict::fail("none", format!("setenv is {}", shown(Some(value))))
+        }) {
+            Some(Verdict::Fail { expected, actual }) => {
+                wrong.push(format!("{actual}, expected {expected}"));
+            }
+            Some(verdict) => unknown = Some(verdict),
+            None => {}
+        }
+    }
     match unknown {
         Some(verdict) if wrong.is_empty() => verdict,
         _ => in_effect::verdict("the settings of our file, or stricter ones", wrong, || {

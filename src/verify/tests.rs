@@ -817,6 +817,8 @@ const BREAKS: &[(Break, &[&str])] = &[
     (|s| { let mut other = s.live.as_ref().unwrap().processes.last().unwrap().clone(); other.pid = 998; s.live.as_mut().unwrap().processes.push(other); }, &["host-ssh-in-effect"]),
     (|s| s.live.as_mut().unwrap().paths.get_mut("/etc/ssh/sshd_config").unwrap().changed_s = BEGAN_S + 1.0, &["host-ssh-in-effect"]),
     (|s| unmounted(s, "/etc/ssh/sshd_config"), &["host-ssh-in-effect"]),
+    (|s| { s.sshd.as_mut().unwrap().insert("setenv".into(), vec!["LD_PRELOAD=/tmp/x.so".into()]); }, &["host-ssh-hardening"]),
+    (|s| for_some(s, "setenv", "LD_PRELOAD=/tmp/x.so"), &["host-ssh-hardening"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("apt-daily-upgrade.service").unwrap().load = "masked".into(), &["host-updates"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("apt-daily.service").unwrap().drop_ins.push("/etc/systemd/system/apt-daily.service.d/x.conf".into()), &["host-units-as-written", "host-updates"]),
     (|s| s.live.as_mut().unwrap().units.get_mut("apt-daily.service").unwrap().fragment = "/etc/systemd/system/apt-daily.service".into(), &["host-updates"]),
