@@ -1198,6 +1198,8 @@ fn kubernetes_own_services_stay_as_they_are() {
         ("/spec/clusterIP", json!("10.96.0.11")),
         ("/spec/clusterIPs", json!([])),
         ("/spec/sessionAffinity", json!("ClientIP")),
+        ("/spec/internalTrafficPolicy", json!("Local")),
+        ("/spec/trafficDistribution", json!("PreferClose")),
         ("/spec/publishNotReadyAddresses", json!(true)),
         ("/spec/externalIPs", json!(["10.0.0.1"])),
         ("/spec/ports/0/targetPort", json!(5353)),
@@ -1235,6 +1237,25 @@ fn a_pod_with_the_label_of_dns_is_no_dns() {
     push(Kind::Pods, posing);
     push(Kind::EndpointSlices, slice("kube-system", "kube-dns", "10.244.9.9"));
     assert_eq!(failing(&facts(lists)), [ApiRule::ServiceEndpointsKnown]);
+    // One that says it is the Deployment's, which makes none by itself, and one of the ReplicaSet with another configuration.
+    let other_map = |pod: &mut Value| {
+        pod["spec"]["volumes"] = json!([{"name": "c", "configMap": {"name": "evil"}}])
+    };
+    for (owners, wanted) in [
+        (json!([owner("Deployment", "coredns")]), vec![ApiRule::ServiceEndpointsKnown]),
+        (dns_pod()["metadata"]["ownerReferences"].clone(), vec![ApiRule::PodsWithinStandard]),
+    ] {
+        let mut lists = good();
+        let mut push =
+            |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+        let mut posing = dns_pod();
+        other_map(&mut posing);
+        posing["metadata"]["ownerReferences"] = owners;
+        posing["status"] = json!({"podIP": "10.244.9.9"});
+        push(Kind::Pods, posing);
+        push(Kind::EndpointSlices, slice("kube-system", "kube-dns", "10.244.9.9"));
+        assert_eq!(failing(&facts(lists)), wanted);
+    }
 }
 
 #[test]
@@ -1312,6 +1333,14 @@ fn bindings_are_allowed_by_name() {
         assert_eq!(of(&allow(word, "other", "2026-01-15")), Outcome::Fail, "{word}");
         assert_eq!(of(&allow("APIService", named, "2026-01-15")), Outcome::Fail, "{word}");
     }
+    // Whoever asks is nobody in particular.
+    for who in ["system:authenticated", "system:serviceaccounts"] {
+        let all = json!([{"kind": "Group", "name": who}]);
+        let grant = allow("ClusterRoleBinding", "m", "2026-01-15");
+        let bound = binding("m", "cluster-admin", all);
+        let judged = with(Kind::ClusterRoleBindings, bound, &grant, ApiRule::MinimalRbac);
+        assert_eq!(judged.outcome(), Outcome::Fail, "{who}");
+    }
     // So is a role of wildcards, by the binding that it is for.
     let all = role("all", &["*"], &["*"], &["*"]);
     let mut lists = good();
@@ -1369,6 +1398,33 @@ fn an_exemption_may_be_for_some_workloads() {
     let mut posing = breaking("kube-system");
     posing["metadata"]["ownerReferences"] = json!([owner("DaemonSet", "agent")]);
     posing["metadata"]["ownerReferences"][0]["uid"] = json!("of-another");
+    // One that names its owner rightly, and is something else than that describes.
+    let mut named = agent.clone();
+    named["metadata"]["name"] = json!("impostor");
+    named["spec"]["hostIPC"] = json!(true);
+    let mut later = lists.clone();
+    later.iter_mut().find(|(k, _)| *k == Kind::Pods).unwrap().1.push(named);
+    assert_eq!(judged(&granted("DaemonSet/agent"), &later), Outcome::Fail);
+    // A Deployment makes ReplicaSets: one that runs nothing may be of an earlier description, and no pod is made by it alone.
+    let mut by_deployment = agent.clone();
+    by_deployment["metadata"]["ownerReferences"] = json!([owner("Deployment", "web")]);
+    let mut earlier = maker("kube-system", "web-1", &breaking("kube-system"));
+    earlier["metadata"]["ownerReferences"] = json!([owner("Deployment", "web")]);
+    earlier["spec"]["template"]["spec"]["hostIPC"] = json!(true);
+    for (replicas, pods, wanted) in [
+        (0, vec![], Outcome::Pass),
+        (1, vec![], Outcome::Fail),
+        (0, vec![by_deployment], Outcome::Fail),
+    ] {
+        let mut lists = good();
+        let mut push =
+            |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
+        push(Kind::Deployments, maker("kube-system", "web", &agent));
+        earlier["spec"]["replicas"] = json!(replicas);
+        push(Kind::ReplicaSets, earlier.clone());
+        pods.into_iter().for_each(|pod| push(Kind::Pods, pod));
+        assert_eq!(judged(&granted("Deployment/web"), &lists), wanted, "{replicas}");
+    }
     for other in [breaking("kube-system"), posing] {
         let mut lists = lists.clone();
         lists.iter_mut().find(|(k, _)| *k == Kind::Pods).unwrap().1.push(other);

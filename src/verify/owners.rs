@@ -36,7 +36,12 @@ impl<'c> Owners<'c> {
         let owner = named.next()?;
         let (kind, found) = *self.by_uid.get(text(owner, "/uid"))?;
         let is_it = (kind, name(found)) == (text(owner, "/kind"), text(owner, "/name"));
-        (is_it && (kind == "Node" || namespace(found) == namespace(object)))
+        // A Deployment makes ReplicaSets and a CronJob Jobs. A pod that names one of them was made by somebody else.
+        let is_pod = object.pointer("/spec/containers").is_some();
+        let makes_pods = !matches!(kind, "Deployment" | "CronJob");
+        let has_template = object.pointer("/spec/template").is_some();
+        let is_made = if is_pod { makes_pods } else { !makes_pods && has_template };
+        (is_it && is_made && (kind == "Node" || namespace(found) == namespace(object)))
             .then_some((kind, found))
     }
 

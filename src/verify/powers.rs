@@ -453,7 +453,9 @@ fn impersonates(rule: &Value) -> bool {
 /// Whether a rule leaves nothing out that matters.
 fn is_wildcard(rule: &Value) -> bool {
     let any = |at| list(rule, at).iter().any(|v| v == "*");
-    any("/verbs") && (any("/resources") || any("/nonResourceURLs"))
+    // All of another group is worth what the table says of its resources; of somebody's own, that may be nothing.
+    let of_core = || list(rule, "/apiGroups").iter().any(|g| g == "*" || g == "");
+    any("/verbs") && (any("/nonResourceURLs") || any("/resources") && of_core())
 }
 
 /// What rules of a role are worth in a place, without doubles, the worst first.
@@ -622,6 +624,18 @@ mod tests {
             assert_eq!(held(verb, "", "pods", HERE), [IMPERSONATE], "{verb}");
         }
         assert!(held("impersonate", "", "serviceaccounts", HERE).is_empty());
+    }
+
+    #[test]
+    fn all_of_ones_own_resources_is_not_everything() {
+        let all = |group: &str| {
+            of(json!({"apiGroups": [group], "resources": ["*"], "verbs": ["*"]}), Place::Cluster)
+        };
+        assert!(all("widgets.example.com").is_empty());
+        for group in ["", "*"] {
+            assert_eq!(all(group), [EVERYTHING], "{group:?}");
+        }
+        assert!(!all("rbac.authorization.k8s.io").is_empty());
     }
 
     #[test]

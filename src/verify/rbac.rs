@@ -13,6 +13,7 @@ use super::workloads;
 use crate::apply::cluster::says_what_the_inventory_says;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
 use crate::inventory::{AllowedKind, PodLevel};
+use crate::plan::cluster::ANONYMOUS;
 
 /// Bindings that kubeadm makes (`kubeadm:*`), and those of Kubernetes that are not called like their
 /// role: name, role, subjects. Those that are follow [`is_bootstrap_default`].
@@ -212,7 +213,12 @@ pub(super) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             "" => AllowedKind::ClusterRoleBinding,
             _ => AllowedKind::RoleBinding,
         };
-        if extensions::is_allowed(on, kind, &called) {
+        // A grant is for somebody in particular, and these are whoever asks.
+        let of_all = list(binding, "/subjects").iter().any(|s| {
+            text(s, "/kind") == "Group" && text(s, "/name").starts_with("system:")
+                || ANONYMOUS.contains(&text(s, "/name"))
+        });
+        if !of_all && extensions::is_allowed(on, kind, &called) {
             granted.extend((text(binding, "/roleRef/kind") == "ClusterRole").then_some(role));
             continue;
         }

@@ -92,6 +92,13 @@ fn changed(service: &Value, place: u128, ports: &[Port], networks: &[IpNet]) -> 
     if !matches!(affinity, "" | "None") {
         said.push(format!("has sessionAffinity {affinity}"));
     }
+    // By these, nodes without such a pod have nobody to ask, or not everybody answers.
+    for key in ["internalTrafficPolicy", "externalTrafficPolicy", "trafficDistribution"] {
+        let value = service.pointer(&format!("/spec/{key}")).and_then(Value::as_str);
+        if let Some(value) = value.filter(|v| !matches!(*v, "" | "Cluster")) {
+            said.push(format!("has {key} {value}"));
+        }
+    }
     if service.pointer("/spec/publishNotReadyAddresses") == Some(&Value::Bool(true)) {
         said.push("has publishNotReadyAddresses".to_owned());
     }

@@ -38,12 +38,34 @@ fn wanted_of(
     object: &Value,
 ) -> PodLevel {
     let Some(exempt) = exempt(on, namespace(object)) else { return PodLevel::Restricted };
-    let (kind, top) = owners.top(object).unwrap_or((kind, object));
-    let called = format!("{kind}/{}", name(top));
-    if exempt.workloads.is_empty() || exempt.workloads.contains(&called) {
+    let (of, top) = owners.top(object).unwrap_or((kind, object));
+    let is_named = || exempt.workloads.contains(&format!("{of}/{}", name(top)));
+    // Whoever creates a pod writes whose it is.
+    if exempt.workloads.is_empty() || is_named() && is_its_makers(kind, object, owners) {
         exempt.level
     } else {
         PodLevel::Restricted
+    }
+}
+
+/// The pod that an object describes.
+fn template<'v>(kind: &str, object: &'v Value) -> Option<&'v Value> {
+    let (.., at) = MAKERS.iter().find(|(_, called, _)| *called == kind)?;
+    object.pointer(at)
+}
+
+/// Whether a pod, or what makes pods, is what the topmost of its makers describes. What runs nothing any more may be of an
+/// earlier description: ReplicaSets of earlier revisions, and Jobs that are over.
+fn is_its_makers(kind: &str, object: &Value, owners: &Owners<'_>) -> bool {
+    let Some((of, top)) = owners.top(object) else { return true };
+    let Some(wanted) = template(of, top) else { return false };
+    let runs_nothing = || {
+        object.pointer("/spec/replicas").and_then(Value::as_u64) == Some(0)
+            || object.pointer("/status/completionTime").is_some()
+    };
+    match template(kind, object) {
+        None => is_as_described(object, wanted),
+        Some(own) => runs_nothing() || is_as_described(own, wanted),
     }
 }
 
@@ -331,9 +353,8 @@ pub(super) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict>
         let mut reasons =
             reasons(pod, wanted_of(on, &owners, "Pod", pod), space == SYSTEM, is_known);
         let of = KNOWN.iter().find(|k| k.is_another(pod, &owners));
-        if let Some(Known { by: By::Object(kind, called), .. }) = of
-            && !reasons.is_empty()
-        {
+        // Also one that keeps within the standard: DNS answers all others.
+        if let Some(Known { by: By::Object(kind, called), .. }) = of {
             reasons.insert(0, ("described", format!("not what {kind} {called} describes")));
         }
         // What is behind it is on the node, and may be anything.

@@ -163,7 +163,8 @@ done | {
 
 # Rights beside the mode: ls marks them by a plus. What a name holds that steers a terminal is escaped.
 {
-    find /etc/kubernetes /etc/etcd /etc/shadow /etc/ssh /var/lib/kubelet/pki -maxdepth 4 -exec ls -ldbn --time-style=+%s {} + \
+    find /etc/kubernetes /etc/etcd /etc/shadow /etc/gshadow /etc/sudoers /etc/sudoers.d /etc/ssh /var/lib/kubelet/pki \
+        /run/containerd/containerd.sock -maxdepth 4 -exec ls -ldbn --time-style=+%s {} + \
         2>/dev/null | grep '^.\{10\}+'
     echo ok
 } | answer acls
@@ -212,7 +213,7 @@ if have nft; then
         answer file-rules
     # Rules of others, which may rewrite a packet before ours see it. Those of kube-proxy and of pods' networks are as many as
     # there are Services and pods, in chains of their own.
-    ask=
+    ask='' table='' chain='' known=''
     IFS=$nl
     for line in $(nft list chains 2>/dev/null); do
         case $line in
@@ -226,19 +227,27 @@ if have nft; then
             continue
             ;;
         *'chain '*) ;;
+        # Where packets come in, whatever it is called.
+        *type*hook*)
+            [ -z "$table" ] || [ -z "$known" ] || ask=$ask$table' '$chain$nl
+            continue
+            ;;
         *) continue ;;
         esac
         chain=${line#*chain }
         chain=${chain%% \{*}
-        case $table/$chain in
-        /* | */KUBE-* | */CNI-* | */cali-* | */CILIUM_*) ;;
+        [ -n "$table" ] || continue
+        case $chain in
+        KUBE-* | CNI-* | cali-* | CILIUM_*) known=yes ;;
         # As kube-proxy calls them in its nftables mode (pkg/proxy/nftables/proxier.go).
-        ip*\ kube-proxy/filter-* | ip*\ kube-proxy/nat-* | ip*\ kube-proxy/service* | ip*\ kube-proxy/endpoint-* | \
-            ip*\ kube-proxy/external-* | ip*\ kube-proxy/firewall-* | ip*\ kube-proxy/cluster-ips-check | \
-            ip*\ kube-proxy/nodeport-endpoints-check | ip*\ kube-proxy/no-endpoints | ip*\ kube-proxy/reject-chain | \
-            ip*\ kube-proxy/mark-for-masquerade | ip*\ kube-proxy/masquerading) ;;
-        *) ask=$ask$table' '$chain$nl ;;
+        service* | endpoint-* | external-* | firewall-* | cluster-ips-check | nodeport-endpoints-check | no-endpoints | \
+            reject-chain | mark-for-masquerade | masquerading)
+            known=
+            case $table in ip\ kube-proxy | ip6\ kube-proxy) known=yes ;; esac
+            ;;
+        *) known= ;;
         esac
+        [ -n "$known" ] || ask=$ask$table' '$chain$nl
     done
     # One at a time: with several, nft 1.0.6 looks for the chains of the first in the table of the last. One that is gone by now,
     # or has a name of several words, leaves half a line, which is no answer.
@@ -304,24 +313,35 @@ have ldconfig && ldconfig -p 2>/dev/null | answer libraries
 # files, opened so that nothing is waited for, so many, so much of each, all in so much time. Last, so that its silence costs
 # only itself; what is not complete is not told.
 cd / || exit 2
-set --
+roots=
+# A directory that is searched with none of those before: elsewhere, behind a link, or on another file system.
+root() { # directory
+    h=$(readlink -f "$1") && [ -d "$h" ] || return 0
+    for r in $roots; do
+        case $h/ in "$r"/*) [ "$(stat -c %d "$h")" != "$(stat -c %d "$r")" ] || return 0 ;; esac
+    done
+    roots=$roots$h$nl
+}
 IFS=$nl
-for h in $homes; do [ ! -d "$h" ] || set -- "$@" "$h"; done
-# Of accounts that live elsewhere, too.
+for h in $homes; do root "$h"; done
 while IFS=: read -r _ _ _ _ _ h _; do
     case $h in
-    / | /bin* | /boot* | /dev* | /etc* | /lib* | /nonexistent* | /proc* | /run* | /sbin* | /sys* | /usr* | [!/]*) continue ;;
+    / | /bin* | /boot* | /dev* | /etc* | /lib* | /nonexistent* | /proc* | /run* | /sbin* | /sys* | /usr* | [!/]*) ;;
+    *)
+        IFS=$nl
+        root "$h"
+        ;;
     esac
-    for known in $homes; do
-        case $h/ in "$known"/*) continue 2 ;; esac
-    done
-    [ ! -d "$h" ] || [ -L "$h" ] || set -- "$@" "$h"
 done </etc/passwd
+IFS=$nl
+# shellcheck disable=SC2086 # a list, parted by line breaks
+set -- $roots
 IFS=' '
 # shellcheck disable=SC2016 # for the other shell
 each='
     [ "$#" -le 300 ] || exit 255
-    text() { dd if="$1" bs=512k count=1 iflag=nonblock,fullblock 2>/dev/null; }
+    # A dash may be written by its number.
+    text() { dd if="$1" bs=8192k count=1 iflag=nonblock,fullblock 2>/dev/null | sed "s/\\\\[xuU]0*2[dD]/-/g"; }
     for f do
         printf "@kubeconfig "
         printf %s "$f" | base64 -w 0
@@ -344,8 +364,10 @@ each='
 found=$(timeout -k 1 20 sh -c '
     each=$1
     shift
-    [ "$#" -eq 0 ] || find "$@" -xdev -maxdepth 4 -type f -size -512k \
-        -exec grep -lasZ -D skip -e client-certificate {} + 2>/dev/null | head -z -n 301 |
+    [ "$#" -eq 0 ] || {
+        find "$@" -xdev -maxdepth 4 -type f -size -512k -print0
+        find "$@" -xdev -maxdepth 8 -type f -path "*/.kube/*" -size -8192k -print0
+    } 2>/dev/null | sort -zu | xargs -0 -r grep -lasZ -D skip -e client-certificate -e "client\\\\[xuU]" | head -z -n 301 |
         xargs -0 -r -n 301 sh -c "$each" each && echo complete' sh "$each" "$@" 2>/dev/null)
 case $found in
 *complete)
