@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::Value;
 use serde_yaml::Value as Yaml;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::addons;
 use super::extensions::{is_allowed, over};
@@ -357,7 +360,35 @@ pub(super) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     }
     wrong.extend(addons::DNS.deviations(on, deployment));
     wrong.extend(addons::is_silent(on, deployment));
+    let earlier = pods_of_an_earlier_corefile(on)?;
+    if wrong.is_empty() && !earlier.is_empty() {
+        return Err(Verdict::unknown(format!(
+            "started before the Corefile was changed, and may answer by the earlier one: {} \
+             (run `kubectl -n kube-system rollout restart deployment coredns`)",
+            earlier.join(", ")
+        )));
+    }
     Ok(none_of(expected, wrong, "Corefile and Deployment coredns".into()))
+}
+
+/// Pods of CoreDNS that started before their ConfigMap was changed the last time. They read it again if the Corefile that
+/// they started with has `reload`, which nobody can see any more.
+fn pods_of_an_earlier_corefile(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
+    let maps = of(on.facts, Kind::ConfigMaps)?;
+    let Some(map) = maps.iter().find(|m| full_name(m) == DNS_CONFIG) else { return Ok(Vec::new()) };
+    let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let written = list(map, "/metadata/managedFields").iter().map(|f| text(f, "/time"));
+    let changed = written.chain([text(map, "/metadata/creationTimestamp")]).filter_map(time).max();
+    let started = |pod: &Value| {
+        let statuses = list(pod, "/status/containerStatuses").iter();
+        statuses.filter_map(|s| time(text(s, "/state/running/startedAt"))).min()
+    };
+    let of_dns = of(on.facts, Kind::Pods)?.iter().filter(|p| {
+        text(p, "/metadata/namespace") == "kube-system"
+            && text(p, "/metadata/labels/k8s-app") == "kube-dns"
+    });
+    let is_earlier = |pod: &&Value| started(pod).zip(changed).is_some_and(|(s, c)| s < c);
+    Ok(of_dns.filter(is_earlier).map(full_name).collect())
 }
 
 /// Where kube-proxy's configuration is not what apply has kubeadm put there; its kubeconfig is judged by itself.

@@ -1259,6 +1259,30 @@ fn a_pod_with_the_label_of_dns_is_no_dns() {
 }
 
 #[test]
+fn a_dns_pod_that_is_older_than_its_corefile_is_unknown() {
+    let judged = |started: &str, written: &str| {
+        let mut lists = good();
+        fn of(lists: &mut [(Kind, Vec<Value>)], kind: Kind) -> &mut Vec<Value> {
+            &mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1
+        }
+        let dns = |p: &&mut Value| p["metadata"]["labels"]["k8s-app"] == "kube-dns";
+        let pod = of(&mut lists, Kind::Pods).iter_mut().find(dns).unwrap();
+        pod["status"]["containerStatuses"] =
+            json!([{"name": "coredns", "state": {"running": {"startedAt": started}}}]);
+        let mut maps = of(&mut lists, Kind::ConfigMaps).iter_mut();
+        let map = maps.find(|m| m["metadata"]["name"] == "coredns");
+        let metadata = &mut map.unwrap()["metadata"];
+        metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        metadata["managedFields"] = json!([{"time": written}, {"time": "2026-01-01T00:00:00Z"}]);
+        judge_with(&inventory(), ApiRule::DnsConfiguration, &facts(lists)).outcome()
+    };
+    assert_eq!(judged("2026-01-02T00:00:00Z", "2026-01-01T12:00:00Z"), Outcome::Pass);
+    assert_eq!(judged("2026-01-02T00:00:00Z", "2026-01-02T00:00:01Z"), Outcome::Unknown);
+    // Made anew.
+    assert_eq!(judged("2025-12-31T00:00:00Z", ""), Outcome::Unknown);
+}
+
+#[test]
 fn volumes_of_nodes_are_where_nodes_keep_volumes() {
     let of = |path: &str, hardening: &str| {
         let volume = json!({"metadata": {"name": "v"}, "spec": {"local": {"path": path}}});
