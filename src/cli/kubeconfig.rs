@@ -59,9 +59,12 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
         CommandError::one(Exit::Unexpected, problem)
     };
     match &args.out {
-        None => std::io::stdout()
-            .write_all(text.expose())
-            .map_err(|e| unexpected(e, "standard output".into()))?,
+        None => match std::io::stdout().lock().write_all(text.expose()) {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                return Err(unexpected(e, "standard output".into()));
+            }
+            _ => {}
+        },
         Some(file) => {
             let mut options = std::fs::OpenOptions::new();
             options

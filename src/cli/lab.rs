@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use super::args::{Format, Global, LabVerb};
+use super::output;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::lab::{Error, Lab, NodeStatus, Spec, Step};
@@ -22,13 +23,11 @@ pub(super) fn run(global: &Global, verb: LabVerb) -> Result<Exit, CommandError> 
                 bundle: args.bundle.as_deref().map(bundle_of_a_lab).transpose()?,
             };
             let lab = Lab::up(&spec, &show).map_err(|e| stop_of_up(&spec, &e))?;
-            print(global.format, &lab.status());
-            Ok(Exit::Done)
+            print(global.format, &lab.status())
         }
         LabVerb::Status(args) => {
             let lab = Lab::open(&args.dir).map_err(|e| stop(&e))?;
-            print(global.format, &lab.status());
-            Ok(Exit::Done)
+            print(global.format, &lab.status())
         }
         LabVerb::Exec(args) => {
             let lab = Lab::open(&args.dir.dir).map_err(|e| stop(&e))?;
@@ -71,30 +70,29 @@ fn show(step: &Step) {
     }
 }
 
-fn print(format: Format, nodes: &[NodeStatus]) {
-    match format {
-        Format::Json => {
-            let json = serde_json::to_string_pretty(nodes).expect("plain data becomes JSON");
-            println!("{json}");
-        }
+fn print(format: Format, nodes: &[NodeStatus]) -> Result<Exit, CommandError> {
+    let text = match format {
+        Format::Json => output::pretty(&nodes),
         Format::Text => {
-            println!(
-                "{:<6} {:<15} {:<8} {:<12} {:<4} SINCE",
-                "NODE", "ADDRESS", "STATE", "SYSTEMD", "SSH"
-            );
-            for n in nodes {
-                println!(
-                    "{:<6} {:<15} {:<8} {:<12} {:<4} {}",
+            let row = |n: &NodeStatus| {
+                format!(
+                    "{:<6} {:<15} {:<8} {:<12} {:<4} {}\n",
                     n.name,
                     n.address.to_string(),
                     n.state,
                     n.systemd.as_deref().unwrap_or("-"),
                     if n.ssh { "yes" } else { "no" },
                     n.since.as_deref().unwrap_or("-"),
-                );
-            }
+                )
+            };
+            let head = format!(
+                "{:<6} {:<15} {:<8} {:<12} {:<4} SINCE\n",
+                "NODE", "ADDRESS", "STATE", "SYSTEMD", "SSH"
+            );
+            head + &nodes.iter().map(row).collect::<String>()
         }
-    }
+    };
+    output::print(&text)
 }
 
 fn stop(error: &Error) -> CommandError {

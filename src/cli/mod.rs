@@ -1,6 +1,9 @@
 //! Above all stages: the command line (`args`), and one file per verb, which parses, calls and prints. What verbs do is in
 //! [`crate::workflow`].
 
+// `println!` panics where a reader has closed the pipe: `output::print` does not.
+#![deny(clippy::print_stdout)]
+
 pub mod apply;
 pub mod args;
 mod ask;
