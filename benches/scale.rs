@@ -18,7 +18,7 @@ use criterion::{
 };
 use kubastion::clock::Clock;
 use kubastion::controls::ids;
-use kubastion::desired::{self, ItemKind, NodeDesired};
+use kubastion::desired::{self, ItemKind, NodeDesired, Shared};
 use kubastion::facts::{FileFacts, NodeFacts};
 use kubastion::inventory::{Inventory, LoadContext, Loaded, Node, load_bytes};
 use kubastion::pki::{self, Material, Store};
@@ -61,22 +61,22 @@ fn measure(criterion: &mut Criterion, nodes: usize) {
     });
     each(criterion, "render", nodes, |b| {
         b.iter(|| {
-            let base = base();
+            let (base, shared) = (base(), Shared::default());
             for (node, facts) in base.loaded.inventory.nodes.iter().zip(&base.bare) {
                 black_box(desired::watch(&base.loaded.inventory, node));
-                black_box(base.resolve(node, facts));
+                black_box(base.resolve(node, facts, &shared));
             }
         });
     });
     each(criterion, "plan", nodes, |b| {
-        let base = base();
+        let (base, shared) = (base(), Shared::default());
         let desired: Vec<NodeDesired> = base
             .loaded
             .inventory
             .nodes
             .iter()
             .zip(&base.settled)
-            .map(|(n, f)| base.resolve(n, f))
+            .map(|(n, f)| base.resolve(n, f, &shared))
             .collect();
         b.iter(|| {
             let plans: BTreeMap<_, _> = desired
@@ -175,19 +175,20 @@ impl Base {
         let material = issue(&loaded.inventory);
         let bare: Vec<NodeFacts> = loaded.inventory.nodes.iter().map(facts).collect();
         let mut base = Self { loaded, material, bare, settled: Vec::new() };
+        let shared = Shared::default();
         base.settled = base
             .loaded
             .inventory
             .nodes
             .iter()
             .zip(&base.bare)
-            .map(|(n, f)| with_files(f, &base.resolve(n, f)))
+            .map(|(n, f)| with_files(f, &base.resolve(n, f, &shared)))
             .collect();
         base
     }
 
-    fn resolve(&self, node: &Node, facts: &NodeFacts) -> NodeDesired {
-        desired::resolve(&self.loaded.inventory, node, facts, &self.material).unwrap()
+    fn resolve(&self, node: &Node, facts: &NodeFacts, shared: &Shared) -> NodeDesired {
+        desired::resolve(&self.loaded.inventory, node, facts, &self.material, shared).unwrap()
     }
 
     fn fleet(&self) -> Fleet {

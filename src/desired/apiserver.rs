@@ -10,6 +10,7 @@ use super::kubeadm::{self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR
 use super::kubelet;
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::resolve::ResolveError;
+use super::shared::Shared;
 use super::sink::{Sink, rendering, text};
 use super::traits::Traits;
 use crate::facts::NodeFacts;
@@ -133,7 +134,8 @@ pub fn kubeadm_init(
     material: &Material,
 ) -> Option<String> {
     let traits = Traits::of(facts).ok()?;
-    let context = Context { inventory, node, traits, source: Some(Source { facts, material }) };
+    let (shared, source) = (&Shared::default(), Some(Source { facts, material }));
+    let context = Context { inventory, node, traits, shared, source };
     if !context.is_control_plane() {
         return None;
     }

@@ -1,5 +1,6 @@
 //! What every subject is worked out from.
 
+use super::shared::Shared;
 use super::traits::Traits;
 use crate::controls;
 use crate::facts::{NodeFacts, OsFamily};
@@ -12,6 +13,8 @@ pub(super) struct Context<'a> {
     pub node: &'a Node,
     /// Decides which items there are.
     pub traits: Traits,
+    /// What other nodes have as well.
+    pub shared: &'a Shared,
     /// What contents are made from; absent while only paths are asked for.
     pub source: Option<Source<'a>>,
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::context::Context;
 use super::model::{Access, Content, FileCheck, ItemKind};
-use super::sink::{Sink, Unit, text};
+use super::resolve::ResolveError;
+use super::shared::Shared;
+use super::sink::{self, Sink, Unit, text};
 use super::traits::Traits;
 use crate::controls::{METADATA_SERVICES, MetadataService};
 use crate::facts::NodeFacts;
@@ -13,10 +16,10 @@ use crate::inventory::{
     Cni, FirewallMode, FirewallProtocol, FirewallRule, Inventory, IpNetText, Node, Role,
 };
 use crate::pki::kubeconfig::API_PORT;
-use crate::render::Text;
 use crate::render::input::host::{
     AddressKind, AddressSet, Blocked, Firewall, Policy, Protocol, Rule, Source, SourceKind,
 };
+use crate::render::{Input, Text};
 
 /// Rules file on the node; templates/host/firewall.sh names it too.
 pub(super) const RULES: &str = "/etc/kubastion/firewall.nft";
@@ -57,7 +60,10 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         notes(context, facts, sink);
     }
     sink.directory(&[], "/etc/kubastion", Access::root(0o700));
-    sink.checked_template(&controls, RULES, FileCheck::Nft, |made| Ok(table(context, made.facts)));
+    let access = Access::root(sink::mode(Firewall::TEMPLATE));
+    sink.content(&controls, RULES, access, FileCheck::Nft, |made| {
+        Ok(Content::Text(Arc::clone(&table(context, made.facts)?.text)))
+    });
     sink.fixed(&controls, "/var/lib/kubastion/firewall.sh", "host/firewall.sh");
     let unit = "/etc/systemd/system/kubastion-firewall.service";
     sink.fixed(&controls, unit, "host/kubastion-firewall.service");
@@ -92,19 +98,18 @@ pub(crate) fn other_firewalls(facts: &NodeFacts) -> Vec<String> {
 /// Notes on other firewalls, and on ports and tunnels that the rules will close, unless these rules are loaded already.
 fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
     sink.notes.extend(other_firewalls(facts));
-    let rules = table(context, facts);
-    let wanted = text(RULES, &rules).ok().map(|t| Content::Text(t.into()).sha256());
+    // What cannot be rendered is an error of the file.
+    let Ok(table) = table(context, facts) else { return };
+    let rules = &table.rules;
     let is_loaded = match (&facts.nft.own_listing_sha256, &facts.nft.recorded) {
-        (Some(listing), Some(r)) => {
-            *listing == r.listing_sha256 && Some(&r.file_sha256) == wanted.as_ref()
-        }
+        (Some(listing), Some(r)) => *listing == r.listing_sha256 && r.file_sha256 == table.sha256,
         _ => false,
     };
     if is_loaded {
         return;
     }
     if rules.enforce {
-        let closed = closed(&rules, facts);
+        let closed = closed(rules, facts);
         if !closed.is_empty() {
             sink.note(format!(
                 "the firewall will close {}, where something listens: if clients need it, add a rule to `firewall.extra_rules` (`ss -lntup` on the node shows the listeners)",
@@ -298,14 +303,50 @@ fn rules(from: &[Source], protocol: Protocol, ports: &[u16], comment: &str) -> V
 
 /// The SHA-256 of the rules file that the inventory makes for a node, by what the node says of its sshd; `None` if it
 /// cannot be worked out. No keys are needed for it.
-pub fn firewall_sha256(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option<String> {
+pub fn firewall_sha256(
+    inventory: &Inventory,
+    node: &Node,
+    facts: &NodeFacts,
+    shared: &Shared,
+) -> Option<String> {
     let traits = Traits::of(facts).ok()?;
-    let context = Context { inventory, node, traits, source: None };
-    let rules = text(RULES, &table(&context, facts)).ok()?;
-    Some(Content::Text(rules.into()).sha256())
+    let context = Context { inventory, node, traits, shared, source: None };
+    Some(table(&context, facts).ok()?.sha256.clone())
 }
 
-fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
+/// What the rules of a node depend on beside the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Class {
+    roles: Vec<Role>,
+    is_member: bool,
+    ssh_ports: Vec<u16>,
+}
+
+/// The rules of a class of nodes.
+pub(super) struct Table {
+    rules: Firewall,
+    text: Arc<str>,
+    /// Of the text.
+    sha256: String,
+}
+
+fn table(context: &Context<'_>, facts: &NodeFacts) -> Result<Arc<Table>, ResolveError> {
+    let roles = [Role::ControlPlane, Role::Worker, Role::Etcd];
+    let class = Class {
+        roles: roles.into_iter().filter(|r| context.node.has_role(*r)).collect(),
+        is_member: context.is_member(),
+        ssh_ports: ssh_ports(context, facts),
+    };
+    let ports = class.ssh_ports.clone();
+    context.shared.table(class, || {
+        let rules = rules_of(context, &ports);
+        let text: Arc<str> = text(RULES, &rules)?.into();
+        let sha256 = Content::Text(Arc::clone(&text)).sha256();
+        Ok(Table { rules, text, sha256 })
+    })
+}
+
+fn rules_of(context: &Context<'_>, ssh_ports: &[u16]) -> Firewall {
     let inventory = context.inventory;
     let firewall = &inventory.firewall;
     let enforce = firewall.mode == FirewallMode::Enforce;
@@ -330,7 +371,7 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Firewall {
         Vec::new()
     };
 
-    let mut input = rules(&admins, Protocol::Tcp, &ssh_ports(context, facts), "SSH");
+    let mut input = rules(&admins, Protocol::Tcp, ssh_ports, "SSH");
     if control_plane {
         let endpoint = inventory.cluster.virtual_address();
         let api: Vec<u16> = std::iter::once(API_PORT).chain(endpoint.map(|e| e.port)).collect();

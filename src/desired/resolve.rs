@@ -2,6 +2,7 @@
 
 use super::context::{Context, Source};
 use super::model::{NodeDesired, Phase};
+use super::shared::Shared;
 use super::sink::{Part, Sink};
 use super::traits::Traits;
 use super::{
@@ -70,7 +71,7 @@ pub enum ResolveError {
 /// What a node should hold.
 ///
 /// Facts decide little: the distribution's names and paths, what a container must leave to its
-/// host, and the format that an installed program reads.
+/// host, and the format that an installed program reads. `shared` is for all nodes of this inventory.
 ///
 /// # Errors
 /// Everything that cannot be worked out, not only the first.
@@ -79,10 +80,11 @@ pub fn resolve(
     node: &Node,
     facts: &NodeFacts,
     material: &Material,
+    shared: &Shared,
 ) -> Result<NodeDesired, Vec<ResolveError>> {
     let traits = Traits::of(facts).map_err(|e| vec![e])?;
     let source = Some(Source { facts, material });
-    let context = Context { inventory, node, traits, source };
+    let context = Context { inventory, node, traits, shared, source };
     let mut sink = Sink::new(&context);
     collect(&context, &mut sink);
     sink.finish()

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::model::{Content, FileCheck, Item, ItemKind};
 use super::packages;
 use super::resolve::collect;
+use super::shared::Shared;
 use super::sink::{Sink, text};
 use super::traits::Traits;
 use crate::controls::paths::GUARDED;
@@ -32,8 +33,9 @@ const UNITS: [&str; 3] = ["ssh.socket", "sshd.socket", super::kubelet::RESOLVED]
 /// checks of controls read is in `verify::watch`, from the checks.
 pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     let mut watch = WatchList::default();
+    let shared = Shared::default();
     for traits in Traits::all() {
-        let context = Context { inventory, node, traits, source: None };
+        let context = Context { inventory, node, traits, shared: &shared, source: None };
         let mut sink = Sink::new(&context);
         collect(&context, &mut sink);
         watch.extend(watch_list(&sink.items));

@@ -78,8 +78,8 @@ pub(super) fn rendered(inventory: &Inventory, name: &str) -> Observed {
     let (material, _) = pki::ensure(&inventory, &mut store, ask, Clock::Fixed(NOW)).unwrap();
     let facts = facts(name);
     let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
-    let wanted =
-        desired::resolve(&inventory, node, &facts, &material).unwrap_or_else(|e| panic!("{e:?}"));
+    let wanted = desired::resolve(&inventory, node, &facts, &material, &desired::Shared::default())
+        .unwrap_or_else(|e| panic!("{e:?}"));
     Observed::from_desired(&wanted, &facts)
 }
 

@@ -6,7 +6,7 @@ use super::etcd_members::{etcd_access, membership};
 use super::observe::{Fleet, Seen};
 use crate::clock::Clock;
 use crate::controls::Severity;
-use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, SharedTexts};
+use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, Shared, SharedTexts};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
@@ -51,6 +51,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         plans: BTreeMap::new(),
         desired: DesiredState { nodes: BTreeMap::new() },
         texts: SharedTexts::default(),
+        shared: Shared::default(),
         failed: BTreeMap::new(),
     };
     planner.preflight();
@@ -73,6 +74,8 @@ struct Planner<'a> {
     plans: BTreeMap<NodeName, NodePlan>,
     desired: DesiredState,
     texts: SharedTexts,
+    /// What is worked out once for all nodes.
+    shared: Shared,
     /// Nodes that get no plan, and why.
     failed: BTreeMap<NodeName, Problem>,
 }
@@ -100,7 +103,7 @@ impl Planner<'_> {
             if self.failed.contains_key(&node.name) {
                 continue;
             }
-            match plan_node(self.inventory, node, seen, self.material, founder) {
+            match plan_node(self.inventory, node, seen, self.material, &self.shared, founder) {
                 Ok((plan, mut wanted)) => {
                     // Where nothing is to be done nobody asks for the contents again.
                     if !plan.transactions.is_empty() {
@@ -244,6 +247,7 @@ fn plan_node(
     node: &Node,
     seen: &Seen,
     material: &Material,
+    shared: &Shared,
     founder: Option<&NodeName>,
 ) -> Result<(NodePlan, NodeDesired), Problem> {
     let facts = &seen.facts;
@@ -254,10 +258,11 @@ fn plan_node(
     let of = |errors: &[&dyn std::error::Error]| -> Vec<Problem> {
         errors.iter().map(|e| Problem::from_error("", *e)).collect()
     };
-    let mut wanted = desired::resolve(inventory, node, facts, material).map_err(|errors| {
-        let errors: Vec<&dyn std::error::Error> = errors.iter().map(|e| e as _).collect();
-        join(&node.name, "what it should hold cannot be worked out", of(&errors))
-    })?;
+    let mut wanted =
+        desired::resolve(inventory, node, facts, material, shared).map_err(|errors| {
+            let errors: Vec<&dyn std::error::Error> = errors.iter().map(|e| e as _).collect();
+            join(&node.name, "what it should hold cannot be worked out", of(&errors))
+        })?;
     if founder == Some(&node.name) {
         desired::member::found(&mut wanted.items);
     }
@@ -457,7 +462,8 @@ mod tests {
             facts.packages.extend(packages.iter().map(own));
             let material = Material::fixture(&inventory);
             let node = &inventory.nodes[0];
-            let wanted = desired::resolve(&inventory, node, &facts, &material).unwrap();
+            let wanted =
+                desired::resolve(&inventory, node, &facts, &material, &Shared::default()).unwrap();
             let broken = judge_rendered(&inventory, node, &facts, &wanted);
             wanted.notes.into_iter().chain(broken.notes).collect()
         };

@@ -98,11 +98,12 @@ fn observed(
     answered: BTreeMap<NodeName, observe::Seen>,
 ) -> (BTreeMap<NodeName, Observed>, BTreeMap<NodeName, Box<dyn Transport>>) {
     let (mut seen, mut sessions) = (BTreeMap::new(), BTreeMap::new());
+    let shared = desired::Shared::default();
     for (name, answer) in answered {
         let mut observed = Observed::from_facts(&answer.facts);
         if let Some(node) = nodes.iter().find(|n| n.name == name) {
             observed.wanted_firewall_sha256 =
-                desired::firewall_sha256(inventory, node, &answer.facts);
+                desired::firewall_sha256(inventory, node, &answer.facts, &shared);
         }
         sessions.extend(answer.session.map(|s| (name.clone(), s)));
         seen.insert(name, observed);

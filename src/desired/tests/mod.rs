@@ -4,6 +4,7 @@ pub(crate) mod bundled;
 mod endpoint;
 mod golden;
 mod secrets;
+mod sharing;
 mod values;
 mod watching;
 
@@ -12,6 +13,7 @@ use std::path::Path;
 use super::{Content, ItemKind, NodeDesired, resolve};
 use crate::clock::Clock;
 use crate::controls::ids;
+use crate::desired::Shared;
 use crate::facts::{InterfaceAddress, NodeFacts, Os};
 use crate::inventory::{Inventory, LoadContext, Node, load_bytes};
 use crate::pki::Material;
@@ -118,7 +120,8 @@ fn node<'a>(inventory: &'a Inventory, name: &str) -> &'a Node {
 
 fn desired(inventory: &Inventory, name: &str, facts: &NodeFacts) -> NodeDesired {
     let material = Material::fixture(inventory);
-    resolve(inventory, node(inventory, name), facts, &material).unwrap_or_else(|e| panic!("{e:?}"))
+    resolve(inventory, node(inventory, name), facts, &material, &Shared::default())
+        .unwrap_or_else(|e| panic!("{e:?}"))
 }
 
 /// The content of a file that is there.

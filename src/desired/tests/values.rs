@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{INVENTORY, SMALL, desired, facts, file, load, node, text};
+use crate::desired::Shared;
 use crate::desired::{ItemKind, NodeDesired, Phase, ResolveError, resolve};
 use crate::facts::{FileFacts, UnitFacts};
 use crate::inventory::{AuditPolicy, FirewallMode, Probe, SoftwareSource, Switch, elf};
@@ -270,7 +271,8 @@ fn a_node_of_another_cluster_is_refused() {
             let mut facts = facts.clone();
             facts.files.insert(path.into(), held);
             let a = node(&inventory, "a");
-            let errors = resolve(&inventory, a, &facts, &material).err().unwrap();
+            let errors =
+                resolve(&inventory, a, &facts, &material, &Shared::default()).err().unwrap();
             assert!(matches!(errors[..], [ResolveError::ForeignCa { .. }]), "{path}: {errors:?}");
         }
     }
@@ -284,7 +286,7 @@ fn a_custom_audit_policy_is_judged() {
         inventory.audit.text = text.map(str::to_owned);
         let material = Material::fixture(&inventory);
         let facts = facts("a", "debian 13", None);
-        resolve(&inventory, node(&inventory, "a"), &facts, &material)
+        resolve(&inventory, node(&inventory, "a"), &facts, &material, &Shared::default())
     };
     for bad in [None, Some(""), Some("a: ["), Some("apiVersion: audit.k8s.io/v1\nkind: Policy\n")] {
         let errors = with(bad).err().unwrap();
@@ -399,7 +401,13 @@ fn what_the_firewall_closes_is_named() {
     assert!(said.contains("another firewall drops by default (`ip filter` input): "), "{said}");
     assert!(said.contains("firewalld is active beside kubastion's firewall"), "{said}");
     // What is loaded already closes nothing anew.
-    let sha = crate::desired::firewall_sha256(&inventory, &inventory.nodes[0], &facts).unwrap();
+    let sha = crate::desired::firewall_sha256(
+        &inventory,
+        &inventory.nodes[0],
+        &facts,
+        &Shared::default(),
+    )
+    .unwrap();
     facts.nft.own_listing_sha256 = Some("l".into());
     facts.nft.recorded = Some(NftRecord { file_sha256: sha, listing_sha256: "l".into() });
     let said = notes(&facts);

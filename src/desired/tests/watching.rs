@@ -1,6 +1,7 @@
 //! Whatever a node turns out to be: what it should hold was looked at.
 
 use super::{INVENTORY, SMALL, facts, load, with_managed_endpoint};
+use crate::desired::Shared;
 use crate::desired::{resolve, watch, watch_list};
 use crate::inventory::{
     CaCustody, Cni, EncryptionProvider, FirewallMode, Inventory, KubernetesVersion, Probe, Profile,
@@ -55,7 +56,9 @@ fn the_watch_list_covers_every_item() {
                         facts.audit_usable = audit;
                         // An endpoint that was managed is given up.
                         facts.unit_marks.insert("keepalived.service".into(), "0".into());
-                        let desired = resolve(&inventory, node, &facts, &material).unwrap();
+                        let desired =
+                            resolve(&inventory, node, &facts, &material, &Shared::default())
+                                .unwrap();
                         let needed = watch_list(&desired.items);
                         let what = format!("{} {os} {container:?} {audit}", node.name);
                         assert!(needed.files.is_subset(&watched.files), "{what}");
