@@ -553,3 +553,41 @@ mod tests {
         );
     }
 }
+
+/// Records for tests.
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    /// A run with one transaction on `n`.
+    pub fn run(run: &str, kind: RunKind, id: &str, outcome: Outcome) -> RunRecord {
+        let transactions = vec![done("n", Phase::Host, id, Some(outcome))];
+        let begun = RunRecord::begun(run.into(), String::new(), kind, "c".into());
+        RunRecord { transactions, ..begun }
+    }
+
+    /// A transaction.
+    pub fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
+        let node = node.parse().unwrap();
+        TransactionRecord {
+            node,
+            phase,
+            id: id.into(),
+            outcome,
+            began: None,
+            ended: None,
+            joins: false,
+        }
+    }
+
+    /// A reset of a node that took these transactions back.
+    pub fn reset_of(node: &str, taken_back: &[&str]) -> RunRecord {
+        let taken_back = taken_back.iter().map(|&id| id.to_owned()).collect();
+        let reset = Reset { outcome: Outcome::Committed, taken_back };
+        RunRecord {
+            transactions: Vec::new(),
+            reset: [(node.parse().unwrap(), reset)].into(),
+            ..run("3", RunKind::Reset, "", Outcome::Committed)
+        }
+    }
+}

@@ -153,40 +153,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::apply::record::{Reset, RunKind};
+    use crate::apply::record::RunKind;
+    use crate::apply::record::testing::{done, reset_of, run};
     use crate::desired::Phase;
     use crate::inventory::testing;
     use crate::transport::Dialer as _;
     use crate::transport::played::{BREAKS, Play, Played, REFUSES_ROOT};
-
-    fn run(run: &str, kind: RunKind, id: &str, outcome: Outcome) -> RunRecord {
-        let transactions = vec![done("n", Phase::Host, id, Some(outcome))];
-        let begun = RunRecord::begun(run.into(), String::new(), kind, "c".into());
-        RunRecord { transactions, ..begun }
-    }
-
-    fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
-        let node = node.parse().unwrap();
-        TransactionRecord {
-            node,
-            phase,
-            id: id.into(),
-            outcome,
-            began: None,
-            ended: None,
-            joins: false,
-        }
-    }
-
-    fn reset_of(node: &str, taken_back: &[&str]) -> RunRecord {
-        let taken_back = taken_back.iter().map(|&id| id.to_owned()).collect();
-        let reset = Reset { outcome: Outcome::Committed, taken_back };
-        RunRecord {
-            transactions: Vec::new(),
-            reset: [(node.parse().unwrap(), reset)].into(),
-            ..run("3", RunKind::Reset, "", Outcome::Committed)
-        }
-    }
 
     #[test]
     fn a_node_whose_connection_broke_is_asked_until_it_says_how_it_ended() {

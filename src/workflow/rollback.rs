@@ -461,6 +461,7 @@ fn known_to_nodes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::record::testing::{done, reset_of, run};
     use crate::apply::record::{Reset, read_all};
     use crate::inventory::testing;
     use crate::workflow::inventory::{HostKeys, read};
@@ -470,35 +471,6 @@ mod tests {
         let loaded = read(inventory, HostKeys::Required).unwrap();
         let reach = Reach::default();
         Rollback::of(&loaded, None, &reach).and_then(|r| r.refuse_members()).unwrap_err()
-    }
-
-    fn run(run: &str, kind: RunKind, id: &str, outcome: Outcome) -> RunRecord {
-        let transactions = vec![done("n", Phase::Host, id, Some(outcome))];
-        let begun = RunRecord::begun(run.into(), String::new(), kind, "c".into());
-        RunRecord { transactions, ..begun }
-    }
-
-    fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
-        let node = node.parse().unwrap();
-        TransactionRecord {
-            node,
-            phase,
-            id: id.into(),
-            outcome,
-            began: None,
-            ended: None,
-            joins: false,
-        }
-    }
-
-    fn reset_of(node: &str, taken_back: &[&str]) -> RunRecord {
-        let taken_back = taken_back.iter().map(|&id| id.to_owned()).collect();
-        let reset = Reset { outcome: Outcome::Committed, taken_back };
-        RunRecord {
-            transactions: Vec::new(),
-            reset: [(node.parse().unwrap(), reset)].into(),
-            ..run("3", RunKind::Reset, "", Outcome::Committed)
-        }
     }
 
     #[test]
