@@ -527,7 +527,7 @@ ok
     #[test]
     fn a_source_has_a_priority_and_what_is_installed_is_none() {
         let raw = b"Package files:\n 100 /var/lib/dpkg/status\n     release a=now\n \
-            500 http://deb.debian.org/debian bookworm/main amd64 Packages\n  -1 http://x y\nPinned packages:\nok\n";
+            500 http://mirror.example/debian stable/main amd64 Packages\n  -1 http://x y\nPinned packages:\nok\n";
         assert_eq!(with(&[("sources", &[raw])]).unwrap().sources, Some(vec![500, -1]));
         assert_eq!(with(&[("sources", &[b"x"])]).unwrap().sources, None);
     }
