@@ -7,9 +7,9 @@ use std::time::Duration;
 use openssl::x509::X509Req;
 use serde_json::{Value, json};
 
-use super::MEMBER_SCRIPT;
 use super::api::{ANSWER, ApiAccess, decode};
 use super::gate::chain;
+use super::{MEMBER_SCRIPT, UPLOAD_SCRIPT};
 use crate::facts::cluster::{ClusterFacts, Kind, list, text};
 use crate::inventory::{Inventory, Node, NodeName};
 use crate::plain::plain;
@@ -27,28 +27,6 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const MAX_PAGES: usize = 2500;
 /// Bytes of all pages of a list.
 const MAX_LIST: usize = 512 << 20;
-
-/// Around `member.sh`: what it needs, and the call.
-const UPLOAD_BEGIN: &str = r#"set -u
-umask 077
-PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
-export PATH
-base=/var/lib/kubastion
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-"#;
-/// An API server whose manifest a way back has changed is started again by the kubelet some time later.
-const UPLOAD_END: &str = r#"member_path
-control_plane || exit 1
-n=0
-until tell_cluster >"$T/said" 2>&1; do
-    n=$((n + 1))
-    [ "$n" -lt 20 ] || {
-        tail -c 2000 "$T/said"
-        exit 1
-    }
-    sleep 3
-done"#;
 
 /// An API server, and the connection over which it is asked.
 pub struct Server<'a> {
@@ -217,7 +195,7 @@ impl Server<'_> {
     /// kubeadm's own way of writing them, on the node of the connection: releases differ in what they write.
     fn upload_configuration(&mut self) -> Result<(), String> {
         const WITHIN: Duration = Duration::from_secs(180);
-        let script = format!("{UPLOAD_BEGIN}\n{MEMBER_SCRIPT}\n{UPLOAD_END}");
+        let script = format!("{MEMBER_SCRIPT}\n{UPLOAD_SCRIPT}");
         let request = Request {
             script: &script,
             input: &mut std::io::empty(),

@@ -53,6 +53,8 @@ pub const TXN_SCRIPT: &str = concat!(
 pub const BLOB_SCRIPT: &str = include_str!("node/blob.sh");
 /// How a node becomes part of a cluster and leaves it; part of a transaction that does that.
 pub const MEMBER_SCRIPT: &str = include_str!("node/member.sh");
+/// Behind [`MEMBER_SCRIPT`], a program of its own: kubeadm's ConfigMaps, from the files on a control plane.
+const UPLOAD_SCRIPT: &str = include_str!("node/upload.sh");
 /// Receives a transaction on a node.
 pub const STAGE_SCRIPT: &str = include_str!("node/stage.sh");
 /// Calls a transaction that is on a node.

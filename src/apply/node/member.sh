@@ -4,6 +4,7 @@
 staged=/etc/kubernetes/kubastion
 manifests=/etc/kubernetes/manifests
 volumes=/usr/libexec/kubernetes
+# shellcheck disable=SC2034 # for images.sh
 made_by_members="$volumes $volumes/kubelet-plugins $volumes/kubelet-plugins/volume
     $volumes/kubelet-plugins/volume/exec /usr/lib/modules"
 

@@ -1,0 +1,24 @@
+# Writes kubeadm's ConfigMaps and kube-proxy's anew, on a control plane whose files are as they should be. Behind member.sh, which
+# is the other part of this program. Reads nothing; says why it could not, and ends with 1.
+set -u
+umask 077
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+export PATH
+base=/var/lib/kubastion
+T=$(mktemp -d) || exit 1
+trap 'rm -rf "$T"' EXIT
+member_path
+control_plane || {
+    echo 'there is no kubeadm-init.yaml on this node'
+    exit 1
+}
+# An API server whose manifest a way back has changed is started again by the kubelet some time later.
+n=0
+until tell_cluster >"$T/said" 2>&1; do
+    n=$((n + 1))
+    [ "$n" -lt 20 ] || {
+        tail -c 2000 "$T/said"
+        exit 1
+    }
+    sleep 3
+done
