@@ -10,7 +10,7 @@ use kubastion::apply::{Controls, execute};
 use kubastion::clock::Clock;
 use kubastion::controls::ids;
 use kubastion::desired::{
-    self, Access, Content, DesiredState, FileCheck, Item, ItemKind, NodeDesired, Phase, SharedTexts,
+    self, Access, Content, DesiredState, FileCheck, FileText, Item, ItemKind, NodeDesired, Phase,
 };
 use kubastion::event::Silent;
 use kubastion::facts::WatchList;
@@ -84,14 +84,19 @@ pub fn child(args: &[String]) {
     println!("{}", peak.trim().trim_end_matches(" kB"));
 }
 
-fn items(state: State) -> Vec<Item> {
+/// The texts of a state, made once for all nodes as the command does.
+fn texts(state: State) -> Vec<FileText> {
+    (0..FILES).map(|number| state.content(number).into()).collect()
+}
+
+fn items(texts: &[FileText]) -> Vec<Item> {
     (0..FILES)
         .map(|number| Item {
             phase: Phase::Host,
             controls: Vec::new(),
             kind: ItemKind::File {
                 path: format!("/etc/kubastion-bench/{}", path(number)),
-                content: Content::Text(state.content(number).into()),
+                content: Content::Text(texts[number].clone()),
                 access: Access::root(0o600),
                 check: FileCheck::None,
             },
@@ -102,7 +107,7 @@ fn items(state: State) -> Vec<Item> {
 /// Facts as a real plan asks for them, and the files beside. What the files hold does not matter here.
 fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     let mut watch = desired::watch(inventory, node);
-    watch.extend(diff::watch_list(&items(State { generation: 0, one_changed: false })));
+    watch.extend(diff::watch_list(&items(&texts(State { generation: 0, one_changed: false }))));
     watch
 }
 
@@ -112,10 +117,9 @@ fn plan(inventory: &Inventory, state: State) -> (Plan, DesiredState, Fleet) {
     assert!(fleet.lost.is_empty(), "{:?}", fleet.lost);
     let mut desired = DesiredState { nodes: BTreeMap::new() };
     let mut plans = BTreeMap::new();
-    let mut texts = SharedTexts::default();
+    let texts = texts(state);
     for (name, seen) in &fleet.seen {
-        let mut wanted = NodeDesired { items: items(state), notes: Vec::new() };
-        texts.share(&mut wanted);
+        let wanted = NodeDesired { items: items(&texts), notes: Vec::new() };
         let plan = node_plan(&wanted, &seen.facts, &seen.host_key).unwrap();
         // As the command does.
         if !plan.transactions.is_empty() {

@@ -11,7 +11,7 @@ use super::kubelet;
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::resolve::ResolveError;
 use super::shared::Shared;
-use super::sink::{Sink, rendering, text};
+use super::sink::{Sink, rendering};
 use super::traits::Traits;
 use crate::facts::NodeFacts;
 use crate::inventory::{AuditPolicy, EncryptionProvider, Inventory, Node, Probe, Profile};
@@ -112,17 +112,17 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
     controls.extend(kubelet::CONFIG_CONTROLS);
     controls.sort_unstable();
     controls.dedup();
-    let path = INIT;
+    let (path, shared) = (INIT, context.shared);
     let access = Access::root(0o600);
     sink.content(&controls, path, access, FileCheck::None, |source| {
         let init = kubeadm::init(context);
         let documents = [
-            text(path, &init)?,
-            text(path, &kubeadm::cluster(context))?,
-            text(path, &kubelet::config(context, source.facts))?,
-            text(path, &kubeadm::kube_proxy(context))?,
+            shared.rendered(path, &init)?,
+            shared.rendered(path, &kubeadm::cluster(context))?,
+            shared.rendered(path, &kubelet::config(context, source.facts))?,
+            shared.rendered(path, &kubeadm::kube_proxy(context))?,
         ];
-        Ok(Content::Text(documents.join("---\n").into()))
+        Ok(Content::Text(shared.joined(&documents)?))
     });
 }
 
@@ -217,12 +217,13 @@ fn audit_policy(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.content(&controls, &path, access, FileCheck::None, |_| {
         let fixed = match policy(context) {
             AuditPolicy::Custom => {
-                return custom_policy(context).map(|text| Content::Text(text.into()));
+                let text = custom_policy(context)?;
+                return Ok(Content::Text(context.shared.text(&text)));
             }
             AuditPolicy::Stig => "apiserver/audit-stig.yaml",
             AuditPolicy::Profile | AuditPolicy::Balanced => "apiserver/audit-balanced.yaml",
         };
-        Ok(Content::Text(render::fixed(fixed).into()))
+        Ok(Content::Text(context.shared.text(render::fixed(fixed))))
     });
 }
 

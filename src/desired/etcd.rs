@@ -61,7 +61,8 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         watches.push(format!("{PROGRAMS}/etcd"));
     }
     ours(context, sink, CA, Ca::Etcd);
-    key_file(sink, SERVER, CA, |s| Ok(Content::Text(s.material.ca_cert(Ca::Etcd).into())));
+    let shared = context.shared;
+    key_file(sink, SERVER, CA, |s| Ok(Content::Text(shared.text(s.material.ca_cert(Ca::Etcd)))));
     watches.push(CA.to_owned());
     let pairs = [("server", Kind::EtcdServer, SERVER), ("peer", Kind::EtcdPeer, PEER)];
     for (name, kind, controls) in pairs {

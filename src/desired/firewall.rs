@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::context::Context;
-use super::model::{Access, Content, FileCheck, ItemKind};
+use super::model::{Access, Content, FileCheck, FileText, ItemKind};
 use super::resolve::ResolveError;
 use super::shared::Shared;
-use super::sink::{self, Sink, Unit, text};
+use super::sink::{self, Sink, Unit};
 use super::traits::Traits;
 use crate::controls::{METADATA_SERVICES, MetadataService};
 use crate::facts::NodeFacts;
@@ -59,10 +59,10 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     if let Some(facts) = context.facts() {
         notes(context, facts, sink);
     }
-    sink.directory(&[], "/etc/kubastion", Access::root(0o700));
+    sink.directory(&[], super::host::CONFIGURATION, Access::root(0o700));
     let access = Access::root(sink::mode(Firewall::TEMPLATE));
     sink.content(&controls, RULES, access, FileCheck::Nft, |made| {
-        Ok(Content::Text(Arc::clone(&table(context, made.facts)?.text)))
+        Ok(Content::Text(table(context, made.facts)?.text.clone()))
     });
     sink.fixed(&controls, "/var/lib/kubastion/firewall.sh", "host/firewall.sh");
     let unit = "/etc/systemd/system/kubastion-firewall.service";
@@ -102,7 +102,9 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
     let Ok(table) = table(context, facts) else { return };
     let rules = &table.rules;
     let is_loaded = match (&facts.nft.own_listing_sha256, &facts.nft.recorded) {
-        (Some(listing), Some(r)) => *listing == r.listing_sha256 && r.file_sha256 == table.sha256,
+        (Some(listing), Some(r)) => {
+            *listing == r.listing_sha256 && r.file_sha256 == table.text.sha256()
+        }
         _ => false,
     };
     if is_loaded {
@@ -311,7 +313,7 @@ pub fn firewall_sha256(
 ) -> Option<String> {
     let traits = Traits::of(facts).ok()?;
     let context = Context { inventory, node, traits, shared, source: None };
-    Some(table(&context, facts).ok()?.sha256.clone())
+    Some(table(&context, facts).ok()?.text.sha256().to_owned())
 }
 
 /// What the rules of a node depend on beside the inventory.
@@ -325,9 +327,7 @@ pub(super) struct Class {
 /// The rules of a class of nodes.
 pub(super) struct Table {
     rules: Firewall,
-    text: Arc<str>,
-    /// Of the text.
-    sha256: String,
+    text: FileText,
 }
 
 fn table(context: &Context<'_>, facts: &NodeFacts) -> Result<Arc<Table>, ResolveError> {
@@ -340,9 +340,8 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Result<Arc<Table>, Resolve
     let ports = class.ssh_ports.clone();
     context.shared.table(class, || {
         let rules = rules_of(context, &ports);
-        let text: Arc<str> = text(RULES, &rules)?.into();
-        let sha256 = Content::Text(Arc::clone(&text)).sha256();
-        Ok(Table { rules, text, sha256 })
+        let text = context.shared.rendered(RULES, &rules)?;
+        Ok(Table { rules, text })
     })
 }
 

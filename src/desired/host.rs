@@ -18,6 +18,9 @@ use crate::render::input::host::{
 /// Directory of everything that this tool keeps on a node.
 const STATE: &str = "/var/lib/kubastion";
 
+/// Directory of the configuration that is this tool's own.
+pub(super) const CONFIGURATION: &str = "/etc/kubastion";
+
 /// What brings a node back that goes down between a change and its confirmation. First of all items.
 pub(super) fn guard(sink: &mut Sink<'_>) {
     sink.directory(&[], STATE, Access::root(0o700));

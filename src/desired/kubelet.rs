@@ -4,7 +4,7 @@ use super::context::Context;
 use super::etcd::CIPHERS;
 use super::kubeadm::{self, PATCHES, STAGED};
 use super::model::{Access, Content, FileCheck, ItemKind, Way};
-use super::sink::{Sink, text};
+use super::sink::Sink;
 use super::software::{self, PROGRAMS};
 use crate::facts::{NodeFacts, OsFamily};
 use crate::inventory::IpNetText;
@@ -70,6 +70,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         })
     });
     let path = format!("{STAGED}/kubeadm-kubelet.yaml");
+    let shared = context.shared;
     sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
         let init = kubeadm::init(context);
         let cluster = KubeadmMember {
@@ -77,11 +78,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             no_certificates: Text::of(format!("{STAGED}/none")),
         };
         let documents = [
-            text(&path, &init)?,
-            text(&path, &cluster)?,
-            text(&path, &config(context, source.facts))?,
+            shared.rendered(&path, &init)?,
+            shared.rendered(&path, &cluster)?,
+            shared.rendered(&path, &config(context, source.facts))?,
         ];
-        Ok(Content::Text(documents.join("---\n").into()))
+        Ok(Content::Text(shared.joined(&documents)?))
     });
     let joins = ["apiserver-bootstrap-token-lifecycle", "kubelet-no-hostname-override"];
     sink.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));

@@ -1,7 +1,8 @@
 //! What a node should hold, as typed data.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
@@ -228,8 +229,8 @@ impl Access {
 /// What a file holds.
 #[derive(Clone)]
 pub enum Content {
-    /// May be shown in a diff. Shared: see [`SharedTexts`].
-    Text(Arc<str>),
+    /// May be shown in a diff.
+    Text(FileText),
     /// A program or the like: no secret, but nothing to show either.
     Bytes(Arc<[u8]>),
     /// Never shown: only its size and digest leave this type.
@@ -249,29 +250,52 @@ impl Content {
     /// Lower-case hexadecimal SHA-256 of the bytes. Secrets here are random keys of 128 bits or
     /// more, so that the digest tells nothing about them.
     pub fn sha256(&self) -> String {
-        hex(&Sha256::digest(self.bytes()))
+        match self {
+            Content::Text(text) => text.sha256().to_owned(),
+            Content::Bytes(_) | Content::Secret(_) => hex(&Sha256::digest(self.bytes())),
+        }
     }
 }
 
-/// Texts of files that many nodes have alike, kept once. A thousand workers are a thousand times the same
+/// The text of a file. A copy shares it, and the digest, which is computed once: a thousand workers have a thousand times the same
 /// audit rules.
-#[derive(Default)]
-pub struct SharedTexts(BTreeSet<Arc<str>>);
+#[derive(Clone)]
+pub struct FileText(Arc<Shared>);
 
-impl SharedTexts {
-    /// Replaces texts that an earlier node has too by that node's.
-    pub fn share(&mut self, node: &mut NodeDesired) {
-        for item in &mut node.items {
-            let ItemKind::File { content: Content::Text(text), .. } = &mut item.kind else {
-                continue;
-            };
-            match self.0.get(text) {
-                Some(same) => *text = Arc::clone(same),
-                None => {
-                    self.0.insert(Arc::clone(text));
-                }
-            }
-        }
+struct Shared {
+    text: Box<str>,
+    sha256: OnceLock<String>,
+}
+
+impl FileText {
+    /// Lower-case hexadecimal SHA-256.
+    pub fn sha256(&self) -> &str {
+        self.0.sha256.get_or_init(|| hex(&Sha256::digest(self.as_bytes())))
+    }
+
+    /// Whether both are one text in memory.
+    pub fn is_shared_with(&self, other: &FileText) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Deref for FileText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0.text
+    }
+}
+
+impl From<String> for FileText {
+    fn from(text: String) -> Self {
+        Self(Arc::new(Shared { text: text.into(), sha256: OnceLock::new() }))
+    }
+}
+
+impl From<&str> for FileText {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
     }
 }
 
@@ -314,28 +338,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nodes_have_alike_is_kept_once() {
-        let node = |text: &str| NodeDesired {
-            items: vec![Item {
-                phase: Phase::Host,
-                controls: vec![],
-                kind: ItemKind::File {
-                    path: "/etc/motd".into(),
-                    content: Content::Text(text.into()),
-                    access: Access::root(0o644),
-                    check: FileCheck::None,
-                },
-            }],
-            notes: vec![],
-        };
-        let mut nodes = [node("same"), node("same"), node("other")];
-        let mut texts = SharedTexts::default();
-        nodes.iter_mut().for_each(|n| texts.share(n));
-        let place = |n: &NodeDesired| match &n.items[0].kind {
-            ItemKind::File { content: Content::Text(text), .. } => text.as_ptr(),
-            _ => unreachable!(),
-        };
-        assert_eq!(place(&nodes[0]), place(&nodes[1]));
-        assert_ne!(place(&nodes[0]), place(&nodes[2]));
+    fn copies_of_a_text_share_it() {
+        let text = FileText::from("same");
+        assert!(text.clone().is_shared_with(&text));
+        assert!(!FileText::from("same").is_shared_with(&text));
+        // `printf same | sha256sum`
+        let sum = "0967115f2813a3541eaef77de9d9d5773f1c0c04314b0bbfe4ff3b3b1c55b5d5";
+        assert_eq!(Content::Text(text).sha256(), sum);
     }
 }

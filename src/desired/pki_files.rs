@@ -188,8 +188,9 @@ fn cert<'a>(
     path: &str,
     content: impl FnOnce(Source<'a>) -> Result<String, ResolveError>,
 ) {
+    let shared = sink.shared();
     sink.content(controls, path, Access::root(0o600), FileCheck::None, |s| {
-        Ok(Content::Text(content(s)?.into()))
+        Ok(Content::Text(shared.text(&content(s)?)))
     });
 }
 

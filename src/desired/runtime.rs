@@ -1,25 +1,30 @@
 //! containerd and the bridge network.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::context::Context;
-use super::model::{Access, Content, FileCheck, ItemKind, OnChange};
+use super::model::{Access, Content, FileCheck, FileText, ItemKind, OnChange};
 use super::resolve::ResolveError;
-use super::sink::{Sink, Unit, text};
+use super::sink::{self, Sink, Unit};
 use super::software::{self, CNI_PLUGINS, PROGRAMS};
 use super::version::Version;
 use crate::facts::NodeFacts;
-use crate::inventory::{Cni, Inventory, Node, Role};
-use crate::render::Text;
+use crate::inventory::{Cni, Inventory, Node, NodeName, Role};
 use crate::render::input::runtime::{
-    BridgeNetwork, CniBinKey, Containerd1, Containerd2, ContainerdUnit, PodRoute, PodRoutes,
-    RegistryHosts,
+    BridgeNetwork, CniBinKey, Containerd1, Containerd2, ContainerdUnit, PodRoute, PodRouteList,
+    PodRouteUnit, RegistryHosts,
 };
+use crate::render::{Input, Text};
 
 pub(super) const CONFIG: &str = "/etc/containerd/config.toml";
 /// Where no package brings one.
 const UNIT: &str = "/etc/systemd/system/containerd.service";
-const POD_ROUTES: &str = "/etc/systemd/system/kubastion-pod-routes.service";
+const ROUTES_UNIT: &str = "/etc/systemd/system/kubastion-pod-routes.service";
+/// What the unit goes by; templates/runtime/pod-routes.sh names it too.
+pub(super) const ROUTES: &str = "/etc/kubastion/pod-routes";
+/// What it runs.
+const ROUTES_PROGRAM: &str = "/var/lib/kubastion/pod-routes.sh";
 const CONTROLS: &[&str] = &["containerd-config-permissions", "containerd-runtime-hardening"];
 /// The bridge network of this node.
 pub(crate) const CONFLIST: &str = "/etc/cni/net.d/10-kubastion.conflist";
@@ -38,7 +43,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
     sink.directory(&[], "/etc/containerd", Access::root(0o755));
     sink.content(CONTROLS, CONFIG, Access::root(0o600), FileCheck::None, |source| {
-        Ok(Content::Text(config(context, source.facts)?.into()))
+        Ok(Content::Text(config(context, source.facts)?))
     });
     for (registry, mirrors) in &context.inventory.runtime.registry_mirrors {
         let path = format!("/etc/containerd/certs.d/{registry}/hosts.toml");
@@ -85,7 +90,8 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
     if context.inventory.runtime.cni != Cni::Bridge {
         // It would sort before the one of whoever brings the network.
         sink.gone(CONFLIST);
-        sink.gone(POD_ROUTES);
+        sink.gone(ROUTES_UNIT);
+        sink.gone(ROUTES);
         return;
     }
     sink.template(CNI, CONFLIST, |_| {
@@ -103,43 +109,61 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.content(CNI, &lock, Access::root(0o600), FileCheck::None, |_| {
         Ok(Content::Text("".into()))
     });
-    sink.template(CNI, POD_ROUTES, |_| Ok(PodRoutes { routes: routes(context)? }));
-    sink.unit(
-        CNI,
-        Unit {
-            on_change: OnChange::Restart,
-            watches: vec![POD_ROUTES.to_owned()],
-            ..Unit::running("kubastion-pod-routes.service")
-        },
-    );
+    pod_routes(context, sink);
 }
 
 fn kubelets(inventory: &Inventory) -> impl Iterator<Item = &Node> {
     inventory.nodes.iter().filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Worker))
 }
 
-/// The way to the pods of every other node, by its address of the same family.
-fn routes(context: &Context<'_>) -> Result<Vec<PodRoute>, ResolveError> {
-    let nodes: Vec<&Node> = kubelets(context.inventory).collect();
-    let mut routes = Vec::new();
-    for (place, node) in nodes.iter().enumerate() {
-        if node.name == context.node.name {
-            continue;
-        }
-        for subnet in subnets(context, place, nodes.len())? {
-            let v4 = subnet.addr().is_ipv4();
-            let via = node.addresses.iter().find(|a| a.is_ipv4() == v4);
-            routes.extend(via.map(|via| PodRoute { subnet: Text::of(subnet), via: Text::of(via) }));
-        }
+/// The pods of all nodes: which networks they have, and the file of routes, which is the same on every node.
+pub(super) struct PodRoutes {
+    /// Parts of the pod networks by node.
+    subnets: BTreeMap<NodeName, Vec<ipnet::IpNet>>,
+    text: FileText,
+}
+
+/// The unit that sets the routes to the pods of the other nodes.
+fn pod_routes(context: &Context<'_>, sink: &mut Sink<'_>) {
+    if !sink.has_directory(super::host::CONFIGURATION) {
+        sink.directory(&[], super::host::CONFIGURATION, Access::root(0o700));
     }
-    Ok(routes)
+    let access = Access::root(sink::mode(PodRouteList::TEMPLATE));
+    sink.content(CNI, ROUTES, access, FileCheck::None, |_| {
+        Ok(Content::Text(all_subnets(context)?.text.clone()))
+    });
+    sink.fixed(CNI, ROUTES_PROGRAM, "runtime/pod-routes.sh");
+    sink.template(CNI, ROUTES_UNIT, |_| Ok(PodRouteUnit { own: Text::all(own_subnets(context)?) }));
+    let watches = [ROUTES, ROUTES_PROGRAM, ROUTES_UNIT].map(str::to_owned).into();
+    let name = "kubastion-pod-routes.service";
+    sink.unit(CNI, Unit { on_change: OnChange::Restart, watches, ..Unit::running(name) });
+}
+
+fn all_subnets(context: &Context<'_>) -> Result<Arc<PodRoutes>, ResolveError> {
+    context.shared.pod_routes(|| {
+        let nodes: Vec<&Node> = kubelets(context.inventory).collect();
+        let (mut all, mut routes) = (BTreeMap::new(), Vec::new());
+        for (place, node) in nodes.iter().enumerate() {
+            let subnets = subnets(context, place, nodes.len())?;
+            for subnet in &subnets {
+                // By the node's address of the same family.
+                let v4 = subnet.addr().is_ipv4();
+                let via = node.addresses.iter().find(|a| a.is_ipv4() == v4);
+                routes.extend(
+                    via.map(|via| PodRoute { subnet: Text::of(subnet), via: Text::of(via) }),
+                );
+            }
+            all.insert(node.name.clone(), subnets);
+        }
+        let text = context.shared.rendered(ROUTES, &PodRouteList { routes })?;
+        Ok(PodRoutes { subnets: all, text })
+    })
 }
 
 /// This node's parts of the pod networks.
 fn own_subnets(context: &Context<'_>) -> Result<Vec<ipnet::IpNet>, ResolveError> {
-    let own = &context.node.name;
-    let place = kubelets(context.inventory).position(|n| n.name == *own).unwrap_or_default();
-    subnets(context, place, kubelets(context.inventory).count())
+    let all = all_subnets(context)?;
+    Ok(all.subnets.get(&context.node.name).cloned().unwrap_or_default())
 }
 
 /// A node's part of each pod network: by its place among the nodes with a kubelet, /24 or /64. The
@@ -177,7 +201,7 @@ fn nth_part(network: ipnet::IpNet, length: u8, place: usize) -> Option<ipnet::Ip
     ipnet::IpNet::new(address, length).ok()
 }
 
-fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveError> {
+fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<FileText, ResolveError> {
     let sandbox = SANDBOX.iter().find(|(minors, _)| minors.contains(&context.minor()));
     let sandbox_image = Text::of(sandbox.expect("the table covers all supported minors").1);
     // Version 1 of the hierarchy is met in labs only; there nobody else manages it.
@@ -202,7 +226,7 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveErr
             restrict_oom_score_adj,
             cni_bin_dir,
         };
-        return text(CONFIG, &input);
+        return context.shared.rendered(CONFIG, &input);
     }
     let cni_bin_key =
         if version < Version(2, 1, 0) { CniBinKey::BinDir } else { CniBinKey::BinDirs };
@@ -214,7 +238,7 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<String, ResolveErr
         cni_bin_dir,
         cni_bin_key,
     };
-    text(CONFIG, &input)
+    context.shared.rendered(CONFIG, &input)
 }
 
 /// What the node's own configuration has and the new one will not have, by name alone: values may be passwords. `None` if

@@ -1,17 +1,28 @@
-//! What is the same on many nodes, and is worked out once for a cluster: with a thousand nodes, a text that names each of them is
-//! long, and a thousand of it would be a million lines.
+//! What is the same on many nodes, and is worked out once for a cluster: a text that names each of a thousand nodes is a
+//! thousand lines long, and rendering it for each of them would take a million.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest, Sha256};
 
 use super::firewall::{Class, Table};
+use super::model::FileText;
 use super::resolve::ResolveError;
+use super::runtime::PodRoutes;
+use super::sink::rendering;
+use crate::render::{self, Input};
 
-/// Texts by what they depend on. One for all nodes of an inventory; another inventory takes another.
+/// Texts by what they are made from. One for all nodes of an inventory; another inventory takes another.
 #[derive(Default)]
 pub struct Shared {
     tables: Mutex<BTreeMap<Class, Arc<Table>>>,
+    routes: Mutex<Option<Arc<PodRoutes>>>,
+    texts: Mutex<HashMap<Source, FileText>>,
 }
+
+/// The template that a text is made with, and the SHA-256 of what goes into it.
+type Source = (&'static str, [u8; 32]);
 
 impl Shared {
     /// The firewall table of a class of nodes.
@@ -20,7 +31,7 @@ impl Shared {
         class: Class,
         make: impl FnOnce() -> Result<Table, ResolveError>,
     ) -> Result<Arc<Table>, ResolveError> {
-        let mut tables = self.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tables = lock(&self.tables);
         if let Some(table) = tables.get(&class) {
             return Ok(Arc::clone(table));
         }
@@ -29,9 +40,77 @@ impl Shared {
         Ok(table)
     }
 
+    /// The routes to the pods of all nodes.
+    pub(super) fn pod_routes(
+        &self,
+        make: impl FnOnce() -> Result<PodRoutes, ResolveError>,
+    ) -> Result<Arc<PodRoutes>, ResolveError> {
+        let mut routes = lock(&self.routes);
+        if let Some(made) = routes.as_ref() {
+            return Ok(Arc::clone(made));
+        }
+        let made = Arc::new(make()?);
+        *routes = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// The text of a file from a template.
+    pub(super) fn rendered<I: Input>(
+        &self,
+        path: &str,
+        input: &I,
+    ) -> Result<FileText, ResolveError> {
+        // What is no JSON is refused by the renderer, with its reason.
+        let source = serde_json::to_vec(input).unwrap_or_default();
+        self.made(I::TEMPLATE, &[&source], || render::render(input).map_err(|e| rendering(path, e)))
+    }
+
+    /// YAML documents as one file.
+    pub(super) fn joined(&self, documents: &[FileText]) -> Result<FileText, ResolveError> {
+        let digests: Vec<&[u8]> = documents.iter().map(|d| d.sha256().as_bytes()).collect();
+        self.made("---", &digests, || {
+            let texts: Vec<&str> = documents.iter().map(|d| &**d).collect();
+            Ok(texts.join("---\n"))
+        })
+    }
+
+    /// A text that is there already.
+    pub(super) fn text(&self, text: &str) -> FileText {
+        let made = self.made("", &[text.as_bytes()], || Ok(text.to_owned()));
+        made.unwrap_or_else(|_| text.into())
+    }
+
+    fn made(
+        &self,
+        template: &'static str,
+        source: &[&[u8]],
+        make: impl FnOnce() -> Result<String, ResolveError>,
+    ) -> Result<FileText, ResolveError> {
+        let mut digest = Sha256::new();
+        source.iter().for_each(|part| digest.update(part));
+        let source: Source = (template, digest.finalize().into());
+        if let Some(text) = lock(&self.texts).get(&source) {
+            return Ok(text.clone());
+        }
+        let text = FileText::from(make()?);
+        lock(&self.texts).insert(source, text.clone());
+        Ok(text)
+    }
+
     /// How many firewall tables were made.
     #[cfg(test)]
     pub(super) fn tables(&self) -> usize {
-        self.tables.lock().unwrap().len()
+        lock(&self.tables).len()
     }
+
+    /// How many texts were made.
+    #[cfg(test)]
+    pub(super) fn texts(&self) -> usize {
+        lock(&self.texts).len()
+    }
+}
+
+/// What a thread that panicked left is whole: values are only put in.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,6 +5,7 @@ use super::model::{
     Access, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start,
 };
 use super::resolve::ResolveError;
+use super::shared::Shared;
 use crate::facts::FileFacts;
 use crate::render::{self, Input, RenderError, TEMPLATES};
 
@@ -63,6 +64,11 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// What is worked out once for all nodes.
+    pub fn shared(&self) -> &'a Shared {
+        self.context.shared
+    }
+
     /// Items from here on belong to this phase.
     pub fn phase(&mut self, phase: Phase, part: Part) {
         self.phase = phase;
@@ -82,6 +88,13 @@ impl<'a> Sink<'a> {
 
     pub fn directory(&mut self, controls: &[&'static str], path: &str, access: Access) {
         self.push(controls, ItemKind::Directory { path: path.to_owned(), access });
+    }
+
+    /// Whether an earlier subject wants a directory too.
+    pub fn has_directory(&self, path: &str) -> bool {
+        self.items
+            .iter()
+            .any(|i| matches!(&i.kind, ItemKind::Directory { path: p, .. } if p == path))
     }
 
     /// Owner and mode of something that others make.
@@ -132,16 +145,17 @@ impl<'a> Sink<'a> {
         check: FileCheck,
         input: impl FnOnce(Source<'a>) -> Result<I, ResolveError>,
     ) {
-        let access = Access::root(mode(I::TEMPLATE));
+        let (access, shared) = (Access::root(mode(I::TEMPLATE)), self.shared());
         self.content(controls, path, access, check, |source| {
-            Ok(Content::Text(text(path, &input(source)?)?.into()))
+            Ok(Content::Text(shared.rendered(path, &input(source)?)?))
         });
     }
 
     /// A file that takes no input.
     pub fn fixed(&mut self, controls: &[&'static str], path: &str, template: &'static str) {
-        self.content(controls, path, Access::root(mode(template)), FileCheck::None, |_| {
-            Ok(Content::Text(render::fixed(template).into()))
+        let (access, shared) = (Access::root(mode(template)), self.shared());
+        self.content(controls, path, access, FileCheck::None, |_| {
+            Ok(Content::Text(shared.text(render::fixed(template))))
         });
     }
 
@@ -188,11 +202,6 @@ impl<'a> Sink<'a> {
             Err(self.errors)
         }
     }
-}
-
-/// Renders the content of a file.
-pub(super) fn text<I: Input>(path: &str, input: &I) -> Result<String, ResolveError> {
-    render::render(input).map_err(|source| rendering(path, source))
 }
 
 /// An error of the renderer, with the file it was for.

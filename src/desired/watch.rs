@@ -7,7 +7,7 @@ use super::model::{Content, FileCheck, Item, ItemKind};
 use super::packages;
 use super::resolve::collect;
 use super::shared::Shared;
-use super::sink::{Sink, text};
+use super::sink::Sink;
 use super::traits::Traits;
 use crate::controls::paths::GUARDED;
 use crate::facts::{Extra, WatchList};
@@ -42,7 +42,7 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
         // Items have no content yet; who gets in is asked with what sshd is to be told.
         let is_sshd = |i: &Item| matches!(&i.kind, ItemKind::File { path, .. } if path == super::ssh::DROP_IN);
         if sink.items.iter().any(is_sshd)
-            && let Ok(text) = text(super::ssh::DROP_IN, &super::ssh::settings(&context))
+            && let Ok(text) = shared.rendered(super::ssh::DROP_IN, &super::ssh::settings(&context))
         {
             watch.sshd.extend(of_sshd(super::ssh::DROP_IN, &text));
         }

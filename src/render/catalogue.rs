@@ -81,7 +81,9 @@ pub const TEMPLATES: &[Template] = rows![
     "runtime/containerd-2.toml",        Toml,  "Containerd2",      0o600;
     "runtime/containerd.service",       Unit,  "ContainerdUnit",   0o600;
     "runtime/hosts.toml",               Toml,  "RegistryHosts",    0o600;
-    "runtime/pod-routes.service",       Unit,  "PodRoutes",        0o600;
+    "runtime/pod-routes",               Lines, "PodRouteList",     0o600;
+    "runtime/pod-routes.service",       Unit,  "PodRouteUnit",     0o600;
+    "runtime/pod-routes.sh",            Shell, "-",                0o600;
 ];
 
 /// The row of a template.

@@ -6,7 +6,7 @@ use super::etcd_members::{etcd_access, membership};
 use super::observe::{Fleet, Seen};
 use crate::clock::Clock;
 use crate::controls::Severity;
-use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, Shared, SharedTexts};
+use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, Shared};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
@@ -50,7 +50,6 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         fleet,
         plans: BTreeMap::new(),
         desired: DesiredState { nodes: BTreeMap::new() },
-        texts: SharedTexts::default(),
         shared: Shared::default(),
         failed: BTreeMap::new(),
     };
@@ -73,7 +72,6 @@ struct Planner<'a> {
     fleet: &'a mut Fleet,
     plans: BTreeMap<NodeName, NodePlan>,
     desired: DesiredState,
-    texts: SharedTexts,
     /// What is worked out once for all nodes.
     shared: Shared,
     /// Nodes that get no plan, and why.
@@ -104,10 +102,9 @@ impl Planner<'_> {
                 continue;
             }
             match plan_node(self.inventory, node, seen, self.material, &self.shared, founder) {
-                Ok((plan, mut wanted)) => {
+                Ok((plan, wanted)) => {
                     // Where nothing is to be done nobody asks for the contents again.
                     if !plan.transactions.is_empty() {
-                        self.texts.share(&mut wanted);
                         self.desired.nodes.insert(node.name.clone(), wanted);
                     }
                     self.plans.insert(node.name.clone(), plan);

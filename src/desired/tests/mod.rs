@@ -3,6 +3,7 @@
 pub(crate) mod bundled;
 mod endpoint;
 mod golden;
+mod routes;
 mod secrets;
 mod sharing;
 mod values;

@@ -96,7 +96,8 @@ fn every_input_names_its_row_and_every_row_its_input() {
         pair::<runtime::Containerd2>(),
         pair::<runtime::RegistryHosts>(),
         pair::<runtime::ContainerdUnit>(),
-        pair::<runtime::PodRoutes>(),
+        pair::<runtime::PodRouteList>(),
+        pair::<runtime::PodRouteUnit>(),
     ];
     inputs.sort_unstable();
     let rows: Vec<_> =

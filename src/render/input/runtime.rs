@@ -75,15 +75,23 @@ pub struct ContainerdUnit {
 }
 input!(ContainerdUnit, "runtime/containerd.service");
 
-/// Routes of the bridge network.
+/// Routes of the bridge network, for all nodes.
 #[derive(Debug, Clone, Serialize)]
-pub struct PodRoutes {
-    /// One for each part of a pod network that another node has.
+pub struct PodRouteList {
+    /// One for each part of a pod network that a node has.
     pub routes: Vec<PodRoute>,
 }
-input!(PodRoutes, "runtime/pod-routes.service");
+input!(PodRouteList, "runtime/pod-routes");
 
-/// The way to another node's pods.
+/// The service that sets them on a node.
+#[derive(Debug, Clone, Serialize)]
+pub struct PodRouteUnit {
+    /// The node's own parts of the pod networks, which need no route.
+    pub own: Vec<Text>,
+}
+input!(PodRouteUnit, "runtime/pod-routes.service");
+
+/// The route to a node's pods.
 #[derive(Debug, Clone, Serialize)]
 pub struct PodRoute {
     /// Their network.
