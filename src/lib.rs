@@ -4,18 +4,20 @@
 //!
 //! ```text
 //! inventory/*.yaml --Inventory--> facts --NodeFacts--> desired (+ render, pki) --DesiredState-->
-//!   plan --Plan--> apply --RunRecord--> verify --Vec<Finding>--> report
+//!   checks --Vec<Finding>--> plan --Plan--> apply --RunRecord--> verify --Vec<Attempt>--> report
 //! ```
 //!
-//! `verify` looks at the nodes anew: it goes by no record of what was applied. [`workflow`] is what verbs do with the stages, a file
-//! for each story; [`cli`] parses, calls and prints.
+//! [`checks`] judge what is rendered before it may be in a plan, and what a node shows afterwards. [`verify`] attacks, and goes by
+//! no record of what was applied. [`workflow`] is what verbs do with the stages, a file for each story; [`cli`] parses, calls and
+//! prints.
 //!
-//! The middle (desired, render, plan) is pure: no clock, network or disk. Only `inventory::load` (the inventory and
-//! the files that it names), `transport`, `pki::store`, `bundle`, `apply`, `lab`, `verify::probes`, `workflow` and `cli` touch the
+//! The middle (desired, render, checks, plan) is pure: no clock, network or disk. Only `inventory::load` (the inventory and
+//! the files that it names), `transport`, `pki::store`, `bundle`, `apply`, `lab`, `verify`, `workflow` and `cli` touch the
 //! world; time and randomness come from [`clock`].
 
 pub mod apply;
 pub mod bundle;
+pub mod checks;
 pub mod cli;
 pub mod clock;
 pub mod command_error;

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use kubastion::lab::Lab;
-use kubastion::verify::probes::STRANGER_SCRIPT;
+use kubastion::verify::STRANGER_SCRIPT;
 
 use cluster::{Cluster, given, kubastion, say, text};
 

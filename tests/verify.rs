@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use kubastion::checks::Verdict;
 use kubastion::clock::Clock;
 use kubastion::controls::Probe;
 use kubastion::inventory::{Inventory, LoadContext, NodeName, load_bytes};
@@ -15,8 +16,7 @@ use kubastion::pki::{self, Ca, Kind, Material, Pair};
 use kubastion::transport::{
     DialFailure, Output, Request, Rounds, Stream, Transport, TransportError, address,
 };
-use kubastion::verify::Verdict;
-use kubastion::verify::probes::{
+use kubastion::verify::{
     Health, Keys, Member, Ports, Reach, probe_apiserver, probe_kubelet, probe_member, sweep,
 };
 use openssl::pkey::PKey;

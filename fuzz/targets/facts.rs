@@ -12,7 +12,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for node in &INVENTORY.nodes {
         for watch in [
             kubastion::desired::watch(&INVENTORY, node),
-            kubastion::verify::watch(&INVENTORY, node),
+            kubastion::checks::watch(&INVENTORY, node),
         ] {
             let Ok(facts) = kubastion::facts::parse::facts(&node.name, &watch, "word", data) else {
                 continue;
@@ -20,7 +20,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             let text = serde_json::to_string(&facts).expect("facts are plain values");
             kubastion_fuzz::assert_tame(&text);
             let _ = kubastion::plan::preflight::check(&INVENTORY, node, &facts, 0);
-            let _ = kubastion::verify::Observed::from_facts(&facts);
+            let _ = kubastion::checks::Observed::from_facts(&facts);
         }
     }
 });

@@ -3,12 +3,12 @@
 
 use std::sync::LazyLock;
 
+use kubastion::checks::{Cluster, Reference, judge_objects};
 use kubastion::clock::Clock;
 use kubastion::controls::ApiRule;
 use kubastion::facts::cluster::{ClusterFacts, Kind};
 use kubastion::inventory::Inventory;
 use kubastion::plan::cluster::{Wanted, changes};
-use kubastion::verify::{Cluster, Reference, judge_objects};
 use serde_json::{Value, json};
 
 static INVENTORY: LazyLock<Inventory> = LazyLock::new(kubastion_fuzz::inventory);

@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::args::{Format, Global};
 use super::init;
 use super::output::{note, pretty, print, to_yaml};
+use crate::checks::exceptions_without_a_check;
 use crate::command_error::{CommandError, Exit};
 use crate::inventory::{self, Diagnostic, Loaded};
 use crate::plain::counted;
-use crate::verify::exceptions_without_a_check;
 use crate::workflow::inventory::{HostKeys, context, read};
 
 /// What to do with the inventory.

@@ -5,7 +5,7 @@ use super::args::{Format, Global};
 use super::output::{note, pretty, print};
 use crate::command_error::{CommandError, Exit};
 use crate::report::findings::{Detail, summary, text};
-use crate::verify::probes::Writes;
+use crate::verify::Writes;
 use crate::workflow::observe::Reach;
 use crate::workflow::software;
 use crate::workflow::verification::{Judged, judge};

@@ -1,4 +1,4 @@
-//! The kinds of checks that a control is made of, as data. `verify::judge` evaluates them.
+//! The kinds of checks that a control is made of, as data. `checks::judge` evaluates them.
 
 use super::kernel::KernelSetting;
 use super::model::Scope;

@@ -1,8 +1,8 @@
 //! What is the same on many nodes, and is worked out once for a cluster: a text that names each of a thousand nodes is a
 //! thousand lines long, and rendering it for each of them would take a million.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -11,6 +11,7 @@ use super::model::FileText;
 use super::resolve::ResolveError;
 use super::runtime::PodRoutes;
 use super::sink::rendering;
+use crate::inventory::Inventory;
 use crate::render::{self, Input};
 
 /// Texts by what they are made from. One for all nodes of an inventory; another inventory takes another.
@@ -19,6 +20,7 @@ pub struct Shared {
     tables: Mutex<BTreeMap<Class, Arc<Table>>>,
     routes: Mutex<Option<Arc<PodRoutes>>>,
     texts: Mutex<HashMap<Source, FileText>>,
+    jump_hosts: OnceLock<BTreeSet<String>>,
 }
 
 /// The template that a text is made with, and the SHA-256 of what goes into it.
@@ -52,6 +54,14 @@ impl Shared {
         let made = Arc::new(make()?);
         *routes = Some(Arc::clone(&made));
         Ok(made)
+    }
+
+    /// Names and addresses by which nodes are reached through others.
+    pub(super) fn jump_hosts(&self, inventory: &Inventory) -> &BTreeSet<String> {
+        self.jump_hosts.get_or_init(|| {
+            let jumps = |node| inventory.ssh.for_node(node).jump;
+            inventory.nodes.iter().flat_map(jumps).map(|j| j.host.as_str().to_owned()).collect()
+        })
     }
 
     /// The text of a file from a template.

@@ -1,10 +1,12 @@
 //! sshd: keys only, strong algorithms.
 
+use std::collections::BTreeSet;
+
 use super::context::Context;
 use super::model::{FileCheck, Item, ItemKind, OnChange};
 use super::sink::{Sink, Unit};
 use crate::facts::{FileFacts, InputKept, InterfaceAddress, NodeFacts};
-use crate::inventory::{Inventory, JumpHost, Node};
+use crate::inventory::{Inventory, Node};
 use crate::render::input::host::{RootLogin, Sshd, TcpForwarding};
 
 /// sshd takes the first value it finds, and reads drop-ins in the order of their names.
@@ -17,7 +19,8 @@ pub(super) fn settings(context: &Context<'_>) -> Sshd {
     let user = context.inventory.ssh.for_node(context.node).user;
     let root_login =
         if user.as_str() == "root" { RootLogin::ProhibitPassword } else { RootLogin::No };
-    let tcp_forwarding = if is_jump_host(context.inventory, context.node, context.facts()) {
+    let jumps = context.shared.jump_hosts(context.inventory);
+    let tcp_forwarding = if is_jump_host(jumps, context.inventory, context.node, context.facts()) {
         TcpForwarding::Local
     } else {
         TcpForwarding::No
@@ -84,10 +87,18 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
 
 /// Whether any node is reached through this one. Forbidding forwarding here would cut those off, and
 /// the confirmation, which looks at this node alone, would not notice.
-fn is_jump_host(inventory: &Inventory, node: &Node, facts: Option<&NodeFacts>) -> bool {
+fn is_jump_host(
+    jumps: &BTreeSet<String>,
+    inventory: &Inventory,
+    node: &Node,
+    facts: Option<&NodeFacts>,
+) -> bool {
+    if jumps.is_empty() {
+        return false;
+    }
     let own = inventory.ssh.for_node(node).host;
-    let is_this = |jump: &JumpHost| {
-        let host = jump.host.as_str();
+    let is_this = |host: &String| {
+        let host = host.as_str();
         let is_own = |a: &InterfaceAddress| a.network.addr().to_string() == host;
         host == own.as_str()
             || host == node.name.as_str()
@@ -96,7 +107,7 @@ fn is_jump_host(inventory: &Inventory, node: &Node, facts: Option<&NodeFacts>) -
             || facts.is_some_and(|f| f.addresses.iter().any(is_own))
             || host.split_once('.').is_some_and(|(first, _)| first == node.name.as_str())
     };
-    inventory.nodes.iter().any(|n| inventory.ssh.for_node(n).jump.iter().any(is_this))
+    jumps.iter().any(is_this)
 }
 
 /// Ways to log in that need a password or keyboard-interactive, and would have neither: of all, and of those below a
@@ -177,7 +188,13 @@ fn is_ignored(facts: &NodeFacts, items: &[Item]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::Shared;
     use crate::inventory::testing;
+
+    fn is_jump_host(inventory: &Inventory, node: &Node, facts: Option<&NodeFacts>) -> bool {
+        let shared = Shared::default();
+        super::is_jump_host(shared.jump_hosts(inventory), inventory, node, facts)
+    }
 
     #[test]
     fn a_jump_host_is_known_by_name_address_or_ssh_host() {

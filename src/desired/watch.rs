@@ -30,7 +30,7 @@ const TEXTS: [&str; 2] =
 const UNITS: [&str; 3] = ["ssh.socket", "sshd.socket", super::kubelet::RESOLVED];
 
 /// Everything that [`super::resolve()`] and a plan may ask about a node, whatever it will turn out to be. What
-/// checks of controls read is in `verify::watch`, from the checks.
+/// checks of controls read is in `checks::watch`, from the checks.
 pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     let mut watch = WatchList::default();
     let shared = Shared::default();

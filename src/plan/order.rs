@@ -1,10 +1,10 @@
 //! The order in which nodes are worked on: stages, groups and gates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Gate, NodePlan, Stage, Step};
 use crate::desired::{Phase, Way};
-use crate::inventory::{Inventory, NodeName, Role};
+use crate::inventory::{Inventory, Node, NodeName, Role};
 
 /// State of the etcd cluster as far as the order depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,10 +82,10 @@ fn member_groups(
         let groups = [founders, others];
         return groups.into_iter().filter(|g: &Vec<NodeName>| !g.is_empty()).collect();
     }
+    let control_planes: BTreeSet<&NodeName> =
+        inventory.with_role(Role::ControlPlane).map(|n| &n.name).collect();
     let (control, workers): (Vec<&NodeName>, Vec<&NodeName>) =
-        busy.iter().copied().partition(|n| {
-            inventory.nodes.iter().any(|i| i.name == **n && i.has_role(Role::ControlPlane))
-        });
+        busy.iter().copied().partition(|n| control_planes.contains(n));
     // Those that join get what the cluster keeps, which those that are there bring up to date.
     let (joining, there): (Vec<&NodeName>, Vec<&NodeName>) =
         control.into_iter().partition(|n| way(n) == Some(Way::Join));
@@ -98,14 +98,11 @@ fn member_groups(
 }
 
 fn host_groups(inventory: &Inventory, busy: &[&NodeName], etcd: EtcdState) -> Vec<Vec<NodeName>> {
-    let serves = |name: &NodeName| {
-        inventory
-            .nodes
-            .iter()
-            .any(|n| n.name == *name && (n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd)))
-    };
+    let serves = |n: &&Node| n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd);
+    let serving: BTreeSet<&NodeName> =
+        inventory.nodes.iter().filter(serves).map(|n| &n.name).collect();
     let (serving, others): (Vec<&NodeName>, Vec<&NodeName>) =
-        busy.iter().copied().partition(|n| serves(n));
+        busy.iter().copied().partition(|n| serving.contains(n));
     let mut groups: Vec<Vec<NodeName>> = Vec::new();
     let mut rest: Vec<&NodeName> = others;
     let canary = if rest.is_empty() { None } else { Some(rest.remove(0)) };

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::checks::{check_expectation, check_words};
 use crate::controls::{ALL_MINORS, Check, Control, Scope};
-use crate::verify::{check_expectation, check_words};
 
 /// A line a control.
 pub fn list(rows: &[&Control]) -> String {

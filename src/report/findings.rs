@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use crate::checks::findings::waiting_for_kubernetes;
+use crate::checks::{Attempt, attempt_words};
+use crate::checks::{Evidence, Finding, Outcome, Summary, Verdict, Verification};
 use crate::controls::{Probe, find};
 use crate::plain::{counted, plain};
-use crate::verify::findings::waiting_for_kubernetes;
-use crate::verify::probes::{Attempt, probe_words};
-use crate::verify::{Evidence, Finding, Outcome, Summary, Verdict, Verification};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -390,15 +390,15 @@ fn attacks(out: &mut String, report: &Verification) {
         if unknown > 0 {
             how.push(format!("unknown {}", times(unknown)));
         }
-        let _ = writeln!(out, "  - {}: {}", probe_words(probe), how.join(", "));
+        let _ = writeln!(out, "  - {}: {}", attempt_words(probe), how.join(", "));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::ExceptionGrant;
     use crate::inventory::testing;
-    use crate::verify::ExceptionGrant;
     use time::OffsetDateTime;
 
     #[test]
@@ -472,7 +472,7 @@ mod tests {
         let inventory = testing::two_and_two();
         let (cp, worker) = (&inventory.nodes[0], inventory.nodes.last().unwrap());
         let now = OffsetDateTime::UNIX_EPOCH;
-        let mut found = crate::verify::unreachable(&inventory, worker, "no route");
+        let mut found = crate::checks::unreachable(&inventory, worker, "no route");
         let lost = [(worker.name.clone(), "no route".to_owned())].into();
         let report = Verification::new(&inventory, now, found.clone(), Vec::new(), lost);
         let said = summary(&report);

@@ -1,54 +1,148 @@
-//! Last stage before the report: does what was wanted hold?
+//! Attempts over the network: attacks that have to fail, each beside something that has to work.
 //!
-//! [`watch`] says what has to be looked at, [`Observed`] is what was seen on a node or what was
-//! rendered for it, and [`judge`] evaluates every row of the catalogue on it. [`probes`] attack from
-//! the operator's machine and from other nodes. [`findings`] puts both together. Nothing here
-//! changes a node; some probes write to the cluster's API and clean up after themselves.
+//! A refusal counts only where the same way is known to be open: an etcd that is down refuses
+//! everybody. Attempts go from the operator's machine ([`operator`]) and from other nodes
+//! ([`peers`]) through the connections that facts were read with. Attempts that write, in [`api`], do so in a
+//! namespace of their own, which they delete; [`stranger`] makes a network namespace on each node, which ends with the
+//! attempt. Nothing else is changed.
 
-mod access;
-mod addons;
-mod certificates;
-mod default_roles;
-mod extensions;
-pub mod findings;
-mod foreign_rules;
-mod health;
-mod host;
-mod in_effect;
-mod judge;
-mod kept;
+mod accepted;
+mod api;
+mod at_rest;
+mod caller;
+mod effective;
+mod etcd;
 mod kubernetes;
-mod model;
-mod network_policies;
-mod objects;
-#[cfg(test)]
-mod objects_tests;
-mod observed;
-mod owners;
-mod packet;
-mod pod_standard;
-mod powers;
-pub mod probes;
-mod quotas;
-mod rbac;
-mod reachable;
-mod root_access;
-mod rule;
-mod services;
-mod ssh;
-mod staged;
-#[cfg(test)]
-mod tests;
-mod watch;
+mod operator;
+mod peers;
+mod stranger;
+mod sweep;
+mod tls;
 mod workloads;
 
-pub use access::live_request;
-pub use findings::{
-    Summary, Verification, exceptions_without_a_check, of_node, of_rendered, unreachable,
-};
-pub use judge::{Subject, check_expectation, judge, words as check_words};
-pub use kept::Reference;
-pub use model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
-pub use objects::{Cluster, judge_objects};
-pub use observed::{Observed, Origin};
-pub use watch::watch;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::checks::{Attempt, Observed};
+use crate::inventory::{Inventory, Node, NodeName};
+use crate::secret::Secret;
+use crate::transport::{Transport, fleet};
+
+pub use api::LABEL;
+pub use caller::{ApiKeys, Identity};
+pub use etcd::{EtcdKeys, Member, probe_member};
+pub use kubernetes::{Health, probe_apiserver, probe_kubelet};
+pub use operator::password_verdict;
+pub use stranger::STRANGER_SCRIPT;
+pub use sweep::{Reach, SWEEP_SCRIPT, sweep};
+
+/// How long a connection may take. A packet that is dropped costs this much, all of them at once.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Ports that are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// etcd, clients.
+    pub etcd_client: u16,
+    /// etcd, members.
+    pub etcd_peer: u16,
+    /// etcd, metrics.
+    pub etcd_metrics: u16,
+    /// API server.
+    pub apiserver: u16,
+    /// Kubelet.
+    pub kubelet: u16,
+    /// kube-proxy, metrics and settings.
+    pub kube_proxy: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            etcd_client: 2379,
+            etcd_peer: 2380,
+            etcd_metrics: 2381,
+            apiserver: 6443,
+            kubelet: 10250,
+            kube_proxy: 10249,
+        }
+    }
+}
+
+/// Keys of the operator's store, as far as attempts use them.
+pub struct Keys {
+    /// The etcd CA, PEM.
+    pub etcd_ca: String,
+    /// The CAs whose client certificates an API server takes, PEM.
+    pub apiserver_cas: Vec<String>,
+    /// The CA whose client certificates a kubelet takes, PEM.
+    pub kubelet_cas: Vec<String>,
+    /// A certificate that etcd accepts: certificate and key, PEM.
+    pub health: (String, Secret<Vec<u8>>),
+    /// A client certificate of the cluster CA, which etcd has to refuse.
+    pub foreign: (String, Secret<Vec<u8>>),
+    /// What each member has to serve clients and other members with, PEM.
+    pub served: BTreeMap<NodeName, (String, String)>,
+}
+
+/// What attempts are made on and with.
+pub struct Field<'a> {
+    /// The inventory.
+    pub inventory: &'a Inventory,
+    /// What was seen of each node that answered.
+    pub seen: &'a BTreeMap<NodeName, Observed>,
+    /// Keys; without them, refusals prove nothing.
+    pub keys: Option<&'a Keys>,
+    /// Identities to try the cluster's API with.
+    pub api: Option<&'a ApiKeys>,
+    /// Whether attempts may write to the cluster's API.
+    pub writes: Writes,
+    /// Tells leftovers of killed runs from the work of others.
+    pub now: OffsetDateTime,
+    /// Ports.
+    pub ports: Ports,
+}
+
+/// Whether attempts may make something: objects in the cluster's API, in a namespace of their own, and network namespaces
+/// on nodes. All of it is gone at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// They may.
+    Allowed,
+    /// They may not; what needs it is unknown.
+    Forbidden,
+}
+
+impl Field<'_> {
+    /// The nodes that answered.
+    fn nodes(&self) -> impl Iterator<Item = (&Node, &Observed)> {
+        self.inventory.nodes.iter().filter_map(|n| Some((n, self.seen.get(&n.name)?)))
+    }
+}
+
+/// Makes every attempt: those of the operator and those of the nodes at the same time, those of one
+/// node one after another.
+pub fn run(field: &Field<'_>, sessions: BTreeMap<NodeName, Box<dyn Transport>>) -> Vec<Attempt> {
+    let mut attempts = Vec::new();
+    std::thread::scope(|scope| {
+        let operator = scope.spawn(|| operator::attempts(field));
+        let mut jobs = peers::assign(field, sessions.keys());
+        let work: Vec<_> = sessions
+            .into_iter()
+            .map(|(name, session)| {
+                let jobs = jobs.remove(&name).unwrap_or_default();
+                (name, session, jobs)
+            })
+            .collect();
+        let made = fleet::each(work, fleet::WINDOW, |(name, mut session, jobs)| {
+            peers::attempts(field, &name, session.as_mut(), &jobs)
+        });
+        attempts.extend(made.into_iter().flatten());
+        attempts.extend(operator.join().expect("probes do not panic"));
+    });
+    attempts.extend(peers::nobody_kept_out(field, &attempts));
+    Attempt::sort(&mut attempts);
+    attempts
+}

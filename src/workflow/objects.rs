@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::observe::{Fleet, Seen};
 use crate::apply::api::{self, ApiAccess};
 use crate::apply::cluster::Server;
+use crate::checks::{Cluster, Reference, Verdict, judge_objects};
 use crate::clock::Clock;
 use crate::controls::ApiRule;
 use crate::desired;
@@ -18,7 +19,6 @@ use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::pki::{self, Ca, Material};
 use crate::plan::cluster::{self, ApiChange, Wanted};
 use crate::plan::{NodePlan, Plan};
-use crate::verify::{Cluster, Reference, Verdict, judge_objects};
 
 /// How API servers are asked.
 pub fn access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::etcd_members::{etcd_access, membership};
 use super::observe::{Fleet, Seen};
+use crate::checks::{self, Observed, Subject, Verdict};
 use crate::clock::Clock;
 use crate::controls::Severity;
 use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, Shared};
@@ -13,7 +14,6 @@ use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::Material;
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{EtcdChange, NodePlan, Plan, node_plan, preflight, stored_data};
-use crate::verify::{self, Observed, Subject, Verdict};
 
 /// The plan for the current state, for callers that only compare: the fleet stays as it is. Also returns the nodes that no
 /// plan could be made for.
@@ -83,10 +83,9 @@ impl Planner<'_> {
     fn preflight(&mut self) {
         let seen = &self.fleet.seen;
         let clock = preflight::median(seen.values().map(|s| s.facts.clock_epoch_s).collect());
-        for (name, seen) in seen {
-            let Some(node) = self.inventory.nodes.iter().find(|n| n.name == *name) else {
-                continue;
-            };
+        for node in &self.inventory.nodes {
+            let name = &node.name;
+            let Some(seen) = seen.get(name) else { continue };
             let problems = preflight::check(self.inventory, node, &seen.facts, clock);
             if !problems.is_empty() {
                 self.failed.insert(name.clone(), join(name, "the node is not ready", problems));
@@ -334,7 +333,7 @@ fn judge_rendered(
     let excepted = |control: &str| {
         inventory.hardening.exceptions_of(control, Some(&node.name)).next().is_some()
     };
-    for finding in verify::of_rendered(&subject).into_iter().filter(|f| !excepted(f.control)) {
+    for finding in checks::of_rendered(&subject).into_iter().filter(|f| !excepted(f.control)) {
         let verdicts = std::iter::once(&finding.verdict).chain(&finding.staged);
         let mut failed = verdicts.filter_map(|v| match v {
             Verdict::Fail { expected, actual } => Some((expected, actual)),

@@ -7,6 +7,8 @@ use super::objects;
 use super::observe::{self, Fleet, Reach};
 use super::planner;
 use crate::apply::gate::chain;
+use crate::checks::findings::{self, Api};
+use crate::checks::{self, Finding, Observed, Reference, Subject, Verification};
 use crate::clock::Clock;
 use crate::command_error::CommandError;
 use crate::desired;
@@ -17,9 +19,7 @@ use crate::facts::live::{LiveFacts, collect_live};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::{Ca, Kind, Material, Store};
 use crate::transport::{Transport, fleet};
-use crate::verify::findings::{self, Api};
-use crate::verify::probes::{self, ApiKeys, Field, Keys, Ports, Writes};
-use crate::verify::{self, Finding, Observed, Reference, Subject, Verification};
+use crate::verify::{self, ApiKeys, Field, Keys, Ports, Writes};
 
 /// What was found, and nodes that did not answer.
 pub struct Judged {
@@ -68,18 +68,18 @@ pub fn judge(
         now,
         ports: Ports::default(),
     };
-    let attempts = probes::run(&field, sessions);
+    let attempts = verify::run(&field, sessions);
     let why = |p: &Problem| p.why.join(": ");
     let mut found: Vec<Finding> = Vec::new();
     for node in &nodes {
         match seen.get(&node.name) {
             Some(seen) => {
                 let subject = Subject { inventory, node, seen, now };
-                found.extend(verify::of_node(&subject, &attempts));
+                found.extend(checks::of_node(&subject, &attempts));
             }
             None => {
                 let why = fleet.lost.get(&node.name).map(why).unwrap_or_default();
-                found.extend(verify::unreachable(inventory, node, &why));
+                found.extend(checks::unreachable(inventory, node, &why));
             }
         }
     }
@@ -114,7 +114,7 @@ fn observed(
 /// What checks look at, and what a plan is made of.
 fn everything(inventory: &Inventory, node: &Node) -> WatchList {
     let mut watch = desired::watch(inventory, node);
-    watch.extend(verify::watch(inventory, node));
+    watch.extend(checks::watch(inventory, node));
     watch
 }
 
@@ -127,7 +127,7 @@ fn live(
     let request = |node: &Node| {
         let watch = everything(inventory, node);
         let paths = watch.files.into_iter().chain(watch.trees);
-        verify::live_request(inventory, node, paths)
+        checks::live_request(inventory, node, paths)
     };
     let sessions: Vec<_> = fleet
         .seen
@@ -227,7 +227,7 @@ fn material(loaded: &Loaded, say: &dyn Fn(&str)) -> Option<Material> {
 
 /// The identities that attempts on the cluster's API use.
 fn api_keys(inventory: &Inventory, material: &Material) -> Option<ApiKeys> {
-    let of = |kind| -> BTreeMap<NodeName, probes::Identity> {
+    let of = |kind| -> BTreeMap<NodeName, verify::Identity> {
         let pair = |n: &Node| {
             let pair = material.node(kind, &n.name)?;
             Some((n.name.clone(), (pair.cert_pem.clone(), pair.key_pem.clone())))

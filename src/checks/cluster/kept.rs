@@ -1,0 +1,562 @@
+//! Configuration that lies in the cluster: what joining nodes and kubeadm go by, what DNS answers by.
+
+use std::collections::BTreeSet;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::Value;
+use serde_yaml::Value as Yaml;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::checks::cluster::addons;
+use crate::checks::cluster::extensions::{is_allowed, over};
+use crate::checks::cluster::objects::{Cluster, full_name, none_of, of, proxy_configuration};
+use crate::checks::model::Verdict;
+use crate::checks::rule::shown;
+use crate::facts::cluster::{
+    AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, Kind,
+    PROXY_CONFIG, list, name, text,
+};
+use crate::inventory::AllowedKind;
+
+/// What objects are compared with that neither the inventory nor the API tells.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reference {
+    /// Certificate of the cluster CA, from the key store.
+    pub ca_pem: Option<String>,
+    /// Certificate of the front-proxy CA, from the key store.
+    pub front_proxy_ca_pem: Option<String>,
+    /// kubeadm's files of the control planes, as they lie on them. A plan compares them with the inventory.
+    pub kubeadm: Vec<String>,
+}
+
+/// A ConfigMap, its key and the document of kubeadm's file that it was made of.
+const KEPT: [(&str, &str, &str); 2] = [
+    (KUBEADM_CONFIG, "ClusterConfiguration", "ClusterConfiguration"),
+    (KUBELET_CONFIG, "kubelet", "KubeletConfiguration"),
+];
+
+/// What kubeadm writes beside what it was told, where it is not empty (`config print init-defaults`, kubeadm 1.34 to 1.36).
+const BY_KUBEADM: [(&str, &[&str]); 6] = [
+    ("imageRepository", &["registry.k8s.io"]),
+    ("staticPodPath", &["/etc/kubernetes/manifests"]),
+    ("resolvConf", &["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]),
+    ("containerRuntimeEndpoint", &["unix:///run/containerd/containerd.sock"]),
+    ("bindAddress", &["0.0.0.0", "::"]),
+    ("clientConnection.kubeconfig", &["/var/lib/kube-proxy/kubeconfig.conf"]),
+];
+
+fn data<'v>(on: &'v Cluster<'_>, map: &str, key: &str) -> Result<Option<&'v str>, Verdict> {
+    let maps = of(on.facts, Kind::ConfigMaps)?;
+    if maps.is_empty() {
+        return Err(Verdict::unknown("the list of ConfigMaps is empty"));
+    }
+    let found = maps.iter().find(|m| full_name(m) == map);
+    Ok(found.and_then(|m| m.pointer("/data")?.get(key)?.as_str()))
+}
+
+/// What kubeadm's ConfigMaps say, against the files that they were made of.
+pub(in crate::checks) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let mut wrong = Vec::new();
+    for (map, key, kind) in KEPT {
+        let Some(said) = data(on, map, key)? else {
+            wrong.push(format!("{map} has no {key}"));
+            continue;
+        };
+        let Ok(said) = serde_yaml::from_str::<Yaml>(said) else {
+            wrong.push(format!("{map} is not YAML"));
+            continue;
+        };
+        let least = least_differences(on, kind, &said)?;
+        wrong.extend(least.into_iter().map(|at| format!("{map} differs in {at}")));
+    }
+    Ok(none_of(
+        "what apply wrote",
+        wrong,
+        "kubeadm-config and kubelet-config as apply wrote them".into(),
+    ))
+}
+
+/// Where a document differs from what kubeadm was told. Control planes may differ in what their own kernel has.
+fn least_differences(on: &Cluster<'_>, kind: &str, said: &Yaml) -> Result<Vec<String>, Verdict> {
+    let wanted: Vec<Yaml> =
+        on.reference.kubeadm.iter().filter_map(|text| document(text, kind)).collect();
+    if wanted.is_empty() {
+        return Err(Verdict::unknown("no control plane's kubeadm-init.yaml was read"));
+    }
+    let differences = wanted.iter().map(|wanted| {
+        let mut found = Vec::new();
+        differ(wanted, said, "", &mut found);
+        found
+    });
+    Ok(differences.min_by_key(Vec::len).unwrap_or_default())
+}
+
+fn document(text: &str, kind: &str) -> Option<Yaml> {
+    serde_yaml::Deserializer::from_str(text)
+        .map_while(|d| <Yaml as serde::Deserialize>::deserialize(d).ok())
+        .find(|d| d.get("kind").and_then(Yaml::as_str) == Some(kind))
+}
+
+/// Whether an object says nothing there.
+pub(in crate::checks) fn is_nothing(value: &serde_json::Value) -> bool {
+    matches!(value.to_string().as_str(), "null" | "[]" | "{}" | "false" | r#""""#)
+}
+
+/// Whether Go leaves a value out, or writes it where nothing was said.
+fn is_zero(value: &Yaml) -> bool {
+    match value {
+        Yaml::Null | Yaml::Bool(false) => true,
+        Yaml::Number(n) => n.as_f64() == Some(0.0),
+        Yaml::String(text) => matches!(text.as_str(), "" | "0" | "0s"),
+        Yaml::Sequence(items) => items.iter().all(is_zero),
+        Yaml::Mapping(fields) => fields.values().all(is_zero),
+        Yaml::Bool(true) | Yaml::Tagged(_) => false,
+    }
+}
+
+/// Whether kubeadm writes something below a key that was not given.
+fn is_filled_in(at: &str) -> bool {
+    BY_KUBEADM.iter().any(|(key, _)| key.strip_prefix(at).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Where a document says something else than another: a key or a list as a whole.
+fn differ(wanted: &Yaml, said: &Yaml, at: &str, found: &mut Vec<String>) {
+    let (want, have) = match (wanted, said) {
+        (Yaml::Mapping(want), Yaml::Mapping(have)) => (want, have),
+        (Yaml::Sequence(want), Yaml::Sequence(have)) if want.len() == have.len() => {
+            let mut inside = Vec::new();
+            want.iter().zip(have).for_each(|(w, h)| differ(w, h, "", &mut inside));
+            if !inside.is_empty() {
+                found.push(at.to_owned());
+            }
+            return;
+        }
+        (one, other) => {
+            if one != other && !(is_zero(one) && is_zero(other)) {
+                found.push(at.to_owned());
+            }
+            return;
+        }
+    };
+    let mut keys: Vec<&Yaml> = want.keys().chain(have.keys()).collect();
+    keys.sort_by_key(|k| k.as_str().unwrap_or_default());
+    keys.dedup();
+    for key in keys {
+        let word = key.as_str().unwrap_or_default();
+        let below = if at.is_empty() { word.to_owned() } else { format!("{at}.{word}") };
+        match (want.get(key), have.get(key)) {
+            (Some(want), Some(have)) => differ(want, have, &below, found),
+            (Some(one), None) | (None, Some(one)) if is_zero(one) => {}
+            // kubeadm 1.36 asks etcd for its health there.
+            (None, Some(http)) if below == "etcd.external.httpEndpoints" => {
+                if want.get("endpoints") != Some(http) {
+                    found.push(below);
+                }
+            }
+            (None, Some(have @ Yaml::Mapping(_))) if is_filled_in(&below) => {
+                differ(&Yaml::Mapping(serde_yaml::Mapping::new()), have, &below, found);
+            }
+            (None, Some(have)) => {
+                let own = BY_KUBEADM.iter().find(|(key, _)| *key == below);
+                if !own
+                    .is_some_and(|(_, values)| have.as_str().is_some_and(|v| values.contains(&v)))
+                {
+                    found.push(below);
+                }
+            }
+            _ => found.push(below),
+        }
+    }
+}
+
+/// The kubeconfig that joining nodes read: the cluster's CA and its endpoint.
+pub(in crate::checks) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let Some(said) = data(on, CLUSTER_INFO, "kubeconfig")? else {
+        return Ok(Verdict::pass("there is none"));
+    };
+    let Some(ca) = &on.reference.ca_pem else {
+        return Err(Verdict::unknown("the key store gave no cluster CA"));
+    };
+    let expected = "the cluster CA of the key store, and the endpoint";
+    let said: Yaml = serde_yaml::from_str(said).unwrap_or_default();
+    let clusters = said.get("clusters").and_then(Yaml::as_sequence).cloned().unwrap_or_default();
+    let mut wrong = Vec::new();
+    if clusters.is_empty() {
+        wrong.push(format!("{CLUSTER_INFO} names no cluster"));
+    }
+    // Whoever joins, or asks without credentials, goes by all that it says.
+    for (key, value) in said.as_mapping().into_iter().flatten() {
+        let key = key.as_str().unwrap_or_default();
+        if !matches!(key, "apiVersion" | "kind" | "clusters") && !is_zero(value) {
+            wrong.push(format!("{CLUSTER_INFO} has {key}"));
+        }
+    }
+    for entry in &clusters {
+        let keys = entry.get("cluster").and_then(Yaml::as_mapping).into_iter().flatten();
+        for (key, value) in keys {
+            let key = key.as_str().unwrap_or_default();
+            if !matches!(key, "server" | "certificate-authority-data") && !is_zero(value) {
+                wrong.push(format!("{CLUSTER_INFO} has {key}"));
+            }
+        }
+        let of =
+            |key: &str| entry.get("cluster").and_then(|c| c.get(key)?.as_str()).unwrap_or_default();
+        let endpoint = format!("https://{}", on.inventory.cluster.endpoint);
+        if of("server") != endpoint {
+            wrong.push(format!("{CLUSTER_INFO} leads to {}", of("server")));
+        }
+        let held = BASE64_STANDARD.decode(of("certificate-authority-data")).unwrap_or_default();
+        if String::from_utf8_lossy(&held).trim() != ca.trim() {
+            wrong.push(format!("{CLUSTER_INFO} holds another CA"));
+        }
+    }
+    Ok(none_of(expected, wrong, "CA and endpoint in kube-public/cluster-info".into()))
+}
+
+/// Whom aggregated API servers let speak for others, and by which headers: what kubeadm has API servers write there. With no
+/// name, everybody with a certificate of the CA may.
+const REQUEST_HEADERS: [(&str, &str); 5] = [
+    ("requestheader-allowed-names", "front-proxy-client"),
+    ("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
+    ("requestheader-group-headers", "X-Remote-Group"),
+    ("requestheader-uid-headers", "X-Remote-Uid"),
+    ("requestheader-username-headers", "X-Remote-User"),
+];
+
+/// The CAs of clients that aggregated API servers, the controller manager and the scheduler take from the cluster. An API
+/// server adds its own to what it finds there.
+pub(in crate::checks) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let expected = "the CAs of the key store, and the names and headers of the front proxy";
+    let mut wrong = Vec::new();
+    for (key, ca) in [
+        ("client-ca-file", &on.reference.ca_pem),
+        ("requestheader-client-ca-file", &on.reference.front_proxy_ca_pem),
+    ] {
+        let said = data(on, AUTHENTICATION_CONFIG, key)?;
+        let Some(ca) = ca else {
+            return Err(Verdict::unknown("the key store gave no CAs"));
+        };
+        match said {
+            None => wrong.push(format!("{AUTHENTICATION_CONFIG} has no {key}")),
+            Some(said) if certificates(said) != certificates(ca) => {
+                wrong.push(format!("{key} holds another CA"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (key, own) in REQUEST_HEADERS {
+        let said = data(on, AUTHENTICATION_CONFIG, key)?.unwrap_or_default();
+        let values: Option<Vec<String>> = serde_json::from_str(said).ok();
+        // Releases before it have no header for uids.
+        let is_left_out = key == "requestheader-uid-headers"
+            && (said.is_empty() || values.as_ref().is_some_and(Vec::is_empty));
+        if !is_left_out && values.is_none_or(|v| v != [own]) {
+            wrong.push(format!("{key} is {}, not {own}", shown(Some(said))));
+        }
+    }
+    Ok(none_of(expected, wrong, "the CAs and headers of aggregated API servers".into()))
+}
+
+/// Every block of a PEM file, each once.
+fn certificates(text: &str) -> Option<BTreeSet<Vec<u8>>> {
+    let blocks = pem::parse_many(text).ok()?;
+    Some(blocks.into_iter().map(pem::Pem::into_contents).collect())
+}
+
+/// kube-proxy's kubeconfig as kubeadm 1.34 to 1.37 writes it (phases/addons/proxy/manifests.go).
+const PROXY_KUBECONFIG: &str = "
+apiVersion: v1
+kind: Config
+clusters:
+- name: default
+  cluster:
+    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+    server: https://ENDPOINT
+contexts:
+- name: default
+  context:
+    cluster: default
+    namespace: default
+    user: default
+current-context: default
+users:
+- name: default
+  user:
+    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+";
+
+/// Whose words kube-proxy takes for those of the API server.
+pub(in crate::checks) fn proxy_kubeconfig(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let expected = "the endpoint, and the CA and token of the ServiceAccount";
+    let Some(said) = data(on, PROXY_CONFIG, "kubeconfig.conf")? else {
+        return Ok(Verdict::fail(expected, format!("{PROXY_CONFIG} has no kubeconfig.conf")));
+    };
+    let wanted = PROXY_KUBECONFIG.replace("ENDPOINT", &on.inventory.cluster.endpoint.to_string());
+    let wanted: Yaml = serde_yaml::from_str(&wanted).unwrap_or_default();
+    let mut wrong = Vec::new();
+    match serde_yaml::from_str::<Yaml>(said) {
+        Ok(said) => differ(&wanted, &said, "", &mut wrong),
+        Err(_) => return Ok(Verdict::fail(expected, "kubeconfig.conf is not YAML")),
+    }
+    let mut wrong: Vec<String> =
+        wrong.iter().map(|at| format!("kubeconfig.conf differs in {at}")).collect();
+    let configuration = proxy_configuration(on.facts)?;
+    let at = configuration.get("clientConnection").and_then(|c| c.get("kubeconfig")?.as_str());
+    if at != Some("/var/lib/kube-proxy/kubeconfig.conf") {
+        wrong.push(format!("config.conf names kubeconfig {}", at.unwrap_or("nowhere")));
+    }
+    Ok(none_of(expected, wrong, "kubeconfig.conf in kube-system/kube-proxy".into()))
+}
+
+/// Lines of a Corefile that change no answer: what kubeadm 1.34 to 1.36 writes (phases/addons/dns/manifests.go), and what
+/// logs, or answers less of pods. DOMAIN is the cluster's.
+const COREFILE: [&str; 24] = [
+    ".:53 {",
+    "errors",
+    "log",
+    "health {",
+    "health",
+    "lameduck 5s",
+    "}",
+    "ready",
+    "kubernetes DOMAIN in-addr.arpa ip6.arpa {",
+    "pods insecure",
+    "pods verified",
+    "pods disabled",
+    "fallthrough in-addr.arpa ip6.arpa",
+    "ttl 30",
+    "prometheus :9153",
+    "forward . /etc/resolv.conf {",
+    "forward . /etc/resolv.conf",
+    "max_concurrent 1000",
+    "disable success DOMAIN",
+    "disable denial DOMAIN",
+    "loop",
+    "reload",
+    "loadbalance",
+    "",
+];
+
+/// What CoreDNS answers by, and that its pods read that.
+pub(in crate::checks) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let domain = on.inventory.cluster.domain.to_string();
+    let corefile = data(on, DNS_CONFIG, "Corefile")?;
+    let deployment = addons::DNS.object(on)?;
+    let expected = "ConfigMap and Deployment of CoreDNS as kubeadm writes them";
+    // Another DNS server cannot be judged.
+    let (Some(corefile), Some(deployment)) = (corefile, deployment) else {
+        return Ok(Verdict::fail(expected, "ConfigMap or Deployment coredns is missing"));
+    };
+    let mut wrong = Vec::new();
+    for line in corefile.lines() {
+        let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let known = COREFILE.iter().any(|l| l.replace("DOMAIN", &domain) == words);
+        let seconds = words.strip_prefix("cache ").map(|rest| rest.trim_end_matches(" {"));
+        let is_cache = seconds.is_some_and(|s| s.parse::<u16>().is_ok());
+        if !known && !is_cache && !words.starts_with('#') {
+            wrong.push(format!("Corefile has the unexpected line `{words}`"));
+        }
+    }
+    wrong.extend(addons::DNS.deviations(on, deployment));
+    wrong.extend(addons::is_silent(on, deployment));
+    let earlier = pods_of_an_earlier_corefile(on)?;
+    if wrong.is_empty() && !earlier.is_empty() {
+        return Err(Verdict::unknown(format!(
+            "started before the Corefile was changed, and may answer by the earlier one: {} \
+             (run `kubectl -n kube-system rollout restart deployment coredns`)",
+            earlier.join(", ")
+        )));
+    }
+    Ok(none_of(expected, wrong, "Corefile and Deployment coredns".into()))
+}
+
+/// Pods of CoreDNS that started before their ConfigMap was changed the last time. They read it again if the Corefile that
+/// they started with has `reload`, which nobody can see any more.
+fn pods_of_an_earlier_corefile(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
+    let maps = of(on.facts, Kind::ConfigMaps)?;
+    let Some(map) = maps.iter().find(|m| full_name(m) == DNS_CONFIG) else { return Ok(Vec::new()) };
+    let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let written = list(map, "/metadata/managedFields").iter().map(|f| text(f, "/time"));
+    let changed = written.chain([text(map, "/metadata/creationTimestamp")]).filter_map(time).max();
+    let started = |pod: &Value| {
+        let statuses = list(pod, "/status/containerStatuses").iter();
+        statuses.filter_map(|s| time(text(s, "/state/running/startedAt"))).min()
+    };
+    let of_dns = of(on.facts, Kind::Pods)?.iter().filter(|p| {
+        text(p, "/metadata/namespace") == "kube-system"
+            && text(p, "/metadata/labels/k8s-app") == "kube-dns"
+    });
+    let is_earlier = |pod: &&Value| started(pod).zip(changed).is_some_and(|(s, c)| s < c);
+    Ok(of_dns.filter(is_earlier).map(full_name).collect())
+}
+
+/// Where kube-proxy's configuration is not what apply has kubeadm put there; its kubeconfig is judged by itself.
+pub(in crate::checks) fn differences_of_proxy(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
+    let said = proxy_configuration(on.facts)?;
+    let mut found = least_differences(on, "KubeProxyConfiguration", &said)?;
+    found.retain(|at| at != "clientConnection.kubeconfig");
+    Ok(found)
+}
+
+/// RuntimeClasses name handlers of containerd; our configuration of it defines only runc.
+pub(in crate::checks) fn runtime_classes(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let classes = of(on.facts, Kind::RuntimeClasses)?;
+    let other = classes.iter().filter(|c| text(c, "/handler") != "runc");
+    let mut wrong: Vec<String> = other
+        .map(|c| format!("RuntimeClass {} has handler {}", name(c), text(c, "/handler")))
+        .collect();
+    // It would lift the taint of control planes for every pod that names it.
+    let tolerant = classes.iter().filter(|c| !list(c, "/scheduling/tolerations").is_empty());
+    wrong.extend(tolerant.map(|c| format!("RuntimeClass {} adds tolerations", name(c))));
+    Ok(none_of("only handler runc", wrong, format!("{} RuntimeClasses", classes.len())))
+}
+
+/// FlowSchemas of Kubernetes (apiserver, pkg/apis/flowcontrol/bootstrap) that send to `exempt`, where nothing waits.
+const EXEMPT: [&str; 2] = ["exempt", "probes"];
+/// The precedence of the one that takes everybody's requests; whatever is before it, is before everybody.
+const GLOBAL_DEFAULT: u64 = 9900;
+/// Shares of requests in all of Kubernetes' own levels are 245.
+const MOST_SHARES: u64 = 1000;
+/// By another value than `true`, the API server leaves what somebody changed.
+const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+
+/// Whether requests of others keep those of kubelets, controllers and administrators waiting.
+pub(in crate::checks) fn flow_control(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
+    let schemas = of(on.facts, Kind::FlowSchemas)?;
+    let levels = of(on.facts, Kind::PriorityLevels)?;
+    if !schemas.iter().any(|s| name(s) == "exempt") || !levels.iter().any(|l| name(l) == "exempt") {
+        return Err(Verdict::unknown("the list of FlowSchemas or levels lacks `exempt`"));
+    }
+    let mut wrong = Vec::new();
+    for (kind, objects) in
+        [(AllowedKind::FlowSchema, schemas), (AllowedKind::PriorityLevelConfiguration, levels)]
+    {
+        for object in objects.iter().filter(|o| !is_allowed(on, kind, name(o))) {
+            let keeps = object.pointer("/metadata/annotations").and_then(|a| a.get(AUTOUPDATE));
+            let mut said = Vec::new();
+            if keeps.is_some_and(|k| k != "true") {
+                said.push("is kept from what Kubernetes makes of it".to_owned());
+            }
+            said.extend(match kind {
+                AllowedKind::FlowSchema => passes(object),
+                _ => shares(object),
+            });
+            wrong.extend(said.into_iter().map(|s| format!("{kind} {} {s}", name(object))));
+        }
+        wrong.extend(over(on, kind));
+    }
+    let expected =
+        "nobody before Kubernetes' own requests, unless `hardening.allowed_objects` names it";
+    Ok(none_of(expected, wrong, format!("{} FlowSchemas, {} levels", schemas.len(), levels.len())))
+}
+
+/// What a FlowSchema lets pass the others.
+fn passes(schema: &serde_json::Value) -> Vec<String> {
+    let rules = list(schema, "/spec/rules");
+    let subjects = || rules.iter().flat_map(|r| list(r, "/subjects"));
+    let whose = |s: &serde_json::Value| {
+        let of_account =
+            ["namespace", "name"].map(|key| text(s, &format!("/serviceAccount/{key}")));
+        match ["/group/name", "/user/name"].into_iter().find(|at| !text(s, at).is_empty()) {
+            Some(at) => text(s, at).to_owned(),
+            None => of_account.join("/"),
+        }
+    };
+    let mut said = Vec::new();
+    if text(schema, "/spec/priorityLevelConfiguration/name") == "exempt" {
+        let health = ["/healthz", "/livez", "/readyz"];
+        let urls = || rules.iter().flat_map(|r| list(r, "/nonResourceRules"));
+        let mut paths = urls().flat_map(|u| list(u, "/nonResourceURLs"));
+        let is_own = match name(schema) {
+            "exempt" => subjects().all(|s| whose(s) == "system:masters"),
+            "probes" => {
+                rules.iter().all(|r| list(r, "/resourceRules").is_empty())
+                    && paths.all(|p| p.as_str().is_some_and(|p| health.contains(&p)))
+            }
+            _ => false,
+        };
+        if !is_own {
+            let whose: BTreeSet<String> = subjects().map(whose).collect();
+            let whose = whose.into_iter().collect::<Vec<_>>().join(" and ");
+            said.push(format!("exempts requests of {whose}"));
+        }
+    }
+    let precedence = schema.pointer("/spec/matchingPrecedence").and_then(serde_json::Value::as_u64);
+    if precedence.unwrap_or_default() < GLOBAL_DEFAULT && !EXEMPT.contains(&name(schema)) {
+        const ANYBODY: [&str; 4] =
+            ["*", "system:anonymous", "system:authenticated", "system:unauthenticated"];
+        let is_anybody = |s: &serde_json::Value| {
+            text(s, "/kind") != "ServiceAccount" && ANYBODY.contains(&whose(s).as_str())
+        };
+        if let Some(subject) = subjects().find(|s| is_anybody(s)) {
+            said.push(format!("puts requests of {} before others", whose(subject)));
+        }
+    }
+    said
+}
+
+/// What a level takes from the others.
+fn shares(level: &serde_json::Value) -> Vec<String> {
+    let of = ["/spec/limited", "/spec/exempt"].map(|at| format!("{at}/nominalConcurrencyShares"));
+    let of = of.iter().filter_map(|at| level.pointer(at)?.as_u64());
+    of.filter(|s| *s > MOST_SHARES).map(|s| format!("takes {s} shares of requests")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differences(wanted: &str, said: &str) -> Vec<String> {
+        let parse = |text| serde_yaml::from_str(text).unwrap();
+        let mut found = Vec::new();
+        differ(&parse(wanted), &parse(said), "", &mut found);
+        found
+    }
+
+    /// What kubeadm adds by itself, from `kubeadm config print init-defaults`.
+    #[test]
+    fn what_kubeadm_fills_in_is_no_difference() {
+        let wanted =
+            "{kind: K, authentication: {anonymous: {enabled: false}, webhook: {enabled: true}},
+            protectKernelDefaults: false, podPidsLimit: -1, clusterDNS: [10.96.0.10]}";
+        let said = "{kind: K, authentication: {anonymous: {enabled: false}, webhook: {enabled: true, cacheTTL: 0s}},
+            podPidsLimit: -1, clusterDNS: [10.96.0.10], staticPodPath: /etc/kubernetes/manifests,
+            resolvConf: /run/systemd/resolve/resolv.conf, crashLoopBackOff: {}, imageRepository: registry.k8s.io,
+            logging: {flushFrequency: 0, options: {json: {infoBufferSize: \"0\"}}, verbosity: 0}, dns: {}}";
+        assert_eq!(differences(wanted, said), Vec::<String>::new());
+        for (from, to, at) in [
+            ("{enabled: false}", "{enabled: true}", "authentication.anonymous.enabled"),
+            ("podPidsLimit: -1, ", "", "podPidsLimit"),
+            ("[10.96.0.10]", "[10.96.0.10, 192.0.2.1]", "clusterDNS"),
+            ("/etc/kubernetes/manifests", "/tmp", "staticPodPath"),
+            ("dns: {}", "staticPodURL: 'http://192.0.2.1'", "staticPodURL"),
+            ("dns: {}", "featureGates: {X: true}", "featureGates"),
+            ("registry.k8s.io", "r.example.com", "imageRepository"),
+        ] {
+            assert_eq!(differences(wanted, &said.replacen(from, to, 1)), [at], "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn what_go_leaves_out_of_lists_is_no_difference_either() {
+        let wanted = "{etcd: {external: {endpoints: [a]}}, v: [{p: x, readOnly: false}, {p: y, readOnly: true}]}";
+        let said = "{etcd: {external: {endpoints: [a], httpEndpoints: [a]}}, v: [{p: x}, {p: y, readOnly: true}]}";
+        assert!(differences(wanted, said).is_empty());
+        assert_eq!(
+            differences(wanted, &said.replace("s: [a]}", "s: [b]}")),
+            ["etcd.external.httpEndpoints"]
+        );
+        assert_eq!(differences(wanted, &said.replace(", readOnly: true", "")), ["v"]);
+        assert_eq!(differences(wanted, &said.replace("p: x", "p: z")), ["v"]);
+    }
+
+    #[test]
+    fn arguments_are_compared_as_a_list() {
+        let args =
+            |more: &str| format!("{{apiServer: {{extraArgs: [{{name: a, value: b}}{more}]}}}}");
+        assert!(differences(&args(""), &args("")).is_empty());
+        let found = differences(&args(""), &args(", {name: anonymous-auth, value: 'true'}"));
+        assert_eq!(found, ["apiServer.extraArgs"]);
+    }
+}

@@ -1,0 +1,18 @@
+//! Rules about objects of the cluster's API, by subject.
+
+mod addons;
+mod default_roles;
+mod extensions;
+pub(super) mod kept;
+mod network_policies;
+pub(super) mod objects;
+#[cfg(test)]
+mod objects_tests;
+mod owners;
+mod pod_standard;
+mod powers;
+mod quotas;
+mod rbac;
+pub(super) mod reachable;
+mod services;
+pub(super) mod workloads;

@@ -1,0 +1,600 @@
+//! Evaluates checks. One arm for each kind; what takes more than one value is in `host`,
+//! `kubernetes` and `certificates`.
+
+use serde_yaml::Value;
+use time::OffsetDateTime;
+
+use crate::checks::model::{Evidence, Verdict};
+use crate::checks::node::access;
+use crate::checks::node::certificates;
+use crate::checks::node::foreign_rules;
+use crate::checks::node::health;
+use crate::checks::node::host;
+use crate::checks::node::in_effect;
+use crate::checks::node::kubernetes;
+use crate::checks::node::root_access;
+use crate::checks::node::ssh;
+use crate::checks::node::staged::scalar;
+use crate::checks::observed::{Observed, Origin};
+use crate::checks::rule;
+use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
+use crate::facts::{EntryKind, FileFacts};
+use crate::inventory::{Inventory, Node, Role};
+
+/// What a check is judged on.
+pub struct Subject<'a> {
+    /// The inventory.
+    pub inventory: &'a Inventory,
+    /// The node.
+    pub node: &'a Node,
+    /// What was seen of it, or rendered for it.
+    pub seen: &'a Observed,
+    /// Decides about dates.
+    pub now: OffsetDateTime,
+}
+
+/// A verdict on what runs, and one on what is staged for later.
+pub(super) struct Judged {
+    pub verdict: Verdict,
+    pub staged: Option<Verdict>,
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, staged: None }
+    }
+}
+
+/// Evaluates a check. Probes yield nothing: they are made elsewhere.
+pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
+    let judged: Judged = match check {
+        Check::Path(rule) => path(rule, on).into(),
+        Check::Tree(rule) => tree(rule, on).into(),
+        Check::Gone(path) => gone(path, on).into(),
+        Check::Sysctl(setting) => host::sysctl(setting, on).into(),
+        Check::Sshd(key, rule) => ssh::setting(key, rule, on).into(),
+        Check::Flag(daemon, name, rule) => flag(*daemon, name, rule, on),
+        Check::RunsAs(daemon, user) => runs_as(*daemon, user, on).into(),
+        Check::InEffect(daemon) => in_effect::daemon(*daemon, on),
+        Check::Setting(config, path, rule, over) => setting(*config, path, rule, *over, on),
+        Check::LoopbackOnly(daemon, port) => loopback_only(*daemon, *port, on).into(),
+        Check::Fact(fact) => special(*fact, on),
+        Check::Probe(_) => return None,
+        // Objects are judged once for the cluster: see `findings::of_cluster`.
+        Check::Api(_) => needs_api().into(),
+        Check::Manual(why) => Verdict::not_applicable(format!("for people to judge: {why}")).into(),
+    };
+    Some(Evidence {
+        what: words(check),
+        check: words(check),
+        verdict: judged.verdict,
+        staged: judged.staged,
+    })
+}
+
+/// Why a control about API objects is not judged.
+pub(super) fn needs_api() -> Verdict {
+    Verdict::needs_kubernetes("no API server runs in this cluster yet")
+}
+
+/// Why a control about a daemon is not judged.
+pub(super) fn needs(daemon: Daemon) -> Verdict {
+    Verdict::needs_kubernetes(format!("{} does not run on this node yet", daemon.program()))
+}
+
+/// What a check looks at, for a report.
+pub fn words(check: &Check) -> String {
+    match check {
+        Check::Path(r) => {
+            format!("{} is {}'s with mode {:04o} or tighter", r.path, r.owner, r.mode)
+        }
+        Check::Tree(r) => format!("everything{} below {}", suffix_words(r), r.dir),
+        Check::Gone(path) => format!("nothing at {path}"),
+        Check::Sysctl(setting) => format!("sysctl {}", setting.key),
+        Check::Sshd(key, _) => format!("sshd {key}"),
+        Check::Flag(daemon, name, _) => format!("{} --{name}", daemon.program()),
+        Check::RunsAs(daemon, _) => format!("user of {}", daemon.program()),
+        Check::InEffect(daemon) => format!("{} as it runs", daemon.program()),
+        Check::Setting(config, path, ..) => format!("{} {}", config.kind(), path.join(".")),
+        Check::LoopbackOnly(_, port) => format!("TCP port {port} on loopback only"),
+        Check::Fact(fact) => fact_words(*fact).to_owned(),
+        Check::Probe(probe) => format!("attempt to {}", super::attempt::attempt_words(*probe)),
+        Check::Api(rule) => rule.words().to_owned(),
+        Check::Manual(_) => "by people".to_owned(),
+    }
+}
+
+/// What a check expects, where its words do not say it already.
+pub fn check_expectation(check: &Check) -> Option<String> {
+    match check {
+        Check::Sysctl(setting) => Some(setting.value.to_owned()),
+        Check::Sshd(_, rule) | Check::Flag(_, _, rule) | Check::Setting(_, _, rule, _) => {
+            Some(rule::expectation(rule))
+        }
+        Check::RunsAs(_, user) => Some((*user).to_owned()),
+        Check::Tree(r) => Some(tree_expectation(r)),
+        Check::Manual(why) => Some((*why).to_owned()),
+        Check::Path(_)
+        | Check::InEffect(_)
+        | Check::Gone(_)
+        | Check::LoopbackOnly(..)
+        | Check::Fact(_)
+        | Check::Probe(_)
+        | Check::Api(_) => None,
+    }
+}
+
+/// Owner and modes; a mode that allows everything is left out.
+fn tree_expectation(rule: &TreeRule) -> String {
+    let modes: Vec<String> = [("files", rule.file_mode), ("directories", rule.dir_mode)]
+        .into_iter()
+        .filter(|(_, mode)| *mode != 0o7777)
+        .map(|(what, mode)| format!("{what} {mode:04o}"))
+        .collect();
+    let owner = format!("{}:{}", rule.owner, rule.group);
+    match modes.is_empty() {
+        true => owner,
+        false => format!("{owner}, {} or tighter", modes.join(" and ")),
+    }
+}
+
+fn suffix_words(rule: &TreeRule) -> String {
+    if rule.suffix.is_empty() { String::new() } else { format!(" that ends in {}", rule.suffix) }
+}
+
+fn fact_words(fact: Fact) -> &'static str {
+    match fact {
+        Fact::Firewall => "our nftables table is loaded as recorded and drops by default",
+        Fact::MetadataBlocked => "the rules drop pods' packets to metadata services",
+        Fact::ForeignRules => "no other table rewrites packets before the firewall",
+        Fact::NoSwap => "no swap area is active",
+        Fact::MandatoryAccessControl => "AppArmor or SELinux enforces",
+        Fact::TimeSync => "the clock is synchronized",
+        Fact::AuditRules => "audit rules watch Kubernetes' files",
+        Fact::SecurityUpdates => "security updates are installed unattended",
+        Fact::ContainerdNoTcp => "containerd has no TCP listener off loopback",
+        Fact::ContainerdRelease => "containerd is of a supported release",
+        Fact::ContainerdRuntime => "containerd runs, with cgroups managed by systemd",
+        Fact::ForeignFiles => {
+            "no other registry hosts and CNI networks than those of the inventory, no NRI plugins and CDI files"
+        }
+        Fact::OnlyPods => "containers that belong to no pod",
+        Fact::AuditPolicy => "the audit policy",
+        Fact::EncryptedSecrets => "Secrets are among the encrypted resources",
+        Fact::EncryptionProvider => "the first provider of each list encrypts",
+        Fact::EventRateLimit => "the admission configuration limits events",
+        Fact::PodSecurity => "the admission configuration enforces a Pod Security level",
+        Fact::AuthenticatedProbes => "probes in the static pod need no anonymous access",
+        Fact::AnonymousRequests => "anonymous requests are off",
+        Fact::NoMasters => {
+            "no certificate of system:masters in a kubeconfig, and none of the cluster's own in home directories"
+        }
+        Fact::SeparateCas => "CA certificates with keys of their own",
+        Fact::CertificateLifetimes => "keys and dates of certificates on the node",
+        Fact::KubeletServingFiles => "the kubelet's serving certificate",
+        Fact::KubeletUnits => "unit files of the kubelet",
+        Fact::CniConfig => "a CNI with network policies is configured",
+        Fact::UserAuthentication => "the authentication configuration names issuers of tokens",
+        Fact::LogForwarding => "a log forwarder runs, and sends to another machine",
+        Fact::NoSshd => "no sshd runs",
+        Fact::NoAlpha => "no AllAlpha feature gate",
+        Fact::EtcdOwnCa => "the etcd CA is not the cluster CA",
+        Fact::OneCaPerFile => "each CA file holds one certificate",
+        Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
+        Fact::ProgramsNotShadowed => {
+            "no program in /usr/local/bin or /usr/local/sbin shadows one that daemons start or packages have"
+        }
+        Fact::Accounts => "only root has user id 0, and no account has an empty password",
+        Fact::SecretsUnreadable => {
+            "others cannot read keys, kubeconfigs, their copies and password hashes"
+        }
+        Fact::SshdSettings => "sshd's effective settings, against our file",
+        Fact::SshdInEffect => "sshd as it runs",
+        Fact::SysctlsAtBoot => "kernel settings after the next boot",
+        Fact::UnitsAsWritten => "units without foreign drop-ins",
+        Fact::StaticPods => "the directory of static pods",
+        Fact::NoPendingChange => "a plan made now is empty",
+        Fact::EtcdCorruptionCheck => "etcd's initial corruption check",
+        Fact::NoRebootDue => "no reboot is due",
+    }
+}
+
+fn special(fact: Fact, on: &Subject<'_>) -> Judged {
+    match fact {
+        Fact::Firewall => host::firewall(on).into(),
+        Fact::MetadataBlocked => host::metadata_blocked(on).into(),
+        Fact::ForeignRules => foreign_rules::judge(on).into(),
+        Fact::NoSwap => host::no_swap(on).into(),
+        Fact::MandatoryAccessControl => host::mandatory_access_control(on).into(),
+        Fact::TimeSync => host::time_sync(on).into(),
+        Fact::AuditRules => host::audit_rules(on).into(),
+        Fact::SecurityUpdates => host::security_updates(on).into(),
+        Fact::ContainerdNoTcp => host::containerd_no_tcp(on).into(),
+        Fact::ContainerdRelease => host::containerd_release(on).into(),
+        Fact::ContainerdRuntime => host::containerd_runtime(on).into(),
+        Fact::ForeignFiles => host::foreign_files(on).into(),
+        Fact::OnlyPods => host::only_pods(on).into(),
+        Fact::LogForwarding => host::log_forwarding(on).into(),
+        Fact::NoSshd => host::no_sshd(on).into(),
+        Fact::AuditPolicy => kubernetes::audit_policy(on),
+        Fact::EncryptedSecrets => kubernetes::encrypted_secrets(on),
+        Fact::EncryptionProvider => kubernetes::encryption_provider(on),
+        Fact::EventRateLimit => kubernetes::event_rate_limit(on),
+        Fact::PodSecurity => kubernetes::pod_security(on),
+        Fact::AuthenticatedProbes => health::authenticated_probes(on),
+        Fact::AnonymousRequests => kubernetes::anonymous_requests(on),
+        Fact::KubeletUnits => kubernetes::kubelet_units(on).into(),
+        Fact::UserAuthentication => kubernetes::user_authentication(on),
+        Fact::CniConfig => kubernetes::cni_config(on),
+        Fact::NoAlpha => kubernetes::no_alpha(on),
+        Fact::NoMasters => certificates::no_masters(on).into(),
+        Fact::SeparateCas => certificates::separate_cas(on).into(),
+        Fact::CertificateLifetimes => certificates::lifetimes(on).into(),
+        Fact::KubeletServingFiles => certificates::kubelet_serving(on),
+        Fact::EtcdOwnCa => certificates::etcd_own_ca(on).into(),
+        Fact::OneCaPerFile => access::one_ca_per_file(on).into(),
+        Fact::RootOwnedPaths => access::root_owned_paths(on).into(),
+        Fact::ProgramsNotShadowed => root_access::programs(on).into(),
+        Fact::Accounts => root_access::accounts(on).into(),
+        Fact::SecretsUnreadable => access::secrets_unreadable(on).into(),
+        Fact::SshdSettings => ssh::settings(on).into(),
+        Fact::SshdInEffect => access::ssh_in_effect(on).into(),
+        Fact::SysctlsAtBoot => access::sysctls_at_boot(on).into(),
+        Fact::UnitsAsWritten => access::units_as_written(on).into(),
+        Fact::StaticPods => access::static_pods(on).into(),
+        Fact::NoPendingChange => pending(on).into(),
+        Fact::EtcdCorruptionCheck => corruption_check(on).into(),
+        Fact::NoRebootDue => host::no_reboot_due(on).into(),
+    }
+}
+
+/// A node with a plan that is not empty does not pass: something was changed, or was never applied.
+fn pending(on: &Subject<'_>) -> Verdict {
+    match &on.seen.pending {
+        None => on.seen.blind("no plan was made"),
+        Some(Err(why)) => Verdict::unknown(format!("no plan was made: {why}")),
+        Some(Ok(steps)) => in_effect::verdict(
+            "an empty plan (run `kubastion plan --verbose`, then `kubastion apply`)",
+            steps.clone(),
+            || "a plan made now is empty".into(),
+        ),
+    }
+}
+
+/// A feature gate since etcd 3.6, a flag before (<https://etcd.io/docs/v3.6/op-guide/data_corruption/>).
+fn corruption_check(on: &Subject<'_>) -> Verdict {
+    let processes = match running(Daemon::Etcd, on) {
+        Ok(processes) => processes,
+        Err(verdict) => return verdict,
+    };
+    let given = |argv: &[String]| {
+        let gates = flag_values(argv, "feature-gates", false).join(",");
+        let old = flag_values(argv, "experimental-initial-corrupt-check", true);
+        gates.split(',').any(|g| g == "InitialCorruptCheck=true") || old == ["true"]
+    };
+    match processes.into_iter().all(given) {
+        true => Verdict::pass("given"),
+        false => Verdict::fail("InitialCorruptCheck", "not given"),
+    }
+}
+
+/// The verdict for something that is not there.
+fn missing(missing: Missing, what: &str, on: &Subject<'_>) -> Verdict {
+    match missing {
+        Missing::Fails => Verdict::fail(format!("{what} is there"), "it is not"),
+        Missing::Fine => Verdict::not_applicable(format!("there is no {what}")),
+        Missing::NotYet if on.seen.kubernetes_is_set_up() => {
+            Verdict::fail(format!("{what} is there"), "it is not, though Kubernetes is set up")
+        }
+        Missing::NotYet => Verdict::needs_kubernetes(format!("there is no {what} yet")),
+    }
+}
+
+fn mode_verdict(
+    path: &str,
+    mode: u32,
+    owner: &str,
+    group: &str,
+    max: u32,
+    wanted: &str,
+) -> Verdict {
+    let actual = format!("{path} {owner}:{group} {mode:04o}");
+    if mode & !max == 0 && owner == wanted && group == wanted {
+        Verdict::pass(actual)
+    } else {
+        Verdict::fail(format!("{wanted}:{wanted} {max:04o} or tighter"), actual)
+    }
+}
+
+fn path(rule: &PathRule, on: &Subject<'_>) -> Verdict {
+    match on.seen.files.get(rule.path) {
+        None => on.seen.blind(&format!("{} was not looked at", rule.path)),
+        Some(FileFacts::Absent) => missing(rule.missing, rule.path, on),
+        Some(FileFacts::Symlink { target }) => Verdict::fail(
+            format!("{} itself", rule.path),
+            format!("a symbolic link to {}", rule::shown(Some(target))),
+        ),
+        Some(
+            FileFacts::File { mode, owner, group, .. }
+            | FileFacts::Directory { mode, owner, group }
+            | FileFacts::Other { mode, owner, group },
+        ) => mode_verdict(rule.path, *mode, owner, group, rule.mode, rule.owner),
+    }
+}
+
+fn tree(rule: &TreeRule, on: &Subject<'_>) -> Verdict {
+    let expected = tree_expectation(rule);
+    let Some(trees) = &on.seen.trees else { return rendered_tree(rule, &expected, on) };
+    let Some(tree) = trees.get(rule.dir) else { return missing(rule.missing, rule.dir, on) };
+    let (mut judged, mut files) = (0, 0);
+    let mut wrong = Vec::new();
+    for (path, e) in &tree.entries {
+        let shown = || rule::shown(Some(path)).trim_matches('`').to_owned();
+        let (is_link, is_dir) = (e.kind == EntryKind::Symlink, e.kind == EntryKind::Directory);
+        let of_interest = rule.suffix.is_empty() || path.ends_with(rule.suffix);
+        // Nothing below a link was listed.
+        if is_link && (of_interest || path == rule.dir) {
+            wrong.push(format!("{} is a symbolic link, which is not followed", shown()));
+            continue;
+        }
+        if !of_interest || (is_dir && !rule.suffix.is_empty()) {
+            continue;
+        }
+        judged += 1;
+        files += usize::from(!is_dir);
+        let max = if is_dir { rule.dir_mode } else { rule.file_mode };
+        if e.mode & !max != 0 || e.owner != rule.owner || e.group != rule.group {
+            wrong.push(format!("{} {}:{} {:04o}", shown(), e.owner, e.group, e.mode));
+        }
+    }
+    if let Some(first) = wrong.first() {
+        let more =
+            if wrong.len() > 1 { format!(" and {} more", wrong.len() - 1) } else { String::new() };
+        return Verdict::fail(expected, format!("{first}{more}"));
+    }
+    if !tree.complete {
+        return Verdict::unknown(format!("{} could not be listed to its end", rule.dir));
+    }
+    // An empty directory is ready for what is to come, and says nothing about it.
+    if judged == 0 || files == 0 && rule.missing == Missing::NotYet {
+        return missing(
+            rule.missing,
+            &format!("file{} below {}", suffix_words(rule), rule.dir),
+            on,
+        );
+    }
+    Verdict::pass(format!("{judged} paths below {}", rule.dir))
+}
+
+/// Before apply, the tree is what will be put there.
+fn rendered_tree(rule: &TreeRule, expected: &str, on: &Subject<'_>) -> Verdict {
+    let mut judged = 0;
+    for (path, facts) in &on.seen.files {
+        let inside =
+            path.strip_prefix(rule.dir).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+        let (max, mode, owner, group) = match facts {
+            FileFacts::File { mode, owner, group, .. } => (rule.file_mode, mode, owner, group),
+            FileFacts::Directory { mode, owner, group } => (rule.dir_mode, mode, owner, group),
+            _ => continue,
+        };
+        let is_file = matches!(facts, FileFacts::File { .. });
+        let of_interest = rule.suffix.is_empty() || (is_file && path.ends_with(rule.suffix));
+        if !inside || !of_interest {
+            continue;
+        }
+        judged += 1;
+        if mode & !max != 0 || *owner != rule.owner || *group != rule.group {
+            return Verdict::fail(expected, format!("{path} {owner}:{group} {mode:04o}"));
+        }
+    }
+    if judged == 0 {
+        return Verdict::not_applicable(format!("nothing is put below {}", rule.dir));
+    }
+    Verdict::pass(format!("{judged} paths below {}", rule.dir))
+}
+
+fn gone(path: &str, on: &Subject<'_>) -> Verdict {
+    match on.seen.files.get(path) {
+        // Kubernetes puts it there; before, its absence proves nothing.
+        Some(FileFacts::Absent) if !on.seen.kubernetes_is_set_up() => {
+            Verdict::needs_kubernetes("nothing could have put it there yet")
+        }
+        Some(FileFacts::Absent) => Verdict::pass("nothing there"),
+        Some(_) => Verdict::fail(format!("nothing at {path}"), "something is there"),
+        None => on.seen.blind(&format!("{path} was not looked at")),
+    }
+}
+
+/// Values of a flag, in the order given. Boolean flags take a value after `=` only
+/// (<https://pkg.go.dev/github.com/spf13/pflag>), and `_` stands for `-` in Kubernetes.
+pub(super) fn flag_values(argv: &[String], name: &str, boolean: bool) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut words = argv.iter().skip(1).peekable();
+    while let Some(word) = words.next() {
+        let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
+            continue;
+        };
+        let (given, value) = match flag.split_once('=') {
+            Some((given, value)) => (given, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        if given.replace('_', "-") != name {
+            continue;
+        }
+        values.push(match value {
+            Some(value) => value,
+            None if boolean => "true".to_owned(),
+            None => match words.peek() {
+                Some(next) if !next.starts_with('-') => (*next).clone(),
+                _ => "true".to_owned(),
+            },
+        });
+    }
+    values
+}
+
+/// Judges a flag on one command line. A list adds up; any other flag has to be right every time.
+fn flag_on(argv: &[String], name: &str, rule: &Rule) -> Verdict {
+    let values = flag_values(argv, name, rule::is_bool(rule));
+    if values.is_empty() {
+        return rule::judge(rule, None);
+    }
+    if rule::is_list(rule) {
+        return rule::judge(rule, Some(&values.join(",")));
+    }
+    values
+        .iter()
+        .map(|v| rule::judge(rule, Some(v)))
+        .reduce(Verdict::and)
+        .unwrap_or_else(|| rule::judge(rule, None))
+}
+
+fn flag(daemon: Daemon, name: &str, rule: &Rule, on: &Subject<'_>) -> Judged {
+    let staged = on.seen.staged.argv(daemon).map(|argv| flag_on(argv, name, rule));
+    let processes = match running(daemon, on) {
+        Ok(processes) => processes,
+        Err(verdict) => return Judged { verdict, staged },
+    };
+    // A daemon that runs twice is judged twice.
+    let verdict = processes
+        .iter()
+        .map(|argv| {
+            // etcd passes over its flags when it has a configuration file.
+            if daemon == Daemon::Etcd && !flag_values(argv, "config-file", false).is_empty() {
+                return Verdict::unknown("etcd takes its settings from --config-file");
+            }
+            flag_on(argv, name, rule)
+        })
+        .reduce(Verdict::and);
+    verdict.unwrap_or_else(|| needs(daemon)).into()
+}
+
+/// Command lines of a daemon's processes, of which there is at least one.
+///
+/// # Errors
+/// The verdict where there is none.
+pub(super) fn running<'a>(daemon: Daemon, on: &Subject<'a>) -> Result<Vec<&'a [String]>, Verdict> {
+    let Some(processes) = on.seen.running(daemon) else {
+        return Err(match daemon {
+            Daemon::Etcd | Daemon::Containerd => on.seen.blind("processes were not looked at"),
+            _ if on.seen.origin == Origin::Rendered => needs(daemon),
+            _ => Verdict::unknown("processes were not looked at"),
+        });
+    };
+    if !processes.is_empty() {
+        return Ok(processes.into_iter().map(|p| p.argv.as_slice()).collect());
+    }
+    if on.seen.origin == Origin::Rendered && !matches!(daemon, Daemon::Etcd) {
+        return Err(needs(daemon));
+    }
+    Err(match daemon {
+        Daemon::Etcd => Verdict::unknown("etcd does not run on this member"),
+        Daemon::Containerd => Verdict::unknown("containerd does not run on this node"),
+        Daemon::Apiserver | Daemon::ControllerManager | Daemon::Scheduler
+            if on.seen.exists("/etc/kubernetes/manifests/kube-apiserver.yaml") =>
+        {
+            Verdict::unknown(format!("{} is set up and does not run", daemon.program()))
+        }
+        Daemon::Kubelet if on.seen.exists("/var/lib/kubelet/config.yaml") => {
+            Verdict::unknown("kubelet is set up and does not run")
+        }
+        // The cluster knows the node: either its daemons are down, or it hides them.
+        Daemon::Kubelet if on.seen.registered => {
+            Verdict::unknown("the cluster has this node, and no kubelet is seen on it")
+        }
+        // A cluster may have something else in its place; this one has its configuration.
+        Daemon::KubeProxy if on.seen.registered && matches!(on.seen.proxy_config, Some(Ok(_))) => {
+            Verdict::unknown("the cluster has this node, and no kube-proxy is seen on it")
+        }
+        Daemon::Apiserver | Daemon::ControllerManager | Daemon::Scheduler
+            if on.seen.registered && on.node.has_role(Role::ControlPlane) =>
+        {
+            let program = daemon.program();
+            Verdict::unknown(format!("the cluster has this node, and no {program} is seen on it"))
+        }
+        _ => needs(daemon),
+    })
+}
+
+fn runs_as(daemon: Daemon, user: &str, on: &Subject<'_>) -> Verdict {
+    let Some(processes) = on.seen.running(daemon) else {
+        return on.seen.blind("processes were not looked at");
+    };
+    if processes.is_empty() {
+        return running(daemon, on).err().unwrap_or_else(|| needs(daemon));
+    }
+    let others: Vec<&str> =
+        processes.iter().map(|p| p.user.as_str()).filter(|u| *u != user).collect();
+    if others.is_empty() {
+        Verdict::pass(format!("runs as {user}"))
+    } else {
+        Verdict::fail(format!("runs as {user}"), format!("runs as {}", others.join(", ")))
+    }
+}
+
+fn at<'v>(document: &'v Value, path: &[&str]) -> Option<&'v Value> {
+    path.iter().try_fold(document, |value, key| value.get(key))
+}
+
+fn setting(
+    config: Config,
+    path: &[&str],
+    rule: &Rule,
+    over: Option<&str>,
+    on: &Subject<'_>,
+) -> Judged {
+    let in_document = |d: &Value| rule::judge(rule, at(d, path).and_then(scalar).as_deref());
+    let staged = on.seen.staged.document(config).map(in_document);
+    let processes = match running(config.daemon(), on) {
+        Ok(processes) => processes,
+        Err(verdict) => return Judged { verdict, staged },
+    };
+    let verdicts = processes.iter().map(|argv| {
+        let given = |name: &str| flag_values(argv, name, rule::is_bool(rule));
+        if let Some(name) = over
+            && !given(name).is_empty()
+        {
+            return flag_on(argv, name, rule);
+        }
+        let Some(file) = config.path() else {
+            return match &on.seen.proxy_config {
+                Some(Ok(document)) => in_document(document),
+                Some(Err(verdict)) => verdict.clone(),
+                None => Verdict::unknown(format!("the API was not asked for {}", config.kind())),
+            };
+        };
+        if let Some(dir) = given("config-dir").first() {
+            return Verdict::unknown(format!("{} reads {dir} too", config.daemon().program()));
+        }
+        if given("config").last().is_some_and(|p| p != file) {
+            return Verdict::unknown(format!(
+                "{} reads another file than {file}",
+                config.daemon().program()
+            ));
+        }
+        match on.seen.text(file).map(serde_yaml::from_str::<Value>) {
+            Ok(Ok(document)) => in_document(&document),
+            Ok(Err(e)) => Verdict::unknown(format!("{file} is not YAML: {e}")),
+            Err(verdict) => verdict,
+        }
+    });
+    verdicts.reduce(Verdict::and).unwrap_or_else(|| needs(config.daemon())).into()
+}
+
+fn loopback_only(daemon: Daemon, port: u16, on: &Subject<'_>) -> Verdict {
+    let Some(listeners) = &on.seen.listeners else {
+        return on.seen.blind("ss listed no listening sockets");
+    };
+    let open: Vec<String> = listeners
+        .iter()
+        .filter(|l| l.protocol == "tcp" && l.port == port && !rule::loopback(&l.address))
+        .map(|l| crate::transport::address(&l.address, l.port))
+        .collect();
+    if !open.is_empty() {
+        return Verdict::fail(format!("{port} on loopback only"), open.join(", "));
+    }
+    if on.seen.runs(daemon) {
+        return Verdict::pass(format!("no socket on {port} off loopback"));
+    }
+    running(daemon, on).err().unwrap_or_else(|| needs(daemon))
+}

@@ -1,0 +1,33 @@
+//! Stage between what should be and the plan: does what was wanted hold?
+//!
+//! [`watch`] says what has to be looked at, [`Observed`] is what was seen on a node or what was rendered for it, and [`judge`]
+//! evaluates every row of the catalogue on it. [`findings`] puts these verdicts and the attempts of [`crate::verify`] together.
+//! A plan asks the same checks whether what it would bring about breaks a critical control.
+//!
+//! Pure: no clock, network or disk. Checks of a node are in `node`, rules about objects of the cluster's API in `cluster`.
+
+mod attempt;
+mod cluster;
+pub mod findings;
+mod judge;
+mod model;
+pub(crate) mod node;
+mod observed;
+pub(crate) mod outside;
+pub(crate) mod rule;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use attempt::{Attempt, attempt_words, flag_words, setting_words};
+pub use cluster::kept::Reference;
+pub use cluster::objects::{Cluster, judge_objects};
+pub use cluster::reachable::InnerAddress;
+pub use findings::{
+    Summary, Verification, exceptions_without_a_check, of_node, of_rendered, unreachable,
+};
+pub use judge::{Subject, check_expectation, judge, words as check_words};
+pub use model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
+pub use node::access::live_request;
+pub use observed::{Observed, Origin};
+pub use watch::watch;

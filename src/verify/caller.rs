@@ -1,0 +1,269 @@
+//! Requests to an API server or a kubelet as somebody, and what the answers mean.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::CONNECT_TIMEOUT;
+use crate::apply::gate::{Until, chain};
+use crate::checks::Verdict;
+use crate::inventory::NodeName;
+use crate::secret::Secret;
+use crate::transport::https::{ClientIdentity, Conversation, HttpAnswer, HttpRequest, TlsClient};
+use crate::transport::{Transport, tail};
+
+/// How long all requests over one connection may take together.
+const BATCH: Duration = Duration::from_secs(20);
+
+/// A client certificate and its key, PEM.
+pub type Identity = (String, Secret<Vec<u8>>);
+
+/// Identities with which the cluster's API is tried.
+pub struct ApiKeys {
+    /// The cluster CA, PEM.
+    pub ca: String,
+    /// The administrator: positive controls, and what attempts are made with.
+    pub admin: Identity,
+    /// The health probes of an API server: a name without any group.
+    pub probes: BTreeMap<NodeName, Identity>,
+    /// The kubelets as clients.
+    pub kubelets: BTreeMap<NodeName, Identity>,
+}
+
+/// Whom a request is made as.
+#[derive(Clone, Copy)]
+pub(super) enum Who<'a> {
+    /// Without a certificate; a token, if there is one, is the only name.
+    Nobody,
+    /// With a certificate.
+    Known(&'a Identity),
+}
+
+/// One request.
+pub(super) struct Call {
+    pub method: &'static str,
+    pub path: String,
+    pub body: Option<Value>,
+    pub token: Option<Secret<String>>,
+}
+
+impl Call {
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { method: "GET", path: path.into(), body: None, token: None }
+    }
+
+    pub fn post(path: impl Into<String>, body: Value) -> Self {
+        Self { method: "POST", path: path.into(), body: Some(body), token: None }
+    }
+
+    pub fn patch(path: impl Into<String>, body: Value) -> Self {
+        Self { method: "PATCH", path: path.into(), body: Some(body), token: None }
+    }
+
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self { method: "DELETE", path: path.into(), body: None, token: None }
+    }
+
+    pub fn with_token(mut self, token: &Secret<String>) -> Self {
+        self.token = Some(token.clone());
+        self
+    }
+}
+
+/// What came of a request.
+pub(super) type Answered = Result<HttpAnswer, String>;
+
+/// A server, seen from a node.
+pub(super) struct Caller<'a> {
+    pub through: &'a mut dyn Transport,
+    pub host: String,
+    pub port: u16,
+    /// CA of the server's certificate; `None` where it signed itself.
+    pub ca: Option<&'a str>,
+}
+
+impl Caller<'_> {
+    /// Makes requests one after another, over one connection as long as it holds.
+    pub fn batch(&mut self, who: Who<'_>, calls: &[&Call]) -> Vec<Answered> {
+        let mut answers: Vec<Answered> = Vec::new();
+        let deadline = Instant::now() + BATCH;
+        while answers.len() < calls.len() {
+            let mut conversation = match self.open(who, deadline) {
+                Ok(conversation) => conversation,
+                Err(why) => {
+                    answers.resize(calls.len(), Err(why));
+                    break;
+                }
+            };
+            while let Some(call) = calls.get(answers.len()) {
+                let json = call.body.as_ref().map(Value::to_string);
+                let answer = conversation.ask(&HttpRequest {
+                    method: call.method,
+                    path: &call.path,
+                    token: call.token.as_ref().map(|t| t.expose().as_str()),
+                    json: json.as_deref(),
+                });
+                let broken = answer.is_err();
+                answers.push(answer.map_err(|e| chain(&e)));
+                if broken {
+                    break;
+                }
+            }
+        }
+        answers
+    }
+
+    fn open(&mut self, who: Who<'_>, deadline: Instant) -> Result<Conversation<'_>, String> {
+        let stream = self.through.dial(&self.host, self.port, CONNECT_TIMEOUT);
+        let stream = Box::new(Until { stream: stream.map_err(|e| chain(&e))?, deadline });
+        let identity = match who {
+            Who::Nobody => None,
+            Who::Known((certificate_pem, key_pem)) => {
+                Some(ClientIdentity { certificate_pem, key_pem })
+            }
+        };
+        let (server, ca_pem) = (self.host.as_str(), self.ca);
+        let client = TlsClient { ca_pem, server, identity, max_version: None, ciphers: None };
+        Conversation::open(stream, &client).map_err(|e| chain(&e))
+    }
+
+    /// What a server sends over a WebSocket, until it holds a text.
+    pub fn listen(&mut self, who: Who<'_>, path: &str, until: &[u8]) -> Answered {
+        let mut conversation = self.open(who, Instant::now() + BATCH)?;
+        // Kubernetes documentation, "Transition from SPDY to WebSockets".
+        conversation
+            .listen(path, "v5.channel.k8s.io, v4.channel.k8s.io", until)
+            .map_err(|e| chain(&e))
+    }
+
+    /// One request.
+    pub fn one(&mut self, who: Who<'_>, call: Call) -> Answered {
+        let mut answers = self.batch(who, &[&call]);
+        answers.pop().unwrap_or_else(|| Err("nothing was asked".into()))
+    }
+
+    /// One request whose answer has to be 2xx and JSON.
+    pub fn json(&mut self, who: Who<'_>, call: Call) -> Result<Value, String> {
+        let what = format!("{} {}", call.method, call.path);
+        let answer = self.one(who, call)?;
+        if !(200..300).contains(&answer.status) {
+            return Err(format!("{what}: {}", said(&answer)));
+        }
+        serde_json::from_slice(&answer.body).map_err(|e| format!("{what}: {e}"))
+    }
+}
+
+/// What has to come of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// This HTTP status.
+    Status(u16),
+    /// 403, with these words: another refusal would prove nothing about what is tried.
+    Denied(&'static str),
+}
+
+/// Status and message of an answer; of a body that is no `Status` object, nothing.
+pub(super) fn said(answer: &HttpAnswer) -> String {
+    let message = serde_json::from_slice::<Value>(&answer.body).ok();
+    let message = message
+        .filter(|m| m.get("kind").is_some_and(|k| k == "Status"))
+        .and_then(|m| Some(m.get("message")?.as_str()?.chars().take(160).collect::<String>()));
+    match message {
+        Some(message) if !message.is_empty() => {
+            format!("HTTP status {}: {}", answer.status, tail(message.as_bytes()))
+        }
+        _ => format!("HTTP status {}", answer.status),
+    }
+}
+
+/// Judges an answer.
+pub(super) fn judge(expect: Expect, answer: &Answered) -> Verdict {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(why) => return Verdict::unknown(why.clone()),
+    };
+    let actual = format!("HTTP status {}", answer.status);
+    match (expect, answer.status) {
+        // The server has no time or is not well: nothing was decided.
+        (Expect::Status(wanted), 429 | 500..) if answer.status != wanted => {
+            Verdict::unknown(said(answer))
+        }
+        (Expect::Denied(_), 429 | 500..) => Verdict::unknown(said(answer)),
+        (Expect::Status(wanted), status) if status == wanted => Verdict::pass(actual),
+        (Expect::Status(wanted), _) => Verdict::fail(format!("HTTP status {wanted}"), said(answer)),
+        (Expect::Denied(words), 403) => {
+            if String::from_utf8_lossy(&answer.body).contains(words) {
+                Verdict::pass("denied")
+            } else {
+                Verdict::unknown(format!("denied for another reason: {}", said(answer)))
+            }
+        }
+        (Expect::Denied(_), 200..300) => Verdict::fail("denied", "accepted"),
+        (Expect::Denied(_), _) => Verdict::unknown(said(answer)),
+    }
+}
+
+/// A refusal proves something only where the same way is open for what is allowed.
+pub(super) fn only_if(positive: &Verdict, verdict: Verdict) -> Verdict {
+    match (positive, &verdict) {
+        (Verdict::Pass { .. }, _) | (_, Verdict::Fail { .. } | Verdict::Unknown { .. }) => verdict,
+        (Verdict::Fail { actual: why, .. } | Verdict::Unknown { why }, _) => Verdict::unknown(
+            format!("refused, but so was what has to work, so that it proves nothing: {why}"),
+        ),
+        (Verdict::NotApplicable { .. }, _) => verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::Outcome;
+
+    fn answer(status: u16, body: &str) -> Answered {
+        Ok(HttpAnswer { status, body: body.into(), server_certificate: Vec::new() })
+    }
+
+    #[test]
+    fn only_the_refusal_that_is_meant_counts() {
+        let violates =
+            r#"{"kind":"Status","message":"pods \"p\" is forbidden: violates PodSecurity"}"#;
+        let denied = Expect::Denied("violates PodSecurity");
+        for (expect, answer, outcome) in [
+            (denied, answer(403, violates), Outcome::Pass),
+            (
+                denied,
+                answer(403, r#"{"kind":"Status","message":"exceeded quota"}"#),
+                Outcome::Unknown,
+            ),
+            (denied, answer(201, "{}"), Outcome::Fail),
+            (denied, answer(422, "{}"), Outcome::Unknown),
+            (denied, answer(429, "{}"), Outcome::Unknown),
+            (denied, Err("no way".into()), Outcome::Unknown),
+            (Expect::Status(401), answer(401, ""), Outcome::Pass),
+            (Expect::Status(401), answer(403, ""), Outcome::Fail),
+            (Expect::Status(401), answer(200, ""), Outcome::Fail),
+            (Expect::Status(401), answer(503, ""), Outcome::Unknown),
+            (Expect::Status(404), answer(404, ""), Outcome::Pass),
+        ] {
+            assert_eq!(judge(expect, &answer).outcome(), outcome, "{expect:?} {answer:?}");
+        }
+    }
+
+    #[test]
+    fn without_what_has_to_work_a_refusal_proves_nothing() {
+        let refused = Verdict::pass("denied");
+        assert_eq!(only_if(&Verdict::pass("x"), refused.clone()).outcome(), Outcome::Pass);
+        for positive in [Verdict::fail("a", "b"), Verdict::unknown("x")] {
+            assert_eq!(only_if(&positive, refused.clone()).outcome(), Outcome::Unknown);
+            let let_in = Verdict::fail("denied", "accepted");
+            assert_eq!(only_if(&positive, let_in).outcome(), Outcome::Fail);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_status_is_not_repeated() {
+        let secret = answer(200, r#"{"kind":"Secret","data":{"a":"planted"}}"#).unwrap();
+        assert_eq!(said(&secret), "HTTP status 200");
+    }
+}
