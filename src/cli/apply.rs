@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::args::{Format, Global};
 use super::ask::{Question, ask};
+use super::global::{Format, Global};
 use super::output::{self, monitor, note};
 use super::runs::finish;
 use crate::command_error::{CommandError, Exit};

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::global::Global;
 
 /// Hardens Kubernetes nodes over SSH and proves that they are hardened.
 #[derive(Debug, Parser)]
@@ -57,33 +59,6 @@ fn paragraphs(text: &str) -> String {
         before = line;
     }
     out
-}
-
-/// What every verb understands.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Global {
-    /// Inventory file.
-    #[arg(
-        short,
-        long,
-        global = true,
-        help_heading = "Options of every command",
-        default_value = "./inventory.yaml",
-        value_name = "FILE"
-    )]
-    pub inventory: PathBuf,
-    /// Text for people, or JSON for machines. With JSON, standard error has one object a line; questions are text.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "Options of every command")]
-    pub format: Format,
-}
-
-/// How results are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
 }
 
 /// The verbs, in the order of a first hour.

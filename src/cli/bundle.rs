@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::args::{Format, Global};
+use super::global::{Format, Global};
 use super::output::{monitor, pretty, print};
 use crate::bundle::{
     Architecture, Bundle, BundleError, Client, ClientOptions, Contents, CreateRequest, Fault,

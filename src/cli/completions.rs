@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
+use clap::Command;
 use clap_complete::Shell;
 
-use super::args::Cli;
 use super::output::print;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
@@ -36,13 +36,13 @@ pub struct Man {
 const MAN_EXAMPLES: &str = "Examples:
   kubastion man --out ~/.local/share/man/man1 && man kubastion-apply";
 
-/// Prints a completion script.
+/// Prints a completion script of the verbs of a definition.
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub fn completions(args: &Completions) -> Result<Exit, CommandError> {
+pub fn completions(args: &Completions, mut definition: Command) -> Result<Exit, CommandError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::definition(), "kubastion", &mut script);
+    clap_complete::generate(args.shell, &mut definition, "kubastion", &mut script);
     print(&String::from_utf8_lossy(&script))
 }
 
@@ -50,12 +50,12 @@ pub fn completions(args: &Completions) -> Result<Exit, CommandError> {
 ///
 /// # Errors
 /// If the directory cannot be made or written.
-pub fn man(args: &Man) -> Result<Exit, CommandError> {
+pub fn man(args: &Man, definition: Command) -> Result<Exit, CommandError> {
     let failed = |e: std::io::Error| {
         let problem = Problem::from_error("the manual pages cannot be written", &e);
         CommandError::one(Exit::Unexpected, problem.at(args.out.display().to_string()))
     };
     std::fs::create_dir_all(&args.out).map_err(failed)?;
-    clap_mangen::generate_to(Cli::definition(), &args.out).map_err(failed)?;
+    clap_mangen::generate_to(definition, &args.out).map_err(failed)?;
     Ok(Exit::Done)
 }

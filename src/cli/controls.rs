@@ -1,6 +1,6 @@
 //! `kubastion controls`: the catalogue, for people and machines.
 
-use super::args::{Format, Global};
+use super::global::{Format, Global};
 use super::output::{pretty, print};
 use crate::command_error::{CommandError, Exit};
 use crate::controls::{CATALOGUE, Component, Control, find};

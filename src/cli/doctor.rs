@@ -1,6 +1,6 @@
 //! `kubastion doctor`: what stands in the way of a plan, before there is one.
 
-use super::args::{Format, Global};
+use super::global::{Format, Global};
 use super::output::{note, pretty, print};
 use crate::command_error::{CommandError, Exit};
 use crate::report::doctor::text;

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::args::Global;
+use super::global::Global;
 use super::output::note;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::{Format, Global};
+use super::global::{Format, Global};
 use super::init;
 use super::output::{note, pretty, print, to_yaml};
 use crate::checks::exceptions_without_a_check;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
-use super::args::Global;
+use super::global::Global;
 use super::output::note;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;

@@ -3,7 +3,8 @@
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use super::args::{Format, Global, LabVerb};
+use super::args::LabVerb;
+use super::global::{Format, Global};
 use super::output;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;

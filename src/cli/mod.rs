@@ -11,6 +11,7 @@ pub mod bundle;
 mod completions;
 pub mod controls;
 mod doctor;
+mod global;
 mod init;
 pub mod inventory;
 mod kubeconfig;

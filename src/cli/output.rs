@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use super::args::Format;
+use super::global::Format;
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::report::Monitor;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::{Format, Global};
+use super::global::{Format, Global};
 use super::output::{note, pretty, print};
 use crate::command_error::{CommandError, Exit};
 use crate::inventory::Loaded;

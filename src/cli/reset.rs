@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::args::Global;
 use super::ask::{Question, ask};
+use super::global::Global;
 use super::output::{monitor, note};
 use super::runs::finish_with;
 use crate::apply::reset::Data;

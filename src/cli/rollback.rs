@@ -1,7 +1,7 @@
 //! `kubastion rollback`: the way back from what a run did.
 
-use super::args::Global;
 use super::ask::{Question, ask};
+use super::global::Global;
 use super::output::{self, note};
 use super::runs::finish;
 use crate::command_error::{CommandError, Exit};

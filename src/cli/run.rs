@@ -1,6 +1,7 @@
 //! From a command line to an exit code.
 
-use super::args::{Cli, Format, Global, Verb};
+use super::args::{Cli, Verb};
+use super::global::{Format, Global};
 use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 
@@ -60,8 +61,8 @@ fn dispatch(global: &Global, verb: Verb) -> Result<Exit, CommandError> {
     }
     match verb {
         Verb::Doctor(args) => super::doctor::run(global, &args),
-        Verb::Completions(args) => super::completions::completions(&args),
-        Verb::Man(args) => super::completions::man(&args),
+        Verb::Completions(args) => super::completions::completions(&args, Cli::definition()),
+        Verb::Man(args) => super::completions::man(&args, Cli::definition()),
         Verb::Trust(args) => super::trust::run(global, &args),
         Verb::Plan(args) => super::plan::run(global, &args),
         Verb::Apply(args) => super::apply::run(global, &args),

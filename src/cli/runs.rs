@@ -1,6 +1,6 @@
 //! `kubastion runs`: what was done.
 
-use super::args::{Format, Global};
+use super::global::{Format, Global};
 use super::output::{pretty, print};
 use crate::apply::record::Outcomes;
 use crate::command_error::{CommandError, Exit};

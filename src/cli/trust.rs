@@ -1,6 +1,6 @@
 //! `kubastion trust`: the first contact with a machine.
 
-use super::args::{Format, Global};
+use super::global::{Format, Global};
 use super::output::{pretty, print};
 use crate::command_error::{CommandError, Exit};
 use crate::inventory::NodeName;

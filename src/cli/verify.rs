@@ -1,7 +1,7 @@
 //! `kubastion verify`: judge every control, and attack. Changes nothing on nodes; some attempts write to the
 //! cluster's API, in a namespace of their own.
 
-use super::args::{Format, Global};
+use super::global::{Format, Global};
 use super::output::{note, pretty, print};
 use crate::command_error::{CommandError, Exit};
 use crate::report::findings::{Detail, summary, text};

@@ -1,7 +1,7 @@
 //! The kinds of checks that a control is made of, as data. `checks::judge` evaluates them.
 
 use super::kernel::KernelSetting;
-use super::model::Scope;
+use super::scope::Scope;
 use crate::inventory::{Inventory, Node};
 
 /// One check.

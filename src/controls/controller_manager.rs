@@ -1,7 +1,8 @@
 //! Controls of kube-controller-manager.
 
 use super::check::{Check, Daemon, Probe, Rule};
-use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+use super::scope::Scope;
 
 /// Sorted by id.
 pub(super) static ROWS: [Control; 8] = [

@@ -1,8 +1,9 @@
 //! Controls of a node's operating system and of the files Kubernetes keeps on it.
 
 use super::check::{Check, Fact, Missing, PathRule, Probe, Rule, TreeRule};
-use super::kernel::KERNEL_CHECKS;
-use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+use super::kernel::KERNEL_SETTINGS;
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+use super::scope::Scope;
 
 /// Sorted by id.
 pub(super) static ROWS: [Control; 19] = [
@@ -449,3 +450,14 @@ pub(super) static ROWS: [Control; 19] = [
         checks: &[Check::Fact(Fact::SecurityUpdates)],
     },
 ];
+
+/// A check of each kernel setting, and that of swap.
+static KERNEL_CHECKS: [Check; KERNEL_SETTINGS.len() + 1] = {
+    let mut checks = [Check::Fact(Fact::NoSwap); KERNEL_SETTINGS.len() + 1];
+    let mut i = 0;
+    while i < KERNEL_SETTINGS.len() {
+        checks[i] = Check::Sysctl(&KERNEL_SETTINGS[i]);
+        i += 1;
+    }
+    checks
+};

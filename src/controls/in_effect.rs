@@ -2,7 +2,8 @@
 //! the next boot, and an empty plan.
 
 use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
-use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+use super::scope::Scope;
 
 /// A row of this file: of every profile and release, with a section of the NSA/CISA guidance as its origin.
 const fn row(

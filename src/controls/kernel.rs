@@ -1,7 +1,6 @@
 //! Kernel settings: which there are, where, and what for. What is applied and what is judged are this table.
 
-use super::check::{Check, Fact};
-use super::model::Scope;
+use super::scope::Scope;
 use crate::inventory::{Inventory, Node};
 
 /// A kernel setting.
@@ -106,14 +105,3 @@ pub static KERNEL_SETTINGS: [KernelSetting; 31] = [
     KernelSetting { key: "vm.overcommit_memory",                          value: "1",        wanted: WantedBy::Kubelet },
     KernelSetting { key: "vm.panic_on_oom",                               value: "0",        wanted: WantedBy::Kubelet },
 ];
-
-/// A check of each kernel setting, and that of swap.
-pub(super) static KERNEL_CHECKS: [Check; KERNEL_SETTINGS.len() + 1] = {
-    let mut checks = [Check::Fact(Fact::NoSwap); KERNEL_SETTINGS.len() + 1];
-    let mut i = 0;
-    while i < KERNEL_SETTINGS.len() {
-        checks[i] = Check::Sysctl(&KERNEL_SETTINGS[i]);
-        i += 1;
-    }
-    checks
-};

@@ -1,7 +1,8 @@
 //! Controls of kube-proxy.
 
 use super::check::{Check, Config, Daemon, Missing, PathRule, Probe, Rule};
-use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+use super::scope::Scope;
 
 /// Sorted by id.
 pub(super) static ROWS: [Control; 3] = [

@@ -23,6 +23,7 @@ pub mod paths;
 mod pki;
 mod policy;
 mod scheduler;
+mod scope;
 
 pub use catalogue::{CATALOGUE, COUNT, find};
 pub use check::{
@@ -31,4 +32,5 @@ pub use check::{
 pub use daemons::{DaemonRow, Loopback};
 pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy, of_interfaces};
 pub use metadata::{METADATA_SERVICES, MetadataService};
-pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+pub use scope::Scope;

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::check::Check;
-use crate::inventory::{Inventory, KubernetesVersion, Node, Profile, Role, Switch};
+use super::scope::Scope;
+use crate::inventory::{Inventory, KubernetesVersion, Profile, Switch};
 
 /// One control: something that is to hold, which benchmark wants it, and how it is judged.
 #[derive(Debug, Serialize)]
@@ -149,40 +150,6 @@ pub enum Profiles {
     Stig,
     /// None: it is on only where the inventory says so.
     OptIn,
-}
-
-/// Nodes that a control is judged on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// All nodes.
-    Every,
-    /// Nodes with role control-plane.
-    ControlPlane,
-    /// Members of the etcd cluster.
-    EtcdMember,
-    /// Control-plane nodes and workers.
-    Kubelet,
-    /// Workers that are not control-plane nodes.
-    Worker,
-    /// Not a node: judged once for the cluster.
-    Cluster,
-}
-
-impl Scope {
-    /// Whether a node is one of them.
-    pub fn holds(self, inventory: &Inventory, node: &Node) -> bool {
-        let control_plane = node.has_role(Role::ControlPlane);
-        let worker = node.has_role(Role::Worker);
-        match self {
-            Scope::Every => true,
-            Scope::ControlPlane => control_plane,
-            Scope::EtcdMember => inventory.is_etcd_member(node),
-            Scope::Kubelet => control_plane || worker,
-            Scope::Worker => worker && !control_plane,
-            Scope::Cluster => false,
-        }
-    }
 }
 
 /// What has to be there before a control can be judged.

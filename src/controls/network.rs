@@ -1,7 +1,8 @@
 //! Controls of the host firewall, the CNI and network policies.
 
 use super::check::{ApiRule, Check, Fact, Missing, Probe, TreeRule};
-use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+use super::scope::Scope;
 
 /// Sorted by id.
 pub(super) static ROWS: [Control; 8] = [

@@ -1,7 +1,8 @@
 //! Controls of keys and certificates.
 
 use super::check::{Check, Fact, Missing, TreeRule};
-use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+use super::scope::Scope;
 
 /// Sorted by id.
 pub(super) static ROWS: [Control; 6] = [

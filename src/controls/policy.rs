@@ -1,7 +1,8 @@
 //! Controls of objects in the Kubernetes API.
 
 use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
-use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Scope, Severity};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+use super::scope::Scope;
 
 /// Sorted by id.
 pub(super) static ROWS: [Control; 19] = [

@@ -6,11 +6,12 @@ use std::path::{Path as FilePath, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::check::{Checked, check};
+use super::context::LoadContext;
 use super::diagnostic::{Diagnostic, Path, Place};
 use super::model::Inventory;
-use super::validate::{Subject, validate};
+use super::validate::review::Subject;
+use super::validate::validate;
 use super::yaml;
-use crate::clock::Clock;
 use crate::error::Problem;
 use crate::plain::hex;
 
@@ -19,21 +20,6 @@ const MAX_KEY_BYTES: usize = 1 << 20;
 
 /// Largest inventory file in bytes; 5,000 nodes take about two million.
 pub const MAX_BYTES: u64 = 64 << 20;
-
-/// What the check of an inventory depends on beside the file.
-#[derive(Debug, Clone)]
-pub struct LoadContext<'a> {
-    /// Decides which exceptions have expired.
-    pub clock: Clock,
-    /// Ids of all controls.
-    pub known_controls: &'a [&'a str],
-    /// Ids of critical controls, which need a reason, an owner and a last day to be switched off.
-    pub critical_controls: &'a [&'a str],
-    /// What a leading `~/` in a path stands for; without it, a directory called `~`.
-    pub home: Option<PathBuf>,
-    /// Nodes may lack a host key. Whoever logs in leaves those out.
-    pub host_keys_optional: bool,
-}
 
 /// An inventory that holds every rule of this stage.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,7 @@
 //! that [`validate`] checks.
 
 mod check;
+mod context;
 pub mod diagnostic;
 pub mod draft;
 mod granted;
@@ -19,12 +20,13 @@ mod validate;
 mod yaml;
 
 pub use check::schema;
+pub use context::LoadContext;
 pub use diagnostic::Diagnostic;
 pub use granted::{
-    AllowedKind, AllowedObject, ControlSwitch, PodLevel, PodSecurity, PodSecurityExemption,
+    AllowedKind, AllowedObject, ControlSwitch, PodLevel, PodSecurity, PodSecurityExemption, Switch,
     SwitchedOff,
 };
-pub use load::{LoadContext, LoadError, Loaded, load, load_bytes};
+pub use load::{LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::granted::{AllowedObject, ControlSwitch, PodSecurity};
+use super::granted::{AllowedObject, ControlSwitch, PodSecurity, Switch};
 use super::names::{
     ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, IpNetText, KubernetesVersion,
     NodeName, SignerKey, UserName,
@@ -273,16 +273,6 @@ pub enum Profile {
     Cis,
     /// DISA STIG for Kubernetes.
     Stig,
-}
-
-/// On or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Switch {
-    /// Enforced and verified.
-    On,
-    /// Neither enforced nor verified; reported as not applicable.
-    Off,
 }
 
 /// A control that some nodes may fail until a day.

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod nodes;
+pub(super) mod review;
 mod settings;
 mod ssh;
 
@@ -12,22 +13,10 @@ pub(crate) use nodes::is_reserved_label;
 
 use std::collections::BTreeSet;
 
-use time::Date;
-
-use super::diagnostic::{Diagnostic, Path};
-use super::load::LoadContext;
+use self::review::{Review, Subject};
+use super::context::LoadContext;
+use super::diagnostic::Diagnostic;
 use super::model::Inventory;
-use super::yaml;
-
-/// What the rules look at.
-pub(super) struct Subject<'a> {
-    /// The inventory, nodes in the order of the file.
-    pub inventory: &'a Inventory,
-    /// The file, for places.
-    pub root: &'a yaml::Node,
-    /// For each node of the inventory, its position in the file.
-    pub nodes: &'a [usize],
-}
 
 /// A rule about meaning.
 struct Rule {
@@ -93,56 +82,4 @@ pub(super) fn validate(
         }
     }
     (review.errors, review.warnings)
-}
-
-/// What a rule may know beside the inventory, and where it reports.
-struct Review<'a> {
-    root: &'a yaml::Node,
-    nodes: &'a [usize],
-    /// Whether every node of the file is in the inventory.
-    nodes_complete: bool,
-    today: Date,
-    known_controls: &'a [&'a str],
-    critical_controls: &'a [&'a str],
-    host_keys_optional: bool,
-    errors: Vec<Diagnostic>,
-    warnings: Vec<Diagnostic>,
-}
-
-impl Review<'_> {
-    /// The path of a node, by its position in the inventory.
-    fn node(&self, index: usize) -> Path {
-        Path::root().then("nodes").then(self.nodes.get(index).copied().unwrap_or(index))
-    }
-
-    fn error(&mut self, path: &Path, message: impl Into<String>) -> &mut Diagnostic {
-        let diagnostic = Diagnostic::new(Some(self.root.locate(path)), path, message);
-        self.errors.push(diagnostic);
-        self.errors.last_mut().expect("a diagnostic was just pushed")
-    }
-
-    fn warn(&mut self, path: &Path, message: impl Into<String>) -> &mut Diagnostic {
-        let diagnostic = Diagnostic::new(Some(self.root.locate(path)), path, message);
-        self.warnings.push(diagnostic);
-        self.warnings.last_mut().expect("a diagnostic was just pushed")
-    }
-}
-
-/// The path of a top-level section.
-fn section(name: &str) -> Path {
-    Path::root().then(name)
-}
-
-/// Values that stand more than once, in a list of (value, payload): each later one with the first.
-fn duplicates<K: Ord, P: Copy + Ord>(mut all: Vec<(K, P)>) -> Vec<(K, P, P)> {
-    all.sort();
-    let mut found = Vec::new();
-    let mut first: Option<(K, P)> = None;
-    for (key, payload) in all {
-        match &first {
-            Some((k, p)) if *k == key => found.push((key, *p, payload)),
-            _ => first = Some((key, payload)),
-        }
-    }
-    found
 }

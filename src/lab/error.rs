@@ -4,8 +4,33 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use super::preflight::Missing;
 use crate::error::Problem;
+
+/// One thing that is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prerequisite {
+    /// What, as a sentence.
+    pub what: String,
+    /// What was observed, if that says more.
+    pub why: Option<String>,
+    /// How to get it.
+    pub hint: String,
+}
+
+impl Prerequisite {
+    pub(super) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), why: None, hint: hint.into() }
+    }
+
+    /// As the user sees it.
+    pub fn problem(&self) -> Problem {
+        let problem = Problem::new(&self.what).at("this machine").hint(&self.hint);
+        match &self.why {
+            Some(why) => problem.because(why),
+            None => problem,
+        }
+    }
+}
 
 /// Why a lab could not be made, found or used.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +40,7 @@ pub enum Error {
     Spec(String),
     /// This machine cannot carry a lab; everything that is missing.
     #[error("this machine cannot carry a lab: {} things are missing", .0.len())]
-    Preflight(Vec<Missing>),
+    Preflight(Vec<Prerequisite>),
     /// The directory holds no lab.
     #[error("{} holds no lab", .0.display())]
     NoLab(PathBuf),
@@ -178,7 +203,7 @@ impl Error {
     /// Every problem, as the user sees it.
     pub fn problems(&self) -> Vec<Problem> {
         match self {
-            Error::Preflight(missing) => missing.iter().map(Missing::problem).collect(),
+            Error::Preflight(missing) => missing.iter().map(Prerequisite::problem).collect(),
             Error::Nodes(nodes) => nodes.iter().map(NodeError::problem).collect(),
             Error::Command { said, .. } => vec![match said.as_str() {
                 "" => Problem::new(self.to_string()),

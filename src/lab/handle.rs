@@ -16,7 +16,7 @@ use super::preflight::{is_root, preflight};
 use super::rootfs::{self, make_private_dir, write, write_with_mode};
 use super::spec::Spec;
 use super::state::{NodeState, Phase, STATE_FILE, State, Version};
-use super::status::{self, NodeStatus};
+use super::status::NodeStatus;
 use super::{cgroup, network};
 use crate::clock::{Clock, random_bytes};
 use crate::file_lock::FileLock;
@@ -211,7 +211,7 @@ impl Lab {
     pub fn status(&self) -> Vec<NodeStatus> {
         let nodes = self.nodes();
         std::thread::scope(|scope| {
-            let asked: Vec<_> = nodes.iter().map(|node| scope.spawn(|| status::of(node))).collect();
+            let asked: Vec<_> = nodes.iter().map(|node| scope.spawn(|| node.status())).collect();
             asked.into_iter().filter_map(|t| t.join().ok()).collect()
         })
     }

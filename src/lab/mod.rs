@@ -35,7 +35,7 @@ mod status;
 
 pub use error::{Error, NodeError};
 pub use handle::{Lab, Step, quiet};
-pub use preflight::{Missing, preflight};
+pub use preflight::preflight;
 pub use spec::{DEFAULT_CACHE, LabBundle, Spec};
 pub use state::{Phase, STATE_FILE};
 pub use status::{NodeStatus, RunState};

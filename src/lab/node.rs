@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use sha2::{Digest, Sha256};
+use time::format_description::well_known::Rfc3339;
 
 use super::cgroup;
 use super::command::{run, run_with_input, tail};
@@ -19,7 +20,7 @@ use super::network;
 use super::process::{self, Process};
 use super::rootfs::{self, USERS, make_private_dir, write, write_with_mode};
 use super::state::{NodeState, State};
-use super::status::{self, RunState};
+use super::status::{NodeStatus, RunState};
 use crate::clock::random_bytes;
 use crate::inventory::HostKeyFingerprint;
 use crate::secret::Secret;
@@ -348,13 +349,33 @@ impl<'a> NodeDir<'a> {
         Err(self.no_answer(deadline))
     }
 
+    /// How the node is: asks its init, and its sshd for a banner.
+    pub(super) fn status(&self) -> NodeStatus {
+        let leader = self.leader();
+        let systemd = leader.and_then(system_state);
+        let state = match systemd.as_deref() {
+            Some("running" | "degraded" | "maintenance") => RunState::Running,
+            _ if self.is_alive() => RunState::Booting,
+            _ => RunState::Stopped,
+        };
+        NodeStatus {
+            name: self.node.name.clone(),
+            roles: self.node.roles.clone(),
+            address: self.node.address,
+            state,
+            systemd,
+            ssh: state != RunState::Stopped && self.shows_ssh_banner(Duration::from_secs(2)),
+            since: leader.and_then(process::started_at).and_then(|t| t.format(&Rfc3339).ok()),
+        }
+    }
+
     /// Waits for sshd and then until systemd has started everything. Until then PAM lets only root
     /// log in (pam_nologin), and services are found half-started.
     pub(super) fn wait_until_up(&self, deadline: Duration) -> Result<(), NodeError> {
         let end = Instant::now() + deadline;
         self.wait_for_ssh(deadline)?;
         loop {
-            let now = status::of(self);
+            let now = self.status();
             match now.state {
                 RunState::Running => return Ok(()),
                 RunState::Stopped => {
@@ -459,6 +480,20 @@ pub(super) fn remove_all(lab: &Path) -> Result<(), Error> {
         Some(point) => Err(Error::StillMounted(point)),
         None => rootfs::remove_dir(&nodes),
     }
+}
+
+/// What systemd says about itself. It exits non-zero for everything but `running`, so the text
+/// counts, not the code; a frozen node does not answer, hence the deadline.
+fn system_state(leader: i32) -> Option<String> {
+    let script = "systemctl is-system-running || true";
+    let output = run(Command::new("timeout")
+        .args(["--kill-after=1", "5", "nsenter"])
+        .arg(format!("--target={leader}"))
+        .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"])
+        .args(["--", "sh", "-c", script]));
+    let text = String::from_utf8(output.ok()?).ok()?;
+    let word = text.trim().to_owned();
+    (!word.is_empty()).then_some(word)
 }
 
 #[cfg(test)]

@@ -5,33 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::command::{SBIN, run};
-use crate::error::Problem;
-
-/// One thing that is missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    /// What, as a sentence.
-    pub what: String,
-    /// What was observed, if that says more.
-    pub why: Option<String>,
-    /// How to get it.
-    pub hint: String,
-}
-
-impl Missing {
-    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { what: what.into(), why: None, hint: hint.into() }
-    }
-
-    /// As the user sees it.
-    pub fn problem(&self) -> Problem {
-        let problem = Problem::new(&self.what).at("this machine").hint(&self.hint);
-        match &self.why {
-            Some(why) => problem.because(why),
-            None => problem,
-        }
-    }
-}
+use super::error::Prerequisite;
 
 /// Programs that a lab starts, and the Debian package of each.
 pub(super) const PROGRAMS: &[(&str, &str)] = &[
@@ -61,7 +35,7 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 ///
 /// It starts short-lived processes in namespaces of their own to try what the kernel can do, and
 /// changes nothing. Not checked: free disk space, and whether the mirror answers.
-pub fn preflight() -> Vec<Missing> {
+pub fn preflight() -> Vec<Prerequisite> {
     let mut missing = Vec::new();
     if let Err(m) = release_of_host() {
         missing.push(m);
@@ -70,12 +44,13 @@ pub fn preflight() -> Vec<Missing> {
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let absent: Vec<_> = PROGRAMS.iter().filter(|(name, _)| !is_in(&dirs, name)).collect();
     for (name, package) in &absent {
-        missing.push(Missing::new(format!("no `{name}`"), format!("apt-get install {package}")));
+        missing
+            .push(Prerequisite::new(format!("no `{name}`"), format!("apt-get install {package}")));
     }
     if let Err(m) = is_root() {
         missing.push(m);
     } else if !has_sys_admin() {
-        missing.push(Missing::new(
+        missing.push(Prerequisite::new(
             "CAP_SYS_ADMIN is missing, so no namespace or mount can be made",
             "in a container engine, start this container privileged",
         ));
@@ -86,23 +61,23 @@ pub fn preflight() -> Vec<Missing> {
 }
 
 /// Whether this is root, whom everything in a lab belongs to.
-pub(super) fn is_root() -> Result<(), Missing> {
+pub(super) fn is_root() -> Result<(), Prerequisite> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Missing::new(
+    Err(Prerequisite::new(
         "a lab is made of network namespaces, mounts and containers, which needs root",
         "run it with sudo, or as root",
     ))
 }
 
 /// The code name of this machine's Debian release.
-pub(super) fn release_of_host() -> Result<&'static str, Missing> {
+pub(super) fn release_of_host() -> Result<&'static str, Prerequisite> {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     parse_release(&text)
 }
 
-fn parse_release(os_release: &str) -> Result<&'static str, Missing> {
+fn parse_release(os_release: &str) -> Result<&'static str, Prerequisite> {
     let fields: BTreeMap<&str, &str> = os_release
         .lines()
         .filter_map(|l| l.split_once('='))
@@ -117,7 +92,7 @@ fn parse_release(os_release: &str) -> Result<&'static str, Missing> {
                 "" => "a system without /etc/os-release",
                 name => name,
             };
-            Err(Missing::new(
+            Err(Prerequisite::new(
                 format!("a lab runs on Debian 12 and 13; this is {found}"),
                 "use a Debian 12 or 13 machine, or the Vagrant scenarios",
             ))
@@ -140,7 +115,7 @@ fn has_sys_admin() -> bool {
 }
 
 /// Tries each kernel feature itself: asking for a module's name fails where it is built in.
-fn kernel_features() -> Vec<Missing> {
+fn kernel_features() -> Vec<Prerequisite> {
     let tries: [(&str, &[&str], &str); 4] = [
         (
             "no overlayfs",
@@ -164,11 +139,11 @@ fn kernel_features() -> Vec<Missing> {
     for (what, args, hint) in tries {
         if let Err(e) = run(Command::new("unshare").args(args)) {
             let why = e.problems().into_iter().flat_map(|p| p.why).next();
-            missing.push(Missing { why, ..Missing::new(what, hint) });
+            missing.push(Prerequisite { why, ..Prerequisite::new(what, hint) });
         }
     }
     if !Path::new("/sys/fs/cgroup").exists() {
-        missing.push(Missing::new("no cgroups at /sys/fs/cgroup", "mount cgroup2 there"));
+        missing.push(Prerequisite::new("no cgroups at /sys/fs/cgroup", "mount cgroup2 there"));
     }
     missing
 }

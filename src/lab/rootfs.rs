@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::apt_sources;
 use super::command::run;
 use super::error::Error;
+use super::error::Prerequisite;
 use super::packages::{self, NOT_ENABLED, NOT_IN_A_CONTAINER, Placement};
-use super::preflight::Missing;
 use crate::file_lock::FileLock;
 
 /// Raise it when [`finish`] changes: cached root filesystems of another recipe are not used.
@@ -92,7 +92,7 @@ pub(super) fn ensure(
 
 /// Code name of the host's release, or the preflight problem.
 pub(super) fn codename() -> Result<&'static str, Error> {
-    super::preflight::release_of_host().map_err(|m: Missing| Error::Preflight(vec![m]))
+    super::preflight::release_of_host().map_err(|m: Prerequisite| Error::Preflight(vec![m]))
 }
 
 /// Names a root filesystem by everything that decides what is in it, except what the mirror holds

@@ -7,8 +7,9 @@ use rcgen::Issuer;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::entry::Entry;
 use super::error::PkiError;
-use super::expiry::{Assessment, Entry, Reason, assess, private_key};
+use super::expiry::{Assessment, Reason, assess, private_key};
 use super::inspect::inspect;
 use super::issue::{CaKey, NewPair, Signatory, generate_key, issue_ca, issue_leaf, key_pem};
 use super::material::{self, Material};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::expiry::Entry;
+use super::entry::Entry;
 use crate::error::Problem;
 
 /// Something in the store that others could read or replace.

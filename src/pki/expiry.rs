@@ -10,48 +10,13 @@ use openssl::x509::X509;
 use serde::{Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
 
+use super::entry::{ENCRYPTION_KEYS, Entry, SERVICE_ACCOUNT};
 use super::inspect::{Inspected, San, ext_names, inspect, usage_bits};
 use super::issue::leaf_end;
-use super::material;
-use super::profile::{CA_USAGES, Ca, CertId, Wanted, leaf_usages, wanted};
+use super::material::parse_key_ring;
+use super::profile::{CA_USAGES, Ca, Wanted, leaf_usages, wanted};
 use super::store::Contents;
 use crate::inventory::{EncryptionProvider, Inventory, KeyAlgorithm, Pki};
-
-/// Something that the store should hold.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Entry {
-    /// A certificate authority.
-    Ca(Ca),
-    /// The key pair that signs service-account tokens.
-    ServiceAccountKey,
-    /// The keys of the API server's encryption at rest.
-    EncryptionKeys,
-    /// A leaf certificate.
-    Leaf(CertId),
-}
-
-impl Entry {
-    /// Path in the store without its extension.
-    pub fn file(&self) -> String {
-        match self {
-            Entry::Ca(ca) => ca.file().to_owned(),
-            Entry::ServiceAccountKey => material::SERVICE_ACCOUNT.to_owned(),
-            Entry::EncryptionKeys => material::ENCRYPTION_KEYS.to_owned(),
-            Entry::Leaf(id) => id.file(),
-        }
-    }
-}
-
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Entry::Ca(ca) => write!(f, "{} CA", ca.name()),
-            Entry::ServiceAccountKey => f.write_str("service-account key"),
-            Entry::EncryptionKeys => f.write_str("encryption keys"),
-            Entry::Leaf(id) => id.fmt(f),
-        }
-    }
-}
 
 /// Why something is to be issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -472,8 +437,8 @@ fn algorithm_of(key: &PKey<Public>) -> String {
 
 fn assess_service_account(contents: &Contents) -> Assessment {
     let entry = Entry::ServiceAccountKey;
-    let key = contents.secret.get(&format!("{}.key", material::SERVICE_ACCOUNT));
-    let public = contents.public.get(&format!("{}.pub", material::SERVICE_ACCOUNT));
+    let key = contents.secret.get(&format!("{}.key", SERVICE_ACCOUNT));
+    let public = contents.public.get(&format!("{}.pub", SERVICE_ACCOUNT));
     let reasons = match (key, public) {
         (None, None) => vec![Reason::Missing],
         (None, Some(_)) => vec![Reason::KeyMissing],
@@ -487,10 +452,10 @@ fn assess_service_account(contents: &Contents) -> Assessment {
 }
 
 fn assess_encryption_keys(contents: &Contents) -> Assessment {
-    let file = format!("{}.json", material::ENCRYPTION_KEYS);
+    let file = format!("{}.json", ENCRYPTION_KEYS);
     let reasons = match contents.secret.get(&file) {
         None => vec![Reason::Missing],
-        Some(ring) => match material::parse_key_ring(ring.expose()) {
+        Some(ring) => match parse_key_ring(ring.expose()) {
             Ok(_) => Vec::new(),
             Err(why) => vec![Reason::Damaged(why)],
         },

@@ -7,14 +7,13 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::entry::{ENCRYPTION_KEYS, SERVICE_ACCOUNT};
 use super::error::PkiError;
 use super::profile::{Ca, CertId, Kind, wanted};
 use super::store::Contents;
 use crate::inventory::{EncryptionProvider, Inventory, NodeName};
 use crate::secret::Secret;
 
-pub(super) const SERVICE_ACCOUNT: &str = "sa";
-pub(super) const ENCRYPTION_KEYS: &str = "enc/keys";
 /// Bytes of a secretbox or aescbc key.
 const KEY_LEN: usize = 32;
 

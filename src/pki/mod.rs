@@ -7,6 +7,7 @@
 //! A CA is made once and never replaced here: that is a rotation, with steps in between.
 
 mod ensure;
+mod entry;
 mod error;
 mod expiry;
 mod inspect;
@@ -18,8 +19,9 @@ mod seal;
 mod store;
 
 pub use ensure::{Issued, Prepared, ensure, prepare};
+pub use entry::Entry;
 pub use error::{Offender, PkiError};
-pub use expiry::{Assessment, Entry, Reason, State, assess};
+pub use expiry::{Assessment, Reason, State, assess};
 pub use inspect::San;
 pub use material::{EncryptionKey, Material, Pair};
 pub use profile::{Ca, CertId, Holder, Kind, PROFILES, Profile};

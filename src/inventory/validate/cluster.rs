@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::super::diagnostic::Path;
 use super::super::model::{Inventory, LoadBalancerMode, Role};
 use super::super::names::IpNetText;
-use super::{Review, section};
+use super::review::{Review, section};
 
 /// The lists of networks that pods and Services live in.
 fn cluster_networks(inventory: &Inventory) -> [(&'static str, &[IpNetText]); 2] {

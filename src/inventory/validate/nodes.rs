@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::super::model::{EtcdPlacement, Inventory, Node, Role};
-use super::{Review, duplicates, section};
+use super::review::{Review, duplicates, section};
 
 pub(super) fn duplicate_names(inventory: &Inventory, review: &mut Review<'_>) {
     let names = inventory.nodes.iter().enumerate().map(|(n, node)| (&node.name, n)).collect();

@@ -12,7 +12,7 @@ use super::super::model::{
 use super::super::{
     AllowedKind, AllowedObject, PodLevel, PodSecurityExemption, Switch, SwitchedOff,
 };
-use super::{Review, duplicates, section};
+use super::review::{Review, duplicates, section};
 
 /// Kinds of workloads that an exemption may be for: what makes pods in the end, and pods that nothing made.
 const WORKLOADS: [&str; 8] = [

@@ -2,7 +2,7 @@
 
 use super::super::diagnostic::Path;
 use super::super::model::{Inventory, JumpHost, Sudo};
-use super::{Review, duplicates, section};
+use super::review::{Review, duplicates, section};
 
 /// How a host key can be known before the first connection.
 const HOST_KEY_SOURCES: &str =
