@@ -7,10 +7,12 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
 use crate::checks::attempt::{Attempt, attempt_words, flag_words, setting_words};
-use crate::checks::cluster::kept::Reference;
-use crate::checks::cluster::objects::{Cluster, judge_objects, since_minor};
-use crate::checks::judge::{Subject, judge, needs_api, words};
+use crate::checks::cluster::objects::{judge_objects, since_minor};
+use crate::checks::cluster::reading::Cluster;
+use crate::checks::cluster::reading::Reference;
+use crate::checks::judge::{judge, words};
 use crate::checks::model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
+use crate::checks::subject::{Subject, needs_api};
 use crate::controls::{
     self, CATALOGUE, Check, Component, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
 };

@@ -1,8 +1,13 @@
 //! Evaluates checks. One arm for each kind; what takes more than one value is in `host`,
 //! `kubernetes` and `certificates`.
 
+use crate::checks::subject::Judged;
+use crate::checks::subject::Subject;
+use crate::checks::subject::flag_values;
+use crate::checks::subject::needs;
+use crate::checks::subject::needs_api;
+use crate::checks::subject::running;
 use serde_yaml::Value;
-use time::OffsetDateTime;
 
 use crate::checks::model::{Evidence, Verdict};
 use crate::checks::node::access;
@@ -15,35 +20,9 @@ use crate::checks::node::kubernetes;
 use crate::checks::node::root_access;
 use crate::checks::node::ssh;
 use crate::checks::node::staged::scalar;
-use crate::checks::observed::{Observed, Origin};
 use crate::checks::rule;
 use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
-use crate::inventory::{Inventory, Node, Role};
-
-/// What a check is judged on.
-pub struct Subject<'a> {
-    /// The inventory.
-    pub inventory: &'a Inventory,
-    /// The node.
-    pub node: &'a Node,
-    /// What was seen of it, or rendered for it.
-    pub seen: &'a Observed,
-    /// Decides about dates.
-    pub now: OffsetDateTime,
-}
-
-/// A verdict on what runs, and one on what is staged for later.
-pub(super) struct Judged {
-    pub verdict: Verdict,
-    pub staged: Option<Verdict>,
-}
-
-impl From<Verdict> for Judged {
-    fn from(verdict: Verdict) -> Self {
-        Self { verdict, staged: None }
-    }
-}
 
 /// Evaluates a check. Probes yield nothing: they are made elsewhere.
 pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
@@ -70,16 +49,6 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         verdict: judged.verdict,
         staged: judged.staged,
     })
-}
-
-/// Why a control about API objects is not judged.
-pub(super) fn needs_api() -> Verdict {
-    Verdict::needs_kubernetes("no API server runs in this cluster yet")
-}
-
-/// Why a control about a daemon is not judged.
-pub(super) fn needs(daemon: Daemon) -> Verdict {
-    Verdict::needs_kubernetes(format!("{} does not run on this node yet", daemon.program()))
 }
 
 /// What a check looks at, for a report.
@@ -253,7 +222,7 @@ fn pending(on: &Subject<'_>) -> Verdict {
     match &on.seen.pending {
         None => on.seen.blind("no plan was made"),
         Some(Err(why)) => Verdict::unknown(format!("no plan was made: {why}")),
-        Some(Ok(steps)) => in_effect::verdict(
+        Some(Ok(steps)) => crate::checks::model::verdict(
             "an empty plan (run `kubastion plan --verbose`, then `kubastion apply`)",
             steps.clone(),
             || "a plan made now is empty".into(),
@@ -405,34 +374,6 @@ fn gone(path: &str, on: &Subject<'_>) -> Verdict {
     }
 }
 
-/// Values of a flag, in the order given. Boolean flags take a value after `=` only
-/// (<https://pkg.go.dev/github.com/spf13/pflag>), and `_` stands for `-` in Kubernetes.
-pub(super) fn flag_values(argv: &[String], name: &str, boolean: bool) -> Vec<String> {
-    let mut values = Vec::new();
-    let mut words = argv.iter().skip(1).peekable();
-    while let Some(word) = words.next() {
-        let Some(flag) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) else {
-            continue;
-        };
-        let (given, value) = match flag.split_once('=') {
-            Some((given, value)) => (given, Some(value.to_owned())),
-            None => (flag, None),
-        };
-        if given.replace('_', "-") != name {
-            continue;
-        }
-        values.push(match value {
-            Some(value) => value,
-            None if boolean => "true".to_owned(),
-            None => match words.peek() {
-                Some(next) if !next.starts_with('-') => (*next).clone(),
-                _ => "true".to_owned(),
-            },
-        });
-    }
-    values
-}
-
 /// Judges a flag on one command line. A list adds up; any other flag has to be right every time.
 fn flag_on(argv: &[String], name: &str, rule: &Rule) -> Verdict {
     let values = flag_values(argv, name, rule::is_bool(rule));
@@ -467,53 +408,6 @@ fn flag(daemon: Daemon, name: &str, rule: &Rule, on: &Subject<'_>) -> Judged {
         })
         .reduce(Verdict::and);
     verdict.unwrap_or_else(|| needs(daemon)).into()
-}
-
-/// Command lines of a daemon's processes, of which there is at least one.
-///
-/// # Errors
-/// The verdict where there is none.
-pub(super) fn running<'a>(daemon: Daemon, on: &Subject<'a>) -> Result<Vec<&'a [String]>, Verdict> {
-    let Some(processes) = on.seen.running(daemon) else {
-        return Err(match daemon {
-            Daemon::Etcd | Daemon::Containerd => on.seen.blind("processes were not looked at"),
-            _ if on.seen.origin == Origin::Rendered => needs(daemon),
-            _ => Verdict::unknown("processes were not looked at"),
-        });
-    };
-    if !processes.is_empty() {
-        return Ok(processes.into_iter().map(|p| p.argv.as_slice()).collect());
-    }
-    if on.seen.origin == Origin::Rendered && !matches!(daemon, Daemon::Etcd) {
-        return Err(needs(daemon));
-    }
-    Err(match daemon {
-        Daemon::Etcd => Verdict::unknown("etcd does not run on this member"),
-        Daemon::Containerd => Verdict::unknown("containerd does not run on this node"),
-        Daemon::Apiserver | Daemon::ControllerManager | Daemon::Scheduler
-            if on.seen.exists("/etc/kubernetes/manifests/kube-apiserver.yaml") =>
-        {
-            Verdict::unknown(format!("{} is set up and does not run", daemon.program()))
-        }
-        Daemon::Kubelet if on.seen.exists("/var/lib/kubelet/config.yaml") => {
-            Verdict::unknown("kubelet is set up and does not run")
-        }
-        // The cluster knows the node: either its daemons are down, or it hides them.
-        Daemon::Kubelet if on.seen.registered => {
-            Verdict::unknown("the cluster has this node, and no kubelet is seen on it")
-        }
-        // A cluster may have something else in its place; this one has its configuration.
-        Daemon::KubeProxy if on.seen.registered && matches!(on.seen.proxy_config, Some(Ok(_))) => {
-            Verdict::unknown("the cluster has this node, and no kube-proxy is seen on it")
-        }
-        Daemon::Apiserver | Daemon::ControllerManager | Daemon::Scheduler
-            if on.seen.registered && on.node.has_role(Role::ControlPlane) =>
-        {
-            let program = daemon.program();
-            Verdict::unknown(format!("the cluster has this node, and no {program} is seen on it"))
-        }
-        _ => needs(daemon),
-    })
 }
 
 fn runs_as(daemon: Daemon, user: &str, on: &Subject<'_>) -> Verdict {

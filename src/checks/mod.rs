@@ -15,19 +15,21 @@ pub(crate) mod node;
 mod observed;
 pub(crate) mod outside;
 pub(crate) mod rule;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use attempt::{Attempt, attempt_words, flag_words, setting_words};
-pub use cluster::kept::Reference;
-pub use cluster::objects::{Cluster, judge_objects};
+pub use cluster::objects::judge_objects;
 pub use cluster::reachable::InnerAddress;
+pub use cluster::reading::{Cluster, Reference};
 pub use findings::{
     Summary, Verification, exceptions_without_a_check, of_node, of_rendered, unreachable,
 };
-pub use judge::{Subject, check_expectation, judge, words as check_words};
+pub use judge::{check_expectation, judge, words as check_words};
 pub use model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
 pub use node::access::live_request;
 pub use observed::{Observed, Origin};
+pub use subject::Subject;
 pub use watch::watch;

@@ -230,3 +230,21 @@ impl Finding {
         }
     }
 }
+
+/// Everything that is wrong in one verdict.
+pub(super) fn verdict(
+    expected: &str,
+    wrong: Vec<String>,
+    passed: impl FnOnce() -> String,
+) -> Verdict {
+    const SHOWN: usize = 6;
+    if wrong.is_empty() {
+        return Verdict::pass(passed());
+    }
+    let more = wrong.len().saturating_sub(SHOWN);
+    let mut text = wrong.into_iter().take(SHOWN).collect::<Vec<_>>().join("; ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    Verdict::fail(expected, text)
+}

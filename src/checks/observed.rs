@@ -136,7 +136,7 @@ impl Observed {
     pub fn add_objects(&mut self, node: &NodeName, facts: &ClusterFacts) {
         let nodes = facts.of(Kind::Nodes).unwrap_or_default();
         self.registered = nodes.iter().any(|n| cluster::name(n) == node.as_str());
-        self.proxy_config = Some(crate::checks::cluster::objects::proxy_configuration(facts));
+        self.proxy_config = Some(crate::checks::cluster::reading::proxy_configuration(facts));
         self.inner = crate::checks::cluster::reachable::inner(node, facts);
     }
 

@@ -127,6 +127,11 @@ pub fn seconds(text: &str) -> Option<f64> {
     Some(sum)
 }
 
+/// A path of the node in a message.
+pub(super) fn plain_path(path: &str) -> String {
+    shown(Some(path)).trim_matches('`').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! The same rows judge what is rendered and what a node holds: a hardened node passes them all, and
 //! one thing broken fails exactly the controls that are about it.
 
+use crate::checks::node::access::UPDATE_SERVICES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -379,7 +380,7 @@ fn live(seen: &Observed) -> LiveFacts {
     facts.acls = Some(Vec::new());
     facts.shadowed_libraries = Some(Vec::new());
     facts.sources = Some(vec![500]);
-    for name in crate::checks::node::host::UPDATE_SERVICES {
+    for name in UPDATE_SERVICES {
         let unit = LiveUnit {
             load: "loaded".into(),
             fragment: format!("/lib/systemd/system/{name}"),

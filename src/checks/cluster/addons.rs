@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::checks::cluster::kept::{differences_of_proxy, is_nothing};
-use crate::checks::cluster::objects::{Cluster, full_name, none_of, of};
+use crate::checks::cluster::documents::{differences_of_proxy, is_nothing};
+use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
 use crate::checks::model::Verdict;
 use crate::checks::rule::shown;
 use crate::facts::cluster::{Kind, list, name, namespace, text};

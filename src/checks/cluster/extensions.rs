@@ -1,26 +1,15 @@
 //! Extensions between a request and the API server's storage: webhooks, admission policies, aggregated APIs. They see or
 //! change requests, including Secrets.
 
+use crate::checks::cluster::reading::is_allowed;
+use crate::checks::cluster::reading::over;
 use serde_json::Value;
 
-use crate::checks::cluster::objects::{Cluster, none_of, of};
+use crate::checks::cluster::reading::{Cluster, none_of, of};
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, text};
 use crate::inventory::AllowedKind;
 use crate::plan::policy;
-
-/// Whether the inventory grants an object.
-pub(in crate::checks) fn is_allowed(on: &Cluster<'_>, kind: AllowedKind, called: &str) -> bool {
-    let all = &on.inventory.hardening.allowed_objects;
-    all.iter().any(|o| o.kind == kind && o.name == called && on.lasts(&o.expires))
-}
-
-/// Grants that are over, whether or not the object is there still.
-pub(in crate::checks) fn over(on: &Cluster<'_>, kind: AllowedKind) -> Vec<String> {
-    let all = on.inventory.hardening.allowed_objects.iter();
-    let over = all.filter(|o| o.kind == kind && !on.lasts(&o.expires));
-    over.map(|o| format!("the entry for {kind} {} expired on {}", o.name, o.expires)).collect()
-}
 
 /// What a webhook is asked about, in words; the most telling first.
 fn sees(webhook: &Value) -> String {

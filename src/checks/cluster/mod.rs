@@ -2,8 +2,9 @@
 
 mod addons;
 mod default_roles;
+mod documents;
 mod extensions;
-pub(super) mod kept;
+mod kept;
 mod network_policies;
 pub(super) mod objects;
 #[cfg(test)]
@@ -14,5 +15,6 @@ mod powers;
 mod quotas;
 mod rbac;
 pub(super) mod reachable;
+pub(super) mod reading;
 mod services;
 pub(super) mod workloads;

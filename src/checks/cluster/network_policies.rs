@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::checks::cluster::objects::{Cluster, none_of, of, user_namespaces};
+use crate::checks::cluster::reading::{Cluster, none_of, of, user_namespaces};
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
 use crate::inventory::IpNetText;

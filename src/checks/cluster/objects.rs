@@ -3,16 +3,21 @@
 //! What could not be read is unknown. A kind of which there is nothing passes only where nothing is
 //! what should be there; where something is to be protected, an empty list proves that nobody looked.
 
+use crate::checks::cluster::reading::Cluster;
+use crate::checks::cluster::reading::full_name;
+use crate::checks::cluster::reading::is_steady;
+use crate::checks::cluster::reading::none_of;
+use crate::checks::cluster::reading::of;
+use crate::checks::cluster::reading::user_namespaces;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
-use time::{Date, Duration, OffsetDateTime};
+use time::{Duration, OffsetDateTime};
 
 use crate::checks::cluster::addons;
 use crate::checks::cluster::extensions;
-use crate::checks::cluster::kept::{self, Reference};
+use crate::checks::cluster::kept::{self};
 use crate::checks::cluster::network_policies;
 use crate::checks::cluster::quotas;
 use crate::checks::cluster::rbac;
@@ -21,35 +26,10 @@ use crate::checks::cluster::workloads;
 use crate::checks::model::Verdict;
 use crate::checks::rule::shown;
 use crate::controls::ApiRule;
-use crate::facts::cluster::{
-    CLUSTER_INFO, ClusterFacts, Kind, PROXY_CONFIG, list, name, namespace, text,
-};
-use crate::inventory::{Inventory, Role};
-use crate::plan::cluster::{ANONYMOUS, Wanted, changes, gives_a_node, is_of_a_probe};
+use crate::facts::cluster::{CLUSTER_INFO, ClusterFacts, Kind, list, name, namespace, text};
+use crate::inventory::Role;
+use crate::plan::cluster::{ANONYMOUS, Wanted, changes, gives_a_node};
 use crate::plan::policy;
-
-/// What rules about objects are judged on.
-#[derive(Debug, Clone, Copy)]
-pub struct Cluster<'c> {
-    /// What the API answered.
-    pub facts: &'c ClusterFacts,
-    /// Which nodes there should be, and what is granted.
-    pub inventory: &'c Inventory,
-    /// What neither of them tells.
-    pub reference: &'c Reference,
-    /// The day on which grants are judged, in UTC.
-    pub today: Date,
-    /// When the cluster was read, by the reader's clock.
-    pub now: OffsetDateTime,
-}
-
-impl Cluster<'_> {
-    /// Whether something that was granted until a day still is.
-    pub(in crate::checks) fn lasts(&self, expires: &str) -> bool {
-        let format = format_description!("[year]-[month]-[day]");
-        Date::parse(expires, format).is_ok_and(|last| self.today <= last)
-    }
-}
 
 /// Judges a rule.
 pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
@@ -108,78 +88,6 @@ pub fn since_minor(rule: ApiRule) -> u16 {
         }
         _ => 0,
     }
-}
-
-/// The KubeProxyConfiguration of a kubeadm cluster, which lies in a ConfigMap.
-///
-/// # Errors
-/// Why there is none to judge.
-pub fn proxy_configuration(facts: &ClusterFacts) -> Result<serde_yaml::Value, Verdict> {
-    let maps = of(facts, Kind::ConfigMaps)?;
-    let found = maps.iter().find(|m| full_name(m) == PROXY_CONFIG);
-    let Some(data) = found.and_then(|m| m.pointer("/data")?.get("config.conf")?.as_str()) else {
-        return Err(Verdict::unknown(format!(
-            "there is no config.conf in ConfigMap {PROXY_CONFIG}"
-        )));
-    };
-    serde_yaml::from_str(data)
-        .map_err(|e| Verdict::unknown(format!("ConfigMap {PROXY_CONFIG} is not YAML: {e}")))
-}
-
-pub(in crate::checks) fn of(facts: &ClusterFacts, kind: Kind) -> Result<&[Value], Verdict> {
-    facts.of(kind).map_err(|why| Verdict::unknown(format!("{kind:?} cannot be read: {why}")))
-}
-
-/// The verdict on what was found wrong; a pass says what was looked at.
-pub(in crate::checks) fn none_of(
-    expected: &str,
-    mut wrong: Vec<String>,
-    looked_at: String,
-) -> Verdict {
-    // As many as a report can name: what is left out is where the next one hides.
-    const SHOWN: usize = 20;
-    if wrong.is_empty() {
-        return Verdict::pass(looked_at);
-    }
-    wrong.sort();
-    wrong.dedup();
-    let more = wrong.len().saturating_sub(SHOWN);
-    wrong.truncate(SHOWN);
-    // Names of RBAC objects may hold almost anything.
-    // What an item itself quotes stays quoted.
-    let bare = |quoted: String| match quoted.strip_prefix('`').and_then(|q| q.strip_suffix('`')) {
-        Some(bare) => bare.to_owned(),
-        None => quoted,
-    };
-    let wrong: Vec<String> = wrong.iter().map(|w| bare(shown(Some(w)))).collect();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Verdict::fail(expected, format!("{}{more}", wrong.join(", ")))
-}
-
-/// `namespace/name`, or the name alone.
-pub(in crate::checks) fn full_name(object: &Value) -> String {
-    match namespace(object) {
-        "" => name(object).to_owned(),
-        space => format!("{space}/{}", name(object)),
-    }
-}
-
-/// Namespaces that Kubernetes makes, but for `default`.
-const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
-
-/// Namespaces that are not Kubernetes' own; those on their way out are nobody's any more.
-pub(in crate::checks) fn user_namespaces(facts: &ClusterFacts) -> Result<Vec<&str>, Verdict> {
-    let all = of(facts, Kind::Namespaces)?;
-    if !all.iter().any(|n| name(n) == "default") {
-        return Err(Verdict::unknown("the list of namespaces lacks `default`"));
-    }
-    Ok(all.iter().filter(|n| is_steady(n)).map(name).filter(|n| !SYSTEM.contains(n)).collect())
-}
-
-/// Not on its way out, and not one in which an attempt of ours was made: of those, the next run of
-/// `verify` deletes what the last left behind.
-fn is_steady(space: &Value) -> bool {
-    text(space, "/status/phase") != "Terminating" && !is_of_a_probe(space)
 }
 
 /// Pods that run or may still run.
@@ -350,7 +258,7 @@ fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     };
     let pods = of(facts, Kind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
     let mut all: Vec<(&str, &Value, Option<&Value>)> = pods.collect();
-    for (kind, called, at) in workloads::MAKERS {
+    for (kind, called, at) in crate::checks::cluster::owners::MAKERS {
         all.extend(of(facts, kind)?.iter().map(|o| (called, o, o.pointer(at))));
     }
     for (called, object, pod) in all {

@@ -12,8 +12,9 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 use time::macros::{date, datetime};
 
-use crate::checks::cluster::kept::Reference;
-use crate::checks::cluster::objects::{Cluster, judge_objects, proxy_configuration};
+use crate::checks::cluster::objects::judge_objects;
+use crate::checks::cluster::reading::Reference;
+use crate::checks::cluster::reading::{Cluster, proxy_configuration};
 use crate::checks::model::{Outcome, Verdict};
 use crate::controls::ApiRule;
 use crate::facts::cluster::{ClusterFacts, Kind};

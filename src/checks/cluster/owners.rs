@@ -4,10 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::checks::cluster::objects::{Cluster, of};
-use crate::checks::cluster::workloads::MAKERS;
+use crate::checks::cluster::reading::{Cluster, of};
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
+
+/// Who makes pods, and where the pod is described that it makes.
+pub(in crate::checks) const MAKERS: [(Kind, &str, &str); 7] = [
+    (Kind::DaemonSets, "DaemonSet", "/spec/template"),
+    (Kind::Deployments, "Deployment", "/spec/template"),
+    (Kind::StatefulSets, "StatefulSet", "/spec/template"),
+    (Kind::ReplicaSets, "ReplicaSet", "/spec/template"),
+    (Kind::ReplicationControllers, "ReplicationController", "/spec/template"),
+    (Kind::Jobs, "Job", "/spec/template"),
+    (Kind::CronJobs, "CronJob", "/spec/jobTemplate/spec/template"),
+];
 
 /// An object, after its kind.
 pub(in crate::checks) type Owner<'c> = (&'static str, &'c Value);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::checks::cluster::objects::{none_of, of, user_namespaces};
+use crate::checks::cluster::reading::{none_of, of, user_namespaces};
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{ClusterFacts, Kind, list, namespace};
 

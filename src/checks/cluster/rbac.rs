@@ -6,9 +6,8 @@ use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use crate::apply::cluster::says_what_the_inventory_says;
 use crate::checks::cluster::default_roles;
-use crate::checks::cluster::extensions;
-use crate::checks::cluster::objects::{Cluster, full_name, none_of, of};
 use crate::checks::cluster::powers::*;
+use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
 use crate::checks::cluster::workloads;
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
@@ -218,7 +217,7 @@ pub(in crate::checks) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             text(s, "/kind") == "Group" && text(s, "/name").starts_with("system:")
                 || ANONYMOUS.contains(&text(s, "/name"))
         });
-        if !of_all && extensions::is_allowed(on, kind, &called) {
+        if !of_all && crate::checks::cluster::reading::is_allowed(on, kind, &called) {
             granted.extend((text(binding, "/roleRef/kind") == "ClusterRole").then_some(role));
             continue;
         }
@@ -271,8 +270,8 @@ pub(in crate::checks) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
     }
     wrong.extend(pods_of_controllers(on)?);
-    wrong.extend(extensions::over(on, AllowedKind::ClusterRoleBinding));
-    wrong.extend(extensions::over(on, AllowedKind::RoleBinding));
+    wrong.extend(crate::checks::cluster::reading::over(on, AllowedKind::ClusterRoleBinding));
+    wrong.extend(crate::checks::cluster::reading::over(on, AllowedKind::RoleBinding));
     let expected =
         "only the defaults of Kubernetes and kubeadm, and what `hardening.allowed_objects` names";
     let looked_at = format!("{} bindings", bindings.len() + role_bindings.len());
@@ -288,7 +287,7 @@ fn pods_of_controllers(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
     };
     let pods = of(on.facts, Kind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
     let mut all: Vec<(&str, &Value, Option<&Value>)> = pods.collect();
-    for (kind, called, at) in workloads::MAKERS {
+    for (kind, called, at) in crate::checks::cluster::owners::MAKERS {
         all.extend(of(on.facts, kind)?.iter().map(|o| (called, o, o.pointer(at))));
     }
     let mut wrong = Vec::new();

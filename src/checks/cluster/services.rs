@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::checks::cluster::objects::{Cluster, full_name, none_of, of};
 use crate::checks::cluster::owners::Owners;
+use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
 use crate::inventory::Role;

@@ -3,12 +3,13 @@
 //! What a namespace of our own refuses says nothing of the others: a label of theirs overrides the default of the
 //! API server, and what runs already is asked nothing.
 
+use crate::checks::cluster::owners::MAKERS;
 use serde_json::Value;
 
-use crate::checks::cluster::extensions::{is_allowed, over};
-use crate::checks::cluster::objects::{Cluster, full_name, none_of, of};
 use crate::checks::cluster::owners::{Owners, is_as_described};
 use crate::checks::cluster::pod_standard::broken;
+use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
+use crate::checks::cluster::reading::{is_allowed, over};
 use crate::checks::model::Verdict;
 use crate::controls;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
@@ -289,17 +290,6 @@ impl Known {
         is_it && self.is_alone(template)
     }
 }
-
-/// Who makes pods, and where the pod is described that it makes.
-pub(in crate::checks) const MAKERS: [(Kind, &str, &str); 7] = [
-    (Kind::DaemonSets, "DaemonSet", "/spec/template"),
-    (Kind::Deployments, "Deployment", "/spec/template"),
-    (Kind::StatefulSets, "StatefulSet", "/spec/template"),
-    (Kind::ReplicaSets, "ReplicaSet", "/spec/template"),
-    (Kind::ReplicationControllers, "ReplicationController", "/spec/template"),
-    (Kind::Jobs, "Job", "/spec/template"),
-    (Kind::CronJobs, "CronJob", "/spec/jobTemplate/spec/template"),
-];
 
 /// Where nodes keep what pods may have: what others mount there, and disks. Below all others is what the node runs by, and a
 /// volume there gives a pod what its own standard forbids it to mount.

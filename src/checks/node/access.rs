@@ -1,12 +1,15 @@
 //! Who can replace judged files and what root runs, and what others added beside our files.
 
+use crate::checks::subject::live;
 use std::collections::BTreeSet;
 
-use crate::checks::judge::Subject;
 use crate::checks::model::Verdict;
+use crate::checks::model::verdict;
 use crate::checks::node::certificates::{CLUSTER_CA, ETCD_CAS, FRONT_PROXY_CA};
-use crate::checks::node::in_effect::{mounts_since, plain_path, verdict};
+use crate::checks::node::in_effect::mounts_since;
 use crate::checks::observed::Origin;
+use crate::checks::rule::plain_path;
+use crate::checks::subject::Subject;
 use crate::controls::daemons::DAEMONS;
 use crate::controls::paths::{GUARDED, LOCAL_DIRECTORIES, LOGS, PROGRAMS, STARTED_BY_NAME};
 use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
@@ -44,6 +47,10 @@ const OUR_DROP_INS: [&str; 3] = [
 const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 pub(in crate::checks) const STATIC_POD_DIR: &str = "/etc/kubernetes/manifests";
 
+/// Services that apt's timers start, which may be masked or do something else while the timers run.
+pub(in crate::checks) const UPDATE_SERVICES: [&str; 2] =
+    ["apt-daily.service", "apt-daily-upgrade.service"];
+
 /// What is asked of a node for the checks of this module and of `in_effect`. `judged` are the paths that other checks
 /// look at and that a plan is made of.
 pub fn live_request(
@@ -56,7 +63,7 @@ pub fn live_request(
     request.programs.insert("sshd".to_owned());
     request.units.extend(UNITS.map(str::to_owned));
     request.units.extend(DAEMONS.iter().filter_map(|d| d.unit).map(str::to_owned));
-    request.units.extend(crate::checks::node::host::UPDATE_SERVICES.map(str::to_owned));
+    request.units.extend(UPDATE_SERVICES.map(str::to_owned));
     let run = DAEMONS.iter().flat_map(|d| d.programs.iter().chain(d.reads_at_start));
     let run = run.chain(&GUARDED).chain(&PROGRAMS);
     let local = |name: &&str| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}"));
@@ -80,10 +87,6 @@ pub(in crate::checks) fn of_all_interfaces(key: &str) -> Option<(&str, &str)> {
     of_interfaces(key)?;
     let (family, rest) = key.strip_prefix("net.")?.split_once(".conf.all.")?;
     Some((family, rest))
-}
-
-pub(in crate::checks) fn live<'a>(on: &Subject<'a>) -> Result<&'a LiveFacts, Verdict> {
-    on.seen.live.as_ref().ok_or_else(|| on.seen.blind("the live state was not read"))
 }
 
 pub(in crate::checks) fn root_owned_paths(on: &Subject<'_>) -> Verdict {

@@ -11,9 +11,9 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::public_key::PublicKey;
 
-use crate::checks::judge::{Judged, Subject, needs};
 use crate::checks::model::Verdict;
 use crate::checks::observed::Origin;
+use crate::checks::subject::{Judged, Subject, needs};
 use crate::controls::Daemon;
 use crate::facts::live::LiveFacts;
 
@@ -250,15 +250,11 @@ pub(in crate::checks) fn no_masters(on: &Subject<'_>) -> Verdict {
         let is_one = !k.certificates.is_empty();
         let open = is_one && k.mode.is_none_or(|m| m & 0o004 != 0);
         let open = open.then(|| "others can read it".to_owned());
-        Some(format!(
-            "{} ({})",
-            crate::checks::node::in_effect::plain_path(&k.path),
-            whose.or(open)?
-        ))
+        Some(format!("{} ({})", crate::checks::rule::plain_path(&k.path), whose.or(open)?))
     });
     let expected =
         "no group system:masters, and none of the cluster's own kubeconfigs in home directories";
-    crate::checks::node::in_effect::verdict(expected, left.collect(), || {
+    crate::checks::model::verdict(expected, left.collect(), || {
         format!("{} client certificates", judged + kubeconfigs.len())
     })
 }
@@ -273,9 +269,7 @@ fn powerful(pem: &str) -> Option<String> {
     };
     let is_user = |u: &&String| USERS.contains(&u.as_str()) || u.starts_with("system:node:");
     let found = groups.iter().find(|g| GROUPS.contains(&g.as_str()));
-    found
-        .or_else(|| users.iter().find(is_user))
-        .map(|name| crate::checks::node::in_effect::plain_path(name))
+    found.or_else(|| users.iter().find(is_user)).map(|name| crate::checks::rule::plain_path(name))
 }
 
 /// The names in a certificate's subject.

@@ -6,10 +6,11 @@
 
 use serde_json::Value;
 
-use crate::checks::judge::Subject;
 use crate::checks::model::Verdict;
-use crate::checks::node::access::live;
-use crate::checks::node::in_effect::{plain_path, verdict};
+use crate::checks::model::verdict;
+use crate::checks::rule::plain_path;
+use crate::checks::subject::Subject;
+use crate::checks::subject::live;
 use crate::inventory::FirewallMode;
 
 /// Chains that may be jumped to: those of kube-proxy, the kubelet and CNI plugins, by the beginnings of their names.

@@ -3,10 +3,10 @@
 
 use serde_yaml::Value;
 
-use crate::checks::judge::{Judged, Subject, running};
 use crate::checks::model::Verdict;
 use crate::checks::node::kubernetes::{MANIFEST, anonymous_off, list, text};
 use crate::checks::node::staged::APISERVER_PATCH;
+use crate::checks::subject::{Judged, Subject, running};
 use crate::controls::Daemon;
 use crate::desired::APISERVER_PROBE;
 use crate::facts::FileFacts;

@@ -1,13 +1,14 @@
 //! Checks of a node's operating system that take more than one value.
 
+use crate::checks::node::access::UPDATE_SERVICES;
 use std::net::IpAddr;
 
-use crate::checks::judge::Subject;
 use crate::checks::model::Verdict;
 use crate::checks::node::packet::{self, Packet};
 use crate::checks::observed::{CONTAINERD_PACKAGES, FIREWALL_FILE, Observed, Origin};
 use crate::checks::outside;
 use crate::checks::rule::{loopback, shown};
+use crate::checks::subject::Subject;
 use crate::controls::{Daemon, KernelSetting, METADATA_SERVICES, MetadataService, WantedBy};
 use crate::desired::CONFLIST;
 use crate::facts::live::LiveFacts;
@@ -481,14 +482,8 @@ pub(in crate::checks) fn security_updates(on: &Subject<'_>) -> Verdict {
         }
         Some(_) => {}
     }
-    crate::checks::node::in_effect::verdict(expected, wrong, || {
-        format!("{timer}, unattended-upgrades")
-    })
+    crate::checks::model::verdict(expected, wrong, || format!("{timer}, unattended-upgrades"))
 }
-
-/// Services that apt's timers start, which may be masked or do something else while the timers run.
-pub(in crate::checks) const UPDATE_SERVICES: [&str; 2] =
-    ["apt-daily.service", "apt-daily-upgrade.service"];
 
 /// Packages that are held (apt-mark(8)), and services that do not do what their timers are for.
 fn held_back(live: &LiveFacts) -> Vec<String> {
@@ -502,13 +497,12 @@ fn held_back(live: &LiveFacts) -> Vec<String> {
             .any(|dir| unit.fragment == format!("{dir}{name}"));
         match (unit.load.as_str(), is_packaged, unit.drop_ins.first()) {
             ("loaded", true, None) => None,
-            ("loaded", true, Some(first)) => Some(format!(
-                "{} changes {name}",
-                crate::checks::node::in_effect::plain_path(first)
-            )),
+            ("loaded", true, Some(first)) => {
+                Some(format!("{} changes {name}", crate::checks::rule::plain_path(first)))
+            }
             ("loaded", false, _) => Some(format!(
                 "{name} comes from {}",
-                crate::checks::node::in_effect::plain_path(&unit.fragment)
+                crate::checks::rule::plain_path(&unit.fragment)
             )),
             (state, ..) => Some(format!("{name} is {}", crate::checks::rule::shown(Some(state)))),
         }
@@ -519,7 +513,7 @@ fn held_back(live: &LiveFacts) -> Vec<String> {
     };
     let held = live.held.iter().filter(|h| is_wanted(h));
     services
-        .chain(held.map(|h| format!("{} is held", crate::checks::node::in_effect::plain_path(h))))
+        .chain(held.map(|h| format!("{} is held", crate::checks::rule::plain_path(h))))
         .collect()
 }
 
@@ -564,7 +558,7 @@ fn not_updated(apt: &[(String, String)]) -> Vec<String> {
         .iter()
         .filter(|(name, value)| trusts_anybody(name, value))
         .map(|(name, value)| {
-            let name = crate::checks::node::in_effect::plain_path(name);
+            let name = crate::checks::rule::plain_path(name);
             format!("{name} is {}", crate::checks::rule::shown(Some(value)))
         })
         .collect();
@@ -614,10 +608,7 @@ pub(in crate::checks) fn no_reboot_due(on: &Subject<'_>) -> Verdict {
         Some(packages) if packages.is_empty() => Verdict::fail("no reboot due", "one is due"),
         Some(packages) => Verdict::fail(
             "no reboot due",
-            format!(
-                "one is due for {}",
-                crate::checks::node::in_effect::plain_path(&packages.join(", "))
-            ),
+            format!("one is due for {}", crate::checks::rule::plain_path(&packages.join(", "))),
         ),
     }
 }
@@ -761,15 +752,15 @@ pub(in crate::checks) fn foreign_files(on: &Subject<'_>) -> Verdict {
 }
 
 pub(in crate::checks) fn only_pods(on: &Subject<'_>) -> Verdict {
-    let live = match crate::checks::node::access::live(on) {
+    let live = match crate::checks::subject::live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
     };
     let Some(others) = &live.other_containers else {
         return Verdict::unknown("containerd did not list its containers");
     };
-    let wrong = others.iter().map(|c| crate::checks::node::in_effect::plain_path(c)).collect();
-    crate::checks::node::in_effect::verdict("containers of pods alone", wrong, || "none".to_owned())
+    let wrong = others.iter().map(|c| crate::checks::rule::plain_path(c)).collect();
+    crate::checks::model::verdict("containers of pods alone", wrong, || "none".to_owned())
 }
 
 pub(in crate::checks) fn log_forwarding(on: &Subject<'_>) -> Verdict {

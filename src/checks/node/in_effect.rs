@@ -1,11 +1,13 @@
 //! Daemons as they run: command line, environment, program, files changed since the start, ports, and second processes.
 
+use crate::checks::model::verdict;
+use crate::checks::rule::plain_path;
 use std::collections::BTreeSet;
 
-use crate::checks::judge::{Judged, Subject, flag_values, needs, running};
 use crate::checks::model::Verdict;
 use crate::checks::observed::{ETCD_UNIT, unit_process};
 use crate::checks::rule::{self, loopback, shown};
+use crate::checks::subject::{Judged, Subject, flag_values, needs, running};
 use crate::controls::daemons::{ANY_PROGRAM, DaemonRow, Loopback};
 use crate::controls::paths::PROGRAM_DIRECTORIES;
 use crate::controls::{CATALOGUE, Check, Daemon, Rule};
@@ -67,24 +69,6 @@ pub(in crate::checks) fn daemon(daemon: Daemon, on: &Subject<'_>) -> Judged {
         format!("process {}, by its own command line, files and ports", process.pid)
     })
     .into()
-}
-
-/// Everything that is wrong in one verdict.
-pub(in crate::checks) fn verdict(
-    expected: &str,
-    wrong: Vec<String>,
-    passed: impl FnOnce() -> String,
-) -> Verdict {
-    const SHOWN: usize = 6;
-    if wrong.is_empty() {
-        return Verdict::pass(passed());
-    }
-    let more = wrong.len().saturating_sub(SHOWN);
-    let mut text = wrong.into_iter().take(SHOWN).collect::<Vec<_>>().join("; ");
-    if more > 0 {
-        text.push_str(&format!("; and {more} more"));
-    }
-    Verdict::fail(expected, text)
 }
 
 /// Whether a process is this daemon, by its program or by its name, in the node's own network.
@@ -295,11 +279,6 @@ fn sockets(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<Stri
         s.owners.contains(&process.pid) && !row.ports.contains(&s.port) && !tolerated
     });
     wrong.map(|s| format!("it listens on {} port {} ({})", s.address, s.port, s.protocol)).collect()
-}
-
-/// A path of the node in a message.
-pub(in crate::checks) fn plain_path(path: &str) -> String {
-    shown(Some(path)).trim_matches('`').to_owned()
 }
 
 #[cfg(test)]

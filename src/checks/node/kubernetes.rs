@@ -3,10 +3,10 @@
 use serde_yaml::Value;
 
 use crate::checks::cluster::workloads::may_be_left_out;
-use crate::checks::judge::{Judged, Subject, flag_values, needs, running};
 use crate::checks::model::Verdict;
 use crate::checks::node::staged::scalar;
 use crate::checks::rule::shown;
+use crate::checks::subject::{Judged, Subject, flag_values, needs, running};
 use crate::controls::{Config, Daemon};
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{AuditPolicy, Cni, Inventory, Profile};

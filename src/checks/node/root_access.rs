@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::checks::judge::Subject;
 use crate::checks::model::Verdict;
-use crate::checks::node::access::live;
-use crate::checks::node::in_effect::{plain_path, verdict};
+use crate::checks::model::verdict;
+use crate::checks::rule::plain_path;
+use crate::checks::subject::Subject;
+use crate::checks::subject::live;
 use crate::controls::paths::{LOCAL_DIRECTORIES, STARTED_BY_NAME};
 use crate::inventory::SoftwareSource;
 

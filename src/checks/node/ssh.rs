@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::checks::judge::Subject;
 use crate::checks::model::Verdict;
-use crate::checks::node::in_effect;
 use crate::checks::observed::{Origin, SSHD_DROP_IN, sshd_settings};
 use crate::checks::rule::{self, shown};
+use crate::checks::subject::Subject;
 use crate::controls::Rule;
 
 pub(in crate::checks) fn setting(key: &str, rule: &Rule, on: &Subject<'_>) -> Verdict {
@@ -128,9 +127,11 @@ pub(in crate::checks) fn settings(on: &Subject<'_>) -> Verdict {
     }
     match unknown {
         Some(verdict) if wrong.is_empty() => verdict,
-        _ => in_effect::verdict("the settings of our file, or stricter ones", wrong, || {
-            format!("{} settings", all.len())
-        }),
+        _ => crate::checks::model::verdict(
+            "the settings of our file, or stricter ones",
+            wrong,
+            || format!("{} settings", all.len()),
+        ),
     }
 }
 
