@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::context::Context;
 use super::model::{Access, Item, ItemKind};
 use super::sink::Sink;
-use super::watch::ancestors;
 use crate::controls::paths::{GUARDED, LOGS};
 use crate::facts::FileFacts;
+use crate::facts::ancestors;
 
 const CONTROLS: &[&str] = &["host-root-owned-paths"];
 

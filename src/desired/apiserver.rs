@@ -6,12 +6,14 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use sha2::{Digest, Sha256};
 
 use super::context::{Context, Source};
-use super::kubeadm::{self, AUDIT_DIR, Anonymous, BY_ABSENCE, CONFIG_DIR, ENC_DIR, PATCHES};
+use super::error::ResolveError;
+use super::error::rendering;
+use super::kubeadm::{self, Anonymous, BY_ABSENCE};
 use super::kubelet;
 use super::model::{Access, Content, FileCheck, ItemKind};
-use super::resolve::ResolveError;
+use super::places::{AUDIT_DIR, CONFIG_DIR, ENC_DIR, PATCHES};
 use super::shared::Shared;
-use super::sink::{Sink, rendering};
+use super::sink::Sink;
 use super::traits::Traits;
 use crate::facts::NodeFacts;
 use crate::inventory::{AuditPolicy, EncryptionProvider, Inventory, Node, Probe, Profile};

@@ -8,8 +8,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::context::Context;
+use super::error::ResolveError;
 use super::model::{Access, ItemKind, OnChange};
-use super::resolve::ResolveError;
 use super::sink::{Sink, Unit};
 use crate::facts::{NodeFacts, OsFamily};
 use crate::inventory::{Node, Role, VirtualAddress};

@@ -1,10 +1,11 @@
 //! The etcd member: keys, configuration and service.
 
 use super::context::{Context, Source};
+use super::error::ResolveError;
 use super::firewall::{ETCD_CLIENT, ETCD_PEER, in_url};
 use super::model::{Access, Content, FileCheck, ItemKind, OnChange, Start};
 use super::pki_files::{held, ours};
-use super::resolve::ResolveError;
+use super::places::ETCD_CA;
 use super::sink::{Sink, Unit, exists};
 use super::software::{self, PROGRAMS};
 use super::version::Version;
@@ -17,8 +18,6 @@ use crate::render::input::etcd::{EtcdBootstrap, EtcdUnit, Flag, Member};
 const USER: &str = "etcd";
 const DATA: &str = "/var/lib/etcd";
 const UNIT: &str = "/etc/systemd/system/etcd.service";
-/// The certificate of the CA that members and their clients are known by.
-pub(super) const CA: &str = "/etc/etcd/pki/ca.crt";
 /// root:root 0600, and where CIS 1.1.7 and 1.1.8 look for an etcd that is a host service.
 const CONF: &str = "/etc/etcd/etcd.conf";
 
@@ -60,10 +59,12 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     if software::bundled(context, "etcd") {
         watches.push(format!("{PROGRAMS}/etcd"));
     }
-    ours(context, sink, CA, Ca::Etcd);
+    ours(context, sink, ETCD_CA, Ca::Etcd);
     let shared = context.shared;
-    key_file(sink, SERVER, CA, |s| Ok(Content::Text(shared.text(s.material.ca_cert(Ca::Etcd)))));
-    watches.push(CA.to_owned());
+    key_file(sink, SERVER, ETCD_CA, |s| {
+        Ok(Content::Text(shared.text(s.material.ca_cert(Ca::Etcd))))
+    });
+    watches.push(ETCD_CA.to_owned());
     let pairs = [("server", Kind::EtcdServer, SERVER), ("peer", Kind::EtcdPeer, PEER)];
     for (name, kind, controls) in pairs {
         let (crt, key) = (format!("/etc/etcd/pki/{name}.crt"), format!("/etc/etcd/pki/{name}.key"));
@@ -140,12 +141,12 @@ fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
         ("cert-file", "/etc/etcd/pki/server.crt".to_owned()),
         ("key-file", "/etc/etcd/pki/server.key".to_owned()),
         ("client-cert-auth", "true".to_owned()),
-        ("trusted-ca-file", CA.to_owned()),
+        ("trusted-ca-file", ETCD_CA.to_owned()),
         ("auto-tls", "false".to_owned()),
         ("peer-cert-file", "/etc/etcd/pki/peer.crt".to_owned()),
         ("peer-key-file", "/etc/etcd/pki/peer.key".to_owned()),
         ("peer-client-cert-auth", "true".to_owned()),
-        ("peer-trusted-ca-file", CA.to_owned()),
+        ("peer-trusted-ca-file", ETCD_CA.to_owned()),
         ("peer-auto-tls", "false".to_owned()),
         ("cipher-suites", CIPHERS.to_owned()),
         // The default of 2 GB makes a cluster read-only sooner than its disks are full; 8 GB is what etcd's

@@ -1,12 +1,14 @@
 //! The host firewall by role: which connections a node lets in.
 
+use super::shared::Class;
+use super::shared::Table;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::context::Context;
-use super::model::{Access, Content, FileCheck, FileText, ItemKind};
-use super::resolve::ResolveError;
+use super::error::ResolveError;
+use super::model::{Access, Content, FileCheck, ItemKind};
 use super::shared::Shared;
 use super::sink::{self, Sink, Unit};
 use super::traits::Traits;
@@ -59,7 +61,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     if let Some(facts) = context.facts() {
         notes(context, facts, sink);
     }
-    sink.directory(&[], super::host::CONFIGURATION, Access::root(0o700));
+    sink.directory(&[], super::places::CONFIGURATION, Access::root(0o700));
     let access = Access::root(sink::mode(Firewall::TEMPLATE));
     sink.content(&controls, RULES, access, FileCheck::Nft, |made| {
         Ok(Content::Text(table(context, made.facts)?.text.clone()))
@@ -314,20 +316,6 @@ pub fn firewall_sha256(
     let traits = Traits::of(facts).ok()?;
     let context = Context { inventory, node, traits, shared, source: None };
     Some(table(&context, facts).ok()?.text.sha256().to_owned())
-}
-
-/// What the rules of a node depend on beside the inventory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Class {
-    roles: Vec<Role>,
-    is_member: bool,
-    ssh_ports: Vec<u16>,
-}
-
-/// The rules of a class of nodes.
-pub(super) struct Table {
-    rules: Firewall,
-    text: FileText,
 }
 
 fn table(context: &Context<'_>, facts: &NodeFacts) -> Result<Arc<Table>, ResolveError> {

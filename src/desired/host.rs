@@ -1,25 +1,20 @@
 //! The host beside Kubernetes: the guard, kernel settings, time, auditing, updates.
 
+use super::places::STATE;
 use std::collections::BTreeSet;
 
 use super::context::Context;
 use super::model::{Access, FileCheck, ItemKind, OnChange};
 use super::packages::HELD;
-use super::sink::{Sink, Unit, exists};
+use super::sink::{Sink, Unit};
+use super::time;
 use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
-use crate::facts::NodeFacts;
 use crate::inventory::Switch;
 use crate::render::Text;
 use crate::render::input::host::{
-    AptUpdates, AuditPermissions, AuditRules, AuditWatch, ChronyServers, ChronyWhole, DnfAutomatic,
-    Modules, Sysctl, SysctlSetting, TimesyncdServers,
+    AptUpdates, AuditPermissions, AuditRules, AuditWatch, DnfAutomatic, Modules, Sysctl,
+    SysctlSetting,
 };
-
-/// Directory of everything that this tool keeps on a node.
-const STATE: &str = "/var/lib/kubastion";
-
-/// Directory of the configuration that is this tool's own.
-pub(super) const CONFIGURATION: &str = "/etc/kubastion";
 
 /// What brings a node back that goes down between a change and its confirmation. First of all items.
 pub(super) fn guard(sink: &mut Sink<'_>) {
@@ -103,131 +98,13 @@ pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
 
 /// Time, auditing, logs and updates.
 pub(super) fn services(context: &Context<'_>, sink: &mut Sink<'_>) {
-    time(context, sink);
+    time::items(context, sink);
     audit(context, sink);
     sink.fixed(&[], "/etc/logrotate.d/kubastion", "host/logrotate.conf");
     sink.packaged_unit(&[], "logrotate", Unit::running("logrotate.timer"));
     if context.inventory.host.security_updates == Switch::On {
         updates(context, sink);
     }
-}
-
-/// What keeps a node's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TimeDaemon {
-    /// What every node gets that has none.
-    Chrony,
-    /// systemd's own client, which distributions bring along.
-    Timesyncd,
-    /// Another one, by its unit. Its configuration is not ours to write.
-    Other(&'static str),
-}
-
-const TIMESYNCD: &str = "systemd-timesyncd.service";
-const TIMESYNCD_SERVERS: &str = "/etc/systemd/timesyncd.conf.d/kubastion.conf";
-
-/// Units that keep a clock, beside chrony's. Packages of two of them exclude each other: installing one more takes the
-/// node's own away, and no rollback brings a package back.
-pub(super) const TIME_UNITS: [&str; 5] =
-    [TIMESYNCD, "ntpsec.service", "ntp.service", "ntpd.service", "openntpd.service"];
-
-impl TimeDaemon {
-    /// The one that the node has been given. One that is installed and neither enabled nor running was given up.
-    pub(super) fn of(facts: &NodeFacts) -> Self {
-        let is_used = |unit: &&str| {
-            facts.units.get(*unit).is_some_and(|u| {
-                u.load != "masked" && (u.active == "active" || u.file.starts_with("enabled"))
-            })
-        };
-        if facts.packages.contains_key("chrony") {
-            return Self::Chrony;
-        }
-        match TIME_UNITS.into_iter().find(is_used) {
-            None => Self::Chrony,
-            Some(TIMESYNCD) => Self::Timesyncd,
-            Some(unit) => Self::Other(unit),
-        }
-    }
-}
-
-const TIME: &[&str] = &["host-time-sync"];
-
-fn time(context: &Context<'_>, sink: &mut Sink<'_>) {
-    let Some(facts) = context.facts() else {
-        // Only the paths are asked for, of whichever it will be.
-        chrony(context, sink);
-        timesyncd(context, sink);
-        return;
-    };
-    let servers = !context.inventory.host.ntp_servers.is_empty();
-    let daemon = TimeDaemon::of(facts);
-    if daemon != TimeDaemon::Timesyncd && exists(context, TIMESYNCD_SERVERS) {
-        sink.gone(TIMESYNCD_SERVERS);
-    }
-    let spoken_of = context.speaks_of(TIME[0]);
-    match daemon {
-        TimeDaemon::Chrony => chrony(context, sink),
-        TimeDaemon::Timesyncd => {
-            if spoken_of {
-                sink.note("systemd-timesyncd keeps the time and stays: chrony, which would replace it, is not installed");
-            }
-            timesyncd(context, sink);
-        }
-        TimeDaemon::Other(unit) if spoken_of => sink.note(if servers {
-            format!(
-                "{unit} keeps the time and stays: `host.ntp_servers` is not written to its configuration, so add the servers there"
-            )
-        } else {
-            format!("{unit} keeps the time and stays: chrony, which would replace it, is not installed")
-        }),
-        TimeDaemon::Other(_) => {}
-    }
-}
-
-fn timesyncd(context: &Context<'_>, sink: &mut Sink<'_>) {
-    let servers = &context.inventory.host.ntp_servers;
-    let mut unit = Unit::running(TIMESYNCD);
-    if servers.is_empty() {
-        sink.gone(TIMESYNCD_SERVERS);
-    } else {
-        sink.template(TIME, TIMESYNCD_SERVERS, |_| {
-            Ok(TimesyncdServers { servers: Text::all(servers) })
-        });
-        unit = Unit {
-            on_change: OnChange::Restart,
-            watches: vec![TIMESYNCD_SERVERS.to_owned()],
-            ..unit
-        };
-    }
-    if !context.traits.container {
-        sink.unit(TIME, unit);
-    }
-}
-
-fn chrony(context: &Context<'_>, sink: &mut Sink<'_>) {
-    let servers = &context.inventory.host.ntp_servers;
-    let mut watches = Vec::new();
-    if !servers.is_empty() {
-        // The Red Hat family's chrony.conf includes no directory below /etc.
-        let path = if context.is_debian() {
-            let path = "/etc/chrony/conf.d/kubastion.conf";
-            sink.template(TIME, path, |_| Ok(ChronyServers { servers: Text::all(servers) }));
-            path
-        } else {
-            let path = "/etc/chrony.conf";
-            sink.template(TIME, path, |_| Ok(ChronyWhole { servers: Text::all(servers) }));
-            path
-        };
-        watches.push(path.to_owned());
-    } else if context.is_debian() {
-        sink.gone("/etc/chrony/conf.d/kubastion.conf");
-    }
-    if context.traits.container {
-        return;
-    }
-    let name = if context.is_debian() { "chrony.service" } else { "chronyd.service" };
-    let on_change = if watches.is_empty() { OnChange::Nothing } else { OnChange::Restart };
-    sink.packaged_unit(TIME, "chrony", Unit { on_change, watches, ..Unit::running(name) });
 }
 
 /// Paths whose changes are recorded on every node, and the key under which they are found.

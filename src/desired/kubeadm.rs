@@ -1,5 +1,9 @@
 //! How a node registers with the cluster, and the flags of the control plane.
 
+use super::places::AUDIT_DIR;
+use super::places::CONFIG_DIR;
+use super::places::ENC_DIR;
+use super::places::PATCHES;
 use std::net::IpAddr;
 
 use super::context::Context;
@@ -15,17 +19,6 @@ use crate::render::input::kubernetes::{
     KubeProxy, KubeadmAlgorithm, KubeadmCluster, KubeadmInit, Registration, Taint, Volume,
     VolumeKind,
 };
-
-/// Directory of what is staged for kubeadm.
-pub(super) const STAGED: &str = "/etc/kubernetes/kubastion";
-/// Directory of kubeadm patches.
-pub(super) const PATCHES: &str = "/etc/kubernetes/kubastion/patches";
-/// Where the API server's auxiliary files lie.
-pub(super) const CONFIG_DIR: &str = "/etc/kubernetes/config";
-/// Where the encryption configuration lies.
-pub(super) const ENC_DIR: &str = "/etc/kubernetes/enc";
-/// Directory of the audit log.
-pub(super) const AUDIT_DIR: &str = "/var/log/kubernetes/audit";
 
 /// What an API server does with anonymous requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

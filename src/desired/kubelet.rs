@@ -2,8 +2,9 @@
 
 use super::context::Context;
 use super::etcd::CIPHERS;
-use super::kubeadm::{self, PATCHES, STAGED};
+use super::kubeadm::{self};
 use super::model::{Access, Content, FileCheck, ItemKind, Way};
+use super::places::{PATCHES, STAGED};
 use super::sink::Sink;
 use super::software::{self, PROGRAMS};
 use crate::facts::{NodeFacts, OsFamily};

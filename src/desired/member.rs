@@ -2,8 +2,8 @@
 
 use super::apiserver::READ_AT_START;
 use super::context::Context;
-use super::kubeadm::{CONFIG_DIR, PATCHES, STAGED};
 use super::model::{Blob, ItemKind, OnChange, Way};
+use super::places::{CONFIG_DIR, PATCHES, STAGED};
 use super::sink::{Sink, Unit};
 use super::software::{self, PROGRAMS};
 use crate::inventory::SoftwareSource;

@@ -1,10 +1,10 @@
 //! Distribution packages.
 
 use super::context::Context;
-use super::host::TimeDaemon;
 use super::model::ItemKind;
 use super::sink::Sink;
 use super::software;
+use super::time::TimeDaemon;
 use crate::facts::OsFamily;
 use crate::inventory::{SoftwareSource, Switch};
 

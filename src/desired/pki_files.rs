@@ -5,8 +5,8 @@
 //! `pki.ca_custody: control-plane`.
 
 use super::context::{Context, Source};
+use super::error::ResolveError;
 use super::model::{Access, Content, FileCheck, ItemKind};
-use super::resolve::ResolveError;
 use super::sink::Sink;
 use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::CaCustody;
@@ -26,7 +26,7 @@ const CA_FILES: [(&str, Ca); 4] = [
     (CLUSTER_CA, Ca::Cluster),
     ("/etc/kubernetes/pki/etcd/ca.crt", Ca::Etcd),
     ("/etc/kubernetes/pki/front-proxy-ca.crt", Ca::FrontProxy),
-    (super::etcd::CA, Ca::Etcd),
+    (super::places::ETCD_CA, Ca::Etcd),
 ];
 
 const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";

@@ -1,16 +1,17 @@
 //! containerd and the bridge network.
 
+use super::shared::PodRoutes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::context::Context;
+use super::error::ResolveError;
 use super::model::{Access, Content, FileCheck, FileText, ItemKind, OnChange};
-use super::resolve::ResolveError;
 use super::sink::{self, Sink, Unit};
 use super::software::{self, CNI_PLUGINS, PROGRAMS};
 use super::version::Version;
 use crate::facts::NodeFacts;
-use crate::inventory::{Cni, Inventory, Node, NodeName, Role};
+use crate::inventory::{Cni, Inventory, Node, Role};
 use crate::render::input::runtime::{
     BridgeNetwork, CniBinKey, Containerd1, Containerd2, ContainerdUnit, PodRoute, PodRouteList,
     PodRouteUnit, RegistryHosts,
@@ -116,17 +117,10 @@ fn kubelets(inventory: &Inventory) -> impl Iterator<Item = &Node> {
     inventory.nodes.iter().filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Worker))
 }
 
-/// The pods of all nodes: which networks they have, and the file of routes, which is the same on every node.
-pub(super) struct PodRoutes {
-    /// Parts of the pod networks by node.
-    subnets: BTreeMap<NodeName, Vec<ipnet::IpNet>>,
-    text: FileText,
-}
-
 /// The unit that sets the routes to the pods of the other nodes.
 fn pod_routes(context: &Context<'_>, sink: &mut Sink<'_>) {
-    if !sink.has_directory(super::host::CONFIGURATION) {
-        sink.directory(&[], super::host::CONFIGURATION, Access::root(0o700));
+    if !sink.has_directory(super::places::CONFIGURATION) {
+        sink.directory(&[], super::places::CONFIGURATION, Access::root(0o700));
     }
     let access = Access::root(sink::mode(PodRouteList::TEMPLATE));
     sink.content(CNI, ROUTES, access, FileCheck::None, |_| {

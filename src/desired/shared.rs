@@ -6,13 +6,32 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::firewall::{Class, Table};
+use super::error::{ResolveError, rendering};
 use super::model::FileText;
-use super::resolve::ResolveError;
-use super::runtime::PodRoutes;
-use super::sink::rendering;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, NodeName, Role};
+use crate::render::input::host::Firewall;
 use crate::render::{self, Input};
+
+/// What the rules of a node depend on beside the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Class {
+    pub roles: Vec<Role>,
+    pub is_member: bool,
+    pub ssh_ports: Vec<u16>,
+}
+
+/// The rules of a class of nodes.
+pub(super) struct Table {
+    pub rules: Firewall,
+    pub text: FileText,
+}
+
+/// The pods of all nodes: which networks they have, and the file of routes, which is the same on every node.
+pub(super) struct PodRoutes {
+    /// Parts of the pod networks by node.
+    pub subnets: BTreeMap<NodeName, Vec<ipnet::IpNet>>,
+    pub text: FileText,
+}
 
 /// Texts by what they are made from. One for all nodes of an inventory; another inventory takes another.
 #[derive(Default)]

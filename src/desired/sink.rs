@@ -1,13 +1,13 @@
 //! Where the subjects put their items.
 
 use super::context::{Context, Source};
+use super::error::ResolveError;
 use super::model::{
     Access, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start,
 };
-use super::resolve::ResolveError;
 use super::shared::Shared;
 use crate::facts::FileFacts;
-use crate::render::{self, Input, RenderError, TEMPLATES};
+use crate::render::{self, Input, TEMPLATES};
 
 /// Collects items, notes and errors of one node.
 pub(super) struct Sink<'a> {
@@ -202,11 +202,6 @@ impl<'a> Sink<'a> {
             Err(self.errors)
         }
     }
-}
-
-/// An error of the renderer, with the file it was for.
-pub(super) fn rendering(path: &str, source: RenderError) -> ResolveError {
-    ResolveError::Render { path: path.to_owned(), source }
 }
 
 /// Mode of a template's file on a node.

@@ -3,8 +3,8 @@
 //! Where the inventory names no bundle, or the bundle has no container runtime, packages bring it.
 
 use super::context::Context;
-use super::kubeadm::STAGED;
 use super::model::{Access, Blob, ItemKind};
+use super::places::STAGED;
 use super::sink::Sink;
 use crate::inventory::{Cni, Software, SoftwareFile, SoftwareKind};
 

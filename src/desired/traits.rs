@@ -1,6 +1,6 @@
 //! What items depend on, out of all facts about a node.
 
-use super::resolve::ResolveError;
+use super::error::ResolveError;
 use crate::facts::{NodeFacts, OsFamily};
 
 /// The facts that decide which items a node gets. There are few enough to go through all

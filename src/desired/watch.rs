@@ -1,6 +1,7 @@
 //! What has to be looked at on a node.
 
 use super::context::Context;
+use crate::facts::ancestors;
 use sha2::{Digest, Sha256};
 
 use super::model::{Content, FileCheck, Item, ItemKind};
@@ -67,7 +68,7 @@ pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
     }
     // Who would be locked out by what sshd is to forbid.
     watch.extras.insert(Extra::SshdMatches);
-    watch.units.extend(UNITS.into_iter().chain(super::host::TIME_UNITS).map(str::to_owned));
+    watch.units.extend(UNITS.into_iter().chain(super::time::TIME_UNITS).map(str::to_owned));
     watch.packages.extend(packages::names().map(str::to_owned));
     watch
 }
@@ -161,9 +162,4 @@ fn settings(text: &str) -> impl Iterator<Item = String> + '_ {
 fn add_path(watch: &mut WatchList, path: &str) {
     watch.files.insert(path.to_owned());
     watch.files.extend(ancestors(path).map(str::to_owned));
-}
-
-/// `/a/b/c` has `/a` and `/a/b`.
-pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').skip(1).map(|(i, _)| &path[..i])
 }

@@ -499,3 +499,8 @@ impl NodeFacts {
         facts
     }
 }
+
+/// `/a/b/c` has `/a` and `/a/b`.
+pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').skip(1).map(|(i, _)| &path[..i])
+}

@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction, is_word};
 use crate::controls::of_interfaces;
-use crate::desired::watch::ancestors;
 use crate::desired::{
     Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, Way,
 };
+use crate::facts::ancestors;
 use crate::facts::{FileFacts, Login, NodeFacts, OsFamily};
 use crate::plain::hex;
 

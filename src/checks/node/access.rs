@@ -70,7 +70,7 @@ pub fn live_request(
     let local = STARTED_BY_NAME.iter().flat_map(local);
     let all = judged.into_iter().chain(run.map(|p| (*p).to_owned())).chain(local);
     for path in all {
-        request.paths.extend(crate::desired::ancestors(&path).map(str::to_owned));
+        request.paths.extend(crate::facts::ancestors(&path).map(str::to_owned));
         request.paths.insert(path);
     }
     for setting in KERNEL_SETTINGS.iter().filter(|s| s.is_for(inventory, node)) {

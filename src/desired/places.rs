@@ -1,0 +1,25 @@
+//! Directories and files on a node that several subjects name.
+
+/// Directory of what is staged for kubeadm.
+pub(super) const STAGED: &str = "/etc/kubernetes/kubastion";
+
+/// Directory of kubeadm patches.
+pub(super) const PATCHES: &str = "/etc/kubernetes/kubastion/patches";
+
+/// Where the API server's auxiliary files lie.
+pub(super) const CONFIG_DIR: &str = "/etc/kubernetes/config";
+
+/// Where the encryption configuration lies.
+pub(super) const ENC_DIR: &str = "/etc/kubernetes/enc";
+
+/// Directory of the audit log.
+pub(super) const AUDIT_DIR: &str = "/var/log/kubernetes/audit";
+
+/// The certificate of the CA that members and their clients are known by.
+pub(super) const ETCD_CA: &str = "/etc/etcd/pki/ca.crt";
+
+/// Directory of the configuration that is this tool's own.
+pub(super) const CONFIGURATION: &str = "/etc/kubastion";
+
+/// Directory of everything that this tool keeps on a node.
+pub(super) const STATE: &str = "/var/lib/kubastion";
