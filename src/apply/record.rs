@@ -523,7 +523,7 @@ mod tests {
         journal.write(&Line::Transaction { node: node.clone(), phase, id, joins: false }).unwrap();
         journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
         for problem in [None, Some("no".to_owned())] {
-            let change = ApiChange::MountNothingInNewNamespaces;
+            let change = ApiChange::DeleteToken { name: "bootstrap-token-a".into() };
             journal.write(&Line::Object { change, problem }).unwrap();
         }
         journal.end(0).unwrap();

@@ -16,6 +16,7 @@ mod kubeadm;
 mod kubelet;
 pub mod member;
 pub mod model;
+pub mod objects;
 mod packages;
 mod pki_files;
 mod repository;

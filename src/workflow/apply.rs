@@ -10,7 +10,7 @@ use super::observe::{self, Fleet, Reach, Settled};
 use super::planner;
 use super::records::{self, Finished};
 use super::saved_plan;
-use crate::apply::api::ApiAccess;
+use crate::api::ApiAccess;
 use crate::apply::protocol::TxnState;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RunKind, RunLock};
 use crate::apply::{Controls, execute};
