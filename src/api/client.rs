@@ -112,14 +112,6 @@ impl From<HttpError> for ApiError {
     }
 }
 
-/// Sends a request over a connection; the answer must be a success and JSON.
-///
-/// # Errors
-/// See [`ApiError`].
-pub fn json(connection: &mut Connection<'_>, request: &HttpRequest) -> Result<Value, ApiError> {
-    decode(request, &connection.send(request)?)
-}
-
 /// The JSON of an answer that is a success.
 pub(super) fn decode(request: &HttpRequest, answer: &HttpAnswer) -> Result<Value, ApiError> {
     if !answer.is_success() {

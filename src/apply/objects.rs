@@ -27,7 +27,7 @@ pub enum ChangeError {
     #[error(transparent)]
     Approval(#[from] ApprovalError),
     /// The object is not what the plan saw. Nothing was sent.
-    #[error("it was changed since the plan was made ({0}); run `kubastion plan` again")]
+    #[error("it is not as the plan saw it: {0}")]
     NotAsPlanned(String),
     /// What the plan sends is nothing that this inventory asks for.
     #[error("the inventory asks for no such object")]

@@ -94,7 +94,9 @@ impl fmt::Display for Action {
 impl fmt::Display for ApiChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ApiChange::DeleteToken { name } => write!(f, "delete join token {name}"),
+            ApiChange::DeleteToken { name } => {
+                write!(f, "delete join token {}", plain_line(name))
+            }
             ApiChange::DeleteBootstrapBinding { name } => {
                 let name = plain_line(name);
                 write!(
@@ -103,7 +105,7 @@ impl fmt::Display for ApiChange {
                 )
             }
             ApiChange::DeleteRoleBinding { namespace, name } => {
-                let name = plain_line(name);
+                let (namespace, name) = (plain_line(namespace), plain_line(name));
                 write!(f, "delete RoleBinding {namespace}/{name}, which names anonymous users")
             }
             ApiChange::KeepSubjects { namespace, name, keep } => {
@@ -115,11 +117,13 @@ impl fmt::Display for ApiChange {
                 let name = plain_line(name);
                 match namespace.as_str() {
                     "" => write!(f, "leave only {keep} in ClusterRoleBinding {name}"),
-                    space => write!(f, "leave only {keep} in RoleBinding {space}/{name}"),
+                    space => {
+                        write!(f, "leave only {keep} in RoleBinding {}/{name}", plain_line(space))
+                    }
                 }
             }
             ApiChange::Approve { name, node } => {
-                write!(f, "approve {name}, a serving certificate for {node}")
+                write!(f, "approve {}, a serving certificate for {node}", plain_line(name))
             }
             ApiChange::UploadConfiguration => f.write_str(
                 "write kubeadm's ConfigMaps in kube-system as its files on control planes say",
@@ -416,9 +420,11 @@ mod tests {
     #[test]
     fn a_name_cannot_steer_the_terminal_that_shows_the_plan() {
         let name = "a\u{1b}[2K\r\u{202e}b".to_owned();
-        let namespace = "n".to_owned();
+        let namespace = name.clone();
         for change in [
-            ApiChange::DeleteRoleBinding { namespace: namespace.clone(), name: name.clone() },
+            ApiChange::DeleteToken { name: name.clone() },
+            ApiChange::Approve { name: name.clone(), node: "w1".parse().unwrap() },
+            ApiChange::DeleteRoleBinding { namespace: name.clone(), name: name.clone() },
             ApiChange::KeepSubjects { namespace, name: name.clone(), keep: vec![name.clone()] },
             ApiChange::Apply {
                 action: Action::Change,

@@ -226,7 +226,8 @@ pub fn apply(
                 Problem::new(format!("cannot {change}"))
                     .at("cluster")
                     .because(why)
-                    .left("the nodes are done; other objects are not touched by this"),
+                    .left("the nodes are done")
+                    .hint("run `kubastion plan` to see what is left to do"),
             );
         }
     }
