@@ -412,3 +412,18 @@ fn a_binding_goes_only_as_it_was_read() {
         assert!(version.contains(&json!("7")), "{:?}", asked[1].body);
     }
 }
+
+#[test]
+fn what_is_missing_in_a_list_of_somebody_else_is_put_back_by_force() {
+    let [wanted, _] = resources();
+    let mut emptied = wanted.body.clone();
+    emptied["spec"]["limits"] = json!([{"type": "Container"}]);
+    let found = emptied.clone();
+    let api = FakeApi::start(usize::MAX, move |asked| match asked.line.starts_with("GET") {
+        true => (200, found.clone()),
+        false => (200, wanted.body.clone()),
+    });
+    let (result, asked) = send(&[(Kind::LimitRanges, emptied)], "kubastion-limits", &api);
+    result.unwrap();
+    assert!(asked[1].line.ends_with("force=true"), "{}", asked[1].line);
+}

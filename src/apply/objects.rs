@@ -139,8 +139,12 @@ fn send(
         };
         body["metadata"][field] = json!(text(found, at));
     }
-    let takes = action == Action::Change && differs.iter().any(|d| d.is.is_some());
-    let conflicts = if takes { Conflicts::Force } else { Conflicts::Refuse };
+    // Also where something is only missing: it may be in a list that somebody else owns as a whole.
+    let takes = is_own || differs.iter().any(|d| d.is.is_some());
+    let conflicts = match action {
+        Action::Change if takes => Conflicts::Force,
+        _ => Conflicts::Refuse,
+    };
     let sent = client.apply(&path, &body, conflicts)?;
     let mut left = differences(desired, Some(&sent));
     if is_own && action == Action::Change && !left.is_empty() {
