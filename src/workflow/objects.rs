@@ -210,13 +210,11 @@ pub fn apply(
         return (problems, unplanned);
     };
     let mut client = Client::new(through, *address, access);
-    // Namespace and name of objects that could not be sent.
-    let mut failed: Vec<(&str, &str)> = Vec::new();
+    // Namespace and name of objects that are due and not sent.
+    let mut failed: Vec<(&str, &str)> = unplanned.iter().filter_map(ApiChange::object).collect();
     for change in &due {
         let result = match change.after().filter(|first| failed.contains(first)) {
-            Some((_, first)) => {
-                Err(format!("{first} has to be there before it, and could not be sent"))
-            }
+            Some((_, first)) => Err(format!("{first} has to be there before it, and was not sent")),
             None => apply::objects::change(&mut client, inventory, change).map_err(|e| chain(&e)),
         };
         said(change, &result);
