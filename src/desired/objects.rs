@@ -140,7 +140,7 @@ pub fn objects<'n>(
     if wanted.quotas {
         all.extend(resources());
     }
-    all.extend(inventory.nodes.iter().filter_map(labels));
+    all.extend(inventory.nodes.iter().map(labels));
     all
 }
 
@@ -219,7 +219,7 @@ fn default_account(namespace: &str) -> DesiredObject {
 
 /// Labels of a node that its kubelet is not allowed to set (admission plugin NodeRestriction), and the role by which people
 /// know a worker.
-fn labels(node: &Node) -> Option<DesiredObject> {
+fn labels(node: &Node) -> DesiredObject {
     let mut labels: BTreeMap<String, String> = node
         .labels
         .iter()
@@ -229,17 +229,19 @@ fn labels(node: &Node) -> Option<DesiredObject> {
     if node.has_role(Role::Worker) {
         labels.entry("node-role.kubernetes.io/worker".into()).or_default();
     }
-    (!labels.is_empty()).then(|| DesiredObject {
+    let mut metadata = json!({"name": node.name.as_str()});
+    // One that should have none is compared, too: what was applied once is taken away.
+    if !labels.is_empty() {
+        metadata["labels"] = json!(labels);
+    }
+    DesiredObject {
         kind: Kind::Nodes,
-        body: json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": node.name.as_str(), "labels": labels},
-        }),
+        body: json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}),
         owner: Owner::Others,
         when: When::Exists,
         after: None,
         controls: &[],
-    })
+    }
 }
 
 fn in_default(
@@ -344,6 +346,6 @@ mod tests {
             quotas: false,
         };
         let left = objects(&inventory, ["default"], none);
-        assert_eq!(left.iter().map(DesiredObject::word).collect::<Vec<_>>(), ["Node"]);
+        assert_eq!(left.iter().map(DesiredObject::word).collect::<Vec<_>>(), ["Node", "Node"]);
     }
 }

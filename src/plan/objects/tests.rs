@@ -121,7 +121,14 @@ fn defaults_are_overlooked_and_weakening_is_not() {
 #[test]
 fn of_an_object_of_others_only_what_is_wanted_or_was_once_counts() {
     let all = objects(&inventory(), [], Wanted::ALL);
-    let node = all.iter().find(|o| o.kind == Kind::Nodes).unwrap();
+    let nodes: Vec<&DesiredObject> = all.iter().filter(|o| o.kind == Kind::Nodes).collect();
+    let [plane, node] = nodes.as_slice() else { panic!("{nodes:?}") };
+    let managed = json!([{"manager": "kubastion", "operation": "Apply",
+        "fieldsV1": {"f:metadata": {"f:labels": {"f:a": {}}}}}]);
+    let bare = json!({"metadata": {"name": "cp1"}});
+    assert_eq!(said(plane, &bare), Vec::<String>::new());
+    let once = json!({"metadata": {"name": "cp1", "labels": {"a": "b"}, "managedFields": managed}});
+    assert_eq!(said(plane, &once), ["metadata.labels.a: \"b\" -> (none)"]);
     let label = "metadata.labels[node-role.kubernetes.io/worker]";
     assert_eq!(
         said(node, &json!({"metadata": {"name": "w1"}})),
