@@ -7,14 +7,18 @@
 //!   checks --Vec<Finding>--> plan --Plan--> apply --RunRecord--> verify --Vec<Attempt>--> report
 //! ```
 //!
+//! [`api`] stands behind facts, and imports no later stage: it is the one client of the cluster's API, over the connection of a
+//! node. By it facts about objects are read, `apply` sends what `desired::objects` says, and `verify` tries what must not work.
+//!
 //! [`checks`] judge what is rendered before it may be in a plan, and what a node shows afterwards. [`verify`] attacks, and goes by
 //! no record of what was applied. [`workflow`] is what verbs do with the stages, a file for each story; [`cli`] parses, calls and
 //! prints.
 //!
 //! The middle (desired, render, checks, plan) is pure: no clock, network or disk. Only `inventory::load` (the inventory and
-//! the files that it names), `transport`, `pki::store`, `bundle`, `apply`, `lab`, `verify`, `workflow` and `cli` touch the
+//! the files that it names), `transport`, `api`, `pki::store`, `bundle`, `apply`, `lab`, `verify`, `workflow` and `cli` touch the
 //! world; time and randomness come from [`clock`].
 
+pub mod api;
 pub mod apply;
 pub mod bundle;
 pub mod checks;

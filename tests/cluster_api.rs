@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use kubastion::apply::cluster::Server;
+use kubastion::api::Client;
 use kubastion::apply::drain::{DrainError, Patience, allow_pods, drain};
+use kubastion::apply::objects::{ChangeError, change};
+use kubastion::desired::objects::resources;
 use kubastion::facts::cluster::{ClusterFacts, Kind};
+use kubastion::plan::cluster::{Action, ApiChange, Wanted, changes};
 use serde_json::{Value, json};
 
-use crate::support::api::FakeApi;
+use crate::support::api::{Asked, FakeApi};
 
 fn facts(api: &FakeApi, kinds: &[Kind]) -> ClusterFacts {
     let (_, address) = api.access.servers[0];
-    Server { through: &mut api.node(), address, access: &api.access }.facts(kinds)
+    Client::new(&mut api.node(), address, &api.access).facts(kinds)
 }
 
 fn connections(api: &FakeApi) -> Vec<usize> {
@@ -84,10 +87,10 @@ fn all_sorts() -> Vec<Value> {
 fn drain_w1(api: &FakeApi, patience: Patience) -> (Result<Vec<String>, DrainError>, Vec<String>) {
     let (_, address) = api.access.servers[0];
     let mut through = api.node();
-    let mut server = Server { through: &mut through, address, access: &api.access };
+    let mut client = Client::new(&mut through, address, &api.access);
     let mut said = Vec::new();
     let result =
-        drain(&mut server, &"w1".parse().unwrap(), patience, &mut |what| said.push(what.into()));
+        drain(&mut client, &"w1".parse().unwrap(), patience, &mut |what| said.push(what.into()));
     (result, said)
 }
 
@@ -181,19 +184,246 @@ fn a_node_is_closed_and_opened_where_that_is_another_thing() {
         });
         let (_, address) = api.access.servers[0];
         let mut through = api.node();
-        let mut server = Server { through: &mut through, address, access: &api.access };
-        let before = allow_pods(&mut server, &"w1".parse().unwrap(), allow);
+        let mut client = Client::new(&mut through, address, &api.access);
+        let before = allow_pods(&mut client, &"w1".parse().unwrap(), allow);
         assert_eq!(before, Ok(Some(!closed)));
         let asked = api.asked.lock().unwrap();
         assert_eq!(asked.len() == 2, patched);
         if patched {
-            assert_eq!(asked[1].line, "PATCH /api/v1/nodes/w1");
+            assert!(asked[1].line.starts_with("PATCH /api/v1/nodes/w1?"), "{}", asked[1].line);
+            assert_eq!(asked[1].media, "application/merge-patch+json");
             assert_eq!(asked[1].body, json!({"spec": {"unschedulable": !allow}}));
         }
     }
     let api = FakeApi::start(usize::MAX, |_| (404, json!({})));
     let (_, address) = api.access.servers[0];
     let mut through = api.node();
-    let mut server = Server { through: &mut through, address, access: &api.access };
-    assert_eq!(allow_pods(&mut server, &"w1".parse().unwrap(), false), Ok(None));
+    let mut client = Client::new(&mut through, address, &api.access);
+    assert_eq!(allow_pods(&mut client, &"w1".parse().unwrap(), false), Ok(None));
+}
+
+/// What became of a planned change, and the requests that were sent for it.
+type Sent = (Result<(), ChangeError>, Vec<Asked>);
+
+/// Plans against `listed`, and carries out the one change of an object that comes of it.
+fn send(listed: &[(Kind, Value)], name: &str, api: &FakeApi) -> Sent {
+    let mut facts = ClusterFacts::default();
+    for kind in Kind::for_a_plan(36) {
+        let mine = listed.iter().filter(|(k, _)| *k == kind).map(|(_, o)| o.clone());
+        facts.objects.insert(kind, mine.collect());
+    }
+    let planned = changes(&api.inventory, &facts, Wanted::of(&api.inventory));
+    let planned = planned.iter().find(|c| c.object().is_some_and(|(_, n)| n == name)).unwrap();
+    let (_, address) = api.access.servers[0];
+    let mut through = api.node();
+    let mut client = Client::new(&mut through, address, &api.access);
+    let result = change(&mut client, &api.inventory, planned);
+    drop(client);
+    (result, api.asked.lock().unwrap().clone())
+}
+
+const QUOTA: &str = "/api/v1/namespaces/default/resourcequotas/kubastion-quota";
+
+/// The quota as an API server hands it out, with so many pods.
+fn quota(pods: &str, version: &str) -> Value {
+    let [_, quota] = resources();
+    let mut quota = quota.body;
+    quota["spec"]["hard"]["pods"] = pods.into();
+    quota["metadata"]["resourceVersion"] = version.into();
+    quota
+}
+
+#[test]
+fn an_object_that_is_missing_is_applied_and_nobody_is_overruled() {
+    let api = FakeApi::start(usize::MAX, |asked| match asked.line.starts_with("GET") {
+        true => (404, json!({"kind": "Status", "reason": "NotFound"})),
+        false => (201, quota("100", "1")),
+    });
+    let (result, asked) = send(&[], "kubastion-quota", &api);
+    result.unwrap();
+    let [look, sent] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!(look.line, format!("GET {QUOTA}"));
+    let query = "fieldManager=kubastion&fieldValidation=Strict&force=false";
+    assert_eq!(sent.line, format!("PATCH {QUOTA}?{query}"));
+    assert_eq!(sent.media, "application/apply-patch+yaml");
+    let [_, quota] = resources();
+    assert_eq!(sent.body, quota.body);
+}
+
+#[test]
+fn what_the_plan_showed_is_put_back_and_only_in_the_object_that_it_saw() {
+    let api = FakeApi::start(usize::MAX, |asked| match asked.line.starts_with("GET") {
+        // A status that somebody wrote meanwhile is another version of the same.
+        true => (200, quota("100000", "8")),
+        false => (200, quota("100", "9")),
+    });
+    let (result, asked) =
+        send(&[(Kind::ResourceQuotas, quota("100000", "7"))], "kubastion-quota", &api);
+    result.unwrap();
+    let [_, sent] = asked.as_slice() else { panic!("{asked:?}") };
+    assert!(sent.line.ends_with("force=true"), "{}", sent.line);
+    assert_eq!(sent.body, quota("100", "8"));
+}
+
+#[test]
+fn fields_that_another_manager_added_go_by_a_patch() {
+    let mut weak = quota("100", "1");
+    weak["spec"]["scopes"] = json!(["BestEffort"]);
+    weak["spec"]["hard"]["secrets"] = "1".into();
+    let answers = weak.clone();
+    let api = FakeApi::start(usize::MAX, move |asked| {
+        let mut answer = answers.clone();
+        match asked.media.as_str() {
+            "application/merge-patch+json" => (200, quota("100", "3")),
+            "" => (200, answer),
+            _ => {
+                answer["metadata"]["resourceVersion"] = "2".into();
+                (200, answer)
+            }
+        }
+    });
+    let (result, asked) = send(&[(Kind::ResourceQuotas, weak)], "kubastion-quota", &api);
+    result.unwrap();
+    let [_, _, patch] = asked.as_slice() else { panic!("{asked:?}") };
+    let wanted = json!({
+        "metadata": {"resourceVersion": "2"}, "spec": {"hard": {"secrets": null}, "scopes": null},
+    });
+    assert_eq!(patch.body, wanted);
+}
+
+#[test]
+fn what_was_changed_since_the_plan_stays_as_it_is() {
+    let seen = [(Kind::ResourceQuotas, quota("100000", "1"))];
+    for (found, why) in [
+        ((200, quota("5", "2")), "spec.hard.pods: \"5\" -> \"100\""),
+        ((404, json!({})), "it is gone"),
+        ((403, json!({"kind": "Status", "message": "not you"})), "answers 403: not you"),
+    ] {
+        let answer = found.clone();
+        let api = FakeApi::start(usize::MAX, move |_| answer.clone());
+        let (result, asked) = send(&seen, "kubastion-quota", &api);
+        let said = result.unwrap_err().to_string();
+        assert!(said.contains(why), "{said}");
+        assert_eq!(asked.len(), 1, "{asked:?}");
+    }
+    // Somebody made one meanwhile.
+    let api = FakeApi::start(usize::MAX, |_| (200, quota("5", "2")));
+    let (result, asked) = send(&[], "kubastion-quota", &api);
+    assert!(matches!(result, Err(ChangeError::NotAsPlanned(_))));
+    assert_eq!(asked.len(), 1);
+    // Or between the look and the change: the server says so.
+    let api = FakeApi::start(usize::MAX, |asked| match asked.line.starts_with("GET") {
+        true => (200, quota("100000", "2")),
+        false => (409, json!({"kind": "Status", "reason": "Conflict", "message": "modified"})),
+    });
+    let (result, asked) = send(&seen, "kubastion-quota", &api);
+    let Err(ChangeError::Api(e)) = result else { panic!("{result:?}") };
+    assert_eq!((e.status(), asked.len()), (Some(409), 2));
+}
+
+#[test]
+fn a_server_that_says_yes_and_does_no_such_thing_is_not_believed() {
+    let api = FakeApi::start(usize::MAX, |_| (200, quota("100000", "1")));
+    let seen = [(Kind::ResourceQuotas, quota("100000", "1"))];
+    let (result, _) = send(&seen, "kubastion-quota", &api);
+    assert!(matches!(result, Err(ChangeError::StillDiffers(_))), "{result:?}");
+}
+
+#[test]
+fn of_a_node_only_the_labels_are_sent_and_only_to_the_same_node() {
+    let node = |labels: Value| json!({"metadata": {"name": "w1", "uid": "u", "labels": labels}});
+    let wanted = json!({"node-role.kubernetes.io/worker": ""});
+    let (before, after) = (node(json!({"a": "b"})), node(wanted.clone()));
+    let api = FakeApi::start(usize::MAX, move |asked| match asked.line.starts_with("GET") {
+        true => (200, before.clone()),
+        false => (200, after.clone()),
+    });
+    let seen = [(Kind::Nodes, node(json!({})))];
+    let (result, asked) = send(&seen, "w1", &api);
+    result.unwrap();
+    let [_, sent] = asked.as_slice() else { panic!("{asked:?}") };
+    assert!(sent.line.starts_with("PATCH /api/v1/nodes/w1?") && sent.line.ends_with("force=false"));
+    let metadata = json!({"name": "w1", "uid": "u", "labels": wanted});
+    assert_eq!(sent.body, json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}));
+    // One that has left is not made by this.
+    let api = FakeApi::start(usize::MAX, |_| (404, json!({})));
+    let (result, asked) = send(&seen, "w1", &api);
+    assert!(matches!(result, Err(ChangeError::NotAsPlanned(_))));
+    assert_eq!(asked.len(), 1);
+}
+
+#[test]
+fn a_plan_sends_nothing_that_the_inventory_does_not_ask_for() {
+    let api = FakeApi::start(usize::MAX, |_| (200, json!({})));
+    let (_, address) = api.access.servers[0];
+    let mut through = api.node();
+    let mut client = Client::new(&mut through, address, &api.access);
+    let mut object = quota("100000", "1");
+    object["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    let foreign = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}});
+    for object in [object, foreign] {
+        let planned = ApiChange::Apply {
+            action: Action::Change,
+            object,
+            differs: Vec::new(),
+            after: None,
+            controls: Default::default(),
+        };
+        let result = change(&mut client, &api.inventory, &planned);
+        assert!(matches!(result, Err(ChangeError::NotWanted)), "{result:?}");
+    }
+    assert!(api.lines().is_empty());
+}
+
+#[test]
+fn a_binding_goes_only_as_it_was_read() {
+    let binding = |subject: &str| {
+        json!({
+            "metadata": {"namespace": "a", "name": "b c", "uid": "u", "resourceVersion": "7"},
+            "subjects": [{"name": "system:anonymous"}, {"name": subject}],
+        })
+    };
+    let delete = ApiChange::DeleteRoleBinding { namespace: "a".into(), name: "b c".into() };
+    let keep = ApiChange::KeepSubjects {
+        namespace: "a".into(),
+        name: "b c".into(),
+        keep: vec!["alice".into()],
+    };
+    for (planned, subject, sent) in [
+        (&delete, "system:unauthenticated", Some("DELETE")),
+        (&delete, "alice", None),
+        (&keep, "alice", Some("PATCH")),
+    ] {
+        let api = FakeApi::start(usize::MAX, move |_| (200, binding(subject)));
+        let (_, address) = api.access.servers[0];
+        let mut through = api.node();
+        let mut client = Client::new(&mut through, address, &api.access);
+        let result = change(&mut client, &api.inventory, planned);
+        assert_eq!(result.is_ok(), sent.is_some(), "{result:?}");
+        let asked = api.asked.lock().unwrap();
+        let Some(method) = sent else {
+            assert_eq!(asked.len(), 1);
+            continue;
+        };
+        let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/a/rolebindings/b%20c";
+        assert!(asked[1].line.starts_with(&format!("{method} {path}")), "{}", asked[1].line);
+        let version = ["/preconditions/resourceVersion", "/metadata/resourceVersion"]
+            .map(|at| asked[1].body.pointer(at).cloned().unwrap_or_default());
+        assert!(version.contains(&json!("7")), "{:?}", asked[1].body);
+    }
+}
+
+#[test]
+fn what_is_missing_in_a_list_of_somebody_else_is_put_back_by_force() {
+    let [wanted, _] = resources();
+    let mut emptied = wanted.body.clone();
+    emptied["spec"]["limits"] = json!([{"type": "Container"}]);
+    let found = emptied.clone();
+    let api = FakeApi::start(usize::MAX, move |asked| match asked.line.starts_with("GET") {
+        true => (200, found.clone()),
+        false => (200, wanted.body.clone()),
+    });
+    let (result, asked) = send(&[(Kind::LimitRanges, emptied)], "kubastion-limits", &api);
+    result.unwrap();
+    assert!(asked[1].line.ends_with("force=true"), "{}", asked[1].line);
 }

@@ -341,7 +341,7 @@ fn facts_error(target: &SshTarget) -> String {
     watch.files.insert("/etc/passwd".into());
     let e = collect(&mut session, &"w1".parse().unwrap(), &watch)
         .expect_err("hostile answers are errors");
-    kubastion::apply::gate::chain(&e)
+    kubastion::error::chain(&e)
 }
 
 #[test]

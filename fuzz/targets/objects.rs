@@ -35,6 +35,6 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         kubastion_fuzz::assert_tame(&format!("{verdict:?}"));
     }
     for change in changes(&INVENTORY, &facts, Wanted::ALL) {
-        let _ = change.to_string();
+        kubastion_fuzz::assert_tame(&change.to_string());
     }
 });

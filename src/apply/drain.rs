@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::api::ANSWER;
-use super::cluster::{Server, Unread, segment, whole_list};
-use super::gate::chain;
-use crate::facts::cluster::{list, name, namespace, text};
+use crate::api::client::ANSWER;
+use crate::api::lists::whole_list;
+use crate::api::objects::path;
+use crate::api::{ApiError, Client};
+use crate::facts::cluster::{Kind, list, name, namespace, text};
 use crate::inventory::NodeName;
-use crate::transport::https::HttpRequest;
+use crate::transport::http::HttpRequest;
 use crate::transport::tail;
 
 /// How long is waited for, and how often is looked.
@@ -31,8 +32,8 @@ pub struct Patience {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DrainError {
     /// What runs on it is not known.
-    #[error("the cluster cannot be asked for its pods: {0}")]
-    Unreachable(String),
+    #[error("the cluster cannot be asked for its pods")]
+    Unreachable(#[source] ApiError),
     /// The time is over.
     #[error("after {within_s} s it still has pods: {}", left.join("; "))]
     Deadline {
@@ -60,16 +61,16 @@ type Pods = BTreeMap<String, Leaving>;
 /// # Errors
 /// What the API server said instead.
 pub fn allow_pods(
-    server: &mut Server<'_>,
+    client: &mut Client<'_>,
     node: &NodeName,
     allow: bool,
-) -> Result<Option<bool>, String> {
-    let path = format!("/api/v1/nodes/{node}");
-    let Some(found) = server.maybe("GET", &path)? else { return Ok(None) };
+) -> Result<Option<bool>, ApiError> {
+    let path = path(Kind::Nodes, "", node.as_str())?;
+    let Some(found) = client.find(&HttpRequest::get(&path))? else { return Ok(None) };
     let allowed = found.pointer("/spec/unschedulable") != Some(&json!(true));
     if allowed != allow {
         let body = json!({"spec": {"unschedulable": !allow}});
-        server.json("PATCH", &path, Some(&body))?;
+        client.patch(&path, &body)?;
     }
     Ok(Some(allowed))
 }
@@ -80,7 +81,7 @@ pub fn allow_pods(
 /// # Errors
 /// If the pods cannot be listed at first, or are not all gone in time. What was evicted stays so.
 pub fn drain(
-    server: &mut Server<'_>,
+    client: &mut Client<'_>,
     node: &NodeName,
     patience: Patience,
     said: &mut dyn FnMut(&str),
@@ -88,7 +89,7 @@ pub fn drain(
     let deadline = Instant::now() + patience.within;
     let mut ownerless = Vec::new();
     let mut leaving = Pods::new();
-    for pod in pods(server, node).map_err(DrainError::Unreachable)?.iter().filter(|p| leaves(p)) {
+    for pod in pods(client, node).map_err(DrainError::Unreachable)?.iter().filter(|p| leaves(p)) {
         let called = format!("{}/{}", namespace(pod), name(pod));
         if owner(pod).is_none() {
             ownerless.push(called.clone());
@@ -99,7 +100,7 @@ pub fn drain(
     let mut told = String::new();
     while !leaving.is_empty() {
         // A server that is away for a moment comes back, or time runs out.
-        let broken = evict(server, node, &mut leaving).err();
+        let broken = evict(client, node, &mut leaving).err();
         let left: Vec<String> = leaving
             .values()
             .map(|l| format!("{}: {}", l.pod, l.why))
@@ -121,20 +122,20 @@ pub fn drain(
     Ok(ownerless)
 }
 
-fn path(node: &NodeName) -> String {
-    format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}")
+fn list_of(node: &NodeName) -> String {
+    format!("{}?fieldSelector=spec.nodeName%3D{node}", Kind::Pods.path())
 }
 
-fn pods(server: &mut Server<'_>, node: &NodeName) -> Result<Vec<Value>, String> {
-    let mut open = server.access.converse(server.through, server.address, ANSWER)?;
-    whole_list(&mut open, &path(node)).map(|l| list(&l, "/items").to_vec()).map_err(Unread::why)
+fn pods(client: &mut Client<'_>, node: &NodeName) -> Result<Vec<Value>, ApiError> {
+    let found = whole_list(&mut client.connect(ANSWER)?, &list_of(node))?;
+    Ok(list(&found, "/items").to_vec())
 }
 
 /// Looks which pods are still there, and tries to evict those that do not end yet. Over one connection.
-fn evict(server: &mut Server<'_>, node: &NodeName, leaving: &mut Pods) -> Result<(), String> {
+fn evict(client: &mut Client<'_>, node: &NodeName, leaving: &mut Pods) -> Result<(), ApiError> {
     let within = ANSWER * u32::try_from(leaving.len() + 1).unwrap_or(u32::MAX);
-    let mut open = server.access.converse(server.through, server.address, within)?;
-    let found = whole_list(&mut open, &path(node)).map_err(Unread::why)?;
+    let mut connection = client.connect(within)?;
+    let found = whole_list(&mut connection, &list_of(node))?;
     let here: BTreeMap<&str, &Value> =
         list(&found, "/items").iter().map(|p| (text(p, "/metadata/uid"), p)).collect();
     leaving.retain(|uid, _| here.contains_key(uid.as_str()));
@@ -144,18 +145,15 @@ fn evict(server: &mut Server<'_>, node: &NodeName, leaving: &mut Pods) -> Result
             entry.why = "it is ending".into();
             continue;
         }
-        let (space, name) = (segment(namespace(pod))?, segment(name(pod))?);
+        let (space, name) = (namespace(pod), name(pod));
         // With its uid: a pod that was made meanwhile under the same name is another one.
         let body = json!({
             "apiVersion": "policy/v1", "kind": "Eviction",
             "metadata": {"name": name, "namespace": space},
             "deleteOptions": {"preconditions": {"uid": uid}},
         });
-        let path = format!("/api/v1/namespaces/{space}/pods/{name}/eviction");
-        let json = Some(body.to_string());
-        let request =
-            HttpRequest { method: "POST", path: &path, token: None, json: json.as_deref() };
-        let answer = open.ask(&request).map_err(|e| chain(&e))?;
+        let path = format!("{}/eviction", path(Kind::Pods, space, name)?);
+        let answer = connection.send(&HttpRequest::post(path, &body))?;
         entry.why = match answer.status {
             200..300 => "it is ending".into(),
             // Gone, or another one by now: the next look says which.

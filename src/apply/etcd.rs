@@ -2,46 +2,47 @@
 //! gateway"; under `/v3` since 3.4).
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::gate::{ANSWER, ETCD_CLIENT_PORT, EtcdAccess, Until, chain};
+use serde_json::{Value, json};
+
+use super::gate::{ANSWER, ETCD_CLIENT_PORT, EtcdAccess};
+use crate::error::chain;
 use crate::facts::etcd::{self, Listed, Roster};
-use crate::transport::https::{Conversation, HttpAnswer, HttpRequest};
+use crate::transport::http::{ConnectError, Connection, HttpAnswer, HttpRequest};
 use crate::transport::{Transport, address, tail};
 
 /// Deadline of a membership change: the member that is asked waits for the leader.
 const CHANGE: Duration = Duration::from_secs(30);
 
-/// Questions to one member over one connection.
+/// Requests to one member over one connection.
 struct Member<'t> {
-    conversation: Conversation<'t>,
+    connection: Connection<'t>,
     at: String,
 }
 
 impl<'t> Member<'t> {
-    fn dial(
+    fn connect(
         through: &'t mut dyn Transport,
         member: IpAddr,
         access: &EtcdAccess,
         within: Duration,
     ) -> Result<Self, String> {
-        let host = member.to_string();
-        let at = address(&host, ETCD_CLIENT_PORT);
-        let stream =
-            through.dial(&host, ETCD_CLIENT_PORT, Duration::from_secs(5)).map_err(|e| chain(&e))?;
-        let stream = Box::new(Until { stream, deadline: Instant::now() + within });
-        let conversation = Conversation::open(stream, &access.client(&host))
-            .map_err(|e| format!("{at}: {}", chain(&e)))?;
-        Ok(Self { conversation, at })
+        let at = address(&member.to_string(), ETCD_CLIENT_PORT);
+        match access.connect(through, member, within) {
+            Ok(connection) => Ok(Self { connection, at }),
+            Err(e @ ConnectError::Dial(_)) => Err(chain(&e)),
+            Err(e) => Err(format!("{at}: {}", chain(&e))),
+        }
     }
 
-    fn ask(&mut self, path: &str, body: &str) -> Result<HttpAnswer, String> {
-        let request = HttpRequest { method: "POST", path, token: None, json: Some(body) };
-        self.conversation.ask(&request).map_err(|e| format!("{}: {}", self.at, chain(&e)))
+    fn send(&mut self, path: &str, body: &Value) -> Result<HttpAnswer, String> {
+        let answer = self.connection.send(&HttpRequest::post(path, body));
+        answer.map_err(|e| format!("{}: {}", self.at, chain(&e)))
     }
 
-    fn yes(&mut self, path: &str, body: &str) -> Result<Vec<u8>, String> {
-        let answer = self.ask(path, body)?;
+    fn yes(&mut self, path: &str, body: &Value) -> Result<Vec<u8>, String> {
+        let answer = self.send(path, body)?;
         if answer.status == 200 {
             return Ok(answer.body);
         }
@@ -52,11 +53,11 @@ impl<'t> Member<'t> {
     /// By the leader's word: a member that was cut off may have an older one.
     fn list(&mut self) -> Result<Vec<Listed>, String> {
         const PATH: &str = "/v3/cluster/member/list";
-        let answer = self.ask(PATH, "{\"linearizable\":true}")?;
+        let answer = self.send(PATH, &json!({"linearizable": true}))?;
         // Before 3.5 the question has no such field.
         let body = match answer.status {
             200 => answer.body,
-            400 => self.yes(PATH, "{}")?,
+            400 => self.yes(PATH, &json!({}))?,
             status => {
                 let said = tail(&answer.body[..answer.body.len().min(300)]);
                 return Err(format!("{}: {PATH} answers {status}: {said}", self.at));
@@ -75,10 +76,10 @@ pub fn roster(
     member: IpAddr,
     access: &EtcdAccess,
 ) -> Result<Roster, String> {
-    let mut member = Member::dial(through, member, access, ANSWER)?;
+    let mut member = Member::connect(through, member, access, ANSWER)?;
     let members = member.list()?;
-    let alarms = member.yes("/v3/maintenance/alarm", "{\"action\":\"GET\"}")?;
-    let status = member.yes("/v3/maintenance/status", "{}")?;
+    let alarms = member.yes("/v3/maintenance/alarm", &json!({"action": "GET"}))?;
+    let status = member.yes("/v3/maintenance/status", &json!({}))?;
     let strange = |e: String| format!("{}: {e}", member.at);
     let alarms = etcd::alarms(&alarms).map_err(strange)?;
     let (db_bytes, quota_bytes) = etcd::room(&status).map_err(strange)?;
@@ -94,7 +95,7 @@ pub fn list(
     member: IpAddr,
     access: &EtcdAccess,
 ) -> Result<Vec<Listed>, String> {
-    Member::dial(through, member, access, ANSWER)?.list()
+    Member::connect(through, member, access, ANSWER)?.list()
 }
 
 /// Adds a learner. Returns its id.
@@ -107,9 +108,9 @@ pub fn add_learner(
     access: &EtcdAccess,
     peer_url: &str,
 ) -> Result<u64, String> {
-    let body = serde_json::json!({ "peerURLs": [peer_url], "isLearner": true }).to_string();
+    let body = json!({ "peerURLs": [peer_url], "isLearner": true });
     let answer =
-        Member::dial(through, member, access, CHANGE)?.yes("/v3/cluster/member/add", &body)?;
+        Member::connect(through, member, access, CHANGE)?.yes("/v3/cluster/member/add", &body)?;
     etcd::added(&answer)
 }
 
@@ -123,9 +124,9 @@ pub fn promote(
     access: &EtcdAccess,
     id: u64,
 ) -> Result<(), String> {
-    let body = serde_json::json!({ "ID": id.to_string() }).to_string();
+    let body = json!({ "ID": id.to_string() });
     let said =
-        Member::dial(through, member, access, CHANGE)?.yes("/v3/cluster/member/promote", &body);
+        Member::connect(through, member, access, CHANGE)?.yes("/v3/cluster/member/promote", &body);
     match said {
         // An answer that was lost on the way.
         Err(why) if why.contains("can only promote a learner member") && !why.contains("sync") => {
@@ -145,9 +146,9 @@ pub fn remove(
     access: &EtcdAccess,
     id: u64,
 ) -> Result<(), String> {
-    let body = serde_json::json!({ "ID": id.to_string() }).to_string();
+    let body = json!({ "ID": id.to_string() });
     let said =
-        Member::dial(through, member, access, CHANGE)?.yes("/v3/cluster/member/remove", &body);
+        Member::connect(through, member, access, CHANGE)?.yes("/v3/cluster/member/remove", &body);
     match said {
         Err(why) if why.contains("member not found") => Ok(()),
         other => other.map(|_| ()),

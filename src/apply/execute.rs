@@ -5,15 +5,17 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::access_paths::{self, Which};
-use super::api::{self, ApiAccess};
-use super::gate::{self, EtcdAccess, chain};
+use super::gate::{self, EtcdAccess};
 use super::members;
 use super::record::{Journal, Line, Outcome, Outcomes, RecordError};
 use super::transaction;
 use super::ways::{self, Way};
+use crate::api::readiness::wait_for_node;
+use crate::api::{ApiAccess, Client};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::desired::{DesiredState, Phase, Way as Join};
+use crate::error::chain;
 use crate::event::{Event, Sink};
 use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::plan::{Gate, NodePlan, Plan, Stage, Step, Transaction};
@@ -353,11 +355,13 @@ fn joined(c: &Controls<'_>, node: &Node) -> Outcome {
     for (name, ip) in own.map_or_else(|| access.servers.iter().collect(), |s| vec![s]) {
         let Some(server) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
         // A connection of its own: those of the sessions are at work for other nodes.
-        let asked = c
-            .dialer
-            .connect(&c.inventory.ssh.for_node(server))
-            .map_err(|e| chain(&e))
-            .and_then(|mut s| api::wait_for_node(s.as_mut(), *ip, access, &node.name, READY));
+        let asked =
+            c.dialer.connect(&c.inventory.ssh.for_node(server)).map_err(|e| chain(&e)).and_then(
+                |mut s| {
+                    let mut client = Client::new(s.as_mut(), *ip, access);
+                    wait_for_node(&mut client, &node.name, READY).map_err(|e| chain(&e))
+                },
+            );
         match asked {
             Ok(()) => return Outcome::Committed,
             Err(why) => last = format!("by {name}: {why}"),

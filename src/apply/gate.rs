@@ -1,12 +1,14 @@
 //! Health gates: what must hold before a node is touched and before its change is confirmed.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::error::chain;
 use crate::inventory::NodeName;
 use crate::secret::Secret;
-use crate::transport::https::{ClientIdentity, TlsClient, request};
+use crate::transport::http::{ConnectError, Connection, Endpoint, HttpRequest};
+use crate::transport::tls::ClientIdentity;
 use crate::transport::{DialFailure, Request, Transport, TransportError, address, tail};
 
 /// etcd's client port (IANA `etcd-client`).
@@ -28,60 +30,28 @@ pub struct EtcdAccess {
 }
 
 impl EtcdAccess {
-    /// How to speak TLS to a member.
-    pub fn client<'a>(&'a self, server: &'a str) -> TlsClient<'a> {
-        TlsClient {
-            ca_pem: Some(&self.ca_pem),
-            server,
-            identity: Some(ClientIdentity {
-                certificate_pem: &self.certificate_pem,
-                key_pem: &self.key_pem,
-            }),
-            max_version: None,
-            ciphers: None,
-        }
+    /// A connection to a member, that `through` opens. All that is asked over it has to be answered `within`.
+    ///
+    /// # Errors
+    /// What the member or the way to it said instead.
+    pub fn connect<'t>(
+        &self,
+        through: &'t mut dyn Transport,
+        member: IpAddr,
+        within: Duration,
+    ) -> Result<Connection<'t>, ConnectError> {
+        let identity =
+            ClientIdentity { certificate_pem: &self.certificate_pem, key_pem: &self.key_pem };
+        let host = member.to_string();
+        let ca_pem = Some(self.ca_pem.as_str());
+        let endpoint = Endpoint { through, host, port: ETCD_CLIENT_PORT, ca_pem };
+        endpoint.connect(Some(identity), within)
     }
 }
 
 /// How long one question to a member may take, from its first byte to its last: a member that sends a
 /// byte now and then must not hold a run up.
 pub(super) const ANSWER: Duration = Duration::from_secs(15);
-
-/// A stream that ends at a moment.
-pub(crate) struct Until<S> {
-    pub stream: S,
-    pub deadline: Instant,
-}
-
-impl<S> Until<S> {
-    /// Tries again what the stream gave up by its own clock, which is that of connecting: a server that is
-    /// slow to answer is no server that cannot be reached.
-    fn in_time<R>(&mut self, mut work: impl FnMut(&mut S) -> io::Result<R>) -> io::Result<R> {
-        while Instant::now() < self.deadline {
-            match work(&mut self.stream) {
-                Err(e) if e.kind() == io::ErrorKind::TimedOut => {}
-                other => return other,
-            }
-        }
-        Err(io::ErrorKind::TimedOut.into())
-    }
-}
-
-impl<S: Read> Read for Until<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.in_time(|stream| stream.read(buffer))
-    }
-}
-
-impl<S: Write> Write for Until<S> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.in_time(|stream| stream.write(buffer))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
 
 /// Asks one member for `/health`, over a connection that `through` opens.
 ///
@@ -94,12 +64,14 @@ pub fn member_health(
     member: IpAddr,
     access: &EtcdAccess,
 ) -> Result<(), String> {
-    let host = member.to_string();
-    let stream =
-        through.dial(&host, ETCD_CLIENT_PORT, Duration::from_secs(5)).map_err(|e| chain(&e))?;
-    let stream = Box::new(Until { stream, deadline: Instant::now() + ANSWER });
-    let answer = request(stream, &access.client(&host), "GET", "/health", None)
-        .map_err(|e| format!("{}: {}", address(&host, ETCD_CLIENT_PORT), chain(&e)))?;
+    let at = address(&member.to_string(), ETCD_CLIENT_PORT);
+    let mut member = match access.connect(through, member, ANSWER) {
+        Ok(member) => member,
+        Err(e @ ConnectError::Dial(_)) => return Err(chain(&e)),
+        Err(e) => return Err(format!("{at}: {}", chain(&e))),
+    };
+    let answer = member.send(&HttpRequest::get("/health"));
+    let answer = answer.map_err(|e| format!("{at}: {}", chain(&e)))?;
     judge(answer.status, &answer.body)
 }
 
@@ -193,17 +165,6 @@ pub fn wait_for_member(
     }
 }
 
-/// An error with its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(e) = source {
-        text = format!("{text}: {e}");
-        source = e.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,35 +185,5 @@ mod tests {
         let said = judge(503, b"\x1b]0;owned\x07{}").unwrap_err();
         assert!(!said.contains(char::is_control), "{said:?}");
         assert!(judge(200, b"{\"health\":\"false\"}").is_err());
-    }
-
-    #[test]
-    fn an_answer_that_comes_late_is_waited_for_and_none_is_not_waited_for_too_long() {
-        /// Gives up twice, as a connection does by the clock of its beginning, before there is an answer.
-        struct Late(u8);
-        impl Read for Late {
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                self.0 += 1;
-                if self.0 < 3 {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                (&b"yes"[..]).read(buffer)
-            }
-        }
-        let within = |ms| Instant::now() + Duration::from_millis(ms);
-        let mut answer = [0; 3];
-        let read = Until { stream: Late(0), deadline: within(10_000) }.read(&mut answer);
-        assert_eq!((read.unwrap(), &answer), (3, b"yes"));
-        let never = Until { stream: Late(0), deadline: within(0) }.read(&mut answer);
-        assert_eq!(never.unwrap_err().kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[test]
-    fn an_answer_byte_by_byte_ends_in_time() {
-        let deadline = Instant::now() + Duration::from_millis(20);
-        let mut slow = Until { stream: io::repeat(b'x'), deadline };
-        let mut byte = [0];
-        while slow.read(&mut byte).is_ok() {}
-        assert!(Instant::now() >= deadline);
     }
 }

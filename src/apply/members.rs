@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::etcd;
 use super::execute::{Controls, Sessions, with_session};
-use super::gate::{self, EtcdAccess, chain};
+use super::gate::{self, EtcdAccess};
 use super::record::{Line, RecordError};
+use crate::error::chain;
 use crate::event::Event;
 use crate::facts::etcd::Listed;
 use crate::inventory::{Inventory, Node, NodeName};

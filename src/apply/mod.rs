@@ -6,14 +6,13 @@
 //! decision; and the controller believes only the state that the node itself reports.
 
 mod access_paths;
-pub mod api;
-pub mod cluster;
 pub mod drain;
 pub mod etcd;
 pub mod execute;
 pub mod gate;
 pub mod history;
 pub mod members;
+pub mod objects;
 pub mod payload;
 pub mod protocol;
 pub mod record;

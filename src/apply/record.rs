@@ -113,8 +113,9 @@ pub enum Line {
     },
     /// An object of the cluster's API was changed, or could not be.
     Object {
-        /// The change.
-        change: crate::plan::cluster::ApiChange,
+        /// The change, as the plan had it. As plain JSON: what becomes of objects differs by version, and a record that a
+        /// later one cannot read would be one that nobody can roll back.
+        change: serde_json::Value,
         /// Why it was not made.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
@@ -522,9 +523,14 @@ mod tests {
         let (phase, id) = (Phase::Host, "1-host".to_owned());
         journal.write(&Line::Transaction { node: node.clone(), phase, id, joins: false }).unwrap();
         journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
-        for problem in [None, Some("no".to_owned())] {
-            let change = ApiChange::MountNothingInNewNamespaces;
-            journal.write(&Line::Object { change, problem }).unwrap();
+        let token = ApiChange::DeleteToken { name: "bootstrap-token-a".into() };
+        let token = serde_json::to_value(token).unwrap();
+        // As versions of before wrote them.
+        let labels = serde_json::json!({"label": {"node": "w1", "labels": {"a": "b"}}});
+        for change in [token, labels, "mount-nothing-in-new-namespaces".into()] {
+            for problem in [None, Some("no".to_owned())] {
+                journal.write(&Line::Object { change: change.clone(), problem }).unwrap();
+            }
         }
         journal.end(0).unwrap();
         // Somebody's editor, or a disk: what is left of the others is what a rollback needs.

@@ -6,8 +6,8 @@ use crate::event::{Event, Sink};
 use crate::inventory::NodeName;
 use crate::transport::{Output, Request, Transport, TransportError, tail};
 
-use super::gate::chain;
 use super::record::{Outcome, Reset};
+use crate::error::chain;
 
 /// The program that does it.
 pub(super) const SCRIPT: &str =

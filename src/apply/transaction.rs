@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::execute::{Controls, Sessions, keep};
-use super::gate::chain;
 use super::payload;
 use super::protocol::{self, Answer, Heard, TxnState, Verb};
 use super::record::{Line, Outcome, RecordError};
 use super::upload::{self, UploadError};
 use crate::desired::Way;
+use crate::error::chain;
 use crate::event::Event;
 use crate::facts::NodeFacts;
 use crate::inventory::Node;

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::gate::chain;
 use super::history;
 use super::protocol::{self, Answer, TxnState, Verb};
 use super::record::{Outcome, RunRecord, TransactionRecord};
+use crate::error::chain;
 use crate::transport::{Transport, TransportError};
 
 /// How long a node is asked again whose connection broke. A reboot fits in.

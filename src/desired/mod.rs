@@ -17,6 +17,7 @@ mod kubeadm;
 mod kubelet;
 pub mod member;
 pub mod model;
+pub mod objects;
 mod packages;
 mod pki_files;
 mod places;

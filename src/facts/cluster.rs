@@ -193,12 +193,29 @@ impl Kind {
         Self::ALL.iter().map(|(kind, _)| *kind).filter(|k| k.since_minor() <= minor).collect()
     }
 
+    /// The kind of objects that are called so in manifests; only of those that kubastion sends.
+    pub fn of_word(word: &str) -> Option<Kind> {
+        const WORDS: [(&str, Kind); 7] = [
+            ("LimitRange", Kind::LimitRanges),
+            ("MutatingAdmissionPolicy", Kind::MutatingPolicies),
+            ("MutatingAdmissionPolicyBinding", Kind::MutatingBindings),
+            ("NetworkPolicy", Kind::NetworkPolicies),
+            ("Node", Kind::Nodes),
+            ("ResourceQuota", Kind::ResourceQuotas),
+            ("ServiceAccount", Kind::ServiceAccounts),
+        ];
+        WORDS.iter().find(|(w, _)| *w == word).map(|(_, kind)| *kind)
+    }
+
     /// The path of its list.
     pub fn path(self) -> &'static str {
         let row = Self::ALL.iter().find(|(k, _)| *k == self);
         row.expect("a test walks all kinds").1
     }
 }
+
+/// Whose fields those are that kubastion sends (Kubernetes documentation, "Server-Side Apply": managers).
+pub const FIELD_MANAGER: &str = "kubastion";
 
 /// The ConfigMap that kubeadm's join tokens sign.
 pub const CLUSTER_INFO: &str = "kube-public/cluster-info";

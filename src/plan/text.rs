@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::cluster::{ApiChange, called};
 use super::model::{NodePlan, Plan, Step, Transaction};
 use crate::desired::OnChange;
 use crate::plain::{counted, plain};
@@ -59,7 +60,7 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
     if !plan.api.is_empty() {
         let _ = writeln!(out, "\ncluster");
         for change in &plan.api {
-            let _ = writeln!(out, "  {change}");
+            object(change, detail, &mut out);
         }
     }
     if !plan.stages.is_empty() {
@@ -75,6 +76,25 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
         }
     }
     plain(&out)
+}
+
+/// A change of the cluster's objects.
+fn object(change: &ApiChange, detail: Detail, out: &mut String) {
+    match (change, detail) {
+        (ApiChange::Apply { action, object, differs, controls, .. }, Detail::Steps) => {
+            let _ = writeln!(out, "  {action} {}", called(object));
+            for difference in differs {
+                let _ = writeln!(out, "        {difference}");
+            }
+            if !controls.is_empty() {
+                let ids: Vec<&str> = controls.iter().map(String::as_str).collect();
+                let _ = writeln!(out, "        for: {}", ids.join(" "));
+            }
+        }
+        _ => {
+            let _ = writeln!(out, "  {change}");
+        }
+    }
 }
 
 /// What is to be done on one node; empty if there is nothing to say.
@@ -231,7 +251,8 @@ fn summary(t: &Transaction) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::desired::Phase;
-    use crate::plan::Action;
+    use crate::plan::objects::Difference;
+    use crate::plan::{Action, cluster};
 
     #[test]
     fn a_note_of_many_nodes_is_one_line() {
@@ -268,5 +289,39 @@ mod tests {
         assert_eq!(said.matches("of everybody").count(), 1, "{said}");
         let whole = render(&plan, Detail::Steps);
         assert_eq!(whole.matches("  note: of everybody").count(), 8, "{whole}");
+    }
+
+    #[test]
+    fn what_differs_in_an_object_is_shown_and_who_wants_it() {
+        let pods = |path: &str| Difference {
+            path: path.into(),
+            is: Some("\"9\"".into()),
+            wanted: Some("\"100\"".into()),
+        };
+        let change = ApiChange::Apply {
+            action: cluster::Action::Change,
+            object: serde_json::json!(
+                {"kind": "ResourceQuota", "metadata": {"namespace": "default", "name": "q"}}
+            ),
+            differs: ["a", "b", "c", "d"].map(pods).into(),
+            after: None,
+            controls: ["policy-resource-quotas".to_owned()].into(),
+        };
+        let plan = Plan::new("c".into(), String::new(), Default::default(), Vec::new());
+        let plan = plan.with_api(vec![change]);
+        let short = render(&plan, Detail::Summary);
+        assert!(
+            short.contains(
+                "\ncluster\n  change ResourceQuota default/q: a: \"9\" -> \"100\"; b: \"9\" -> \"100\"; c: \"9\" -> \"100\"; and 1 more\n"
+            ),
+            "{short}"
+        );
+        let whole = render(&plan, Detail::Steps);
+        assert!(
+            whole.contains("  change ResourceQuota default/q\n        a: \"9\" -> \"100\"\n")
+                && whole
+                    .contains("        d: \"9\" -> \"100\"\n        for: policy-resource-quotas\n"),
+            "{whole}"
+        );
     }
 }

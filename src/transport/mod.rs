@@ -4,16 +4,18 @@
 //! and a deadline. [`ssh::SshSession`] is the one that reaches nodes; tests put faults in front of
 //! it. Why there is no in-memory node is in docs/decisions/node-programs.md.
 
+pub mod deadline;
 pub mod fleet;
 pub mod frame;
 pub mod host_key;
-pub mod https;
+pub mod http;
 pub mod known_hosts;
 #[cfg(test)]
 pub(crate) mod played;
 pub mod reach;
 mod relay;
 pub mod ssh;
+pub mod tls;
 
 use std::io::{Read, Write};
 use std::time::Duration;

@@ -16,16 +16,16 @@ use super::workloads::{
     pulled_anew, verdicts,
 };
 use super::{CONNECT_TIMEOUT, Field, Writes, effective};
-use crate::apply::gate::chain;
 use crate::checks::Observed;
 use crate::checks::Verdict;
 use crate::clock::random_bytes;
 use crate::controls::{Config, Daemon, Probe};
+use crate::error::chain;
 use crate::facts::cluster::{list, name, text};
 use crate::inventory::Node;
 use crate::secret::Secret;
 use crate::transport::Transport;
-use crate::transport::https::{HttpAnswer, get_without_tls};
+use crate::transport::http::{HttpAnswer, get_without_tls};
 
 /// The label of everything that a probe makes.
 pub use crate::plan::cluster::PROBE_LABEL as LABEL;
@@ -705,9 +705,7 @@ mod tests {
 
     #[test]
     fn a_program_ran_only_if_its_output_came_back() {
-        let answer = |status, body: &[u8]| {
-            ran(&Ok(HttpAnswer { status, body: body.to_vec(), server_certificate: Vec::new() }))
-        };
+        let answer = |status, body: &[u8]| ran(&Ok(HttpAnswer { status, body: body.to_vec() }));
         use crate::checks::Outcome;
         assert_eq!(answer(101, b"\x82\x13\x01Kubernetes v1.36.2").outcome(), Outcome::Pass);
         assert_eq!(answer(101, b"\x82\x13\x03{\"status\":\"Failure\"}").outcome(), Outcome::Fail);

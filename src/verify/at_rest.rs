@@ -6,8 +6,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use super::caller::{Call, Caller, Identity, Who};
-use crate::apply::gate::chain;
 use crate::checks::Verdict;
+use crate::error::chain;
 use crate::facts::cluster::text;
 use crate::inventory::{AuditPolicy, EncryptionProvider, Inventory, Profile};
 use crate::secret::Secret;

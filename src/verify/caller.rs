@@ -1,16 +1,18 @@
 //! Requests to an API server or a kubelet as somebody, and what the answers mean.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::CONNECT_TIMEOUT;
-use crate::apply::gate::{Until, chain};
+use crate::api::Client;
 use crate::checks::Verdict;
+use crate::error::chain;
 use crate::inventory::NodeName;
 use crate::secret::Secret;
-use crate::transport::https::{ClientIdentity, Conversation, HttpAnswer, HttpRequest, TlsClient};
+use crate::transport::http::HttpAnswer;
+pub(super) use crate::transport::http::HttpRequest as Call;
+use crate::transport::tls::ClientIdentity;
 use crate::transport::{Transport, tail};
 
 /// How long all requests over one connection may take together.
@@ -40,37 +42,6 @@ pub(super) enum Who<'a> {
     Known(&'a Identity),
 }
 
-/// One request.
-pub(super) struct Call {
-    pub method: &'static str,
-    pub path: String,
-    pub body: Option<Value>,
-    pub token: Option<Secret<String>>,
-}
-
-impl Call {
-    pub fn get(path: impl Into<String>) -> Self {
-        Self { method: "GET", path: path.into(), body: None, token: None }
-    }
-
-    pub fn post(path: impl Into<String>, body: Value) -> Self {
-        Self { method: "POST", path: path.into(), body: Some(body), token: None }
-    }
-
-    pub fn patch(path: impl Into<String>, body: Value) -> Self {
-        Self { method: "PATCH", path: path.into(), body: Some(body), token: None }
-    }
-
-    pub fn delete(path: impl Into<String>) -> Self {
-        Self { method: "DELETE", path: path.into(), body: None, token: None }
-    }
-
-    pub fn with_token(mut self, token: &Secret<String>) -> Self {
-        self.token = Some(token.clone());
-        self
-    }
-}
-
 /// What came of a request.
 pub(super) type Answered = Result<HttpAnswer, String>;
 
@@ -84,55 +55,29 @@ pub(super) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// Makes requests one after another, over one connection as long as it holds.
-    pub fn batch(&mut self, who: Who<'_>, calls: &[&Call]) -> Vec<Answered> {
-        let mut answers: Vec<Answered> = Vec::new();
-        let deadline = Instant::now() + BATCH;
-        while answers.len() < calls.len() {
-            let mut conversation = match self.open(who, deadline) {
-                Ok(conversation) => conversation,
-                Err(why) => {
-                    answers.resize(calls.len(), Err(why));
-                    break;
-                }
-            };
-            while let Some(call) = calls.get(answers.len()) {
-                let json = call.body.as_ref().map(Value::to_string);
-                let answer = conversation.ask(&HttpRequest {
-                    method: call.method,
-                    path: &call.path,
-                    token: call.token.as_ref().map(|t| t.expose().as_str()),
-                    json: json.as_deref(),
-                });
-                let broken = answer.is_err();
-                answers.push(answer.map_err(|e| chain(&e)));
-                if broken {
-                    break;
-                }
-            }
-        }
-        answers
-    }
-
-    fn open(&mut self, who: Who<'_>, deadline: Instant) -> Result<Conversation<'_>, String> {
-        let stream = self.through.dial(&self.host, self.port, CONNECT_TIMEOUT);
-        let stream = Box::new(Until { stream: stream.map_err(|e| chain(&e))?, deadline });
+    fn client<'c>(&'c mut self, who: Who<'c>) -> Client<'c> {
         let identity = match who {
             Who::Nobody => None,
             Who::Known((certificate_pem, key_pem)) => {
                 Some(ClientIdentity { certificate_pem, key_pem })
             }
         };
-        let (server, ca_pem) = (self.host.as_str(), self.ca);
-        let client = TlsClient { ca_pem, server, identity, max_version: None, ciphers: None };
-        Conversation::open(stream, &client).map_err(|e| chain(&e))
+        let (host, port, ca_pem) = (self.host.clone(), self.port, self.ca);
+        Client { through: &mut *self.through, host, port, ca_pem, identity }
+    }
+
+    /// Makes requests one after another, over one connection as long as it holds.
+    pub fn batch(&mut self, who: Who<'_>, calls: &[&Call]) -> Vec<Answered> {
+        let answers = self.client(who).batch(calls, BATCH);
+        answers.into_iter().map(|a| a.map_err(|e| e.to_string())).collect()
     }
 
     /// What a server sends over a WebSocket, until it holds a text.
     pub fn listen(&mut self, who: Who<'_>, path: &str, until: &[u8]) -> Answered {
-        let mut conversation = self.open(who, Instant::now() + BATCH)?;
+        let mut client = self.client(who);
+        let mut connection = client.connect(BATCH).map_err(|e| e.to_string())?;
         // Kubernetes documentation, "Transition from SPDY to WebSockets".
-        conversation
+        connection
             .listen(path, "v5.channel.k8s.io, v4.channel.k8s.io", until)
             .map_err(|e| chain(&e))
     }
@@ -145,7 +90,7 @@ impl Caller<'_> {
 
     /// One request whose answer has to be 2xx and JSON.
     pub fn json(&mut self, who: Who<'_>, call: Call) -> Result<Value, String> {
-        let what = format!("{} {}", call.method, call.path);
+        let what = call.words();
         let answer = self.one(who, call)?;
         if !(200..300).contains(&answer.status) {
             return Err(format!("{what}: {}", said(&answer)));
@@ -221,7 +166,7 @@ mod tests {
     use crate::checks::Outcome;
 
     fn answer(status: u16, body: &str) -> Answered {
-        Ok(HttpAnswer { status, body: body.into(), server_certificate: Vec::new() })
+        Ok(HttpAnswer { status, body: body.into() })
     }
 
     #[test]

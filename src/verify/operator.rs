@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::peers::{closed_verdict, opened_by_rules};
 use super::sweep::Reach;
 use super::{Attempt, CONNECT_TIMEOUT, Field};
-use crate::apply::gate::chain;
 use crate::checks::Observed;
 use crate::checks::Verdict;
 use crate::controls::Probe;
+use crate::error::chain;
 use crate::inventory::{Node, Role};
 use crate::transport::{fleet, reach};
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Field, Writes};
-use crate::apply::gate::chain;
 use crate::checks::{InnerAddress, Observed, Verdict, attempt_words, outside};
 use crate::controls::{Daemon, Probe};
+use crate::error::chain;
 use crate::inventory::Node;
 use crate::transport::{Request, Transport};
 

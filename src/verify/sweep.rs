@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::apply::gate::chain;
+use crate::error::chain;
 use crate::transport::{Request, Transport};
 
 /// The program that tries them.

@@ -5,10 +5,11 @@ use std::io::{Read, Write};
 use openssl::ssl::SslVersion;
 
 use super::CONNECT_TIMEOUT;
-use crate::apply::gate::chain;
 use crate::checks::Verdict;
+use crate::error::chain;
 use crate::secret::Secret;
-use crate::transport::https::{ClientIdentity, HttpsError, TlsClient, connect, request};
+use crate::transport::http::{HttpError, HttpRequest, request};
+use crate::transport::tls::{ClientIdentity, TlsClient, TlsError, connect};
 use crate::transport::{DialFailure, Transport, TransportError};
 
 /// TLS 1.2 suites that have to be refused: CBC, and key exchange without forward secrecy.
@@ -70,14 +71,30 @@ impl Answer {
 const OURS: [&str; 4] =
     ["no protocols available", "no ciphers available", "no cipher match", "no shared cipher list"];
 
-fn from_error(e: &HttpsError) -> Answer {
+fn no_tls(e: &TlsError) -> Answer {
     match e {
-        HttpsError::Setup(_) => Answer::Nothing(chain(e)),
-        HttpsError::Handshake(why) if OURS.iter().any(|o| why.contains(o)) => {
+        TlsError::Setup(_) => Answer::Nothing(chain(e)),
+        TlsError::Handshake(why) if OURS.iter().any(|o| why.contains(o)) => {
             Answer::Nothing(format!("this machine's OpenSSL cannot try it: {why}"))
         }
-        HttpsError::Handshake(_) | HttpsError::Closed(_) => Answer::Refused(chain(e)),
-        HttpsError::NotHttp(_) => Answer::Nothing(chain(e)),
+        TlsError::Handshake(_) => Answer::Refused(chain(e)),
+    }
+}
+
+fn no_answer(e: HttpError) -> Answer {
+    match e {
+        HttpError::Tls(e) => no_tls(&e),
+        // Whoever answers with half of a body has let us in.
+        HttpError::Incomplete { answer, .. } => {
+            Answer::Http { status: answer.status, body: answer.body }
+        }
+        HttpError::Closed(e) if e.kind() == std::io::ErrorKind::TimedOut => {
+            Answer::Nothing("no answer in time".to_owned())
+        }
+        HttpError::Closed(_) => Answer::Refused(chain(&e)),
+        HttpError::Request(_) | HttpError::NotHttp(_) | HttpError::TooLarge => {
+            Answer::Nothing(chain(&e))
+        }
     }
 }
 
@@ -102,9 +119,9 @@ pub(super) fn ask(through: &mut dyn Transport, side: Side<'_>, path: &str) -> An
         Ok(stream) => stream,
         Err(e) => return no_way(&e),
     };
-    match request(stream, &side.client(None, None), "GET", path, None) {
+    match request(stream, &side.client(None, None), &HttpRequest::get(path)) {
         Ok(answer) => Answer::Http { status: answer.status, body: answer.body },
-        Err(e) => from_error(&e),
+        Err(e) => no_answer(e),
     }
 }
 
@@ -120,7 +137,7 @@ fn shake(
         Ok(tls) => {
             Ok(tls.ssl().peer_certificate().and_then(|c| c.to_der().ok()).unwrap_or_default())
         }
-        Err(e) => Err(from_error(&e)),
+        Err(e) => Err(no_tls(&e)),
     }
 }
 
@@ -166,7 +183,7 @@ pub(super) fn floor(through: &mut dyn Transport, side: Side<'_>) -> [Verdict; 2]
     ]
 }
 
-/// Sends a request without TLS.
+/// Sends a request without TLS. By hand: what a server of TLS answers is no HTTP, and is looked at byte by byte.
 pub(super) fn plain(through: &mut dyn Transport, host: &str, port: u16, path: &str) -> Answer {
     let mut stream = match through.dial(host, port, CONNECT_TIMEOUT) {
         Ok(stream) => stream,

@@ -10,7 +10,7 @@ use super::observe::{self, Fleet, Reach, Settled};
 use super::planner;
 use super::records::{self, Finished};
 use super::saved_plan;
-use crate::apply::api::ApiAccess;
+use crate::api::ApiAccess;
 use crate::apply::protocol::TxnState;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RunKind, RunLock};
 use crate::apply::{Controls, execute};
@@ -307,8 +307,8 @@ impl Run<'_> {
         let mut said = |change: &ApiChange, result: &Result<(), String>| {
             let problem = result.as_ref().err().cloned();
             sink.send(Event::Object { what: change.to_string(), problem: problem.clone() });
-            let line = Line::Object { change: change.clone(), problem };
-            if let Err(e) = journal.write(&line) {
+            let change = serde_json::to_value(change).unwrap_or_else(|_| change.to_string().into());
+            if let Err(e) = journal.write(&Line::Object { change, problem }) {
                 record = Err(e);
             }
         };

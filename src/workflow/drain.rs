@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::keys;
 use super::objects;
-use crate::apply::api::ApiAccess;
-use crate::apply::cluster::Server;
+use crate::api::{ApiAccess, ApiError, Client};
 use crate::apply::drain::{DrainError, Patience, allow_pods, drain};
-use crate::apply::gate::chain;
+use crate::apply::objects::forget as forget_node;
 use crate::error::Problem;
+use crate::error::chain;
 use crate::event::{Event, Sink};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource};
 use crate::transport::Dialer;
@@ -72,7 +72,7 @@ impl<'l> Staying<'l> {
     fn ask<R>(
         &self,
         dialer: &dyn Dialer,
-        mut question: impl FnMut(&mut Server<'_>) -> Result<R, String>,
+        mut question: impl FnMut(&mut Client<'_>) -> Result<R, ApiError>,
     ) -> Result<R, String> {
         let access = self.access.as_ref().map_err(Clone::clone)?;
         let mut last = String::new();
@@ -82,7 +82,8 @@ impl<'l> Staying<'l> {
                 .map_err(|e| chain(&e))
                 .and_then(|mut session| {
                     let address = plane.internal_ip();
-                    question(&mut Server { through: session.as_mut(), address, access })
+                    question(&mut Client::new(session.as_mut(), address, access))
+                        .map_err(|e| e.to_string())
                 });
             match asked {
                 Ok(answer) => return Ok(answer),
@@ -106,7 +107,7 @@ pub fn drain_all(
     // All of them first: what leaves one must not be put on the next.
     let mut closed: BTreeMap<&NodeName, Result<Option<bool>, String>> = BTreeMap::new();
     for node in nodes {
-        let answer = cluster.ask(dialer, |server| allow_pods(server, &node.name, false));
+        let answer = cluster.ask(dialer, |client| allow_pods(client, &node.name, false));
         closed.insert(&node.name, answer);
     }
     let mut kept = BTreeMap::new();
@@ -116,12 +117,12 @@ pub fn drain_all(
             Err(why) => Err(why.clone()),
             Ok(None) => Ok(Ok(Vec::new())),
             // That pods are left is an answer, which another control plane would not better.
-            Ok(Some(_)) => cluster.ask(dialer, |server| {
+            Ok(Some(_)) => cluster.ask(dialer, |client| {
                 let mut said = |what: &str| {
                     sink.send(Event::Waiting { node: name.clone(), what: what.to_owned() });
                 };
-                match drain(server, name, patience, &mut said) {
-                    Err(DrainError::Unreachable(why)) => Err(why),
+                match drain(client, name, patience, &mut said) {
+                    Err(DrainError::Unreachable(e)) => Err(e),
                     other => Ok(other),
                 }
             }),
@@ -144,7 +145,7 @@ pub fn drain_all(
         }
         // Of those that took pods before.
         if let Ok(Some(true)) = closed {
-            let again = cluster.ask(dialer, |server| allow_pods(server, name, true));
+            let again = cluster.ask(dialer, |client| allow_pods(client, name, true));
             if let Err(e) = again {
                 problems.push(
                     Problem::new("no new pods are put on the node")
@@ -169,7 +170,8 @@ pub fn drain_all(
 /// Deletes the Node objects of nodes that have left: a node of the same name could not join again, and
 /// pods would be thought to run there.
 pub fn forget(cluster: &Staying<'_>, dialer: &dyn Dialer, gone: &[&NodeName]) -> Option<Problem> {
-    let told = cluster.ask(dialer, |server| gone.iter().try_for_each(|node| server.forget(node)));
+    let told =
+        cluster.ask(dialer, |client| gone.iter().try_for_each(|node| forget_node(client, node)));
     let why = told.err()?;
     let names: Vec<&str> = gone.iter().map(|n| n.as_str()).collect();
     let problem = Problem::new("the cluster was not told that nodes have left it");

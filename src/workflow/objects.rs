@@ -4,13 +4,14 @@
 use std::time::{Duration, Instant};
 
 use super::observe::{Fleet, Seen};
-use crate::apply::api::{self, ApiAccess};
-use crate::apply::cluster::Server;
+use crate::api::readiness::wait_for_workloads;
+use crate::api::{ApiAccess, Client};
+use crate::apply;
 use crate::checks::{Cluster, Reference, Verdict, judge_objects};
 use crate::clock::Clock;
 use crate::controls::ApiRule;
 use crate::desired;
-use crate::error::Problem;
+use crate::error::{Problem, chain};
 use crate::facts::{
     self,
     cluster::{ClusterFacts, Kind},
@@ -47,7 +48,7 @@ fn read_for_a_plan(
     for (name, address) in &access.servers {
         let member = fleet.seen.get_mut(name).filter(|s| s.is_member());
         let Some(through) = member.and_then(|s| s.session.as_deref_mut()) else { continue };
-        let facts = Server { through, address: *address, access }.facts(&kinds);
+        let facts = Client::new(through, *address, access).facts(&kinds);
         match facts.unread.iter().next() {
             None => return Some(Ok(facts)),
             Some((_, why)) => {
@@ -89,7 +90,7 @@ pub fn read(
     for (name, address) in &access.servers {
         let member = fleet.seen.get_mut(name).filter(|s| s.is_member());
         let Some(through) = member.and_then(|s| s.session.as_deref_mut()) else { continue };
-        let facts = Server { through, address: *address, access }.facts(&kinds);
+        let facts = Client::new(through, *address, access).facts(&kinds);
         match facts.unread.values().next() {
             Some(said) if facts.objects.is_empty() => why = format!("{name}: {said}"),
             _ => return Some(Ok(facts)),
@@ -124,7 +125,7 @@ pub fn plan(
     }
     let mut changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
     if joins_alone {
-        changes.retain(|c| matches!(c, ApiChange::Label { .. }));
+        changes.retain(ApiChange::is_about_a_node);
     } else if !configures_a_control_plane(inventory, &plan)
         && is_configuration_stale(inventory, &facts, fleet, material)
     {
@@ -208,16 +209,23 @@ pub fn apply(
         problems.push(problem);
         return (problems, unplanned);
     };
-    let mut server = Server { through, address: *address, access };
+    let mut client = Client::new(through, *address, access);
+    // Namespace and name of objects that are due and not sent.
+    let mut failed: Vec<(&str, &str)> = unplanned.iter().filter_map(ApiChange::object).collect();
     for change in &due {
-        let result = server.change(inventory, change);
+        let result = match change.after().filter(|first| failed.contains(first)) {
+            Some((_, first)) => Err(format!("{first} has to be there before it, and was not sent")),
+            None => apply::objects::change(&mut client, inventory, change).map_err(|e| chain(&e)),
+        };
         said(change, &result);
         if let Err(why) = result {
+            failed.extend(change.object());
             problems.push(
                 Problem::new(format!("cannot {change}"))
                     .at("cluster")
                     .because(why)
-                    .left("this object is as it was; the nodes are done"),
+                    .left("the nodes are done")
+                    .hint("run `kubastion plan` to see what is left to do"),
             );
         }
     }
@@ -242,11 +250,12 @@ pub fn wait_until_ready(
     let (name, address) = access.servers.iter().find(|(name, _)| is_server(name))?;
     let through = fleet.seen.get_mut(name).and_then(|s| s.session.as_deref_mut())?;
     let mut heard = |what: &str| said(name, &format!("the cluster to be ready ({what})"));
-    let waited = api::wait_for_workloads(through, *address, access, READY_WITHIN, &mut heard);
+    let mut client = Client::new(through, *address, access);
+    let waited = wait_for_workloads(&mut client, READY_WITHIN, &mut heard);
     waited.err().map(|why| {
         Problem::new("the nodes are done, but the cluster is not ready yet")
             .at("cluster")
-            .because(why)
+            .because(why.to_string())
             .left("the nodes stay as they are now")
             .hint("run `kubectl -n kube-system get pods,events`")
     })

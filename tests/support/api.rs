@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kubastion::apply::api::ApiAccess;
+use kubastion::api::ApiAccess;
 use kubastion::clock::Clock;
-use kubastion::inventory::{LoadContext, NodeName, load_bytes};
+use kubastion::inventory::{Inventory, LoadContext, NodeName, load_bytes};
 use kubastion::pki::{self, Ca, Kind};
 use kubastion::transport::{Output, Request, Rounds, Stream, Transport, TransportError};
 use openssl::pkey::PKey;
@@ -27,18 +27,22 @@ nodes:
 ";
 
 /// A request that arrived.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// Over which connection, from 1 on.
     pub connection: usize,
     /// Method and path with its query.
     pub line: String,
+    /// Media type of what came with it, or nothing.
+    pub media: String,
     /// The JSON that came with it, or null.
     pub body: Value,
 }
 
 /// The server, and whom it takes for the administrator.
 pub(crate) struct FakeApi {
+    /// The cluster that it is of.
+    pub inventory: Inventory,
     /// How it is asked.
     pub access: ApiAccess,
     /// What it was asked.
@@ -113,7 +117,7 @@ impl FakeApi {
             certificate_pem: admin.cert_pem.clone(),
             key_pem: admin.key_pem.clone(),
         };
-        Self { access, asked, port }
+        Self { inventory, access, asked, port }
     }
 
     /// A connection to the node that the server runs on.
@@ -137,11 +141,15 @@ fn read(stream: &mut impl BufRead, connection: usize) -> Option<Asked> {
         }
         lines.push(line.trim_end().to_owned());
     }
-    let length = lines.iter().find_map(|l| l.strip_prefix("Content-Length: "))?;
-    let mut body = vec![0; length.parse().unwrap()];
+    let header = |name: &str| {
+        lines.iter().find_map(|l| l.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)))
+    };
+    let length = header("content-length").map_or(0, |(_, length)| length.parse().unwrap());
+    let media = header("content-type").map(|(_, media)| media.to_owned()).unwrap_or_default();
+    let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
     let line = lines[0].trim_end_matches(" HTTP/1.1").to_owned();
-    Some(Asked { connection, line, body: serde_json::from_slice(&body).unwrap_or_default() })
+    Some(Asked { connection, line, media, body: serde_json::from_slice(&body).unwrap_or_default() })
 }
 
 /// A node on which every address is the fake's.

@@ -55,7 +55,9 @@ become_member() { # way mark
     done >>"$base/units/kubernetes"
 }
 
-# The API as its administrator, with what kubectl learns of it kept where the transaction ends.
+# The API as its administrator, with what kubectl learns of it kept where the transaction ends. kubectl is here where a node's own
+# transaction needs the API between two steps of kubeadm, or has to fail with it: objects that should exist are sent by the
+# operator's side (src/api). Manifests of add-ons are others' YAML, of kinds that only the API server knows.
 kube() {
     kubectl --cache-dir "$T/kubectl" --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s "$@"
 }

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::checks::cluster::reading::{Cluster, none_of, of};
 use crate::checks::model::Verdict;
+use crate::desired::objects::POLICY;
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, text};
 use crate::inventory::AllowedKind;
-use crate::plan::policy;
 
 /// What a webhook is asked about, in words; the most telling first.
 fn sees(webhook: &Value) -> String {
@@ -63,7 +63,7 @@ pub(in crate::checks) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Ver
         let kind = AllowedKind::MutatingAdmissionPolicy;
         for object in of(on.facts, Kind::MutatingPolicies)? {
             count += 1;
-            let own = name(object) == policy::NAME;
+            let own = name(object) == POLICY;
             if !own && !is_allowed(on, kind, name(object)) {
                 wrong.push(format!("{kind} {} changes requests", name(object)));
             }

@@ -26,10 +26,11 @@ use crate::checks::cluster::workloads;
 use crate::checks::model::Verdict;
 use crate::checks::rule::shown;
 use crate::controls::ApiRule;
+use crate::desired::objects::{POLICY, mount_nothing};
 use crate::facts::cluster::{CLUSTER_INFO, ClusterFacts, Kind, list, name, namespace, text};
 use crate::inventory::Role;
 use crate::plan::cluster::{ANONYMOUS, Wanted, changes, gives_a_node};
-use crate::plan::policy;
+use crate::plan::objects::stands;
 
 /// Judges a rule.
 pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
@@ -83,7 +84,7 @@ fn no_pending_change(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
 pub fn since_minor(rule: ApiRule) -> u16 {
     match rule {
         ApiRule::NewAccountsMountNothing => {
-            let kinds = policy::mount_nothing().into_iter().map(|(kind, _)| kind.since_minor());
+            let kinds = mount_nothing().into_iter().map(|o| o.kind.since_minor());
             kinds.max().unwrap_or_default()
         }
         _ => 0,
@@ -272,13 +273,13 @@ fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
 
 fn new_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let mut wrong = Vec::new();
-    for (kind, wanted) in policy::mount_nothing() {
-        if !of(facts, kind)?.iter().any(|o| policy::says(o, &wanted)) {
-            wrong.push(format!("no {} that says so", text(&wanted, "/kind")));
+    for wanted in mount_nothing() {
+        if !stands(&wanted, of(facts, wanted.kind)?) {
+            wrong.push(format!("no {} that says so", wanted.word()));
         }
     }
-    let expected = format!("a MutatingAdmissionPolicy {} and its binding", policy::NAME);
-    Ok(none_of(&expected, wrong, format!("policy and binding {}", policy::NAME)))
+    let expected = format!("a MutatingAdmissionPolicy {POLICY} and its binding");
+    Ok(none_of(&expected, wrong, format!("policy and binding {POLICY}")))
 }
 
 /// Whether an image's reference cannot come to mean something else: a digest, or a tag that is a

@@ -17,10 +17,10 @@ use crate::checks::cluster::reading::Reference;
 use crate::checks::cluster::reading::{Cluster, proxy_configuration};
 use crate::checks::model::{Outcome, Verdict};
 use crate::controls::ApiRule;
+use crate::desired::objects::mount_nothing;
 use crate::facts::cluster::{ClusterFacts, Kind};
 use crate::inventory::{Inventory, testing};
 use crate::plan::cluster::PROBE_LABEL;
-use crate::plan::policy;
 use good::*;
 
 #[test]
@@ -581,7 +581,10 @@ fn what_a_plan_would_change_is_a_finding() {
         account["automountServiceAccountToken"] = json!(true);
     }
     let verdict = judge(ApiRule::NoPendingChange, &facts(lists.clone()));
-    assert!(format!("{verdict:?}").contains("mount no token"), "{verdict:?}");
+    assert!(
+        format!("{verdict:?}").contains("automountServiceAccountToken: true -> false"),
+        "{verdict:?}"
+    );
     let mut part = facts(lists);
     part.objects.remove(&Kind::SigningRequests);
     assert_eq!(judge(ApiRule::NoPendingChange, &part).outcome(), Outcome::Unknown);

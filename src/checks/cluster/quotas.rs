@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_kubastion_creates_bounds() {
-        let [range, quota] = crate::plan::policy::resources().map(|o| o.wanted);
+        let [range, quota] = crate::desired::objects::resources().map(|o| o.body);
         assert!(has_defaults(&range));
         let quotas = [quota];
         assert!(BOUNDED.iter().all(|(_, keys, most)| bounds(&quotas, keys, *most)));

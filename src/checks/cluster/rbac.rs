@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
-use crate::apply::cluster::says_what_the_inventory_says;
+use crate::api::certificate_requests::says_what_the_inventory_says;
 use crate::checks::cluster::default_roles;
 use crate::checks::cluster::powers::*;
 use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};

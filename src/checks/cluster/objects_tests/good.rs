@@ -332,8 +332,7 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
         account["automountServiceAccountToken"] = json!(false);
         account
     };
-    let [policy, binding_of_it] =
-        policy::mount_nothing().map(|(kind, object)| (kind, vec![object]));
+    let [policy, binding_of_it] = mount_nothing().map(|o| (o.kind, vec![o.body]));
     vec![
         policy,
         binding_of_it,

@@ -1,0 +1,210 @@
+//! Changes of the cluster's objects, carried out as a plan says.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{MEMBER_SCRIPT, UPLOAD_SCRIPT};
+use crate::api::certificate_requests::{self, ApprovalError};
+use crate::api::objects::{Conflicts, path};
+use crate::api::{ApiError, Client};
+use crate::desired::objects::{DesiredObject, Owner, Wanted, objects};
+use crate::facts::cluster::{Kind, list, namespace, text};
+use crate::inventory::{Inventory, NodeName};
+use crate::plain::plain;
+use crate::plan::cluster::{ANONYMOUS, Action, ApiChange, gives_a_node};
+use crate::plan::objects::{Difference, differences, merge_patch};
+use crate::transport::http::HttpRequest;
+use crate::transport::{Request, TransportError};
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The API server says no, or nothing.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The request for a certificate is not one to approve.
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
+    /// The object is not what the plan saw. Nothing was sent.
+    #[error("it is not as the plan saw it: {0}")]
+    NotAsPlanned(String),
+    /// What the plan sends is nothing that this inventory asks for.
+    #[error("the inventory asks for no such object")]
+    NotWanted,
+    /// It was sent, and is not as it should be all the same.
+    #[error("it was sent, and still differs: {0}")]
+    StillDiffers(String),
+    /// The node could not be asked to write kubeadm's ConfigMaps.
+    #[error("the node could not be asked")]
+    Node(#[source] TransportError),
+    /// kubeadm could not write them.
+    #[error("{0}")]
+    Kubeadm(String),
+}
+
+/// Carries one change out. Doing it twice does no harm.
+///
+/// # Errors
+/// See [`ChangeError`].
+pub fn change(
+    client: &mut Client<'_>,
+    inventory: &Inventory,
+    change: &ApiChange,
+) -> Result<(), ChangeError> {
+    match change {
+        ApiChange::DeleteToken { name } => Ok(client.delete(&path(Kind::JoinTokens, "", name)?)?),
+        ApiChange::DeleteBootstrapBinding { name } => {
+            let path = path(Kind::ClusterRoleBindings, "", name)?;
+            // Another one of that name may be there by now.
+            match client.find(&HttpRequest::get(&path))? {
+                Some(binding) if gives_a_node(&binding) => {
+                    Ok(client.delete_as_read(&path, &binding)?)
+                }
+                _ => Ok(()),
+            }
+        }
+        ApiChange::DeleteRoleBinding { namespace, name } => {
+            let path = path(Kind::RoleBindings, namespace, name)?;
+            match client.find(&HttpRequest::get(&path))? {
+                // It would leave somebody without rights whom the plan did not name.
+                Some(binding) if !only_anonymous(&binding) => {
+                    Err(ChangeError::NotAsPlanned("it names others".into()))
+                }
+                Some(binding) => Ok(client.delete_as_read(&path, &binding)?),
+                None => Ok(()),
+            }
+        }
+        ApiChange::KeepSubjects { namespace, name, .. } => drop_anonymous(client, namespace, name),
+        ApiChange::Approve { name, node } => {
+            Ok(certificate_requests::approve(client, inventory, name, node)?)
+        }
+        ApiChange::UploadConfiguration => upload_configuration(client),
+        ApiChange::Apply { action, object, differs, .. } => {
+            let desired = desired(inventory, object).ok_or(ChangeError::NotWanted)?;
+            send(client, &desired, *action, differs)
+        }
+    }
+}
+
+/// Deletes the object of a node that has left. One that never was there is as good.
+///
+/// # Errors
+/// What the API server said instead.
+pub fn forget(client: &mut Client<'_>, node: &NodeName) -> Result<(), ApiError> {
+    client.delete(&path(Kind::Nodes, "", node.as_str())?)
+}
+
+/// The object that a plan sends, as this inventory asks for it: word for word.
+fn desired(inventory: &Inventory, object: &Value) -> Option<DesiredObject> {
+    let all = objects(inventory, [namespace(object)], Wanted::of(inventory));
+    all.into_iter().find(|o| o.body == *object)
+}
+
+/// Sends an object by server-side apply.
+///
+/// What was not in the plan is not changed: the object is read first, and goes with its `resourceVersion` (of others'
+/// objects with its `uid`), so that the API server refuses what would hit another one. Fields of other managers are taken
+/// over only where the plan said that their value goes.
+fn send(
+    client: &mut Client<'_>,
+    desired: &DesiredObject,
+    action: Action,
+    planned: &[Difference],
+) -> Result<(), ChangeError> {
+    let path = path(desired.kind, desired.namespace(), desired.name())?;
+    let found = client.find(&HttpRequest::get(&path))?;
+    let differs = differences(desired, found.as_ref());
+    let is_own = matches!(desired.owner, Owner::Kubastion(_));
+    if found.is_some() && differs.is_empty() {
+        return Ok(());
+    }
+    let unplanned: Vec<&Difference> = match (action, &found) {
+        (Action::Create, None) => Vec::new(),
+        (Action::Change, None) if is_own || desired.kind == Kind::Nodes => {
+            return Err(ChangeError::NotAsPlanned("it is gone".into()));
+        }
+        (Action::Create, Some(_)) => differs.iter().collect(),
+        (Action::Change, _) => differs.iter().filter(|d| !planned.contains(d)).collect(),
+    };
+    if !unplanned.is_empty() {
+        return Err(ChangeError::NotAsPlanned(words(unplanned)));
+    }
+    let mut body = desired.body.clone();
+    if let Some(found) = &found {
+        let (field, at) = match is_own {
+            true => ("resourceVersion", "/metadata/resourceVersion"),
+            // Others write to theirs all the time: a kubelet to its node.
+            false => ("uid", "/metadata/uid"),
+        };
+        body["metadata"][field] = json!(text(found, at));
+    }
+    // Also where something is only missing: it may be in a list that somebody else owns as a whole.
+    let takes = is_own || differs.iter().any(|d| d.is.is_some());
+    let conflicts = match action {
+        Action::Change if takes => Conflicts::Force,
+        _ => Conflicts::Refuse,
+    };
+    let sent = client.apply(&path, &body, conflicts)?;
+    let mut left = differences(desired, Some(&sent));
+    if is_own && action == Action::Change && !left.is_empty() {
+        // Server-side apply leaves the fields of other managers, and an object of kubastion's has none.
+        let empty = Value::Null;
+        let (is, wanted) = (sent.get("spec"), desired.body.get("spec"));
+        let patch = merge_patch(is.unwrap_or(&empty), wanted.unwrap_or(&empty));
+        let version = text(&sent, "/metadata/resourceVersion");
+        let body = json!({"metadata": {"resourceVersion": version}, "spec": patch});
+        left = differences(desired, Some(&client.patch(&path, &body)?));
+    }
+    if left.is_empty() { Ok(()) } else { Err(ChangeError::StillDiffers(words(&left))) }
+}
+
+fn words<'d>(differences: impl IntoIterator<Item = &'d Difference>) -> String {
+    let all: Vec<String> = differences.into_iter().map(ToString::to_string).collect();
+    all.join("; ")
+}
+
+fn only_anonymous(binding: &Value) -> bool {
+    list(binding, "/subjects").iter().all(|s| ANONYMOUS.contains(&text(s, "/name")))
+}
+
+/// Takes the anonymous subjects out of a binding. Whoever came since the plan was made stays.
+fn drop_anonymous(client: &mut Client<'_>, namespace: &str, name: &str) -> Result<(), ChangeError> {
+    let kind = if namespace.is_empty() { Kind::ClusterRoleBindings } else { Kind::RoleBindings };
+    let path = path(kind, namespace, name)?;
+    let Some(binding) = client.find(&HttpRequest::get(&path))? else { return Ok(()) };
+    let subjects: Vec<&Value> = list(&binding, "/subjects")
+        .iter()
+        .filter(|s| !ANONYMOUS.contains(&text(s, "/name")))
+        .collect();
+    let body = json!({
+        "metadata": {
+            // Nobody's change in between is lost without a word.
+            "resourceVersion": text(&binding, "/metadata/resourceVersion"),
+            // Without the annotation, the API server puts the subjects of its own bindings back when it
+            // starts (RBAC documentation, "Auto-reconciliation").
+            "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"},
+        },
+        "subjects": subjects,
+    });
+    client.patch(&path, &body)?;
+    Ok(())
+}
+
+/// kubeadm's own way of writing them, on the node of the connection: releases differ in what they write.
+fn upload_configuration(client: &mut Client<'_>) -> Result<(), ChangeError> {
+    const WITHIN: Duration = Duration::from_secs(180);
+    let script = format!("{MEMBER_SCRIPT}\n{UPLOAD_SCRIPT}");
+    let request = Request {
+        script: &script,
+        input: &mut std::io::empty(),
+        deadline: WITHIN,
+        max_output: 64 * 1024,
+        stays: false,
+    };
+    let output = client.through.run(request, &mut |_| {}).map_err(ChangeError::Node)?;
+    match output.status {
+        0 => Ok(()),
+        _ => Err(ChangeError::Kubeadm(plain(String::from_utf8_lossy(&output.stdout).trim()))),
+    }
+}
