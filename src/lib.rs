@@ -24,7 +24,6 @@ pub mod bundle;
 pub mod checks;
 pub mod cli;
 pub mod clock;
-pub mod command_error;
 pub mod controls;
 pub mod desired;
 pub mod error;

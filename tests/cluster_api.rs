@@ -7,7 +7,8 @@ use kubastion::apply::drain::{DrainError, Patience, allow_pods, drain};
 use kubastion::apply::objects::{ChangeError, change};
 use kubastion::desired::objects::resources;
 use kubastion::facts::cluster::{ClusterFacts, Kind};
-use kubastion::plan::cluster::{Action, ApiChange, Wanted, changes};
+use kubastion::plan::api_change::{Action, ApiChange};
+use kubastion::plan::cluster::{Wanted, changes};
 use serde_json::{Value, json};
 
 use crate::support::api::{Asked, FakeApi};

@@ -88,7 +88,7 @@ fn the_readme_names_folders_verbs_and_files_that_exist() {
         let verb = line.split(' ').next().unwrap();
         assert!(help.contains(&format!("  {verb}")), "the README shows `{verb}`");
     }
-    for (code, meaning) in kubastion::command_error::Exit::ALL {
+    for (code, meaning) in kubastion::workflow::command_error::Exit::ALL {
         assert!(help.contains(&format!("  {}  {meaning}", code as u8)), "{meaning}");
     }
     let number = format!("the catalogue of {} controls", kubastion::controls::CATALOGUE.len());

@@ -16,6 +16,7 @@ mod packages;
 mod pki;
 mod probe;
 mod rounds;
+mod structure;
 mod support;
 mod transport;
 mod verify;

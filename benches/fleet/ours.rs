@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kubastion::apply::record::{Journal, RunKind};
-use kubastion::apply::{Controls, execute};
+use kubastion::apply::{Execution, execute};
 use kubastion::clock::Clock;
 use kubastion::controls::ids;
 use kubastion::desired::{
@@ -141,7 +141,7 @@ fn apply(inventory: &Inventory, state: State) {
     let journal =
         Journal::begin(record.path(), RunKind::Apply, None, "bench", Clock::System).unwrap();
     let dialer = SshDialer::default();
-    let controls = Controls {
+    let execution = Execution {
         plan: &plan,
         desired: &desired,
         inventory,
@@ -153,7 +153,7 @@ fn apply(inventory: &Inventory, state: State) {
         journal: &journal,
         clock: Clock::System,
     };
-    let outcomes = execute(&controls, fleet.into_sessions()).unwrap();
+    let outcomes = execute(&execution, fleet.into_sessions()).unwrap();
     assert_eq!(outcomes.len(), inventory.nodes.len());
     assert!(outcomes.values().flat_map(|p| p.values()).all(|o| o.is_good()), "{outcomes:?}");
 }

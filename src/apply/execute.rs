@@ -1,55 +1,29 @@
 //! The executor: the only code that changes nodes. It takes a plan and no options.
 
+use crate::apply::execution::Execution;
+use crate::apply::execution::Sessions;
+use crate::apply::execution::with_session;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use super::access_paths::{self, Which};
-use super::gate::{self, EtcdAccess};
+use super::gate::{self};
 use super::members;
-use super::record::{Journal, Line, Outcome, Outcomes, RecordError};
+use super::record::{Line, Outcome, Outcomes, RecordError};
 use super::transaction;
 use super::ways::{self, Way};
+use crate::api::Client;
 use crate::api::readiness::wait_for_node;
-use crate::api::{ApiAccess, Client};
-use crate::bundle::Bundle;
-use crate::clock::Clock;
-use crate::desired::{DesiredState, Phase, Way as Join};
+use crate::desired::{Phase, Way as Join};
 use crate::error::chain;
-use crate::event::{Event, Sink};
-use crate::inventory::{Inventory, Node, NodeName, Role};
-use crate::plan::{Gate, NodePlan, Plan, Stage, Step, Transaction};
-use crate::transport::{Dialer, Transport, fleet};
+use crate::event::Event;
+use crate::inventory::{Node, NodeName, Role};
+use crate::plan::{Gate, NodePlan, Stage, Step, Transaction};
+use crate::transport::fleet;
 
 /// How long a node that has joined may take to be Ready.
 const READY: Duration = Duration::from_secs(120);
-
-/// Open connections, by node. A node whose connection broke has none.
-pub type Sessions = BTreeMap<NodeName, Box<dyn Transport>>;
-
-/// What the executor works with.
-pub struct Controls<'a> {
-    /// The plan.
-    pub plan: &'a Plan,
-    /// What it was made from; the source of file contents.
-    pub desired: &'a DesiredState,
-    /// The inventory.
-    pub inventory: &'a Inventory,
-    /// Opens new connections.
-    pub dialer: &'a dyn Dialer,
-    /// How etcd members are asked, where there are any.
-    pub etcd: Option<&'a EtcdAccess>,
-    /// How API servers are asked, where the cluster is to have any.
-    pub api: Option<&'a ApiAccess>,
-    /// Where programs and images come from, if from a bundle.
-    pub bundle: Option<&'a Bundle>,
-    /// Where progress goes.
-    pub sink: &'a dyn Sink,
-    /// The record of the run.
-    pub journal: &'a Journal,
-    /// For the modification time of new files.
-    pub clock: Clock,
-}
 
 /// Carries a plan out.
 ///
@@ -60,7 +34,7 @@ pub struct Controls<'a> {
 /// # Errors
 /// If the run's record cannot be written. What was begun then goes back by itself or is named in
 /// the record.
-pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordError> {
+pub fn execute(c: &Execution<'_>, sessions: Sessions) -> Result<Outcomes, RecordError> {
     let sessions = Mutex::new(sessions);
     let mut outcomes = Outcomes::new();
     let mut out: BTreeMap<NodeName, String> = BTreeMap::new();
@@ -129,7 +103,7 @@ pub fn execute(c: &Controls<'_>, sessions: Sessions) -> Result<Outcomes, RecordE
 /// Why no node may join: every control plane that was to update the configuration kept in the cluster has failed, so
 /// joining nodes would get the old one, and the next plan would not notice.
 fn out_of_date(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     group: &[NodeName],
     out: &BTreeMap<NodeName, String>,
 ) -> Option<String> {
@@ -147,7 +121,7 @@ fn out_of_date(
 }
 
 fn promote_those_left(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
     outcomes: &mut Outcomes,
     out: &mut BTreeMap<NodeName, String>,
@@ -160,7 +134,7 @@ fn promote_those_left(
 }
 
 fn finish(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     outcomes: &mut Outcomes,
     node: &NodeName,
     phase: Phase,
@@ -182,7 +156,7 @@ fn finish(
 }
 
 fn run_group(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     stage: &Stage,
     names: &[&NodeName],
     sessions: &Mutex<Sessions>,
@@ -281,7 +255,7 @@ fn run_group(
 /// Makes a node an etcd member: adds it as a learner, starts it with the current members, and promotes it once it has
 /// caught up. On any failure it is removed again.
 fn join_etcd(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &Node,
     transaction: &Transaction,
     peer_url: &str,
@@ -323,7 +297,7 @@ fn join_etcd(
 }
 
 /// The ways to a node that are open now.
-fn open_ways(c: &Controls<'_>, node: &Node, sessions: &Mutex<Sessions>) -> BTreeSet<Way> {
+fn open_ways(c: &Execution<'_>, node: &Node, sessions: &Mutex<Sessions>) -> BTreeSet<Way> {
     let mut open = ways::to(c.inventory, node);
     open.retain(|way| is_open(c, node, way, sessions));
     open
@@ -331,7 +305,7 @@ fn open_ways(c: &Controls<'_>, node: &Node, sessions: &Mutex<Sessions>) -> BTree
 
 /// The first way that was open and is not any more.
 fn closed_way(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &Node,
     before: &BTreeSet<Way>,
     sessions: &Mutex<Sessions>,
@@ -340,13 +314,13 @@ fn closed_way(
     Some(format!("{} does not reach its port {} any more", closed.from, closed.port))
 }
 
-fn is_open(c: &Controls<'_>, node: &Node, way: &Way, sessions: &Mutex<Sessions>) -> bool {
+fn is_open(c: &Execution<'_>, node: &Node, way: &Way, sessions: &Mutex<Sessions>) -> bool {
     let Some(from) = c.inventory.nodes.iter().find(|n| n.name == way.from) else { return false };
     with_session(c, from, sessions, |s| Ok(ways::is_open(s, node, way.port))) == Ok(true)
 }
 
 /// Whether a node that has joined is Ready, by the word of an API server.
-fn joined(c: &Controls<'_>, node: &Node) -> Outcome {
+fn joined(c: &Execution<'_>, node: &Node) -> Outcome {
     let Some(access) = c.api else { return Outcome::Committed };
     c.sink.send(Event::Waiting { node: node.name.clone(), what: "the node to be Ready".into() });
     let own = access.servers.iter().find(|(name, _)| *name == node.name);
@@ -373,7 +347,7 @@ fn joined(c: &Controls<'_>, node: &Node) -> Outcome {
 /// `Some(problem)` if a member is about to stop whose quorum might be lost by it. Mending one that
 /// is stopped can only help.
 fn others_healthy(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     work: &[(&Node, &Transaction)],
     sessions: &Mutex<Sessions>,
 ) -> Option<String> {
@@ -418,7 +392,7 @@ fn others_healthy(
 }
 
 fn etcd_verdicts<'n>(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     nodes: &[&'n Node],
     sessions: &Mutex<Sessions>,
 ) -> Vec<(&'n NodeName, Result<(), String>)> {
@@ -437,40 +411,25 @@ fn etcd_verdicts<'n>(
     })
 }
 
-/// Lends the node's open connection, or a new one.
-pub(super) fn with_session<R>(
-    c: &Controls<'_>,
-    node: &Node,
-    sessions: &Mutex<Sessions>,
-    work: impl FnOnce(&mut dyn Transport) -> Result<R, String>,
-) -> Result<R, String> {
-    let open = sessions.lock().expect("no thread panics while holding it").remove(&node.name);
-    let mut session = match open {
-        Some(s) => s,
-        None => c.dialer.connect(&c.inventory.ssh.for_node(node)).map_err(|e| chain(&e))?,
-    };
-    let result = work(session.as_mut());
-    keep(sessions, node, session);
-    result
-}
-
-/// Puts a connection back for whoever works on the node next.
-pub(super) fn keep(sessions: &Mutex<Sessions>, node: &Node, session: Box<dyn Transport>) {
-    sessions.lock().expect("no thread panics while holding it").insert(node.name.clone(), session);
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Condvar;
 
     use super::*;
+    use crate::apply::record::Journal;
     use crate::apply::record::RunKind;
     use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
+    use crate::clock::Clock;
+    use crate::desired::DesiredState;
     use crate::desired::NodeDesired;
     use crate::event::Silent;
+    use crate::inventory::Inventory;
     use crate::inventory::{SshTarget, testing};
     use crate::plan::Action;
+    use crate::plan::Plan;
     use crate::plan::order::{EtcdState, stages};
+    use crate::transport::Dialer;
+    use crate::transport::Transport;
     use crate::transport::TransportError;
     use crate::transport::played::Played;
 
@@ -480,7 +439,7 @@ mod tests {
         let nodes = inventory.nodes.iter().map(|n| (n.name.clone(), empty())).collect();
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
-        let controls = Controls {
+        let execution = Execution {
             plan,
             desired: &DesiredState { nodes },
             inventory,
@@ -492,7 +451,7 @@ mod tests {
             journal: &journal,
             clock: Clock::System,
         };
-        execute(&controls, Sessions::new()).unwrap()
+        execute(&execution, Sessions::new()).unwrap()
     }
 
     /// Whether the fast node was confirmed.

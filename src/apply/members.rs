@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::etcd;
-use super::execute::{Controls, Sessions, with_session};
+use super::execution::{Execution, Sessions, with_session};
 use super::gate::{self, EtcdAccess};
 use super::record::{Line, RecordError};
 use crate::error::chain;
@@ -38,7 +38,7 @@ fn id_of(hex: &str) -> Result<u64, String> {
 
 /// Asks the members in turn, each through its own node, until one succeeds.
 fn any<R>(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
     of: &[(NodeName, IpAddr)],
     question: impl Fn(&mut dyn Transport, IpAddr, &EtcdAccess) -> Result<R, String>,
@@ -79,14 +79,14 @@ fn patiently<R>(mut change: impl FnMut() -> Result<R, String>) -> Result<R, Stri
 }
 
 /// The member list of the first member that answers.
-pub(super) fn list(c: &Controls<'_>, sessions: &Mutex<Sessions>) -> Result<Vec<Listed>, String> {
+pub(super) fn list(c: &Execution<'_>, sessions: &Mutex<Sessions>) -> Result<Vec<Listed>, String> {
     let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
     any(c, sessions, &access.members, etcd::list)
 }
 
 /// Waits until all of some members are healthy.
 fn all_healthy(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
     of: &[(NodeName, IpAddr)],
     within: Duration,
@@ -105,7 +105,7 @@ fn all_healthy(
 }
 
 fn record_change(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     change: &EtcdChange,
     result: &Result<(), String>,
 ) -> Result<(), RecordError> {
@@ -117,7 +117,7 @@ fn record_change(
 /// Removes the members that the plan removes, one at a time, and only while the remaining ones are healthy before and after.
 /// The inner error is why it stopped.
 pub(super) fn remove_planned(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
 ) -> Result<Result<(), String>, RecordError> {
     let removed: BTreeSet<&str> = c
@@ -146,7 +146,7 @@ pub(super) fn remove_planned(
 }
 
 fn remove_member(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
     stay: &[(NodeName, IpAddr)],
     id: u64,
@@ -166,7 +166,7 @@ fn remove_member(
 /// # Errors
 /// An unhealthy member, or a member list that differs from the plan.
 pub(super) fn add_learner(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
     node: &Node,
     peer_url: &str,
@@ -206,7 +206,7 @@ pub(super) fn add_learner(
 /// # Errors
 /// The last answer, and the last words of its log.
 pub(super) fn promote(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
     node: &Node,
     id: u64,
@@ -235,7 +235,7 @@ pub(super) fn promote(
 
 /// Removes a member that was added for a node whose transaction failed. Returns the message if that fails.
 pub(super) fn remove_after_failure(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
     node: &Node,
     id: u64,
@@ -250,7 +250,7 @@ pub(super) fn remove_after_failure(
 
 /// Promotes learners of an earlier run that have caught up by now. Returns what failed, by node.
 pub(super) fn promote_those_left(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
     out: impl Fn(&NodeName) -> bool,
 ) -> Result<Vec<(NodeName, String)>, RecordError> {
@@ -346,7 +346,7 @@ impl Remaining<'_> {
 
 /// Records the result of an addition.
 pub(super) fn record_addition(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &NodeName,
     peer_url: &str,
     result: &Result<(), String>,

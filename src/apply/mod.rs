@@ -9,6 +9,7 @@ mod access_paths;
 pub mod drain;
 pub mod etcd;
 pub mod execute;
+pub mod execution;
 pub mod gate;
 pub mod history;
 pub mod members;
@@ -31,7 +32,8 @@ mod member_tests;
 #[cfg(test)]
 mod txn_tests;
 
-pub use execute::{Controls, execute};
+pub use execute::execute;
+pub use execution::Execution;
 pub use record::{Outcome, RunRecord};
 pub use transaction::settle;
 

@@ -8,12 +8,13 @@ use super::{MEMBER_SCRIPT, UPLOAD_SCRIPT};
 use crate::api::certificate_requests::{self, ApprovalError};
 use crate::api::objects::{Conflicts, path};
 use crate::api::{ApiError, Client};
+use crate::checks::{ANONYMOUS, gives_a_node};
+use crate::desired::differences::{Difference, differences, merge_patch};
 use crate::desired::objects::{DesiredObject, Owner, Wanted, objects};
 use crate::facts::cluster::{Kind, list, namespace, text};
 use crate::inventory::{Inventory, NodeName};
 use crate::plain::plain;
-use crate::plan::cluster::{ANONYMOUS, Action, ApiChange, gives_a_node};
-use crate::plan::objects::{Difference, differences, merge_patch};
+use crate::plan::api_change::{Action, ApiChange};
 use crate::transport::http::HttpRequest;
 use crate::transport::{Request, TransportError};
 

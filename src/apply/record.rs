@@ -513,7 +513,7 @@ pub type Outcomes = BTreeMap<NodeName, BTreeMap<Phase, Outcome>>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::cluster::ApiChange;
+    use crate::plan::api_change::ApiChange;
 
     #[test]
     fn a_run_that_changed_objects_can_be_listed_and_rolled_back() {

@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::execute::{Controls, Sessions, keep};
+use super::execution::{Execution, Sessions, keep};
 use super::payload;
 use super::protocol::{self, Answer, Heard, TxnState, Verb};
 use super::record::{Line, Outcome, RecordError};
@@ -40,7 +40,7 @@ pub(super) type SwitchResult = Result<Result<Option<Switched>, Outcome>, RecordE
 /// Stages and switches. `Ok(Ok(None))` if the node committed by itself, since nothing in the
 /// transaction could cut access.
 pub(super) fn switch(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &Node,
     transaction: &Transaction,
     sessions: &Mutex<Sessions>,
@@ -146,7 +146,7 @@ pub(super) fn switch(
 
 /// Brings the files of the bundle that a transaction needs. Nothing in use is changed by it.
 fn upload_all(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &Node,
     transaction: &Transaction,
     session: &mut dyn Transport,
@@ -171,7 +171,7 @@ fn upload_all(
 /// What came of a transaction whose connection broke while it was carried out. The node brings it
 /// to an end by itself; this waits for that and believes only what the node says.
 fn learn(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &Node,
     s: &Switched,
     why: &str,
@@ -188,7 +188,7 @@ fn learn(
 }
 
 /// Asks for the state until it is final.
-fn final_state(c: &Controls<'_>, node: &Node, s: &Switched, until: Instant, why: &str) -> Outcome {
+fn final_state(c: &Execution<'_>, node: &Node, s: &Switched, until: Instant, why: &str) -> Outcome {
     let latest = Instant::now() + Verb::Switch.deadline();
     let mut until = until;
     let mut last = String::from("it could not be reached");
@@ -240,7 +240,7 @@ fn final_state(c: &Controls<'_>, node: &Node, s: &Switched, until: Instant, why:
 
 /// Connects anew, until `deadline`.
 fn reconnect(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &Node,
     deadline: Instant,
 ) -> Result<Box<dyn Transport>, TransportError> {
@@ -262,7 +262,7 @@ fn reconnect(
 
 /// Confirms over a new connection, the proof that the node can still be reached.
 pub(super) fn confirm(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &Node,
     s: &Switched,
     sessions: &Mutex<Sessions>,
@@ -305,7 +305,7 @@ fn committed(a: &Answer) -> Outcome {
 
 /// Has a node go back now: over the connection that is still open, else by waiting for its timer.
 pub(super) fn take_back(
-    c: &Controls<'_>,
+    c: &Execution<'_>,
     node: &Node,
     s: &Switched,
     sessions: &Mutex<Sessions>,

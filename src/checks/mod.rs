@@ -21,6 +21,7 @@ mod tests;
 mod watch;
 
 pub use attempt::{Attempt, attempt_words, flag_words, setting_words};
+pub use cluster::bindings::{ANONYMOUS, gives_a_node, has_anonymous};
 pub use cluster::objects::judge_objects;
 pub use cluster::reachable::InnerAddress;
 pub use cluster::reading::{Cluster, Reference};

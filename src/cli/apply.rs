@@ -6,13 +6,13 @@ use super::ask::{Question, ask};
 use super::global::{Format, Global};
 use super::output::{self, monitor, note};
 use super::runs::finish;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::event::Sink;
 use crate::plain::counted;
 use crate::plan::Plan;
 use crate::plan::text::{Detail, render};
 use crate::workflow::apply::{Applied, Operator, apply};
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
 use crate::workflow::{saved_plan, software};
 

@@ -161,7 +161,7 @@ pub struct LabExec {
 
 fn exit_codes() -> String {
     let mut text = String::from("Exit codes:\n");
-    for (code, meaning) in crate::command_error::Exit::ALL {
+    for (code, meaning) in crate::workflow::command_error::Exit::ALL {
         text.push_str(&format!("  {}  {meaning}\n", code as u8));
     }
     text

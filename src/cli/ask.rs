@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// What a yes is to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

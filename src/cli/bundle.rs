@@ -12,12 +12,12 @@ use crate::bundle::{
     ImportRequest, Reference, SigningKey, Summary, check, create, import,
 };
 use crate::clock::Clock;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::{KubernetesVersion, SignerKey};
 use crate::plain::listed;
 use crate::report::bundle::{Listing, bytes, table};
 use crate::secret::Secret;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// What to do with a bundle.
 #[derive(Debug, clap::Subcommand)]

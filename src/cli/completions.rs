@@ -7,8 +7,8 @@ use clap::Command;
 use clap_complete::Shell;
 
 use super::output::print;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]

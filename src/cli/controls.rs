@@ -2,11 +2,11 @@
 
 use super::global::{Format, Global};
 use super::output::{pretty, print};
-use crate::command_error::{CommandError, Exit};
 use crate::controls::{CATALOGUE, Component, Control, find};
 use crate::error::Problem;
 use crate::inventory::diagnostic::nearest;
 use crate::report::controls::{list, show, shown};
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// What to do with the catalogue.
 #[derive(Debug, clap::Subcommand)]

@@ -2,8 +2,8 @@
 
 use super::global::{Format, Global};
 use super::output::{note, pretty, print};
-use crate::command_error::{CommandError, Exit};
 use crate::report::doctor::text;
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::doctor::{Examination, Nodes};
 use crate::workflow::observe::Reach;
 

@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use super::global::Global;
 use super::output::note;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::draft::{self, Draft, NewNode};
 use crate::inventory::{ClusterName, Endpoint, KubernetesVersion, UserName};
 use crate::plain::counted;
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::inventory::write_new;
 
 const EXAMPLES: &str = "Examples:

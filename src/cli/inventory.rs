@@ -6,9 +6,9 @@ use super::global::{Format, Global};
 use super::init;
 use super::output::{note, pretty, print, to_yaml};
 use crate::checks::exceptions_without_a_check;
-use crate::command_error::{CommandError, Exit};
 use crate::inventory::{self, Diagnostic, Loaded};
 use crate::plain::counted;
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::inventory::{HostKeys, context, read};
 
 /// What to do with the inventory.

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use super::global::Global;
 use super::output::note;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::pki::kubeconfig;
 use crate::secret::Secret;
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::keys;
 
 /// Arguments of `kubeconfig`.

@@ -6,9 +6,9 @@ use std::path::Path;
 use super::args::LabVerb;
 use super::global::{Format, Global};
 use super::output;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::lab::{Error, Lab, NodeStatus, Spec, Step};
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::software::bundle_of_a_lab;
 
 /// Runs one of the lab verbs. `exec` does not return: the program replaces this one, so that its

@@ -5,9 +5,9 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use super::global::Format;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::report::Monitor;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// A value as JSON for people to read and machines to parse.
 pub(super) fn pretty(value: &impl Serialize) -> String {

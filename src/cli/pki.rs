@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::global::{Format, Global};
 use super::output::{note, pretty, print};
-use crate::command_error::{CommandError, Exit};
 use crate::inventory::Loaded;
 use crate::pki::State;
 use crate::report::certificates::{IssuedRow, Row, issued, table};
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::keys;
 
 /// What to do with keys and certificates.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use super::global::{Format, Global};
 use super::output::{note, pretty, print};
-use crate::command_error::{CommandError, Exit};
 use crate::inventory::NodeName;
 use crate::plan::text::{Detail, render};
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
 use crate::workflow::preview::{Wanted, preview};
 use crate::workflow::{saved_plan, software};

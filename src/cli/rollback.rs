@@ -4,8 +4,8 @@ use super::ask::{Question, ask};
 use super::global::Global;
 use super::output::{self, note};
 use super::runs::finish;
-use crate::command_error::{CommandError, Exit};
 use crate::workflow::accept::Undecided;
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
 use crate::workflow::rollback::Rollback;
 

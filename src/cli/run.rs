@@ -2,8 +2,8 @@
 
 use super::args::{Cli, Verb};
 use super::global::{Format, Global};
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// Parses the command line, runs the verb and prints what went wrong to standard error.
 pub fn main() -> std::process::ExitCode {

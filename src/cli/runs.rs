@@ -3,8 +3,8 @@
 use super::global::{Format, Global};
 use super::output::{pretty, print};
 use crate::apply::record::Outcomes;
-use crate::command_error::{CommandError, Exit};
 use crate::report::runs;
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::records::{Finished, damaged, read};
 
 /// Runs `kubastion runs`.

@@ -2,10 +2,10 @@
 
 use super::global::{Format, Global};
 use super::output::{pretty, print};
-use crate::command_error::{CommandError, Exit};
 use crate::inventory::NodeName;
 use crate::plain::plain_line;
 use crate::transport::reach::Presented;
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::first_contact::{Presentation, host_keys};
 use crate::workflow::observe::Reach;
 

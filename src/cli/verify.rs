@@ -3,9 +3,9 @@
 
 use super::global::{Format, Global};
 use super::output::{note, pretty, print};
-use crate::command_error::{CommandError, Exit};
 use crate::report::findings::{Detail, summary, text};
 use crate::verify::Writes;
+use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
 use crate::workflow::software;
 use crate::workflow::verification::{Judged, judge};

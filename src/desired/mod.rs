@@ -8,6 +8,7 @@
 mod access;
 mod apiserver;
 mod context;
+pub mod differences;
 mod endpoint;
 mod error;
 mod etcd;

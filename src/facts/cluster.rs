@@ -316,6 +316,26 @@ pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Whether a namespace is there to stay.
+pub fn is_steady(facts: &ClusterFacts, space: &str) -> bool {
+    let all = facts.of(Kind::Namespaces).unwrap_or_default();
+    all.iter()
+        .any(|n| name(n) == space && text(n, "/status/phase") != "Terminating" && !is_of_a_probe(n))
+}
+
+/// The label of what an attempt of `verify` makes and deletes.
+pub const PROBE_LABEL: &str = "kubastion.io/probe";
+
+/// How the names of such namespaces begin.
+pub const PROBE_PREFIX: &str = "kubastion-probe-";
+
+/// Whether a namespace is one that an attempt of `verify` made: both by name and by label, as it is when
+/// the next run deletes it. The label alone would hide anybody's namespace.
+pub fn is_of_a_probe(space: &Value) -> bool {
+    let labelled = space.pointer("/metadata/labels").is_some_and(|l| l.get(PROBE_LABEL).is_some());
+    name(space).starts_with(PROBE_PREFIX) && labelled
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -5,6 +5,7 @@
 //! byte, and so the same id. A saved plan is therefore bound to what it saw: apply plans again and
 //! refuses if the id has changed.
 
+pub mod api_change;
 pub mod changes;
 pub mod cluster;
 pub mod diff;

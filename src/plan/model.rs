@@ -6,10 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::cluster::ApiChange;
 use crate::desired::{Access, Blob, OnChange, Phase, Start, Way};
 use crate::inventory::NodeName;
 use crate::plain::hex;
+use crate::plan::api_change::ApiChange;
 
 /// The format that this version writes, and the only one it reads.
 pub const FORMAT: u32 = 1;

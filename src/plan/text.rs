@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use super::cluster::{ApiChange, called};
+use super::api_change::called;
 use super::model::{NodePlan, Plan, Step, Transaction};
 use crate::desired::OnChange;
 use crate::plain::{counted, plain};
+use crate::plan::api_change::ApiChange;
 
 /// How much of a plan is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,8 +252,8 @@ fn summary(t: &Transaction) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::desired::Phase;
-    use crate::plan::objects::Difference;
-    use crate::plan::{Action, cluster};
+    use crate::desired::differences::Difference;
+    use crate::plan::Action;
 
     #[test]
     fn a_note_of_many_nodes_is_one_line() {
@@ -299,7 +300,7 @@ mod tests {
             wanted: Some("\"100\"".into()),
         };
         let change = ApiChange::Apply {
-            action: cluster::Action::Change,
+            action: crate::plan::api_change::Action::Change,
             object: serde_json::json!(
                 {"kind": "ResourceQuota", "metadata": {"namespace": "default", "name": "q"}}
             ),

@@ -28,8 +28,8 @@ use crate::transport::Transport;
 use crate::transport::http::{HttpAnswer, get_without_tls};
 
 /// The label of everything that a probe makes.
-pub use crate::plan::cluster::PROBE_LABEL as LABEL;
-use crate::plan::cluster::{PROBE_PREFIX, is_of_a_probe};
+pub use crate::facts::cluster::PROBE_LABEL as LABEL;
+use crate::facts::cluster::{PROBE_PREFIX, is_of_a_probe};
 /// How old a namespace of a probe has to be to be a leftover.
 const LEFTOVER: Duration = Duration::minutes(10);
 

@@ -4,12 +4,12 @@ use super::records::{self, Finished};
 use super::rollback::Rollback;
 use crate::apply::protocol::{self, Answer, TxnState, Verb};
 use crate::apply::record::{Line, Outcome, Outcomes, RunKind, TransactionRecord};
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::error::chain;
 use crate::inventory::Node;
 use crate::plain::plain_line;
 use crate::transport::{Dialer, TransportError, fleet};
+use crate::workflow::command_error::{CommandError, Exit};
 
 type Transaction<'r> = (&'r Node, &'r TransactionRecord);
 

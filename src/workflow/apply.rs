@@ -13,19 +13,19 @@ use super::saved_plan;
 use crate::api::ApiAccess;
 use crate::apply::protocol::TxnState;
 use crate::apply::record::{Journal, Line, Outcome, Outcomes, RunKind, RunLock};
-use crate::apply::{Controls, execute};
+use crate::apply::{Execution, execute};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
-use crate::command_error::{CommandError, Exit};
 use crate::desired::{DesiredState, Phase};
 use crate::error::Problem;
 use crate::event::{Event, Sink};
 use crate::inventory::{Loaded, Node, NodeName, Role};
 use crate::pki::Material;
-use crate::plan::cluster::ApiChange;
+use crate::plan::api_change::ApiChange;
 use crate::plan::{Plan, Step};
 use crate::report::runs;
 use crate::transport::ssh::SshDialer;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// Whoever is told and asked while a plan is carried out. What is agreed to by a flag or by a saved plan need not be
 /// asked.
@@ -209,7 +209,7 @@ fn carry_out(
     .map_err(records::stop)?;
     let monitor = operator.progress();
     let etcd = etcd_access(inventory, material);
-    let controls = Controls {
+    let execution = Execution {
         plan: &plan,
         desired: &desired,
         inventory,
@@ -221,13 +221,13 @@ fn carry_out(
         journal: &journal,
         clock: Clock::System,
     };
-    let mut run = Run { loaded, controls, material, operator, problems, left: None };
+    let mut run = Run { loaded, execution, material, operator, problems, left: None };
     let installs = plan.stages.iter().any(|s| s.phase == Phase::Packages);
     let outcomes = match installs {
         true => run.packages_then_the_rest(&nodes, fleet)?,
         false => {
             run.problems.extend(planner::held_back(&plan));
-            execute(&run.controls, fleet.into_sessions()).map_err(records::stop)?
+            execute(&run.execution, fleet.into_sessions()).map_err(records::stop)?
         }
     };
     run.change_objects(&outcomes)?;
@@ -240,7 +240,7 @@ fn carry_out(
 /// A plan that is carried out.
 struct Run<'a> {
     loaded: &'a Loaded,
-    controls: Controls<'a>,
+    execution: Execution<'a>,
     material: &'a Material,
     operator: &'a dyn Operator,
     problems: Vec<Problem>,
@@ -256,11 +256,11 @@ impl Run<'_> {
         mut fleet: Fleet,
     ) -> Result<Outcomes, CommandError> {
         let (plan, inventory, dialer) =
-            (self.controls.plan, self.controls.inventory, self.controls.dialer);
+            (self.execution.plan, self.execution.inventory, self.execution.dialer);
         let first = only_packages(plan);
         let (bare, no_data) = (std::mem::take(&mut fleet.bare), std::mem::take(&mut fleet.no_data));
-        let controls = Controls { plan: &first, ..self.controls };
-        let mut outcomes = execute(&controls, fleet.into_sessions()).map_err(records::stop)?;
+        let execution = Execution { plan: &first, ..self.execution };
+        let mut outcomes = execute(&execution, fleet.into_sessions()).map_err(records::stop)?;
         let good: Vec<_> = nodes
             .iter()
             .copied()
@@ -280,8 +280,8 @@ impl Run<'_> {
             self.left = Some(Left::Rest);
             Plan::new(rest.cluster, rest.inventory_sha256, BTreeMap::new(), Vec::new())
         };
-        let controls = Controls { plan: &rest, desired: &desired, ..self.controls };
-        let later = execute(&controls, again.into_sessions()).map_err(records::stop)?;
+        let execution = Execution { plan: &rest, desired: &desired, ..self.execution };
+        let later = execute(&execution, again.into_sessions()).map_err(records::stop)?;
         for (node, phases) in later {
             outcomes.entry(node).or_default().extend(phases);
         }
@@ -290,19 +290,19 @@ impl Run<'_> {
 
     /// Makes the planned changes of the cluster's objects, unless the plan was left before its end.
     fn change_objects(&mut self, outcomes: &Outcomes) -> Result<(), CommandError> {
-        let Some(access) = self.controls.api.filter(|_| self.left.is_none()) else {
+        let Some(access) = self.execution.api.filter(|_| self.left.is_none()) else {
             return Ok(());
         };
-        let plan = self.controls.plan;
+        let plan = self.execution.plan;
         if !plan.has_members() && plan.api.is_empty() {
             return Ok(());
         }
         let (inventory, sink, journal) =
-            (self.controls.inventory, self.controls.sink, self.controls.journal);
+            (self.execution.inventory, self.execution.sink, self.execution.journal);
         // Also one that is not part of the run: a worker that joins alone is labelled through it.
         let members: Vec<_> =
             inventory.with_role(Role::ControlPlane).filter(|n| went_well(outcomes, n)).collect();
-        let mut fleet = observe::look(inventory, &members, self.controls.dialer);
+        let mut fleet = observe::look(inventory, &members, self.execution.dialer);
         let mut record = Ok(());
         let mut said = |change: &ApiChange, result: &Result<(), String>| {
             let problem = result.as_ref().err().cloned();

@@ -14,7 +14,6 @@ use super::observe::{self, Fleet, Reach};
 use super::software;
 use crate::apply::gate::EtcdAccess;
 use crate::clock::Clock;
-use crate::command_error::{CommandError, Exit};
 use crate::desired::{held_cas, other_firewalls};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
@@ -24,6 +23,7 @@ use crate::plain::counted;
 use crate::plan::members;
 use crate::plan::preflight;
 use crate::report::doctor::{Finding, Level};
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// The machine that kubastion runs on.
 const HERE: &str = "operator";

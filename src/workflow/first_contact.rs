@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::observe::{self, Reach};
-use crate::command_error::CommandError;
 use crate::error::Problem;
 use crate::inventory::{HostKeyFingerprint, Inventory, Node, NodeName};
 use crate::transport::fleet;
 use crate::transport::reach::{Presented, present_host_keys};
+use crate::workflow::command_error::CommandError;
 
 /// What a node presented.
 pub struct Presentation {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::checks::exceptions_without_a_check;
 use crate::clock::Clock;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::{LoadContext, Loaded, load, load_bytes};
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// Whether every node has to have a host key in the inventory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

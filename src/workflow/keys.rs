@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::observe::{self, Fleet, Reach, Seen};
 use crate::clock::Clock;
-use crate::command_error::{CommandError, Exit};
 use crate::desired::held_cas;
 use crate::error::Problem;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Pki, StoreEncryption};
@@ -12,6 +11,7 @@ use crate::pki::{self, Ask, Assessment, Ca, Entry, Issued, Material, PkiError, P
 use crate::plain::counted;
 use crate::secret::{self, Secret};
 use crate::transport::ssh::SshDialer;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// Whether the key store may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod apply;
+pub mod command_error;
 pub mod doctor;
 pub mod drain;
 pub mod etcd_members;

@@ -18,7 +18,8 @@ use crate::facts::{
 };
 use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::pki::{self, Ca, Material};
-use crate::plan::cluster::{self, ApiChange, Wanted};
+use crate::plan::api_change::ApiChange;
+use crate::plan::cluster::{self, Wanted};
 use crate::plan::{NodePlan, Plan};
 
 /// How API servers are asked.

@@ -6,11 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::apply::etcd;
-use crate::apply::execute::Sessions;
+use crate::apply::execution::Sessions;
 use crate::apply::gate::EtcdAccess;
 use crate::apply::protocol::TxnState;
 use crate::apply::settle;
-use crate::command_error::{CommandError, Exit};
 use crate::desired;
 use crate::error::Problem;
 use crate::facts::etcd::Roster;
@@ -23,6 +22,7 @@ use crate::plan::stored_data;
 use crate::secret::Secret;
 use crate::transport::ssh::SshDialer;
 use crate::transport::{Credentials, Dialer, Transport, fleet};
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// How nodes are chosen and reached.
 #[derive(Debug, Clone, Default, clap::Args)]

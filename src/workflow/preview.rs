@@ -7,13 +7,13 @@ use super::keys::{self, PkiUse};
 use super::objects;
 use super::observe::{self, Fleet, Reach};
 use super::planner;
-use crate::command_error::{CommandError, Exit};
 use crate::desired::DesiredState;
 use crate::error::Problem;
 use crate::facts::{NodeFacts, OpenTransaction};
 use crate::inventory::{Inventory, Loaded, Node, NodeName};
 use crate::plan::{Plan, changes};
 use crate::transport::Dialer;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// What is wanted of a preview.
 #[derive(Debug, Clone, Copy)]

@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::{BUILT_IN_PROBE, Probe};
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// Names another file, for nodes of another architecture. Empty: use none.
 const VARIABLE: &str = "KUBASTION_PROBE";

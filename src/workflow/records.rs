@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::apply::record::{
     Journal, Line, Outcome, Outcomes, RecordError, Records, Reset, read_all,
 };
-use crate::command_error::{CommandError, Exit};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::inventory::NodeName;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// A record that cannot be written or read as the end of a verb.
 pub(super) fn stop(e: RecordError) -> CommandError {

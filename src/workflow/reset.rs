@@ -13,12 +13,12 @@ use crate::apply::members::Remaining;
 use crate::apply::record::{Journal, Line, RecordError, Reset, RunKind};
 use crate::apply::reset::{As, Data, may_be_reset, reset};
 use crate::clock::Clock;
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::error::chain;
 use crate::event::{Event, Sink};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::transport::{Dialer, fleet};
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// How nodes are reset.
 #[derive(Debug, Clone, Copy)]

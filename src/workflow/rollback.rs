@@ -11,7 +11,6 @@ use crate::apply::record::{
 };
 use crate::apply::undo::{PATIENCE, Peers, knows_nothing, undo};
 use crate::clock::Clock;
-use crate::command_error::{CommandError, Exit};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::facts::NodeFacts;
@@ -19,6 +18,7 @@ use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::plain::counted;
 use crate::transport::ssh::SshDialer;
 use crate::transport::{Dialer, fleet};
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// A run that is to be taken back, on the chosen nodes.
 pub struct Rollback<'l> {

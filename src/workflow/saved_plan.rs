@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::NodeName;
 use crate::plan::{FORMAT, Plan};
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// Whether a plan may be saved there: a slip of the hand must not cost the inventory or a key.
 ///

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::{self, Bundle};
-use crate::command_error::{CommandError, Exit};
 use crate::error::Problem;
 use crate::inventory::{Loaded, SignerKey, SoftwareSource};
 use crate::lab::LabBundle;
 use crate::plain::hex;
+use crate::workflow::command_error::{CommandError, Exit};
 
 /// Tells the inventory what this machine has for the nodes: the probe of the API server, and what is
 /// in the bundle that the inventory names. `None` where the software comes from elsewhere.

@@ -9,17 +9,17 @@ use super::planner;
 use crate::checks::findings::{self, Api};
 use crate::checks::{self, Finding, Observed, Reference, Subject, Verification};
 use crate::clock::Clock;
-use crate::command_error::CommandError;
-use crate::desired;
-use crate::error::Problem;
-use crate::error::chain;
+use crate::desired::{self, objects::Wanted};
+use crate::error::{Problem, chain};
 use crate::facts::WatchList;
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::live::{LiveFacts, collect_live};
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::{Ca, Kind, Material, Store};
+use crate::plan::{self, api_change::ApiChange};
 use crate::transport::{Transport, fleet};
 use crate::verify::{self, ApiKeys, Field, Keys, Ports, Writes};
+use crate::workflow::command_error::CommandError;
 
 /// What was found, and nodes that did not answer.
 pub struct Judged {
@@ -84,7 +84,8 @@ pub fn judge(
         }
     }
     let api = cluster_api(&nodes, &seen, &objects);
-    let reference = reference(material.as_ref(), &seen);
+    let read = objects.as_ref().and_then(|read| read.as_ref().ok());
+    let reference = reference(inventory, material.as_ref(), &seen, read);
     found.extend(findings::of_cluster(inventory, &api, &reference, now));
     let lost = fleet.lost.iter().map(|(n, p)| (n.clone(), why(p))).collect();
     let report = Verification::new(inventory, now, found, attempts, lost);
@@ -199,8 +200,16 @@ fn cluster_api<'o>(
 }
 
 /// What objects and files are compared with: the key store, and what kubeadm was told.
-fn reference(material: Option<&Material>, seen: &BTreeMap<NodeName, Observed>) -> Reference {
+fn reference(
+    inventory: &Inventory,
+    material: Option<&Material>,
+    seen: &BTreeMap<NodeName, Observed>,
+    objects: Option<&ClusterFacts>,
+) -> Reference {
+    let pending = |facts| plan::cluster::changes(inventory, facts, Wanted::of(inventory));
+    let words = |changes: Vec<ApiChange>| changes.iter().map(ToString::to_string).collect();
     Reference {
+        pending: objects.map(pending).map(words),
         ca_pem: material.map(|m| m.ca_cert(Ca::Cluster).to_owned()),
         front_proxy_ca_pem: material.map(|m| m.ca_cert(Ca::FrontProxy).to_owned()),
         kubeadm: seen.values().filter_map(Observed::kubeadm_init).map(str::to_owned).collect(),

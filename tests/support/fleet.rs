@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use kubastion::apply::record::{Journal, Outcome, Outcomes, RunKind};
-use kubastion::apply::{Controls, execute};
+use kubastion::apply::{Execution, execute};
 use kubastion::clock::Clock;
 use kubastion::desired::{DesiredState, Item, NodeDesired, Phase};
 use kubastion::event::Silent;
@@ -163,7 +163,7 @@ impl Lent {
             Clock::System,
         )
         .unwrap();
-        let controls = Controls {
+        let controls = Execution {
             plan,
             desired,
             inventory: &self.inventory,

@@ -1,6 +1,7 @@
 //! Rules about objects of the cluster's API, by subject.
 
 mod addons;
+pub(super) mod bindings;
 mod default_roles;
 mod documents;
 mod extensions;

@@ -25,12 +25,12 @@ use crate::checks::cluster::services;
 use crate::checks::cluster::workloads;
 use crate::checks::model::Verdict;
 use crate::checks::rule::shown;
+use crate::checks::{ANONYMOUS, gives_a_node};
 use crate::controls::ApiRule;
+use crate::desired::differences::stands;
 use crate::desired::objects::{POLICY, mount_nothing};
 use crate::facts::cluster::{CLUSTER_INFO, ClusterFacts, Kind, list, name, namespace, text};
 use crate::inventory::Role;
-use crate::plan::cluster::{ANONYMOUS, Wanted, changes, gives_a_node};
-use crate::plan::objects::stands;
 
 /// Judges a rule.
 pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
@@ -75,8 +75,8 @@ fn no_pending_change(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     for kind in Kind::for_a_plan(on.inventory.cluster.kubernetes.minor) {
         of(on.facts, kind)?;
     }
-    let due = changes(on.inventory, on.facts, Wanted::of(on.inventory));
-    let due = due.iter().map(ToString::to_string).collect();
+    let due = on.reference.pending.clone();
+    let due = due.ok_or_else(|| Verdict::unknown("no plan of objects was made"))?;
     Ok(none_of("an empty plan (run `kubastion apply`)", due, "a plan would change nothing".into()))
 }
 

@@ -18,9 +18,9 @@ use crate::checks::cluster::reading::{Cluster, proxy_configuration};
 use crate::checks::model::{Outcome, Verdict};
 use crate::controls::ApiRule;
 use crate::desired::objects::mount_nothing;
+use crate::facts::cluster::PROBE_LABEL;
 use crate::facts::cluster::{ClusterFacts, Kind};
 use crate::inventory::{Inventory, testing};
-use crate::plan::cluster::PROBE_LABEL;
 use good::*;
 
 #[test]

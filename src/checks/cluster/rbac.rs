@@ -5,6 +5,7 @@ use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use crate::api::certificate_requests::says_what_the_inventory_says;
+use crate::checks::ANONYMOUS;
 use crate::checks::cluster::default_roles;
 use crate::checks::cluster::powers::*;
 use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
@@ -12,7 +13,6 @@ use crate::checks::cluster::workloads;
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{Kind, list, name, namespace, text};
 use crate::inventory::{AllowedKind, PodLevel};
-use crate::plan::cluster::ANONYMOUS;
 
 /// Bindings that kubeadm makes (`kubeadm:*`), and those of Kubernetes that are not called like their
 /// role: name, role, subjects. Those that are follow [`is_bootstrap_default`].

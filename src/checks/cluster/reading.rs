@@ -1,7 +1,7 @@
 //! What rules about objects are judged on, and how they read it.
 
 use crate::checks::rule::shown;
-use crate::plan::cluster::is_of_a_probe;
+use crate::facts::cluster::is_of_a_probe;
 use serde_json::Value;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime};
@@ -34,6 +34,8 @@ pub struct Reference {
     pub front_proxy_ca_pem: Option<String>,
     /// kubeadm's files of the control planes, as they lie on them. A plan compares them with the inventory.
     pub kubeadm: Vec<String>,
+    /// What a plan made now would do to objects; `None` if none was made.
+    pub pending: Option<Vec<String>>,
 }
 
 impl Cluster<'_> {

@@ -1,11 +1,14 @@
 //! Objects as they are and as somebody changed them.
 
+use crate::facts::cluster::PROBE_LABEL;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::desired::differences::{differences, merge_patch, stands, without_nothing};
 use crate::desired::objects::{mount_nothing, resources, traffic};
 use crate::inventory::{Role, testing};
-use crate::plan::cluster::{PROBE_LABEL, changes};
+use crate::plan::cluster::changes;
 
 fn inventory() -> Inventory {
     testing::of_nodes([("cp1", Role::ControlPlane), ("w1", Role::Worker)])

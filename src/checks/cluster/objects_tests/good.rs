@@ -290,10 +290,16 @@ pub(super) fn judge(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
 }
 
 pub(super) fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFacts) -> Verdict {
+    let due = crate::plan::cluster::changes(
+        inventory,
+        facts,
+        crate::desired::objects::Wanted::of(inventory),
+    );
     let reference = Reference {
         ca_pem: Some(CA.into()),
         front_proxy_ca_pem: Some(FRONT_PROXY_CA.into()),
         kubeadm: vec![INIT.into()],
+        pending: Some(due.iter().map(ToString::to_string).collect()),
     };
     judge_objects(
         rule,

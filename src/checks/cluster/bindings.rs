@@ -1,0 +1,26 @@
+//! Bindings that give rights to whoever asks, or make a machine a node.
+
+use serde_json::Value;
+
+use crate::facts::cluster::{list, text};
+
+/// Subjects that stand for whoever asks.
+pub const ANONYMOUS: [&str; 2] = ["system:anonymous", "system:unauthenticated"];
+
+/// Roles that let an unknown machine become a node (Kubernetes documentation, "TLS bootstrapping").
+const BOOTSTRAP_ROLES: [&str; 2] = [
+    "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+    "system:node-bootstrapper",
+];
+
+/// Whether a binding lets the holder of a bootstrap token become a node. Nodes join with certificates from the operator.
+pub fn gives_a_node(binding: &Value) -> bool {
+    text(binding, "/roleRef/kind") == "ClusterRole"
+        && BOOTSTRAP_ROLES.contains(&text(binding, "/roleRef/name"))
+        && !list(binding, "/subjects").is_empty()
+}
+
+/// Whether a binding gives rights to whoever asks.
+pub fn has_anonymous(binding: &Value) -> bool {
+    list(binding, "/subjects").iter().any(|s| ANONYMOUS.contains(&text(s, "/name")))
+}
