@@ -62,9 +62,10 @@ fn measure(criterion: &mut Criterion, nodes: usize) {
     each(criterion, "render", nodes, |b| {
         b.iter(|| {
             let (base, shared) = (base(), Shared::default());
-            for (node, facts) in base.loaded.inventory.nodes.iter().zip(&base.bare) {
+            for node in &base.loaded.inventory.nodes {
                 black_box(desired::watch(&base.loaded.inventory, node));
-                black_box(base.resolve(node, facts, &shared));
+                // A node on which there is nothing yet.
+                black_box(base.resolve(node, &facts(node), &shared));
             }
         });
     });
@@ -163,8 +164,6 @@ fn issue(inventory: &Inventory) -> Material {
 struct Base {
     loaded: Loaded,
     material: Material,
-    /// Facts of nodes on which there is nothing yet.
-    bare: Vec<NodeFacts>,
     /// Facts of nodes whose files are as they should be.
     settled: Vec<NodeFacts>,
 }
@@ -173,16 +172,17 @@ impl Base {
     fn of(world: &World) -> Self {
         let loaded = load(&world.text, world.dir.path());
         let material = issue(&loaded.inventory);
-        let bare: Vec<NodeFacts> = loaded.inventory.nodes.iter().map(facts).collect();
-        let mut base = Self { loaded, material, bare, settled: Vec::new() };
+        let mut base = Self { loaded, material, settled: Vec::new() };
         let shared = Shared::default();
         base.settled = base
             .loaded
             .inventory
             .nodes
             .iter()
-            .zip(&base.bare)
-            .map(|(n, f)| with_files(f, &base.resolve(n, f, &shared)))
+            .map(|n| {
+                let bare = facts(n);
+                with_files(&bare, &base.resolve(n, &bare, &shared))
+            })
             .collect();
         base
     }

@@ -27,7 +27,7 @@ pub enum TxnState {
     Reverting,
     /// Undone.
     Reverted,
-    /// Undone in part: needs hands.
+    /// Undone in part: needs manual repair.
     Incomplete,
 }
 

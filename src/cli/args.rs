@@ -10,7 +10,7 @@ use super::global::Global;
 #[derive(Debug, Parser)]
 #[command(name = "kubastion", version, arg_required_else_help = true, after_long_help = exit_codes())]
 pub struct Cli {
-    /// What every verb understands.
+    /// Options of every verb.
     #[command(flatten)]
     pub global: Global,
     /// What to do.
@@ -64,40 +64,40 @@ fn paragraphs(text: &str) -> String {
 /// The verbs, in the order of a first hour.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Write, check and show the inventory.
+    /// Create, check and show the inventory.
     #[command(subcommand)]
     Inventory(super::inventory::Command),
-    /// Issue keys and certificates, and show how they stand.
+    /// Issue keys and certificates, and show their status.
     #[command(subcommand)]
     Pki(super::pki::Command),
-    /// Make, check and list the signed offline set that clusters are installed from.
+    /// Create, verify and list bundles: the signed software that clusters are installed from.
     #[command(subcommand)]
     Bundle(super::bundle::Command),
-    /// Look for what stands in the way, here and on the nodes. Changes nothing.
+    /// Check this machine and the nodes for problems. Changes nothing.
     Doctor(super::doctor::Args),
-    /// Show the nodes' host keys, for a first contact.
+    /// Show the SSH host keys of nodes, for a first contact.
     Trust(super::trust::Args),
-    /// Show what apply would do. Changes nothing.
+    /// Show the changes that apply would make. Changes nothing.
     Plan(super::plan::Args),
-    /// Carry a plan out.
+    /// Make the changes of a plan.
     Apply(super::apply::Args),
-    /// Judge every control on every node, and attack. Changes nothing.
+    /// Check every control on every node, and attack the cluster. Changes nothing that stays.
     Verify(super::verify::Args),
-    /// The administrator's kubeconfig, from the key store.
+    /// Write the administrator's kubeconfig from the key store.
     Kubeconfig(super::kubeconfig::Args),
-    /// List and explain the controls.
+    /// List and describe the controls.
     #[command(subcommand)]
     Controls(super::controls::Command),
-    /// List the runs.
+    /// List past runs.
     Runs,
     /// Undo a run.
     Rollback(super::rollback::Args),
-    /// Take nodes out of their cluster and back to what they were.
+    /// Remove nodes from their cluster and restore their former state.
     Reset(super::reset::Args),
-    /// Disposable nodes on this machine, to try everything out.
+    /// Manage a lab: disposable nodes on this machine.
     #[command(subcommand)]
     Lab(LabVerb),
-    /// A script that completes the command line in a shell.
+    /// Print a completion script for a shell.
     Completions(super::completions::Completions),
     /// Write manual pages.
     Man(super::completions::Man),
@@ -106,14 +106,14 @@ pub enum Verb {
 /// What can be done with a lab.
 #[derive(Debug, Subcommand)]
 pub enum LabVerb {
-    /// Make nodes and an inventory of them (root on Debian 12 or 13).
+    /// Create nodes and an inventory of them (root on Debian 12 or 13).
     Up(LabUp),
-    /// Show every node.
+    /// Show the nodes.
     Status(LabDir),
-    /// Run a program in a node, as root; its exit code is passed on.
+    /// Run a command in a node as root; its exit code is passed on.
     Exec(LabExec),
-    /// Power the nodes off and remove everything that the lab made. What apply put beside the inventory, keys
-    /// and records of runs, stays: no verb deletes keys.
+    /// Power off the nodes and remove everything that the lab created. Keys and records of runs, which are beside the
+    /// inventory, stay: no verb deletes keys.
     Down(LabDir),
 }
 

@@ -24,7 +24,7 @@ pub enum Exit {
     Findings = 5,
     /// A node failed or was unreachable; what was begun there is rolled back.
     NodeFailed = 6,
-    /// A rollback is incomplete; a node needs hands.
+    /// A rollback is incomplete; a node needs manual repair.
     RollbackIncomplete = 7,
     /// A host that software is fetched from did not answer before anything was fetched (`bundle create`). A download
     /// that breaks off later, damage and a full disk are other failures.
@@ -43,7 +43,7 @@ impl Exit {
         (Exit::Pending, "changes are pending or a node drifted"),
         (Exit::Findings, "a control failed or could not be judged"),
         (Exit::NodeFailed, "a node failed or was unreachable; what was begun there is rolled back"),
-        (Exit::RollbackIncomplete, "a rollback is incomplete; a node needs hands"),
+        (Exit::RollbackIncomplete, "a rollback is incomplete; a node needs manual repair"),
         (
             Exit::Unreachable,
             "a host that software is fetched from is unreachable; nothing was done",

@@ -397,7 +397,7 @@ mod tests {
             seen: [
                 seen(cp1, vec![open("1-a-host", "switched"), open("2-b-host", "switching")]),
                 seen(cp2, vec![open("1-a-host", "switched")]),
-                // Nothing is done about that one, which needs hands.
+                // Nothing is done about that one, which needs manual repair.
                 seen(w1, vec![open("3-c-host", "incomplete")]),
             ]
             .into(),

@@ -14,6 +14,7 @@ use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::Material;
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{EtcdChange, NodePlan, Plan, node_plan, preflight, stored_data};
+use crate::transport::fleet;
 
 /// The plan for the current state, for callers that only compare: the fleet stays as it is. Also returns the nodes that no
 /// plan could be made for.
@@ -93,23 +94,37 @@ impl Planner<'_> {
         }
     }
 
-    /// Each node by itself: what it should hold against what it does.
+    /// Each node by itself: what it should hold against what it does. On all cores, in the order of the inventory.
     fn plan_nodes(&mut self, founder: Option<&NodeName>) {
-        for node in &self.inventory.nodes {
-            let Some(seen) = self.fleet.seen.get(&node.name) else { continue };
-            if self.failed.contains_key(&node.name) {
-                continue;
-            }
-            match plan_node(self.inventory, node, seen, self.material, &self.shared, founder) {
+        let nodes: Vec<_> = self
+            .inventory
+            .nodes
+            .iter()
+            .filter(|node| !self.failed.contains_key(&node.name))
+            .filter_map(|node| {
+                let seen = self.fleet.seen.get(&node.name)?;
+                Some((node, &seen.facts, seen.host_key.as_str()))
+            })
+            .collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (inventory, material, shared) = (self.inventory, self.material, &self.shared);
+        let made = fleet::each(nodes, cores, |(node, facts, host_key)| {
+            let made = plan_node(inventory, node, facts, host_key, material, shared, founder);
+            // Where nothing is to be done nobody asks for the contents again.
+            let made = made.map(|(plan, wanted)| {
+                let wanted = (!plan.transactions.is_empty()).then_some(wanted);
+                (plan, wanted)
+            });
+            (node.name.clone(), made)
+        });
+        for (name, made) in made {
+            match made {
                 Ok((plan, wanted)) => {
-                    // Where nothing is to be done nobody asks for the contents again.
-                    if !plan.transactions.is_empty() {
-                        self.desired.nodes.insert(node.name.clone(), wanted);
-                    }
-                    self.plans.insert(node.name.clone(), plan);
+                    self.desired.nodes.extend(wanted.map(|w| (name.clone(), w)));
+                    self.plans.insert(name, plan);
                 }
                 Err(problem) => {
-                    self.failed.insert(node.name.clone(), problem);
+                    self.failed.insert(name, problem);
                 }
             }
         }
@@ -168,7 +183,7 @@ impl Planner<'_> {
         if moved.is_empty() {
             return;
         }
-        let problem = Problem::new("the network of running pods would be another one")
+        let problem = Problem::new("the pod network of running nodes would change")
             .because(format!("parts of `pod_networks` or {CONFLIST} changed: {}", moved.join(", ")))
             .left("no plan was made")
             .hint(
@@ -241,12 +256,12 @@ impl Planner<'_> {
 fn plan_node(
     inventory: &Inventory,
     node: &Node,
-    seen: &Seen,
+    facts: &NodeFacts,
+    host_key: &str,
     material: &Material,
     shared: &Shared,
     founder: Option<&NodeName>,
 ) -> Result<(NodePlan, NodeDesired), Problem> {
-    let facts = &seen.facts;
     let fails = |what: &str, problems: Vec<Problem>| match problems.is_empty() {
         true => Ok(()),
         false => Err(join(&node.name, what, problems)),
@@ -265,7 +280,7 @@ fn plan_node(
     fails("stored data would be lost", stored_data::endangered(node, facts, &wanted))?;
     let broken = judge_rendered(inventory, node, facts, &wanted);
     fails("what was rendered for it breaks a critical control", broken.critical)?;
-    let mut plan = node_plan(&wanted, facts, &seen.host_key).map_err(|missing| {
+    let mut plan = node_plan(&wanted, facts, host_key).map_err(|missing| {
         let errors: Vec<&dyn std::error::Error> = missing.iter().map(|e| e as _).collect();
         join(&node.name, "the way to what it should hold is blocked", of(&errors))
     })?;

@@ -161,7 +161,7 @@ mod tests {
             })
         };
         assert!(fleet(&[]).is_empty());
-        // It needs hands, and no time that runs out will change the node.
+        // It needs manual repair: no time limit will change the node.
         assert!(fleet(&["incomplete"]).is_empty());
         let said = fleet(&["switched"]);
         assert_eq!(said.len(), 1);
