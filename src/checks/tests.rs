@@ -28,7 +28,7 @@ use crate::facts::{
     EntryKind, FileFacts, Listener, LsmFacts, NftFacts, NftRecord, NodeFacts, ProcessFacts,
     SshdMatch, TimeFacts, TreeEntry, TreeFacts,
 };
-use crate::inventory::{Inventory, LoadContext, load_bytes};
+use crate::inventory::{Files, Inventory, LoadContext, load_bytes};
 use crate::pki;
 
 pub(super) const NOW: OffsetDateTime = datetime!(2026-02-01 12:00 UTC);
@@ -75,6 +75,10 @@ fn facts(node: &str) -> NodeFacts {
 
 /// What is rendered for a node, with real certificates.
 pub(super) fn rendered(inventory: &Inventory, name: &str) -> Observed {
+    rendered_with(inventory, &Files::default(), name)
+}
+
+pub(super) fn rendered_with(inventory: &Inventory, files: &Files, name: &str) -> Observed {
     let dir = tempfile::tempdir().unwrap();
     let mut inventory = inventory.clone();
     inventory.pki.dir = dir.path().join("pki");
@@ -83,8 +87,9 @@ pub(super) fn rendered(inventory: &Inventory, name: &str) -> Observed {
     let (material, _) = pki::ensure(&inventory, &mut store, ask, Clock::Fixed(NOW)).unwrap();
     let facts = facts(name);
     let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
-    let wanted = desired::resolve(&inventory, node, &facts, &material, &desired::Shared::default())
-        .unwrap_or_else(|e| panic!("{e:?}"));
+    let wanted =
+        desired::resolve(&inventory, files, node, &facts, &material, &desired::Shared::default())
+            .unwrap_or_else(|e| panic!("{e:?}"));
     Observed::from_desired(&wanted, &facts)
 }
 
@@ -95,7 +100,7 @@ fn judged(
     attempts: &[Attempt],
 ) -> Vec<Finding> {
     let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
-    let on = Subject { inventory, node, seen, now: NOW };
+    let on = Subject { inventory, software: None, node, seen, now: NOW };
     match seen.origin {
         Origin::Rendered => of_rendered(&on),
         Origin::Node => of_node(&on, attempts),
@@ -1376,7 +1381,8 @@ fn exceptions_cover_failures_until_their_day_and_nothing_unknown() {
     let inventory = inventory(&|t| format!("{t}{grant}"));
     let mut seen = hardened().1.clone();
     let find = |seen: &Observed, now| {
-        let on = Subject { inventory: &inventory, node: &inventory.nodes[0], seen, now };
+        let on =
+            Subject { inventory: &inventory, software: None, node: &inventory.nodes[0], seen, now };
         of_node(&on, &attempts()).into_iter().find(|f| f.control == "host-time-sync").unwrap()
     };
     assert!(find(&seen, NOW).exception.is_none(), "what holds needs none");

@@ -10,7 +10,7 @@ use super::{
     repository, runtime, software, ssh,
 };
 use crate::facts::NodeFacts;
-use crate::inventory::{Inventory, Node, SoftwareSource};
+use crate::inventory::{Files, Inventory, Node, SoftwareSource};
 use crate::pki::Material;
 use crate::render::RenderError;
 
@@ -77,6 +77,7 @@ pub enum ResolveError {
 /// Everything that cannot be worked out, not only the first.
 pub fn resolve(
     inventory: &Inventory,
+    files: &Files,
     node: &Node,
     facts: &NodeFacts,
     material: &Material,
@@ -84,7 +85,7 @@ pub fn resolve(
 ) -> Result<NodeDesired, Vec<ResolveError>> {
     let traits = Traits::of(facts).map_err(|e| vec![e])?;
     let source = Some(Source { facts, material });
-    let context = Context { inventory, node, traits, shared, source };
+    let context = Context { inventory, files, node, traits, shared, source };
     let mut sink = Sink::new(&context);
     collect(&context, &mut sink);
     sink.finish()

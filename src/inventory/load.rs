@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::check::{Checked, check};
 use super::context::LoadContext;
 use super::diagnostic::{Diagnostic, Path, Place};
+use super::files::Files;
 use super::model::Inventory;
 use super::validate::review::Subject;
 use super::validate::validate;
@@ -26,6 +27,8 @@ pub const MAX_BYTES: u64 = 64 << 20;
 pub struct Loaded {
     /// The inventory: nodes sorted by name, every path absolute.
     pub inventory: Inventory,
+    /// What is read beside it.
+    pub files: Files,
     /// What is allowed but doubtful.
     pub warnings: Vec<Diagnostic>,
     /// SHA-256 of the file's bytes, in hex.
@@ -55,8 +58,8 @@ impl LoadError {
 
 /// Loads and checks an inventory file.
 ///
-/// Beside this file a custom audit policy is read, which is a part of what nodes should hold. Key
-/// files and known_hosts files are not opened, and no name is resolved.
+/// Beside this file a custom audit policy and the key of a repository are read, which nodes get. SSH keys
+/// and known_hosts files are not opened, and no name is resolved.
 ///
 /// # Errors
 /// Every problem of the file at once.
@@ -82,18 +85,16 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
     // `absolute` keeps a trailing `.`, which would show up in every path.
     let base = base.components().collect::<PathBuf>();
     let mut loaded = load_bytes(&bytes, file, &base, context)?;
-    let audit = &mut loaded.inventory.audit;
-    if let Some(policy) = &audit.file {
+    if let Some(policy) = &loaded.inventory.audit.file {
         let text = std::fs::read_to_string(policy).map_err(|e| {
             let what = format!("{} cannot be read: {e}", policy.display());
             let path = Path::root().then("audit").then("file");
             let problems = vec![Diagnostic::new(None, &path, what)];
             LoadError { file: file.to_owned(), problems, warnings: loaded.warnings.clone() }
         })?;
-        audit.text = Some(text);
+        loaded.files.audit_policy = Some(text);
     }
-    let packages = &mut loaded.inventory.kubernetes.packages;
-    if let Some(key) = &packages.signing_key {
+    if let Some(key) = &loaded.inventory.kubernetes.packages.signing_key {
         let refuse = |what: String| {
             let path = Path::root().then("kubernetes").then("packages").then("signing_key");
             let problems = vec![Diagnostic::new(None, &path, what)];
@@ -105,13 +106,13 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
         if !text.starts_with(begin) || text.len() > MAX_KEY_BYTES {
             return Err(refuse(format!("{} is no OpenPGP key in ASCII armor", key.display())));
         }
-        packages.key = Some(text);
+        loaded.files.signing_key = Some(text);
     }
     Ok(loaded)
 }
 
 /// Loads and checks an inventory from memory; `file` appears in messages, relative paths start at
-/// `base_dir`.
+/// `base_dir`. No other file is read.
 ///
 /// # Errors
 /// Every problem at once.
@@ -134,6 +135,7 @@ pub fn load_bytes(
             }
             Ok(Loaded {
                 inventory,
+                files: Files::default(),
                 warnings: findings.warnings,
                 sha256: hex(&Sha256::digest(bytes)),
                 base_dir: base_dir.to_owned(),

@@ -7,6 +7,7 @@ mod check;
 mod context;
 pub mod diagnostic;
 pub mod draft;
+mod files;
 mod granted;
 mod load;
 pub mod model;
@@ -22,6 +23,7 @@ mod yaml;
 pub use check::schema;
 pub use context::LoadContext;
 pub use diagnostic::Diagnostic;
+pub use files::Files;
 pub use granted::{
     AllowedKind, AllowedObject, ControlSwitch, PodLevel, PodSecurity, PodSecurityExemption, Switch,
     SwitchedOff,

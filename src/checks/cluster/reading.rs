@@ -8,7 +8,7 @@ use time::{Date, OffsetDateTime};
 
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{ClusterFacts, Kind, PROXY_CONFIG, name, namespace, text};
-use crate::inventory::{AllowedKind, Inventory};
+use crate::inventory::{AllowedKind, Inventory, Software};
 
 /// What rules about objects are judged on.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,8 @@ pub struct Reference {
     pub front_proxy_ca_pem: Option<String>,
     /// kubeadm's files of the control planes, as they lie on them. A plan compares them with the inventory.
     pub kubeadm: Vec<String>,
+    /// What the bundle holds, where there is one.
+    pub software: Option<Software>,
 }
 
 impl Cluster<'_> {

@@ -168,22 +168,28 @@ mod tests {
     use super::*;
     use crate::checks::Outcome;
     use crate::checks::observed::Observed;
-    use crate::checks::tests::{NOW, inventory, rendered, running};
-    use crate::inventory::{Inventory, Probe, elf};
+    use crate::checks::tests::{NOW, inventory, rendered_with, running};
+    use crate::inventory::{Files, Inventory, Probe, elf};
 
-    fn with_probe() -> Inventory {
-        let mut inventory = inventory(&str::to_owned);
-        inventory.kubernetes.probe = Some(Probe::from_elf(elf(62, &[1])).unwrap());
-        inventory
+    /// What is rendered where there is a health-check program.
+    fn rendered_with_probe(inventory: &Inventory) -> Observed {
+        let probe = Some(Probe::from_elf(elf(62, &[1])).unwrap());
+        rendered_with(inventory, &Files { probe, ..Files::default() }, "a")
     }
 
     fn judged(inventory: &Inventory, seen: &Observed) -> Judged {
-        authenticated_probes(&Subject { inventory, node: &inventory.nodes[0], seen, now: NOW })
+        authenticated_probes(&Subject {
+            inventory,
+            software: None,
+            node: &inventory.nodes[0],
+            seen,
+            now: NOW,
+        })
     }
 
     /// A node whose kubelet runs what kubeadm makes of the patch.
     fn node(inventory: &Inventory) -> Observed {
-        let mut seen = rendered(inventory, "a");
+        let mut seen = rendered_with_probe(inventory);
         let patch: Vec<Value> = serde_yaml::from_str(seen.text(APISERVER_PATCH).unwrap()).unwrap();
         let value = |path: &str| {
             let found = patch.iter().find(|o| text(o, "path") == path).unwrap();
@@ -207,8 +213,8 @@ mod tests {
 
     #[test]
     fn the_patch_with_the_program_holds() {
-        let inventory = with_probe();
-        let seen = rendered(&inventory, "a");
+        let inventory = inventory(&str::to_owned);
+        let seen = rendered_with_probe(&inventory);
         let staged = judged(&inventory, &seen).staged;
         assert_eq!(staged, Some(Verdict::pass("probes ask with a client certificate")));
         for (from, to) in [
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_running_server_is_judged_by_its_manifest_and_the_program() {
-        let inventory = with_probe();
+        let inventory = inventory(&str::to_owned);
         let good = node(&inventory);
         let verdict = judged(&inventory, &good).verdict;
         assert_eq!(verdict, Verdict::pass("probes ask with a client certificate"));

@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{INVENTORY, SMALL, desired, facts, file, load, node, text};
+use super::{INVENTORY, SMALL, desired, desired_with, facts, file, load, node, text, with_probe};
 use crate::desired::Shared;
 use crate::desired::{ItemKind, NodeDesired, Phase, ResolveError, resolve};
 use crate::facts::{FileFacts, UnitFacts};
-use crate::inventory::{AuditPolicy, FirewallMode, Probe, SoftwareSource, Switch, elf};
+use crate::inventory::{AuditPolicy, Files, FirewallMode, SoftwareSource, Switch, elf};
 use crate::pki::Material;
 
 const INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
@@ -226,7 +226,8 @@ fn a_node_gets_the_probe_that_it_can_run() {
     let none = small(|_| {});
     assert!(noted(&none, "without `kubastion-probe`") && !has(&none, program));
     let with = |machine| {
-        small(|i| i.kubernetes.probe = Some(Probe::from_elf(elf(machine, &[1])).unwrap()))
+        let facts = facts("a", "debian 13", None);
+        desired_with(&load(SMALL), &with_probe(machine), "a", &facts)
     };
     let fitting = with(62);
     assert!(!noted(&fitting, "") && text(&fitting, patch).contains("- /readyz"));
@@ -272,7 +273,9 @@ fn a_node_of_another_cluster_is_refused() {
             facts.files.insert(path.into(), held);
             let a = node(&inventory, "a");
             let errors =
-                resolve(&inventory, a, &facts, &material, &Shared::default()).err().unwrap();
+                resolve(&inventory, &Files::default(), a, &facts, &material, &Shared::default())
+                    .err()
+                    .unwrap();
             assert!(matches!(errors[..], [ResolveError::ForeignCa { .. }]), "{path}: {errors:?}");
         }
     }
@@ -283,10 +286,10 @@ fn a_custom_audit_policy_is_judged() {
     let with = |text: Option<&str>| {
         let mut inventory = load(SMALL);
         inventory.audit.policy = AuditPolicy::Custom;
-        inventory.audit.text = text.map(str::to_owned);
+        let files = Files { audit_policy: text.map(str::to_owned), ..Files::default() };
         let material = Material::fixture(&inventory);
         let facts = facts("a", "debian 13", None);
-        resolve(&inventory, node(&inventory, "a"), &facts, &material, &Shared::default())
+        resolve(&inventory, &files, node(&inventory, "a"), &facts, &material, &Shared::default())
     };
     for bad in [None, Some(""), Some("a: ["), Some("apiVersion: audit.k8s.io/v1\nkind: Policy\n")] {
         let errors = with(bad).err().unwrap();
@@ -403,6 +406,7 @@ fn what_the_firewall_closes_is_named() {
     // What is loaded already closes nothing anew.
     let sha = crate::desired::firewall_sha256(
         &inventory,
+        &Files::default(),
         &inventory.nodes[0],
         &facts,
         &Shared::default(),
@@ -520,7 +524,7 @@ fn sshd_is_asked_with_what_it_is_to_be_told() {
     for (user, root) in [("root", "prohibit-password"), ("ops", "no")] {
         let mut inventory = load(SMALL);
         inventory.ssh.user = user.parse().unwrap();
-        let asked = crate::desired::watch(&inventory, &inventory.nodes[0]).sshd;
+        let asked = crate::desired::watch(&inventory, &Files::default(), &inventory.nodes[0]).sshd;
         assert!(asked.contains(&format!("PermitRootLogin {root}")), "{asked:?}");
         assert!(asked.contains("PasswordAuthentication no"), "{asked:?}");
         let wanted = desired(&inventory, "a", &facts("a", "debian 12", None));

@@ -290,17 +290,30 @@ pub(super) fn judge(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
 }
 
 pub(super) fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFacts) -> Verdict {
-    let reference = Reference {
+    judge_by(inventory, &reference(), rule, facts)
+}
+
+pub(super) fn reference() -> Reference {
+    Reference {
         ca_pem: Some(CA.into()),
         front_proxy_ca_pem: Some(FRONT_PROXY_CA.into()),
         kubeadm: vec![INIT.into()],
-    };
+        software: None,
+    }
+}
+
+pub(super) fn judge_by(
+    inventory: &Inventory,
+    reference: &Reference,
+    rule: ApiRule,
+    facts: &ClusterFacts,
+) -> Verdict {
     judge_objects(
         rule,
         &Cluster {
             facts,
             inventory,
-            reference: &reference,
+            reference,
             today: date!(2026 - 01 - 15),
             now: datetime!(2026-01-15 12:00 UTC),
         },
