@@ -38,3 +38,4 @@ pub mod secret;
 pub mod transport;
 pub mod verify;
 pub mod workflow;
+pub mod yaml;

@@ -111,7 +111,7 @@ fn a_loaded_inventory_that_is_written_loads_as_the_same() {
     std::fs::create_dir(written.parent().unwrap()).unwrap();
     for file in examples().chain([own.clone()]) {
         let first = load(&file, &context()).unwrap_or_else(|e| panic!("{:#?}", e.problems));
-        std::fs::write(&written, serde_yaml::to_string(&first.inventory).unwrap()).unwrap();
+        std::fs::write(&written, kubastion::yaml::to_text(&first.inventory)).unwrap();
         let again = load(&written, &context()).unwrap_or_else(|e| panic!("{:#?}", e.problems));
         assert_eq!(first.inventory, again.inventory, "{}", file.display());
         assert_eq!(first.files, again.files);

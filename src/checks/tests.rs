@@ -184,7 +184,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         size: 9,
         sha256: "0".repeat(64),
     };
-    let kubelet = serde_yaml::to_string(staged.document(Config::Kubelet).unwrap()).unwrap();
+    let kubelet = crate::yaml::to_text(staged.document(Config::Kubelet).unwrap());
     let probes = "spec:\n  containers:\n  - livenessProbe: { tcpSocket: { port: 6443 } }\n";
     for (path, text) in [
         ("/var/lib/kubelet/config.yaml", kubelet.as_str()),
@@ -561,13 +561,13 @@ fn for_some(seen: &mut Observed, key: &str, value: &str) {
 
 fn setting(seen: &mut Observed, key: &str, value: &str) {
     let text = seen.texts.get_mut("/var/lib/kubelet/config.yaml").unwrap().as_mut().unwrap();
-    let mut document: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
+    let mut document: crate::yaml::Value = crate::yaml::from_text(text).unwrap();
     let mut at = &mut document;
     for part in key.split('.') {
         at = &mut at[part];
     }
-    *at = serde_yaml::from_str(value).unwrap();
-    *text = serde_yaml::to_string(&document).unwrap();
+    *at = crate::yaml::from_text(value).unwrap();
+    *text = crate::yaml::to_text(&document);
 }
 
 fn owner(seen: &mut Observed, path: &str, mode: u32, owner: &str) {
@@ -956,7 +956,7 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
                             for part in path {
                                 at = &mut at[*part];
                             }
-                            *at = serde_yaml::from_str(v).unwrap();
+                            *at = crate::yaml::from_text(v).unwrap();
                         }
                     }
                 })

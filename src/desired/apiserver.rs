@@ -237,12 +237,15 @@ fn policy(context: &Context<'_>) -> AuditPolicy {
     }
 }
 
+/// What is wrong with a policy that is not accepted as YAML.
+const NO_YAML: &str = "it is not YAML, or has anchors, aliases, tags, merge keys or a key twice";
+
 /// The operator's own policy, if it is one.
 fn custom_policy(context: &Context<'_>) -> Result<String, ResolveError> {
     let text = context.files.audit_policy.as_ref();
     let text = text.ok_or(ResolveError::AuditPolicy("its file was not read"))?;
-    let parsed: serde_yaml::Value =
-        serde_yaml::from_str(text).map_err(|_| ResolveError::AuditPolicy("it is not YAML"))?;
+    let parsed: crate::yaml::Value =
+        crate::yaml::parse(text).map_err(|_| ResolveError::AuditPolicy(NO_YAML))?;
     let is = |key, value| parsed.get(key).and_then(|v| v.as_str()) == Some(value);
     let has_rules =
         parsed.get("rules").and_then(|r| r.as_sequence()).is_some_and(|r| !r.is_empty());

@@ -12,15 +12,18 @@ use super::files::Files;
 use super::model::Inventory;
 use super::validate::review::Subject;
 use super::validate::validate;
-use super::yaml;
 use crate::error::Problem;
 use crate::plain::hex;
+use crate::yaml::{self, tree};
 
 /// A key with many signatures on it has some ten kilobytes.
 const MAX_KEY_BYTES: usize = 1 << 20;
 
 /// Largest inventory file in bytes; 5,000 nodes take about two million.
 pub const MAX_BYTES: u64 = 64 << 20;
+
+/// The inventory itself needs seven levels.
+const BOUNDS: tree::Bounds = tree::Bounds { depth: 32, values: 2_000_000 };
 
 /// An inventory that holds every rule of this stage.
 #[derive(Debug, Clone, PartialEq)]
@@ -173,18 +176,16 @@ fn read(bytes: &[u8], context: &LoadContext<'_>, findings: &mut Findings) -> Opt
             return stop(Place { line, column }, "the file is not UTF-8".to_owned());
         }
     };
-    let (root, mut problems) = yaml::parse(text);
-    findings.problems.append(&mut problems);
+    let (root, problems) = tree::parse(text, BOUNDS);
+    findings.problems.extend(problems.into_iter().map(Diagnostic::from));
     let root = root?;
     let Checked { mut diagnostics, rest, nodes, incomplete } = check(&root);
     let well_formed = diagnostics.is_empty() && findings.problems.is_empty();
     findings.problems.append(&mut diagnostics);
 
-    // A well-formed file is typed from its text. From one with problems, the well-formed part is
-    // typed, so that problems of meaning are shown in the same run.
-    let typed: Result<Inventory, serde_yaml::Error> =
-        if well_formed { serde_yaml::from_str(text) } else { serde_yaml::from_value(rest?) };
-    match typed {
+    // What was checked is what is typed: the text is not read a second time. Of a file with problems that is its well-formed
+    // part, so that problems of meaning are shown in the same run.
+    match yaml::from_value::<Inventory>(rest?) {
         Ok(inventory) => {
             let subject = Subject { inventory: &inventory, root: &root, nodes: &nodes };
             let (mut errors, mut warnings) = validate(&subject, context, &incomplete);
@@ -195,11 +196,8 @@ fn read(bytes: &[u8], context: &LoadContext<'_>, findings: &mut Findings) -> Opt
         // Only what the schema cannot express could get here, and there is no such thing by
         // intention; the message is serde's own.
         Err(e) if well_formed => {
-            let place = e.location().map_or(Place::START, |l| Place {
-                line: l.line().max(1),
-                column: l.column().max(1),
-            });
-            findings.problems.push(Diagnostic::new(Some(place), &Path::root(), e.to_string()));
+            let message = e.to_string();
+            findings.problems.push(Diagnostic::new(Some(Place::START), &Path::root(), message));
             None
         }
         Err(_) => None,

@@ -18,7 +18,6 @@ mod software;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validate;
-mod yaml;
 
 pub use check::schema;
 pub use context::LoadContext;

@@ -50,7 +50,7 @@ impl Cluster<'_> {
 ///
 /// # Errors
 /// Why there is none to judge.
-pub fn proxy_configuration(facts: &ClusterFacts) -> Result<serde_yaml::Value, Verdict> {
+pub fn proxy_configuration(facts: &ClusterFacts) -> Result<crate::yaml::Value, Verdict> {
     let maps = of(facts, Kind::ConfigMaps)?;
     let found = maps.iter().find(|m| full_name(m) == PROXY_CONFIG);
     let Some(data) = found.and_then(|m| m.pointer("/data")?.get("config.conf")?.as_str()) else {
@@ -58,8 +58,9 @@ pub fn proxy_configuration(facts: &ClusterFacts) -> Result<serde_yaml::Value, Ve
             "there is no config.conf in ConfigMap {PROXY_CONFIG}"
         )));
     };
-    serde_yaml::from_str(data)
-        .map_err(|e| Verdict::unknown(format!("ConfigMap {PROXY_CONFIG} is not YAML: {e}")))
+    crate::yaml::parse(data).map_err(|e| {
+        Verdict::unknown(format!("ConfigMap {PROXY_CONFIG} cannot be read as YAML: {e}"))
+    })
 }
 
 pub(in crate::checks) fn of(facts: &ClusterFacts, kind: Kind) -> Result<&[Value], Verdict> {

@@ -291,7 +291,10 @@ fn a_custom_audit_policy_is_judged() {
         let facts = facts("a", "debian 13", None);
         resolve(&inventory, &files, node(&inventory, "a"), &facts, &material, &Shared::default())
     };
-    for bad in [None, Some(""), Some("a: ["), Some("apiVersion: audit.k8s.io/v1\nkind: Policy\n")] {
+    let head = "apiVersion: audit.k8s.io/v1\nkind: Policy\n";
+    let anchored = format!("{head}rules: &all [{{ level: None }}]\n");
+    let merged = format!("{head}rules: [{{ level: None }}]\n<<: {{ omitStages: [Panic] }}\n");
+    for bad in [None, Some(""), Some("a: ["), Some(head), Some(&anchored), Some(&merged)] {
         let errors = with(bad).err().unwrap();
         assert!(matches!(errors[..], [ResolveError::AuditPolicy(_)]), "{bad:?} {errors:?}");
     }
@@ -629,7 +632,7 @@ proptest! {
         worker.taints = vec![format!("{key}={value}:NoExecute")];
         let wanted = desired(&inventory, "w-1", &facts("w-1", "debian 13", None));
         let join = text(&wanted, "/etc/kubernetes/kubastion/kubeadm-join.yaml");
-        let parsed: serde_yaml::Value = serde_yaml::from_str(&join).unwrap();
+        let parsed: crate::yaml::Value = crate::yaml::from_text(&join).unwrap();
         let registration = &parsed["nodeRegistration"];
         let label = format!("{key}={value}");
         prop_assert_eq!(registration["kubeletExtraArgs"][1]["value"].as_str(), Some(label.as_str()));

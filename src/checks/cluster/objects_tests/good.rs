@@ -323,7 +323,7 @@ pub(super) fn judge_by(
 /// An inventory with something below `hardening`.
 pub(super) fn granting(hardening: &str) -> Inventory {
     let mut inventory = inventory();
-    inventory.hardening = serde_yaml::from_str(hardening).unwrap();
+    inventory.hardening = crate::yaml::from_text(hardening).unwrap();
     inventory
 }
 
