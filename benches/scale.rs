@@ -63,7 +63,7 @@ fn measure(criterion: &mut Criterion, nodes: usize) {
         b.iter(|| {
             let (base, shared) = (base(), Shared::default());
             for node in &base.loaded.inventory.nodes {
-                black_box(desired::watch(&base.loaded.inventory, node));
+                black_box(desired::watch(&base.loaded.inventory, &base.loaded.files, node));
                 // A node on which there is nothing yet.
                 black_box(base.resolve(node, &facts(node), &shared));
             }
@@ -188,7 +188,8 @@ impl Base {
     }
 
     fn resolve(&self, node: &Node, facts: &NodeFacts, shared: &Shared) -> NodeDesired {
-        desired::resolve(&self.loaded.inventory, node, facts, &self.material, shared).unwrap()
+        let Loaded { inventory, files, .. } = &self.loaded;
+        desired::resolve(inventory, files, node, facts, &self.material, shared).unwrap()
     }
 
     fn fleet(&self) -> Fleet {

@@ -41,3 +41,4 @@ pub mod secret;
 pub mod transport;
 pub mod verify;
 pub mod workflow;
+pub mod yaml;

@@ -778,7 +778,8 @@ fn an_undo_that_cannot_be_done_is_said_and_is_no_success() {
     assert!(answer.said.iter().any(|l| l.contains("/etc/motd")), "{answer:?}");
     // The next plan says so and begins nothing on this node.
     let facts = node.facts(&diff::watch_list(&mixed()));
-    let problems = preflight::check(&node.inventory, node.node(), &facts, facts.clock_epoch_s);
+    let problems =
+        preflight::check(&node.inventory, None, node.node(), &facts, facts.clock_epoch_s);
     assert!(problems.iter().any(|p| p.what.contains(&id)), "{problems:?}");
     // It stays so on the operator's word, and the next plan goes on from there.
     let accepted = protocol::call(session.as_mut(), &id, Verb::Accept, "-", &mut |_| {}).unwrap();

@@ -37,6 +37,21 @@ fn nothing_but_the_program_itself_knows_the_command_line() {
     assert_eq!(known, ["src/main.rs".to_owned()].into());
 }
 
+/// What reads or writes YAML asks `yaml` for it: two parsers that look at one file could see two files in it.
+#[test]
+fn yaml_is_read_and_written_in_one_place() {
+    let all = sources(&["src", "tests", "benches", "fuzz"]);
+    for (crate_, home) in [("serde_yaml", "src/yaml.rs"), ("saphyr_parser", "src/yaml/tree.rs")] {
+        let path = format!("{crate_}::");
+        let named = all.iter().filter(|(name, text)| {
+            text.contains(&path) && name != home && name != "src/yaml/tests.rs"
+        });
+        let named: Vec<&String> = named.map(|(name, _)| name).collect();
+        assert!(named.is_empty(), "{crate_} is for {home} alone, and stands in {named:?}");
+        assert!(all.iter().any(|(name, text)| name == home && text.contains(&path)), "{home}");
+    }
+}
+
 #[test]
 fn every_crate_has_its_reason_and_every_reason_its_crate() {
     let mut named: BTreeSet<String> = BTreeSet::new();

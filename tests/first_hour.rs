@@ -48,12 +48,12 @@ fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
         mended += &format!("{line}\n");
     }
     let key = format!("SHA256:{}", "A".repeat(43));
-    let mut value: serde_yaml::Value = serde_yaml::from_str(&mended).unwrap();
+    let mut value: kubastion::yaml::Value = kubastion::yaml::from_text(&mended).unwrap();
     for node in value["nodes"].as_sequence_mut().unwrap() {
-        node["ssh"] = serde_yaml::from_str(&format!("host_keys: ['{key}']")).unwrap();
+        node["ssh"] = kubastion::yaml::from_text(&format!("host_keys: ['{key}']")).unwrap();
     }
-    value["ssh"] = serde_yaml::from_str("{user: root, key_file: key}").unwrap();
-    std::fs::write(&inventory, serde_yaml::to_string(&value).unwrap()).unwrap();
+    value["ssh"] = kubastion::yaml::from_text("{user: root, key_file: key}").unwrap();
+    std::fs::write(&inventory, kubastion::yaml::to_text(&value)).unwrap();
     let loose = kubastion(dir.path(), &["doctor", "--offline"]);
     assert!(out(&loose).contains("others can read the SSH key"), "{}", out(&loose));
     assert_eq!(loose.status.code(), Some(3));

@@ -93,6 +93,35 @@ fn examples_are_valid_and_sorted() {
     }
 }
 
+/// An inventory is what stands in its file, and defaults: what it refers to is read again from there.
+#[test]
+fn a_loaded_inventory_that_is_written_loads_as_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
+    let key = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n";
+    std::fs::write(dir.path().join("policy.yaml"), policy).unwrap();
+    std::fs::write(dir.path().join("key.asc"), key).unwrap();
+    let referring = format!(
+        "{BASE}audit: {{policy: custom, file: policy.yaml}}\n\
+         kubernetes: {{source: packages, packages: {{signing_key: key.asc}}}}\n"
+    );
+    let own = dir.path().join("own.yaml");
+    std::fs::write(&own, referring).unwrap();
+    let written = dir.path().join("elsewhere/written.yaml");
+    std::fs::create_dir(written.parent().unwrap()).unwrap();
+    for file in examples().chain([own.clone()]) {
+        let first = load(&file, &context()).unwrap_or_else(|e| panic!("{:#?}", e.problems));
+        std::fs::write(&written, kubastion::yaml::to_text(&first.inventory)).unwrap();
+        let again = load(&written, &context()).unwrap_or_else(|e| panic!("{:#?}", e.problems));
+        assert_eq!(first.inventory, again.inventory, "{}", file.display());
+        assert_eq!(first.files, again.files);
+        if file == own {
+            assert_eq!(again.files.audit_policy.as_deref(), Some(policy));
+            assert_eq!(again.files.signing_key.as_deref(), Some(key));
+        }
+    }
+}
+
 #[test]
 fn the_schema_file_is_up_to_date() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/inventory/schema.json");

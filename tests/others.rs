@@ -67,7 +67,7 @@ impl Hosts<'_> {
     /// The ways to log in that a node's sshd offers to a new connection.
     fn logins_at(&self, node: &str) -> String {
         let inventory = std::fs::read_to_string(self.lab.inventory()).unwrap();
-        let inventory: serde_yaml::Value = serde_yaml::from_str(&inventory).unwrap();
+        let inventory: kubastion::yaml::Value = kubastion::yaml::from_text(&inventory).unwrap();
         let nodes = inventory["nodes"].as_sequence().unwrap();
         let found = nodes.iter().find(|n| n["name"] == node).unwrap();
         let options = "BatchMode=yes PreferredAuthentications=none StrictHostKeyChecking=no \

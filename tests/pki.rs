@@ -658,8 +658,8 @@ fn kubeconfigs_carry_the_right_identity_and_server() {
     let dir = tempfile::tempdir().unwrap();
     let inventory = inventory(dir.path());
     let material = ensure(&inventory).0;
-    let read = |secret: Secret<Vec<u8>>| -> serde_yaml::Value {
-        serde_yaml::from_slice(secret.expose()).unwrap()
+    let read = |secret: Secret<Vec<u8>>| -> kubastion::yaml::Value {
+        kubastion::yaml::parse(std::str::from_utf8(secret.expose()).unwrap()).unwrap()
     };
     let node = |name: &str| inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
     let embedded = pki::kubeconfig::KubeletIdentity::Embedded;
@@ -695,7 +695,7 @@ fn kubeconfigs_carry_the_right_identity_and_server() {
             "CN=system:node:w-1,O=system:nodes",
         ),
     ];
-    let decode = |text: &serde_yaml::Value| {
+    let decode = |text: &kubastion::yaml::Value| {
         use base64::prelude::{BASE64_STANDARD, Engine};
         BASE64_STANDARD.decode(text.as_str().unwrap()).unwrap()
     };

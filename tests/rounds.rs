@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kubastion::desired::Item;
-use kubastion::inventory::{Node, SshTarget};
+use kubastion::inventory::{Files, Node, SshTarget};
 use kubastion::transport::{Dialer, Output, Request, Rounds, Stream, Transport, TransportError};
 use kubastion::workflow::observe;
 
@@ -113,7 +113,7 @@ impl Measured {
 
     fn look(&self, dialer: &dyn Dialer) -> observe::Fleet {
         let nodes: [&Node; 1] = [self.node.node()];
-        let fleet = observe::look(&self.node.inventory, &nodes, dialer);
+        let fleet = observe::look(&self.node.inventory, &Files::default(), &nodes, dialer);
         assert!(fleet.lost.is_empty(), "{:?}", fleet.lost);
         fleet
     }

@@ -14,7 +14,7 @@ use kubastion::desired::{
 };
 use kubastion::event::Silent;
 use kubastion::facts::WatchList;
-use kubastion::inventory::{Inventory, LoadContext, Node, load};
+use kubastion::inventory::{Files, Inventory, LoadContext, Node, load};
 use kubastion::plan::order::{EtcdState, stages};
 use kubastion::plan::{Plan, diff, node_plan};
 use kubastion::transport::ssh::SshDialer;
@@ -105,15 +105,22 @@ fn items(texts: &[FileText]) -> Vec<Item> {
 }
 
 /// Facts as a real plan asks for them, and the files beside. What the files hold does not matter here.
-fn watch(inventory: &Inventory, node: &Node) -> WatchList {
-    let mut watch = desired::watch(inventory, node);
+fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
+    let mut watch = desired::watch(inventory, files, node);
     watch.extend(diff::watch_list(&items(&texts(State { generation: 0, one_changed: false }))));
     watch
 }
 
 fn plan(inventory: &Inventory, state: State) -> (Plan, DesiredState, Fleet) {
     let nodes: Vec<&Node> = inventory.nodes.iter().collect();
-    let fleet = observe::look_at(inventory, &nodes, &SshDialer::default(), watch, observe::KEPT);
+    let fleet = observe::look_at(
+        inventory,
+        &Files::default(),
+        &nodes,
+        &SshDialer::default(),
+        watch,
+        observe::KEPT,
+    );
     assert!(fleet.lost.is_empty(), "{:?}", fleet.lost);
     let mut desired = DesiredState { nodes: BTreeMap::new() };
     let mut plans = BTreeMap::new();

@@ -4,14 +4,14 @@
 
 use std::sync::LazyLock;
 
-use kubastion::inventory::Inventory;
+use kubastion::inventory::{Files, Inventory};
 
 static INVENTORY: LazyLock<Inventory> = LazyLock::new(kubastion_fuzz::inventory);
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for node in &INVENTORY.nodes {
         for watch in [
-            kubastion::desired::watch(&INVENTORY, node),
+            kubastion::desired::watch(&INVENTORY, &Files::default(), node),
             kubastion::checks::watch(&INVENTORY, node),
         ] {
             let Ok(facts) = kubastion::facts::parse::facts(&node.name, &watch, "word", data) else {
@@ -19,7 +19,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             };
             let text = serde_json::to_string(&facts).expect("facts are plain values");
             kubastion_fuzz::assert_tame(&text);
-            let _ = kubastion::plan::preflight::check(&INVENTORY, node, &facts, 0);
+            let _ = kubastion::plan::preflight::check(&INVENTORY, None, node, &facts, 0);
             let _ = kubastion::checks::Observed::from_facts(&facts);
         }
     }

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn node() -> Node {
-        serde_yaml::from_str("{name: w1, addresses: [10.0.0.2], roles: [worker]}").unwrap()
+        crate::yaml::from_text("{name: w1, addresses: [10.0.0.2], roles: [worker]}").unwrap()
     }
 
     fn request(names: &[&str], cn: &str, o: &str, usages: &[&str]) -> Value {

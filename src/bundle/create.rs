@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::assemble::{beside, vacant};
@@ -26,6 +25,7 @@ use super::verify::Bundle;
 use crate::event::{Event, Sink};
 use crate::file_lock::FileLock;
 use crate::inventory::{KubernetesVersion, diagnostic::nearest};
+use crate::yaml;
 
 /// Files that are fetched at the same time.
 const WORKERS: usize = 3;
@@ -240,14 +240,11 @@ fn wanted_images(
             }
         };
         let mut found = BTreeSet::new();
-        for document in serde_yaml::Deserializer::from_str(&text) {
-            match serde_yaml::Value::deserialize(document) {
-                Ok(value) => container_images(&value, &mut found),
-                Err(e) => {
-                    let place = path.display().to_string();
-                    faults.push(Fault::entry(place, "cannot be read").why(e.to_string()));
-                    break;
-                }
+        match yaml::documents(&text) {
+            Ok(documents) => documents.iter().for_each(|d| container_images(d, &mut found)),
+            Err(e) => {
+                let place = path.display().to_string();
+                faults.push(Fault::entry(place, "cannot be read").why(e.to_string()));
             }
         }
         for image in found {
@@ -265,9 +262,9 @@ fn wanted_images(
 }
 
 /// The images of all containers in an object, however deep the pod template lies.
-fn container_images(value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
+fn container_images(value: &yaml::Value, found: &mut BTreeSet<String>) {
     match value {
-        serde_yaml::Value::Mapping(mapping) => {
+        yaml::Value::Mapping(mapping) => {
             for (key, inner) in mapping {
                 let lists = ["containers", "initContainers", "ephemeralContainers"];
                 if key.as_str().is_some_and(|k| lists.contains(&k)) {
@@ -278,7 +275,7 @@ fn container_images(value: &serde_yaml::Value, found: &mut BTreeSet<String>) {
                 container_images(inner, found);
             }
         }
-        serde_yaml::Value::Sequence(items) => {
+        yaml::Value::Sequence(items) => {
             items.iter().for_each(|item| container_images(item, found));
         }
         _ => {}
@@ -518,7 +515,7 @@ impl Workshop {
         versions: &BTreeMap<String, String>,
     ) -> Result<(), Fault> {
         let path = self.input().join(VERSIONS);
-        let text = serde_yaml::to_string(versions).expect("a mapping of texts");
+        let text = yaml::to_text(versions);
         std::fs::write(&path, text).map_err(Fault::io("written", &path))?;
         for manifest in request.contents.manifests {
             let place = manifest.display().to_string();

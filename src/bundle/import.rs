@@ -5,7 +5,6 @@ use std::fs::File as DiskFile;
 use std::io::Read;
 use std::path::Path;
 
-use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -22,6 +21,7 @@ use super::sign::SigningKey;
 use super::verify::Bundle;
 use crate::event::{Event, Sink};
 use crate::plain::counted;
+use crate::yaml;
 
 /// What to import.
 pub struct ImportRequest<'a> {
@@ -279,8 +279,8 @@ fn check_yaml(mut manifest: impl Read) -> Result<(), String> {
     let mut text = String::new();
     manifest.read_to_string(&mut text).map_err(|e| e.to_string())?;
     let mut objects = 0;
-    for (i, document) in serde_yaml::Deserializer::from_str(&text).enumerate() {
-        let value = serde_yaml::Value::deserialize(document).map_err(|e| e.to_string())?;
+    let documents = yaml::documents(&text).map_err(|e| e.to_string())?;
+    for (i, value) in documents.iter().enumerate() {
         if value.is_null() {
             continue;
         }

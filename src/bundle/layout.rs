@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_yaml::Value;
+use crate::yaml::Value;
 
 use super::component::{COMPONENTS, ComponentRow};
 use super::fault::Fault;
@@ -146,7 +146,7 @@ fn read_versions(from: &Path, layout: &mut Layout, faults: &mut Vec<Fault>) {
         return;
     }
     // A mapping of its own type refuses keys that stand twice.
-    let versions: serde_yaml::Mapping = match serde_yaml::from_str(&text) {
+    let versions: crate::yaml::Mapping = match crate::yaml::from_text(&text) {
         Ok(versions) => versions,
         Err(e) => {
             faults.push(Fault::entry(VERSIONS, "cannot be read").why(e.to_string()));

@@ -7,7 +7,7 @@ use crate::checks::subject::flag_values;
 use crate::checks::subject::needs;
 use crate::checks::subject::needs_api;
 use crate::checks::subject::running;
-use serde_yaml::Value;
+use crate::yaml::Value;
 
 use crate::checks::model::{Evidence, Verdict};
 use crate::checks::node::access;
@@ -466,9 +466,9 @@ fn setting(
                 config.daemon().program()
             ));
         }
-        match on.seen.text(file).map(serde_yaml::from_str::<Value>) {
+        match on.seen.text(file).map(crate::yaml::parse) {
             Ok(Ok(document)) => in_document(&document),
-            Ok(Err(e)) => Verdict::unknown(format!("{file} is not YAML: {e}")),
+            Ok(Err(e)) => Verdict::unknown(format!("{file} cannot be read as YAML: {e}")),
             Err(verdict) => verdict,
         }
     });

@@ -86,7 +86,7 @@ pub struct Observed {
     /// Kubernetes is not asked for this.
     pub registered: bool,
     /// kube-proxy's configuration, which lives in the cluster's API; `None` if nobody asked.
-    pub proxy_config: Option<Result<serde_yaml::Value, Verdict>>,
+    pub proxy_config: Option<Result<crate::yaml::Value, Verdict>>,
     /// Pods of the node and Services, to try to reach as a stranger.
     pub inner: Vec<crate::checks::InnerAddress>,
     /// The live state, as opposed to files; `None` if it was not read.
@@ -384,7 +384,7 @@ mod tests {
     fn what_looks_like_a_secret_is_taken_out() {
         let text = without_secrets("keys:\n- secret: abc\nclient-key-data: xyz\n");
         assert!(!text.contains("abc") && !text.contains("xyz"), "{text}");
-        assert!(serde_yaml::from_str::<serde_yaml::Value>(&text).is_ok());
+        assert!(crate::yaml::parse(&text).is_ok());
     }
 
     #[test]

@@ -55,7 +55,7 @@ mod tests {
     fn a_stranger_has_an_address_that_the_inventory_does_not_name() {
         let text = include_str!("../../inventory/minimal.yaml");
         let inventory = |admins: &str| {
-            let mut inventory: Inventory = serde_yaml::from_str(text).unwrap();
+            let mut inventory: Inventory = crate::yaml::from_text(text).unwrap();
             inventory.firewall.admin_networks =
                 admins.split(' ').filter(|a| !a.is_empty()).map(|a| a.parse().unwrap()).collect();
             inventory

@@ -6,12 +6,14 @@ use super::model::Verdict;
 use super::observed::{Observed, Origin};
 use crate::controls::Daemon;
 use crate::facts::live::LiveFacts;
-use crate::inventory::{Inventory, Node, Role};
+use crate::inventory::{Inventory, Node, Role, Software};
 
 /// What a check is judged on.
 pub struct Subject<'a> {
     /// The inventory.
     pub inventory: &'a Inventory,
+    /// What the bundle holds, where there is one.
+    pub software: Option<&'a Software>,
     /// The node.
     pub node: &'a Node,
     /// What was seen of it, or rendered for it.

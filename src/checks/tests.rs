@@ -28,7 +28,7 @@ use crate::facts::{
     EntryKind, FileFacts, Listener, LsmFacts, NftFacts, NftRecord, NodeFacts, ProcessFacts,
     SshdMatch, TimeFacts, TreeEntry, TreeFacts,
 };
-use crate::inventory::{Inventory, LoadContext, load_bytes};
+use crate::inventory::{Files, Inventory, LoadContext, load_bytes};
 use crate::pki;
 
 pub(super) const NOW: OffsetDateTime = datetime!(2026-02-01 12:00 UTC);
@@ -75,6 +75,10 @@ fn facts(node: &str) -> NodeFacts {
 
 /// What is rendered for a node, with real certificates.
 pub(super) fn rendered(inventory: &Inventory, name: &str) -> Observed {
+    rendered_with(inventory, &Files::default(), name)
+}
+
+pub(super) fn rendered_with(inventory: &Inventory, files: &Files, name: &str) -> Observed {
     let dir = tempfile::tempdir().unwrap();
     let mut inventory = inventory.clone();
     inventory.pki.dir = dir.path().join("pki");
@@ -83,8 +87,9 @@ pub(super) fn rendered(inventory: &Inventory, name: &str) -> Observed {
     let (material, _) = pki::ensure(&inventory, &mut store, ask, Clock::Fixed(NOW)).unwrap();
     let facts = facts(name);
     let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
-    let wanted = desired::resolve(&inventory, node, &facts, &material, &desired::Shared::default())
-        .unwrap_or_else(|e| panic!("{e:?}"));
+    let wanted =
+        desired::resolve(&inventory, files, node, &facts, &material, &desired::Shared::default())
+            .unwrap_or_else(|e| panic!("{e:?}"));
     Observed::from_desired(&wanted, &facts)
 }
 
@@ -95,7 +100,7 @@ fn judged(
     attempts: &[Attempt],
 ) -> Vec<Finding> {
     let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
-    let on = Subject { inventory, node, seen, now: NOW };
+    let on = Subject { inventory, software: None, node, seen, now: NOW };
     match seen.origin {
         Origin::Rendered => of_rendered(&on),
         Origin::Node => of_node(&on, attempts),
@@ -179,7 +184,7 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         size: 9,
         sha256: "0".repeat(64),
     };
-    let kubelet = serde_yaml::to_string(staged.document(Config::Kubelet).unwrap()).unwrap();
+    let kubelet = crate::yaml::to_text(staged.document(Config::Kubelet).unwrap());
     let probes = "spec:\n  containers:\n  - livenessProbe: { tcpSocket: { port: 6443 } }\n";
     for (path, text) in [
         ("/var/lib/kubelet/config.yaml", kubelet.as_str()),
@@ -556,13 +561,13 @@ fn for_some(seen: &mut Observed, key: &str, value: &str) {
 
 fn setting(seen: &mut Observed, key: &str, value: &str) {
     let text = seen.texts.get_mut("/var/lib/kubelet/config.yaml").unwrap().as_mut().unwrap();
-    let mut document: serde_yaml::Value = serde_yaml::from_str(text).unwrap();
+    let mut document: crate::yaml::Value = crate::yaml::from_text(text).unwrap();
     let mut at = &mut document;
     for part in key.split('.') {
         at = &mut at[part];
     }
-    *at = serde_yaml::from_str(value).unwrap();
-    *text = serde_yaml::to_string(&document).unwrap();
+    *at = crate::yaml::from_text(value).unwrap();
+    *text = crate::yaml::to_text(&document);
 }
 
 fn owner(seen: &mut Observed, path: &str, mode: u32, owner: &str) {
@@ -951,7 +956,7 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
                             for part in path {
                                 at = &mut at[*part];
                             }
-                            *at = serde_yaml::from_str(v).unwrap();
+                            *at = crate::yaml::from_text(v).unwrap();
                         }
                     }
                 })
@@ -1376,7 +1381,8 @@ fn exceptions_cover_failures_until_their_day_and_nothing_unknown() {
     let inventory = inventory(&|t| format!("{t}{grant}"));
     let mut seen = hardened().1.clone();
     let find = |seen: &Observed, now| {
-        let on = Subject { inventory: &inventory, node: &inventory.nodes[0], seen, now };
+        let on =
+            Subject { inventory: &inventory, software: None, node: &inventory.nodes[0], seen, now };
         of_node(&on, &attempts()).into_iter().find(|f| f.control == "host-time-sync").unwrap()
     };
     assert!(find(&seen, NOW).exception.is_none(), "what holds needs none");

@@ -19,7 +19,7 @@ pub(super) fn pretty(value: &impl Serialize) -> String {
 
 /// A value as YAML.
 pub(super) fn to_yaml(value: &impl Serialize) -> String {
-    serde_yaml::to_string(value).expect("these types have text keys and no failing parts")
+    crate::yaml::to_text(value)
 }
 
 /// Writes data to standard output. A reader that closed the pipe has seen enough.

@@ -98,10 +98,10 @@ mod tests {
         assert_eq!(snippet(&[]), "");
         let new = Presentation { node: "cp1".parse().unwrap(), keys: vec![key], is_new: true };
         let text = snippet(&[new]);
-        let yaml: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        let yaml: crate::yaml::Value = crate::yaml::parse(&text).unwrap();
         let node = &yaml["nodes"][0];
         assert_eq!(node["name"], "cp1");
-        let ssh: crate::inventory::NodeSsh = serde_yaml::from_value(node["ssh"].clone()).unwrap();
+        let ssh: crate::inventory::NodeSsh = crate::yaml::from_value(node["ssh"].clone()).unwrap();
         assert_eq!(ssh.host_keys[0].as_str(), fingerprint);
     }
 }

@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::sink::Sink;
 use super::traits::Traits;
 use crate::facts::NodeFacts;
-use crate::inventory::{AuditPolicy, EncryptionProvider, Inventory, Node, Probe, Profile};
+use crate::inventory::{AuditPolicy, EncryptionProvider, Files, Inventory, Node, Probe, Profile};
 use crate::pki::Material;
 use crate::pki::kubeconfig::API_PORT;
 use crate::plain::hex;
@@ -131,13 +131,14 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
 /// kubeadm's file of a control plane; `None` if it cannot be worked out, or the node is none.
 pub fn kubeadm_init(
     inventory: &Inventory,
+    files: &Files,
     node: &Node,
     facts: &NodeFacts,
     material: &Material,
 ) -> Option<String> {
     let traits = Traits::of(facts).ok()?;
     let (shared, source) = (&Shared::default(), Some(Source { facts, material }));
-    let context = Context { inventory, node, traits, shared, source };
+    let context = Context { inventory, files, node, traits, shared, source };
     if !context.is_control_plane() {
         return None;
     }
@@ -197,7 +198,7 @@ fn patches(context: &Context<'_>, sink: &mut Sink<'_>) {
 
 /// The probe, if it runs on this node. Without facts, whether there is one at all.
 fn probe<'a>(context: &Context<'a>) -> Option<&'a Probe> {
-    let probe = context.inventory.kubernetes.probe.as_ref()?;
+    let probe = context.files.probe.as_ref()?;
     context.facts().is_none_or(|f| f.arch == probe.architecture).then_some(probe)
 }
 
@@ -238,12 +239,15 @@ fn policy(context: &Context<'_>) -> AuditPolicy {
     }
 }
 
+/// What is wrong with a policy that is not accepted as YAML.
+const NO_YAML: &str = "it is not YAML, or has anchors, aliases, tags, merge keys or a key twice";
+
 /// The operator's own policy, if it is one.
 fn custom_policy(context: &Context<'_>) -> Result<String, ResolveError> {
-    let text = context.inventory.audit.text.as_ref();
+    let text = context.files.audit_policy.as_ref();
     let text = text.ok_or(ResolveError::AuditPolicy("its file was not read"))?;
-    let parsed: serde_yaml::Value =
-        serde_yaml::from_str(text).map_err(|_| ResolveError::AuditPolicy("it is not YAML"))?;
+    let parsed: crate::yaml::Value =
+        crate::yaml::parse(text).map_err(|_| ResolveError::AuditPolicy(NO_YAML))?;
     let is = |key, value| parsed.get(key).and_then(|v| v.as_str()) == Some(value);
     let has_rules =
         parsed.get("rules").and_then(|r| r.as_sequence()).is_some_and(|r| !r.is_empty());
@@ -297,7 +301,7 @@ fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
         && probe(context).is_none()
         && let Some(facts) = context.facts()
     {
-        let why = match &context.inventory.kubernetes.probe {
+        let why = match &context.files.probe {
             None => "this `kubastion` was built without `kubastion-probe`".to_owned(),
             Some(probe) => {
                 format!(

@@ -4,12 +4,13 @@ use super::shared::Shared;
 use super::traits::Traits;
 use crate::controls;
 use crate::facts::{NodeFacts, OsFamily};
-use crate::inventory::{Inventory, Node, Role};
+use crate::inventory::{Files, Inventory, Node, Role};
 use crate::pki::Material;
 
 /// One node of one cluster.
 pub(super) struct Context<'a> {
     pub inventory: &'a Inventory,
+    pub files: &'a Files,
     pub node: &'a Node,
     /// Decides which items there are.
     pub traits: Traits,

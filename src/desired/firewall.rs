@@ -15,7 +15,7 @@ use super::traits::Traits;
 use crate::controls::{METADATA_SERVICES, MetadataService};
 use crate::facts::NodeFacts;
 use crate::inventory::{
-    Cni, FirewallMode, FirewallProtocol, FirewallRule, Inventory, IpNetText, Node, Role,
+    Cni, Files, FirewallMode, FirewallProtocol, FirewallRule, Inventory, IpNetText, Node, Role,
 };
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::input::host::{
@@ -309,12 +309,13 @@ fn rules(from: &[Source], protocol: Protocol, ports: &[u16], comment: &str) -> V
 /// cannot be worked out. No keys are needed for it.
 pub fn firewall_sha256(
     inventory: &Inventory,
+    files: &Files,
     node: &Node,
     facts: &NodeFacts,
     shared: &Shared,
 ) -> Option<String> {
     let traits = Traits::of(facts).ok()?;
-    let context = Context { inventory, node, traits, shared, source: None };
+    let context = Context { inventory, files, node, traits, shared, source: None };
     Some(table(&context, facts).ok()?.text.sha256().to_owned())
 }
 

@@ -34,7 +34,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let given = kubernetes.packages.repository.clone();
     let key = |_| {
         // Checked when the inventory was loaded.
-        Ok(Content::Text(kubernetes.packages.key.as_deref().unwrap_or_default().into()))
+        Ok(Content::Text(context.files.signing_key.as_deref().unwrap_or_default().into()))
     };
     if context.is_debian() {
         let repository = given.unwrap_or_else(|| project(context.minor(), "deb"));

@@ -11,7 +11,7 @@ use super::{
     repository, runtime, software, ssh,
 };
 use crate::facts::NodeFacts;
-use crate::inventory::{Inventory, Node, SoftwareSource};
+use crate::inventory::{Files, Inventory, Node, SoftwareSource};
 use crate::pki::Material;
 
 /// What a node should hold.
@@ -23,6 +23,7 @@ use crate::pki::Material;
 /// Everything that cannot be worked out, not only the first.
 pub fn resolve(
     inventory: &Inventory,
+    files: &Files,
     node: &Node,
     facts: &NodeFacts,
     material: &Material,
@@ -30,7 +31,7 @@ pub fn resolve(
 ) -> Result<NodeDesired, Vec<ResolveError>> {
     let traits = Traits::of(facts).map_err(|e| vec![e])?;
     let source = Some(Source { facts, material });
-    let context = Context { inventory, node, traits, shared, source };
+    let context = Context { inventory, files, node, traits, shared, source };
     let mut sink = Sink::new(&context);
     collect(&context, &mut sink);
     sink.finish()

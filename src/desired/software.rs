@@ -130,7 +130,7 @@ fn blob(file: &SoftwareFile) -> Blob {
 }
 
 fn software<'a>(context: &Context<'a>) -> Option<&'a Software> {
-    context.inventory.kubernetes.software.as_ref()
+    context.files.software.as_ref()
 }
 
 /// Whether a program of this name comes out of a bundle, and not out of a package.

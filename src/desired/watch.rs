@@ -12,7 +12,7 @@ use super::sink::Sink;
 use super::traits::Traits;
 use crate::controls::paths::GUARDED;
 use crate::facts::{Extra, WatchList};
-use crate::inventory::{Inventory, Node, Role};
+use crate::inventory::{Files, Inventory, Node, Role};
 use crate::plain::hex;
 
 /// Paths that decide something, and that no item may be about.
@@ -32,11 +32,11 @@ const UNITS: [&str; 3] = ["ssh.socket", "sshd.socket", super::kubelet::RESOLVED]
 
 /// Everything that [`super::resolve()`] and a plan may ask about a node, whatever it will turn out to be. What
 /// checks of controls read is in `checks::watch`, from the checks.
-pub fn watch(inventory: &Inventory, node: &Node) -> WatchList {
+pub fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
     let mut watch = WatchList::default();
     let shared = Shared::default();
     for traits in Traits::all() {
-        let context = Context { inventory, node, traits, shared: &shared, source: None };
+        let context = Context { inventory, files, node, traits, shared: &shared, source: None };
         let mut sink = Sink::new(&context);
         collect(&context, &mut sink);
         watch.extend(watch_list(&sink.items));

@@ -7,12 +7,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Schema;
-use serde_yaml::Value as Yaml;
 
 use super::diagnostic::{Diagnostic, Path, Segment, nearest};
 use super::model::Inventory;
 use super::names::{TEXT_TYPES, TextType};
-use super::yaml::{Entry, Node, Value};
+use crate::yaml::tree::{Entry, Node, Value};
+use crate::yaml::{Mapping, Value as Yaml};
 
 /// The JSON schema of an inventory (draft 2020-12), derived from the types.
 pub fn schema() -> Schema {
@@ -110,7 +110,7 @@ impl<'a> Walk<'a> {
             self.report(node, path, "wrong type").found(node.describe()).allowed("a mapping");
             return None;
         };
-        let mut rest = serde_yaml::Mapping::new();
+        let mut rest = Mapping::new();
         let properties = schema["properties"].as_object();
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         // What unknown keys seem to be meant for: that it is missing follows from the slip.

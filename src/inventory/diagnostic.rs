@@ -5,20 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::error::Problem;
-
-/// A position in the file; both numbers start at 1, columns count characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-}
-
-impl Place {
-    /// The first character of a file.
-    pub const START: Place = Place { line: 1, column: 1 };
-}
+pub use crate::yaml::Place;
+use crate::yaml::tree::{Node, Value};
+use crate::yaml::{Refused, YamlError};
 
 /// A step from a value into one of its parts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +57,31 @@ impl Path {
     /// The steps, outermost first.
     pub fn segments(&self) -> &[Segment] {
         &self.0
+    }
+
+    /// The place of the value that it leads to, or of the innermost thing around it that exists.
+    pub(super) fn place_in(&self, root: &Node) -> Place {
+        let mut node = root;
+        let mut place = root.place;
+        for segment in &self.0 {
+            match (segment, &node.value) {
+                (Segment::Index(i), Value::Sequence(items)) if *i < items.len() => {
+                    node = &items[*i];
+                    place = node.place;
+                }
+                (Segment::Key(k), Value::Mapping(entries)) => {
+                    let Some(entry) = entries.iter().find(|e| e.key == *k) else { break };
+                    node = &entry.value;
+                    // A nested block starts on a line of its own; the key is what the reader seeks.
+                    place = match node.value {
+                        Value::Scalar { .. } => node.place,
+                        _ => entry.place,
+                    };
+                }
+                _ => break,
+            }
+        }
+        place
     }
 }
 
@@ -182,6 +196,33 @@ impl Diagnostic {
             (Some(line), Some(column)) => format!("{}:{line}:{column}", file.display()),
             _ => file.display().to_string(),
         }
+    }
+}
+
+/// What the parser refuses, with what an inventory may have there.
+impl From<YamlError> for Diagnostic {
+    fn from(e: YamlError) -> Self {
+        let message = match &e.why {
+            Refused::Syntax(why) => format!("the file is not YAML: {why}"),
+            other => other.to_string(),
+        };
+        let mut diagnostic = Self::new(e.place, &Path::root(), message);
+        diagnostic.allowed = match e.why {
+            Refused::Character(_) => Some("line feeds, tabs and printable characters".into()),
+            Refused::Empty => Some("an inventory".into()),
+            Refused::SecondDocument => Some("one inventory per file, without further `---`".into()),
+            Refused::Anchor => Some("every value written out; anchors are not accepted".into()),
+            Refused::Alias => Some("every value written out; aliases are not accepted".into()),
+            Refused::MergeKey => Some("every key written out; `<<` is not accepted".into()),
+            Refused::Tag => Some("values without tags".into()),
+            Refused::BlockAsDocument => Some("a mapping".into()),
+            Refused::KeyNotText => Some("text as a key".into()),
+            Refused::KeyTwice => Some("each key once".into()),
+            Refused::Depth(most) => Some(format!("{most} levels of nesting")),
+            Refused::Values(most) => Some(format!("{most} values")),
+            Refused::Syntax(_) | Refused::Type(_) => None,
+        };
+        diagnostic
     }
 }
 

@@ -234,13 +234,13 @@ mod tests {
     #[test]
     fn a_switch_is_read_as_it_is_written() {
         for text in ["on\n", "off\n", "state: off\nreason: r\nowner: o\nexpires: 2040-01-31\n"] {
-            let switch: ControlSwitch = serde_yaml::from_str(text).unwrap();
-            let again = serde_yaml::to_string(&switch).unwrap().replace('\'', "");
+            let switch: ControlSwitch = crate::yaml::from_text(text).unwrap();
+            let again = crate::yaml::to_text(&switch).replace('\'', "");
             assert_eq!(again, text);
         }
         for bad in ["maybe", "{state: off}", "{state: off, reason: r, owner: o, expires: x, a: b}"]
         {
-            assert!(serde_yaml::from_str::<ControlSwitch>(bad).is_err(), "{bad}");
+            assert!(crate::yaml::from_text::<ControlSwitch>(bad).is_err(), "{bad}");
         }
     }
 }

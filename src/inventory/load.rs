@@ -8,12 +8,13 @@ use sha2::{Digest, Sha256};
 use super::check::{Checked, check};
 use super::context::LoadContext;
 use super::diagnostic::{Diagnostic, Path, Place};
+use super::files::Files;
 use super::model::Inventory;
 use super::validate::review::Subject;
 use super::validate::validate;
-use super::yaml;
 use crate::error::Problem;
 use crate::plain::hex;
+use crate::yaml::{self, tree};
 
 /// A key with many signatures on it has some ten kilobytes.
 const MAX_KEY_BYTES: usize = 1 << 20;
@@ -21,11 +22,16 @@ const MAX_KEY_BYTES: usize = 1 << 20;
 /// Largest inventory file in bytes; 5,000 nodes take about two million.
 pub const MAX_BYTES: u64 = 64 << 20;
 
+/// The inventory itself needs seven levels.
+const BOUNDS: tree::Bounds = tree::Bounds { depth: 32, values: 2_000_000 };
+
 /// An inventory that holds every rule of this stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The inventory: nodes sorted by name, every path absolute.
     pub inventory: Inventory,
+    /// What is read beside it.
+    pub files: Files,
     /// What is allowed but doubtful.
     pub warnings: Vec<Diagnostic>,
     /// SHA-256 of the file's bytes, in hex.
@@ -55,8 +61,8 @@ impl LoadError {
 
 /// Loads and checks an inventory file.
 ///
-/// Beside this file a custom audit policy is read, which is a part of what nodes should hold. Key
-/// files and known_hosts files are not opened, and no name is resolved.
+/// Beside this file a custom audit policy and the key of a repository are read, which nodes get. SSH keys
+/// and known_hosts files are not opened, and no name is resolved.
 ///
 /// # Errors
 /// Every problem of the file at once.
@@ -82,18 +88,16 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
     // `absolute` keeps a trailing `.`, which would show up in every path.
     let base = base.components().collect::<PathBuf>();
     let mut loaded = load_bytes(&bytes, file, &base, context)?;
-    let audit = &mut loaded.inventory.audit;
-    if let Some(policy) = &audit.file {
+    if let Some(policy) = &loaded.inventory.audit.file {
         let text = std::fs::read_to_string(policy).map_err(|e| {
             let what = format!("{} cannot be read: {e}", policy.display());
             let path = Path::root().then("audit").then("file");
             let problems = vec![Diagnostic::new(None, &path, what)];
             LoadError { file: file.to_owned(), problems, warnings: loaded.warnings.clone() }
         })?;
-        audit.text = Some(text);
+        loaded.files.audit_policy = Some(text);
     }
-    let packages = &mut loaded.inventory.kubernetes.packages;
-    if let Some(key) = &packages.signing_key {
+    if let Some(key) = &loaded.inventory.kubernetes.packages.signing_key {
         let refuse = |what: String| {
             let path = Path::root().then("kubernetes").then("packages").then("signing_key");
             let problems = vec![Diagnostic::new(None, &path, what)];
@@ -105,13 +109,13 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
         if !text.starts_with(begin) || text.len() > MAX_KEY_BYTES {
             return Err(refuse(format!("{} is no OpenPGP key in ASCII armor", key.display())));
         }
-        packages.key = Some(text);
+        loaded.files.signing_key = Some(text);
     }
     Ok(loaded)
 }
 
 /// Loads and checks an inventory from memory; `file` appears in messages, relative paths start at
-/// `base_dir`.
+/// `base_dir`. No other file is read.
 ///
 /// # Errors
 /// Every problem at once.
@@ -134,6 +138,7 @@ pub fn load_bytes(
             }
             Ok(Loaded {
                 inventory,
+                files: Files::default(),
                 warnings: findings.warnings,
                 sha256: hex(&Sha256::digest(bytes)),
                 base_dir: base_dir.to_owned(),
@@ -171,18 +176,16 @@ fn read(bytes: &[u8], context: &LoadContext<'_>, findings: &mut Findings) -> Opt
             return stop(Place { line, column }, "the file is not UTF-8".to_owned());
         }
     };
-    let (root, mut problems) = yaml::parse(text);
-    findings.problems.append(&mut problems);
+    let (root, problems) = tree::parse(text, BOUNDS);
+    findings.problems.extend(problems.into_iter().map(Diagnostic::from));
     let root = root?;
     let Checked { mut diagnostics, rest, nodes, incomplete } = check(&root);
     let well_formed = diagnostics.is_empty() && findings.problems.is_empty();
     findings.problems.append(&mut diagnostics);
 
-    // A well-formed file is typed from its text. From one with problems, the well-formed part is
-    // typed, so that problems of meaning are shown in the same run.
-    let typed: Result<Inventory, serde_yaml::Error> =
-        if well_formed { serde_yaml::from_str(text) } else { serde_yaml::from_value(rest?) };
-    match typed {
+    // What was checked is what is typed: the text is not read a second time. Of a file with problems that is its well-formed
+    // part, so that problems of meaning are shown in the same run.
+    match yaml::from_value::<Inventory>(rest?) {
         Ok(inventory) => {
             let subject = Subject { inventory: &inventory, root: &root, nodes: &nodes };
             let (mut errors, mut warnings) = validate(&subject, context, &incomplete);
@@ -193,11 +196,8 @@ fn read(bytes: &[u8], context: &LoadContext<'_>, findings: &mut Findings) -> Opt
         // Only what the schema cannot express could get here, and there is no such thing by
         // intention; the message is serde's own.
         Err(e) if well_formed => {
-            let place = e.location().map_or(Place::START, |l| Place {
-                line: l.line().max(1),
-                column: l.column().max(1),
-            });
-            findings.problems.push(Diagnostic::new(Some(place), &Path::root(), e.to_string()));
+            let message = e.to_string();
+            findings.problems.push(Diagnostic::new(Some(Place::START), &Path::root(), message));
             None
         }
         Err(_) => None,

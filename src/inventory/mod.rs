@@ -7,6 +7,7 @@ mod check;
 mod context;
 pub mod diagnostic;
 pub mod draft;
+mod files;
 mod granted;
 mod load;
 pub mod model;
@@ -17,11 +18,11 @@ mod software;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validate;
-mod yaml;
 
 pub use check::schema;
 pub use context::LoadContext;
 pub use diagnostic::Diagnostic;
+pub use files::Files;
 pub use granted::{
     AllowedKind, AllowedObject, ControlSwitch, PodLevel, PodSecurity, PodSecurityExemption, Switch,
     SwitchedOff,

@@ -1,6 +1,6 @@
 //! The inventory as typed data: what the operator may write, with its defaults.
 //!
-//! Every struct refuses unknown keys. The JSON schema of `kubastion inventory schema`
+//! What other files hold stands beside it, in [`Files`](super::Files). Every struct refuses unknown keys. The JSON schema of `kubastion inventory schema`
 //! is derived from these types, so a field's doc comment is its reference text.
 
 use std::collections::BTreeMap;
@@ -159,14 +159,6 @@ pub struct Kubernetes {
     pub bundle: BundleSource,
     /// The repository, for `source: packages`.
     pub packages: PackageSource,
-    /// What the bundle holds, once it was opened; not part of the file.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub software: Option<super::software::Software>,
-    /// What asks the API server for its health, if this machine has it; not part of the file.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub probe: Option<super::probe::Probe>,
 }
 
 /// What the software is installed from.
@@ -207,10 +199,6 @@ pub struct PackageSource {
     /// File with the key that signs the repository, OpenPGP in ASCII armor. Packages that another key
     /// has signed are refused by the nodes.
     pub signing_key: Option<PathBuf>,
-    /// Text of the key, once it was read; not part of the file.
-    #[serde(skip)]
-    #[schemars(skip)]
-    pub key: Option<String>,
 }
 
 /// Which controls are wanted, and which exceptions are granted.
@@ -533,9 +521,6 @@ pub struct Audit {
     pub policy: AuditPolicy,
     /// The policy file for `policy: custom`. Relative paths start at the inventory's directory.
     pub file: Option<PathBuf>,
-    /// What that file holds; read when the inventory is loaded from a file.
-    #[serde(skip)]
-    pub text: Option<String>,
     /// Days a rotated file is kept (`--audit-log-maxage`); CIS 1.2.17 wants 30 or more.
     pub max_age_days: u32,
     /// Rotated files kept (`--audit-log-maxbackup`); CIS 1.2.18 wants 10 or more.
@@ -549,7 +534,6 @@ impl Default for Audit {
         Self {
             policy: AuditPolicy::Profile,
             file: None,
-            text: None,
             max_age_days: 30,
             max_backups: 10,
             max_size_mb: 100,

@@ -12,7 +12,7 @@ pub(crate) const HEAD: &str =
 /// [`HEAD`] and more keys, as YAML; no nodes unless they are among these.
 pub(crate) fn with(more: &str) -> Inventory {
     let nodes = if more.contains("nodes:") { "" } else { "nodes: []\n" };
-    serde_yaml::from_str(&format!("{HEAD}{more}{nodes}")).unwrap()
+    crate::yaml::from_text(&format!("{HEAD}{more}{nodes}")).unwrap()
 }
 
 /// A file that passes validation: one control plane, where nothing answers.

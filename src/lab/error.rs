@@ -111,9 +111,6 @@ pub enum Error {
     /// All 254 networks are taken.
     #[error("every network from 10.213.1.0/24 to 10.213.254.0/24 is in use on this machine")]
     NoFreeNetwork,
-    /// The inventory could not be written as YAML.
-    #[error("the inventory cannot be written as YAML")]
-    Yaml(#[source] serde_yaml::Error),
     /// Something is still mounted below the lab directory, so nothing there is removed.
     #[error("{} is still mounted", .0.display())]
     StillMounted(PathBuf),

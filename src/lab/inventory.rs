@@ -140,7 +140,7 @@ mod tests {
         let key: HostKeyFingerprint = format!("SHA256:{}", "a".repeat(43)).parse().unwrap();
         let of = |state: &State| text(state, &vec![key.clone(); 4]);
         let text = of(&state);
-        let inventory: Inventory = serde_yaml::from_str(&text).unwrap();
+        let inventory: Inventory = crate::yaml::from_text(&text).unwrap();
         assert!(inventory.host.lab);
         assert_eq!(inventory.hardening.exceptions[0].expires, "2026-04-02");
         assert_eq!(inventory.etcd_members().count(), 3);
@@ -154,11 +154,11 @@ mod tests {
         let bundle =
             LabBundle { dir: "/b".into(), kubernetes: "1.36.2".into(), signers: Vec::new() };
         let mut state = State { bundle: Some(bundle), ..state };
-        let inventory: Inventory = serde_yaml::from_str(&of(&state)).unwrap();
+        let inventory: Inventory = crate::yaml::from_text(&of(&state)).unwrap();
         assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.5:8443");
         assert!(inventory.cluster.virtual_address().is_some());
         state.nodes.drain(1..3);
-        let inventory: Inventory = serde_yaml::from_str(&of(&state)).unwrap();
+        let inventory: Inventory = crate::yaml::from_text(&of(&state)).unwrap();
         assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.11:6443");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::desired::{CONFLIST, ENDPOINT_STATUS_PORT, tunnel_closed};
 use crate::error::Problem;
 use crate::facts::{FileFacts, InputKept, Login, NodeFacts};
-use crate::inventory::{Inventory, Node, Role, SoftwareSource};
+use crate::inventory::{Inventory, Node, Role, Software, SoftwareSource};
 use crate::plan::diff::MEMBER_MARK;
 use crate::plan::{NodePlan, Step, stored_data};
 
@@ -31,6 +31,7 @@ const NEEDED: [&str; 5] = ["fallocate", "flock", "sha256sum", "stat", "tar"];
 /// operator's) stands out instead of condemning the others.
 pub fn check(
     inventory: &Inventory,
+    software: Option<&Software>,
     node: &Node,
     facts: &NodeFacts,
     reference_epoch_s: i64,
@@ -106,7 +107,7 @@ pub fn check(
             "Kubernetes 1.35 and later refuse it; boot with systemd.unified_cgroup_hierarchy=1",
         );
     }
-    if let Some(software) = &inventory.kubernetes.software
+    if let Some(software) = software
         && software.machine != facts.arch
     {
         report(
@@ -314,7 +315,7 @@ mod tests {
     }
 
     fn said(inventory: &Inventory, facts: &NodeFacts) -> String {
-        let problems = check(inventory, &inventory.nodes[0], facts, facts.clock_epoch_s);
+        let problems = check(inventory, None, &inventory.nodes[0], facts, facts.clock_epoch_s);
         problems.iter().map(ToString::to_string).collect()
     }
 
@@ -470,7 +471,10 @@ mod tests {
         let inventory = inventory("bundle");
         let node = &inventory.nodes[0];
         let at = |facts: &NodeFacts, reference| -> String {
-            check(&inventory, node, facts, reference).iter().map(ToString::to_string).collect()
+            check(&inventory, None, node, facts, reference)
+                .iter()
+                .map(ToString::to_string)
+                .collect()
         };
         let now = facts.clock_epoch_s;
         assert_eq!(at(&facts, now), "");
@@ -483,7 +487,11 @@ mod tests {
         assert!(at(&facts, now).contains("cgroup hierarchy is version 1"));
         let mut lab = inventory.clone();
         lab.host.lab = true;
-        assert!(check(&lab, node, &facts, now).is_empty(), "a lab may have it");
+        assert!(check(&lab, None, node, &facts, now).is_empty(), "a lab may have it");
+        let software = Software { machine: "riscv64".into(), ..Software::default() };
+        let problems = check(&lab, Some(&software), node, &facts, now);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].what.contains("and the bundle is for riscv64"), "{problems:?}");
     }
 
     /// A new connection in a tunnel rides on what is established: it would be confirmed, and nobody got in later.

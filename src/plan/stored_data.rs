@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_yaml::Value;
+use crate::yaml::Value;
 use sha2::{Digest, Sha256};
 
 use crate::desired::{Content, ItemKind, NodeDesired, Version};
@@ -112,7 +112,7 @@ struct Entry {
 /// The entries of an EncryptionConfiguration
 /// (<https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/>), or `None` if it is none.
 fn entries(text: &str) -> Option<Vec<Entry>> {
-    let document: Value = serde_yaml::from_str(text).ok()?;
+    let document: Value = crate::yaml::parse(text).ok()?;
     let list = |v: &Value, key: &str| v.get(key).and_then(Value::as_sequence).cloned();
     let entry = |entry: &Value| {
         let resources = list(entry, "resources")?;

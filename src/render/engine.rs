@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
+use crate::yaml::Value;
 use serde::Serialize;
 use serde_json::Value as Json;
-use serde_yaml::Value;
 use tera::{Context, Tera};
 use zeroize::Zeroizing;
 

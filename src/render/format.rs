@@ -2,8 +2,7 @@
 //!
 //! The parsers are as strict as our own templates; they are no general readers of these formats.
 
-use serde::Deserialize;
-use serde_yaml::Value;
+use crate::yaml::{self, Value};
 
 /// Format of a template's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl Format {
     /// The first thing that does not belong there.
     pub fn parse(self, text: &str) -> Result<Value, FormatError> {
         match self {
-            Format::Yaml => yaml(text),
+            Format::Yaml => of_yaml(text),
             Format::Json => serde_json::from_str::<Value>(text)
                 .map_err(|e| FormatError { line: e.line(), what: "not JSON".into() }),
             Format::Toml => toml::from_str::<Value>(text)
@@ -52,16 +51,10 @@ impl Format {
     }
 }
 
-fn yaml(text: &str) -> Result<Value, FormatError> {
-    serde_yaml::Deserializer::from_str(text)
-        .map(|document| {
-            Value::deserialize(document).map_err(|e| FormatError {
-                line: e.location().map_or(0, |l| l.line()),
-                what: "not YAML".into(),
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()
+fn of_yaml(text: &str) -> Result<Value, FormatError> {
+    yaml::documents(text)
         .map(Value::Sequence)
+        .map_err(|e| FormatError { line: e.place.map_or(0, |p| p.line), what: "not YAML".into() })
 }
 
 fn unit(text: &str) -> Result<Value, FormatError> {

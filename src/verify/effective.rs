@@ -101,7 +101,7 @@ pub(super) fn settings(
             Err(why) => Verdict::unknown(why.to_owned()),
             Ok(config) => {
                 let value = path.iter().try_fold(config, |v, key| get(v, key));
-                let value = value.and_then(|v| serde_yaml::to_value(v).ok());
+                let value = value.and_then(crate::yaml::to_value);
                 // Go leaves zero values out.
                 let value = value.as_ref().and_then(scalar).or(match wanted {
                     Rule::Is(zero @ ("0" | "false")) => Some((*zero).to_owned()),

@@ -157,14 +157,14 @@ fn prepare<'l>(
             Some(_) => Keys::of_a_saved_plan(loaded, store),
             None => Keys::with_those_due(loaded, store),
         })?;
-    let settled = fleet.settle(inventory);
+    let settled = fleet.settle(inventory, &loaded.files);
     let lock = record_settled(lock, base, inventory.cluster.name.as_str(), &settled, operator)?;
     let (mut plan, desired) = planner::plan(loaded, &mut fleet, keys.material());
     let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
     let api = objects::access(inventory, keys.material());
     if let Some(access) = &api {
         let (with_objects, problem) =
-            objects::plan(inventory, plan, &mut fleet, access, keys.material());
+            objects::plan(loaded, plan, &mut fleet, access, keys.material());
         plan = with_objects;
         problems.extend(problem);
     }
@@ -267,7 +267,7 @@ impl Run<'_> {
             .filter(|n| went_well(&outcomes, n))
             .filter(|n| plan.nodes.contains_key(&n.name))
             .collect();
-        let mut again = observe::look(inventory, &good, dialer);
+        let mut again = observe::look(inventory, &self.loaded.files, &good, dialer);
         again.bare.extend(bare);
         again.no_data.extend(no_data);
         let (rest, desired) = planner::plan(self.loaded, &mut again, self.material);
@@ -302,7 +302,8 @@ impl Run<'_> {
         // Also one that is not part of the run: a worker that joins alone is labelled through it.
         let members: Vec<_> =
             inventory.with_role(Role::ControlPlane).filter(|n| went_well(outcomes, n)).collect();
-        let mut fleet = observe::look(inventory, &members, self.execution.dialer);
+        let mut fleet =
+            observe::look(inventory, &self.loaded.files, &members, self.execution.dialer);
         let mut record = Ok(());
         let mut said = |change: &ApiChange, result: &Result<(), String>| {
             let problem = result.as_ref().err().cloned();
@@ -313,7 +314,7 @@ impl Run<'_> {
             }
         };
         let (failed, unplanned) =
-            objects::apply(inventory, plan, &mut fleet, access, self.material, &mut said);
+            objects::apply(self.loaded, plan, &mut fleet, access, self.material, &mut said);
         record.map_err(records::stop)?;
         self.problems.extend(failed);
         for change in &unplanned {

@@ -62,15 +62,15 @@ impl Examination {
             findings.push(Finding::new(HERE, Level::Note, "no node was looked at (--offline)"));
             return Ok(Self { findings });
         }
-        let inventory = &loaded.inventory;
+        let (inventory, files) = (&loaded.inventory, &loaded.files);
         let mut nodes = observe::chosen(inventory, reach)?;
         // It is said above; asked all the same, they would say it once more.
         nodes.retain(|n| inventory.ssh.for_node(n).has_host_key());
         let dialer = observe::dialer(inventory, &nodes, reach)?;
         say(&format!("looking at {}", counted(nodes.len(), "node")));
-        let mut fleet = observe::look(inventory, &nodes, &dialer);
+        let mut fleet = observe::look(inventory, files, &nodes, &dialer);
         fleet.ask_etcd(inventory, keys.as_ref().and_then(|k| k.etcd.as_ref()));
-        of_nodes(inventory, &nodes, &fleet, keys.as_ref().map(|k| &k.cas), &mut findings);
+        of_nodes(&loaded, &nodes, &fleet, keys.as_ref().map(|k| &k.cas), &mut findings);
         of_etcd(inventory, &fleet, &mut findings);
         Ok(Self { findings })
     }
@@ -148,7 +148,7 @@ fn software_for_nodes(loaded: &mut Loaded) -> Vec<Finding> {
         }
         Err(stop) => stop.problems.into_iter().for_each(|p| say(Finding::of(HERE, p))),
     }
-    if loaded.inventory.kubernetes.probe.is_none() {
+    if loaded.files.probe.is_none() {
         let what =
             "this kubastion was built without kubastion-probe: API servers only get TCP probes";
         say(Finding::new(HERE, Level::Note, what)
@@ -293,12 +293,13 @@ fn of_etcd(inventory: &Inventory, fleet: &Fleet, findings: &mut Vec<Finding>) {
 }
 
 fn of_nodes(
-    inventory: &Inventory,
+    loaded: &Loaded,
     nodes: &[&Node],
     fleet: &Fleet,
     cas: Option<&CaDigests>,
     findings: &mut Vec<Finding>,
 ) {
+    let Loaded { inventory, files, .. } = loaded;
     let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
     let skew = Clock::System.now().unix_timestamp() - reference;
     if !fleet.seen.is_empty() && skew.unsigned_abs() > MAX_OWN_SKEW.as_secs() {
@@ -318,7 +319,8 @@ fn of_nodes(
             continue;
         }
         let Some(seen) = fleet.seen.get(&node.name) else { continue };
-        let mut problems = preflight::check(inventory, node, &seen.facts, reference);
+        let mut problems =
+            preflight::check(inventory, files.software.as_ref(), node, &seen.facts, reference);
         problems.extend(cas.and_then(|cas| foreign_cas(inventory, &seen.facts, cas)));
         if problems.is_empty() {
             let facts = &seen.facts;

@@ -203,7 +203,7 @@ pub(super) fn read_and_look<T>(
         false => Err(store),
     };
     let dialer = observe::dialer(&loaded.inventory, nodes, reach)?;
-    let fleet = observe::look(&loaded.inventory, nodes, &dialer);
+    let fleet = observe::look(&loaded.inventory, &loaded.files, nodes, &dialer);
     let keys = match early {
         Ok(keys) => keys,
         Err(store) => {
@@ -247,7 +247,7 @@ fn refuse_second_cas(
         }
         _ => None,
     };
-    let others = observe::look(inventory, &others, own.as_ref().unwrap_or(dialer));
+    let others = observe::look(inventory, &loaded.files, &others, own.as_ref().unwrap_or(dialer));
     let all = fleet.seen.iter().chain(&others.seen);
     if let Some(problem) = second_cas(inventory, &missing, all) {
         return Err(CommandError::one(Exit::InvalidInput, problem));

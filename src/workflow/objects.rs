@@ -16,7 +16,7 @@ use crate::facts::{
     self,
     cluster::{ClusterFacts, Kind},
 };
-use crate::inventory::{Inventory, Node, NodeName, Role};
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::{self, Ca, Material};
 use crate::plan::api_change::ApiChange;
 use crate::plan::cluster::{self, Wanted};
@@ -103,12 +103,13 @@ pub fn read(
 /// Adds the changes of API objects to a plan, for the running cluster or the one that the plan starts. Returns the problem
 /// if the cluster does not answer.
 pub fn plan(
-    inventory: &Inventory,
+    loaded: &Loaded,
     plan: Plan,
     fleet: &mut Fleet,
     access: &ApiAccess,
     material: &Material,
 ) -> (Plan, Option<Problem>) {
+    let inventory = &loaded.inventory;
     let read = read_for_a_plan(inventory, fleet, access);
     // No control plane was read: only what joining nodes need is known.
     let joins_alone = read.is_none() && !plan.nodes.values().any(NodePlan::founds);
@@ -128,7 +129,7 @@ pub fn plan(
     if joins_alone {
         changes.retain(ApiChange::is_about_a_node);
     } else if !configures_a_control_plane(inventory, &plan)
-        && is_configuration_stale(inventory, &facts, fleet, material)
+        && is_configuration_stale(loaded, &facts, fleet, material)
     {
         changes.push(ApiChange::UploadConfiguration);
     }
@@ -145,14 +146,15 @@ fn configures_a_control_plane(inventory: &Inventory, plan: &Plan) -> bool {
 /// Whether kubeadm's ConfigMaps say something else than its files on control planes, by the rule that `verify` has: after a
 /// rollback, or because somebody changed them. Where no control plane was looked at, nobody can tell.
 fn is_configuration_stale(
-    inventory: &Inventory,
+    loaded: &Loaded,
     facts: &ClusterFacts,
     fleet: &Fleet,
     material: &Material,
 ) -> bool {
+    let Loaded { inventory, files, .. } = loaded;
     let init = |node: &Node| {
         let seen = fleet.seen.get(&node.name).filter(|s| s.is_member())?;
-        desired::kubeadm_init(inventory, node, &seen.facts, material)
+        desired::kubeadm_init(inventory, files, node, &seen.facts, material)
     };
     let kubeadm: Vec<String> = inventory.with_role(Role::ControlPlane).filter_map(init).collect();
     if kubeadm.is_empty() {
@@ -167,13 +169,14 @@ fn is_configuration_stale(
 /// Makes the planned changes of API objects that are still due, after the nodes are done. Returns what failed, and due
 /// changes that are not in the plan.
 pub fn apply(
-    inventory: &Inventory,
+    loaded: &Loaded,
     plan: &Plan,
     fleet: &mut Fleet,
     access: &ApiAccess,
     material: &Material,
     said: &mut dyn FnMut(&ApiChange, &Result<(), String>),
 ) -> (Vec<Problem>, Vec<ApiChange>) {
+    let inventory = &loaded.inventory;
     // An API server whose manifest was just changed is started again, and answers nobody for a moment.
     let deadline = Instant::now() + ANSWERS_WITHIN;
     let facts = loop {
@@ -192,7 +195,7 @@ pub fn apply(
     let starts = plan.nodes.values().any(NodePlan::founds);
     let configured = |n: &_| plan.nodes.get(n).is_some_and(NodePlan::is_about_membership);
     let mut changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
-    if is_configuration_stale(inventory, &facts, fleet, material) {
+    if is_configuration_stale(loaded, &facts, fleet, material) {
         changes.push(ApiChange::UploadConfiguration);
     }
     let (due, unplanned): (Vec<ApiChange>, Vec<ApiChange>) =

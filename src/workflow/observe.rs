@@ -15,7 +15,7 @@ use crate::error::Problem;
 use crate::facts::etcd::Roster;
 use crate::facts::{FactsError, FileFacts, NodeFacts, WatchList, collect};
 use crate::inventory::diagnostic::nearest;
-use crate::inventory::{Inventory, Node, NodeName, Sudo};
+use crate::inventory::{Files, Inventory, Node, NodeName, Sudo};
 use crate::pki::Store;
 use crate::plan::diff::{KUBELET_CONFIG, MEMBER_MARK};
 use crate::plan::stored_data;
@@ -177,11 +177,11 @@ fn window(inventory: &Inventory, nodes: &[&Node]) -> usize {
 }
 
 /// What is asked of a node.
-pub type Watch = fn(&Inventory, &Node) -> WatchList;
+pub type Watch = fn(&Inventory, &Files, &Node) -> WatchList;
 
 /// Connects to the nodes and reads what a plan needs; one connection and one exec a node.
-pub fn look(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> Fleet {
-    look_at(inventory, nodes, dialer, desired::watch, KEPT)
+pub fn look(inventory: &Inventory, files: &Files, nodes: &[&Node], dialer: &dyn Dialer) -> Fleet {
+    look_at(inventory, files, nodes, dialer, desired::watch, KEPT)
 }
 
 fn connect(
@@ -202,6 +202,7 @@ fn connect(
 /// connections stay open, see [`KEPT`].
 pub fn look_at(
     inventory: &Inventory,
+    files: &Files,
     nodes: &[&Node],
     dialer: &dyn Dialer,
     watch: Watch,
@@ -210,7 +211,7 @@ pub fn look_at(
     let open = AtomicUsize::new(0);
     let results = fleet::each(nodes.to_vec(), window(inventory, nodes), |node| {
         let mut session = connect(inventory, node, dialer)?;
-        let facts = read(session.as_mut(), node, &watch(inventory, node))?;
+        let facts = read(session.as_mut(), node, &watch(inventory, files, node))?;
         let host_key = session.host_key().to_owned();
         let always = inventory.serves(node) || !facts.open_transactions.is_empty();
         let keep = always || open.fetch_add(1, Ordering::Relaxed) < kept;
@@ -271,7 +272,7 @@ pub fn texts(
 impl Fleet {
     /// Undoes what earlier runs left open, and reads the facts of those nodes again. Returns what
     /// was done.
-    pub fn settle(&mut self, inventory: &Inventory) -> Vec<Settled> {
+    pub fn settle(&mut self, inventory: &Inventory, files: &Files) -> Vec<Settled> {
         let said = Mutex::new(Vec::new());
         let open: Vec<(NodeName, Seen)> = self
             .seen
@@ -293,7 +294,7 @@ impl Fleet {
                         .at(name.to_string())
                         .because(why)
                 })
-                .and_then(|()| read(session, node, &desired::watch(inventory, node)));
+                .and_then(|()| read(session, node, &desired::watch(inventory, files, node)));
             (name, result.map(|facts| Seen { facts, ..seen }))
         });
         for (name, result) in results {
@@ -359,7 +360,14 @@ mod tests {
         let inventory = testing::two_and_two();
         let nodes: Vec<&Node> = inventory.nodes.iter().collect();
         let open = |kept| {
-            let fleet = look_at(&inventory, &nodes, &HERE, |_, _| WatchList::default(), kept);
+            let fleet = look_at(
+                &inventory,
+                &Files::default(),
+                &nodes,
+                &HERE,
+                |_, _, _| WatchList::default(),
+                kept,
+            );
             assert!(fleet.lost.is_empty() && fleet.seen.len() == 4, "{:?}", fleet.lost);
             assert!(fleet.seen.values().all(|s| s.host_key == "SHA256:played"));
             let open = fleet.seen.iter().filter(|(_, s)| s.session.is_some());
@@ -369,7 +377,14 @@ mod tests {
         assert_eq!(open(1).len(), 3);
         assert_eq!(open(0), ["cp1", "cp2"]);
         // Who needs one that was closed has it.
-        let mut fleet = look_at(&inventory, &nodes, &HERE, |_, _| WatchList::default(), 0);
+        let mut fleet = look_at(
+            &inventory,
+            &Files::default(),
+            &nodes,
+            &HERE,
+            |_, _, _| WatchList::default(),
+            0,
+        );
         let worker = fleet.seen.get_mut(&nodes[3].name).unwrap();
         assert!(worker.session(&inventory, nodes[3], &HERE).is_ok() && worker.session.is_some());
     }
@@ -406,7 +421,7 @@ mod tests {
             no_data: BTreeSet::new(),
             etcd: None,
         };
-        let settled = fleet.settle(&inventory);
+        let settled = fleet.settle(&inventory, &Files::default());
         let done: Vec<_> =
             settled.iter().map(|s| (s.node.as_str(), s.id.as_str(), s.state)).collect();
         let reverted = TxnState::Reverted;

@@ -10,7 +10,7 @@ use crate::controls::Severity;
 use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, Shared};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
-use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
+use crate::inventory::{Files, Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::Material;
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{EtcdChange, NodePlan, Plan, node_plan, preflight, stored_data};
@@ -47,6 +47,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
     fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
     let mut planner = Planner {
         inventory,
+        files: &loaded.files,
         material,
         fleet,
         plans: BTreeMap::new(),
@@ -69,6 +70,7 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
 /// A plan in the making. Each step takes nodes out, or phases out of nodes' plans.
 struct Planner<'a> {
     inventory: &'a Inventory,
+    files: &'a Files,
     material: &'a Material,
     fleet: &'a mut Fleet,
     plans: BTreeMap<NodeName, NodePlan>,
@@ -82,12 +84,12 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Nodes that cannot be what they should be.
     fn preflight(&mut self) {
-        let seen = &self.fleet.seen;
+        let (seen, software) = (&self.fleet.seen, self.files.software.as_ref());
         let clock = preflight::median(seen.values().map(|s| s.facts.clock_epoch_s).collect());
         for node in &self.inventory.nodes {
             let name = &node.name;
             let Some(seen) = seen.get(name) else { continue };
-            let problems = preflight::check(self.inventory, node, &seen.facts, clock);
+            let problems = preflight::check(self.inventory, software, node, &seen.facts, clock);
             if !problems.is_empty() {
                 self.failed.insert(name.clone(), join(name, "the node is not ready", problems));
             }
@@ -107,9 +109,15 @@ impl Planner<'_> {
             })
             .collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (inventory, material, shared) = (self.inventory, self.material, &self.shared);
+        let parts = Parts {
+            inventory: self.inventory,
+            files: self.files,
+            material: self.material,
+            shared: &self.shared,
+            founder,
+        };
         let made = fleet::each(nodes, cores, |(node, facts, host_key)| {
-            let made = plan_node(inventory, node, facts, host_key, material, shared, founder);
+            let made = parts.plan_node(node, facts, host_key);
             // Where nothing is to be done nobody asks for the contents again.
             let made = made.map(|(plan, wanted)| {
                 let wanted = (!plan.transactions.is_empty()).then_some(wanted);
@@ -249,44 +257,54 @@ impl Planner<'_> {
     }
 }
 
-/// The plan of one node, and what it should hold.
-///
-/// # Errors
-/// Why it gets none.
-fn plan_node(
-    inventory: &Inventory,
-    node: &Node,
-    facts: &NodeFacts,
-    host_key: &str,
-    material: &Material,
-    shared: &Shared,
-    founder: Option<&NodeName>,
-) -> Result<(NodePlan, NodeDesired), Problem> {
-    let fails = |what: &str, problems: Vec<Problem>| match problems.is_empty() {
-        true => Ok(()),
-        false => Err(join(&node.name, what, problems)),
-    };
-    let of = |errors: &[&dyn std::error::Error]| -> Vec<Problem> {
-        errors.iter().map(|e| Problem::from_error("", *e)).collect()
-    };
-    let mut wanted =
-        desired::resolve(inventory, node, facts, material, shared).map_err(|errors| {
-            let errors: Vec<&dyn std::error::Error> = errors.iter().map(|e| e as _).collect();
-            join(&node.name, "what it should hold cannot be worked out", of(&errors))
+/// What the plan of one node is made from, beside the node.
+struct Parts<'a> {
+    inventory: &'a Inventory,
+    files: &'a Files,
+    material: &'a Material,
+    shared: &'a Shared,
+    /// The node that starts the cluster.
+    founder: Option<&'a NodeName>,
+}
+
+impl Parts<'_> {
+    /// The plan of one node, and what it should hold.
+    ///
+    /// # Errors
+    /// Why it gets none.
+    fn plan_node(
+        &self,
+        node: &Node,
+        facts: &NodeFacts,
+        host_key: &str,
+    ) -> Result<(NodePlan, NodeDesired), Problem> {
+        let Self { inventory, files, material, shared, founder } = self;
+        let fails = |what: &str, problems: Vec<Problem>| match problems.is_empty() {
+            true => Ok(()),
+            false => Err(join(&node.name, what, problems)),
+        };
+        let of = |errors: &[&dyn std::error::Error]| -> Vec<Problem> {
+            errors.iter().map(|e| Problem::from_error("", *e)).collect()
+        };
+        let mut wanted = desired::resolve(inventory, files, node, facts, material, shared)
+            .map_err(|errors| {
+                let errors: Vec<&dyn std::error::Error> = errors.iter().map(|e| e as _).collect();
+                join(&node.name, "what it should hold cannot be worked out", of(&errors))
+            })?;
+        if *founder == Some(&node.name) {
+            desired::member::found(&mut wanted.items);
+        }
+        fails("stored data would be lost", stored_data::endangered(node, facts, &wanted))?;
+        let broken = judge_rendered(inventory, files, node, facts, &wanted);
+        fails("what was rendered for it breaks a critical control", broken.critical)?;
+        let mut plan = node_plan(&wanted, facts, host_key).map_err(|missing| {
+            let errors: Vec<&dyn std::error::Error> = missing.iter().map(|e| e as _).collect();
+            join(&node.name, "the way to what it should hold is blocked", of(&errors))
         })?;
-    if founder == Some(&node.name) {
-        desired::member::found(&mut wanted.items);
+        fails("the node is not ready", preflight::room(&plan, facts))?;
+        plan.notes.extend(broken.notes);
+        Ok((plan, wanted))
     }
-    fails("stored data would be lost", stored_data::endangered(node, facts, &wanted))?;
-    let broken = judge_rendered(inventory, node, facts, &wanted);
-    fails("what was rendered for it breaks a critical control", broken.critical)?;
-    let mut plan = node_plan(&wanted, facts, host_key).map_err(|missing| {
-        let errors: Vec<&dyn std::error::Error> = missing.iter().map(|e| e as _).collect();
-        join(&node.name, "the way to what it should hold is blocked", of(&errors))
-    })?;
-    fails("the node is not ready", preflight::room(&plan, facts))?;
-    plan.notes.extend(broken.notes);
-    Ok((plan, wanted))
 }
 
 /// Which node starts the cluster, if there is none yet.
@@ -337,12 +355,19 @@ struct Broken {
 /// choices of the inventory (a CNI without network policies).
 fn judge_rendered(
     inventory: &Inventory,
+    files: &Files,
     node: &Node,
     facts: &NodeFacts,
     wanted: &NodeDesired,
 ) -> Broken {
     let seen = Observed::from_desired(wanted, facts);
-    let subject = Subject { inventory, node, seen: &seen, now: Clock::System.now() };
+    let subject = Subject {
+        inventory,
+        software: files.software.as_ref(),
+        node,
+        seen: &seen,
+        now: Clock::System.now(),
+    };
     let mut broken = Broken::default();
     // Also one that only what is staged for later breaks, of which the finding does not say so.
     let excepted = |control: &str| {
@@ -463,19 +488,20 @@ mod tests {
     fn what_the_plan_installs_and_what_is_excepted_is_not_noted() {
         let software = crate::desired::tests::bundled::manifest(36).software();
         let notes = |more: &str, packages: &[(&str, &str)], bundled: bool| -> Vec<String> {
-            let mut inventory = testing::with(&format!(
+            let inventory = testing::with(&format!(
                 "kubernetes: {{source: bundle}}\n{more}\
                  nodes:\n- {{name: n, addresses: [10.0.0.1], roles: [worker]}}\n"
             ));
-            inventory.kubernetes.software = bundled.then(|| software.clone());
+            let files = Files { software: bundled.then(|| software.clone()), ..Files::default() };
             let mut facts = crate::desired::tests::facts("n", "debian 12", None);
             let own = |(name, version): &(&str, &str)| (name.to_string(), version.to_string());
             facts.packages.extend(packages.iter().map(own));
             let material = Material::fixture(&inventory);
             let node = &inventory.nodes[0];
             let wanted =
-                desired::resolve(&inventory, node, &facts, &material, &Shared::default()).unwrap();
-            let broken = judge_rendered(&inventory, node, &facts, &wanted);
+                desired::resolve(&inventory, &files, node, &facts, &material, &Shared::default())
+                    .unwrap();
+            let broken = judge_rendered(&inventory, &files, node, &facts, &wanted);
             wanted.notes.into_iter().chain(broken.notes).collect()
         };
         let speaks = |notes: &[String], of: &str| notes.iter().any(|n| n.contains(of));

@@ -76,8 +76,7 @@ pub fn preview(
     let (mut plan, desired) = planner::plan(loaded, &mut fleet, &material);
     let mut failed: Vec<Problem> = fleet.lost.values().cloned().collect();
     if let Some(access) = objects::access(inventory, &material) {
-        let (with_objects, problem) =
-            objects::plan(inventory, plan, &mut fleet, &access, &material);
+        let (with_objects, problem) = objects::plan(loaded, plan, &mut fleet, &access, &material);
         plan = with_objects;
         failed.extend(problem);
     }

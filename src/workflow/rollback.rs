@@ -66,7 +66,7 @@ impl<'l> Rollback<'l> {
                     return Err(unknown);
                 };
                 let dialer = observe::dialer(inventory, &nodes, reach)?;
-                let fleet = observe::look(inventory, &nodes, &dialer);
+                let fleet = observe::look(inventory, &loaded.files, &nodes, &dialer);
                 let open = fleet.seen.iter().flat_map(|(name, seen)| {
                     seen.facts.open_transactions.iter().map(move |t| (name, t.id.as_str()))
                 });
@@ -152,7 +152,7 @@ impl<'l> Rollback<'l> {
         let inventory = &self.loaded.inventory;
         let dialer = self.dialer()?;
         let journal = self.begin(RunKind::Rollback)?;
-        let serving = serving(inventory, &self.nodes, &dialer);
+        let serving = serving(self.loaded, &self.nodes, &dialer);
         let mut going = GoingBack {
             rollback: self,
             dialer: &dialer,
@@ -360,13 +360,13 @@ fn on_top(all: &[RunRecord], run: &RunRecord, serving: &BTreeSet<NodeName>) -> O
 
 /// The chosen nodes whose etcd or API server others depend on now. etcd.service is `active` only
 /// once it has a quorum, and restarting it waits for that: one after another, they keep it.
-fn serving(inventory: &Inventory, nodes: &[&Node], dialer: &dyn Dialer) -> BTreeSet<NodeName> {
+fn serving(loaded: &Loaded, nodes: &[&Node], dialer: &dyn Dialer) -> BTreeSet<NodeName> {
     let candidates: Vec<&Node> = nodes
         .iter()
         .copied()
         .filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd))
         .collect();
-    let fleet = observe::look(inventory, &candidates, dialer);
+    let fleet = observe::look(&loaded.inventory, &loaded.files, &candidates, dialer);
     let serves = |facts: &NodeFacts| {
         facts.units.get("etcd.service").is_some_and(|u| u.active == "active")
             || facts.processes.contains_key("kube-apiserver")

@@ -11,14 +11,14 @@ use crate::lab::LabBundle;
 use crate::plain::hex;
 use crate::workflow::command_error::{CommandError, Exit};
 
-/// Tells the inventory what this machine has for the nodes: the probe of the API server, and what is
+/// Puts beside the inventory what this machine has for the nodes: the probe of the API server, and what is
 /// in the bundle that the inventory names. `None` where the software comes from elsewhere.
 ///
 /// # Errors
 /// A probe that is no static program. A bundle that is missing, not signed by a key of the inventory, or of another Kubernetes version.
 pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, CommandError> {
-    let kubernetes = &mut loaded.inventory.kubernetes;
-    kubernetes.probe = super::probe::find()?;
+    let kubernetes = &loaded.inventory.kubernetes;
+    loaded.files.probe = super::probe::find()?;
     if kubernetes.source != SoftwareSource::Bundle {
         return Ok(None);
     }
@@ -49,7 +49,7 @@ pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, CommandError> {
             );
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
-    kubernetes.software = Some(manifest.software());
+    loaded.files.software = Some(manifest.software());
     Ok(Some(bundle))
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Problem, chain};
 use crate::facts::WatchList;
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::live::{LiveFacts, collect_live};
-use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
+use crate::inventory::{Files, Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::{Ca, Kind, Material, Store};
 use crate::plan::{self, api_change::ApiChange};
 use crate::transport::{Transport, fleet};
@@ -39,17 +39,17 @@ pub fn judge(
     writes: Writes,
     say: &dyn Fn(&str),
 ) -> Result<Judged, CommandError> {
-    let inventory = &loaded.inventory;
+    let (inventory, files) = (&loaded.inventory, &loaded.files);
     let nodes = observe::chosen(inventory, reach)?;
     let dialer = observe::dialer(inventory, &nodes, reach)?;
     let material = material(loaded, say);
-    let mut fleet = observe::look_at(inventory, &nodes, &dialer, everything, usize::MAX);
+    let mut fleet = observe::look_at(inventory, files, &nodes, &dialer, everything, usize::MAX);
     let now = Clock::System.now();
-    let live = live(inventory, &nodes, &mut fleet);
+    let live = live(inventory, files, &nodes, &mut fleet);
     let access = material.as_ref().and_then(|m| objects::access(inventory, m));
     let objects = objects::read(&mut fleet, access.as_ref(), inventory.cluster.kubernetes.minor);
     let pending = pending(loaded, &mut fleet, material.as_ref());
-    let (mut seen, sessions) = observed(inventory, &nodes, fleet.seen);
+    let (mut seen, sessions) = observed(inventory, files, &nodes, fleet.seen);
     for (name, seen) in &mut seen {
         seen.live = live.get(name).cloned();
         seen.pending = pending.get(name).cloned();
@@ -74,7 +74,8 @@ pub fn judge(
     for node in &nodes {
         match seen.get(&node.name) {
             Some(seen) => {
-                let subject = Subject { inventory, node, seen, now };
+                let subject =
+                    Subject { inventory, software: files.software.as_ref(), node, seen, now };
                 found.extend(checks::of_node(&subject, &attempts));
             }
             None => {
@@ -85,7 +86,7 @@ pub fn judge(
     }
     let api = cluster_api(&nodes, &seen, &objects);
     let read = objects.as_ref().and_then(|read| read.as_ref().ok());
-    let reference = reference(inventory, material.as_ref(), &seen, read);
+    let reference = reference(inventory, material.as_ref(), files, &seen, read);
     found.extend(findings::of_cluster(inventory, &api, &reference, now));
     let lost = fleet.lost.iter().map(|(n, p)| (n.clone(), why(p))).collect();
     let report = Verification::new(inventory, now, found, attempts, lost);
@@ -95,6 +96,7 @@ pub fn judge(
 /// What each node shows, and the connections that are open still.
 fn observed(
     inventory: &Inventory,
+    files: &Files,
     nodes: &[&Node],
     answered: BTreeMap<NodeName, observe::Seen>,
 ) -> (BTreeMap<NodeName, Observed>, BTreeMap<NodeName, Box<dyn Transport>>) {
@@ -104,7 +106,7 @@ fn observed(
         let mut observed = Observed::from_facts(&answer.facts);
         if let Some(node) = nodes.iter().find(|n| n.name == name) {
             observed.wanted_firewall_sha256 =
-                desired::firewall_sha256(inventory, node, &answer.facts, &shared);
+                desired::firewall_sha256(inventory, files, node, &answer.facts, &shared);
         }
         sessions.extend(answer.session.map(|s| (name.clone(), s)));
         seen.insert(name, observed);
@@ -113,8 +115,8 @@ fn observed(
 }
 
 /// What checks look at, and what a plan is made of.
-fn everything(inventory: &Inventory, node: &Node) -> WatchList {
-    let mut watch = desired::watch(inventory, node);
+fn everything(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
+    let mut watch = desired::watch(inventory, files, node);
     watch.extend(checks::watch(inventory, node));
     watch
 }
@@ -122,11 +124,12 @@ fn everything(inventory: &Inventory, node: &Node) -> WatchList {
 /// What is in effect on each node, beside what its files say. A node that does not tell has none.
 fn live(
     inventory: &Inventory,
+    files: &Files,
     nodes: &[&Node],
     fleet: &mut Fleet,
 ) -> BTreeMap<NodeName, LiveFacts> {
     let request = |node: &Node| {
-        let watch = everything(inventory, node);
+        let watch = everything(inventory, files, node);
         let paths = watch.files.into_iter().chain(watch.trees);
         checks::live_request(inventory, node, paths)
     };
@@ -199,10 +202,11 @@ fn cluster_api<'o>(
     }
 }
 
-/// What objects and files are compared with: the key store, and what kubeadm was told.
+/// What objects and files are compared with: the key store, what kubeadm was told, and what the bundle brings.
 fn reference(
     inventory: &Inventory,
     material: Option<&Material>,
+    files: &Files,
     seen: &BTreeMap<NodeName, Observed>,
     objects: Option<&ClusterFacts>,
 ) -> Reference {
@@ -213,6 +217,7 @@ fn reference(
         ca_pem: material.map(|m| m.ca_cert(Ca::Cluster).to_owned()),
         front_proxy_ca_pem: material.map(|m| m.ca_cert(Ca::FrontProxy).to_owned()),
         kubeadm: seen.values().filter_map(Observed::kubeadm_init).map(str::to_owned).collect(),
+        software: files.software.clone(),
     }
 }
 

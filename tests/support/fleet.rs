@@ -95,7 +95,7 @@ exit 0
 /// The lab's inventory with absolute paths.
 pub fn read_inventory(path: &Path) -> Inventory {
     let text = std::fs::read_to_string(path).unwrap();
-    let mut inventory: Inventory = serde_yaml::from_str(&text).unwrap();
+    let mut inventory: Inventory = kubastion::yaml::from_text(&text).unwrap();
     let base = path.parent().unwrap();
     inventory.ssh.key_file = inventory.ssh.key_file.map(|k| base.join(k));
     inventory

@@ -230,7 +230,7 @@ impl AddOn {
 
     /// Kubernetes' own image, or what the bundle brings under that name; of the cluster's release where it has that version.
     fn is_image(&self, on: &Cluster<'_>, image: &str) -> bool {
-        let software = on.inventory.kubernetes.software.as_ref();
+        let software = on.reference.software.as_ref();
         let brought = software.into_iter().flat_map(|s| s.of(SoftwareKind::Images));
         let last =
             |i: &str| i.rsplit('/').next().and_then(|l| l.split(':').next()) == Some(self.name);

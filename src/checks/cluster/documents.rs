@@ -1,6 +1,6 @@
 //! Documents that kubeadm keeps in ConfigMaps, against those that it was given.
 
-use serde_yaml::Value as Yaml;
+use crate::yaml::{self, Value as Yaml};
 
 use super::reading::{Cluster, full_name, of, proxy_configuration};
 use crate::checks::model::Verdict;
@@ -55,8 +55,9 @@ pub(in crate::checks) fn least_differences(
 }
 
 pub(in crate::checks) fn document(text: &str, kind: &str) -> Option<Yaml> {
-    serde_yaml::Deserializer::from_str(text)
-        .map_while(|d| <Yaml as serde::Deserialize>::deserialize(d).ok())
+    yaml::documents(text)
+        .unwrap_or_default()
+        .into_iter()
         .find(|d| d.get("kind").and_then(Yaml::as_str) == Some(kind))
 }
 
@@ -117,7 +118,7 @@ pub(in crate::checks) fn differ(wanted: &Yaml, said: &Yaml, at: &str, found: &mu
                 }
             }
             (None, Some(have @ Yaml::Mapping(_))) if is_filled_in(&below) => {
-                differ(&Yaml::Mapping(serde_yaml::Mapping::new()), have, &below, found);
+                differ(&Yaml::Mapping(crate::yaml::Mapping::new()), have, &below, found);
             }
             (None, Some(have)) => {
                 let own = BY_KUBEADM.iter().find(|(key, _)| *key == below);

@@ -7,9 +7,9 @@ use crate::checks::cluster::documents::is_zero;
 use crate::checks::cluster::documents::least_differences;
 use std::collections::BTreeSet;
 
+use crate::yaml::Value as Yaml;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
-use serde_yaml::Value as Yaml;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -31,7 +31,7 @@ pub(in crate::checks) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdi
             wrong.push(format!("{map} has no {key}"));
             continue;
         };
-        let Ok(said) = serde_yaml::from_str::<Yaml>(said) else {
+        let Ok(said) = crate::yaml::parse(said) else {
             wrong.push(format!("{map} is not YAML"));
             continue;
         };
@@ -54,7 +54,7 @@ pub(in crate::checks) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdi
         return Err(Verdict::unknown("the key store gave no cluster CA"));
     };
     let expected = "the cluster CA of the key store, and the endpoint";
-    let said: Yaml = serde_yaml::from_str(said).unwrap_or_default();
+    let said: Yaml = crate::yaml::parse(said).unwrap_or_default();
     let clusters = said.get("clusters").and_then(Yaml::as_sequence).cloned().unwrap_or_default();
     let mut wrong = Vec::new();
     if clusters.is_empty() {
@@ -168,9 +168,9 @@ pub(in crate::checks) fn proxy_kubeconfig(on: &Cluster<'_>) -> Result<Verdict, V
         return Ok(Verdict::fail(expected, format!("{PROXY_CONFIG} has no kubeconfig.conf")));
     };
     let wanted = PROXY_KUBECONFIG.replace("ENDPOINT", &on.inventory.cluster.endpoint.to_string());
-    let wanted: Yaml = serde_yaml::from_str(&wanted).unwrap_or_default();
+    let wanted: Yaml = crate::yaml::parse(&wanted).unwrap_or_default();
     let mut wrong = Vec::new();
-    match serde_yaml::from_str::<Yaml>(said) {
+    match crate::yaml::parse(said) {
         Ok(said) => differ(&wanted, &said, "", &mut wrong),
         Err(_) => return Ok(Verdict::fail(expected, "kubeconfig.conf is not YAML")),
     }
@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     fn differences(wanted: &str, said: &str) -> Vec<String> {
-        let parse = |text| serde_yaml::from_str(text).unwrap();
+        let parse = |text| crate::yaml::parse(text).unwrap();
         let mut found = Vec::new();
         differ(&parse(wanted), &parse(said), "", &mut found);
         found

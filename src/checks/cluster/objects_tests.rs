@@ -20,7 +20,7 @@ use crate::controls::ApiRule;
 use crate::desired::objects::mount_nothing;
 use crate::facts::cluster::PROBE_LABEL;
 use crate::facts::cluster::{ClusterFacts, Kind};
-use crate::inventory::{Inventory, testing};
+use crate::inventory::{Inventory, Software, SoftwareFile, SoftwareKind, testing};
 use good::*;
 
 #[test]
@@ -1125,6 +1125,37 @@ fn no_rule_passes_by_what_was_not_read() {
                 assert!(is_read || outcome == Outcome::Unknown, "{rule:?} without {missing:?}");
             }
         }
+    }
+}
+
+/// An add-on's image may be another one than Kubernetes' own only where the bundle brings it.
+#[test]
+fn an_image_of_an_addon_may_come_out_of_the_bundle() {
+    let mut facts = facts(good());
+    let image = "mirror.example/kube-proxy:v1.36.2-1";
+    // In the pod, and in the DaemonSet that describes it.
+    for object in facts.objects.values_mut().flatten() {
+        let text = object.to_string().replace("registry.k8s.io/kube-proxy:v1.36.2", image);
+        *object = serde_json::from_str(&text).unwrap();
+    }
+    let brought = |image: &str| Software {
+        files: vec![SoftwareFile {
+            kind: SoftwareKind::Images,
+            name: "images.tar".into(),
+            sha256: "0".repeat(64),
+            size: 1,
+            images: vec![image.into()],
+        }],
+        ..Software::default()
+    };
+    for (software, outcome) in [
+        (None, Outcome::Fail),
+        (Some(brought("mirror.example/other:v1")), Outcome::Fail),
+        (Some(brought(image)), Outcome::Pass),
+    ] {
+        let reference = Reference { software, ..reference(&inventory(), &facts) };
+        let verdict = judge_by(&inventory(), &reference, ApiRule::ProxyConfiguration, &facts);
+        assert_eq!(verdict.outcome(), outcome, "{verdict:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use time::{Date, OffsetDateTime};
 
 use crate::checks::model::Verdict;
 use crate::facts::cluster::{ClusterFacts, Kind, PROXY_CONFIG, name, namespace, text};
-use crate::inventory::{AllowedKind, Inventory};
+use crate::inventory::{AllowedKind, Inventory, Software};
 
 /// What rules about objects are judged on.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,8 @@ pub struct Reference {
     pub kubeadm: Vec<String>,
     /// What a plan made now would do to objects; `None` if none was made.
     pub pending: Option<Vec<String>>,
+    /// What the bundle holds, where there is one.
+    pub software: Option<Software>,
 }
 
 impl Cluster<'_> {
@@ -50,7 +52,7 @@ impl Cluster<'_> {
 ///
 /// # Errors
 /// Why there is none to judge.
-pub fn proxy_configuration(facts: &ClusterFacts) -> Result<serde_yaml::Value, Verdict> {
+pub fn proxy_configuration(facts: &ClusterFacts) -> Result<crate::yaml::Value, Verdict> {
     let maps = of(facts, Kind::ConfigMaps)?;
     let found = maps.iter().find(|m| full_name(m) == PROXY_CONFIG);
     let Some(data) = found.and_then(|m| m.pointer("/data")?.get("config.conf")?.as_str()) else {
@@ -58,8 +60,9 @@ pub fn proxy_configuration(facts: &ClusterFacts) -> Result<serde_yaml::Value, Ve
             "there is no config.conf in ConfigMap {PROXY_CONFIG}"
         )));
     };
-    serde_yaml::from_str(data)
-        .map_err(|e| Verdict::unknown(format!("ConfigMap {PROXY_CONFIG} is not YAML: {e}")))
+    crate::yaml::parse(data).map_err(|e| {
+        Verdict::unknown(format!("ConfigMap {PROXY_CONFIG} cannot be read as YAML: {e}"))
+    })
 }
 
 pub(in crate::checks) fn of(facts: &ClusterFacts, kind: Kind) -> Result<&[Value], Verdict> {

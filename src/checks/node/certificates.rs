@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::yaml::Value;
 use base64::prelude::{BASE64_STANDARD, Engine};
-use serde_yaml::Value;
 use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
 use x509_parser::extensions::GeneralName;
@@ -209,7 +209,7 @@ pub(in crate::checks) fn no_masters(on: &Subject<'_>) -> Verdict {
         if !on.seen.exists(path) {
             continue;
         }
-        let users = match on.seen.text(path).map(serde_yaml::from_str::<Value>) {
+        let users = match on.seen.text(path).map(crate::yaml::parse) {
             Ok(Ok(v)) => v.get("users").and_then(Value::as_sequence).cloned().unwrap_or_default(),
             Ok(Err(_)) => return Verdict::unknown(format!("{path} is not YAML")),
             Err(verdict) => return verdict,

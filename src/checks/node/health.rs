@@ -1,7 +1,7 @@
 //! How the kubelet asks the API server for its health: from the manifest of the static pod, and from
 //! the patch that kubeadm is given.
 
-use serde_yaml::Value;
+use crate::yaml::Value;
 
 use crate::checks::model::Verdict;
 use crate::checks::node::kubernetes::{MANIFEST, anonymous_off, list, text};
@@ -39,9 +39,11 @@ pub(in crate::checks) fn authenticated_probes(on: &Subject<'_>) -> Judged {
     if !anonymous_off(&processes) {
         return Verdict::not_applicable("anonymous requests are not off by the flag").into();
     }
-    let manifest = match on.seen.text(MANIFEST).map(serde_yaml::from_str::<Value>) {
+    let manifest = match on.seen.text(MANIFEST).map(crate::yaml::parse) {
         Ok(Ok(v)) => v,
-        Ok(Err(e)) => return Verdict::unknown(format!("{MANIFEST} is not YAML: {e}")).into(),
+        Ok(Err(e)) => {
+            return Verdict::unknown(format!("{MANIFEST} cannot be read as YAML: {e}")).into();
+        }
         Err(verdict) => return verdict.into(),
     };
     let spec = manifest.get("spec").unwrap_or(&Value::Null);
@@ -65,7 +67,7 @@ fn staged(on: &Subject<'_>) -> Option<Verdict> {
     if !anonymous_off(&[argv]) {
         return Some(Verdict::not_applicable("anonymous requests are not off by the flag"));
     }
-    let patch = match on.seen.text(APISERVER_PATCH).map(serde_yaml::from_str::<Value>) {
+    let patch = match on.seen.text(APISERVER_PATCH).map(crate::yaml::parse) {
         Ok(Ok(Value::Sequence(operations))) => operations,
         Ok(_) => return Some(Verdict::unknown(format!("{APISERVER_PATCH} is no patch"))),
         Err(verdict) => return Some(verdict),
@@ -168,23 +170,30 @@ mod tests {
     use super::*;
     use crate::checks::Outcome;
     use crate::checks::observed::Observed;
-    use crate::checks::tests::{NOW, inventory, rendered, running};
-    use crate::inventory::{Inventory, Probe, elf};
+    use crate::checks::tests::{NOW, inventory, rendered_with, running};
+    use crate::inventory::{Files, Inventory, Probe, elf};
 
-    fn with_probe() -> Inventory {
-        let mut inventory = inventory(&str::to_owned);
-        inventory.kubernetes.probe = Some(Probe::from_elf(elf(62, &[1])).unwrap());
-        inventory
+    /// What is rendered where there is a health-check program.
+    fn rendered_with_probe(inventory: &Inventory) -> Observed {
+        let probe = Some(Probe::from_elf(elf(62, &[1])).unwrap());
+        rendered_with(inventory, &Files { probe, ..Files::default() }, "a")
     }
 
     fn judged(inventory: &Inventory, seen: &Observed) -> Judged {
-        authenticated_probes(&Subject { inventory, node: &inventory.nodes[0], seen, now: NOW })
+        authenticated_probes(&Subject {
+            inventory,
+            software: None,
+            node: &inventory.nodes[0],
+            seen,
+            now: NOW,
+        })
     }
 
     /// A node whose kubelet runs what kubeadm makes of the patch.
     fn node(inventory: &Inventory) -> Observed {
-        let mut seen = rendered(inventory, "a");
-        let patch: Vec<Value> = serde_yaml::from_str(seen.text(APISERVER_PATCH).unwrap()).unwrap();
+        let mut seen = rendered_with_probe(inventory);
+        let patch: Vec<Value> =
+            crate::yaml::from_text(seen.text(APISERVER_PATCH).unwrap()).unwrap();
         let value = |path: &str| {
             let found = patch.iter().find(|o| text(o, "path") == path).unwrap();
             serde_json::to_value(&found["value"]).unwrap()
@@ -207,8 +216,8 @@ mod tests {
 
     #[test]
     fn the_patch_with_the_program_holds() {
-        let inventory = with_probe();
-        let seen = rendered(&inventory, "a");
+        let inventory = inventory(&str::to_owned);
+        let seen = rendered_with_probe(&inventory);
         let staged = judged(&inventory, &seen).staged;
         assert_eq!(staged, Some(Verdict::pass("probes ask with a client certificate")));
         for (from, to) in [
@@ -232,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_running_server_is_judged_by_its_manifest_and_the_program() {
-        let inventory = with_probe();
+        let inventory = inventory(&str::to_owned);
         let good = node(&inventory);
         let verdict = judged(&inventory, &good).verdict;
         assert_eq!(verdict, Verdict::pass("probes ask with a client certificate"));

@@ -1,6 +1,6 @@
 //! Checks of Kubernetes that take more than one value.
 
-use serde_yaml::Value;
+use crate::yaml::Value;
 
 use crate::checks::cluster::workloads::may_be_left_out;
 use crate::checks::model::Verdict;
@@ -37,9 +37,9 @@ fn apiserver_file(
     path: &str,
     judge: impl Fn(&Value) -> Verdict,
 ) -> Judged {
-    let content = || match on.seen.text(path).map(serde_yaml::from_str::<Value>) {
+    let content = || match on.seen.text(path).map(crate::yaml::parse) {
         Ok(Ok(value)) => judge(&value),
-        Ok(Err(e)) => Verdict::unknown(format!("{path} is not YAML: {e}")),
+        Ok(Err(e)) => Verdict::unknown(format!("{path} cannot be read as YAML: {e}")),
         Err(verdict) => verdict,
     };
     match running(Daemon::Apiserver, on) {
@@ -275,8 +275,8 @@ fn plugin(on: &Subject<'_>, document: &Value, name: &str) -> Result<Value, Verdi
         Some(_) => path.to_owned(),
         None => format!("/etc/kubernetes/config/{path}"),
     };
-    serde_yaml::from_str(on.seen.text(&path)?)
-        .map_err(|e| Verdict::unknown(format!("{path} is not YAML: {e}")))
+    crate::yaml::parse(on.seen.text(&path)?)
+        .map_err(|e| Verdict::unknown(format!("{path} cannot be read as YAML: {e}")))
 }
 
 pub(in crate::checks) fn event_rate_limit(on: &Subject<'_>) -> Judged {
@@ -361,7 +361,7 @@ pub(in crate::checks) fn anonymous_off(processes: &[&[String]]) -> bool {
 
 pub(in crate::checks) fn anonymous_requests(on: &Subject<'_>) -> Judged {
     let expected = "--anonymous-auth=false, or only the health paths in the authentication file";
-    let by_file = || match on.seen.text(AUTHENTICATION).map(serde_yaml::from_str::<Value>) {
+    let by_file = || match on.seen.text(AUTHENTICATION).map(crate::yaml::parse) {
         Ok(Ok(v)) => {
             let Some(anonymous) = v.get("anonymous") else {
                 return Verdict::fail(expected, "the file does not say");
@@ -377,7 +377,7 @@ pub(in crate::checks) fn anonymous_requests(on: &Subject<'_>) -> Judged {
                 Verdict::fail(expected, "on for more than the health paths")
             }
         }
-        Ok(Err(e)) => Verdict::unknown(format!("{AUTHENTICATION} is not YAML: {e}")),
+        Ok(Err(e)) => Verdict::unknown(format!("{AUTHENTICATION} cannot be read as YAML: {e}")),
         Err(verdict) => verdict,
     };
     let judge = |argv: &[String]| {
@@ -447,7 +447,7 @@ pub(in crate::checks) fn no_alpha(on: &Subject<'_>) -> Judged {
     if on.seen.runs(Daemon::Kubelet)
         && let Some(path) = Config::Kubelet.path()
     {
-        match on.seen.text(path).map(serde_yaml::from_str::<Value>) {
+        match on.seen.text(path).map(crate::yaml::parse) {
             Ok(Ok(v)) if config_gate(&v) => {
                 return Verdict::fail("no AllAlpha", format!("on in {path}")).into();
             }
@@ -549,7 +549,7 @@ rules:
 ";
 
     fn outcome(policy: &str, wanted: AuditPolicy) -> Outcome {
-        judge_policy(&serde_yaml::from_str(policy).unwrap(), wanted).outcome()
+        judge_policy(&crate::yaml::parse(policy).unwrap(), wanted).outcome()
     }
 
     #[test]
@@ -614,7 +614,7 @@ rules:
     fn pod_security_is_for_everybody_whom_the_inventory_does_not_exempt() {
         let of = |inventory: &Inventory, exemptions: &str| {
             let text = format!("{{defaults: {{enforce: restricted}}, exemptions: {exemptions}}}");
-            judge_pod_security(inventory, &serde_yaml::from_str(&text).unwrap()).outcome()
+            judge_pod_security(inventory, &crate::yaml::parse(&text).unwrap()).outcome()
         };
         let inventory = crate::inventory::testing::with("");
         assert_eq!(of(&inventory, "{}"), Outcome::Pass);
@@ -636,7 +636,7 @@ rules:
         assert_eq!(of(&exempt("privileged"), "{namespaces: [shop]}"), Outcome::Pass);
         assert_eq!(of(&exempt("baseline"), "{namespaces: [shop]}"), Outcome::Fail);
         let old = "{defaults: {enforce: restricted, enforce-version: v1.20}}";
-        let old = judge_pod_security(&inventory, &serde_yaml::from_str(old).unwrap());
+        let old = judge_pod_security(&inventory, &crate::yaml::parse(old).unwrap());
         assert_eq!(old.outcome(), Outcome::Fail);
     }
 

@@ -15,10 +15,7 @@ use crate::inventory::SoftwareSource;
 fn is_installed_there(on: &Subject<'_>, path: &str) -> bool {
     let Some(name) = path.strip_prefix("/usr/local/bin/") else { return false };
     match on.inventory.kubernetes.source {
-        SoftwareSource::Bundle => {
-            let software = on.inventory.kubernetes.software.as_ref();
-            software.is_some_and(|s| s.program(name).is_some())
-        }
+        SoftwareSource::Bundle => on.software.is_some_and(|s| s.program(name).is_some()),
         SoftwareSource::Preinstalled => RUNTIMES.contains(&name),
         SoftwareSource::None | SoftwareSource::Packages => false,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_yaml::Value;
+use crate::yaml::{self, Value};
 
 use crate::controls::{Config, Daemon};
 
@@ -55,8 +55,8 @@ impl Staged {
             if !(name.ends_with(".yaml") || name.ends_with(".yml")) {
                 continue;
             }
-            for document in serde_yaml::Deserializer::from_str(text) {
-                let Ok(value) = <Value as serde::Deserialize>::deserialize(document) else { break };
+            // Of a file that cannot be read as a whole nothing is known.
+            for value in yaml::documents(text).unwrap_or_default() {
                 // The file for a kubelet says nothing of the control plane.
                 if name == FOR_KUBELET && kind(&value) == CLUSTER {
                     continue;
@@ -66,7 +66,11 @@ impl Staged {
         }
         if let Some(kubelet) = staged.documents.get_mut(Config::Kubelet.kind()) {
             for patch in patches {
-                patch_document(kubelet, patch);
+                // What kubeadm would make of it is not known.
+                if patch_document(kubelet, patch).is_none() {
+                    staged.documents.remove(Config::Kubelet.kind());
+                    break;
+                }
             }
         }
         staged
@@ -170,9 +174,9 @@ fn external_etcd(document: &Value) -> Vec<String> {
 }
 
 /// RFC 6902 `add`, `replace` and `remove`, on members of objects, which is all that patches of ours
-/// do.
-fn patch_document(document: &mut Value, patch: &str) {
-    let Ok(Value::Sequence(operations)) = serde_yaml::from_str(patch) else { return };
+/// do. `None` if it is no patch.
+fn patch_document(document: &mut Value, patch: &str) -> Option<()> {
+    let Ok(Value::Sequence(operations)) = yaml::parse(patch) else { return None };
     for operation in operations {
         let text = |key: &str| operation.get(key).and_then(Value::as_str).map(str::to_owned);
         let (Some(op), Some(path)) = (text("op"), text("path")) else { continue };
@@ -192,6 +196,7 @@ fn patch_document(document: &mut Value, patch: &str) {
             _ => {}
         }
     }
+    Some(())
 }
 
 /// A YAML scalar, or a list of them joined by commas, as a flag would have it.

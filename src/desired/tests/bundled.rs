@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::golden::headline;
-use super::{INVENTORY, desired, facts, facts_with_addresses, load, managed};
+use super::{INVENTORY, desired_with, facts, facts_with_addresses, load, managed, with_probe};
 use crate::bundle::{COMPONENTS, Manifest};
 use crate::desired::{Content, ItemKind, NodeDesired, member};
-use crate::inventory::{Inventory, KubernetesVersion, Probe, elf};
+use crate::inventory::{Files, Inventory, KubernetesVersion};
 
 /// The minor whose nodes stand in full.
 const BASE_MINOR: u16 = 36;
@@ -92,7 +92,7 @@ pub(crate) fn manifest(minor: u16) -> Manifest {
     .unwrap()
 }
 
-fn inventory(cluster: &str, minor: u16) -> Inventory {
+pub(super) fn loaded(cluster: &str, minor: u16) -> (Inventory, Files) {
     let dedicated =
         INVENTORY.replace("kubernetes: 1.36.2", &format!("kubernetes: 1.{minor}.2")).replace(
             "ssh:",
@@ -103,23 +103,22 @@ fn inventory(cluster: &str, minor: u16) -> Inventory {
         let lines = dedicated.lines().filter(|l| !l.starts_with("etcd:") && !l.contains("e-1"));
         lines.map(|l| format!("{l}\n")).collect::<String>()
     };
-    let mut inventory = load(&match cluster {
+    let inventory = load(&match cluster {
         "external" => stacked(),
         "managed" => managed(&stacked(), "192.0.2.5:8443"),
         _ => dedicated,
     });
-    inventory.kubernetes.probe = Some(Probe::from_elf(elf(62, &[1])).unwrap());
-    inventory.kubernetes.software = Some(manifest(minor).software());
-    inventory
+    let software = Some(manifest(minor).software());
+    (inventory, Files { software, ..with_probe(62) })
 }
 
 fn wanted(place: &Place, minor: u16) -> NodeDesired {
-    let inventory = inventory(place.cluster, minor);
+    let (inventory, files) = loaded(place.cluster, minor);
     let facts = match place.node.starts_with("cp") {
         true => facts_with_addresses(place.node, "debian 13"),
         false => facts(place.node, "debian 13", None),
     };
-    let mut wanted = desired(&inventory, place.node, &facts);
+    let mut wanted = desired_with(&inventory, &files, place.node, &facts);
     if place.founder {
         member::found(&mut wanted.items);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{desired, facts, facts_with_addresses, load, node, text, with_managed_endpoint};
 use crate::desired::Shared;
 use crate::desired::{ENDPOINT_STATUS_PORT, ItemKind, NodeDesired, ResolveError, resolve};
+use crate::inventory::Files;
 use crate::pki::Material;
 
 const ENDPOINT: &str = "192.0.2.5:8443";
@@ -56,9 +57,16 @@ fn the_interface_is_the_inventorys_or_the_one_with_the_nodes_address() {
     let mut inventory = with_managed_endpoint(ENDPOINT);
     let failure = |inventory: &_, facts: &_| {
         let material = Material::fixture(inventory);
-        resolve(inventory, node(inventory, "cp-1"), facts, &material, &Shared::default())
-            .err()
-            .unwrap_or_default()
+        resolve(
+            inventory,
+            &Files::default(),
+            node(inventory, "cp-1"),
+            facts,
+            &material,
+            &Shared::default(),
+        )
+        .err()
+        .unwrap_or_default()
     };
     let unknown = failure(&inventory, &facts("cp-1", "debian 13", None));
     assert!(matches!(unknown[..], [ResolveError::EndpointInterface(_)]), "{unknown:?}");

@@ -6,9 +6,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{INVENTORY, desired, facts, facts_with_addresses, load, with_managed_endpoint};
+use super::{
+    INVENTORY, desired, desired_with, facts, facts_with_addresses, load, with_managed_endpoint,
+    with_probe,
+};
 use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
-use crate::inventory::{KubernetesVersion, Probe, elf};
+use crate::inventory::KubernetesVersion;
 
 fn access(a: &Access) -> String {
     format!("{:04o} {}:{}", a.mode, a.owner, a.group)
@@ -129,9 +132,8 @@ fn golden_files_hold() {
             compare(&format!("{variant}/{role}/items.txt"), &shown, &mut compared, &mut problems);
         }
     }
-    let mut inventory = load(INVENTORY);
-    inventory.kubernetes.probe = Some(Probe::from_elf(elf(62, &[1])).unwrap());
-    let mut wanted = desired(&inventory, "cp-1", &facts("cp-1", "debian 13", None));
+    let (inventory, facts_of_plane) = (load(INVENTORY), facts("cp-1", "debian 13", None));
+    let mut wanted = desired_with(&inventory, &with_probe(62), "cp-1", &facts_of_plane);
     wanted.items.retain(|i| i.controls.contains(&"apiserver-authenticated-probes"));
     compare("probe/control-plane/items.txt", &show(&wanted), &mut compared, &mut problems);
     for (variant, endpoint) in [("ipv4", "192.0.2.5:8443"), ("ipv6", "[fd00:1::5]:8443")] {

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::controls::ids;
 use crate::desired::Shared;
 use crate::facts::{InterfaceAddress, NodeFacts, Os};
-use crate::inventory::{Inventory, LoadContext, Node, load_bytes};
+use crate::inventory::{Files, Inventory, LoadContext, Node, Probe, elf, load_bytes};
 use crate::pki::Material;
 
 /// Two families, dedicated etcd, everything that a file can be made of.
@@ -120,9 +120,23 @@ fn node<'a>(inventory: &'a Inventory, name: &str) -> &'a Node {
 }
 
 fn desired(inventory: &Inventory, name: &str, facts: &NodeFacts) -> NodeDesired {
+    desired_with(inventory, &Files::default(), name, facts)
+}
+
+fn desired_with(
+    inventory: &Inventory,
+    files: &Files,
+    name: &str,
+    facts: &NodeFacts,
+) -> NodeDesired {
     let material = Material::fixture(inventory);
-    resolve(inventory, node(inventory, name), facts, &material, &Shared::default())
+    resolve(inventory, files, node(inventory, name), facts, &material, &Shared::default())
         .unwrap_or_else(|e| panic!("{e:?}"))
+}
+
+/// A health-check program for machines of a kind, and nothing else beside the inventory.
+fn with_probe(machine: u16) -> Files {
+    Files { probe: Some(Probe::from_elf(elf(machine, &[1])).unwrap()), ..Files::default() }
 }
 
 /// The content of a file that is there.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::{Content, firewall, resolve, runtime};
 use super::{INVENTORY, facts, file, load};
 use crate::desired::Shared;
-use crate::inventory::{Node, Role};
+use crate::inventory::{Files, Node, Role};
 use crate::pki::Material;
 
 /// Counted, not timed: a text that many nodes have alike, or that names every node, is not made again for every node.
@@ -22,12 +22,13 @@ fn texts_are_as_many_as_classes_of_nodes() {
         }
         let inventory = load(&text);
         let material = Material::fixture(&inventory);
-        let shared = Shared::default();
+        let (shared, files) = (Shared::default(), Files::default());
         let texts_of_all = |path: &str| {
             let of = |n: &Node| {
                 let facts = facts(n.name.as_str(), "debian 13", None);
-                let shares = resolve(&inventory, n, &facts, &material, &shared).unwrap();
-                let alone = resolve(&inventory, n, &facts, &material, &Shared::default()).unwrap();
+                let shares = resolve(&inventory, &files, n, &facts, &material, &shared).unwrap();
+                let alone =
+                    resolve(&inventory, &files, n, &facts, &material, &Shared::default()).unwrap();
                 let one = file(&shares, path).clone();
                 assert_eq!(one.bytes(), file(&alone, path).bytes(), "{}", n.name);
                 one

@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{INVENTORY, SMALL, desired, facts, file, load, node, text};
+use super::{INVENTORY, SMALL, desired, desired_with, facts, file, load, node, text, with_probe};
 use crate::desired::Shared;
 use crate::desired::{ItemKind, NodeDesired, Phase, ResolveError, resolve};
 use crate::facts::{FileFacts, UnitFacts};
-use crate::inventory::{AuditPolicy, FirewallMode, Probe, SoftwareSource, Switch, elf};
+use crate::inventory::{AuditPolicy, Files, FirewallMode, SoftwareSource, Switch, elf};
 use crate::pki::Material;
 
 const INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
@@ -226,7 +226,8 @@ fn a_node_gets_the_probe_that_it_can_run() {
     let none = small(|_| {});
     assert!(noted(&none, "without `kubastion-probe`") && !has(&none, program));
     let with = |machine| {
-        small(|i| i.kubernetes.probe = Some(Probe::from_elf(elf(machine, &[1])).unwrap()))
+        let facts = facts("a", "debian 13", None);
+        desired_with(&load(SMALL), &with_probe(machine), "a", &facts)
     };
     let fitting = with(62);
     assert!(!noted(&fitting, "") && text(&fitting, patch).contains("- /readyz"));
@@ -272,7 +273,9 @@ fn a_node_of_another_cluster_is_refused() {
             facts.files.insert(path.into(), held);
             let a = node(&inventory, "a");
             let errors =
-                resolve(&inventory, a, &facts, &material, &Shared::default()).err().unwrap();
+                resolve(&inventory, &Files::default(), a, &facts, &material, &Shared::default())
+                    .err()
+                    .unwrap();
             assert!(matches!(errors[..], [ResolveError::ForeignCa { .. }]), "{path}: {errors:?}");
         }
     }
@@ -283,12 +286,15 @@ fn a_custom_audit_policy_is_judged() {
     let with = |text: Option<&str>| {
         let mut inventory = load(SMALL);
         inventory.audit.policy = AuditPolicy::Custom;
-        inventory.audit.text = text.map(str::to_owned);
+        let files = Files { audit_policy: text.map(str::to_owned), ..Files::default() };
         let material = Material::fixture(&inventory);
         let facts = facts("a", "debian 13", None);
-        resolve(&inventory, node(&inventory, "a"), &facts, &material, &Shared::default())
+        resolve(&inventory, &files, node(&inventory, "a"), &facts, &material, &Shared::default())
     };
-    for bad in [None, Some(""), Some("a: ["), Some("apiVersion: audit.k8s.io/v1\nkind: Policy\n")] {
+    let head = "apiVersion: audit.k8s.io/v1\nkind: Policy\n";
+    let anchored = format!("{head}rules: &all [{{ level: None }}]\n");
+    let merged = format!("{head}rules: [{{ level: None }}]\n<<: {{ omitStages: [Panic] }}\n");
+    for bad in [None, Some(""), Some("a: ["), Some(head), Some(&anchored), Some(&merged)] {
         let errors = with(bad).err().unwrap();
         assert!(matches!(errors[..], [ResolveError::AuditPolicy(_)]), "{bad:?} {errors:?}");
     }
@@ -403,6 +409,7 @@ fn what_the_firewall_closes_is_named() {
     // What is loaded already closes nothing anew.
     let sha = crate::desired::firewall_sha256(
         &inventory,
+        &Files::default(),
         &inventory.nodes[0],
         &facts,
         &Shared::default(),
@@ -520,7 +527,7 @@ fn sshd_is_asked_with_what_it_is_to_be_told() {
     for (user, root) in [("root", "prohibit-password"), ("ops", "no")] {
         let mut inventory = load(SMALL);
         inventory.ssh.user = user.parse().unwrap();
-        let asked = crate::desired::watch(&inventory, &inventory.nodes[0]).sshd;
+        let asked = crate::desired::watch(&inventory, &Files::default(), &inventory.nodes[0]).sshd;
         assert!(asked.contains(&format!("PermitRootLogin {root}")), "{asked:?}");
         assert!(asked.contains("PasswordAuthentication no"), "{asked:?}");
         let wanted = desired(&inventory, "a", &facts("a", "debian 12", None));
@@ -625,7 +632,7 @@ proptest! {
         worker.taints = vec![format!("{key}={value}:NoExecute")];
         let wanted = desired(&inventory, "w-1", &facts("w-1", "debian 13", None));
         let join = text(&wanted, "/etc/kubernetes/kubastion/kubeadm-join.yaml");
-        let parsed: serde_yaml::Value = serde_yaml::from_str(&join).unwrap();
+        let parsed: crate::yaml::Value = crate::yaml::from_text(&join).unwrap();
         let registration = &parsed["nodeRegistration"];
         let label = format!("{key}={value}");
         prop_assert_eq!(registration["kubeletExtraArgs"][1]["value"].as_str(), Some(label.as_str()));

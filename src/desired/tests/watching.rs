@@ -1,16 +1,16 @@
 //! Whatever a node turns out to be: what it should hold was looked at.
 
-use super::{INVENTORY, SMALL, facts, load, with_managed_endpoint};
+use super::{INVENTORY, SMALL, bundled, facts, load, with_managed_endpoint, with_probe};
 use crate::desired::Shared;
 use crate::desired::{resolve, watch, watch_list};
 use crate::inventory::{
-    CaCustody, Cni, EncryptionProvider, FirewallMode, Inventory, KubernetesVersion, Probe, Profile,
-    SoftwareSource, Switch, elf,
+    CaCustody, Cni, EncryptionProvider, Files, FirewallMode, Inventory, KubernetesVersion, Profile,
+    SoftwareSource, Switch,
 };
 use crate::pki::Material;
 
 /// Inventories that differ in what decides about items.
-fn inventories() -> Vec<Inventory> {
+fn inventories() -> Vec<(Inventory, Files)> {
     let mut all = Vec::new();
     for text in [INVENTORY, SMALL] {
         for profile in [Profile::Nsa, Profile::Cis, Profile::Stig] {
@@ -18,7 +18,7 @@ fn inventories() -> Vec<Inventory> {
                 let mut inventory = load(text);
                 inventory.hardening.profile = profile;
                 inventory.cluster.kubernetes = KubernetesVersion { minor, patch: 0 };
-                all.push(inventory);
+                all.push((inventory, Files::default()));
             }
         }
         let mut other = load(text);
@@ -28,27 +28,28 @@ fn inventories() -> Vec<Inventory> {
         other.host.packages = Switch::Off;
         other.host.security_updates = Switch::Off;
         other.host.lab = true;
-        let mut probing = load(text);
-        probing.kubernetes.probe = Some(Probe::from_elf(elf(62, &[1])).unwrap());
-        all.push(probing);
+        all.push((load(text), with_probe(62)));
         other.encryption.provider = EncryptionProvider::Aescbc;
         let off = ["apiserver-authenticated-probes", "policy-pod-security"];
         other.hardening.controls = off.map(|c| (c.to_owned(), Switch::Off.into())).into();
-        all.push(other);
+        all.push((other, Files::default()));
     }
     let mut managed = with_managed_endpoint("192.0.2.5:8443");
     // A test without facts about interfaces.
     managed.cluster.load_balancer.interface = Some("ens3".to_owned());
-    all.push(managed);
+    all.push((managed, Files::default()));
+    for cluster in ["external", "dedicated"] {
+        all.push(bundled::loaded(cluster, 36));
+    }
     all
 }
 
 #[test]
 fn the_watch_list_covers_every_item() {
-    for inventory in inventories() {
+    for (inventory, files) in inventories() {
         let material = Material::fixture(&inventory);
         for node in &inventory.nodes {
-            let watched = watch(&inventory, node);
+            let watched = watch(&inventory, &files, node);
             for os in ["debian 12", "debian 13", "ubuntu 24.04", "rocky 9.4", "fedora 41"] {
                 for container in [None, Some("lxc")] {
                     for audit in [true, false] {
@@ -56,9 +57,15 @@ fn the_watch_list_covers_every_item() {
                         facts.audit_usable = audit;
                         // An endpoint that was managed is given up.
                         facts.unit_marks.insert("keepalived.service".into(), "0".into());
-                        let desired =
-                            resolve(&inventory, node, &facts, &material, &Shared::default())
-                                .unwrap();
+                        let desired = resolve(
+                            &inventory,
+                            &files,
+                            node,
+                            &facts,
+                            &material,
+                            &Shared::default(),
+                        )
+                        .unwrap();
                         let needed = watch_list(&desired.items);
                         let what = format!("{} {os} {container:?} {audit}", node.name);
                         assert!(needed.files.is_subset(&watched.files), "{what}");
@@ -67,6 +74,8 @@ fn the_watch_list_covers_every_item() {
                         assert!(needed.modules.is_subset(&watched.modules), "{what}");
                         assert!(needed.packages.is_subset(&watched.packages), "{what}");
                         assert!(needed.users.is_subset(&watched.users), "{what}");
+                        assert!(needed.programs.is_subset(&watched.programs), "{what}");
+                        assert!(needed.images.is_subset(&watched.images), "{what}");
                     }
                 }
             }
@@ -85,7 +94,7 @@ fn what_decides_is_watched_whatever_is_switched_off() {
             .iter()
             .map(|c| ((*c).to_owned(), Switch::Off.into()))
             .collect();
-        let watched = watch(&inventory, &inventory.nodes[0]);
+        let watched = watch(&inventory, &Files::default(), &inventory.nodes[0]);
         // Whether the node is part of a cluster already.
         assert!(watched.files.contains(crate::plan::diff::KUBELET_CONFIG), "{source:?}");
         assert!(watched.files.contains("/var/lib/etcd/default"));
@@ -99,7 +108,7 @@ fn what_decides_is_watched_whatever_is_switched_off() {
 #[test]
 fn ancestors_are_watched_too() {
     let inventory = load(SMALL);
-    let watched = watch(&inventory, &inventory.nodes[0]);
+    let watched = watch(&inventory, &Files::default(), &inventory.nodes[0]);
     for path in ["/etc", "/etc/kubernetes/pki", "/var/lib/kubelet/pki", "/etc/systemd/system"] {
         assert!(watched.files.contains(path), "{path}");
     }

@@ -4,21 +4,21 @@ use time::Date;
 
 use super::super::diagnostic::{Diagnostic, Path};
 use super::super::model::Inventory;
-use super::super::yaml;
+use crate::yaml::tree::Node;
 
 /// What the rules look at.
 pub(in crate::inventory) struct Subject<'a> {
     /// The inventory, nodes in the order of the file.
     pub inventory: &'a Inventory,
     /// The file, for places.
-    pub root: &'a yaml::Node,
+    pub root: &'a Node,
     /// For each node of the inventory, its position in the file.
     pub nodes: &'a [usize],
 }
 
 /// What a rule may know beside the inventory, and where it reports.
 pub(super) struct Review<'a> {
-    pub root: &'a yaml::Node,
+    pub root: &'a Node,
     pub nodes: &'a [usize],
     /// Whether every node of the file is in the inventory.
     pub nodes_complete: bool,
@@ -37,13 +37,13 @@ impl Review<'_> {
     }
 
     pub fn error(&mut self, path: &Path, message: impl Into<String>) -> &mut Diagnostic {
-        let diagnostic = Diagnostic::new(Some(self.root.locate(path)), path, message);
+        let diagnostic = Diagnostic::new(Some(path.place_in(self.root)), path, message);
         self.errors.push(diagnostic);
         self.errors.last_mut().expect("a diagnostic was just pushed")
     }
 
     pub fn warn(&mut self, path: &Path, message: impl Into<String>) -> &mut Diagnostic {
-        let diagnostic = Diagnostic::new(Some(self.root.locate(path)), path, message);
+        let diagnostic = Diagnostic::new(Some(path.place_in(self.root)), path, message);
         self.warnings.push(diagnostic);
         self.warnings.last_mut().expect("a diagnostic was just pushed")
     }

@@ -290,23 +290,33 @@ pub(super) fn judge(rule: ApiRule, facts: &ClusterFacts) -> Verdict {
 }
 
 pub(super) fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFacts) -> Verdict {
-    let due = crate::plan::cluster::changes(
-        inventory,
-        facts,
-        crate::desired::objects::Wanted::of(inventory),
-    );
-    let reference = Reference {
+    judge_by(inventory, &reference(inventory, facts), rule, facts)
+}
+
+pub(super) fn reference(inventory: &Inventory, facts: &ClusterFacts) -> Reference {
+    let wanted = crate::desired::objects::Wanted::of(inventory);
+    let due = crate::plan::cluster::changes(inventory, facts, wanted);
+    Reference {
         ca_pem: Some(CA.into()),
         front_proxy_ca_pem: Some(FRONT_PROXY_CA.into()),
         kubeadm: vec![INIT.into()],
         pending: Some(due.iter().map(ToString::to_string).collect()),
-    };
+        software: None,
+    }
+}
+
+pub(super) fn judge_by(
+    inventory: &Inventory,
+    reference: &Reference,
+    rule: ApiRule,
+    facts: &ClusterFacts,
+) -> Verdict {
     judge_objects(
         rule,
         &Cluster {
             facts,
             inventory,
-            reference: &reference,
+            reference,
             today: date!(2026 - 01 - 15),
             now: datetime!(2026-01-15 12:00 UTC),
         },
@@ -316,7 +326,7 @@ pub(super) fn judge_with(inventory: &Inventory, rule: ApiRule, facts: &ClusterFa
 /// An inventory with something below `hardening`.
 pub(super) fn granting(hardening: &str) -> Inventory {
     let mut inventory = inventory();
-    inventory.hardening = serde_yaml::from_str(hardening).unwrap();
+    inventory.hardening = crate::yaml::from_text(hardening).unwrap();
     inventory
 }
 

@@ -24,7 +24,7 @@ fn texts_and_trees_of_this_machine_parse_and_keys_stay_there() {
     let f = facts(&name(), &w, WORD, &answer).unwrap();
     let text = f.texts[&path("config")].as_deref().unwrap();
     assert!(text.contains("name: k1") && text.ends_with("@stat\n"), "{text}");
-    assert!(serde_yaml::from_str::<serde_yaml::Value>(text.trim_end_matches("@stat\n")).is_ok());
+    assert!(crate::yaml::parse(text.trim_end_matches("@stat\n")).is_ok());
     assert!(!f.texts.contains_key(&path("gone")));
     let tree = f.trees.values().next().unwrap();
     assert!(tree.complete && tree.entries.contains_key(&path("config")));
