@@ -91,8 +91,9 @@ fn the_readme_names_folders_verbs_and_files_that_exist() {
     for (code, meaning) in kubastion::command_error::Exit::ALL {
         assert!(help.contains(&format!("  {}  {meaning}", code as u8)), "{meaning}");
     }
-    let number = format!("the catalogue of {} controls", kubastion::controls::CATALOGUE.len());
-    assert!(readme.contains(&number), "{number}");
+    // A number would be wrong with the next control.
+    let (_, catalogue) = readme.split_once("the catalogue of ").unwrap();
+    assert!(catalogue.starts_with("controls"), "the README counts the controls");
     for link in readme.split("](").skip(1).filter_map(|l| l.split(')').next()) {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
     }

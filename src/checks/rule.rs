@@ -151,7 +151,7 @@ mod tests {
         (Rule::Lacks("A"), Some("AA,B"), &[Some("A"), Some("B, A")]),
         (Rule::Lacks("A"), None, &[Some("A,B")]),
         (
-            Rule::Within(&STRONG_SUITES),
+            Rule::Within(STRONG_SUITES),
             Some("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
             &[
                 None,

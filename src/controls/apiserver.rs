@@ -5,7 +5,7 @@ use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, 
 use super::scope::Scope;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 33] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-admission-alwayspullimages",
         component: Component::Apiserver,
@@ -642,7 +642,7 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "tls-cipher-suites", Rule::Within(&STRONG_SUITES)),
+            Check::Flag(Daemon::Apiserver, "tls-cipher-suites", Rule::Within(STRONG_SUITES)),
             Check::Probe(Probe::ApiserverWeakCiphers),
         ],
     },

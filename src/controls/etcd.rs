@@ -5,7 +5,7 @@ use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, 
 use super::scope::Scope;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 11] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "etcd-client-cert-auth",
         component: Component::Etcd,
@@ -232,7 +232,7 @@ pub(super) static ROWS: [Control; 11] = [
                 "tls-min-version",
                 Rule::OneOfOrAbsent(&["TLS1.2", "TLS1.3"]),
             ),
-            Check::Flag(Daemon::Etcd, "cipher-suites", Rule::Within(&STRONG_SUITES)),
+            Check::Flag(Daemon::Etcd, "cipher-suites", Rule::Within(STRONG_SUITES)),
             Check::Probe(Probe::EtcdOldTls),
             Check::Probe(Probe::EtcdWeakCiphers),
         ],

@@ -37,7 +37,7 @@ const AUTHENTICATION: &str = "Authentication and authorization > Authentication"
 const UPGRADES: &str = "Upgrading and application security practices";
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 27] = [
+pub(super) const ROWS: &[Control] = &[
     row(
         "apiserver-accepted-cas",
         Component::Apiserver,

@@ -5,7 +5,7 @@ use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, 
 use super::scope::Scope;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 19] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-anonymous-auth",
         component: Component::Kubelet,
@@ -451,7 +451,7 @@ pub(super) static ROWS: [Control; 19] = [
             Check::Setting(
                 Config::Kubelet,
                 &["tlsCipherSuites"],
-                Rule::Within(&STRONG_SUITES),
+                Rule::Within(STRONG_SUITES),
                 Some("tls-cipher-suites"),
             ),
             Check::Setting(
