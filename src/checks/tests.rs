@@ -929,7 +929,7 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
                 })
             })
             .into(),
-        Check::Flag(daemon, name, _) => std::iter::once(None)
+        Check::Flag(daemon, name, ..) => std::iter::once(None)
             .chain(VALUES.map(Some))
             .map(|value| -> Way { Box::new(move |s| flag(s, daemon, name, value)) })
             .collect(),
@@ -937,7 +937,7 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
             let all = s.processes.as_mut().unwrap().get_mut(daemon.comm()).unwrap();
             all[0].user = "eve".into();
         })],
-        Check::Setting(config, path, _, over) => VALUES
+        Check::Setting(config, path, _, over, _) => VALUES
             .map(|v| -> Way {
                 Box::new(move |s| {
                     // A flag beats the file.
@@ -1089,7 +1089,7 @@ fn every_check_of_a_node_can_fail() {
                 Check::Probe(_) | Check::Api(_) | Check::Manual(_) => continue,
                 Check::Fact(_) => by_hand.contains(control.id),
                 // In the file, and by the flag that beats it.
-                Check::Setting(config, .., Some(name)) => {
+                Check::Setting(config, _, _, Some(name), _) => {
                     let by_flag = |value: &'static str| {
                         fails(&|s: &mut Observed| flag(s, config.daemon(), name, Some(value)))
                     };

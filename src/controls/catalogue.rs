@@ -2,8 +2,8 @@
 
 use super::model::Control;
 use super::{
-    apiserver, containerd, controller_manager, etcd, host, in_effect, kube_proxy, kubelet, network,
-    pki, policy, scheduler,
+    admission, apiserver, containerd, controller_manager, etcd, host, in_effect, kube_proxy,
+    kubelet, network, pki, policy, scheduler,
 };
 
 /// Rows of one component.
@@ -11,6 +11,7 @@ type Rows = &'static [Control];
 
 /// In the order of the components.
 const COMPONENTS: &[Rows] = &[
+    admission::ROWS,
     apiserver::ROWS,
     controller_manager::ROWS,
     scheduler::ROWS,

@@ -3,6 +3,7 @@
 use super::check::{Check, Config, Daemon, Missing, PathRule, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
 
 /// Sorted by id.
 pub(super) const ROWS: &[Control] = &[
@@ -66,6 +67,7 @@ pub(super) const ROWS: &[Control] = &[
                 &["metricsBindAddress"],
                 Rule::Loopback,
                 Some("metrics-bind-address"),
+                Set::Elsewhere("127.0.0.1:10249"),
             ),
             Check::LoopbackOnly(Daemon::KubeProxy, 10249),
         ],

@@ -18,6 +18,7 @@ mod kubelet;
 pub mod member;
 pub mod model;
 pub mod objects;
+mod order;
 mod packages;
 mod pki_files;
 mod places;
