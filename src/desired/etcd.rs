@@ -12,6 +12,7 @@ use super::software::{self, PROGRAMS};
 use super::version::Version;
 use crate::controls::Daemon;
 use crate::facts::NodeFacts;
+use crate::kubernetes::Release;
 use crate::pki::{Ca, Kind};
 use crate::render::Text;
 use crate::render::input::etcd::{EtcdBootstrap, EtcdUnit, Flag, Member};
@@ -180,14 +181,14 @@ const CANDIDATES: [((&str, &str), Version); 4] = [
     (("ubuntu", "24.04"), Version(3, 4, 30)),
 ];
 
-/// The oldest etcd that kubeadm 1.36 accepts as an external one.
-const KUBEADM_MINIMUM: Version = Version(3, 5, 24);
-
 fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
     let found = version(context, facts);
-    if let Some(v) = found.filter(|v| *v < KUBEADM_MINIMUM && context.minor() >= 36) {
+    let oldest = Release::of(context.minor()).oldest_etcd.map(|(a, b, c)| Version(a, b, c));
+    if let (Some(v), Some(oldest)) = (found, oldest)
+        && v < oldest
+    {
         sink.note(format!(
-            "etcd {v} will be refused by kubeadm 1.{}, which wants {KUBEADM_MINIMUM} or newer",
+            "etcd {v} will be refused by kubeadm 1.{}, which wants {oldest} or newer",
             context.minor()
         ));
     }

@@ -13,6 +13,7 @@ use super::order::{self, Flags};
 use super::software;
 use crate::controls::Daemon;
 use crate::inventory::{IpNetText, KeyAlgorithm, is_reserved_label};
+use crate::kubernetes::Release;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::etcd::Flag;
@@ -113,10 +114,9 @@ pub(super) fn cluster(context: &Context<'_>) -> KubeadmCluster {
     }
 }
 
-/// `ECDSA-P384` is a value from 1.36 on.
 fn algorithm(wanted: KeyAlgorithm, minor: u16) -> KubeadmAlgorithm {
     match wanted {
-        KeyAlgorithm::EcdsaP384 if minor >= 36 => KubeadmAlgorithm::EcdsaP384,
+        KeyAlgorithm::EcdsaP384 if Release::of(minor).kubeadm_p384 => KubeadmAlgorithm::EcdsaP384,
         KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 => KubeadmAlgorithm::EcdsaP256,
         KeyAlgorithm::Rsa3072 => KubeadmAlgorithm::Rsa3072,
         KeyAlgorithm::Rsa4096 => KubeadmAlgorithm::Rsa4096,
