@@ -88,3 +88,16 @@ fn every_file_of_ours_that_a_flag_names_is_written() {
         }
     }
 }
+
+/// Keys that most inventories leave at their default.
+#[test]
+fn the_domain_and_the_lifetime_of_tokens_come_from_the_inventory() {
+    let mut inventory = load(INVENTORY);
+    inventory.cluster.domain = "k8s.example".parse().unwrap();
+    inventory.hardening.service_account_token_hours = 48;
+    let init = text(&desired(&inventory, "cp-1", &facts("cp-1", "debian 13", None)), INIT);
+    assert!(init.contains("\nclusterDomain: \"k8s.example\"\n"), "{init}");
+    assert!(init.contains("  dnsDomain: \"k8s.example\"\n"), "{init}");
+    let flag = "- name: \"service-account-max-token-expiration\"\n    value: \"48h0m0s\"\n";
+    assert!(init.contains(flag), "{init}");
+}
