@@ -31,6 +31,7 @@ pub mod event;
 pub mod facts;
 pub mod file_lock;
 pub mod inventory;
+pub mod kubernetes;
 pub mod lab;
 pub mod pki;
 pub mod plain;

@@ -106,8 +106,9 @@ fn the_readme_names_folders_verbs_and_files_that_exist() {
     for (code, meaning) in kubastion::workflow::command_error::Exit::ALL {
         assert!(help.contains(&format!("  {}  {meaning}", code as u8)), "{meaning}");
     }
-    let number = format!("the catalogue of {} controls", kubastion::controls::CATALOGUE.len());
-    assert!(readme.contains(&number), "{number}");
+    // A number would be wrong with the next control.
+    let (_, catalogue) = readme.split_once("the catalogue of ").unwrap();
+    assert!(catalogue.starts_with("controls"), "the README counts the controls");
     for link in readme.split("](").skip(1).filter_map(|l| l.split(')').next()) {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
     }
@@ -168,4 +169,103 @@ fn named_guards_exist() {
         }
     }
     assert!(named > 15, "{named}");
+}
+
+/// The lists of what is added most often ask for nothing that would go unnoticed.
+#[test]
+fn what_is_added_often_goes_by_the_compiler_and_by_tests() {
+    let page = read("docs/decisions/adding.md");
+    for list in ["A control about a flag or a setting", "A kernel setting", "A verb"] {
+        let (_, rest) = page.split_once(&format!("**{list}**")).unwrap_or_else(|| panic!("{list}"));
+        let text = rest.split("\n\n**").next().unwrap();
+        assert!(!text.contains("(!)"), "{list}: {text}");
+    }
+}
+
+fn long_help(words: &[&str]) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kubastion"));
+    let output = command.args(words).arg("--help").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Names of subcommands, in the order of a help text.
+fn subcommands(words: &[&str]) -> Vec<String> {
+    let help = long_help(words);
+    let Some((_, list)) = help.split_once("Commands:\n") else { return Vec::new() };
+    let lines = list.lines().take_while(|l| !l.is_empty());
+    let names = lines.filter(|l| l.starts_with("  ") && !l.starts_with("   "));
+    names
+        .filter_map(|l| l.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A new verb without examples, without a test that runs it, or that no page knows.
+#[test]
+fn every_verb_has_examples_a_test_and_a_page() {
+    let tests: String = sources(&["tests"]).into_iter().map(|(_, text)| text).collect();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut pages = read("README.md");
+    for entry in std::fs::read_dir(docs).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "md") {
+            pages += &std::fs::read_to_string(path).unwrap();
+        }
+    }
+    let verbs = subcommands(&[]);
+    assert!(verbs.len() > 12, "{verbs:?}");
+    for verb in &verbs {
+        assert!(tests.contains(&format!("\"{verb}\"")), "no test runs `{verb}`");
+        assert!(pages.contains(&format!("kubastion {verb}")), "no page shows `{verb}`");
+        let below = subcommands(&[verb]);
+        let leaves: Vec<Vec<&str>> = match below.is_empty() {
+            true => vec![vec![verb.as_str()]],
+            false => below.iter().map(|sub| vec![verb.as_str(), sub.as_str()]).collect(),
+        };
+        for words in leaves {
+            let help = long_help(&words);
+            // A family of short verbs has them together, above.
+            let above = long_help(&words[..1]);
+            let examples = [&help, &above].into_iter().find_map(|h| h.split_once("Examples:\n"));
+            let Some((_, examples)) = examples else {
+                panic!("`{}` has no examples", words.join(" "));
+            };
+            let wide = examples.lines().take_while(|l| !l.is_empty()).find(|l| l.len() >= 80);
+            assert!(wide.is_none(), "{words:?}: {wide:?}");
+        }
+    }
+    // In both formats: what prints asks which is wanted.
+    for (name, text) in sources(&["src/cli"]) {
+        let prints = text.contains("pub fn run(") || text.contains("pub fn list(");
+        assert!(!prints || text.contains("format"), "{name} does not ask for the format");
+    }
+}
+
+/// A key whose every test keeps its default could do nothing, and all would pass.
+#[test]
+fn every_key_of_the_inventory_is_set_by_a_test() {
+    let schema: serde_json::Value = serde_json::from_str(&read("inventory/schema.json")).unwrap();
+    let files = sources(&["tests", "src"]);
+    let text: String = files
+        .into_iter()
+        .filter(|(name, text)| name.contains("tests") || text.contains("#[cfg(test)]"))
+        .map(|(name, text)| match text.split_once("#[cfg(test)]") {
+            Some((_, tests)) if !name.contains("tests") => tests.to_owned(),
+            _ => text,
+        })
+        .collect();
+    let mut lacking = Vec::new();
+    let definitions = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    for definition in definitions {
+        let Some(keys) = definition["properties"].as_object() else { continue };
+        for key in keys.keys() {
+            let set =
+                [format!("{key}:"), format!("{key} ="), format!(".{key}"), format!("\"{key}\"")];
+            if !set.iter().any(|words| text.contains(words)) {
+                lacking.push(key.clone());
+            }
+        }
+    }
+    assert!(lacking.is_empty(), "no test sets {lacking:?}");
 }

@@ -5,6 +5,7 @@
 
 use super::model::Architecture;
 use crate::inventory::KubernetesVersion;
+use crate::kubernetes::Release;
 
 /// A file that a project publishes.
 #[derive(Debug, Clone, Copy)]
@@ -141,22 +142,6 @@ impl ChecksumForm {
     }
 }
 
-/// Versions that go with a Kubernetes minor release.
-struct Companions {
-    minor: u16,
-    coredns: &'static str,
-    pause: &'static str,
-}
-
-/// What kubeadm of each minor deploys: CoreDNSVersion and PauseVersion of
-/// cmd/kubeadm/app/constants/constants.go, as `kubeadm config images list` prints them.
-const COMPANIONS: [Companions; 4] = [
-    Companions { minor: 34, coredns: "v1.12.1", pause: "3.10.1" },
-    Companions { minor: 35, coredns: "v1.13.1", pause: "3.10.1" },
-    Companions { minor: 36, coredns: "v1.14.2", pause: "3.10.2" },
-    Companions { minor: 37, coredns: "v1.14.6", pause: "3.10.2" },
-];
-
 /// What is the same for every minor release. etcd runs outside of kubeadm, which asks for 3.5.24 or
 /// newer then (MinExternalEtcdVersion); 3.6 is the release that kubeadm 1.34 to 1.36 deploy.
 const COMMON: [(&str, &str); 4] =
@@ -164,15 +149,12 @@ const COMMON: [(&str, &str); 4] =
 
 /// The versions of all components for a Kubernetes release, unless something else is asked for.
 pub fn default_versions(kubernetes: KubernetesVersion) -> Vec<(&'static str, String)> {
-    let companions = COMPANIONS
-        .iter()
-        .find(|c| c.minor == kubernetes.minor)
-        .expect("the table has every supported minor");
+    let release = Release::of(kubernetes.minor);
     let mut all: Vec<(&str, String)> =
         COMMON.iter().map(|(name, version)| (*name, (*version).to_owned())).collect();
-    all.push(("coredns", companions.coredns.to_owned()));
+    all.push(("coredns", release.coredns.to_owned()));
     all.push(("kubernetes", format!("v{kubernetes}")));
-    all.push(("pause", companions.pause.to_owned()));
+    all.push(("pause", release.pause.to_owned()));
     all.sort();
     all
 }

@@ -222,7 +222,7 @@ pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
         let probe = match check {
             Check::Probe(probe) => *probe,
             // What is in effect is beside what files and command lines say, where it was asked for.
-            Check::Flag(daemon, name, _) => {
+            Check::Flag(daemon, name, ..) => {
                 return of(Probe::EffectiveSetting, Some(flag_words(*daemon, name)));
             }
             Check::Setting(config, path, ..) => {

@@ -32,10 +32,10 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         Check::Gone(path) => gone(path, on).into(),
         Check::Sysctl(setting) => host::sysctl(setting, on).into(),
         Check::Sshd(key, rule) => ssh::setting(key, rule, on).into(),
-        Check::Flag(daemon, name, rule) => flag(*daemon, name, rule, on),
+        Check::Flag(daemon, name, rule, _) => flag(*daemon, name, rule, on),
         Check::RunsAs(daemon, user) => runs_as(*daemon, user, on).into(),
         Check::InEffect(daemon) => in_effect::daemon(*daemon, on),
-        Check::Setting(config, path, rule, over) => setting(*config, path, rule, *over, on),
+        Check::Setting(config, path, rule, over, _) => setting(*config, path, rule, *over, on),
         Check::LoopbackOnly(daemon, port) => loopback_only(*daemon, *port, on).into(),
         Check::Fact(fact) => special(*fact, on),
         Check::Probe(_) => return None,
@@ -61,7 +61,7 @@ pub fn words(check: &Check) -> String {
         Check::Gone(path) => format!("nothing at {path}"),
         Check::Sysctl(setting) => format!("sysctl {}", setting.key),
         Check::Sshd(key, _) => format!("sshd {key}"),
-        Check::Flag(daemon, name, _) => format!("{} --{name}", daemon.program()),
+        Check::Flag(daemon, name, ..) => format!("{} --{name}", daemon.program()),
         Check::RunsAs(daemon, _) => format!("user of {}", daemon.program()),
         Check::InEffect(daemon) => format!("{} as it runs", daemon.program()),
         Check::Setting(config, path, ..) => format!("{} {}", config.kind(), path.join(".")),
@@ -77,7 +77,7 @@ pub fn words(check: &Check) -> String {
 pub fn check_expectation(check: &Check) -> Option<String> {
     match check {
         Check::Sysctl(setting) => Some(setting.value.to_owned()),
-        Check::Sshd(_, rule) | Check::Flag(_, _, rule) | Check::Setting(_, _, rule, _) => {
+        Check::Sshd(_, rule) | Check::Flag(_, _, rule, _) | Check::Setting(_, _, rule, ..) => {
             Some(rule::expectation(rule))
         }
         Check::RunsAs(_, user) => Some((*user).to_owned()),

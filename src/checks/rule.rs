@@ -151,7 +151,7 @@ mod tests {
         (Rule::Lacks("A"), Some("AA,B"), &[Some("A"), Some("B, A")]),
         (Rule::Lacks("A"), None, &[Some("A,B")]),
         (
-            Rule::Within(&STRONG_SUITES),
+            Rule::Within(STRONG_SUITES),
             Some("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
             &[
                 None,
@@ -189,6 +189,34 @@ mod tests {
                 assert!(matches!(judge(rule, *value), Verdict::Fail { .. }), "{rule:?} {value:?}");
             }
         }
+    }
+
+    /// What a row sets has to hold by its own rule: nothing else would notice before a node fails.
+    #[test]
+    fn what_a_row_sets_is_what_it_is_judged_by() {
+        use crate::controls::set::{SUITES, Set};
+        use crate::controls::{CATALOGUE, Check};
+        let suites = SUITES.join(",");
+        let mut judged_rows = 0;
+        for c in CATALOGUE {
+            for check in c.checks {
+                let (Check::Flag(_, _, rule, set) | Check::Setting(_, _, rule, _, set)) = check
+                else {
+                    continue;
+                };
+                let value = match *set {
+                    Set::To(v) | Set::Always(v) | Set::Listed(v) | Set::Switch { on: v, .. } => {
+                        Some(v)
+                    }
+                    Set::Suites => Some(suites.as_str()),
+                    Set::Nothing => None,
+                    Set::AsJudged | Set::Inventory(..) | Set::Elsewhere(_) => continue,
+                };
+                assert!(holds(rule, value), "{}: {}", c.id, crate::checks::check_words(check));
+                judged_rows += 1;
+            }
+        }
+        assert!(judged_rows > 40, "{judged_rows}");
     }
 
     #[test]

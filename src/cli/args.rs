@@ -89,19 +89,28 @@ pub enum Verb {
     #[command(subcommand)]
     Controls(super::controls::Command),
     /// List past runs.
+    #[command(
+        after_long_help = "Examples:\n  kubastion runs\n  kubastion --format json runs | jq -r '.[0]'"
+    )]
     Runs,
     /// Undo a run.
     Rollback(super::rollback::Args),
     /// Remove nodes from their cluster and restore their former state.
     Reset(super::reset::Args),
     /// Manage a lab: disposable nodes on this machine.
-    #[command(subcommand)]
+    #[command(subcommand, after_long_help = LAB_EXAMPLES)]
     Lab(LabVerb),
     /// Print a completion script for a shell.
     Completions(super::completions::Completions),
     /// Write manual pages.
     Man(super::completions::Man),
 }
+
+const LAB_EXAMPLES: &str = "Examples:
+  kubastion lab up --dir .
+  kubastion lab status --dir .
+  kubastion lab exec --dir . cp1 -- nft list table inet kubastion
+  kubastion lab down --dir .";
 
 /// What can be done with a lab.
 #[derive(Debug, Subcommand)]

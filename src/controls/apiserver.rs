@@ -3,199 +3,10 @@
 use super::check::{Check, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 33] = [
-    Control {
-        id: "apiserver-admission-alwayspullimages",
-        component: Component::Apiserver,
-        title: "Cached images are pulled anew, with credentials",
-        severity: Severity::Medium,
-        references: References {
-            nsa: "Kubernetes Pod security > Building secure container images",
-            cis: &["1.2.11"],
-            stig: &[],
-            kubescape: &["C-0123"],
-        },
-        profiles: Profiles::WithRegistry,
-        scope: Scope::ControlPlane,
-        minors: ALL_MINORS,
-        needs: Needs::Kubernetes,
-        checks: &[
-            Check::Flag(
-                Daemon::Apiserver,
-                "enable-admission-plugins",
-                Rule::Has("AlwaysPullImages"),
-            ),
-            Check::Probe(Probe::PullPolicy),
-        ],
-    },
-    Control {
-        id: "apiserver-admission-denyexternalips",
-        component: Component::Apiserver,
-        title: "Services cannot claim external IPs",
-        severity: Severity::Medium,
-        references: References {
-            nsa: "Network separation and hardening > Network policies",
-            cis: &["1.2.3"],
-            stig: &[],
-            kubescape: &["C-0283"],
-        },
-        profiles: Profiles::All,
-        scope: Scope::ControlPlane,
-        minors: ALL_MINORS,
-        needs: Needs::Kubernetes,
-        checks: &[
-            Check::Flag(
-                Daemon::Apiserver,
-                "enable-admission-plugins",
-                Rule::Has("DenyServiceExternalIPs"),
-            ),
-            Check::Probe(Probe::ExternalIps),
-        ],
-    },
-    Control {
-        id: "apiserver-admission-eventratelimit",
-        component: Component::Apiserver,
-        title: "Events are rate-limited at admission",
-        severity: Severity::Low,
-        references: References {
-            nsa: "Network separation and hardening > Resource policies",
-            cis: &["1.2.9"],
-            stig: &[],
-            kubescape: &["C-0121"],
-        },
-        profiles: Profiles::All,
-        scope: Scope::ControlPlane,
-        minors: ALL_MINORS,
-        needs: Needs::Kubernetes,
-        checks: &[
-            Check::Flag(Daemon::Apiserver, "enable-admission-plugins", Rule::Has("EventRateLimit")),
-            Check::Flag(Daemon::Apiserver, "admission-control-config-file", Rule::Given),
-            Check::Fact(Fact::EventRateLimit),
-            Check::Probe(Probe::EventRateLimit),
-        ],
-    },
-    Control {
-        id: "apiserver-admission-namespacelifecycle",
-        component: Component::Apiserver,
-        title: "NamespaceLifecycle admission stays on",
-        severity: Severity::Medium,
-        references: References {
-            nsa: "Network separation and hardening > Namespaces",
-            cis: &["1.2.13"],
-            stig: &[],
-            kubescape: &["C-0126"],
-        },
-        profiles: Profiles::All,
-        scope: Scope::ControlPlane,
-        minors: ALL_MINORS,
-        needs: Needs::Kubernetes,
-        checks: &[
-            Check::Flag(
-                Daemon::Apiserver,
-                "disable-admission-plugins",
-                Rule::Lacks("NamespaceLifecycle"),
-            ),
-            Check::Probe(Probe::MissingNamespace),
-        ],
-    },
-    Control {
-        id: "apiserver-admission-no-alwaysadmit",
-        component: Component::Apiserver,
-        title: "AlwaysAdmit is off",
-        severity: Severity::High,
-        references: References {
-            nsa: "Network separation and hardening > Control plane hardening",
-            cis: &["1.2.10"],
-            stig: &[],
-            kubescape: &["C-0122"],
-        },
-        profiles: Profiles::All,
-        scope: Scope::ControlPlane,
-        minors: ALL_MINORS,
-        needs: Needs::Kubernetes,
-        checks: &[
-            Check::Flag(Daemon::Apiserver, "enable-admission-plugins", Rule::Lacks("AlwaysAdmit")),
-            Check::Probe(Probe::PodSecurity),
-        ],
-    },
-    Control {
-        id: "apiserver-admission-noderestriction",
-        component: Component::Apiserver,
-        title: "Kubelets may change only what is theirs",
-        severity: Severity::High,
-        references: References {
-            nsa: "Authentication and authorization > Role-based access control",
-            cis: &["1.2.14"],
-            stig: &[],
-            kubescape: &["C-0127"],
-        },
-        profiles: Profiles::All,
-        scope: Scope::ControlPlane,
-        minors: ALL_MINORS,
-        needs: Needs::Kubernetes,
-        checks: &[
-            Check::Flag(
-                Daemon::Apiserver,
-                "enable-admission-plugins",
-                Rule::Has("NodeRestriction"),
-            ),
-            Check::Probe(Probe::NodeRestriction),
-        ],
-    },
-    Control {
-        id: "apiserver-admission-serviceaccount",
-        component: Component::Apiserver,
-        title: "ServiceAccount admission stays on",
-        severity: Severity::Medium,
-        references: References {
-            nsa: "Kubernetes Pod security > Protecting Pod service account tokens",
-            cis: &["1.2.12"],
-            stig: &[],
-            kubescape: &["C-0125"],
-        },
-        profiles: Profiles::All,
-        scope: Scope::ControlPlane,
-        minors: ALL_MINORS,
-        needs: Needs::Kubernetes,
-        checks: &[
-            Check::Flag(
-                Daemon::Apiserver,
-                "disable-admission-plugins",
-                Rule::Lacks("ServiceAccount"),
-            ),
-            Check::Probe(Probe::MissingServiceAccount),
-        ],
-    },
-    Control {
-        id: "apiserver-admission-validatingwebhook",
-        component: Component::Apiserver,
-        title: "ValidatingAdmissionWebhook is named among the plugins",
-        severity: Severity::Medium,
-        references: References {
-            nsa: "Network separation and hardening > Control plane hardening",
-            cis: &[],
-            stig: &["V-242436"],
-            kubescape: &[],
-        },
-        profiles: Profiles::All,
-        scope: Scope::ControlPlane,
-        minors: ALL_MINORS,
-        needs: Needs::Kubernetes,
-        checks: &[
-            Check::Flag(
-                Daemon::Apiserver,
-                "enable-admission-plugins",
-                Rule::Has("ValidatingAdmissionWebhook"),
-            ),
-            Check::Flag(
-                Daemon::Apiserver,
-                "disable-admission-plugins",
-                Rule::Lacks("ValidatingAdmissionWebhook"),
-            ),
-        ],
-    },
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-anonymous-auth",
         component: Component::Apiserver,
@@ -229,7 +40,12 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "audit-log-path", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "audit-log-path",
+                Rule::Given,
+                Set::To("/var/log/kubernetes/audit/audit.log"),
+            ),
             Check::Probe(Probe::AuditEvent),
         ],
     },
@@ -249,9 +65,24 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "audit-log-maxage", Rule::AtLeast(30)),
-            Check::Flag(Daemon::Apiserver, "audit-log-maxbackup", Rule::AtLeast(10)),
-            Check::Flag(Daemon::Apiserver, "audit-log-maxsize", Rule::AtLeast(100)),
+            Check::Flag(
+                Daemon::Apiserver,
+                "audit-log-maxage",
+                Rule::AtLeast(30),
+                Set::Inventory("audit.max_age_days", |i| Some(i.audit.max_age_days.to_string())),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "audit-log-maxbackup",
+                Rule::AtLeast(10),
+                Set::Inventory("audit.max_backups", |i| Some(i.audit.max_backups.to_string())),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "audit-log-maxsize",
+                Rule::AtLeast(100),
+                Set::Inventory("audit.max_size_mb", |i| Some(i.audit.max_size_mb.to_string())),
+            ),
         ],
     },
     Control {
@@ -270,7 +101,12 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "audit-policy-file", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "audit-policy-file",
+                Rule::Given,
+                Set::To("/etc/kubernetes/config/audit-policy.yaml"),
+            ),
             Check::Fact(Fact::AuditPolicy),
             Check::Probe(Probe::AuditEvent),
         ],
@@ -306,8 +142,13 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "authorization-mode", Rule::Is("Node,RBAC")),
-            Check::Flag(Daemon::Apiserver, "authorization-config", Rule::Absent),
+            Check::Flag(
+                Daemon::Apiserver,
+                "authorization-mode",
+                Rule::Is("Node,RBAC"),
+                Set::AsJudged,
+            ),
+            Check::Flag(Daemon::Apiserver, "authorization-config", Rule::Absent, Set::AsJudged),
             Check::Probe(Probe::NodeAuthorizer),
             Check::Probe(Probe::ServiceAccountRights),
         ],
@@ -327,10 +168,12 @@ pub(super) static ROWS: [Control; 33] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        // kubeadm switches them on. Nodes join with certificates of the operator's.
         checks: &[Check::Flag(
             Daemon::Apiserver,
             "enable-bootstrap-token-auth",
             Rule::IsOrAbsent("false"),
+            Set::AsJudged,
         )],
     },
     Control {
@@ -349,8 +192,18 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "client-ca-file", Rule::Given),
-            Check::Flag(Daemon::Apiserver, "requestheader-allowed-names", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "client-ca-file",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/ca.crt"),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "requestheader-allowed-names",
+                Rule::Given,
+                Set::Elsewhere("kubeadm sets front-proxy-client"),
+            ),
         ],
     },
     Control {
@@ -369,7 +222,12 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "encryption-provider-config", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "encryption-provider-config",
+                Rule::Given,
+                Set::To("/etc/kubernetes/enc/encryption.yaml"),
+            ),
             Check::Fact(Fact::EncryptedSecrets),
             Check::Probe(Probe::SecretAtRest),
         ],
@@ -407,10 +265,30 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "etcd-cafile", Rule::Given),
-            Check::Flag(Daemon::Apiserver, "etcd-certfile", Rule::Given),
-            Check::Flag(Daemon::Apiserver, "etcd-keyfile", Rule::Given),
-            Check::Flag(Daemon::Apiserver, "etcd-servers", Rule::Https),
+            Check::Flag(
+                Daemon::Apiserver,
+                "etcd-cafile",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/etcd/ca.crt"),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "etcd-certfile",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/apiserver-etcd-client.crt"),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "etcd-keyfile",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/apiserver-etcd-client.key"),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "etcd-servers",
+                Rule::Https,
+                Set::Elsewhere("kubeadm sets the members of the inventory"),
+            ),
         ],
     },
     Control {
@@ -429,7 +307,12 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "kubelet-certificate-authority", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "kubelet-certificate-authority",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/ca.crt"),
+            ),
             Check::Probe(Probe::PodLogs),
         ],
     },
@@ -449,8 +332,18 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "kubelet-client-certificate", Rule::Given),
-            Check::Flag(Daemon::Apiserver, "kubelet-client-key", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "kubelet-client-certificate",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/apiserver-kubelet-client.crt"),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "kubelet-client-key",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/apiserver-kubelet-client.key"),
+            ),
             Check::Path(PathRule {
                 path: "/etc/kubernetes/pki/apiserver-kubelet-client.key",
                 mode: 0o600,
@@ -494,9 +387,14 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "secure-port", Rule::AtLeast(1)),
-            Check::Flag(Daemon::Apiserver, "insecure-port", Rule::IsOrAbsent("0")),
-            Check::Flag(Daemon::Apiserver, "insecure-bind-address", Rule::Absent),
+            Check::Flag(
+                Daemon::Apiserver,
+                "secure-port",
+                Rule::AtLeast(1),
+                Set::Elsewhere("kubeadm sets 6443"),
+            ),
+            Check::Flag(Daemon::Apiserver, "insecure-port", Rule::IsOrAbsent("0"), Set::Nothing),
+            Check::Flag(Daemon::Apiserver, "insecure-bind-address", Rule::Absent, Set::AsJudged),
             Check::Probe(Probe::ApiserverPlainHttp),
         ],
     },
@@ -516,8 +414,8 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "token-auth-file", Rule::Absent),
-            Check::Flag(Daemon::Apiserver, "basic-auth-file", Rule::Absent),
+            Check::Flag(Daemon::Apiserver, "token-auth-file", Rule::Absent, Set::AsJudged),
+            Check::Flag(Daemon::Apiserver, "basic-auth-file", Rule::Absent, Set::AsJudged),
         ],
     },
     Control {
@@ -536,7 +434,7 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "profiling", Rule::Is("false")),
+            Check::Flag(Daemon::Apiserver, "profiling", Rule::Is("false"), Set::AsJudged),
             Check::Probe(Probe::ApiserverProfiling),
         ],
     },
@@ -555,7 +453,12 @@ pub(super) static ROWS: [Control; 33] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::Apiserver, "request-timeout", Rule::Seconds(1, 3600))],
+        checks: &[Check::Flag(
+            Daemon::Apiserver,
+            "request-timeout",
+            Rule::Seconds(1, 3600),
+            Set::To("60s"),
+        )],
     },
     Control {
         id: "apiserver-sa-token-expiration",
@@ -577,12 +480,16 @@ pub(super) static ROWS: [Control; 33] = [
                 Daemon::Apiserver,
                 "service-account-extend-token-expiration",
                 Rule::Is("false"),
+                Set::AsJudged,
             ),
             // What the inventory may say: `hardening.service_account_token_hours`.
             Check::Flag(
                 Daemon::Apiserver,
                 "service-account-max-token-expiration",
                 Rule::Seconds(3600, 8760 * 3600),
+                Set::Inventory("hardening.service_account_token_hours", |i| {
+                    Some(format!("{}h0m0s", i.hardening.service_account_token_hours))
+                }),
             ),
         ],
     },
@@ -602,8 +509,18 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "service-account-key-file", Rule::Given),
-            Check::Flag(Daemon::Apiserver, "service-account-signing-key-file", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "service-account-key-file",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/sa.pub"),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "service-account-signing-key-file",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/sa.key"),
+            ),
         ],
     },
     Control {
@@ -622,7 +539,12 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "service-account-lookup", Rule::IsOrAbsent("true")),
+            Check::Flag(
+                Daemon::Apiserver,
+                "service-account-lookup",
+                Rule::IsOrAbsent("true"),
+                Set::AsJudged,
+            ),
             Check::Probe(Probe::ServiceAccountToken),
         ],
     },
@@ -642,7 +564,12 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "tls-cipher-suites", Rule::Within(&STRONG_SUITES)),
+            Check::Flag(
+                Daemon::Apiserver,
+                "tls-cipher-suites",
+                Rule::Within(STRONG_SUITES),
+                Set::Suites,
+            ),
             Check::Probe(Probe::ApiserverWeakCiphers),
         ],
     },
@@ -666,6 +593,7 @@ pub(super) static ROWS: [Control; 33] = [
                 Daemon::Apiserver,
                 "tls-min-version",
                 Rule::OneOf(&["VersionTLS12", "VersionTLS13"]),
+                Set::To("VersionTLS12"),
             ),
             Check::Probe(Probe::ApiserverOldTls),
         ],
@@ -686,8 +614,18 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "tls-cert-file", Rule::Given),
-            Check::Flag(Daemon::Apiserver, "tls-private-key-file", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "tls-cert-file",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/apiserver.crt"),
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "tls-private-key-file",
+                Rule::Given,
+                Set::To("/etc/kubernetes/pki/apiserver.key"),
+            ),
         ],
     },
     Control {
@@ -706,7 +644,12 @@ pub(super) static ROWS: [Control; 33] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "authentication-config", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "authentication-config",
+                Rule::Given,
+                Set::Elsewhere("the operator's own AuthenticationConfiguration"),
+            ),
             Check::Fact(Fact::UserAuthentication),
         ],
     },

@@ -2,6 +2,7 @@
 
 use super::kernel::KernelSetting;
 use super::scope::Scope;
+use super::set::Set;
 use crate::inventory::{Inventory, Node};
 
 /// One check.
@@ -17,15 +18,15 @@ pub enum Check {
     Sysctl(&'static KernelSetting),
     /// An effective setting of sshd, as `sshd -T` prints it: key and accepted values.
     Sshd(&'static str, Rule),
-    /// A command-line flag of a daemon, on every running process of it.
-    Flag(Daemon, &'static str, Rule),
+    /// A command-line flag of a daemon, on every running process of it, and how it is set.
+    Flag(Daemon, &'static str, Rule, Set),
     /// The user that every process of a daemon runs as.
     RunsAs(Daemon, &'static str),
     /// A daemon runs once, by its own unit, with what its files say now and nothing beside it: see
     /// [`super::daemons::DaemonRow`].
     InEffect(Daemon),
-    /// A value in a configuration file: its path, and the daemon's flag that would override it.
-    Setting(Config, &'static [&'static str], Rule, Option<&'static str>),
+    /// A value in a configuration file: its path, the daemon's flag that would override it, and how it is set.
+    Setting(Config, &'static [&'static str], Rule, Option<&'static str>, Set),
     /// TCP sockets on this port are bound to loopback addresses only.
     LoopbackOnly(Daemon, u16),
     /// Something that takes more than one value to judge.
@@ -558,7 +559,7 @@ pub enum Probe {
 
 /// TLS 1.2 suites with forward secrecy and authenticated encryption, in the names of Kubernetes and
 /// etcd. ChaCha20 has two spellings; CIS 4.2.12 knows the short one only.
-pub const STRONG_SUITES: [&str; 8] = [
+pub const STRONG_SUITES: &[&str] = &[
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
     "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305",

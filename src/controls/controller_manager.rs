@@ -3,9 +3,10 @@
 use super::check::{Check, Daemon, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 8] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kcm-bind-localhost",
         component: Component::ControllerManager,
@@ -22,7 +23,12 @@ pub(super) static ROWS: [Control; 8] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::ControllerManager, "bind-address", Rule::Loopback),
+            Check::Flag(
+                Daemon::ControllerManager,
+                "bind-address",
+                Rule::Loopback,
+                Set::To("127.0.0.1"),
+            ),
             Check::LoopbackOnly(Daemon::ControllerManager, 10257),
         ],
     },
@@ -42,7 +48,7 @@ pub(super) static ROWS: [Control; 8] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::ControllerManager, "profiling", Rule::Is("false")),
+            Check::Flag(Daemon::ControllerManager, "profiling", Rule::Is("false"), Set::AsJudged),
             Check::Probe(Probe::ControllerManagerProfiling),
         ],
     },
@@ -61,7 +67,12 @@ pub(super) static ROWS: [Control; 8] = [
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::ControllerManager, "root-ca-file", Rule::Given)],
+        checks: &[Check::Flag(
+            Daemon::ControllerManager,
+            "root-ca-file",
+            Rule::Given,
+            Set::To("/etc/kubernetes/pki/ca.crt"),
+        )],
     },
     Control {
         id: "kcm-rotate-kubelet-server-cert",
@@ -82,6 +93,7 @@ pub(super) static ROWS: [Control; 8] = [
             Daemon::ControllerManager,
             "feature-gates",
             Rule::Lacks("RotateKubeletServerCertificate=false"),
+            Set::AsJudged,
         )],
     },
     Control {
@@ -103,6 +115,7 @@ pub(super) static ROWS: [Control; 8] = [
             Daemon::ControllerManager,
             "use-service-account-credentials",
             Rule::Is("true"),
+            Set::AsJudged,
         )],
     },
     Control {
@@ -124,6 +137,7 @@ pub(super) static ROWS: [Control; 8] = [
             Daemon::ControllerManager,
             "service-account-private-key-file",
             Rule::Given,
+            Set::To("/etc/kubernetes/pki/sa.key"),
         )],
     },
     Control {
@@ -145,6 +159,7 @@ pub(super) static ROWS: [Control; 8] = [
             Daemon::ControllerManager,
             "terminated-pod-gc-threshold",
             Rule::AtLeast(1),
+            Set::To("1000"),
         )],
     },
     Control {
@@ -166,6 +181,7 @@ pub(super) static ROWS: [Control; 8] = [
             Daemon::ControllerManager,
             "tls-min-version",
             Rule::OneOf(&["VersionTLS12", "VersionTLS13"]),
+            Set::To("VersionTLS12"),
         )],
     },
 ];

@@ -62,7 +62,7 @@ impl DaemonRow {
 }
 
 /// Every daemon. Flags are those of kubeadm 1.34 to 1.37 (cmd/kubeadm/app/phases/controlplane/manifests.go).
-pub static DAEMONS: [DaemonRow; 7] = [
+pub static DAEMONS: &[DaemonRow] = &[
     DaemonRow {
         daemon: Daemon::Apiserver,
         unit: None,

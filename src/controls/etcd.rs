@@ -3,9 +3,10 @@
 use super::check::{Check, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES, TreeRule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 11] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "etcd-client-cert-auth",
         component: Component::Etcd,
@@ -22,7 +23,7 @@ pub(super) static ROWS: [Control; 11] = [
         minors: ALL_MINORS,
         needs: Needs::Etcd,
         checks: &[
-            Check::Flag(Daemon::Etcd, "client-cert-auth", Rule::Is("true")),
+            Check::Flag(Daemon::Etcd, "client-cert-auth", Rule::Is("true"), Set::AsJudged),
             Check::Probe(Probe::EtcdWithoutCertificate),
             Check::Probe(Probe::EtcdForeignCertificate),
             Check::Probe(Probe::EtcdHealthy),
@@ -56,7 +57,12 @@ pub(super) static ROWS: [Control; 11] = [
                 owner: "etcd",
                 missing: Missing::NotYet,
             }),
-            Check::Flag(Daemon::Etcd, "data-dir", Rule::Is("/var/lib/etcd")),
+            Check::Flag(
+                Daemon::Etcd,
+                "data-dir",
+                Rule::Is("/var/lib/etcd"),
+                Set::Elsewhere("/var/lib/etcd"),
+            ),
         ],
     },
     Control {
@@ -75,7 +81,12 @@ pub(super) static ROWS: [Control; 11] = [
         minors: ALL_MINORS,
         needs: Needs::Etcd,
         checks: &[
-            Check::Flag(Daemon::Etcd, "listen-metrics-urls", Rule::LoopbackUrls),
+            Check::Flag(
+                Daemon::Etcd,
+                "listen-metrics-urls",
+                Rule::LoopbackUrls,
+                Set::To("http://127.0.0.1:2381"),
+            ),
             Check::LoopbackOnly(Daemon::Etcd, 2381),
             Check::Probe(Probe::ClosedToPeers),
         ],
@@ -95,7 +106,7 @@ pub(super) static ROWS: [Control; 11] = [
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        checks: &[Check::Flag(Daemon::Etcd, "auto-tls", Rule::Is("false"))],
+        checks: &[Check::Flag(Daemon::Etcd, "auto-tls", Rule::Is("false"), Set::AsJudged)],
     },
     Control {
         id: "etcd-no-peer-auto-tls",
@@ -112,7 +123,7 @@ pub(super) static ROWS: [Control; 11] = [
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        checks: &[Check::Flag(Daemon::Etcd, "peer-auto-tls", Rule::Is("false"))],
+        checks: &[Check::Flag(Daemon::Etcd, "peer-auto-tls", Rule::Is("false"), Set::AsJudged)],
     },
     Control {
         id: "etcd-peer-client-cert-auth",
@@ -130,8 +141,13 @@ pub(super) static ROWS: [Control; 11] = [
         minors: ALL_MINORS,
         needs: Needs::Etcd,
         checks: &[
-            Check::Flag(Daemon::Etcd, "peer-client-cert-auth", Rule::Is("true")),
-            Check::Flag(Daemon::Etcd, "peer-trusted-ca-file", Rule::Given),
+            Check::Flag(Daemon::Etcd, "peer-client-cert-auth", Rule::Is("true"), Set::AsJudged),
+            Check::Flag(
+                Daemon::Etcd,
+                "peer-trusted-ca-file",
+                Rule::Given,
+                Set::To("/etc/etcd/pki/ca.crt"),
+            ),
             Check::Probe(Probe::EtcdPeerWithoutCertificate),
         ],
     },
@@ -151,9 +167,24 @@ pub(super) static ROWS: [Control; 11] = [
         minors: ALL_MINORS,
         needs: Needs::Etcd,
         checks: &[
-            Check::Flag(Daemon::Etcd, "peer-cert-file", Rule::Given),
-            Check::Flag(Daemon::Etcd, "peer-key-file", Rule::Given),
-            Check::Flag(Daemon::Etcd, "listen-peer-urls", Rule::Https),
+            Check::Flag(
+                Daemon::Etcd,
+                "peer-cert-file",
+                Rule::Given,
+                Set::To("/etc/etcd/pki/peer.crt"),
+            ),
+            Check::Flag(
+                Daemon::Etcd,
+                "peer-key-file",
+                Rule::Given,
+                Set::To("/etc/etcd/pki/peer.key"),
+            ),
+            Check::Flag(
+                Daemon::Etcd,
+                "listen-peer-urls",
+                Rule::Https,
+                Set::Elsewhere("https:// and the address of the node"),
+            ),
             Check::Probe(Probe::EtcdPeerPlainHttp),
             Check::Probe(Probe::EtcdPeerServedCertificate),
         ],
@@ -203,10 +234,25 @@ pub(super) static ROWS: [Control; 11] = [
         minors: ALL_MINORS,
         needs: Needs::Etcd,
         checks: &[
-            Check::Flag(Daemon::Etcd, "cert-file", Rule::Given),
-            Check::Flag(Daemon::Etcd, "key-file", Rule::Given),
-            Check::Flag(Daemon::Etcd, "listen-client-urls", Rule::Https),
-            Check::Flag(Daemon::Etcd, "advertise-client-urls", Rule::Https),
+            Check::Flag(
+                Daemon::Etcd,
+                "cert-file",
+                Rule::Given,
+                Set::To("/etc/etcd/pki/server.crt"),
+            ),
+            Check::Flag(Daemon::Etcd, "key-file", Rule::Given, Set::To("/etc/etcd/pki/server.key")),
+            Check::Flag(
+                Daemon::Etcd,
+                "listen-client-urls",
+                Rule::Https,
+                Set::Elsewhere("https://, 127.0.0.1 and the address of the node"),
+            ),
+            Check::Flag(
+                Daemon::Etcd,
+                "advertise-client-urls",
+                Rule::Https,
+                Set::Elsewhere("https:// and the address of the node"),
+            ),
             Check::Probe(Probe::EtcdPlainHttp),
             Check::Probe(Probe::EtcdServedCertificate),
         ],
@@ -231,8 +277,9 @@ pub(super) static ROWS: [Control; 11] = [
                 Daemon::Etcd,
                 "tls-min-version",
                 Rule::OneOfOrAbsent(&["TLS1.2", "TLS1.3"]),
+                Set::Elsewhere("TLS1.2, from etcd 3.4.25 and 3.5.8 on"),
             ),
-            Check::Flag(Daemon::Etcd, "cipher-suites", Rule::Within(&STRONG_SUITES)),
+            Check::Flag(Daemon::Etcd, "cipher-suites", Rule::Within(STRONG_SUITES), Set::Suites),
             Check::Probe(Probe::EtcdOldTls),
             Check::Probe(Probe::EtcdWeakCiphers),
         ],
@@ -253,7 +300,12 @@ pub(super) static ROWS: [Control; 11] = [
         minors: ALL_MINORS,
         needs: Needs::Etcd,
         checks: &[
-            Check::Flag(Daemon::Etcd, "trusted-ca-file", Rule::Given),
+            Check::Flag(
+                Daemon::Etcd,
+                "trusted-ca-file",
+                Rule::Given,
+                Set::To("/etc/etcd/pki/ca.crt"),
+            ),
             Check::Fact(Fact::EtcdOwnCa),
             Check::Probe(Probe::EtcdForeignCertificate),
         ],

@@ -6,7 +6,7 @@ use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, 
 use super::scope::Scope;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 19] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-audit-log-permissions",
         component: Component::Host,

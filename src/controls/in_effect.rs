@@ -4,6 +4,7 @@
 use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
 
 /// A row of this file: of every profile and release, with a section of the NSA/CISA guidance as its origin.
 const fn row(
@@ -37,7 +38,7 @@ const AUTHENTICATION: &str = "Authentication and authorization > Authentication"
 const UPGRADES: &str = "Upgrading and application security practices";
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 27] = [
+pub(super) const ROWS: &[Control] = &[
     row(
         "apiserver-accepted-cas",
         Component::Apiserver,
@@ -73,8 +74,18 @@ pub(super) static ROWS: [Control; 27] = [
         ETCD,
         (Scope::EtcdMember, Needs::Etcd),
         &[
-            Check::Flag(Daemon::Etcd, "trusted-ca-file", Rule::Given),
-            Check::Flag(Daemon::Etcd, "peer-trusted-ca-file", Rule::Given),
+            Check::Flag(
+                Daemon::Etcd,
+                "trusted-ca-file",
+                Rule::Given,
+                Set::Elsewhere("/etc/etcd/pki/ca.crt"),
+            ),
+            Check::Flag(
+                Daemon::Etcd,
+                "peer-trusted-ca-file",
+                Rule::Given,
+                Set::Elsewhere("/etc/etcd/pki/ca.crt"),
+            ),
             Check::Probe(Probe::EtcdAcceptedCas),
             Check::Probe(Probe::EtcdPeerAcceptedCas),
         ],
@@ -105,9 +116,17 @@ pub(super) static ROWS: [Control; 27] = [
         ETCD,
         (Scope::EtcdMember, Needs::Etcd),
         &[
-            Check::Flag(Daemon::Etcd, "quota-backend-bytes", Rule::AtLeast(2 << 30)),
-            Check::Flag(Daemon::Etcd, "auto-compaction-mode", Rule::Is("periodic")),
-            Check::Flag(Daemon::Etcd, "auto-compaction-retention", Rule::Given),
+            // The default of 2 GB makes a cluster read-only sooner than its disks are full; 8 GB is what etcd's
+            // documentation calls the most (op-guide/maintenance).
+            Check::Flag(
+                Daemon::Etcd,
+                "quota-backend-bytes",
+                Rule::AtLeast(2 << 30),
+                Set::To("8589934592"),
+            ),
+            // API servers compact every five minutes; this is for when none does.
+            Check::Flag(Daemon::Etcd, "auto-compaction-mode", Rule::Is("periodic"), Set::AsJudged),
+            Check::Flag(Daemon::Etcd, "auto-compaction-retention", Rule::Given, Set::To("8h")),
         ],
     ),
     row(
@@ -226,12 +245,19 @@ pub(super) static ROWS: [Control; 27] = [
         NODES,
         (Scope::Kubelet, Needs::Kubernetes),
         &[
-            Check::Setting(Config::KubeProxy, &["nodePortAddresses"], Rule::Is("primary"), None),
+            Check::Setting(
+                Config::KubeProxy,
+                &["nodePortAddresses"],
+                Rule::Is("primary"),
+                None,
+                Set::Elsewhere("[primary]"),
+            ),
             Check::Setting(
                 Config::KubeProxy,
                 &["iptables", "localhostNodePorts"],
                 Rule::Is("false"),
                 None,
+                Set::Elsewhere("false"),
             ),
         ],
     ),
@@ -261,10 +287,34 @@ pub(super) static ROWS: [Control; 27] = [
         NODES,
         (Scope::Kubelet, Needs::Kubernetes),
         &[
-            Check::Setting(Config::Kubelet, &["kubeReserved", "cpu"], Rule::Given, None),
-            Check::Setting(Config::Kubelet, &["kubeReserved", "memory"], Rule::Given, None),
-            Check::Setting(Config::Kubelet, &["systemReserved", "cpu"], Rule::Given, None),
-            Check::Setting(Config::Kubelet, &["systemReserved", "memory"], Rule::Given, None),
+            Check::Setting(
+                Config::Kubelet,
+                &["kubeReserved", "cpu"],
+                Rule::Given,
+                None,
+                Set::Elsewhere("100m"),
+            ),
+            Check::Setting(
+                Config::Kubelet,
+                &["kubeReserved", "memory"],
+                Rule::Given,
+                None,
+                Set::Elsewhere("a twentieth of the memory"),
+            ),
+            Check::Setting(
+                Config::Kubelet,
+                &["systemReserved", "cpu"],
+                Rule::Given,
+                None,
+                Set::Elsewhere("100m"),
+            ),
+            Check::Setting(
+                Config::Kubelet,
+                &["systemReserved", "memory"],
+                Rule::Given,
+                None,
+                Set::Elsewhere("a twentieth of the memory"),
+            ),
         ],
     ),
     row(
@@ -297,11 +347,13 @@ pub(super) static ROWS: [Control; 27] = [
                 Daemon::Scheduler,
                 "client-ca-file",
                 Rule::Is("/etc/kubernetes/pki/ca.crt"),
+                Set::AsJudged,
             ),
             Check::Flag(
                 Daemon::Scheduler,
                 "requestheader-client-ca-file",
                 Rule::Is("/etc/kubernetes/pki/front-proxy-ca.crt"),
+                Set::AsJudged,
             ),
         ],
     ),

@@ -71,7 +71,7 @@ pub fn of_interfaces(key: &str) -> Option<String> {
 /// pkg/kubelet/cm). `rp_filter` is not among them: Cilium and multi-homed nodes need it off, and
 /// what a loose filter would drop a CNI may have sent.
 #[rustfmt::skip]
-pub static KERNEL_SETTINGS: [KernelSetting; 31] = [
+pub static KERNEL_SETTINGS: &[KernelSetting] = &[
     KernelSetting { key: "fs.protected_hardlinks",                        value: "1",        wanted: WantedBy::Hardening },
     KernelSetting { key: "fs.protected_symlinks",                         value: "1",        wanted: WantedBy::Hardening },
     KernelSetting { key: "fs.suid_dumpable",                              value: "0",        wanted: WantedBy::Hardening },

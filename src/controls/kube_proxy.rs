@@ -3,9 +3,10 @@
 use super::check::{Check, Config, Daemon, Missing, PathRule, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 3] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-proxy-kubeconfig",
         component: Component::KubeProxy,
@@ -66,6 +67,7 @@ pub(super) static ROWS: [Control; 3] = [
                 &["metricsBindAddress"],
                 Rule::Loopback,
                 Some("metrics-bind-address"),
+                Set::Elsewhere("127.0.0.1:10249"),
             ),
             Check::LoopbackOnly(Daemon::KubeProxy, 10249),
         ],

@@ -3,9 +3,11 @@
 use super::check::{Check, Config, Daemon, Fact, Probe, Rule, STRONG_SUITES};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
+use crate::inventory::CaCustody;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 19] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-anonymous-auth",
         component: Component::Kubelet,
@@ -27,12 +29,14 @@ pub(super) static ROWS: [Control; 19] = [
                 &["authentication", "anonymous", "enabled"],
                 Rule::Is("false"),
                 Some("anonymous-auth"),
+                Set::Always("false"),
             ),
             Check::Setting(
                 Config::Kubelet,
                 &["authentication", "webhook", "enabled"],
                 Rule::Is("true"),
                 Some("authentication-token-webhook"),
+                Set::Always("true"),
             ),
             Check::Probe(Probe::KubeletAnonymous),
         ],
@@ -58,6 +62,7 @@ pub(super) static ROWS: [Control; 19] = [
                 &["authorization", "mode"],
                 Rule::Is("Webhook"),
                 Some("authorization-mode"),
+                Set::Always("Webhook"),
             ),
             Check::Probe(Probe::KubeletWithoutRights),
         ],
@@ -82,6 +87,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["authentication", "x509", "clientCAFile"],
             Rule::Is("/etc/kubernetes/pki/ca.crt"),
             Some("client-ca-file"),
+            Set::Always("/etc/kubernetes/pki/ca.crt"),
         )],
     },
     Control {
@@ -100,13 +106,26 @@ pub(super) static ROWS: [Control; 19] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Setting(Config::Kubelet, &["enableProfilingHandler"], Rule::Is("false"), None),
-            Check::Setting(Config::Kubelet, &["enableDebugFlagsHandler"], Rule::Is("false"), None),
+            Check::Setting(
+                Config::Kubelet,
+                &["enableProfilingHandler"],
+                Rule::Is("false"),
+                None,
+                Set::AsJudged,
+            ),
+            Check::Setting(
+                Config::Kubelet,
+                &["enableDebugFlagsHandler"],
+                Rule::Is("false"),
+                None,
+                Set::AsJudged,
+            ),
             Check::Setting(
                 Config::Kubelet,
                 &["enableSystemLogQuery"],
                 Rule::IsOrAbsent("false"),
                 None,
+                Set::AsJudged,
             ),
         ],
     },
@@ -130,6 +149,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["eventRecordQPS"],
             Rule::AtLeast(1),
             Some("event-qps"),
+            Set::Always("50"),
         )],
     },
     Control {
@@ -153,6 +173,7 @@ pub(super) static ROWS: [Control; 19] = [
                 &["healthzBindAddress"],
                 Rule::Loopback,
                 Some("healthz-bind-address"),
+                Set::Always("127.0.0.1"),
             ),
             Check::LoopbackOnly(Daemon::Kubelet, 10248),
         ],
@@ -177,6 +198,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["imagePullCredentialsVerificationPolicy"],
             Rule::OneOf(&["AlwaysVerify", "NeverVerifyPreloadedImages"]),
             None,
+            Set::To("NeverVerifyPreloadedImages"),
         )],
     },
     Control {
@@ -199,6 +221,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["makeIPTablesUtilChains"],
             Rule::Is("true"),
             Some("make-iptables-util-chains"),
+            Set::Always("true"),
         )],
     },
     Control {
@@ -216,7 +239,7 @@ pub(super) static ROWS: [Control; 19] = [
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Flag(Daemon::Kubelet, "hostname-override", Rule::Absent)],
+        checks: &[Check::Flag(Daemon::Kubelet, "hostname-override", Rule::Absent, Set::AsJudged)],
     },
     Control {
         id: "kubelet-no-static-pods-on-workers",
@@ -238,6 +261,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["staticPodPath"],
             Rule::Absent,
             Some("pod-manifest-path"),
+            Set::Elsewhere("not given; kubeadm always writes one, and its patch removes it"),
         )],
     },
     Control {
@@ -260,6 +284,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["podPidsLimit"],
             Rule::AtLeast(1),
             Some("pod-max-pids"),
+            Set::Switch { on: "4096", off: "-1", if_so: |_| true },
         )],
     },
     Control {
@@ -282,6 +307,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["protectKernelDefaults"],
             Rule::Is("true"),
             Some("protect-kernel-defaults"),
+            Set::Switch { on: "true", off: "false", if_so: |on| !on.container },
         )],
     },
     Control {
@@ -305,6 +331,7 @@ pub(super) static ROWS: [Control; 19] = [
                 &["readOnlyPort"],
                 Rule::Is("0"),
                 Some("read-only-port"),
+                Set::Elsewhere("0; kubeadm leaves a zero out, and its patch adds it"),
             ),
             Check::LoopbackOnly(Daemon::Kubelet, 10255),
         ],
@@ -329,6 +356,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["rotateCertificates"],
             Rule::Is("true"),
             Some("rotate-certificates"),
+            Set::Switch { on: "true", off: "false", if_so: |_| true },
         )],
     },
     Control {
@@ -347,12 +375,23 @@ pub(super) static ROWS: [Control; 19] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Setting(Config::Kubelet, &["serverTLSBootstrap"], Rule::Is("true"), None),
+            Check::Setting(
+                Config::Kubelet,
+                &["serverTLSBootstrap"],
+                Rule::Is("true"),
+                None,
+                Set::Switch {
+                    on: "true",
+                    off: "false",
+                    if_so: |on| on.inventory.pki.ca_custody == CaCustody::ControlPlane,
+                },
+            ),
             Check::Setting(
                 Config::Kubelet,
                 &["featureGates", "RotateKubeletServerCertificate"],
                 Rule::IsOrAbsent("true"),
                 None,
+                Set::Nothing,
             ),
         ],
     },
@@ -376,6 +415,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["seccompDefault"],
             Rule::Is("true"),
             Some("seccomp-default"),
+            Set::Switch { on: "true", off: "false", if_so: |_| true },
         )],
     },
     Control {
@@ -400,12 +440,14 @@ pub(super) static ROWS: [Control; 19] = [
                 &["tlsCertFile"],
                 Rule::Is("/var/lib/kubelet/pki/serving.crt"),
                 Some("tls-cert-file"),
+                Set::AsJudged,
             ),
             Check::Setting(
                 Config::Kubelet,
                 &["tlsPrivateKeyFile"],
                 Rule::Is("/var/lib/kubelet/pki/serving.key"),
                 Some("tls-private-key-file"),
+                Set::AsJudged,
             ),
             Check::Fact(Fact::KubeletServingFiles),
         ],
@@ -430,6 +472,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["streamingConnectionIdleTimeout"],
             Rule::Seconds(300, 14400),
             Some("streaming-connection-idle-timeout"),
+            Set::Always("5m0s"),
         )],
     },
     Control {
@@ -451,14 +494,16 @@ pub(super) static ROWS: [Control; 19] = [
             Check::Setting(
                 Config::Kubelet,
                 &["tlsCipherSuites"],
-                Rule::Within(&STRONG_SUITES),
+                Rule::Within(STRONG_SUITES),
                 Some("tls-cipher-suites"),
+                Set::Suites,
             ),
             Check::Setting(
                 Config::Kubelet,
                 &["tlsMinVersion"],
                 Rule::OneOf(&["VersionTLS12", "VersionTLS13"]),
                 Some("tls-min-version"),
+                Set::To("VersionTLS12"),
             ),
             Check::Probe(Probe::KubeletWeakCiphers),
         ],

@@ -1,8 +1,9 @@
 //! The controls: what is enforced and verified, and which benchmark wants it.
 //!
 //! One file of rows for each component; [`CATALOGUE`] is all of them, sorted. A row's checks are
-//! data ([`check`]); `verify` evaluates them, on what was rendered and on what a node holds alike.
+//! data ([`check`], and [`set`] for how flags and settings get their values); `verify` evaluates them, on what was rendered and on what a node holds alike.
 
+mod admission;
 mod apiserver;
 mod catalogue;
 pub mod check;
@@ -24,6 +25,8 @@ mod pki;
 mod policy;
 mod scheduler;
 mod scope;
+pub mod set;
+pub mod settings;
 
 pub use catalogue::{CATALOGUE, COUNT, find};
 pub use check::{

@@ -5,7 +5,7 @@ use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, 
 use super::scope::Scope;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 8] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-cni",
         component: Component::Network,

@@ -3,9 +3,10 @@
 use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 19] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-anonymous-rbac-removed",
         component: Component::Policy,
@@ -225,6 +226,7 @@ pub(super) static ROWS: [Control; 19] = [
             &["imageMaximumGCAge"],
             Rule::Seconds(1, 31536000),
             None,
+            Set::To("168h0m0s"),
         )],
     },
     Control {
@@ -250,7 +252,12 @@ pub(super) static ROWS: [Control; 19] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Apiserver, "admission-control-config-file", Rule::Given),
+            Check::Flag(
+                Daemon::Apiserver,
+                "admission-control-config-file",
+                Rule::Given,
+                Set::To("/etc/kubernetes/config/admission.yaml"),
+            ),
             Check::Fact(Fact::PodSecurity),
             Check::Probe(Probe::PodSecurity),
         ],

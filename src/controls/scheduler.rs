@@ -3,9 +3,10 @@
 use super::check::{Check, Daemon, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
+use super::set::Set;
 
 /// Sorted by id.
-pub(super) static ROWS: [Control; 3] = [
+pub(super) const ROWS: &[Control] = &[
     Control {
         id: "scheduler-bind-localhost",
         component: Component::Scheduler,
@@ -22,7 +23,7 @@ pub(super) static ROWS: [Control; 3] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Scheduler, "bind-address", Rule::Loopback),
+            Check::Flag(Daemon::Scheduler, "bind-address", Rule::Loopback, Set::To("127.0.0.1")),
             Check::LoopbackOnly(Daemon::Scheduler, 10259),
         ],
     },
@@ -42,8 +43,8 @@ pub(super) static ROWS: [Control; 3] = [
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Flag(Daemon::Scheduler, "profiling", Rule::Is("false")),
-            Check::Flag(Daemon::Scheduler, "config", Rule::Absent),
+            Check::Flag(Daemon::Scheduler, "profiling", Rule::Is("false"), Set::AsJudged),
+            Check::Flag(Daemon::Scheduler, "config", Rule::Absent, Set::AsJudged),
             Check::Probe(Probe::SchedulerProfiling),
         ],
     },
@@ -66,6 +67,7 @@ pub(super) static ROWS: [Control; 3] = [
             Daemon::Scheduler,
             "tls-min-version",
             Rule::OneOf(&["VersionTLS12", "VersionTLS13"]),
+            Set::To("VersionTLS12"),
         )],
     },
 ];

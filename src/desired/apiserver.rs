@@ -11,10 +11,12 @@ use super::error::rendering;
 use super::kubeadm::{self, Anonymous, BY_ABSENCE};
 use super::kubelet;
 use super::model::{Access, Content, FileCheck, ItemKind};
+use super::order;
 use super::places::{AUDIT_DIR, CONFIG_DIR, ENC_DIR, PATCHES};
 use super::shared::Shared;
 use super::sink::Sink;
 use super::traits::Traits;
+use crate::controls::{Config, Daemon};
 use crate::facts::NodeFacts;
 use crate::inventory::{AuditPolicy, EncryptionProvider, Files, Inventory, Node, Probe, Profile};
 use crate::pki::Material;
@@ -108,10 +110,12 @@ pub(super) fn read_at_start(context: &Context<'_>, sink: &mut Sink<'_>) {
 /// what it holds.
 fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
     let mut controls: Vec<&'static str> = BY_ABSENCE.to_vec();
-    controls.extend(kubeadm::apiserver(context).controls);
-    controls.extend(kubeadm::controller_manager(context).controls);
-    controls.extend(kubeadm::scheduler(context).controls);
-    controls.extend(kubelet::CONFIG_CONTROLS);
+    for daemon in [Daemon::Apiserver, Daemon::ControllerManager, Daemon::Scheduler] {
+        controls.extend(kubeadm::flags(context, daemon).controls);
+    }
+    controls.extend(order::of_settings(Config::Kubelet));
+    // Of kube-proxy's document, and a zero that kubeadm leaves out of the kubelet's: a patch adds it on each node.
+    controls.extend(["kube-proxy-metrics-local", "kubelet-read-only-port"]);
     controls.sort_unstable();
     controls.dedup();
     let (path, shared) = (INIT, context.shared);
@@ -313,7 +317,7 @@ fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
         sink.note(format!("the API server's probes only open a TCP connection, and would not notice a server that hangs: {why}"));
     }
     let named = context.inventory.hardening.controls.contains_key(kubeadm::ALWAYS_PULL);
-    if !named && !kubeadm::always_pull(context) {
+    if !named && !context.on(kubeadm::ALWAYS_PULL) {
         sink.note("AlwaysPullImages stays off: the inventory names no registry mirror, and every start of a pod would depend on registries outside");
     }
     if policy(context) == AuditPolicy::Stig && context.on("apiserver-audit-policy") {

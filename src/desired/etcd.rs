@@ -4,12 +4,15 @@ use super::context::{Context, Source};
 use super::error::ResolveError;
 use super::firewall::{ETCD_CLIENT, ETCD_PEER, in_url};
 use super::model::{Access, Content, FileCheck, ItemKind, OnChange, Start};
+use super::order;
 use super::pki_files::{held, ours};
 use super::places::ETCD_CA;
 use super::sink::{Sink, Unit, exists};
 use super::software::{self, PROGRAMS};
 use super::version::Version;
+use crate::controls::Daemon;
 use crate::facts::NodeFacts;
+use crate::kubernetes::Release;
 use crate::pki::{Ca, Kind};
 use crate::render::Text;
 use crate::render::input::etcd::{EtcdBootstrap, EtcdUnit, Flag, Member};
@@ -21,28 +24,10 @@ const UNIT: &str = "/etc/systemd/system/etcd.service";
 /// root:root 0600, and where CIS 1.1.7 and 1.1.8 look for an etcd that is a host service.
 const CONF: &str = "/etc/etcd/etcd.conf";
 
-/// AEAD suites with forward secrecy, as etcd spells them. The ChaCha20 names without `_SHA256` are
-/// understood by every release.
-pub(super) const CIPHERS: &str = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,\
-     TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,\
-     TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305,TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384";
-
 const SERVER: &[&str] = &["etcd-client-cert-auth", "etcd-server-tls", "etcd-unique-ca"];
 const PEER: &[&str] = &["etcd-peer-client-cert-auth", "etcd-peer-tls"];
-const SERVICE: &[&str] = &[
-    "etcd-client-cert-auth",
-    "etcd-corruption-check",
-    "etcd-limits",
-    "etcd-listen-local",
-    "etcd-no-auto-tls",
-    "etcd-no-peer-auto-tls",
-    "etcd-peer-client-cert-auth",
-    "etcd-peer-tls",
-    "etcd-run-as-user",
-    "etcd-server-tls",
-    "etcd-tls-params",
-    "etcd-unique-ca",
-];
+/// Controls of the service that are about no flag that has one name in every release.
+const SERVICE: &[&str] = &["etcd-corruption-check", "etcd-run-as-user"];
 
 pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     if !context.is_member() {
@@ -77,9 +62,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         watches.extend([crt, key]);
     }
     sink.template(&["files-static-pod-manifests"], CONF, |_| Ok(bootstrap(context)));
-    sink.template(SERVICE, UNIT, |source| Ok(unit(context, source.facts)));
+    let mut service = order::flags(context, Daemon::Etcd, &[]).controls;
+    service.extend(SERVICE);
+    service.sort_unstable();
+    service.dedup();
+    sink.template(&service, UNIT, |source| Ok(unit(context, source.facts)));
     sink.unit(
-        SERVICE,
+        &service,
         Unit {
             on_change: OnChange::Restart,
             watches,
@@ -137,25 +126,8 @@ fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
         ("advertise-client-urls", client),
         ("listen-peer-urls", peer.clone()),
         ("initial-advertise-peer-urls", peer),
-        ("listen-metrics-urls", "http://127.0.0.1:2381".to_owned()),
-        ("cert-file", "/etc/etcd/pki/server.crt".to_owned()),
-        ("key-file", "/etc/etcd/pki/server.key".to_owned()),
-        ("client-cert-auth", "true".to_owned()),
-        ("trusted-ca-file", ETCD_CA.to_owned()),
-        ("auto-tls", "false".to_owned()),
-        ("peer-cert-file", "/etc/etcd/pki/peer.crt".to_owned()),
-        ("peer-key-file", "/etc/etcd/pki/peer.key".to_owned()),
-        ("peer-client-cert-auth", "true".to_owned()),
-        ("peer-trusted-ca-file", ETCD_CA.to_owned()),
-        ("peer-auto-tls", "false".to_owned()),
-        ("cipher-suites", CIPHERS.to_owned()),
-        // The default of 2 GB makes a cluster read-only sooner than its disks are full; 8 GB is what etcd's
-        // documentation calls the most (op-guide/maintenance).
-        ("quota-backend-bytes", QUOTA_BYTES.to_string()),
-        // API servers compact every five minutes; this is for when none does.
-        ("auto-compaction-mode", "periodic".to_owned()),
-        ("auto-compaction-retention", "8h".to_owned()),
     ];
+    flags.extend(order::flags(context, Daemon::Etcd, &[]).flags);
     flags.extend(of_release(version(context, facts)));
     if version(context, facts).is_some_and(knows_tls_floor) {
         flags.push(("tls-min-version", "TLS1.2".to_owned()));
@@ -167,9 +139,6 @@ fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
         oom_score_adjust: if context.traits.container { 0 } else { -900 },
     }
 }
-
-/// Room of the database.
-const QUOTA_BYTES: u64 = 8 << 30;
 
 /// What kubeadm gives a member too (cmd/kubeadm/app/phases/etcd/local.go, 1.36), under the names that its release has.
 fn of_release(version: Option<Version>) -> Vec<(&'static str, String)> {
@@ -212,14 +181,14 @@ const CANDIDATES: [((&str, &str), Version); 4] = [
     (("ubuntu", "24.04"), Version(3, 4, 30)),
 ];
 
-/// The oldest etcd that kubeadm 1.36 accepts as an external one.
-const KUBEADM_MINIMUM: Version = Version(3, 5, 24);
-
 fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
     let found = version(context, facts);
-    if let Some(v) = found.filter(|v| *v < KUBEADM_MINIMUM && context.minor() >= 36) {
+    let oldest = Release::of(context.minor()).oldest_etcd.map(|(a, b, c)| Version(a, b, c));
+    if let (Some(v), Some(oldest)) = (found, oldest)
+        && v < oldest
+    {
         sink.note(format!(
-            "etcd {v} will be refused by kubeadm 1.{}, which wants {KUBEADM_MINIMUM} or newer",
+            "etcd {v} will be refused by kubeadm 1.{}, which wants {oldest} or newer",
             context.minor()
         ));
     }

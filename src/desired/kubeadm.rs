@@ -7,11 +7,13 @@ use super::places::PATCHES;
 use std::net::IpAddr;
 
 use super::context::Context;
-use super::etcd::CIPHERS;
 use super::firewall::{ETCD_CLIENT, in_url};
 use super::model::Way;
+use super::order::{self, Flags};
 use super::software;
-use crate::inventory::{CaCustody, IpNetText, KeyAlgorithm, is_reserved_label};
+use crate::controls::Daemon;
+use crate::inventory::{IpNetText, KeyAlgorithm, is_reserved_label};
+use crate::kubernetes::Release;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::etcd::Flag;
@@ -42,138 +44,28 @@ pub(super) fn anonymous(context: &Context<'_>) -> Anonymous {
     }
 }
 
-/// Whether every image is pulled anew: only where the inventory names a registry that can be
-/// reached, unless the control is switched by name.
-pub(super) fn always_pull(context: &Context<'_>) -> bool {
-    let named = context.inventory.hardening.controls.contains_key(ALWAYS_PULL);
-    context.on(ALWAYS_PULL) && (named || !context.inventory.runtime.registry_mirrors.is_empty())
-}
-
-/// See [`always_pull`].
+/// Pulls every image anew: on only where the inventory names a registry that can be reached, unless it is switched by name.
 pub(super) const ALWAYS_PULL: &str = "apiserver-admission-alwayspullimages";
 
-/// Controls that hold by what is not in the configuration.
-pub(super) const BY_ABSENCE: [&str; 7] = [
-    "apiserver-admission-namespacelifecycle",
-    "apiserver-admission-no-alwaysadmit",
-    "apiserver-no-alpha-features",
-    "apiserver-no-insecure-port",
-    "apiserver-no-static-credentials",
-    "kcm-rotate-kubelet-server-cert",
-    "apiserver-bootstrap-token-lifecycle",
-];
-
-/// A flag and the control that wants it.
-type Row = (&'static str, String, &'static str);
-
-/// Flags and their controls, without those that are switched off.
-pub(super) struct Flags {
-    pub flags: Vec<Flag>,
-    pub controls: Vec<&'static str>,
-}
-
-fn flags(context: &Context<'_>, rows: Vec<Row>) -> Flags {
-    let rows: Vec<Row> = rows.into_iter().filter(|(_, _, c)| context.on(c)).collect();
-    let flag = |(name, value, _): &Row| Flag { name: Text::of(name), value: Text::of(value) };
-    Flags {
-        flags: rows.iter().map(flag).collect(),
-        controls: rows.iter().map(|(_, _, c)| *c).collect(),
-    }
-}
+/// Controls that hold by what is not in the configuration, and are about no flag of it.
+pub(super) const BY_ABSENCE: &[&str] =
+    &["apiserver-no-alpha-features", "apiserver-bootstrap-token-lifecycle"];
 
 const PKI: &str = "/etc/kubernetes/pki";
 
-/// Flags of the API server. Those that kubeadm sets by itself are here too where a control wants
-/// them: what is written can be judged.
-pub(super) fn apiserver(context: &Context<'_>) -> Flags {
-    let pki = |file: &str| format!("{PKI}/{file}");
-    let config = |file: &str| format!("{CONFIG_DIR}/{file}");
-    let audit = &context.inventory.audit;
-    let mut rows: Vec<Row> = vec![
-        ("kubelet-certificate-authority", pki("ca.crt"), "apiserver-kubelet-ca"),
-        (
-            "kubelet-client-certificate",
-            pki("apiserver-kubelet-client.crt"),
-            "apiserver-kubelet-client-cert",
-        ),
-        (
-            "kubelet-client-key",
-            pki("apiserver-kubelet-client.key"),
-            "apiserver-kubelet-client-cert",
-        ),
-        ("authorization-mode", "Node,RBAC".into(), "apiserver-authorization-node-rbac"),
-        ("profiling", "false".into(), "apiserver-profiling-off"),
-        ("audit-policy-file", config("audit-policy.yaml"), "apiserver-audit-policy"),
-        ("audit-log-path", format!("{AUDIT_DIR}/audit.log"), "apiserver-audit-log-path"),
-        ("audit-log-maxage", audit.max_age_days.to_string(), "apiserver-audit-log-rotation"),
-        ("audit-log-maxbackup", audit.max_backups.to_string(), "apiserver-audit-log-rotation"),
-        ("audit-log-maxsize", audit.max_size_mb.to_string(), "apiserver-audit-log-rotation"),
-        ("request-timeout", "60s".into(), "apiserver-request-timeout"),
-        ("service-account-lookup", "true".into(), "apiserver-service-account-lookup"),
-        ("service-account-key-file", pki("sa.pub"), "apiserver-service-account-key"),
-        ("service-account-signing-key-file", pki("sa.key"), "apiserver-service-account-key"),
-        (
-            "service-account-max-token-expiration",
-            format!("{}h0m0s", context.inventory.hardening.service_account_token_hours),
-            "apiserver-sa-token-expiration",
-        ),
-        (
-            "service-account-extend-token-expiration",
-            "false".into(),
-            "apiserver-sa-token-expiration",
-        ),
-        ("etcd-cafile", pki("etcd/ca.crt"), "apiserver-etcd-mtls"),
-        ("etcd-certfile", pki("apiserver-etcd-client.crt"), "apiserver-etcd-mtls"),
-        ("etcd-keyfile", pki("apiserver-etcd-client.key"), "apiserver-etcd-mtls"),
-        ("tls-cert-file", pki("apiserver.crt"), "apiserver-tls-serving"),
-        ("tls-private-key-file", pki("apiserver.key"), "apiserver-tls-serving"),
-        ("client-ca-file", pki("ca.crt"), "apiserver-client-ca"),
-        // kubeadm switches it on. Nodes join with certificates of the operator's.
-        ("enable-bootstrap-token-auth", "false".into(), "apiserver-bootstrap-tokens-off"),
-        ("tls-cipher-suites", CIPHERS.into(), "apiserver-tls-ciphers"),
-        ("tls-min-version", "VersionTLS12".into(), "apiserver-tls-min-version"),
-        (
-            "encryption-provider-config",
-            format!("{ENC_DIR}/encryption.yaml"),
-            "apiserver-encryption-config",
-        ),
-        (
-            "encryption-provider-config-automatic-reload",
-            "true".into(),
-            "apiserver-encryption-config",
-        ),
-    ];
-    match anonymous(context) {
-        Anonymous::Refused => {
-            rows.push(("anonymous-auth", "false".into(), "apiserver-anonymous-auth"))
-        }
-        Anonymous::HealthOnly => {
-            let file = config("authentication.yaml");
-            rows.push(("authentication-config", file, "apiserver-anonymous-auth"));
-        }
-        Anonymous::Stock => {}
-    }
-    let mut all = flags(context, rows);
-    all.flags.push(Flag {
-        name: Text::of("shutdown-watch-termination-grace-period"),
-        value: Text::of(WATCHES_END),
-    });
-    let plugins: Vec<(&str, &'static str)> = ADMISSION
-        .iter()
-        .copied()
-        .filter(|(_, c)| context.on(c) && (*c != ALWAYS_PULL || always_pull(context)))
-        .collect();
-    if !plugins.is_empty() {
-        let names: Vec<&str> = plugins.iter().map(|(name, _)| *name).collect();
-        let value = Text::of(names.join(","));
-        all.flags.push(Flag { name: Text::of("enable-admission-plugins"), value });
-        all.controls.extend(plugins.iter().map(|(_, c)| *c));
-    }
-    if has_admission_config(context) {
-        let value = Text::of(config("admission.yaml"));
-        all.flags.push(Flag { name: Text::of("admission-control-config-file"), value });
-    }
-    all
+/// Flags of a part of the control plane. Those that kubeadm sets by itself are among them where a control wants them: what
+/// is written can be judged.
+pub(super) fn flags(context: &Context<'_>, daemon: Daemon) -> Flags {
+    let also: &[(&str, &str)] = match daemon {
+        Daemon::Apiserver => &[("shutdown-watch-termination-grace-period", WATCHES_END)],
+        _ => &[],
+    };
+    order::flags(context, daemon, also)
+}
+
+fn args(context: &Context<'_>, daemon: Daemon) -> Vec<Flag> {
+    let flag = |(name, value): (&str, String)| Flag { name: Text::of(name), value: value.into() };
+    flags(context, daemon).flags.into_iter().map(flag).collect()
 }
 
 /// How long an API server that ends takes to end its watches, so that their clients turn to another one. By default
@@ -182,63 +74,9 @@ pub(super) fn apiserver(context: &Context<'_>) -> Flags {
 /// pauses (kube-apiserver reference, 1.36).
 const WATCHES_END: &str = "2s";
 
-/// Admission plugins by name. kubeadm's own default is replaced, so that its one plugin is here.
-const ADMISSION: [(&str, &str); 9] = [
-    ("NodeRestriction", "apiserver-admission-noderestriction"),
-    ("PodSecurity", "policy-pod-security"),
-    ("ServiceAccount", "apiserver-admission-serviceaccount"),
-    ("NamespaceLifecycle", "apiserver-admission-namespacelifecycle"),
-    ("EventRateLimit", "apiserver-admission-eventratelimit"),
-    ("AlwaysPullImages", ALWAYS_PULL),
-    ("DenyServiceExternalIPs", "apiserver-admission-denyexternalips"),
-    ("ValidatingAdmissionWebhook", "apiserver-admission-validatingwebhook"),
-    ("MutatingAdmissionWebhook", "apiserver-admission-validatingwebhook"),
-];
-
 /// Whether an AdmissionConfiguration is written.
 pub(super) fn has_admission_config(context: &Context<'_>) -> bool {
     context.on("apiserver-admission-eventratelimit") || context.on("policy-pod-security")
-}
-
-/// Flags of the controller manager.
-pub(super) fn controller_manager(context: &Context<'_>) -> Flags {
-    let hours = context.inventory.pki.leaf_days * 24;
-    flags(
-        context,
-        vec![
-            ("profiling", "false".into(), "kcm-profiling-off"),
-            ("terminated-pod-gc-threshold", "1000".into(), "kcm-terminated-pod-gc"),
-            ("use-service-account-credentials", "true".into(), "kcm-sa-credentials"),
-            ("service-account-private-key-file", format!("{PKI}/sa.key"), "kcm-sa-private-key"),
-            ("root-ca-file", format!("{PKI}/ca.crt"), "kcm-root-ca"),
-            ("bind-address", "127.0.0.1".into(), "kcm-bind-localhost"),
-            ("tls-min-version", "VersionTLS12".into(), "kcm-tls-min-version"),
-            ("tls-cipher-suites", CIPHERS.into(), "kcm-tls-min-version"),
-            ("cluster-signing-duration", format!("{hours}h0m0s"), "pki-key-algorithm-and-lifetime"),
-        ],
-    )
-}
-
-/// Flags of the scheduler.
-pub(super) fn scheduler(context: &Context<'_>) -> Flags {
-    flags(
-        context,
-        vec![
-            ("profiling", "false".into(), "scheduler-profiling-off"),
-            // From files: one that asks an API server for the CAs of clients when it starts ends where none answers yet,
-            // and is started again ever later; or, if told to go on, takes every certificate for anonymous.
-            ("client-ca-file", format!("{PKI}/ca.crt"), "scheduler-client-ca"),
-            (
-                "requestheader-client-ca-file",
-                format!("{PKI}/front-proxy-ca.crt"),
-                "scheduler-client-ca",
-            ),
-            ("requestheader-allowed-names", "front-proxy-client".into(), "scheduler-client-ca"),
-            ("bind-address", "127.0.0.1".into(), "scheduler-bind-localhost"),
-            ("tls-min-version", "VersionTLS12".into(), "scheduler-tls-min-version"),
-            ("tls-cipher-suites", CIPHERS.into(), "scheduler-tls-min-version"),
-        ],
-    )
 }
 
 /// Joined with commas.
@@ -268,18 +106,17 @@ pub(super) fn cluster(context: &Context<'_>) -> KubeadmCluster {
         service_subnets: list(&cluster.service_networks),
         etcd_endpoints: Text::all(urls),
         cert_sans: Text::all(sans),
-        apiserver_args: apiserver(context).flags,
+        apiserver_args: args(context, Daemon::Apiserver),
         apiserver_volumes: volumes(context),
-        controller_manager_args: controller_manager(context).flags,
-        scheduler_args: scheduler(context).flags,
+        controller_manager_args: args(context, Daemon::ControllerManager),
+        scheduler_args: args(context, Daemon::Scheduler),
         scheduler_volumes: scheduler_volumes(context),
     }
 }
 
-/// `ECDSA-P384` is a value from 1.36 on.
 fn algorithm(wanted: KeyAlgorithm, minor: u16) -> KubeadmAlgorithm {
     match wanted {
-        KeyAlgorithm::EcdsaP384 if minor >= 36 => KubeadmAlgorithm::EcdsaP384,
+        KeyAlgorithm::EcdsaP384 if Release::of(minor).kubeadm_p384 => KubeadmAlgorithm::EcdsaP384,
         KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 => KubeadmAlgorithm::EcdsaP256,
         KeyAlgorithm::Rsa3072 => KubeadmAlgorithm::Rsa3072,
         KeyAlgorithm::Rsa4096 => KubeadmAlgorithm::Rsa4096,
@@ -386,10 +223,4 @@ fn taint(text: &str) -> Option<Taint> {
     let (left, effect) = text.rsplit_once(':')?;
     let (key, value) = left.split_once('=').unwrap_or((left, ""));
     Some(Taint { key: Text::of(key), value: Text::of(value), effect: Text::of(effect) })
-}
-
-/// Whether the cluster CA's key is on the control planes; kubelets' certificates are then renewed
-/// by the cluster itself.
-pub(super) fn cluster_signs(context: &Context<'_>) -> bool {
-    context.inventory.pki.ca_custody == CaCustody::ControlPlane
 }

@@ -1,47 +1,23 @@
 //! What a kubelet is configured from: staged for kubeadm, and file modes of what kubeadm writes.
 
 use super::context::Context;
-use super::etcd::CIPHERS;
 use super::kubeadm::{self};
 use super::model::{Access, Content, FileCheck, ItemKind, Way};
+use super::order;
 use super::places::{PATCHES, STAGED};
 use super::sink::Sink;
 use super::software::{self, PROGRAMS};
+use crate::controls::Config;
 use crate::facts::{NodeFacts, OsFamily};
 use crate::inventory::IpNetText;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::kubernetes::{
-    CgroupDriver, Family, JoinKind, KubeadmJoin, KubeadmMember, Kubelet, KubeletDropIn,
-    KubeletPatch,
+    Family, JoinKind, KubeadmJoin, KubeadmMember, Kubelet, KubeletDropIn, KubeletPatch, Shape,
 };
 
-/// Controls of the KubeletConfiguration.
-pub(super) const CONFIG_CONTROLS: [&str; 20] = [
-    "kubelet-anonymous-auth",
-    "kubelet-authorization-webhook",
-    "kubelet-client-ca",
-    "kubelet-debug-handlers",
-    "kubelet-event-qps",
-    "kubelet-healthz-local",
-    "kubelet-image-credential-verification",
-    "kubelet-iptables-chains",
-    "kubelet-pod-pids-limit",
-    "kubelet-protect-kernel-defaults",
-    "kubelet-read-only-port",
-    "kubelet-rotate-client-certs",
-    "kubelet-rotate-server-certs",
-    "kubelet-seccomp-default",
-    "kubelet-serving-cert",
-    "kubelet-streaming-timeout",
-    "kubelet-tls-ciphers",
-    "policy-old-images-removed",
-    "kube-proxy-metrics-local",
-    "pki-key-algorithm-and-lifetime",
-];
-
 /// Files that kubeadm writes, the control that wants their mode, and the mode.
-const MODES: [(&str, &str, u32); 7] = [
+const MODES: &[(&str, &str, u32)] = &[
     ("/etc/kubernetes/bootstrap-kubelet.conf", "files-kubelet-kubeconfig", 0o600),
     ("/etc/kubernetes/proxy.conf", "files-proxy-kubeconfig", 0o600),
     ("/usr/lib/systemd/system/kubelet.service", "files-kubelet-service", 0o600),
@@ -98,7 +74,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             if bundled { format!("{PROGRAMS}/kubelet") } else { "/usr/bin/kubelet".into() };
         Ok(KubeletDropIn { family, program: Text::of(program) })
     });
-    for (path, control, mode) in MODES {
+    for &(path, control, mode) in MODES {
         sink.permissions(&[control], path, mode);
     }
     if !context.is_control_plane() {
@@ -129,34 +105,16 @@ fn join(context: &Context<'_>) -> KubeadmJoin {
 /// The cluster's KubeletConfiguration, as `kubeadm init` takes it.
 pub(super) fn config(context: &Context<'_>, facts: &NodeFacts) -> Kubelet {
     let cluster = &context.inventory.cluster;
-    let suites =
-        if context.on("kubelet-tls-ciphers") { Text::all(CIPHERS.split(',')) } else { Vec::new() };
-    // A container's kernel settings are its host's; a kubelet that insists would not start.
-    let kernel = context.on("kubelet-protect-kernel-defaults") && !context.traits.container;
-    Kubelet {
-        cgroup_driver: if facts.cgroup_version == 2 {
-            CgroupDriver::Systemd
-        } else {
-            CgroupDriver::Cgroupfs
-        },
-        fail_cgroup_v1: !context.inventory.host.lab,
-        lab: context.inventory.host.lab,
-        cluster_domain: Text::of(&cluster.domain),
-        cluster_dns: Text::all(cluster.service_networks.iter().map(dns)),
-        rotate_certificates: context.on("kubelet-rotate-client-certs"),
-        // Somebody has to sign what the kubelet asks for.
-        server_tls_bootstrap: context.on("kubelet-rotate-server-certs")
-            && kubeadm::cluster_signs(context),
-        serving_files: context.on("kubelet-serving-cert"),
-        cipher_suites: suites,
-        protect_kernel_defaults: kernel,
-        seccomp_default: context.on("kubelet-seccomp-default"),
-        pod_pids_limit: if context.on("kubelet-pod-pids-limit") { 4096 } else { -1 },
-        close_debug_handlers: context.on("kubelet-debug-handlers"),
-        collect_old_images: context.on("policy-old-images-removed"),
-        verify_image_credentials: context.minor() >= 35
-            && context.on("kubelet-image-credential-verification"),
-    }
+    let driver = if facts.cgroup_version == 2 { "systemd" } else { "cgroupfs" };
+    let also: Vec<(&'static [&'static str], Shape)> = vec![
+        (&["cgroupDriver"], Shape::Word(Text::of(driver))),
+        (&["failCgroupV1"], Shape::Switch(!context.inventory.host.lab)),
+        (&["clusterDomain"], Shape::Quoted(Text::of(&cluster.domain))),
+        (&["clusterDNS"], Shape::List(Text::all(cluster.service_networks.iter().map(dns)))),
+        (&["healthzPort"], Shape::Number(10248)),
+    ];
+    let settings = order::settings(context, Config::Kubelet, also);
+    Kubelet { settings, lab: context.inventory.host.lab }
 }
 
 /// The unit that keeps a file of name servers beside /etc/resolv.conf, which names itself.
@@ -178,26 +136,5 @@ fn dns(network: &IpNetText) -> std::net::IpAddr {
     match network.0.network() {
         IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() + 10).into(),
         IpAddr::V6(a) => Ipv6Addr::from_bits(a.to_bits() + 10).into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::controls::{CATALOGUE, Check, Config};
-
-    /// Without its id there, a plan would not say that the file is for the control.
-    #[test]
-    fn every_control_of_the_configuration_is_named_where_it_is_written() {
-        let about = CATALOGUE
-            .iter()
-            .filter(|c| c.checks.iter().any(|k| matches!(k, Check::Setting(Config::Kubelet, ..))));
-        // A patch of its own on workers.
-        let own = |id: &&str| {
-            ["kubelet-no-static-pods-on-workers", "kubelet-reserved-resources"].contains(id)
-        };
-        let ids = about.map(|c| c.id).filter(|id| !own(id));
-        let lacking: Vec<&str> = ids.filter(|id| !CONFIG_CONTROLS.contains(id)).collect();
-        assert!(lacking.is_empty(), "{lacking:?}");
     }
 }

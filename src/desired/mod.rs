@@ -19,6 +19,7 @@ mod kubelet;
 pub mod member;
 pub mod model;
 pub mod objects;
+mod order;
 mod packages;
 mod pki_files;
 mod places;

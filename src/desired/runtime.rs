@@ -12,6 +12,7 @@ use super::software::{self, CNI_PLUGINS, PROGRAMS};
 use super::version::Version;
 use crate::facts::NodeFacts;
 use crate::inventory::{Cni, Inventory, Node, Role};
+use crate::kubernetes::Release;
 use crate::render::input::runtime::{
     BridgeNetwork, CniBinKey, Containerd1, Containerd2, ContainerdUnit, PodRoute, PodRouteList,
     PodRouteUnit, RegistryHosts,
@@ -33,10 +34,6 @@ const CNI: &[&str] = &["files-cni"];
 /// Leases of the bridge network, by its name in the configuration.
 const LEASES: [&str; 3] =
     ["/var/lib/cni", "/var/lib/cni/networks", "/var/lib/cni/networks/kubastion"];
-
-/// Image of the pod sandbox by Kubernetes minor, as kubeadm has it.
-const SANDBOX: [(std::ops::RangeInclusive<u16>, &str); 2] =
-    [(34..=35, "registry.k8s.io/pause:3.10.1"), (36..=37, "registry.k8s.io/pause:3.10.2")];
 
 pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     if !context.has_kubelet() {
@@ -78,11 +75,15 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         sink.note(note);
     }
     cni(context, sink);
+    let (minor, (major, least)) = (context.minor(), Release::of(context.minor()).oldest_containerd);
     if let Some(facts) = context.facts()
-        && context.minor() >= 37
-        && version(context, facts).is_some_and(|v| v < Version(2, 0, 0))
+        // Former releases of the kubelet start with an older one; that is for `containerd-release` to judge.
+        && major >= 2
+        && version(context, facts).is_some_and(|v| v < Version(major, least, 0))
     {
-        sink.note("this containerd is too old for the kubelet of Kubernetes 1.37, which wants 2.0");
+        sink.note(format!(
+            "this containerd is too old for the kubelet of Kubernetes 1.{minor}, which wants {major}.{least}"
+        ));
     }
 }
 
@@ -196,8 +197,8 @@ fn nth_part(network: ipnet::IpNet, length: u8, place: usize) -> Option<ipnet::Ip
 }
 
 fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<FileText, ResolveError> {
-    let sandbox = SANDBOX.iter().find(|(minors, _)| minors.contains(&context.minor()));
-    let sandbox_image = Text::of(sandbox.expect("the table covers all supported minors").1);
+    let sandbox_image =
+        Text::of(format!("registry.k8s.io/pause:{}", Release::of(context.minor()).pause));
     // Version 1 of the hierarchy is met in labs only; there nobody else manages it.
     let systemd_cgroup = facts.cgroup_version == 2;
     // Where SELinux is off, containerd says so in its log and goes on.

@@ -72,7 +72,7 @@ pub enum FormatVersion {
 pub struct Cluster {
     /// Name of the cluster; part of certificate subjects and kubeconfig contexts.
     pub name: ClusterName,
-    /// Kubernetes release, 1.34 to 1.37.
+    /// Kubernetes release.
     pub kubernetes: KubernetesVersion,
     /// Address under which every client reaches the API servers.
     pub endpoint: Endpoint,

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::kubernetes::{NEWEST, OLDEST, VERSION_ALLOWED};
+
 /// Why a value could not be one of the types in this module.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("found `{found}`; {allowed}")]
@@ -212,12 +214,9 @@ pub struct KubernetesVersion {
     pub patch: u16,
 }
 
-const VERSION_ALLOWED: &str =
-    "a Kubernetes version is `1.MINOR.PATCH` with a minor from 34 to 37, as in `1.36.2`";
-
 impl KubernetesVersion {
     /// The oldest and newest minor release that the templates and controls know.
-    pub const SUPPORTED_MINORS: std::ops::RangeInclusive<u16> = 34..=37;
+    pub const SUPPORTED_MINORS: std::ops::RangeInclusive<u16> = OLDEST..=NEWEST;
     /// The default release of new inventories, labs and bundles.
     pub const DEFAULT: Self = Self { minor: 36, patch: 2 };
 }

@@ -8,6 +8,7 @@ use tera::{Kwargs, State, Tera, TeraResult};
 pub(super) fn register(tera: &mut Tera) {
     tera.register_filter("json_encode", |s: &str, _: Kwargs, _: &State<'_>| json(s));
     tera.register_filter("word", |s: &str, _: Kwargs, _: &State<'_>| word(s));
+    tera.register_filter("yaml_word", |s: &str, _: Kwargs, _: &State<'_>| yaml_word(s));
     tera.register_filter("unit_word", |s: &str, _: Kwargs, _: &State<'_>| {
         // `%` starts a specifier (systemd.unit(5)).
         if s.contains('%') { Err(tera::Error::message("a value has a `%`")) } else { word(s) }
@@ -48,6 +49,25 @@ fn word(s: &str) -> TeraResult<String> {
         Ok(s.to_owned())
     } else {
         Err(tera::Error::message("a value is not one plain word"))
+    }
+}
+
+/// A plain scalar of YAML that is a string for every reader: no number, and none of the words that YAML 1.1 takes for a truth
+/// value or for nothing.
+fn yaml_word(s: &str) -> TeraResult<String> {
+    const NO_STRINGS: &[&str] =
+        &["true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf"];
+    let begins = s.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    // An address; a number has one dot at most.
+    let dots = s.split('.').count() > 3;
+    // A duration, as of Go: no number ends in a letter, but for those that begin with 0x or 0b, or an exponent.
+    let unit = s.ends_with(['h', 'm', 's']) && !s.starts_with('0');
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:".contains(c);
+    let word = !NO_STRINGS.contains(&s.to_ascii_lowercase().as_str());
+    if (begins || dots || unit) && word && s.chars().all(plain) && !s.ends_with(':') {
+        Ok(s.to_owned())
+    } else {
+        Err(tera::Error::message("a value is not a plain string of YAML"))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::checks::{check_expectation, check_words};
+use crate::controls::settings::remediation;
 use crate::controls::{ALL_MINORS, Check, Control, Scope};
 
 /// A line a control.
@@ -38,6 +39,13 @@ pub fn show(c: &Control) -> String {
     out.push_str("\n  It holds if all of this does:\n");
     for check in c.checks {
         let _ = writeln!(out, "    - {}", how(check));
+    }
+    let remediation = remediation(c);
+    if !remediation.is_empty() {
+        out.push_str("\n  It is set so:\n");
+        for line in remediation {
+            let _ = writeln!(out, "    - {line}");
+        }
     }
     if c.checks.len() > 1 {
         out.push_str("\n  An exception names one of these as its `check`:\n");
@@ -75,6 +83,7 @@ fn how(check: &Check) -> String {
 pub fn shown(control: &'static Control) -> serde_json::Value {
     let mut value = serde_json::to_value(control).unwrap_or_default();
     value["checks"] = control.checks.iter().map(how).collect();
+    value["remediation"] = remediation(control).into();
     value
 }
 
@@ -82,6 +91,42 @@ pub fn shown(control: &'static Control) -> serde_json::Value {
 mod tests {
     use super::*;
     use crate::controls::CATALOGUE;
+
+    /// Somebody who has to put it right by hand is told what to write where.
+    #[test]
+    fn a_control_about_a_flag_or_a_setting_says_how_it_is_set() {
+        for (id, line) in [
+            ("apiserver-profiling-off", "kube-apiserver --profiling=false"),
+            (
+                "apiserver-audit-log-rotation",
+                "kube-apiserver --audit-log-maxage: by `audit.max_age_days` of the inventory",
+            ),
+            (
+                "apiserver-admission-noderestriction",
+                "kube-apiserver --enable-admission-plugins: with NodeRestriction in the list",
+            ),
+            (
+                "apiserver-admission-no-alwaysadmit",
+                "kube-apiserver --enable-admission-plugins: without AlwaysAdmit in the list",
+            ),
+            ("apiserver-no-static-credentials", "kube-apiserver --token-auth-file: leave it out"),
+            (
+                "kubelet-anonymous-auth",
+                "KubeletConfiguration authentication.anonymous.enabled: false",
+            ),
+            ("kubelet-pod-pids-limit", "KubeletConfiguration podPidsLimit: 4096"),
+            ("etcd-no-auto-tls", "etcd --auto-tls=false"),
+        ] {
+            let control = crate::controls::find(id).unwrap();
+            assert!(show(control).contains(&format!("    - {line}\n")), "{}", show(control));
+            let json = shown(control);
+            assert!(json["remediation"].as_array().unwrap().contains(&line.into()), "{json}");
+        }
+        for c in CATALOGUE {
+            let about = c.checks.iter().any(|k| matches!(k, Check::Flag(..) | Check::Setting(..)));
+            assert!(!about || !remediation(c).is_empty(), "{}", c.id);
+        }
+    }
 
     #[test]
     fn every_control_can_be_shown() {

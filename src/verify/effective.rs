@@ -93,7 +93,7 @@ pub(super) fn settings(
     let checks = rows.flat_map(|c| c.checks);
     let mut judged = BTreeMap::new();
     for check in checks {
-        let Check::Setting(config_file, path, wanted, _) = check else { continue };
+        let Check::Setting(config_file, path, wanted, ..) = check else { continue };
         if *config_file != of {
             continue;
         }

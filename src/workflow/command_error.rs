@@ -107,3 +107,28 @@ impl From<&BundleError> for CommandError {
         Self { exit, problems: error.problems() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A code without a row would be one that no help explains: another variant does not compile without its place here.
+    #[test]
+    fn every_exit_code_has_its_row() {
+        let place = |exit| match exit {
+            Exit::Done => 0,
+            Exit::Unexpected => 1,
+            Exit::Usage => 2,
+            Exit::InvalidInput => 3,
+            Exit::Pending => 4,
+            Exit::Findings => 5,
+            Exit::NodeFailed => 6,
+            Exit::RollbackIncomplete => 7,
+            Exit::Unreachable => 8,
+            Exit::Interrupted => 9,
+        };
+        for (index, (exit, _)) in Exit::ALL.into_iter().enumerate() {
+            assert_eq!(place(exit), index);
+        }
+    }
+}

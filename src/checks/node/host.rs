@@ -14,6 +14,7 @@ use crate::desired::CONFLIST;
 use crate::facts::live::LiveFacts;
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{Cni, FirewallMode, Role, Switch};
+use crate::kubernetes::Release;
 
 /// What audit rules have to watch on every node.
 pub(in crate::checks) const AUDITED: [&str; 6] = [
@@ -666,14 +667,16 @@ pub(in crate::checks) fn containerd_release(on: &Subject<'_>) -> Verdict {
     };
     // Debian writes an epoch before, and a tilde before what it adds.
     let upstream = version.rsplit(':').next().unwrap_or_default().trim_start_matches('v');
-    let mut numbers = upstream.split(['.', '~', '-', '+']).map_while(|n| n.parse::<u32>().ok());
+    let mut numbers = upstream.split(['.', '~', '-', '+']).map_while(|n| n.parse::<u16>().ok());
     let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    // Kubernetes 1.36 is the last release that runs on containerd 1.7.
-    let supported =
-        major >= 2 || (major == 1 && minor >= 7 && on.inventory.cluster.kubernetes.minor < 37);
-    match supported {
+    let kubernetes = on.inventory.cluster.kubernetes.minor;
+    let oldest = Release::of(kubernetes).oldest_containerd;
+    match (major, minor) >= oldest {
         true => Verdict::pass(format!("containerd {version}")),
-        false => Verdict::fail("containerd 2.x (1.7 up to Kubernetes 1.36)", version),
+        false => Verdict::fail(
+            format!("containerd {}.{} or newer, for Kubernetes 1.{kubernetes}", oldest.0, oldest.1),
+            version,
+        ),
     }
 }
 

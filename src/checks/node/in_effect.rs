@@ -177,8 +177,8 @@ fn judged_elsewhere(daemon: Daemon, name: &str) -> bool {
         )
     };
     CATALOGUE.iter().flat_map(|c| c.checks).any(|check| match check {
-        Check::Flag(d, n, rule) => *d == daemon && *n == name && with_value(rule),
-        Check::Setting(config, _, _, Some(n)) => config.daemon() == daemon && *n == name,
+        Check::Flag(d, n, rule, _) => *d == daemon && *n == name && with_value(rule),
+        Check::Setting(config, _, _, Some(n), _) => config.daemon() == daemon && *n == name,
         _ => false,
     })
 }

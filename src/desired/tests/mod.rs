@@ -2,6 +2,7 @@
 
 pub(crate) mod bundled;
 mod endpoint;
+mod expected;
 mod golden;
 mod routes;
 mod secrets;

@@ -181,47 +181,41 @@ input!(KubeProxy, "kubeadm/kube-proxy.yaml");
 /// KubeletConfiguration.
 #[derive(Debug, Clone, Serialize)]
 pub struct Kubelet {
-    /// Who manages cgroups.
-    pub cgroup_driver: CgroupDriver,
-    /// Whether cgroup v1 is refused.
-    pub fail_cgroup_v1: bool,
+    /// Its lines, those of a section after the section's own.
+    pub settings: Vec<Setting>,
     /// Whether the node is one of a lab.
     pub lab: bool,
-    /// DNS domain.
-    pub cluster_domain: Text,
-    /// Addresses of the cluster's DNS.
-    pub cluster_dns: Vec<Text>,
-    /// Control kubelet-rotate-client-certs.
-    pub rotate_certificates: bool,
-    /// Control kubelet-rotate-server-certs.
-    pub server_tls_bootstrap: bool,
-    /// Control kubelet-serving-cert.
-    pub serving_files: bool,
-    /// Control kubelet-tls-ciphers; empty leaves the default.
-    pub cipher_suites: Vec<Text>,
-    /// Control kubelet-protect-kernel-defaults.
-    pub protect_kernel_defaults: bool,
-    /// Control kubelet-seccomp-default.
-    pub seccomp_default: bool,
-    /// Control kubelet-pod-pids-limit; -1 is no limit.
-    pub pod_pids_limit: i64,
-    /// Control kubelet-debug-handlers.
-    pub close_debug_handlers: bool,
-    /// Control policy-old-images-removed.
-    pub collect_old_images: bool,
-    /// Control kubelet-image-credential-verification, from 1.35 on.
-    pub verify_image_credentials: bool,
 }
 input!(Kubelet, "kubelet/config.yaml");
 
-/// `cgroupDriver`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CgroupDriver {
-    /// systemd.
-    Systemd,
-    /// The kubelet itself.
-    Cgroupfs,
+/// A line of a document of settings.
+#[derive(Debug, Clone, Serialize)]
+pub struct Setting {
+    /// How many sections it is in; two at most.
+    pub depth: usize,
+    /// Its key.
+    pub key: Text,
+    /// Its value.
+    #[serde(flatten)]
+    pub shape: Shape,
+}
+
+/// A value of a setting.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "shape", content = "value", rename_all = "kebab-case")]
+pub enum Shape {
+    /// None of its own: what it holds follows.
+    Section,
+    /// A truth value.
+    Switch(bool),
+    /// A number.
+    Number(i64),
+    /// A string of ours, that needs no quotes.
+    Word(Text),
+    /// Any string.
+    Quoted(Text),
+    /// Any strings.
+    List(Vec<Text>),
 }
 
 /// kubeadm patch of the kubelet's configuration.

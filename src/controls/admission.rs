@@ -1,0 +1,223 @@
+//! Controls of admission plugins of kube-apiserver. Its list of plugins takes the place of kubeadm's, so that kubeadm's one is
+//! among them.
+
+use super::check::{Check, Daemon, Fact, Probe, Rule};
+use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+use super::scope::Scope;
+use super::set::Set;
+
+/// Sorted by id.
+pub(super) const ROWS: &[Control] = &[
+    Control {
+        id: "apiserver-admission-alwayspullimages",
+        component: Component::Apiserver,
+        title: "Cached images are pulled anew, with credentials",
+        severity: Severity::Medium,
+        references: References {
+            nsa: "Kubernetes Pod security > Building secure container images",
+            cis: &["1.2.11"],
+            stig: &[],
+            kubescape: &["C-0123"],
+        },
+        profiles: Profiles::WithRegistry,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Has("AlwaysPullImages"),
+                Set::AsJudged,
+            ),
+            Check::Probe(Probe::PullPolicy),
+        ],
+    },
+    Control {
+        id: "apiserver-admission-denyexternalips",
+        component: Component::Apiserver,
+        title: "Services cannot claim external IPs",
+        severity: Severity::Medium,
+        references: References {
+            nsa: "Network separation and hardening > Network policies",
+            cis: &["1.2.3"],
+            stig: &[],
+            kubescape: &["C-0283"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Has("DenyServiceExternalIPs"),
+                Set::AsJudged,
+            ),
+            Check::Probe(Probe::ExternalIps),
+        ],
+    },
+    Control {
+        id: "apiserver-admission-eventratelimit",
+        component: Component::Apiserver,
+        title: "Events are rate-limited at admission",
+        severity: Severity::Low,
+        references: References {
+            nsa: "Network separation and hardening > Resource policies",
+            cis: &["1.2.9"],
+            stig: &[],
+            kubescape: &["C-0121"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Has("EventRateLimit"),
+                Set::AsJudged,
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "admission-control-config-file",
+                Rule::Given,
+                Set::To("/etc/kubernetes/config/admission.yaml"),
+            ),
+            Check::Fact(Fact::EventRateLimit),
+            Check::Probe(Probe::EventRateLimit),
+        ],
+    },
+    Control {
+        id: "apiserver-admission-namespacelifecycle",
+        component: Component::Apiserver,
+        title: "NamespaceLifecycle admission stays on",
+        severity: Severity::Medium,
+        references: References {
+            nsa: "Network separation and hardening > Namespaces",
+            cis: &["1.2.13"],
+            stig: &[],
+            kubescape: &["C-0126"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "disable-admission-plugins",
+                Rule::Lacks("NamespaceLifecycle"),
+                Set::AsJudged,
+            ),
+            Check::Probe(Probe::MissingNamespace),
+        ],
+    },
+    Control {
+        id: "apiserver-admission-no-alwaysadmit",
+        component: Component::Apiserver,
+        title: "AlwaysAdmit is off",
+        severity: Severity::High,
+        references: References {
+            nsa: "Network separation and hardening > Control plane hardening",
+            cis: &["1.2.10"],
+            stig: &[],
+            kubescape: &["C-0122"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Lacks("AlwaysAdmit"),
+                Set::AsJudged,
+            ),
+            Check::Probe(Probe::PodSecurity),
+        ],
+    },
+    Control {
+        id: "apiserver-admission-noderestriction",
+        component: Component::Apiserver,
+        title: "Kubelets may change only what is theirs",
+        severity: Severity::High,
+        references: References {
+            nsa: "Authentication and authorization > Role-based access control",
+            cis: &["1.2.14"],
+            stig: &[],
+            kubescape: &["C-0127"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Has("NodeRestriction"),
+                Set::AsJudged,
+            ),
+            Check::Probe(Probe::NodeRestriction),
+        ],
+    },
+    Control {
+        id: "apiserver-admission-serviceaccount",
+        component: Component::Apiserver,
+        title: "ServiceAccount admission stays on",
+        severity: Severity::Medium,
+        references: References {
+            nsa: "Kubernetes Pod security > Protecting Pod service account tokens",
+            cis: &["1.2.12"],
+            stig: &[],
+            kubescape: &["C-0125"],
+        },
+        profiles: Profiles::All,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "disable-admission-plugins",
+                Rule::Lacks("ServiceAccount"),
+                Set::AsJudged,
+            ),
+            Check::Probe(Probe::MissingServiceAccount),
+        ],
+    },
+    Control {
+        id: "apiserver-admission-validatingwebhook",
+        component: Component::Apiserver,
+        title: "ValidatingAdmissionWebhook is named among the plugins",
+        severity: Severity::Medium,
+        references: References {
+            nsa: "Network separation and hardening > Control plane hardening",
+            cis: &[],
+            stig: &["V-242436"],
+            kubescape: &[],
+        },
+        profiles: Profiles::All,
+        scope: Scope::ControlPlane,
+        minors: ALL_MINORS,
+        needs: Needs::Kubernetes,
+        checks: &[
+            Check::Flag(
+                Daemon::Apiserver,
+                "enable-admission-plugins",
+                Rule::Has("ValidatingAdmissionWebhook"),
+                Set::AsJudged,
+            ),
+            Check::Flag(
+                Daemon::Apiserver,
+                "disable-admission-plugins",
+                Rule::Lacks("ValidatingAdmissionWebhook"),
+                Set::AsJudged,
+            ),
+        ],
+    },
+];
