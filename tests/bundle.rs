@@ -575,7 +575,7 @@ const MISTAKES: &[Damage] = &[
     (
         "a component twice",
         |i| write(&i.join("versions.yaml"), format!("{VERSIONS}etcd: v3.6.9\n")),
-        &["versions.yaml: cannot be read", "duplicate"],
+        &["versions.yaml: cannot be read", "stands here twice"],
     ),
     (
         "a number instead of a version",
