@@ -102,7 +102,8 @@ fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     kinds.into_iter().flat_map(|k| list(pod, k))
 }
 
-fn no_anonymous_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+/// Bindings of the cluster and of namespaces. Every cluster has some: an empty list proves that nobody looked.
+fn bindings(facts: &ClusterFacts) -> Result<Vec<&Value>, Verdict> {
     let all: Vec<&Value> = of(facts, Kind::ClusterRoleBindings)?
         .iter()
         .chain(of(facts, Kind::RoleBindings)?)
@@ -110,6 +111,11 @@ fn no_anonymous_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     if all.is_empty() {
         return Err(Verdict::unknown("the list of bindings is empty"));
     }
+    Ok(all)
+}
+
+fn no_anonymous_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
+    let all = bindings(facts)?;
     let wrong = all
         .iter()
         .filter(|b| list(b, "/subjects").iter().any(|s| ANONYMOUS.contains(&text(s, "/name"))))
@@ -136,13 +142,7 @@ fn no_join_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
 /// Nodes join with certificates of the operator's. Who may write Secrets of kube-system could make a token for
 /// himself, and a node of it.
 fn no_bootstrap_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let all: Vec<&Value> = of(facts, Kind::ClusterRoleBindings)?
-        .iter()
-        .chain(of(facts, Kind::RoleBindings)?)
-        .collect();
-    if all.is_empty() {
-        return Err(Verdict::unknown("the list of bindings is empty"));
-    }
+    let all = bindings(facts)?;
     let leads = |b: &&&Value| gives_a_node(b);
     let wrong = all.iter().filter(leads).map(|b| full_name(b)).collect();
     Ok(none_of("no such binding", wrong, format!("{} bindings", all.len())))
