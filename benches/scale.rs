@@ -24,8 +24,7 @@ use kubastion::inventory::{Inventory, LoadContext, Loaded, Node, load_bytes};
 use kubastion::pki::{self, Material, Store};
 use kubastion::plan::node_plan;
 use kubastion::plan::order::{EtcdState, stages};
-use kubastion::workflow::observe::{Fleet, Seen};
-use kubastion::workflow::planner;
+use kubastion::plan::{Answered, FleetFacts, planner};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -85,7 +84,7 @@ fn measure(criterion: &mut Criterion, nodes: usize) {
                 .zip(&base.settled)
                 .map(|(d, f)| (f.node.clone(), node_plan(d, f, "").unwrap()))
                 .collect();
-            stages(&base.loaded.inventory, &plans, EtcdState::Down)
+            stages(&base.loaded.inventory, &plans, EtcdState::Down, &[])
         });
     });
     // All that `kubastion plan` computes once the nodes have answered.
@@ -93,10 +92,10 @@ fn measure(criterion: &mut Criterion, nodes: usize) {
         let base = base();
         b.iter_batched(
             || base.fleet(),
-            |mut fleet| {
-                let (plan, desired) = planner::plan(&base.loaded, &mut fleet, &base.material);
-                assert_eq!(plan.nodes.len(), nodes, "{:?}", fleet.lost);
-                (plan, desired, fleet)
+            |fleet| {
+                let planned = planner::plan(&base.loaded, &fleet, &base.material);
+                assert_eq!(planned.plan.nodes.len(), nodes, "{:?}", planned.failed);
+                (planned, fleet)
             },
             BatchSize::PerIteration,
         );
@@ -192,20 +191,11 @@ impl Base {
         desired::resolve(inventory, files, node, facts, &self.material, shared).unwrap()
     }
 
-    fn fleet(&self) -> Fleet {
-        let seen = self.settled.iter().map(|f| {
-            (
-                f.node.clone(),
-                Seen { session: None, host_key: "SHA256:none".into(), facts: f.clone() },
-            )
+    fn fleet(&self) -> FleetFacts {
+        let answered = self.settled.iter().map(|f| {
+            (f.node.clone(), Answered { host_key: "SHA256:none".into(), facts: f.clone() })
         });
-        Fleet {
-            seen: seen.collect(),
-            lost: BTreeMap::new(),
-            bare: Default::default(),
-            no_data: Default::default(),
-            etcd: None,
-        }
+        FleetFacts { answered: answered.collect(), ..FleetFacts::default() }
     }
 }
 

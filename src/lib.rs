@@ -38,6 +38,7 @@ pub mod plain;
 pub mod plan;
 pub mod render;
 pub mod report;
+pub mod runs;
 pub mod secret;
 pub mod transport;
 pub mod verify;

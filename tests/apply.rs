@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use kubastion::apply::protocol::{self, TxnState, Verb};
-use kubastion::apply::record::Outcome;
-use kubastion::apply::{TXN_SCRIPT, payload, settle};
+use kubastion::apply::{TXN_SCRIPT, payload};
 use kubastion::desired::{Access, Content, FileCheck, Item, ItemKind, OnChange, Phase, Start};
 use kubastion::plan::{Step, diff, preflight};
+use kubastion::runs::record::Outcome;
 use kubastion::transport::Dialer;
 
 use crate::support::fleet::{Lent, borrow};
@@ -747,10 +747,10 @@ fn a_fault_or_kill_at_every_step_is_undone_and_a_re_run_ends_as_an_unbroken_one(
             } else {
                 assert_eq!(state_of(&node, &id), "switching", "{what}: {answer:?}");
                 // What the next run does with it.
-                let facts = node.facts(&diff::watch_list(&mixed()));
-                let mut settled = Vec::new();
-                settle(session.as_mut(), &facts, &mut settled).unwrap();
-                assert_eq!(settled, [(id.clone(), TxnState::Reverted)], "{what}");
+                let settled = node.settle();
+                assert!(settled.problems.is_empty(), "{what}: {settled:?}");
+                let outcomes: Vec<_> = settled.outcomes[&node.name].values().collect();
+                assert!(matches!(outcomes[..], [Outcome::Reverted { .. }]), "{what}: {settled:?}");
             }
             assert_eq!(whole_state(&node), before, "{what}");
         }

@@ -114,7 +114,7 @@ impl Measured {
     fn look(&self, dialer: &dyn Dialer) -> observe::Fleet {
         let nodes: [&Node; 1] = [self.node.node()];
         let fleet = observe::look(&self.node.inventory, &Files::default(), &nodes, dialer);
-        assert!(fleet.lost.is_empty(), "{:?}", fleet.lost);
+        assert!(fleet.facts.failed.is_empty(), "{:?}", fleet.facts.failed);
         fleet
     }
 
@@ -123,7 +123,7 @@ impl Measured {
         let (plan, desired) = self.node.plan(items);
         // A test plans over a connection of its own, which is not what is measured.
         self.proxy.take();
-        let session = self.look(dialer).into_sessions().remove(&self.node.name).unwrap();
+        let session = self.look(dialer).sessions.remove(&self.node.name).unwrap();
         let outcomes = self.node.apply_over(session, &plan, &desired, dialer);
         assert!(!outcomes.is_empty());
         assert!(outcomes.iter().all(|o| o.1.is_good()), "{outcomes:?}");

@@ -14,7 +14,7 @@ const STAGES: &[&[&str]] = &[
     &["facts"],
     &["api"],
     &["desired"],
-    &["checks"],
+    &["checks", "runs"],
     &["plan"],
     &["apply"],
     &["verify"],

@@ -5,9 +5,9 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kubastion::apply::record::Outcome;
 use kubastion::facts::{WatchList, collect};
 use kubastion::inventory::{JumpHost, NodeName, SshTarget, Sudo};
+use kubastion::runs::record::Outcome;
 use kubastion::secret::Secret;
 use kubastion::transport::reach::present_host_keys;
 use kubastion::transport::ssh::{SshDialer, SshSession};

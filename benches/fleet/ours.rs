@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use kubastion::apply::record::{Journal, RunKind};
 use kubastion::apply::{Execution, execute};
 use kubastion::clock::Clock;
 use kubastion::controls::ids;
@@ -16,7 +15,8 @@ use kubastion::event::Silent;
 use kubastion::facts::WatchList;
 use kubastion::inventory::{Files, Inventory, LoadContext, Node, load};
 use kubastion::plan::order::{EtcdState, stages};
-use kubastion::plan::{Plan, diff, node_plan};
+use kubastion::plan::{Group, Plan, diff, node_plan};
+use kubastion::runs::record::{Journal, RunKind};
 use kubastion::transport::ssh::SshDialer;
 use kubastion::workflow::observe::{self, Fleet};
 
@@ -121,11 +121,11 @@ fn plan(inventory: &Inventory, state: State) -> (Plan, DesiredState, Fleet) {
         watch,
         observe::KEPT,
     );
-    assert!(fleet.lost.is_empty(), "{:?}", fleet.lost);
+    assert!(fleet.facts.failed.is_empty(), "{:?}", fleet.facts.failed);
     let mut desired = DesiredState { nodes: BTreeMap::new() };
     let mut plans = BTreeMap::new();
     let texts = texts(state);
-    for (name, seen) in &fleet.seen {
+    for (name, seen) in &fleet.facts.answered {
         let wanted = NodeDesired { items: items(&texts), notes: Vec::new() };
         let plan = node_plan(&wanted, &seen.facts, &seen.host_key).unwrap();
         // As the command does.
@@ -134,10 +134,10 @@ fn plan(inventory: &Inventory, state: State) -> (Plan, DesiredState, Fleet) {
         }
         plans.insert(name.clone(), plan);
     }
-    let mut stages = stages(inventory, &plans, EtcdState::Down);
+    let mut stages = stages(inventory, &plans, EtcdState::Down, &[]);
     // All at once, as the others do: what is compared is the transfer, not the canary.
     for stage in &mut stages {
-        stage.groups = vec![stage.groups.concat()];
+        stage.groups = vec![Group::together(stage.tasks().cloned().collect::<Vec<_>>())];
     }
     (Plan::new("bench".into(), String::new(), plans, stages), desired, fleet)
 }
@@ -157,10 +157,11 @@ fn apply(inventory: &Inventory, state: State) {
         api: None,
         bundle: None,
         sink: &Silent,
+        say: &|_| {},
         journal: &journal,
         clock: Clock::System,
     };
-    let outcomes = execute(&execution, fleet.into_sessions()).unwrap();
+    let outcomes = execute(&execution, fleet.sessions).unwrap().outcomes;
     assert_eq!(outcomes.len(), inventory.nodes.len());
     assert!(outcomes.values().flat_map(|p| p.values()).all(|o| o.is_good()), "{outcomes:?}");
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use kubastion::apply::record;
+use kubastion::runs::record;
 
 static BASE: LazyLock<PathBuf> = LazyLock::new(|| {
     let base = kubastion_fuzz::scratch();

@@ -1,444 +1,560 @@
-//! The executor: the only code that changes nodes. It takes a plan and no options.
+//! The executor: the only code that changes nodes and clusters. It takes a plan and no options, carries it out stage by
+//! stage, records what it does before it does it, and reports how each part ended.
 
-use crate::apply::execution::Execution;
-use crate::apply::execution::Sessions;
-use crate::apply::execution::with_session;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::time::Duration;
 
-use super::access_paths::{self, Which};
-use super::gate::{self};
-use super::members;
-use super::record::{Line, Outcome, Outcomes, RecordError};
-use super::transaction;
-use super::ways::{self, Way};
-use crate::api::Client;
-use crate::api::readiness::wait_for_node;
+use super::execution::{Execution, Sessions};
+use super::leave::{self, Departure};
+use super::protocol::TxnState;
+use super::reset;
+use super::transactions::{self, Work};
+use super::{members, objects, transaction, undo};
 use crate::desired::{Phase, Way as Join};
-use crate::error::chain;
+use crate::error::Problem;
 use crate::event::Event;
-use crate::inventory::{Node, NodeName, Role};
-use crate::plan::{Gate, NodePlan, Stage, Step, Transaction};
+use crate::inventory::{NodeName, Role};
+use crate::plan::{EtcdChange, Gate, Group, OnFailure, Stage, Step, TakeBack, Task};
+use crate::runs::outcome::{Outcome, Outcomes, Reset};
+use crate::runs::record::{Line, RecordError, RunKind};
 use crate::transport::fleet;
 
-/// How long a node that has joined may take to be Ready.
-const READY: Duration = Duration::from_secs(120);
+/// What a plan came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How transactions ended.
+    pub outcomes: Outcomes,
+    /// What came of nodes that were to be reset.
+    pub resets: BTreeMap<NodeName, Reset>,
+    /// What else went wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl Report {
+    /// Adds what the next plan of the same run came to.
+    pub fn extend(&mut self, next: Report) {
+        for (node, outcomes) in next.outcomes {
+            self.outcomes.entry(node).or_default().extend(outcomes);
+        }
+        self.resets.extend(next.resets);
+        self.problems.extend(next.problems);
+    }
+}
 
 /// Carries a plan out.
 ///
-/// A failing node is undone and left alone; the others go on, except where the order protects
-/// something: after a failed canary nothing else of the stage begins, and after a failed member of a
-/// serial group no further serial group does.
+/// A failing node is undone and left alone; the others go on, except where the stage says that something has to be protected
+/// ([`OnFailure`]).
 ///
 /// # Errors
 /// If the run's record cannot be written. What was begun then goes back by itself or is named in
 /// the record.
-pub fn execute(c: &Execution<'_>, sessions: Sessions) -> Result<Outcomes, RecordError> {
-    let sessions = Mutex::new(sessions);
-    let mut outcomes = Outcomes::new();
-    let mut out: BTreeMap<NodeName, String> = BTreeMap::new();
-    let mut promoted = false;
-    // Before anything else: the new firewall of the remaining nodes no longer lets these members in.
-    if let Err(why) = members::remove_planned(c, &sessions)? {
-        out.extend(c.plan.nodes.keys().map(|n| (n.clone(), why.clone())));
-        if c.plan.stages.is_empty() {
-            for node in c.plan.nodes.keys() {
-                let outcome = Outcome::Refused { why: why.clone() };
-                finish(c, &mut outcomes, node, Phase::Etcd, &outcome)?;
-            }
+pub fn execute(c: &Execution<'_>, sessions: Sessions) -> Result<Report, RecordError> {
+    if !c.plan.stages.is_empty() {
+        c.journal.write(&Line::Plan { plan: json(c.plan) })?;
+    }
+    let mut run = Run {
+        c,
+        sessions: Mutex::new(sessions),
+        departure: Departure::default(),
+        report: Report::default(),
+        out: BTreeMap::new(),
+        stops: Stops::default(),
+    };
+    for stage in &c.plan.stages {
+        run.stage(stage)?;
+    }
+    Ok(run.report)
+}
+
+/// Why something is not begun.
+#[derive(Debug, Clone, Default)]
+struct Stops {
+    /// Anything.
+    all: Option<String>,
+    /// Groups that go alone.
+    alone: Option<String>,
+}
+
+impl Stops {
+    fn of<'s>(&'s self, group: &Group) -> Option<&'s String> {
+        self.all.as_ref().or(self.alone.as_ref().filter(|_| group.alone))
+    }
+}
+
+/// How one task ended.
+enum Done {
+    /// As a transaction does; what is not one is `Committed` or `Refused`.
+    Outcome(Outcome),
+    Reset(Reset),
+}
+
+impl Done {
+    fn of(result: Result<(), String>) -> Self {
+        Self::Outcome(match result {
+            Ok(()) => Outcome::Committed,
+            Err(why) => Outcome::Refused { why },
+        })
+    }
+
+    fn outcome(&self) -> &Outcome {
+        match self {
+            Self::Outcome(outcome) => outcome,
+            Self::Reset(reset) => &reset.outcome,
         }
     }
-    for stage in &c.plan.stages {
-        if stage.phase > Phase::Etcd && !std::mem::replace(&mut promoted, true) {
-            promote_those_left(c, &sessions, &mut outcomes, &mut out)?;
+
+    /// Why it failed, if it did.
+    fn problem(&self) -> Option<String> {
+        match self.outcome() {
+            Outcome::Committed => None,
+            Outcome::Reverted { why }
+            | Outcome::Refused { why }
+            | Outcome::Unreachable { why }
+            | Outcome::Skipped { why }
+            | Outcome::Unready { why }
+            | Outcome::Incomplete { why } => Some(why.clone()),
         }
-        // After a failed canary nothing else begins; after a failed serial group no further one.
-        let mut stop_all: Option<String> = None;
-        let mut stop_serial: Option<String> = None;
-        for (number, group) in stage.groups.iter().enumerate() {
-            let serial = group.len() == 1;
-            if stage.phase == Phase::Kubernetes && stop_all.is_none() {
-                stop_all = out_of_date(c, group, &out);
+    }
+}
+
+/// A plan that is carried out.
+struct Run<'a> {
+    c: &'a Execution<'a>,
+    sessions: Mutex<Sessions>,
+    departure: Departure,
+    report: Report,
+    /// Nodes whose work has failed, and what is said of the rest of it.
+    out: BTreeMap<NodeName, String>,
+    /// What holds for all stages to come.
+    stops: Stops,
+}
+
+impl<'a> Run<'a> {
+    fn stage(&mut self, stage: &'a Stage) -> Result<(), RecordError> {
+        let number = self.c.journal.next_stage();
+        let mut stops = Stops::default();
+        for (at, group) in stage.groups.iter().enumerate() {
+            if stops.all.is_none() {
+                stops.all = self.out_of_date(group);
             }
-            let stopped = stop_all.clone().or_else(|| stop_serial.clone().filter(|_| serial));
-            let (run, skip): (Vec<&NodeName>, Vec<&NodeName>) =
-                group.iter().partition(|n| !out.contains_key(*n) && stopped.is_none());
-            for name in skip {
-                let why = out.get(name).or(stopped.as_ref()).cloned().unwrap_or_default();
-                let outcome = Outcome::Skipped { why };
-                finish(c, &mut outcomes, name, stage.phase, &outcome)?;
-                out.entry(name.clone()).or_insert_with(|| "an earlier stage was left out".into());
+            let stopped =
+                group.held_back.as_ref().or(self.stops.of(group)).or(stops.of(group)).cloned();
+            let (run, skip): (Vec<&Task>, Vec<&Task>) = group.tasks.iter().partition(|task| {
+                stopped.is_none() && task.node().is_none_or(|n| !self.out.contains_key(n))
+            });
+            for task in skip {
+                self.skip(task, stopped.as_ref())?;
             }
-            for (name, outcome) in run_group(c, stage, &run, &sessions)? {
-                finish(c, &mut outcomes, &name, stage.phase, &outcome)?;
-                if outcome.is_good() {
+            for (task, done) in self.group(stage, number, run)? {
+                self.ended(task, &done)?;
+                if is_wanted(task, done.outcome()) {
                     continue;
                 }
-                let why = format!("{} failed on {name}", stage.phase.name());
-                // A canary that cannot be reached says nothing about the change.
-                let unreachable = matches!(outcome, Outcome::Unreachable { .. });
-                if serial && number == 0 && stage.groups.len() > 1 && !unreachable {
-                    stop_all = Some(why.clone());
-                } else if serial && (!unreachable || stage.gate == Gate::EtcdQuorum) {
-                    stop_serial = Some(why.clone());
+                let why = why_left(stage, task, &done);
+                self.stop(stage, (at, group), task, &done, &why, &mut stops);
+                if let Some(node) = task.node() {
+                    self.out.entry(node.clone()).or_insert(why);
                 }
-                out.insert(name, why);
             }
             // Without it there is nothing to join, and every node would find that out after minutes.
-            let founder = group.iter().find(|n| c.plan.nodes.get(*n).is_some_and(NodePlan::founds));
-            if stage.phase == Phase::Kubernetes
-                && let Some(name) = founder.filter(|n| out.contains_key(*n))
-            {
-                stop_all = Some(format!("{name} did not start the cluster"));
+            if let Some(name) = self.founder(group).filter(|n| self.out.contains_key(*n)) {
+                stops.all = Some(format!("{name} did not start the cluster"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a task that failed keeps from beginning.
+    fn stop(
+        &mut self,
+        stage: &Stage,
+        (at, group): (usize, &Group),
+        task: &Task,
+        done: &Done,
+        why: &str,
+        stops: &mut Stops,
+    ) {
+        let unreachable = matches!(done.outcome(), Outcome::Unreachable { .. });
+        match stage.on_failure {
+            OnFailure::GoOn => {}
+            OnFailure::StopPlan => self.stops.all = Some(why.to_owned()),
+            // A canary that cannot be reached says nothing about the change.
+            OnFailure::StopStage if !group.alone => {}
+            OnFailure::StopStage if at == 0 && stage.groups.len() > 1 && !unreachable => {
+                stops.all = Some(why.to_owned());
+            }
+            OnFailure::StopStage => {
+                if !unreachable || stage.gates.contains(&Gate::EtcdQuorum) {
+                    stops.alone = Some(why.to_owned());
+                }
+            }
+            OnFailure::StopAlone | OnFailure::KeepServing => {
+                let node = task.node().map(NodeName::as_str).unwrap_or_default();
+                if group.alone {
+                    stops.alone.get_or_insert(format!("the rollback failed on {node}"));
+                }
+                let was_reset = matches!(task, Task::TakeBack(t) if t.reset_by.is_some());
+                if stage.on_failure == OnFailure::KeepServing && !was_reset {
+                    self.stops.alone = Some("a node is still part of the cluster".into());
+                }
             }
         }
     }
-    if !promoted {
-        promote_those_left(c, &sessions, &mut outcomes, &mut out)?;
-    }
-    Ok(outcomes)
-}
 
-/// Why no node may join: every control plane that was to update the configuration kept in the cluster has failed, so
-/// joining nodes would get the old one, and the next plan would not notice.
-fn out_of_date(
-    c: &Execution<'_>,
-    group: &[NodeName],
-    out: &BTreeMap<NodeName, String>,
-) -> Option<String> {
-    let is = |name: &NodeName, wanted: Join| {
-        let node = c.plan.nodes.get(name);
-        let mut steps = node.iter().flat_map(|n| &n.transactions).flat_map(|t| &t.steps);
-        steps.any(|a| matches!(a.step, Step::Member { way, .. } if way == wanted))
-    };
-    let planes = c.inventory.with_role(Role::ControlPlane).map(|n| &n.name);
-    let keepers: Vec<&NodeName> = planes.filter(|n| is(n, Join::Configure)).collect();
-    let joins = group.iter().any(|n| is(n, Join::Join));
-    let failed = !keepers.is_empty() && keepers.iter().all(|n| out.contains_key(*n));
-    (joins && failed)
-        .then(|| format!("{} did not update the configuration that joining nodes get", keepers[0]))
-}
-
-fn promote_those_left(
-    c: &Execution<'_>,
-    sessions: &Mutex<Sessions>,
-    outcomes: &mut Outcomes,
-    out: &mut BTreeMap<NodeName, String>,
-) -> Result<(), RecordError> {
-    for (node, why) in members::promote_those_left(c, sessions, |n| out.contains_key(n))? {
-        finish(c, outcomes, &node, Phase::Etcd, &Outcome::Unready { why: why.clone() })?;
-        out.insert(node, why);
+    /// The node of a group that starts the cluster.
+    fn founder<'g>(&self, group: &'g Group) -> Option<&'g NodeName> {
+        group.tasks.iter().find(|t| self.makes_member(t, Join::Init)).and_then(Task::node)
     }
-    Ok(())
-}
 
-fn finish(
-    c: &Execution<'_>,
-    outcomes: &mut Outcomes,
-    node: &NodeName,
-    phase: Phase,
-    outcome: &Outcome,
-) -> Result<(), RecordError> {
-    c.journal.write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })?;
-    let how = match outcome {
-        Outcome::Committed => format!("{} done", phase.name()),
-        Outcome::Reverted { why } => format!("{} undone: {why}", phase.name()),
-        Outcome::Refused { why } => format!("{} refused: {why}", phase.name()),
-        Outcome::Unreachable { why } => format!("unreachable: {why}"),
-        Outcome::Skipped { why } => format!("{} left out: {why}", phase.name()),
-        Outcome::Incomplete { why } => format!("{} INCOMPLETE: {why}", phase.name()),
-        Outcome::Unready { why } => format!("{} done, but {why}", phase.name()),
-    };
-    c.sink.send(Event::End { node: node.clone(), how, good: outcome.is_good() });
-    outcomes.entry(node.clone()).or_default().insert(phase, outcome.clone());
-    Ok(())
-}
+    fn makes_member(&self, task: &Task, wanted: Join) -> bool {
+        let steps = self.c.plan.transaction(task).into_iter().flat_map(|t| &t.steps);
+        steps.into_iter().any(|a| matches!(a.step, Step::Member { way, .. } if way == wanted))
+    }
 
-fn run_group(
-    c: &Execution<'_>,
-    stage: &Stage,
-    names: &[&NodeName],
-    sessions: &Mutex<Sessions>,
-) -> Result<Vec<(NodeName, Outcome)>, RecordError> {
-    let work: Vec<(&Node, &Transaction)> = names
-        .iter()
-        .filter_map(|name| {
-            let node = c.inventory.nodes.iter().find(|n| n.name == **name)?;
-            let plan = c.plan.nodes.get(*name)?;
-            Some((node, plan.transactions.iter().find(|t| t.phase == stage.phase)?))
-        })
-        .collect();
-    if stage.gate == Gate::EtcdQuorum
-        && let [(node, transaction)] = work[..]
-        && let Some(peer_url) = members::addition(c.plan, &node.name)
-    {
-        return Ok(vec![(node.name.clone(), join_etcd(c, node, transaction, peer_url, sessions)?)]);
-    }
-    if stage.gate == Gate::EtcdQuorum
-        && let Some(problem) = others_healthy(c, &work, sessions)
-    {
-        let refused = |node: &Node| (node.name.clone(), Outcome::Refused { why: problem.clone() });
-        return Ok(work.iter().map(|(node, _)| refused(node)).collect());
-    }
-    if stage.gate == Gate::NodesReady {
-        let results = fleet::each(work, fleet::WINDOW, |(node, transaction)| {
-            let outcome = match transaction::switch(c, node, transaction, sessions)? {
-                Err(outcome) => outcome,
-                Ok(None) => joined(c, node),
-                Ok(Some(s)) => transaction::confirm(c, node, &s, sessions),
-            };
-            Ok((node.name.clone(), outcome))
-        });
-        return results.into_iter().collect();
-    }
-    if stage.gate == Gate::Reachable {
-        // Each node is confirmed as soon as it has switched: its time to be confirmed is running, and
-        // a slow one must not use up the others'.
-        let alone = work.len() == 1;
-        let results = fleet::each(work, fleet::WINDOW, |(node, transaction)| {
-            // Canaries, control planes and etcd members go alone; workers do as the canary did.
-            let filters = transaction.steps.iter().any(|a| matches!(a.step, Step::Firewall { .. }));
-            let before =
-                if alone && filters { open_ways(c, node, sessions) } else { BTreeSet::new() };
-            // A change without a confirmation cannot cut access.
-            let paths = if transaction.confirm_within_s.is_some() {
-                let which = if alone { Which::AndThrough } else { Which::Own };
-                access_paths::working(c.dialer, access_paths::of(c.inventory, node, which))
-            } else {
-                Vec::new()
-            };
-            let outcome = match transaction::switch(c, node, transaction, sessions)? {
-                Err(outcome) => outcome,
-                Ok(None) => Outcome::Committed,
-                Ok(Some(s)) => match closed_way(c, node, &before, sessions)
-                    .or_else(|| access_paths::lost(c.dialer, &paths))
-                {
-                    Some(why) => transaction::take_back(c, node, &s, sessions, &why),
-                    None => transaction::confirm(c, node, &s, sessions),
-                },
-            };
-            Ok((node.name.clone(), outcome))
-        });
-        return results.into_iter().collect();
-    }
-    // All nodes of the group switch; only then does the gate look; only then is anything confirmed.
-    let switched = fleet::each(work.clone(), fleet::WINDOW, |(node, transaction)| {
-        transaction::switch(c, node, transaction, sessions)
-    });
-    let mut verdicts: BTreeMap<&NodeName, Result<(), String>> = BTreeMap::new();
-    let alive: Vec<&Node> = work
-        .iter()
-        .zip(&switched)
-        .filter(|(_, s)| matches!(s, Ok(Ok(_))))
-        .map(|((n, _), _)| *n)
-        .collect();
-    for (node, verdict) in etcd_verdicts(c, &alive, sessions) {
-        verdicts.insert(node, verdict);
-    }
-    let pairs: Vec<_> = work.into_iter().zip(switched).collect();
-    let results = fleet::each(pairs, fleet::WINDOW, |((node, _), switched)| {
-        let outcome = match switched {
-            Err(e) => return Err(e),
-            Ok(Err(outcome)) => outcome,
-            Ok(Ok(None)) => Outcome::Committed,
-            Ok(Ok(Some(s))) => match verdicts.get(&node.name) {
-                Some(Err(why)) => transaction::take_back(c, node, &s, sessions, why),
-                _ => transaction::confirm(c, node, &s, sessions),
-            },
-        };
-        Ok((node.name.clone(), outcome))
-    });
-    results.into_iter().collect()
-}
-
-/// Makes a node an etcd member: adds it as a learner, starts it with the current members, and promotes it once it has
-/// caught up. On any failure it is removed again.
-fn join_etcd(
-    c: &Execution<'_>,
-    node: &Node,
-    transaction: &Transaction,
-    peer_url: &str,
-    sessions: &Mutex<Sessions>,
-) -> Result<Outcome, RecordError> {
-    let list = transaction.steps.iter().find_map(|a| match &a.step {
-        Step::EtcdJoin { members } => Some(members.as_str()),
-        _ => None,
-    });
-    let id = match members::add_learner(c, sessions, node, peer_url, list.unwrap_or_default()) {
-        Ok(id) => id,
-        Err(why) => {
-            members::record_addition(c, &node.name, peer_url, &Err(why.clone()))?;
-            return Ok(Outcome::Refused { why });
-        }
-    };
-    let outcome = match transaction::switch(c, node, transaction, sessions)? {
-        Err(outcome) => outcome,
-        // It is guarded, and would have to be asked.
-        Ok(None) => Outcome::Committed,
-        Ok(Some(s)) => {
-            let ready = members::promote(c, sessions, node, id).and_then(|()| {
-                let verdicts = etcd_verdicts(c, &[node], sessions);
-                verdicts.into_iter().try_for_each(|(_, verdict)| verdict)
-            });
-            match ready {
-                Ok(()) => transaction::confirm(c, node, &s, sessions),
-                Err(why) => transaction::take_back(c, node, &s, sessions, &why),
-            }
-        }
-    };
-    let result = match &outcome {
-        Outcome::Committed => Ok(()),
-        _ => Err(members::remove_after_failure(c, sessions, node, id)
-            .unwrap_or_else(|| "it was removed from etcd again".to_owned())),
-    };
-    members::record_addition(c, &node.name, peer_url, &result)?;
-    Ok(outcome)
-}
-
-/// The ways to a node that are open now.
-fn open_ways(c: &Execution<'_>, node: &Node, sessions: &Mutex<Sessions>) -> BTreeSet<Way> {
-    let mut open = ways::to(c.inventory, node);
-    open.retain(|way| is_open(c, node, way, sessions));
-    open
-}
-
-/// The first way that was open and is not any more.
-fn closed_way(
-    c: &Execution<'_>,
-    node: &Node,
-    before: &BTreeSet<Way>,
-    sessions: &Mutex<Sessions>,
-) -> Option<String> {
-    let closed = before.iter().find(|way| !is_open(c, node, way, sessions))?;
-    Some(format!("{} does not reach its port {} any more", closed.from, closed.port))
-}
-
-fn is_open(c: &Execution<'_>, node: &Node, way: &Way, sessions: &Mutex<Sessions>) -> bool {
-    let Some(from) = c.inventory.nodes.iter().find(|n| n.name == way.from) else { return false };
-    with_session(c, from, sessions, |s| Ok(ways::is_open(s, node, way.port))) == Ok(true)
-}
-
-/// Whether a node that has joined is Ready, by the word of an API server.
-fn joined(c: &Execution<'_>, node: &Node) -> Outcome {
-    let Some(access) = c.api else { return Outcome::Committed };
-    c.sink.send(Event::Waiting { node: node.name.clone(), what: "the node to be Ready".into() });
-    let own = access.servers.iter().find(|(name, _)| *name == node.name);
-    let mut last = String::from("there is no control plane");
-    // Its own API server, else any that answers.
-    for (name, ip) in own.map_or_else(|| access.servers.iter().collect(), |s| vec![s]) {
-        let Some(server) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
-        // A connection of its own: those of the sessions are at work for other nodes.
-        let asked =
-            c.dialer.connect(&c.inventory.ssh.for_node(server)).map_err(|e| chain(&e)).and_then(
-                |mut s| {
-                    let mut client = Client::new(s.as_mut(), *ip, access);
-                    wait_for_node(&mut client, &node.name, READY).map_err(|e| chain(&e))
-                },
-            );
-        match asked {
-            Ok(()) => return Outcome::Committed,
-            Err(why) => last = format!("by {name}: {why}"),
-        }
-    }
-    Outcome::Unready { why: last }
-}
-
-/// `Some(problem)` if a member is about to stop whose quorum might be lost by it. Mending one that
-/// is stopped can only help.
-fn others_healthy(
-    c: &Execution<'_>,
-    work: &[(&Node, &Transaction)],
-    sessions: &Mutex<Sessions>,
-) -> Option<String> {
-    let access = c.etcd?;
-    let health =
-        |node: &Node, ip| with_session(c, node, sessions, |s| gate::member_health(s, ip, access));
-    let own: Vec<(&Node, Result<(), String>)> =
-        work.iter().map(|(node, _)| (*node, health(node, node.internal_ip()))).collect();
-    let stopped = |node: &Node| {
-        with_session(c, node, sessions, |s| Ok(gate::is_stopped(s, node.internal_ip()))) == Ok(true)
-    };
-    let healthy = own.iter().any(|(_, h)| h.is_ok());
-    if !healthy && own.iter().all(|(node, _)| stopped(node)) {
-        return None;
-    }
-    let changing: BTreeSet<&NodeName> = work.iter().map(|(n, _)| &n.name).collect();
-    let mut problems = Vec::new();
-    let mut healthy_others = 0;
-    // A wanted member that is not one yet does not count for the quorum. If the list cannot be read, all count.
-    let members = members::list(c, sessions)
-        .map_or_else(|_| access.members.clone(), |l| members::voting(access, &l));
-    for (name, ip) in members.iter().filter(|(n, _)| !changing.contains(n)) {
-        let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
-        match health(node, *ip) {
-            Ok(()) => healthy_others += 1,
-            Err(why) => problems.push(format!("{name}: {why}")),
-        }
-    }
-    if !healthy {
-        if !gate::is_needed(members.len(), healthy_others) {
+    /// Why no node may join: every control plane that was to update the configuration kept in the cluster has failed, so
+    /// joining nodes would get the old one, and the next plan would not notice.
+    fn out_of_date(&self, group: &Group) -> Option<String> {
+        if !group.tasks.iter().any(|t| self.makes_member(t, Join::Join)) {
             return None;
         }
-        problems.extend(
-            own.iter().filter_map(|(node, h)| {
-                Some(format!("{} itself: {}", node.name, h.as_ref().err()?))
-            }),
-        );
+        let planes: BTreeSet<&NodeName> =
+            self.c.inventory.with_role(Role::ControlPlane).map(|n| &n.name).collect();
+        let configured = self.c.plan.tasks().filter(|t| self.makes_member(t, Join::Configure));
+        let keepers: Vec<&NodeName> =
+            configured.filter_map(Task::node).filter(|n| planes.contains(n)).collect();
+        let failed = !keepers.is_empty() && keepers.iter().all(|n| self.out.contains_key(*n));
+        let first = keepers.first().filter(|_| failed)?;
+        Some(format!("{first} did not update the configuration that joining nodes get"))
     }
-    (!problems.is_empty()).then(|| {
-        format!("stopping a member now could cost the quorum, since {}", problems.join("; "))
-    })
+
+    /// Carries the tasks of a group out: transactions at the same time, others of different nodes too, those of the
+    /// cluster one after another.
+    fn group(
+        &mut self,
+        stage: &Stage,
+        number: u32,
+        tasks: Vec<&'a Task>,
+    ) -> Result<Vec<(&'a Task, Done)>, RecordError> {
+        let (transactions, others): (Vec<&Task>, Vec<&Task>) =
+            tasks.into_iter().partition(|t| self.c.plan.transaction(t).is_some());
+        let work = transactions.into_iter().filter_map(|task| self.work(task)).collect();
+        let ended = transactions::carry_out(self.c, &stage.gates, number, work, &self.sessions)?;
+        let mut done: Vec<(&Task, Done)> =
+            ended.into_iter().map(|(task, outcome)| (task, Done::Outcome(outcome))).collect();
+        let (objects, others): (Vec<&Task>, Vec<&Task>) =
+            others.into_iter().partition(|t| matches!(t, Task::Object(_)));
+        if !objects.is_empty() {
+            done.extend(self.objects(&objects));
+        }
+        let (of_nodes, of_cluster): (Vec<&Task>, Vec<&Task>) = others.into_iter().partition(|t| {
+            matches!(t, Task::Settle { .. } | Task::TakeBack(_) | Task::Reset { .. })
+        });
+        done.extend(self.on_nodes(number, of_nodes)?);
+        for task in of_cluster {
+            done.push((task, Done::of(self.of_cluster(task))));
+        }
+        Ok(done)
+    }
+
+    fn work(&self, task: &'a Task) -> Option<Work<'a>> {
+        let transaction = self.c.plan.transaction(task)?;
+        let node = self.c.inventory.nodes.iter().find(|n| Some(&n.name) == task.node())?;
+        Some(Work { task, node, transaction })
+    }
+
+    /// Nodes at the same time, the tasks of each one after another until one fails. What was not begun is left out of the
+    /// answer.
+    fn on_nodes(
+        &self,
+        number: u32,
+        tasks: Vec<&'a Task>,
+    ) -> Result<Vec<(&'a Task, Done)>, RecordError> {
+        let mut nodes: BTreeMap<&NodeName, Vec<&Task>> = BTreeMap::new();
+        for task in tasks {
+            let node = task.node().expect("only tasks of nodes come here");
+            nodes.entry(node).or_default().push(task);
+        }
+        let of_node = |(_, tasks): (&NodeName, Vec<&'a Task>)| {
+            let mut ended = Vec::new();
+            for task in tasks {
+                let done = self.on_node(number, task)?;
+                let goes_on = is_wanted(task, done.outcome());
+                ended.push((task, done));
+                if !goes_on {
+                    break;
+                }
+            }
+            Ok(ended)
+        };
+        let results = fleet::each(nodes.into_iter().collect(), fleet::WINDOW, of_node);
+        let ended: Vec<Vec<_>> = results.into_iter().collect::<Result<_, RecordError>>()?;
+        Ok(ended.into_iter().flatten().collect())
+    }
+
+    fn on_node(&self, stage: u32, task: &Task) -> Result<Done, RecordError> {
+        let c = self.c;
+        let begins = |node: &NodeName, phase: Phase, id: &str| {
+            let (node, id, stage) = (node.clone(), id.to_owned(), Some(stage));
+            c.journal.write(&Line::Transaction { node, phase, id, stage, joins: false })
+        };
+        Ok(match task {
+            Task::Settle { node, transaction, phase, .. } => {
+                if let Some(phase) = phase {
+                    begins(node, *phase, transaction)?;
+                }
+                Done::Outcome(transaction::settle(c, node, transaction, &self.sessions))
+            }
+            Task::TakeBack(t) => {
+                begins(&t.node, t.phase, &t.transaction)?;
+                Done::Outcome(undo::take_back(c, t))
+            }
+            Task::Reset { node, data, taken_for } => {
+                let reset = reset::carry_out(c, node, *taken_for, *data);
+                // At once: another one may take minutes, and somebody may not wait for it.
+                let line = Line::Reset { node: node.clone(), reset: reset.clone() };
+                c.journal.write(&line)?;
+                Done::Reset(reset)
+            }
+            _ => unreachable!("only the tasks above are done node by node"),
+        })
+    }
+
+    fn of_cluster(&mut self, task: &Task) -> Result<(), String> {
+        match task {
+            Task::Etcd(change) => members::change(self.c, change, &self.sessions),
+            Task::Cordon { node } => {
+                self.departure.cordon(self.c, node);
+                Ok(())
+            }
+            Task::Drain { node, within_s, or_leave } => {
+                let (result, problems) = self.departure.drain(self.c, node, *within_s, *or_leave);
+                self.report.problems.extend(problems);
+                result
+            }
+            Task::Forget { node } => leave::forget(self.c, node).inspect_err(|why| {
+                self.report.problems.push(leave::not_forgotten(node, why.clone()));
+            }),
+            _ => unreachable!("all other tasks are done elsewhere"),
+        }
+    }
+
+    /// One connection, in their order: a role is there before its binding.
+    fn objects(&self, tasks: &[&'a Task]) -> Vec<(&'a Task, Done)> {
+        let changes = tasks.iter().filter_map(|t| match t {
+            Task::Object(change) => Some(change),
+            _ => None,
+        });
+        let results = objects::carry_out(self.c, &changes.collect::<Vec<_>>(), &self.sessions);
+        tasks.iter().copied().zip(results.into_iter().map(Done::of)).collect()
+    }
+
+    /// What is not begun, because of its node or of what all of them wait for.
+    fn skip(&mut self, task: &Task, stopped: Option<&String>) -> Result<(), RecordError> {
+        let own = task.node().and_then(|n| self.out.get(n));
+        let why = own.or(stopped).cloned().unwrap_or_default();
+        match task {
+            Task::TakeBack(TakeBack { reset_by: Some(by), .. }) => {
+                self.ended(task, &Done::Outcome(Outcome::Skipped { why: undo::knows_nothing(by) }))
+            }
+            Task::Transaction { .. } | Task::JoinEtcd { .. } | Task::TakeBack(_) => {
+                self.ended(task, &Done::Outcome(Outcome::Skipped { why }))
+            }
+            Task::Reset { node, .. } => {
+                let outcome = Outcome::Refused { why };
+                let reset = Reset { outcome, taken_back: Vec::new() };
+                self.c.journal.write(&Line::Reset { node: node.clone(), reset: reset.clone() })?;
+                self.ended(task, &Done::Reset(reset))
+            }
+            // Of nodes that stay as they are.
+            Task::Settle { .. }
+            | Task::Cordon { .. }
+            | Task::Drain { .. }
+            | Task::Forget { .. }
+            | Task::Etcd(_) => Ok(()),
+            Task::Object(_) => self.ended(task, &Done::of(Err(why))),
+        }?;
+        if let Some(node) = task.node() {
+            let rest = match task {
+                Task::TakeBack(_) => LATER_PHASE,
+                _ => "an earlier stage was left out",
+            };
+            self.out.entry(node.clone()).or_insert_with(|| rest.into());
+        }
+        Ok(())
+    }
+
+    /// Records, shows and reports how a task ended.
+    fn ended(&mut self, task: &Task, done: &Done) -> Result<(), RecordError> {
+        let c = self.c;
+        let problem = done.problem();
+        let shown = |what: String| c.sink.send(Event::Object { what, problem: done.problem() });
+        match task {
+            Task::Object(change) => {
+                shown(change.to_string());
+                let line = Line::Object { change: json(change), problem: problem.clone() };
+                c.journal.write(&line)?;
+                let failed = problem.map(|why| {
+                    Problem::new(format!("cannot {change}"))
+                        .at("cluster")
+                        .because(why)
+                        .left("the nodes are done")
+                        .hint("run `kubastion plan` to see what is left to do")
+                });
+                self.report.problems.extend(failed);
+            }
+            Task::Etcd(change) => {
+                shown(change.to_string());
+                let line = Line::Etcd { change: json(change), problem: problem.clone() };
+                c.journal.write(&line)?;
+                match (problem, change) {
+                    (None, _) => {}
+                    (Some(why), EtcdChange::Promote { node, .. }) => {
+                        self.node_ended(node, Phase::Etcd, &Outcome::Unready { why })?;
+                    }
+                    (Some(why), change) => {
+                        self.report.problems.push(members::not_changed(change, why));
+                    }
+                }
+            }
+            Task::Cordon { .. } | Task::Drain { .. } | Task::Forget { .. } => {
+                c.journal.write(&Line::Task { task: json(task), problem })?;
+            }
+            Task::Reset { node, .. } => {
+                if let Done::Reset(reset) = done {
+                    self.report.resets.insert(node.clone(), reset.clone());
+                }
+            }
+            Task::Settle { node, transaction, phase, left } => {
+                // What another program left there is no run of ours.
+                if let Some(phase) = phase {
+                    self.node_ended(node, *phase, done.outcome())?;
+                }
+                let now = match done.outcome() {
+                    Outcome::Committed => TxnState::Committed.words(),
+                    Outcome::Reverted { .. } => TxnState::Reverted.words(),
+                    other => {
+                        let why = done.problem().unwrap_or_default();
+                        let why = match other {
+                            Outcome::Incomplete { .. } => {
+                                format!(
+                                    "was left {left} by an earlier run and could not be undone: {why}"
+                                )
+                            }
+                            _ => format!("was left {left} by an earlier run: {why}"),
+                        };
+                        self.report.problems.push(
+                            Problem::new("what an earlier run left open cannot be undone")
+                                .at(node.to_string())
+                                .because(format!("transaction {transaction} {why}")),
+                        );
+                        return Ok(());
+                    }
+                };
+                (c.say)(&format!(
+                    "{node}: transaction {transaction} was left open by an earlier run; it is {now} now"
+                ));
+            }
+            Task::TakeBack(t) => self.node_ended(&t.node, t.phase, done.outcome())?,
+            Task::Transaction { node, .. } | Task::JoinEtcd { node, .. } => {
+                if let Some(transaction) = c.plan.transaction(task) {
+                    self.node_ended(node, transaction.phase, done.outcome())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn node_ended(
+        &mut self,
+        node: &NodeName,
+        phase: Phase,
+        outcome: &Outcome,
+    ) -> Result<(), RecordError> {
+        let c = self.c;
+        c.journal.write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })?;
+        let name = phase.name();
+        let how = match outcome {
+            Outcome::Committed if c.journal.kind == RunKind::Apply => format!("{name} done"),
+            Outcome::Committed => format!("{name} taken back"),
+            Outcome::Reverted { why } => format!("{name} undone: {why}"),
+            Outcome::Refused { why } => format!("{name} refused: {why}"),
+            Outcome::Unreachable { why } => format!("unreachable: {why}"),
+            Outcome::Skipped { why } => format!("{name} left out: {why}"),
+            Outcome::Incomplete { why } => format!("{name} INCOMPLETE: {why}"),
+            Outcome::Unready { why } => format!("{name} done, but {why}"),
+        };
+        c.sink.send(Event::End { node: node.clone(), how, good: outcome.is_good() });
+        let outcomes = self.report.outcomes.entry(node.clone()).or_default();
+        outcomes.push(phase, outcome.clone());
+        Ok(())
+    }
 }
 
-fn etcd_verdicts<'n>(
-    c: &Execution<'_>,
-    nodes: &[&'n Node],
-    sessions: &Mutex<Sessions>,
-) -> Vec<(&'n NodeName, Result<(), String>)> {
-    let Some(access) = c.etcd else {
-        // Nothing is confirmed that could not be checked.
-        let why = || Err("the key store has no certificate to ask etcd with".to_owned());
-        return nodes.iter().map(|node| (&node.name, why())).collect();
-    };
-    let within = Duration::from_secs(u64::from(crate::plan::diff::CONFIRM_ETCD_S) - 120);
-    fleet::each(nodes.to_vec(), fleet::WINDOW, |node| {
-        c.sink.send(Event::Waiting { node: node.name.clone(), what: "etcd to be healthy".into() });
-        let verdict = with_session(c, node, sessions, |s| {
-            gate::wait_for_member(s, node.internal_ip(), access, within)
-        });
-        (&node.name, verdict.map_err(|why| format!("etcd on {}: {why}", node.name)))
-    })
+/// Whether the rest of a node's work goes on after a task that ended so.
+fn is_wanted(task: &Task, outcome: &Outcome) -> bool {
+    let settled = matches!((task, outcome), (Task::Settle { .. }, Outcome::Reverted { .. }));
+    outcome.is_good() || settled
+}
+
+/// Of a node where something was not taken back.
+const LATER_PHASE: &str = "a later phase is still there";
+
+/// What is said of all that is left out because a task failed.
+fn why_left(stage: &Stage, task: &Task, done: &Done) -> String {
+    match (task, task.node()) {
+        (Task::TakeBack(_), _) => LATER_PHASE.to_owned(),
+        (Task::Etcd(EtcdChange::Remove { id, .. }), None) => {
+            let why = done.problem().unwrap_or_default();
+            format!("etcd member {id} was not removed: {why}")
+        }
+        // Whose node stays as it is for that.
+        (Task::Drain { .. }, _) | (Task::Etcd(_), Some(_)) => done.problem().unwrap_or_default(),
+        (_, Some(node)) => format!("{} failed on {node}", stage.name),
+        (_, None) => format!("{} failed", stage.name),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Condvar;
+    use std::time::Duration;
 
     use super::*;
-    use crate::apply::record::Journal;
-    use crate::apply::record::RunKind;
     use crate::apply::{CALL_SCRIPT, STAGE_SCRIPT};
     use crate::clock::Clock;
-    use crate::desired::DesiredState;
-    use crate::desired::NodeDesired;
+    use crate::desired::{DesiredState, NodeDesired};
     use crate::event::Silent;
-    use crate::inventory::Inventory;
-    use crate::inventory::{SshTarget, testing};
-    use crate::plan::Action;
-    use crate::plan::Plan;
+    use crate::facts::{NodeFacts, OpenTransaction};
+    use crate::inventory::{Inventory, SshTarget, testing};
     use crate::plan::order::{EtcdState, stages};
-    use crate::transport::Dialer;
-    use crate::transport::Transport;
-    use crate::transport::TransportError;
+    use crate::plan::{Action, EtcdData, NodePlan, Plan, TakenFor, Transaction, settle};
+    use crate::runs::outcome::NodeOutcomes;
+    use crate::runs::record::{Journal, read_all};
     use crate::transport::played::Played;
+    use crate::transport::{Dialer, Transport, TransportError};
 
     /// What becomes of a plan whose nodes a dialer plays.
     fn executed(inventory: &Inventory, plan: &Plan, dialer: &dyn Dialer) -> Outcomes {
-        let empty = || NodeDesired { items: vec![], notes: vec![] };
-        let nodes = inventory.nodes.iter().map(|n| (n.name.clone(), empty())).collect();
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
+        recorded(inventory, plan, dialer, &journal, &|_| {}).outcomes
+    }
+
+    /// The same, with the record that is made of it.
+    fn recorded(
+        inventory: &Inventory,
+        plan: &Plan,
+        dialer: &dyn Dialer,
+        journal: &Journal,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Report {
+        let empty = || NodeDesired { items: vec![], notes: vec![] };
+        let nodes = inventory.nodes.iter().map(|n| (n.name.clone(), empty())).collect();
         let execution = Execution {
             plan,
             desired: &DesiredState { nodes },
@@ -448,10 +564,22 @@ mod tests {
             api: None,
             bundle: None,
             sink: &Silent,
-            journal: &journal,
+            say,
+            journal,
             clock: Clock::System,
         };
         execute(&execution, Sessions::new()).unwrap()
+    }
+
+    /// All nodes of a group begin together.
+    fn host(names: &[NodeName]) -> Stage {
+        let task = |node: &NodeName| Task::Transaction { node: node.clone(), number: 1 };
+        Stage {
+            name: "host".into(),
+            groups: vec![Group::together(names.iter().map(task))],
+            gates: vec![Gate::Reachable],
+            on_failure: OnFailure::StopStage,
+        }
     }
 
     /// Whether the fast node was confirmed.
@@ -528,8 +656,7 @@ mod tests {
         let names: Vec<NodeName> = inventory.nodes.iter().map(|n| n.name.clone()).collect();
         let node = NodePlan { transactions: vec![transaction], ..NodePlan::default() };
         let plans = names.iter().map(|n| (n.clone(), node.clone())).collect();
-        let stage =
-            Stage { phase: Phase::Host, groups: vec![names.clone()], gate: Gate::Reachable };
+        let stage = host(&names);
         let plan = Plan::new("c".into(), String::new(), plans, vec![stage]);
         let outcomes = executed(&inventory, &plan, &FirstAddressAlone);
         match &outcomes[&names[0]][&Phase::Host] {
@@ -553,11 +680,10 @@ mod tests {
         let names: Vec<NodeName> = inventory.nodes.iter().map(|n| n.name.clone()).collect();
         let node = NodePlan { transactions: vec![transaction], ..NodePlan::default() };
         let plans = names.iter().map(|n| (n.clone(), node.clone())).collect();
-        let stage =
-            Stage { phase: Phase::Host, groups: vec![names.clone()], gate: Gate::Reachable };
+        let stage = host(&names);
         let plan = Plan::new("c".into(), String::new(), plans, vec![stage]);
         let outcomes = executed(&inventory, &plan, &Played(&fast_and_slow));
-        assert!(outcomes.values().all(|p| p[&Phase::Host] == Outcome::Committed), "{outcomes:?}");
+        assert!(outcomes.values().all(NodeOutcomes::are_good), "{outcomes:?}");
     }
 
     /// They would get the configuration of before, and no later plan would tell.
@@ -580,8 +706,9 @@ mod tests {
             [("a", Join::Join), ("b", Join::Configure), ("w", Join::Join)]
                 .map(|(n, way)| (n.parse().unwrap(), plan_of(way)))
                 .into();
-        let stages = stages(&inventory, &plans, EtcdState::Running);
-        assert_eq!(stages[0].groups[0][0].as_str(), "b", "it tells the cluster first");
+        let stages = stages(&inventory, &plans, EtcdState::Running, &[]);
+        let first = stages[0].tasks().next().and_then(Task::node).unwrap();
+        assert_eq!(first.as_str(), "b", "it tells the cluster first");
         let plan = Plan::new("c".into(), String::new(), plans, stages);
         let played = Played(&|host, _, _| match host {
             "10.0.0.2" => "@prepared\n@step 1 begin\n@state reverted\n".into(),
@@ -626,7 +753,7 @@ mod tests {
             [("a", Join::Init), ("b", Join::Join), ("w", Join::Join)]
                 .map(|(n, way)| (name(n), plan_of(way)))
                 .into();
-        let stages = stages(&inventory, &plans, EtcdState::Running);
+        let stages = stages(&inventory, &plans, EtcdState::Running, &[]);
         let plan = Plan::new("c".into(), String::new(), plans, stages);
         let outcomes = executed(&inventory, &plan, &Gone);
         let of = |n: &str| &outcomes[&name(n)][&Phase::Kubernetes];
@@ -635,5 +762,97 @@ mod tests {
             let wanted = Outcome::Skipped { why: "a did not start the cluster".into() };
             assert_eq!(*of(joining), wanted);
         }
+    }
+
+    #[test]
+    fn what_was_left_open_goes_back_and_a_node_that_cannot_is_named() {
+        let inventory = testing::two_and_two();
+        let answers = Played(&|_, script, input| match (script, input) {
+            (CALL_SCRIPT, b"1-a-host revert left-open\n") => "@state reverted\n".into(),
+            (CALL_SCRIPT, b"2-b-host revert left-open\n") => {
+                "@said no room\n@state incomplete\n".into()
+            }
+            (_, other) => panic!("{}", String::from_utf8_lossy(other)),
+        });
+        let open = |id: &str, state: &str| OpenTransaction { id: id.into(), state: state.into() };
+        let facts = |node: &str, open: Vec<OpenTransaction>| NodeFacts {
+            open_transactions: open,
+            ..NodeFacts::bare(node)
+        };
+        let nodes = [
+            // The third is not begun: the node could not undo the second.
+            facts(
+                "cp1",
+                vec![
+                    open("1-a-host", "switched"),
+                    open("2-b-host", "switching"),
+                    open("3-c-host", "switched"),
+                ],
+            ),
+            facts("cp2", vec![open("1-a-host", "switched")]),
+            // Nothing is done about that one, which needs manual repair.
+            facts("w1", vec![open("3-c-host", "incomplete")]),
+        ];
+        let plan = settle::plan("c", nodes.iter().map(|facts| (&facts.node, facts)));
+        let dir = tempfile::tempdir().unwrap();
+        let journal =
+            Journal::begin(dir.path(), RunKind::Settle, None, "c", Clock::System).unwrap();
+        let said = Mutex::new(Vec::new());
+        let say = |text: &str| said.lock().unwrap().push(text.to_owned());
+        let report = recorded(&inventory, &plan, &answers, &journal, &say);
+        let mut said = said.into_inner().unwrap();
+        said.sort();
+        let line = |node| {
+            format!(
+                "{node}: transaction 1-a-host was left open by an earlier run; it is taken back now"
+            )
+        };
+        assert_eq!(said, [line("cp1"), line("cp2")]);
+        assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+        let problem = report.problems[0].to_string();
+        for words in ["left open cannot be undone", "2-b-host was left switching", "no room"] {
+            assert!(problem.contains(words), "{words}: {problem}");
+        }
+        let run = &read_all(dir.path()).unwrap().runs[0];
+        let ids: Vec<_> = run.transactions.iter().map(|t| (t.node.as_str(), &*t.id)).collect();
+        let mut ids = ids;
+        ids.sort();
+        assert_eq!(ids, [("cp1", "1-a-host"), ("cp1", "2-b-host"), ("cp2", "1-a-host")]);
+    }
+
+    #[test]
+    fn what_came_of_a_reset_node_is_recorded_before_the_others_are_done() {
+        let inventory = testing::two_and_two();
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::begin(dir.path(), RunKind::Reset, None, "c", Clock::System).unwrap();
+        static BASE: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+        BASE.set(dir.path().to_owned()).unwrap();
+        let on_record = || read_all(BASE.get().unwrap()).unwrap().runs[0].reset.len();
+        let answers = Played(&|host, _, _| {
+            let on_record = || read_all(BASE.get().unwrap()).unwrap().runs[0].reset.len();
+            let mut tries = 0;
+            while host == "10.0.0.4" && on_record() < 3 {
+                std::thread::sleep(Duration::from_millis(10));
+                tries += 1;
+                assert!(tries < 1000, "nothing is recorded as long as one is not done");
+            }
+            "@undone 1-host\n@state clean\n".to_owned()
+        });
+        let reset = |node: &NodeName| Task::Reset {
+            node: node.clone(),
+            data: EtcdData::Keep,
+            taken_for: TakenFor::Member,
+        };
+        let names = inventory.nodes.iter().map(|n| &n.name);
+        let stage = Stage {
+            groups: vec![Group::together(names.map(reset))],
+            on_failure: OnFailure::GoOn,
+            ..host(&[])
+        };
+        let plan = Plan::new("c".into(), String::new(), BTreeMap::new(), vec![stage]);
+        let report = recorded(&inventory, &plan, &answers, &journal, &|_| {});
+        assert_eq!(report.resets.len(), 4);
+        assert!(report.resets.values().all(|r| r.taken_back == ["1-host"]));
+        assert_eq!(on_record(), 4);
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::gate::EtcdAccess;
-use super::record::Journal;
 use crate::api::ApiAccess;
 use crate::bundle::Bundle;
 use crate::clock::Clock;
@@ -13,6 +12,7 @@ use crate::error::chain;
 use crate::event::Sink;
 use crate::inventory::{Inventory, Node, NodeName};
 use crate::plan::Plan;
+use crate::runs::record::Journal;
 use crate::transport::{Dialer, Transport};
 
 /// Open connections, by node. A node whose connection broke has none.
@@ -36,6 +36,8 @@ pub struct Execution<'a> {
     pub bundle: Option<&'a Bundle>,
     /// Where progress goes.
     pub sink: &'a dyn Sink,
+    /// Hears what nodes remark that is no result.
+    pub say: &'a (dyn Fn(&str) + Sync),
     /// The record of the run.
     pub journal: &'a Journal,
     /// For the modification time of new files.

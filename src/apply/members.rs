@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use super::etcd;
 use super::execution::{Execution, Sessions, with_session};
 use super::gate::{self, EtcdAccess};
-use super::record::{Line, RecordError};
-use crate::error::chain;
+use crate::error::Problem;
 use crate::event::Event;
 use crate::facts::etcd::Listed;
-use crate::inventory::{Inventory, Node, NodeName};
-use crate::plan::{EtcdChange, Plan};
-use crate::transport::{Dialer, Transport};
+use crate::inventory::{Node, NodeName};
+use crate::plan::EtcdChange;
+use crate::runs::record::{Line, RecordError};
+use crate::transport::Transport;
 
 /// How long the others may take to become healthy after a removal: an election takes a second or two.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -23,14 +23,6 @@ const SETTLE: Duration = Duration::from_secs(60);
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// Pause between two checks.
 const POLL: Duration = Duration::from_millis(500);
-
-/// The peer URL under which the plan adds this node to etcd, if it does.
-pub(super) fn addition<'p>(plan: &'p Plan, node: &NodeName) -> Option<&'p str> {
-    plan.etcd.iter().find_map(|c| match c {
-        EtcdChange::Add { node: of, peer_url } if of == node => Some(peer_url.as_str()),
-        _ => None,
-    })
-}
 
 fn id_of(hex: &str) -> Result<u64, String> {
     u64::from_str_radix(hex, 16).map_err(|_| format!("{hex} is not a member id"))
@@ -104,45 +96,60 @@ fn all_healthy(
     }
 }
 
-fn record_change(
+/// Makes a planned change that is no part of a node's transaction. A member is removed only while the remaining ones, which
+/// are those that the plan does not remove, are healthy before and after.
+///
+/// # Errors
+/// Why it was not made.
+pub(super) fn change(
     c: &Execution<'_>,
     change: &EtcdChange,
-    result: &Result<(), String>,
-) -> Result<(), RecordError> {
-    let problem = result.as_ref().err().cloned();
-    c.sink.send(Event::Object { what: change.to_string(), problem: problem.clone() });
-    c.journal.write(&Line::Etcd { change: change.clone(), problem })
-}
-
-/// Removes the members that the plan removes, one at a time, and only while the remaining ones are healthy before and after.
-/// The inner error is why it stopped.
-pub(super) fn remove_planned(
-    c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
-) -> Result<Result<(), String>, RecordError> {
-    let removed: BTreeSet<&str> = c
-        .plan
-        .etcd
-        .iter()
-        .filter_map(|change| match change {
-            EtcdChange::Remove { id, .. } => Some(id.as_str()),
-            _ => None,
-        })
-        .collect();
-    for change in &c.plan.etcd {
-        let EtcdChange::Remove { id, .. } = change else { continue };
-        let result = list(c, sessions).and_then(|list| {
+) -> Result<(), String> {
+    match change {
+        EtcdChange::Remove { node, id, .. } => {
+            if let Some(node) = node {
+                let what = "its etcd member to be removed".to_owned();
+                c.sink.send(Event::Waiting { node: node.clone(), what });
+            }
+            let removed = c.plan.etcd().filter_map(|change| match change {
+                EtcdChange::Remove { id, .. } => Some(id),
+                _ => None,
+            });
+            let removed: BTreeSet<String> = removed.collect();
+            let list = list(c, sessions)?;
             let stay: Vec<Listed> =
-                list.into_iter().filter(|m| !removed.contains(m.hex().as_str())).collect();
+                list.into_iter().filter(|m| !removed.contains(&m.hex())).collect();
             let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
             remove_member(c, sessions, &voting(access, &stay), id_of(id)?)
-        });
-        record_change(c, change, &result)?;
-        if let Err(why) = result {
-            return Ok(Err(format!("etcd member {id} was not removed: {why}")));
         }
+        EtcdChange::Promote { node: name, id } => {
+            let node = c.inventory.nodes.iter().find(|n| n.name == *name);
+            let node = node.ok_or_else(|| format!("{name} is not in the inventory"))?;
+            promote(c, sessions, node, id_of(id)?)
+        }
+        EtcdChange::Add { .. } => Err("a member is added with its node's transaction".into()),
     }
-    Ok(Ok(()))
+}
+
+/// A removal that was not made, for whoever reads the report.
+pub(super) fn not_changed(change: &EtcdChange, why: String) -> Problem {
+    match change {
+        EtcdChange::Remove { node: Some(node), .. } => {
+            Problem::new("its etcd member was not removed")
+                .at(node.to_string())
+                .because(why)
+                .left("it was not reset")
+                .hint(
+                    "a member is removed only while all others are healthy; run `kubectl uncordon` to                      schedule pods on the node again",
+                )
+        }
+        change => Problem::new(format!("cannot {change}"))
+            .at("etcd")
+            .because(why)
+            .left("nothing that was to follow was begun")
+            .hint("run `kubastion plan` to see what is left to do"),
+    }
 }
 
 fn remove_member(
@@ -248,102 +255,6 @@ pub(super) fn remove_after_failure(
     Some(format!("it is still listed as etcd member {id:x}, which the next plan removes: {why}"))
 }
 
-/// Promotes learners of an earlier run that have caught up by now. Returns what failed, by node.
-pub(super) fn promote_those_left(
-    c: &Execution<'_>,
-    sessions: &Mutex<Sessions>,
-    out: impl Fn(&NodeName) -> bool,
-) -> Result<Vec<(NodeName, String)>, RecordError> {
-    let mut failed = Vec::new();
-    for change in &c.plan.etcd {
-        let EtcdChange::Promote { node: name, id } = change else { continue };
-        let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
-        if out(name) {
-            continue;
-        }
-        let result = id_of(id).and_then(|id| promote(c, sessions, node, id));
-        record_change(c, change, &result)?;
-        failed.extend(result.err().map(|why| (name.clone(), why)));
-    }
-    Ok(failed)
-}
-
-/// The members that stay during a reset, which has no plan, and how to reach them.
-pub struct Remaining<'a> {
-    /// The inventory.
-    pub inventory: &'a Inventory,
-    /// Opens connections to them.
-    pub dialer: &'a dyn Dialer,
-    /// How they are asked.
-    pub access: &'a EtcdAccess,
-    /// Those that leave.
-    pub leaving: BTreeSet<&'a NodeName>,
-}
-
-impl Remaining<'_> {
-    fn each<R>(
-        &self,
-        mut question: impl FnMut(&mut dyn Transport, IpAddr) -> Result<R, String>,
-    ) -> Vec<Result<R, String>> {
-        let stay = self.access.members.iter().filter(|(name, _)| !self.leaving.contains(name));
-        let ask = |(name, ip): &(NodeName, IpAddr)| {
-            let node = self.inventory.nodes.iter().find(|n| n.name == *name);
-            let node = node.ok_or_else(|| format!("{name} is not in the inventory"))?;
-            let target = self.inventory.ssh.for_node(node);
-            let mut session =
-                self.dialer.connect(&target).map_err(|e| format!("{name}: {}", chain(&e)))?;
-            question(session.as_mut(), *ip).map_err(|why| format!("{name}: {why}"))
-        };
-        stay.map(ask).collect()
-    }
-
-    /// Whether all that stay are healthy.
-    ///
-    /// # Errors
-    /// The first that is not.
-    pub fn are_healthy(&self) -> Result<(), String> {
-        let asked = self.each(|s, ip| gate::member_health(s, ip, self.access));
-        if asked.is_empty() {
-            return Err("no member would be left".into());
-        }
-        asked.into_iter().collect()
-    }
-
-    /// Removes a node's member, if it has one, while all others are healthy.
-    ///
-    /// # Errors
-    /// Why it is still a member, or which of the others is unhealthy now.
-    pub fn remove(&self, node: &Node) -> Result<(), String> {
-        self.are_healthy()?;
-        let url = crate::desired::peer_url(node.internal_ip());
-        let lists = self.each(|s, ip| etcd::list(s, ip, self.access));
-        let list =
-            lists.into_iter().find_map(Result::ok).ok_or("etcd's members cannot be listed")?;
-        let Some(id) = list.iter().find(|m| m.peer_urls.contains(&url)).map(|m| m.id) else {
-            return Ok(());
-        };
-        patiently(|| {
-            let mut done = false;
-            let mut asked = self.each(|s, ip| {
-                if !done {
-                    etcd::remove(s, ip, self.access, id)?;
-                    done = true;
-                }
-                Ok(())
-            });
-            if done { Ok(()) } else { asked.pop().unwrap_or(Ok(())) }
-        })?;
-        let deadline = Instant::now() + SETTLE;
-        loop {
-            match self.are_healthy() {
-                Err(why) if Instant::now() >= deadline => return Err(why),
-                Err(_) => std::thread::sleep(POLL),
-                Ok(()) => return Ok(()),
-            }
-        }
-    }
-}
-
 /// Records the result of an addition.
 pub(super) fn record_addition(
     c: &Execution<'_>,
@@ -352,5 +263,8 @@ pub(super) fn record_addition(
     result: &Result<(), String>,
 ) -> Result<(), RecordError> {
     let change = EtcdChange::Add { node: node.clone(), peer_url: peer_url.to_owned() };
-    record_change(c, &change, result)
+    let problem = result.as_ref().err().cloned();
+    c.sink.send(Event::Object { what: change.to_string(), problem: problem.clone() });
+    let change = serde_json::to_value(change).unwrap_or_default();
+    c.journal.write(&Line::Etcd { change, problem })
 }

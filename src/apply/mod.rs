@@ -11,15 +11,15 @@ pub mod etcd;
 pub mod execute;
 pub mod execution;
 pub mod gate;
-pub mod history;
+mod leave;
 pub mod members;
 pub mod objects;
 pub mod payload;
 pub mod protocol;
-pub mod record;
 pub mod reset;
 mod transaction;
-pub mod undo;
+mod transactions;
+mod undo;
 pub mod upload;
 pub mod ways;
 
@@ -32,10 +32,8 @@ mod member_tests;
 #[cfg(test)]
 mod txn_tests;
 
-pub use execute::execute;
+pub use execute::{Report, execute};
 pub use execution::Execution;
-pub use record::{Outcome, RunRecord};
-pub use transaction::settle;
 
 /// The transaction program, as it runs on a node, a file a subject; `txn.sh` comes last and starts it.
 pub const TXN_SCRIPT: &str = concat!(

@@ -1,9 +1,11 @@
 //! Changes of the cluster's objects, carried out as a plan says.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::execution::{Execution, Sessions, with_session};
 use super::{MEMBER_SCRIPT, UPLOAD_SCRIPT};
 use crate::api::certificate_requests::{self, ApprovalError};
 use crate::api::objects::{Conflicts, path};
@@ -11,6 +13,7 @@ use crate::api::{ApiError, Client};
 use crate::checks::{ANONYMOUS, gives_a_node};
 use crate::desired::differences::{Difference, differences, merge_patch};
 use crate::desired::objects::{DesiredObject, Owner, Wanted, objects};
+use crate::error::chain;
 use crate::facts::cluster::{Kind, list, namespace, text};
 use crate::inventory::{Inventory, NodeName};
 use crate::plain::plain;
@@ -42,6 +45,64 @@ pub enum ChangeError {
     /// kubeadm could not write them.
     #[error("{0}")]
     Kubeadm(String),
+}
+
+/// Carries changes out in their order, over the first control plane whose API server is ready, and says of each why it was
+/// not made. One that needs another one before it is not sent without that.
+pub(super) fn carry_out(
+    c: &Execution<'_>,
+    changes: &[&ApiChange],
+    sessions: &Mutex<Sessions>,
+) -> Vec<Result<(), String>> {
+    let none = |why: String| changes.iter().map(|_| Err(why.clone())).collect();
+    let Some(access) = c.api else {
+        return none("the key store has no administrator's certificate".into());
+    };
+    let mut last = String::from("there is no control plane");
+    let is_open = |name: &NodeName| {
+        sessions.lock().expect("no thread panics while holding it").contains_key(name)
+    };
+    // A control plane that is known to answer goes before one that may be away.
+    let (open, others): (Vec<_>, Vec<_>) =
+        access.servers.iter().partition(|(name, _)| is_open(name));
+    for (name, address) in open.into_iter().chain(others) {
+        let Some(server) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
+        let made = with_session(c, server, sessions, |through| {
+            let mut client = Client::new(through, *address, access);
+            client.json(&HttpRequest::get("/version")).map_err(|e| chain(&e))?;
+            Ok(carry_out_over(&mut client, c.inventory, changes))
+        });
+        match made {
+            Ok(results) => return results,
+            Err(why) => last = format!("{name}: {why}"),
+        }
+    }
+    none(last)
+}
+
+fn carry_out_over(
+    client: &mut Client<'_>,
+    inventory: &Inventory,
+    changes: &[&ApiChange],
+) -> Vec<Result<(), String>> {
+    // Namespace and name of objects that were not sent.
+    let mut failed: Vec<(&str, &str)> = Vec::new();
+    let one = |made: &ApiChange, failed: &[(&str, &str)], client: &mut Client<'_>| match made
+        .after()
+        .filter(|first| failed.contains(first))
+    {
+        Some((_, first)) => Err(format!("{first} has to be there before it, and was not sent")),
+        None => change(client, inventory, made).map_err(|e| chain(&e)),
+    };
+    let mut results = Vec::new();
+    for made in changes {
+        let result = one(made, &failed, client);
+        if result.is_err() {
+            failed.extend(made.object());
+        }
+        results.push(result);
+    }
+    results
 }
 
 /// Carries one change out. Doing it twice does no harm.

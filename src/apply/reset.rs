@@ -6,8 +6,10 @@ use crate::event::{Event, Sink};
 use crate::inventory::NodeName;
 use crate::transport::{Output, Request, Transport, TransportError, tail};
 
-use super::record::{Outcome, Reset};
+use super::execution::Execution;
 use crate::error::chain;
+use crate::plan::{EtcdData, TakenFor};
+use crate::runs::outcome::{Outcome, Reset};
 
 /// The program that does it.
 pub(super) const SCRIPT: &str =
@@ -18,31 +20,41 @@ const DEADLINE: Duration = Duration::from_secs(600);
 /// For a look alone.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Whether etcd's data is deleted too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Data {
-    /// It stays where it is.
-    Keep,
-    /// It is gone for good.
-    Delete,
-}
-
-/// What a node is taken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum As {
-    /// Nobody counts on it: it is refused if it runs an API server or etcd.
-    Worker,
-    /// A control plane or an etcd member, which goes together with all others.
-    Member,
-}
-
-impl As {
-    fn word(self) -> &'static str {
-        match self {
-            As::Worker => "worker",
-            As::Member => "member",
-        }
+/// What the node's program is told that it must be.
+fn word(taken_for: TakenFor) -> &'static str {
+    match taken_for {
+        TakenFor::Worker => "worker",
+        TakenFor::Member => "member",
     }
+}
+
+/// Carries the task out, over a connection of its own.
+pub(super) fn carry_out(
+    c: &Execution<'_>,
+    node: &NodeName,
+    taken_for: TakenFor,
+    data: EtcdData,
+) -> Reset {
+    c.sink.send(Event::Begin { node: node.clone(), what: "reset".into(), steps: 0 });
+    let left = |outcome| Reset { outcome, taken_back: Vec::new() };
+    let reset = match c.inventory.nodes.iter().find(|n| n.name == *node) {
+        None => left(Outcome::Refused { why: "the inventory does not have the node".into() }),
+        Some(of) => match c.dialer.connect(&c.inventory.ssh.for_node(of)) {
+            Ok(mut session) => reset(session.as_mut(), node, taken_for, data, c.sink),
+            Err(e) => left(Outcome::Unreachable { why: chain(&e) }),
+        },
+    };
+    let how = match &reset.outcome {
+        Outcome::Committed => "as it was".to_owned(),
+        Outcome::Refused { why } => format!("left as it is: {why}"),
+        Outcome::Unreachable { why } => format!("unreachable: {why}"),
+        Outcome::Incomplete { why } => format!("INCOMPLETE: {why}"),
+        Outcome::Reverted { why } | Outcome::Skipped { why } | Outcome::Unready { why } => {
+            why.clone()
+        }
+    };
+    c.sink.send(Event::End { node: node.clone(), how, good: reset.outcome.is_good() });
+    reset
 }
 
 fn run(
@@ -62,8 +74,8 @@ fn run(
 ///
 /// # Errors
 /// What it is instead, or why it could not be asked.
-pub fn may_be_reset(transport: &mut dyn Transport, taken_for: As) -> Result<(), String> {
-    let line = format!("look {}\n", taken_for.word());
+pub fn may_be_reset(transport: &mut dyn Transport, taken_for: TakenFor) -> Result<(), String> {
+    let line = format!("look {}\n", word(taken_for));
     let mut answer = Err(String::new());
     let output = run(transport, &line, LOOK, &mut |line| match line.split_once(' ') {
         Some(("@state", "clean")) => answer = Ok(()),
@@ -78,18 +90,18 @@ pub fn may_be_reset(transport: &mut dyn Transport, taken_for: As) -> Result<(), 
 }
 
 /// Takes back every transaction of a node, newest first.
-pub fn reset(
+fn reset(
     transport: &mut dyn Transport,
     node: &NodeName,
-    taken_for: As,
-    data: Data,
+    taken_for: TakenFor,
+    data: EtcdData,
     sink: &dyn Sink,
 ) -> Reset {
     let data = match data {
-        Data::Keep => "keep-data",
-        Data::Delete => "delete-data",
+        EtcdData::Keep => "keep-data",
+        EtcdData::Delete => "delete-data",
     };
-    let line = format!("{data} {}\n", taken_for.word());
+    let line = format!("{data} {}\n", word(taken_for));
     let mut clean = false;
     let mut said = Vec::new();
     let mut refused = None;
@@ -139,7 +151,7 @@ mod tests {
             "@step 2-b-host\n@undone 2-b-host\n@step 1-a-host\n@said no room\n@state incomplete 1-a-host\n".into()
         });
         let mut session = half.connect(&inventory.ssh.for_node(node)).unwrap();
-        let found = reset(session.as_mut(), &node.name, As::Member, Data::Keep, &Silent);
+        let found = reset(session.as_mut(), &node.name, TakenFor::Member, EtcdData::Keep, &Silent);
         assert_eq!(found.taken_back, ["2-b-host"]);
         let Outcome::Incomplete { why } = found.outcome else { panic!("{found:?}") };
         assert!(why.contains("no room") && why.contains("a second reset goes on"), "{why}");

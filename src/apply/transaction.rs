@@ -4,17 +4,16 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::execution::{Execution, Sessions, keep};
+use super::execution::{Execution, Sessions, keep, with_session};
 use super::payload;
 use super::protocol::{self, Answer, Heard, TxnState, Verb};
-use super::record::{Line, Outcome, RecordError};
 use super::upload::{self, UploadError};
 use crate::desired::Way;
 use crate::error::chain;
 use crate::event::Event;
-use crate::facts::NodeFacts;
-use crate::inventory::Node;
+use crate::inventory::{Node, NodeName};
 use crate::plan::{Step, Transaction};
+use crate::runs::record::{Line, Outcome, RecordError};
 use crate::transport::{Transport, TransportError};
 
 /// Seconds beyond a node's own deadline until which its final state is asked for. A reboot fits in.
@@ -43,10 +42,11 @@ pub(super) fn switch(
     c: &Execution<'_>,
     node: &Node,
     transaction: &Transaction,
+    stage: u32,
     sessions: &Mutex<Sessions>,
 ) -> SwitchResult {
     let phase = transaction.phase;
-    let id = format!("{}-{}", c.journal.run, phase.name());
+    let id = c.journal.next_transaction(&node.name, phase);
     c.sink.send(Event::Begin {
         node: node.name.clone(),
         what: phase.name().to_owned(),
@@ -82,6 +82,7 @@ pub(super) fn switch(
         node: node.name.clone(),
         phase,
         id: id.clone(),
+        stage: Some(stage),
         joins,
     })?;
     let confirm_within = transaction.confirm_within_s.map(|s| Duration::from_secs(u64::from(s)));
@@ -362,44 +363,38 @@ fn failure(a: &Answer, transaction: &Transaction) -> String {
     text
 }
 
-/// Brings the transactions that an earlier run left open to an end: they go back. `done` gets what was done, by
-/// transaction id.
-///
-/// # Errors
-/// If the node cannot be asked, or could not undo everything.
-pub fn settle(
-    session: &mut dyn Transport,
-    facts: &NodeFacts,
-    done: &mut Vec<(String, TxnState)>,
-) -> Result<(), String> {
-    for open in &facts.open_transactions {
-        if open.needs_hands() {
-            continue;
+/// Brings a transaction that an earlier run left open to an end: it goes back, unless it was confirmed meanwhile.
+pub(super) fn settle(
+    c: &Execution<'_>,
+    node: &NodeName,
+    id: &str,
+    sessions: &Mutex<Sessions>,
+) -> Outcome {
+    let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *node) else {
+        return Outcome::Refused { why: "the inventory does not have the node".into() };
+    };
+    let answer = with_session(c, node, sessions, |session| {
+        protocol::call(session, id, Verb::Revert, "left-open", &mut |_| {}).map_err(|e| chain(&e))
+    });
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(why) => return Outcome::Unreachable { why },
+    };
+    match answer.state {
+        Some(TxnState::Committed) => Outcome::Committed,
+        Some(TxnState::Reverted) => {
+            Outcome::Reverted { why: "an earlier run had left it open".into() }
         }
-        let answer = protocol::call(session, &open.id, Verb::Revert, "left-open", &mut |_| {})
-            .map_err(|e| chain(&e))?;
-        match answer.state {
-            Some(state @ (TxnState::Reverted | TxnState::Committed)) => {
-                done.push((open.id.clone(), state))
-            }
-            _ if answer.busy => return Err("another run is at work on the node".into()),
-            _ if answer.refused.is_some() => {
-                let why = answer.refused.unwrap_or_default();
-                return Err(format!(
-                    "transaction {} was left {} by an earlier run: {why}",
-                    open.id, open.state
-                ));
-            }
-            other => {
-                return Err(format!(
-                    "transaction {} was left {} by an earlier run and could not be undone: it is {} {}",
-                    open.id,
-                    open.state,
-                    other.map_or("in no known state", TxnState::words),
-                    answer.said.join("; ")
-                ));
-            }
+        _ if answer.busy => Outcome::Refused { why: "another run is at work on the node".into() },
+        _ if answer.refused.is_some() => {
+            Outcome::Refused { why: answer.refused.unwrap_or_default() }
         }
+        other => Outcome::Incomplete {
+            why: format!(
+                "it is {} {}",
+                other.map_or("in no known state", TxnState::words),
+                answer.said.join("; ")
+            ),
+        },
     }
-    Ok(())
 }

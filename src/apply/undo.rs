@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::history;
+use super::execution::Execution;
 use super::protocol::{self, Answer, TxnState, Verb};
-use super::record::{Outcome, RunRecord, TransactionRecord};
 use crate::error::chain;
+use crate::event::Event;
+use crate::plan::{Ended, Peers, TakeBack};
+use crate::runs::outcome::Outcome;
 use crate::transport::{Transport, TransportError};
 
 /// How long a node is asked again whose connection broke. A reboot fits in.
@@ -25,44 +27,46 @@ pub struct Patience {
     pub busy: Duration,
 }
 
-/// Whether all that others count on go back together, which a node wants to know before it leaves them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peers {
-    /// They do.
-    Together,
-    /// Some of them stay.
-    Stay,
-}
-
-impl Peers {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Together => "together",
-            Self::Stay => "alone",
-        }
+/// What a node is told of its peers.
+fn word(peers: Peers) -> &'static str {
+    match peers {
+        Peers::Together => "together",
+        Peers::Stay => "alone",
     }
 }
 
+/// Carries the task out, over a connection of its own: see [`undo`].
+pub(super) fn take_back(c: &Execution<'_>, t: &TakeBack) -> Outcome {
+    let Some(node) = c.inventory.nodes.iter().find(|n| n.name == t.node) else {
+        return Outcome::Refused { why: "the inventory does not have the node".into() };
+    };
+    c.sink.send(Event::Begin {
+        node: t.node.clone(),
+        what: format!("{} to be taken back", t.phase.name()),
+        steps: 0,
+    });
+    let connect = || c.dialer.connect(&c.inventory.ssh.for_node(node));
+    undo(&connect, t, &PATIENCE, c.say)
+}
+
 /// Takes back what a transaction did. A node goes on by itself when its connection breaks: only its own word says how
-/// that ended, and asking twice does no harm. `reset` is the run that reset the node since, as far as records tell; `say`
-/// hears what the node remarks.
-pub fn undo(
+/// that ended, and asking twice does no harm. `say` hears what the node remarks.
+fn undo(
     connect: &dyn Fn() -> Result<Box<dyn Transport>, TransportError>,
-    t: &TransactionRecord,
-    peers: Peers,
-    reset: Option<&RunRecord>,
+    t: &TakeBack,
     patience: &Patience,
     say: &(dyn Fn(&str) + Sync),
 ) -> Outcome {
     let ask = |session: &mut dyn Transport| {
-        let answer = protocol::call(session, &t.id, Verb::Undo, peers.word(), &mut |_| {})?;
+        let answer =
+            protocol::call(session, &t.transaction, Verb::Undo, word(t.peers), &mut |_| {})?;
         answer.notes.iter().for_each(|n| say(&format!("{}: {n}", t.node)));
         Ok(answer)
     };
     let broke = match connect() {
         Err(e) => return Outcome::Unreachable { why: chain(&e) },
         Ok(mut session) => match ask(session.as_mut()) {
-            Ok(a) => return undone(a, t.outcome.as_ref(), reset),
+            Ok(a) => return undone(a, t),
             Err(e) if is_over(&e) => return Outcome::Incomplete { why: chain(&e) },
             Err(e) => chain(&e),
         },
@@ -76,13 +80,14 @@ pub fn undo(
             let answer = ask(session.as_mut())?;
             if answer.busy {
                 heard = Instant::now();
-                let said = protocol::call(session.as_mut(), &t.id, Verb::State, "-", &mut |_| {});
+                let said =
+                    protocol::call(session.as_mut(), &t.transaction, Verb::State, "-", &mut |_| {});
                 state = said.ok().and_then(|a| a.state);
             }
             Ok(answer)
         });
         match answer {
-            Ok(a) if !a.busy => return undone(a, t.outcome.as_ref(), reset),
+            Ok(a) if !a.busy => return undone(a, t),
             Err(e) if is_over(&e) => {
                 return Outcome::Incomplete { why: format!("{broke}; {}", chain(&e)) };
             }
@@ -113,26 +118,22 @@ fn is_over(e: &TransportError) -> bool {
 
 /// Of a node that was reset, if the clocks are right. That it was is not what makes a rollback a success: what a node
 /// has lost (its /var/lib/kubastion, say) it does not take back at a reset either.
-pub fn knows_nothing(by: &RunRecord) -> String {
-    format!(
-        "run {} reset the node since, and it knows nothing of this run: nothing was done",
-        by.run
-    )
+pub(super) fn knows_nothing(by: &str) -> String {
+    format!("run {by} reset the node since, and it knows nothing of this run: nothing was done")
 }
 
-/// What a node's answer to an undo means, if the transaction had ended so, and a record says that the node was reset
-/// since.
-fn undone(a: Answer, ended: Option<&Outcome>, reset: Option<&RunRecord>) -> Outcome {
+/// What a node's answer to an undo means.
+fn undone(a: Answer, t: &TakeBack) -> Outcome {
     // "Committed" is what a rollback that worked is called here.
-    match (a.state, a.refused, ended) {
+    match (a.state, a.refused, t.ended) {
         (Some(TxnState::Reverted), ..) => Outcome::Committed,
         // Nothing was begun.
-        (Some(TxnState::Absent), _, Some(o)) if !history::may_stand(o) => Outcome::Committed,
-        (Some(TxnState::Absent), ..) if reset.is_some() => {
-            Outcome::Skipped { why: reset.map(knows_nothing).unwrap_or_default() }
+        (Some(TxnState::Absent), _, Ended::WithoutChange) => Outcome::Committed,
+        (Some(TxnState::Absent), ..) if t.reset_by.is_some() => {
+            Outcome::Skipped { why: t.reset_by.as_deref().map(knows_nothing).unwrap_or_default() }
         }
         // Its record may have been begun, and nothing sent.
-        (Some(TxnState::Absent), _, None) => Outcome::Refused {
+        (Some(TxnState::Absent), _, Ended::Unknown) => Outcome::Refused {
             why: "the node does not know it: most likely it never got there. To go further back, name the run before \
                   it, which `kubastion runs` shows"
                 .into(),
@@ -153,12 +154,21 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::apply::record::RunKind;
-    use crate::apply::record::testing::{done, reset_of, run};
     use crate::desired::Phase;
     use crate::inventory::testing;
     use crate::transport::Dialer as _;
     use crate::transport::played::{BREAKS, Play, Played, REFUSES_ROOT};
+
+    fn host(node: &str, ended: Ended, reset_by: Option<&str>) -> TakeBack {
+        TakeBack {
+            node: node.parse().unwrap(),
+            transaction: "1-host".into(),
+            phase: Phase::Host,
+            ended,
+            peers: Peers::Together,
+            reset_by: reset_by.map(str::to_owned),
+        }
+    }
 
     #[test]
     fn a_node_whose_connection_broke_is_asked_until_it_says_how_it_ended() {
@@ -178,11 +188,11 @@ mod tests {
         };
         let inventory = testing::two_and_two();
         let node = &inventory.nodes[0];
-        let t = done(node.name.as_str(), Phase::Host, "1-host", Some(Outcome::Committed));
+        let t = host(node.name.as_str(), Ended::Stands, None);
         let goes = |play: Play<'static>| {
             ASKED.store(0, Ordering::SeqCst);
             let connect = || Played(play).connect(&inventory.ssh.for_node(node));
-            let outcome = undo(&connect, &t, Peers::Together, None, &SHORT, &|_| {});
+            let outcome = undo(&connect, &t, &SHORT, &|_| {});
             (outcome, ASKED.load(Ordering::SeqCst))
         };
         assert_eq!(goes(&|_, _, _| then("@state reverted\n")), (Outcome::Committed, 5));
@@ -216,27 +226,17 @@ mod tests {
 
     #[test]
     fn a_rollback_without_images_is_not_called_done() {
-        let absent = || Answer { state: Some(TxnState::Absent), ..Answer::default() };
-        assert!(matches!(
-            undone(absent(), Some(&Outcome::Committed), None),
-            Outcome::Refused { .. }
-        ));
-        let Outcome::Refused { why } = undone(absent(), None, None) else { panic!() };
-        assert!(why.contains("never got there"), "{why}");
-        let unready = Outcome::Unready { why: String::new() };
-        assert!(matches!(undone(absent(), Some(&unready), None), Outcome::Refused { .. }));
-        let unreachable = Outcome::Unreachable { why: String::new() };
-        assert_eq!(undone(absent(), Some(&unreachable), None), Outcome::Committed);
-        // By the clocks, the node was reset later.
-        let first = run("1", RunKind::Apply, "1-host", Outcome::Committed);
-        let all = [first.clone(), reset_of("n", &[])];
-        let by = history::reset_by(&all, &first, &first.transactions[0]);
-        let Outcome::Skipped { why } = undone(absent(), Some(&Outcome::Committed), by) else {
-            panic!()
+        let answered = |state, ended, reset_by| {
+            undone(Answer { state: Some(state), ..Answer::default() }, &host("n", ended, reset_by))
         };
+        let absent = |ended, reset_by| answered(TxnState::Absent, ended, reset_by);
+        assert!(matches!(absent(Ended::Stands, None), Outcome::Refused { .. }));
+        let Outcome::Refused { why } = absent(Ended::Unknown, None) else { panic!() };
+        assert!(why.contains("never got there"), "{why}");
+        assert_eq!(absent(Ended::WithoutChange, None), Outcome::Committed);
+        // By the clocks, the node was reset later.
+        let Outcome::Skipped { why } = absent(Ended::Stands, Some("3")) else { panic!() };
         assert!(why.contains("run 3 reset the node since"), "{why}");
-        assert_eq!(history::reset_by(&all[..1], &first, &first.transactions[0]), None);
-        let reverted = Answer { state: Some(TxnState::Reverted), ..Answer::default() };
-        assert_eq!(undone(reverted, Some(&Outcome::Committed), None), Outcome::Committed);
+        assert_eq!(answered(TxnState::Reverted, Ended::Stands, None), Outcome::Committed);
     }
 }

@@ -65,7 +65,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
             terminal.note(&format!("nothing to do on {}", counted(nodes, "node")));
             Ok(Exit::Done)
         }
-        Applied::Run { run, left } => match (finish(global, run)?, left) {
+        Applied::Run { run, left } => match (finish(global, *run)?, left) {
             (Exit::Done, Some(left)) => {
                 let left = left.words();
                 terminal.note(&format!("{left}; run `kubastion plan` to see them"));

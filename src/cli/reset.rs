@@ -1,15 +1,12 @@
 //! `kubastion reset`: nodes back to what they were before the first run.
 
-use std::time::Duration;
-
 use super::ask::{Question, ask};
 use super::global::Global;
 use super::output::{monitor, note};
-use super::runs::finish_with;
-use crate::apply::reset::Data;
-use crate::report::runs;
+use super::runs::finish;
+use crate::plan::EtcdData;
+use crate::plan::reset::Drain;
 use crate::workflow::command_error::{CommandError, Exit};
-use crate::workflow::drain::{Drain, Undrained};
 use crate::workflow::observe::Reach;
 use crate::workflow::reset::{How, carry_out, chosen};
 
@@ -40,13 +37,12 @@ pub struct Args {
 impl Args {
     fn how(&self) -> How {
         let data = match (self.delete_etcd_data, self.keep_etcd_data) {
-            (true, _) => Some(Data::Delete),
-            (false, true) => Some(Data::Keep),
+            (true, _) => Some(EtcdData::Delete),
+            (false, true) => Some(EtcdData::Keep),
             (false, false) => None,
         };
-        let within = Duration::from_secs(u64::from(self.drain_timeout));
-        let undrained = if self.undrained { Undrained::Leave } else { Undrained::Stay };
-        How { drain: Drain { within, undrained }, data }
+        let within_s = u64::from(self.drain_timeout);
+        How { drain: Drain { within_s, or_leave: self.undrained }, data }
     }
 }
 
@@ -87,10 +83,9 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
         ask(Question::ForGood, "use --yes")?;
     }
     let monitor = monitor(global.format);
-    let run = carry_out(&loaded, nodes, &args.reach, how, &monitor);
+    let say = |line: &str| note(global.format, line);
+    let run = carry_out(&loaded, nodes, &args.reach, how, &monitor, &say);
     // It leaves its line before anything else is said.
     drop(monitor);
-    let run = run?;
-    let text = runs::reset(&run.outcomes);
-    finish_with(global, run, &text)
+    finish(global, run?)
 }

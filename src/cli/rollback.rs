@@ -63,7 +63,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     if !args.yes {
         ask(Question::CarryOut, "use --yes")?;
     }
-    finish(global, rollback.carry_out(&|line| note(global.format, line))?)
+    let monitor = output::monitor(global.format);
+    let run = rollback.carry_out(&monitor, &|line| note(global.format, line));
+    // It leaves its line before anything else is said.
+    drop(monitor);
+    finish(global, run?)
 }
 
 fn accept(global: &Global, args: &Args, rollback: &Rollback<'_>) -> Result<Exit, CommandError> {

@@ -2,8 +2,9 @@
 
 use super::global::{Format, Global};
 use super::output::{pretty, print};
-use crate::apply::record::Outcomes;
+use crate::apply::Report;
 use crate::report::runs;
+use crate::runs::record::RunKind;
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::records::{Finished, damaged, read};
 
@@ -24,22 +25,17 @@ pub fn list(global: &Global) -> Result<Exit, CommandError> {
     }
 }
 
-/// Says what a run came to that carried transactions out, or took them back.
-pub(super) fn finish(global: &Global, run: Finished<Outcomes>) -> Result<Exit, CommandError> {
-    let text = runs::outcome(run.journal.kind, &run.outcomes);
-    finish_with(global, run, &text)
-}
-
-/// The same of any run. Its outcomes and `text` say the same, for machines and for people.
-pub(super) fn finish_with<T: serde::Serialize>(
-    global: &Global,
-    run: Finished<T>,
-    text: &str,
-) -> Result<Exit, CommandError> {
-    let Finished { journal, exit, outcomes, problems } = run;
+/// Says what a run came to.
+pub(super) fn finish(global: &Global, run: Finished) -> Result<Exit, CommandError> {
+    let Finished { journal, exit, report: Report { outcomes, resets, problems } } = run;
+    let (outcomes, text) = match journal.kind {
+        RunKind::Reset => (serde_json::to_value(&resets), runs::reset(&resets)),
+        kind => (serde_json::to_value(&outcomes), runs::outcome(kind, &outcomes)),
+    };
     match global.format {
         Format::Json => print(&pretty(&serde_json::json!({
-            "run": journal.run, "exit": exit as u8, "outcomes": outcomes, "problems": problems,
+            "run": journal.run, "exit": exit as u8, "outcomes": outcomes.unwrap_or_default(),
+            "problems": problems,
         })))?,
         Format::Text => print(&format!("run {}\n{text}", journal.run))?,
     };

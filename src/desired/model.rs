@@ -11,6 +11,7 @@ use crate::plain::hex;
 use crate::secret::Secret;
 
 /// What all nodes should hold.
+#[derive(Default)]
 pub struct DesiredState {
     /// By node, sorted.
     pub nodes: BTreeMap<NodeName, NodeDesired>,
@@ -79,6 +80,12 @@ impl Phase {
             Phase::Images => "images",
             Phase::Kubernetes => "kubernetes",
         }
+    }
+
+    /// The phase that the id of a transaction names at its end; none of an id that is not one of ours.
+    pub fn of_transaction(id: &str) -> Option<Self> {
+        let (_, name) = id.rsplit_once('-')?;
+        Self::ALL.into_iter().find(|p| p.name() == name)
     }
 }
 

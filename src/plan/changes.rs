@@ -6,7 +6,8 @@ use std::fmt::Write;
 
 use similar::TextDiff;
 
-use super::model::{NodePlan, Step};
+use super::model::NodePlan;
+use super::step::Step;
 use crate::desired::{Content, ItemKind, NodeDesired};
 
 /// Lines of a file that is new or wholly different, shown at most.

@@ -1,15 +1,20 @@
 //! What is to be done to objects of the cluster's API: facts against what should be, as pure data.
 
-use crate::checks::ANONYMOUS;
-use crate::checks::gives_a_node;
-use crate::checks::has_anonymous;
 use serde_json::{Value, json};
 
 use super::api_change::ApiChange;
+use super::fleet::FleetFacts;
+use super::model::{NodePlan, Plan};
 use super::objects;
+use crate::checks::{ANONYMOUS, gives_a_node, has_anonymous};
+use crate::checks::{Cluster, Reference, Verdict, judge_objects};
+use crate::clock::Clock;
+use crate::controls::ApiRule;
+use crate::desired;
 pub use crate::desired::objects::Wanted;
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
-use crate::inventory::{Inventory, Node};
+use crate::inventory::{Inventory, Loaded, Node, Role};
+use crate::pki::Material;
 
 /// What is to be done. What could not be read is left alone.
 pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
@@ -47,6 +52,81 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
         }
     }
     changes
+}
+
+/// A plan with the changes of API objects, for the cluster that was read, or the one that the plan starts.
+pub fn with_objects(
+    loaded: &Loaded,
+    plan: Plan,
+    fleet: &FleetFacts,
+    read: Option<ClusterFacts>,
+    material: &Material,
+) -> Plan {
+    let inventory = &loaded.inventory;
+    // No control plane was read: only what joining nodes need is known.
+    let joins_alone = read.is_none() && !plan.nodes.values().any(NodePlan::founds);
+    let mut facts = read.unwrap_or_else(|| just_started(inventory.cluster.kubernetes.minor));
+    // Nodes that the plan joins will exist by then.
+    let nodes = facts.objects.entry(Kind::Nodes).or_default();
+    for (node, _) in plan.nodes.iter().filter(|(_, n)| n.is_about_membership()) {
+        if !nodes.iter().any(|n| name(n) == node.as_str()) {
+            nodes.push(json!({"metadata": {"name": node.as_str()}}));
+        }
+    }
+    let mut all = changes(inventory, &facts, Wanted::of(inventory));
+    if joins_alone {
+        all.retain(ApiChange::is_about_a_node);
+    } else if !configures_a_control_plane(inventory, &plan)
+        && is_configuration_stale(loaded, &facts, fleet, material)
+    {
+        all.push(ApiChange::UploadConfiguration);
+    }
+    plan.with_api(all)
+}
+
+/// What is due in a cluster whose nodes are done.
+pub fn due(
+    loaded: &Loaded,
+    facts: &ClusterFacts,
+    fleet: &FleetFacts,
+    material: &Material,
+) -> Vec<ApiChange> {
+    let inventory = &loaded.inventory;
+    let mut all = changes(inventory, facts, Wanted::of(inventory));
+    if is_configuration_stale(loaded, facts, fleet, material) {
+        all.push(ApiChange::UploadConfiguration);
+    }
+    all
+}
+
+/// Whether a step of the plan writes kubeadm's ConfigMaps anyway.
+fn configures_a_control_plane(inventory: &Inventory, plan: &Plan) -> bool {
+    inventory
+        .with_role(Role::ControlPlane)
+        .any(|n| plan.nodes.get(&n.name).is_some_and(NodePlan::is_about_membership))
+}
+
+/// Whether kubeadm's ConfigMaps say something else than its files on control planes, by the rule that `verify` has: after a
+/// rollback, or because somebody changed them. Where no control plane was looked at, nobody can tell.
+fn is_configuration_stale(
+    loaded: &Loaded,
+    facts: &ClusterFacts,
+    fleet: &FleetFacts,
+    material: &Material,
+) -> bool {
+    let Loaded { inventory, files, .. } = loaded;
+    let init = |node: &Node| {
+        let answered = fleet.answered.get(&node.name).filter(|n| n.is_member())?;
+        desired::kubeadm_init(inventory, files, node, &answered.facts, material)
+    };
+    let kubeadm: Vec<String> = inventory.with_role(Role::ControlPlane).filter_map(init).collect();
+    if kubeadm.is_empty() {
+        return false;
+    }
+    let reference = Reference { kubeadm, ..Reference::default() };
+    let now = Clock::System.now();
+    let cluster = Cluster { facts, inventory, reference: &reference, today: now.date(), now };
+    matches!(judge_objects(ApiRule::KubeadmConfiguration, &cluster), Verdict::Fail { .. })
 }
 
 /// What kubeadm leaves behind in a cluster that it has just started, as far as [`changes`] goes by it: with that, a plan

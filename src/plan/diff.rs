@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use super::model::{Action, NewFile, NodePlan, PackageManager, Step, Transaction, is_word};
+use super::model::{NodePlan, Transaction};
+use super::step::{Action, NewFile, PackageManager, Step, is_word};
 use crate::controls::of_interfaces;
 use crate::desired::{
     Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, Way,

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Action, EtcdChange, NodePlan, Step, Transaction};
+use super::model::{NodePlan, Transaction};
+use super::stage::EtcdChange;
+use super::step::{Action, Step};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::facts::etcd::{Listed, Roster};
@@ -100,6 +102,7 @@ pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> MembershipChanges {
     let mut to = MembershipChanges::default();
     let mut known: BTreeSet<u64> = BTreeSet::new();
     let removal = |m: &Listed, why: &str| EtcdChange::Remove {
+        node: None,
         name: m.name.clone(),
         id: m.hex(),
         peer_urls: m.peer_urls.clone(),

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Gate, NodePlan, Stage, Step};
+use super::model::NodePlan;
+use super::stage::{EtcdChange, Gate, Group, OnFailure, Stage, Task};
+use super::step::Step;
 use crate::desired::{Phase, Way};
 use crate::inventory::{Inventory, Node, NodeName, Role};
 
@@ -15,18 +17,32 @@ pub enum EtcdState {
     Running,
 }
 
-/// Puts the nodes that have work into stages.
+/// Puts the nodes that have work, and changes of etcd's members, into stages.
 ///
 /// A canary comes first (a worker if there is one, so that a mistake costs the least), then control
 /// planes one at a time, then all other workers. etcd members go one at a time, or together where
-/// the cluster is new.
+/// the cluster is new. Members are removed before anything else, and learners that an earlier run left are promoted after
+/// the stage of etcd.
 pub fn stages(
     inventory: &Inventory,
     nodes: &BTreeMap<NodeName, NodePlan>,
     etcd: EtcdState,
+    changes: &[EtcdChange],
 ) -> Vec<Stage> {
+    let of = |wanted: fn(&EtcdChange) -> bool| -> Vec<EtcdChange> {
+        changes.iter().filter(|c| wanted(c)).cloned().collect()
+    };
+    let removals = of(|c| matches!(c, EtcdChange::Remove { .. }));
+    let promotions = of(|c| matches!(c, EtcdChange::Promote { .. }));
     let mut stages = Vec::new();
+    if !removals.is_empty() {
+        stages.push(Stage::etcd_removals(removals));
+    }
+    let mut promotions = (!promotions.is_empty()).then(|| Stage::etcd_promotions(promotions));
     for phase in Phase::ALL {
+        if phase > Phase::Etcd {
+            stages.extend(promotions.take());
+        }
         let busy: Vec<&NodeName> = nodes
             .iter()
             .filter(|(_, p)| p.transactions.iter().any(|t| t.phase == phase))
@@ -37,24 +53,61 @@ pub fn stages(
         }
         let (groups, gate) = match (phase, etcd) {
             (Phase::Repositories | Phase::Packages | Phase::Software | Phase::Images, _) => {
-                (vec![busy.into_iter().cloned().collect()], Gate::Reachable)
+                (vec![together(busy)], Gate::Reachable)
             }
             (Phase::Kubernetes, _) => (member_groups(inventory, &busy, nodes), Gate::NodesReady),
             (Phase::Host, _) => (host_groups(inventory, &busy, etcd), Gate::Reachable),
-            (Phase::Etcd, EtcdState::Down) => {
-                (vec![busy.into_iter().cloned().collect()], Gate::EtcdForms)
-            }
+            (Phase::Etcd, EtcdState::Down) => (vec![together(busy)], Gate::EtcdForms),
             (Phase::Etcd, EtcdState::Running) => {
                 // New members first: with them, one that is started anew can be spared.
                 let (new, old): (Vec<&NodeName>, Vec<&NodeName>) =
                     busy.into_iter().partition(|n| joins_etcd(&nodes[*n]));
-                let all = new.into_iter().chain(old);
-                (all.map(|n| vec![n.clone()]).collect(), Gate::EtcdQuorum)
+                (new.into_iter().chain(old).map(alone).collect(), Gate::EtcdQuorum)
             }
         };
-        stages.push(Stage { phase, groups, gate });
+        let task = |node: &NodeName| task(node, &nodes[node], phase, changes);
+        let groups = groups.into_iter().map(|g: Nodes| Group {
+            alone: g.alone,
+            held_back: None,
+            tasks: g.nodes.iter().filter_map(task).collect(),
+        });
+        stages.push(Stage {
+            name: phase.name().to_owned(),
+            groups: groups.collect(),
+            gates: vec![gate],
+            on_failure: OnFailure::StopStage,
+        });
     }
+    stages.extend(promotions);
     stages
+}
+
+/// Nodes that are begun together.
+struct Nodes {
+    alone: bool,
+    nodes: Vec<NodeName>,
+}
+
+fn together<'n>(nodes: impl IntoIterator<Item = &'n NodeName>) -> Nodes {
+    Nodes { alone: false, nodes: nodes.into_iter().cloned().collect() }
+}
+
+fn alone(node: &NodeName) -> Nodes {
+    Nodes { alone: true, nodes: vec![node.clone()] }
+}
+
+/// The task that carries out a node's transaction of a phase.
+fn task(node: &NodeName, plan: &NodePlan, phase: Phase, changes: &[EtcdChange]) -> Option<Task> {
+    let at = plan.transactions.iter().position(|t| t.phase == phase)?;
+    let (node, number) = (node.clone(), at + 1);
+    let joins = changes.iter().find_map(|c| match c {
+        EtcdChange::Add { node: of, peer_url } if *of == node => Some(peer_url.clone()),
+        _ => None,
+    });
+    Some(match joins.filter(|_| phase == Phase::Etcd) {
+        Some(peer_url) => Task::JoinEtcd { node, number, peer_url },
+        None => Task::Transaction { node, number },
+    })
 }
 
 fn joins_etcd(plan: &NodePlan) -> bool {
@@ -68,19 +121,18 @@ fn member_groups(
     inventory: &Inventory,
     busy: &[&NodeName],
     plans: &BTreeMap<NodeName, NodePlan>,
-) -> Vec<Vec<NodeName>> {
+) -> Vec<Nodes> {
     let way = |name: &NodeName| {
         let steps = plans[name].transactions.iter().flat_map(|t| &t.steps);
         steps
             .filter_map(|a| if let Step::Member { way, .. } = &a.step { Some(*way) } else { None })
             .next()
     };
-    let founders: Vec<NodeName> =
-        busy.iter().filter(|n| way(n) == Some(Way::Init)).map(|n| (*n).clone()).collect();
+    let (founders, others): (Vec<&NodeName>, Vec<&NodeName>) =
+        busy.iter().copied().partition(|n| way(n) == Some(Way::Init));
     if !founders.is_empty() {
-        let others = busy.iter().filter(|n| !founders.contains(n)).map(|n| (*n).clone()).collect();
-        let groups = [founders, others];
-        return groups.into_iter().filter(|g: &Vec<NodeName>| !g.is_empty()).collect();
+        let first = founders.into_iter().map(alone);
+        return first.chain((!others.is_empty()).then(|| together(others))).collect();
     }
     let control_planes: BTreeSet<&NodeName> =
         inventory.with_role(Role::ControlPlane).map(|n| &n.name).collect();
@@ -89,38 +141,33 @@ fn member_groups(
     // Those that join get what the cluster keeps, which those that are there bring up to date.
     let (joining, there): (Vec<&NodeName>, Vec<&NodeName>) =
         control.into_iter().partition(|n| way(n) == Some(Way::Join));
-    let control = there.into_iter().chain(joining);
-    let mut groups: Vec<Vec<NodeName>> = control.map(|n| vec![n.clone()]).collect();
-    if !workers.is_empty() {
-        groups.push(workers.into_iter().cloned().collect());
-    }
-    groups
+    let control = there.into_iter().chain(joining).map(alone);
+    control.chain((!workers.is_empty()).then(|| together(workers))).collect()
 }
 
-fn host_groups(inventory: &Inventory, busy: &[&NodeName], etcd: EtcdState) -> Vec<Vec<NodeName>> {
+fn host_groups(inventory: &Inventory, busy: &[&NodeName], etcd: EtcdState) -> Vec<Nodes> {
     let serves = |n: &&Node| n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd);
     let serving: BTreeSet<&NodeName> =
         inventory.nodes.iter().filter(serves).map(|n| &n.name).collect();
-    let (serving, others): (Vec<&NodeName>, Vec<&NodeName>) =
+    let (mut serving, mut rest): (Vec<&NodeName>, Vec<&NodeName>) =
         busy.iter().copied().partition(|n| serving.contains(n));
-    let mut groups: Vec<Vec<NodeName>> = Vec::new();
-    let mut rest: Vec<&NodeName> = others;
-    let canary = if rest.is_empty() { None } else { Some(rest.remove(0)) };
-    groups.extend(canary.map(|c| vec![c.clone()]));
+    let mut groups: Vec<Nodes> = Vec::new();
+    if !rest.is_empty() {
+        groups.push(alone(rest.remove(0)));
+    }
     match etcd {
         // Nothing runs on them yet that could lose its quorum; after the first, all together.
         EtcdState::Down => {
-            let mut serving = serving;
             if groups.is_empty() && !serving.is_empty() {
-                groups.push(vec![serving.remove(0).clone()]);
+                groups.push(alone(serving.remove(0)));
             }
             rest.extend(serving);
         }
-        EtcdState::Running => groups.extend(serving.into_iter().map(|n| vec![n.clone()])),
+        EtcdState::Running => groups.extend(serving.into_iter().map(alone)),
     }
     if !rest.is_empty() {
         rest.sort();
-        groups.push(rest.into_iter().cloned().collect());
+        groups.push(together(rest));
     }
     groups
 }
@@ -174,21 +221,29 @@ mod tests {
             let phases = [Phase::Packages, Phase::Host, Phase::Etcd];
             let plans = busy(&inventory, &phases);
             let state = if running { EtcdState::Running } else { EtcdState::Down };
-            let stages = stages(&inventory, &plans, state);
-            prop_assert_eq!(stages.iter().map(|s| s.phase).collect::<Vec<_>>(), phases);
-            for stage in &stages {
-                let all: Vec<&NodeName> = stage.groups.iter().flatten().collect();
+            let stages = stages(&inventory, &plans, state, &[]);
+            let names: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
+            prop_assert_eq!(names, phases.map(Phase::name));
+            for (stage, phase) in stages.iter().zip(phases) {
+                let all: Vec<&NodeName> = stage.tasks().filter_map(Task::node).collect();
                 let distinct: BTreeSet<&NodeName> = all.iter().copied().collect();
                 prop_assert_eq!(all.len(), distinct.len());
-                let wanted = if stage.phase == Phase::Etcd { cps } else { cps + workers };
+                let wanted = if phase == Phase::Etcd { cps } else { cps + workers };
                 prop_assert_eq!(all.len(), wanted);
-                if stage.phase == Phase::Host {
-                    prop_assert_eq!(stage.groups[0].len(), 1, "a canary goes alone");
+                for task in stage.tasks() {
+                    let Task::Transaction { node, number } = task else { panic!("{task:?}") };
+                    prop_assert_eq!(plans[node].transactions[number - 1].phase, phase);
                 }
-                if running && stage.phase != Phase::Packages {
+                if phase == Phase::Host {
+                    prop_assert_eq!(stage.groups[0].tasks.len(), 1, "a canary goes alone");
+                    prop_assert!(stage.groups[0].alone);
+                }
+                if running && phase != Phase::Packages {
                     for group in &stage.groups {
-                        let serving = group.iter().filter(|n| n.as_str().starts_with("cp")).count();
-                        prop_assert!(serving == 0 || group.len() == 1, "{group:?}");
+                        let nodes = group.tasks.iter().filter_map(Task::node);
+                        let serving = nodes.filter(|n| n.as_str().starts_with("cp")).count();
+                        let alone = group.alone && group.tasks.len() == 1;
+                        prop_assert!(serving == 0 || alone, "{group:?}");
                     }
                 }
             }

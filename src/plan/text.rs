@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::api_change::called;
-use super::model::{NodePlan, Plan, Step, Transaction};
+use super::model::{NodePlan, Plan, Transaction};
+use super::stage::{EtcdChange, Group, Stage, Task};
+use super::step::Step;
 use crate::desired::OnChange;
 use crate::plain::{counted, plain};
 use crate::plan::api_change::ApiChange;
@@ -21,7 +23,8 @@ pub enum Detail {
 pub fn render(plan: &Plan, detail: Detail) -> String {
     let mut out = String::new();
     let busy = plan.nodes.values().filter(|n| !n.transactions.is_empty()).count();
-    let of_cluster = plan.api.len() + plan.etcd.len();
+    let etcd: Vec<EtcdChange> = plan.etcd().collect();
+    let of_cluster = plan.api().count() + etcd.len();
     let of_cluster = match of_cluster {
         0 => String::new(),
         n => format!("; {} in the cluster", counted(n, "change")),
@@ -35,9 +38,9 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
         counted(plan.nodes.len(), "node"),
         counted(plan.step_count(), "step")
     );
-    if !plan.etcd.is_empty() {
+    if !etcd.is_empty() {
         let _ = writeln!(out, "\netcd");
-        for change in &plan.etcd {
+        for change in &etcd {
             let _ = writeln!(out, "  {change}");
         }
     }
@@ -58,25 +61,40 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
     if detail == Detail::Summary {
         notes_of_all(plan, &mut out);
     }
-    if !plan.api.is_empty() {
+    if plan.api().next().is_some() {
         let _ = writeln!(out, "\ncluster");
-        for change in &plan.api {
+        for change in plan.api() {
             object(change, detail, &mut out);
         }
     }
-    if !plan.stages.is_empty() {
-        let _ = writeln!(out, "\nOrder");
-        for (i, stage) in plan.stages.iter().enumerate() {
-            let groups: Vec<String> = stage
-                .groups
-                .iter()
-                .map(|g| g.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + "))
-                .collect();
-            let _ =
-                writeln!(out, "  {}. {}: {}", i + 1, stage.phase.name(), groups.join(", then "));
-        }
-    }
+    order(plan, &mut out);
     plain(&out)
+}
+
+/// The stages in their order, but for the objects of the cluster, which come last and are listed above.
+fn order(plan: &Plan, out: &mut String) {
+    let of_nodes = |s: &&Stage| s.tasks().any(|t| !matches!(t, Task::Object(_)));
+    let stages: Vec<&Stage> = plan.stages.iter().filter(of_nodes).collect();
+    if stages.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nOrder");
+    for (i, stage) in stages.into_iter().enumerate() {
+        let names = |g: &Group| {
+            let names: Vec<String> = g.tasks.iter().map(whose).collect();
+            names.join(" + ")
+        };
+        let groups: Vec<String> = stage.groups.iter().map(names).collect();
+        let _ = writeln!(out, "  {}. {}: {}", i + 1, stage.name, groups.join(", then "));
+    }
+}
+
+/// Whose task it is, in a word or two.
+fn whose(task: &Task) -> String {
+    match task {
+        Task::Etcd(EtcdChange::Remove { id, .. }) => format!("remove {id}"),
+        _ => task.node().map_or_else(|| "cluster".to_owned(), ToString::to_string),
+    }
 }
 
 /// A change of the cluster's objects.

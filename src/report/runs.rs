@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::apply::history::{Later, later};
-use crate::apply::record::{Outcome, Outcomes, Reset, RunKind, RunRecord};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::inventory::NodeName;
 use crate::plain::{counted, plain};
+use crate::runs::history::{Later, later};
+use crate::runs::record::{Outcome, Outcomes, Reset, RunKind, RunRecord};
 
 /// One line a run, newest last, with its nodes that are not as wanted. Of what a run left open, later runs
 /// say what became of it.
@@ -115,7 +115,7 @@ fn since(later: Later<'_>) -> String {
 pub fn outcome(kind: RunKind, outcomes: &Outcomes) -> String {
     let mut out = String::new();
     for (node, phases) in outcomes {
-        let part = |(phase, o): (&Phase, &Outcome)| {
+        let part = |(phase, o): (Phase, &Outcome)| {
             format!("{} {}", phase.name(), first_line(&words(kind, o)))
         };
         let parts: Vec<String> = phases.iter().map(part).collect();
@@ -204,21 +204,17 @@ fn words(kind: RunKind, o: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::record::TransactionRecord;
+    use crate::runs::record::TransactionRecord;
 
     fn reset_to(outcome: Outcome) -> Reset {
         Reset { outcome, taken_back: Vec::new() }
     }
 
     fn run(id: &str, kind: RunKind, of: Option<(&str, Option<Outcome>)>) -> RunRecord {
-        let transaction = |(id, outcome): (&str, Option<Outcome>)| TransactionRecord {
-            node: "n".parse().unwrap(),
-            phase: Phase::Host,
-            id: id.to_owned(),
-            outcome,
-            began: None,
-            ended: None,
-            joins: false,
+        let transaction = |(id, outcome): (&str, Option<Outcome>)| {
+            let (node, phase) = ("n".parse().unwrap(), Phase::Host);
+            let begun = TransactionRecord::begun(node, phase, id.to_owned(), 1);
+            TransactionRecord { outcome, ..begun }
         };
         let transactions = of.map(transaction).into_iter().collect();
         let begun = RunRecord::begun(id.into(), String::new(), kind, "c".into());

@@ -2,12 +2,13 @@
 
 use super::records::{self, Finished};
 use super::rollback::Rollback;
+use crate::apply::Report;
 use crate::apply::protocol::{self, Answer, TxnState, Verb};
-use crate::apply::record::{Line, Outcome, Outcomes, RunKind, TransactionRecord};
 use crate::error::Problem;
 use crate::error::chain;
 use crate::inventory::Node;
 use crate::plain::plain_line;
+use crate::runs::record::{Line, Outcome, Outcomes, RunKind, TransactionRecord};
 use crate::transport::{Dialer, TransportError, fleet};
 use crate::workflow::command_error::{CommandError, Exit};
 
@@ -96,11 +97,11 @@ impl<'r> Undecided<'r> {
     ///
     /// # Errors
     /// If that cannot be recorded.
-    pub fn accept(self) -> Result<Finished<Outcomes>, CommandError> {
+    pub fn accept(self) -> Result<Finished, CommandError> {
         let journal = self.rollback.begin(RunKind::Accept)?;
         for (node, t) in &self.open {
             let (node, phase, id) = (node.name.clone(), t.phase, t.id.clone());
-            let line = Line::Transaction { node, phase, id, joins: false };
+            let line = Line::Transaction { node, phase, id, stage: None, joins: false };
             journal.write(&line).map_err(records::stop)?;
         }
         let mut outcomes = Outcomes::new();
@@ -115,7 +116,8 @@ impl<'r> Undecided<'r> {
             };
             records::ended(&journal, &mut outcomes, node.name.clone(), t.phase, outcome)?;
         }
-        records::finish(journal, outcomes, self.problems)
+        let report = Report { outcomes, problems: self.problems, ..Report::default() };
+        records::finish(journal, report)
     }
 }
 
@@ -124,9 +126,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::apply::record::{RunRecord, read_all};
     use crate::desired::Phase;
     use crate::inventory::testing;
+    use crate::runs::record::{RunRecord, read_all};
     use crate::transport::played::Played;
     use crate::workflow::inventory::{HostKeys, read};
     use crate::workflow::observe::Reach;
@@ -137,14 +139,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let loaded = read(&testing::file_in(dir.path()), HostKeys::Required).unwrap();
         let node = &loaded.inventory.nodes[0];
-        let transaction = |phase: Phase, outcome: Outcome| TransactionRecord {
-            node: node.name.clone(),
-            phase,
-            id: format!("7-a-{}", phase.name()),
-            outcome: Some(outcome),
-            began: None,
-            ended: None,
-            joins: false,
+        let transaction = |phase: Phase, outcome: Outcome| {
+            let id = format!("7-a-{}", phase.name());
+            let begun = TransactionRecord::begun(node.name.clone(), phase, id, phase as u32);
+            TransactionRecord { outcome: Some(outcome), ..begun }
         };
         let why = "could not restore /etc/motd".to_owned();
         let transactions = vec![
@@ -189,7 +187,7 @@ mod tests {
         let records = read_all(dir.path()).unwrap().runs;
         assert_eq!((records.len(), records[0].kind), (1, RunKind::Accept));
         let all = [vec![run.clone()], records].concat();
-        let stands = |t| crate::apply::history::stands(&all, &run, t);
+        let stands = |t| crate::runs::history::stands(&all, &run, t);
         let [host, etcd] = &run.transactions[..] else { panic!() };
         assert!(stands(host) && !stands(etcd), "the next rollback is of what is there");
     }

@@ -1,35 +1,34 @@
 //! A plan is carried out: keys first, then the nodes, then the objects of the cluster's API.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use super::etcd_members::etcd_access;
 use super::keys::{self, Keys, PkiUse};
 use super::objects;
-use super::observe::{self, Fleet, Reach, Settled};
-use super::planner;
+use super::observe::{self, Fleet, Reach};
 use super::records::{self, Finished};
 use super::saved_plan;
 use crate::api::ApiAccess;
-use crate::apply::protocol::TxnState;
-use crate::apply::record::{Journal, Line, Outcome, Outcomes, RunKind, RunLock};
-use crate::apply::{Execution, execute};
+use crate::apply::{Execution, Report, execute};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::desired::{DesiredState, Phase};
 use crate::error::Problem;
-use crate::event::{Event, Sink};
+use crate::event::{Event, Silent, Sink};
 use crate::inventory::{Loaded, Node, NodeName, Role};
 use crate::pki::Material;
-use crate::plan::api_change::ApiChange;
-use crate::plan::{Plan, Step};
+use crate::plan::ladder::{self, Rung, Then};
+use crate::plan::planner::{self, Planned};
+use crate::plan::{self, Plan, Step};
 use crate::report::runs;
+use crate::runs::outcome::{NodeOutcomes, Outcomes};
+use crate::runs::record::{Journal, RunKind, RunLock};
 use crate::transport::ssh::SshDialer;
 use crate::workflow::command_error::{CommandError, Exit};
 
 /// Whoever is told and asked while a plan is carried out. What is agreed to by a flag or by a saved plan need not be
 /// asked.
-pub trait Operator {
+pub trait Operator: Sync {
     /// Something that is no result.
     fn note(&self, text: &str);
 
@@ -71,7 +70,7 @@ pub enum Applied {
     /// A plan was carried out.
     Run {
         /// How it went.
-        run: Finished<Outcomes>,
+        run: Box<Finished>,
         /// Why it ended before all was done that is due.
         left: Option<Left>,
     },
@@ -104,8 +103,7 @@ struct Ready<'l> {
     keys: Keys,
     dialer: SshDialer,
     fleet: Fleet,
-    plan: Plan,
-    desired: DesiredState,
+    planned: Planned,
     api: Option<ApiAccess>,
     problems: Vec<Problem>,
 }
@@ -123,16 +121,17 @@ pub fn apply(
 ) -> Result<Applied, CommandError> {
     let mut ready = prepare(loaded, saved, reach, operator)?;
     if let Some(saved) = saved {
-        saved_plan::fits(saved, &ready.plan, &ready.fleet.lost)?;
+        saved_plan::fits(saved, &ready.planned.plan, &ready.fleet.facts.failed)?;
     }
-    if ready.plan.is_empty() {
+    let plan = &ready.planned.plan;
+    if plan.is_empty() {
         return issue_keys_alone(ready, saved.is_some(), operator);
     }
     if saved.is_none() {
-        operator.agree_to_plan(&ready.plan, ready.keys.due().as_deref(), &ready.problems)?;
+        operator.agree_to_plan(plan, ready.keys.due().as_deref(), &ready.problems)?;
     }
     if let Some(bundle) = bundle {
-        intact(bundle, &ready.plan, operator)?;
+        intact(bundle, plan, operator)?;
     }
     ready.keys.keep(loaded)?.iter().for_each(|text| operator.note(text));
     carry_out(ready, bundle, operator)
@@ -157,18 +156,68 @@ fn prepare<'l>(
             Some(_) => Keys::of_a_saved_plan(loaded, store),
             None => Keys::with_those_due(loaded, store),
         })?;
-    let settled = fleet.settle(inventory, &loaded.files);
-    let lock = record_settled(lock, base, inventory.cluster.name.as_str(), &settled, operator)?;
-    let (mut plan, desired) = planner::plan(loaded, &mut fleet, keys.material());
-    let mut problems: Vec<Problem> = fleet.lost.values().cloned().collect();
-    let api = objects::access(inventory, keys.material());
+    let lock = settle(loaded, lock, &nodes, &mut fleet, &dialer, operator)?;
+    let material = keys.material();
+    fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
+    let mut planned = planner::plan(loaded, &fleet.facts, material);
+    fleet.facts.leave_out(std::mem::take(&mut planned.failed));
+    let mut problems: Vec<Problem> = fleet.facts.failed.values().cloned().collect();
+    let api = objects::access(inventory, material);
     if let Some(access) = &api {
         let (with_objects, problem) =
-            objects::plan(loaded, plan, &mut fleet, access, keys.material());
-        plan = with_objects;
+            objects::plan(loaded, planned.plan, &mut fleet, access, material);
+        planned.plan = with_objects;
         problems.extend(problem);
     }
-    Ok(Ready { loaded, nodes, lock, keys, dialer, fleet, plan, desired, api, problems })
+    Ok(Ready { loaded, nodes, lock, keys, dialer, fleet, planned, api, problems })
+}
+
+/// Brings to an end what earlier runs left open, as a run of its own: `kubastion runs` tells it of the run that had left
+/// it, also where nothing else is to be done now. Those nodes are looked at again.
+fn settle(
+    loaded: &Loaded,
+    lock: RunLock,
+    nodes: &[&Node],
+    fleet: &mut Fleet,
+    dialer: &SshDialer,
+    operator: &dyn Operator,
+) -> Result<RunLock, CommandError> {
+    let inventory = &loaded.inventory;
+    let cluster = inventory.cluster.name.as_str();
+    let open = fleet.facts.answered.iter().map(|(name, node)| (name, &node.facts));
+    let plan = plan::settle::plan(cluster, open);
+    if plan.is_empty() {
+        return Ok(lock);
+    }
+    let (base, clock) = (&loaded.base_dir, Clock::System);
+    let journal =
+        Journal::begin_locked(lock, base, RunKind::Settle, Some(&plan.id), cluster, clock)
+            .map_err(records::stop)?;
+    let execution = Execution {
+        plan: &plan,
+        desired: &DesiredState::default(),
+        inventory,
+        dialer,
+        etcd: None,
+        api: None,
+        bundle: None,
+        sink: &Silent,
+        say: &|text| operator.note(text),
+        journal: &journal,
+        clock,
+    };
+    let report = execute(&execution, std::mem::take(&mut fleet.sessions)).map_err(records::stop)?;
+    journal.end(Exit::Done as u8).map_err(records::stop)?;
+    let again: Vec<&Node> =
+        nodes.iter().copied().filter(|n| plan.nodes.contains_key(&n.name)).collect();
+    fleet.look_again(inventory, &loaded.files, &again, dialer);
+    for problem in report.problems {
+        let at = |n: &&&Node| Some(n.name.as_str()) == problem.place.as_deref();
+        if let Some(node) = again.iter().find(at) {
+            fleet.facts.forget(node.name.clone(), problem);
+        }
+    }
+    Ok(journal.into_lock())
 }
 
 /// Ends a run that has nothing to carry out. That is success only if nothing was left out of it.
@@ -177,7 +226,7 @@ fn issue_keys_alone(
     is_saved: bool,
     operator: &dyn Operator,
 ) -> Result<Applied, CommandError> {
-    let Ready { loaded, mut keys, plan, mut problems, .. } = ready;
+    let Ready { loaded, mut keys, planned: Planned { plan, .. }, mut problems, .. } = ready;
     // Keys of the operator alone change no node.
     if let (true, Some(due)) = (!is_saved && problems.is_empty(), keys.due()) {
         operator.agree_to_keys(&due)?;
@@ -195,137 +244,168 @@ fn carry_out(
     bundle: Option<&Bundle>,
     operator: &dyn Operator,
 ) -> Result<Applied, CommandError> {
-    let Ready { loaded, nodes, lock, keys, dialer, fleet, plan, desired, api, problems } = ready;
-    let inventory = &loaded.inventory;
-    let material = keys.material();
+    let Ready { loaded, nodes, lock, keys, dialer, fleet, planned, api, problems } = ready;
+    let (inventory, material) = (&loaded.inventory, keys.material());
+    let shown = planned.plan.clone();
     let journal = Journal::begin_locked(
         lock,
         &loaded.base_dir,
         RunKind::Apply,
-        Some(&plan.id),
-        &plan.cluster,
+        Some(&shown.id),
+        &shown.cluster,
         Clock::System,
     )
     .map_err(records::stop)?;
     let monitor = operator.progress();
     let etcd = etcd_access(inventory, material);
-    let execution = Execution {
-        plan: &plan,
-        desired: &desired,
-        inventory,
-        dialer: &dialer,
-        etcd: etcd.as_ref(),
-        api: api.as_ref(),
-        bundle,
-        sink: monitor.as_ref(),
-        journal: &journal,
-        clock: Clock::System,
+    let mut run = Run {
+        loaded,
+        nodes,
+        shown: &shown,
+        execution: Execution {
+            plan: &shown,
+            desired: &planned.desired,
+            inventory,
+            dialer: &dialer,
+            etcd: etcd.as_ref(),
+            api: api.as_ref(),
+            bundle,
+            sink: monitor.as_ref(),
+            say: &|text| operator.note(text),
+            journal: &journal,
+            clock: Clock::System,
+        },
+        fleet,
+        material,
+        operator,
+        report: Report { problems, ..Report::default() },
+        left: None,
     };
-    let mut run = Run { loaded, execution, material, operator, problems, left: None };
-    let installs = plan.stages.iter().any(|s| s.phase == Phase::Packages);
-    let outcomes = match installs {
-        true => run.packages_then_the_rest(&nodes, fleet)?,
-        false => {
-            run.problems.extend(planner::held_back(&plan));
-            execute(&run.execution, fleet.into_sessions()).map_err(records::stop)?
-        }
-    };
-    run.change_objects(&outcomes)?;
-    let Run { mut problems, left, .. } = run;
+    run.climb(&planned)?;
+    let Run { mut report, left, .. } = run;
     drop(monitor);
-    problems.extend(runs::problems(&outcomes));
-    Ok(Applied::Run { run: records::finish(journal, outcomes, problems)?, left })
+    report.problems.extend(runs::problems(&report.outcomes));
+    Ok(Applied::Run { run: Box::new(records::finish(journal, report)?), left })
 }
 
-/// A plan that is carried out.
+/// A plan that is carried out, rung by rung.
 struct Run<'a> {
     loaded: &'a Loaded,
+    nodes: Vec<&'a Node>,
+    /// The plan that was agreed to: all that is done is part of it.
+    shown: &'a Plan,
     execution: Execution<'a>,
+    fleet: Fleet,
     material: &'a Material,
-    operator: &'a dyn Operator,
-    problems: Vec<Problem>,
+    operator: &'a (dyn Operator + 'a),
+    report: Report,
     left: Option<Left>,
 }
 
 impl Run<'_> {
-    /// What packages bring along (users, units, default files) is seen only once they are there:
-    /// they are a run of their own, and the rest is planned from what it finds then.
-    fn packages_then_the_rest(
-        &mut self,
-        nodes: &[&Node],
-        mut fleet: Fleet,
-    ) -> Result<Outcomes, CommandError> {
-        let (plan, inventory, dialer) =
-            (self.execution.plan, self.execution.inventory, self.execution.dialer);
-        let first = only_packages(plan);
-        let (bare, no_data) = (std::mem::take(&mut fleet.bare), std::mem::take(&mut fleet.no_data));
-        let execution = Execution { plan: &first, ..self.execution };
-        let mut outcomes = execute(&execution, fleet.into_sessions()).map_err(records::stop)?;
-        let good: Vec<_> = nodes
-            .iter()
-            .copied()
-            .filter(|n| went_well(&outcomes, n))
-            .filter(|n| plan.nodes.contains_key(&n.name))
-            .collect();
-        let mut again = observe::look(inventory, &self.loaded.files, &good, dialer);
-        again.bare.extend(bare);
-        again.no_data.extend(no_data);
-        let (rest, desired) = planner::plan(self.loaded, &mut again, self.material);
-        self.problems.extend(again.lost.values().cloned());
-        let shown = rest.is_empty() || same_rest(plan, &rest);
-        let rest = if shown || self.operator.agree_to_rest(&rest)? {
-            self.problems.extend(planner::held_back(&rest));
-            rest
-        } else {
-            self.left = Some(Left::Rest);
-            Plan::new(rest.cluster, rest.inventory_sha256, BTreeMap::new(), Vec::new())
-        };
-        let execution = Execution { plan: &rest, desired: &desired, ..self.execution };
-        let later = execute(&execution, again.into_sessions()).map_err(records::stop)?;
-        for (node, phases) in later {
-            outcomes.entry(node).or_default().extend(phases);
+    /// Carries out the rungs of a plan, each of them planned from what the nodes hold by then.
+    fn climb(&mut self, first: &Planned) -> Result<(), CommandError> {
+        let mut rest = None;
+        let mut after = None;
+        // Objects are planned anew, once the nodes are done.
+        while let Some((rung, part)) = ladder::next(rest.as_ref().unwrap_or(first), after)
+            .filter(|(rung, _)| *rung != Rung::Objects)
+        {
+            self.carry_out(&part, rest.as_ref().unwrap_or(first))?;
+            after = Some(rung);
+            if rung.then() == Then::Look {
+                match self.plan_again()? {
+                    Some(again) => rest = Some(again),
+                    None => return Ok(()),
+                }
+            }
         }
-        Ok(outcomes)
+        let last = rest.as_ref().unwrap_or(first);
+        self.report.problems.extend(planner::held_back(&last.plan));
+        self.change_objects()
     }
 
-    /// Makes the planned changes of the cluster's objects, unless the plan was left before its end.
-    fn change_objects(&mut self, outcomes: &Outcomes) -> Result<(), CommandError> {
-        let Some(access) = self.execution.api.filter(|_| self.left.is_none()) else {
-            return Ok(());
-        };
-        let plan = self.execution.plan;
-        if !plan.has_members() && plan.api.is_empty() {
+    fn carry_out(&mut self, part: &Plan, planned: &Planned) -> Result<(), CommandError> {
+        let sessions = std::mem::take(&mut self.fleet.sessions);
+        let execution = Execution { plan: part, desired: &planned.desired, ..self.execution };
+        let report = execute(&execution, sessions).map_err(records::stop)?;
+        self.report.extend(report);
+        Ok(())
+    }
+
+    /// The rest of the plan, as it is by what the nodes hold now; none if nobody has agreed to it.
+    fn plan_again(&mut self) -> Result<Option<Planned>, CommandError> {
+        let good: Vec<&Node> = self
+            .nodes
+            .iter()
+            .copied()
+            .filter(|n| went_well(&self.report.outcomes, n))
+            .filter(|n| self.shown.nodes.contains_key(&n.name))
+            .collect();
+        let (inventory, dialer) = (self.execution.inventory, self.execution.dialer);
+        let mut again = observe::look(inventory, &self.loaded.files, &good, dialer);
+        // What is known of nodes that were not looked at again.
+        let before = std::mem::take(&mut self.fleet.facts);
+        again.facts.outside.extend(before.outside);
+        again.facts.without_etcd_data.extend(before.without_etcd_data);
+        again.ask_etcd(inventory, self.execution.etcd);
+        let mut planned = planner::plan(self.loaded, &again.facts, self.material);
+        again.facts.leave_out(std::mem::take(&mut planned.failed));
+        self.report.problems.extend(again.facts.failed.values().cloned());
+        self.fleet = again;
+        let shown = planned.plan.is_empty() || same_rest(self.shown, &planned.plan);
+        if shown || self.operator.agree_to_rest(&planned.plan)? {
+            return Ok(Some(planned));
+        }
+        self.left = Some(Left::Rest);
+        Ok(None)
+    }
+
+    /// Makes the planned changes of the cluster's objects, over the control planes whose nodes are done, and waits for the
+    /// cluster.
+    fn change_objects(&mut self) -> Result<(), CommandError> {
+        let Some(access) = self.execution.api else { return Ok(()) };
+        let has_members = self.shown.has_members();
+        if !has_members && self.shown.api().next().is_none() {
             return Ok(());
         }
-        let (inventory, sink, journal) =
-            (self.execution.inventory, self.execution.sink, self.execution.journal);
+        let (inventory, sink) = (self.execution.inventory, self.execution.sink);
         // Also one that is not part of the run: a worker that joins alone is labelled through it.
-        let members: Vec<_> =
-            inventory.with_role(Role::ControlPlane).filter(|n| went_well(outcomes, n)).collect();
-        let mut fleet =
-            observe::look(inventory, &self.loaded.files, &members, self.execution.dialer);
-        let mut record = Ok(());
-        let mut said = |change: &ApiChange, result: &Result<(), String>| {
-            let problem = result.as_ref().err().cloned();
-            sink.send(Event::Object { what: change.to_string(), problem: problem.clone() });
-            let change = serde_json::to_value(change).unwrap_or_else(|_| change.to_string().into());
-            if let Err(e) = journal.write(&Line::Object { change, problem }) {
-                record = Err(e);
+        let members: Vec<_> = inventory
+            .with_role(Role::ControlPlane)
+            .filter(|n| went_well(&self.report.outcomes, n))
+            .collect();
+        let dialer = self.execution.dialer;
+        self.fleet = observe::look(inventory, &self.loaded.files, &members, dialer);
+        let rest =
+            objects::plan_rest(self.loaded, self.shown, &mut self.fleet, access, self.material);
+        match rest {
+            Ok(None) => return Ok(()),
+            Err(problem) => self.report.problems.push(problem),
+            Ok(Some((plan, unplanned))) => {
+                for change in &unplanned {
+                    let text = format!("not done, since it is not in the plan: {change}");
+                    self.operator.note(&text);
+                    self.left = Some(Left::Objects);
+                }
+                let execution = Execution { plan: &plan, ..self.execution };
+                let sessions = std::mem::take(&mut self.fleet.sessions);
+                let report = execute(&execution, sessions).map_err(records::stop)?;
+                self.report.extend(report);
             }
-        };
-        let (failed, unplanned) =
-            objects::apply(self.loaded, plan, &mut fleet, access, self.material, &mut said);
-        record.map_err(records::stop)?;
-        self.problems.extend(failed);
-        for change in &unplanned {
-            self.operator.note(&format!("not done, since it is not in the plan: {change}"));
-            self.left = Some(Left::Objects);
         }
-        if plan.has_members() {
+        if has_members {
             let mut said = |node: &NodeName, what: &str| {
                 sink.send(Event::Waiting { node: node.clone(), what: what.to_owned() });
             };
-            self.problems.extend(objects::wait_until_ready(&mut fleet, access, &mut said));
+            let waited = objects::wait_until_ready(
+                self.execution.inventory,
+                self.execution.dialer,
+                &self.fleet.facts,
+                access,
+                &mut said,
+            );
+            self.report.problems.extend(waited);
         }
         Ok(())
     }
@@ -333,7 +413,7 @@ impl Run<'_> {
 
 /// Whether nothing has failed on a node.
 fn went_well(outcomes: &Outcomes, node: &Node) -> bool {
-    outcomes.get(&node.name).is_none_or(|p| p.values().all(Outcome::is_good))
+    outcomes.get(&node.name).is_none_or(NodeOutcomes::are_good)
 }
 
 /// Whether the plan after the packages has only steps that were shown before. Steps may have become unnecessary.
@@ -342,45 +422,11 @@ fn same_rest(shown: &Plan, rest: &Plan) -> bool {
         let node = plan.nodes.get(name).into_iter().flat_map(|n| &n.transactions);
         node.flat_map(|t| t.steps.iter().map(|a| (t.phase, a.step.clone()))).collect()
     };
-    rest.etcd == shown.etcd
+    rest.etcd().eq(shown.etcd())
         && rest.nodes.keys().all(|name| {
             let before = steps(shown, name);
             steps(rest, name).iter().all(|step| before.contains(step))
         })
-}
-
-/// Says what was left open and is not any more, and records it: `kubastion runs` tells it of the run that
-/// had left it, also where nothing else is to be done now.
-fn record_settled(
-    lock: RunLock,
-    base: &Path,
-    cluster: &str,
-    settled: &[Settled],
-    operator: &dyn Operator,
-) -> Result<RunLock, CommandError> {
-    if settled.is_empty() {
-        return Ok(lock);
-    }
-    let journal = Journal::begin_locked(lock, base, RunKind::Settle, None, cluster, Clock::System)
-        .map_err(records::stop)?;
-    for s in settled {
-        operator.note(&s.to_string());
-        // What another program wrote there would be no run of ours.
-        let phase = s.id.rsplit('-').next();
-        let Some(phase) = Phase::ALL.into_iter().find(|p| Some(p.name()) == phase) else {
-            continue;
-        };
-        let outcome = match s.state {
-            TxnState::Committed => Outcome::Committed,
-            _ => Outcome::Reverted { why: "an earlier run had left it open".into() },
-        };
-        let (node, id) = (s.node.clone(), s.id.clone());
-        let begin = Line::Transaction { node: node.clone(), phase, id, joins: false };
-        journal.write(&begin).map_err(records::stop)?;
-        journal.write(&Line::Result { node, phase, outcome }).map_err(records::stop)?;
-    }
-    journal.end(Exit::Done as u8).map_err(records::stop)?;
-    Ok(journal.into_lock())
 }
 
 /// Reads what the plan sends from the bundle: a file that is not what was signed is found before
@@ -397,21 +443,14 @@ fn intact(bundle: &Bundle, plan: &Plan, operator: &dyn Operator) -> Result<(), C
     })
 }
 
-fn only_packages(plan: &Plan) -> Plan {
-    let mut nodes = plan.nodes.clone();
-    for node in nodes.values_mut() {
-        node.transactions.retain(|t| t.phase <= Phase::Packages);
-    }
-    let stages = plan.stages.iter().filter(|s| s.phase <= Phase::Packages).cloned().collect();
-    Plan::new(plan.cluster.clone(), plan.inventory_sha256.clone(), nodes, stages)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::Silent;
     use crate::inventory::testing;
     use crate::workflow::inventory::{HostKeys, read};
+
+    use std::collections::BTreeMap;
 
     /// Agrees to everything.
     struct Nobody;

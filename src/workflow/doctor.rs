@@ -20,8 +20,8 @@ use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
 use crate::pki::{self, Ca, Material, State, Store};
 use crate::plain::counted;
-use crate::plan::members;
 use crate::plan::preflight;
+use crate::plan::{members, membership};
 use crate::report::doctor::{Finding, Level};
 use crate::workflow::command_error::{CommandError, Exit};
 
@@ -273,14 +273,14 @@ fn foreign_cas(inventory: &Inventory, facts: &NodeFacts, store: &CaDigests) -> O
 /// etcd's members and alarms: the same problems stop a plan.
 fn of_etcd(inventory: &Inventory, fleet: &Fleet, findings: &mut Vec<Finding>) {
     let place = "etcd";
-    match &fleet.etcd {
+    match &fleet.facts.etcd {
         None => {}
         Some(Err(why)) => findings.push(
             Finding::new(place, Level::Problem, format!("cannot list etcd's members: {why}"))
                 .hint("run `journalctl -u etcd` on the node"),
         ),
         Some(Ok(roster)) => {
-            let wanted = etcd_members::wanted_members(inventory, fleet);
+            let wanted = membership::wanted_members(inventory, &fleet.facts);
             let mut problems = members::health_problems(roster, &wanted);
             problems.extend(members::compare(roster, &wanted).blocked);
             if problems.is_empty() {
@@ -300,9 +300,10 @@ fn of_nodes(
     findings: &mut Vec<Finding>,
 ) {
     let Loaded { inventory, files, .. } = loaded;
-    let reference = preflight::median(fleet.seen.values().map(|s| s.facts.clock_epoch_s).collect());
+    let reference =
+        preflight::median(fleet.facts.answered.values().map(|s| s.facts.clock_epoch_s).collect());
     let skew = Clock::System.now().unix_timestamp() - reference;
-    if !fleet.seen.is_empty() && skew.unsigned_abs() > MAX_OWN_SKEW.as_secs() {
+    if !fleet.facts.answered.is_empty() && skew.unsigned_abs() > MAX_OWN_SKEW.as_secs() {
         findings.push(
             Finding::new(
                 HERE,
@@ -314,11 +315,11 @@ fn of_nodes(
     }
     for node in nodes {
         let name = node.name.as_str();
-        if let Some(problem) = fleet.lost.get(&node.name) {
+        if let Some(problem) = fleet.facts.failed.get(&node.name) {
             findings.push(Finding::of(name, problem.clone()));
             continue;
         }
-        let Some(seen) = fleet.seen.get(&node.name) else { continue };
+        let Some(seen) = fleet.facts.answered.get(&node.name) else { continue };
         let mut problems =
             preflight::check(inventory, files.software.as_ref(), node, &seen.facts, reference);
         problems.extend(cas.and_then(|cas| foreign_cas(inventory, &seen.facts, cas)));

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::observe::{self, Fleet, Reach, Seen};
+use super::observe::{self, Fleet, Reach};
 use crate::clock::Clock;
 use crate::desired::held_cas;
 use crate::error::Problem;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Pki, StoreEncryption};
 use crate::pki::{self, Ask, Assessment, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
 use crate::plain::counted;
+use crate::plan::Answered;
 use crate::secret::{self, Secret};
 use crate::transport::ssh::SshDialer;
 use crate::workflow::command_error::{CommandError, Exit};
@@ -236,7 +237,8 @@ fn refuse_second_cas(
     }
     let inventory = &loaded.inventory;
     let holds = |n: &&Node| inventory.serves(n);
-    let asked = |n: &NodeName| fleet.seen.contains_key(n) || fleet.lost.contains_key(n);
+    let asked =
+        |n: &NodeName| fleet.facts.answered.contains_key(n) || fleet.facts.failed.contains_key(n);
     let others: Vec<&Node> =
         inventory.nodes.iter().filter(holds).filter(|n| !asked(&n.name)).collect();
     // They may want a password for sudo where the chosen ones want none.
@@ -248,7 +250,7 @@ fn refuse_second_cas(
         _ => None,
     };
     let others = observe::look(inventory, &loaded.files, &others, own.as_ref().unwrap_or(dialer));
-    let all = fleet.seen.iter().chain(&others.seen);
+    let all = fleet.facts.answered.iter().chain(&others.facts.answered);
     if let Some(problem) = second_cas(inventory, &missing, all) {
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
@@ -256,7 +258,7 @@ fn refuse_second_cas(
     if pki_use == PkiUse::ReadOnly {
         return Ok(());
     }
-    let lost = fleet.lost.iter().chain(&others.lost);
+    let lost = fleet.facts.failed.iter().chain(&others.facts.failed);
     let lost =
         lost.filter(|(name, _)| inventory.nodes.iter().any(|n| n.name == **name && holds(&n)));
     let mut problems: Vec<Problem> = lost.map(|(_, problem)| problem.clone()).collect();
@@ -279,7 +281,7 @@ fn refuse_second_cas(
 fn second_cas<'s>(
     inventory: &Inventory,
     missing: &[Ca],
-    nodes: impl Iterator<Item = (&'s NodeName, &'s Seen)>,
+    nodes: impl Iterator<Item = (&'s NodeName, &'s Answered)>,
 ) -> Option<Problem> {
     let mut held: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (name, seen) in nodes {
@@ -335,7 +337,7 @@ mod tests {
         let said = |change: &dyn Fn(&mut NodeFacts)| {
             let mut facts = NodeFacts::bare("w1");
             change(&mut facts);
-            let seen = Seen { session: None, host_key: String::new(), facts };
+            let seen = Answered { host_key: String::new(), facts };
             second_cas(&inventory, &Ca::ALL, [(&inventory.nodes[2].name, &seen)].into_iter())
                 .map(|p| p.to_string())
                 .unwrap_or_default()
@@ -375,7 +377,7 @@ mod tests {
         let (owner, group) = ("root".to_owned(), "root".to_owned());
         let file = FileFacts::File { mode: 0o644, owner, group, size: 1, sha256: "0".repeat(64) };
         facts.files.insert("/etc/etcd/pki/ca.crt".into(), file);
-        let seen = Seen { session: None, host_key: String::new(), facts };
+        let seen = Answered { host_key: String::new(), facts };
         let said = |missing: &[Ca]| {
             second_cas(&inventory, missing, [(&inventory.nodes[0].name, &seen)].into_iter())
                 .map(|p| p.to_string())

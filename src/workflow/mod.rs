@@ -2,20 +2,18 @@
 //! does, so that whatever is to be said is returned, or handed to whoever was given for it.
 //!
 //! What several of them need: [`inventory`] and [`software`] of this machine, the nodes that [`observe`] looks at, [`keys`],
-//! [`etcd_members`], [`objects`] of the cluster's API, a plan by [`planner`], and [`records`] of what was done.
+//! [`etcd_members`], [`objects`] of the cluster's API, and [`records`] of what was done.
 
 pub mod accept;
 pub mod apply;
 pub mod command_error;
 pub mod doctor;
-pub mod drain;
 pub mod etcd_members;
 pub mod first_contact;
 pub mod inventory;
 pub mod keys;
 pub mod objects;
 pub mod observe;
-pub mod planner;
 pub mod preview;
 mod probe;
 pub mod records;

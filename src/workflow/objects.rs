@@ -3,24 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::observe::{Fleet, Seen};
+use super::observe::Fleet;
 use crate::api::readiness::wait_for_workloads;
 use crate::api::{ApiAccess, Client};
-use crate::apply;
-use crate::checks::{Cluster, Reference, Verdict, judge_objects};
-use crate::clock::Clock;
-use crate::controls::ApiRule;
-use crate::desired;
 use crate::error::{Problem, chain};
-use crate::facts::{
-    self,
-    cluster::{ClusterFacts, Kind},
-};
-use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
+use crate::facts::cluster::{ClusterFacts, Kind};
+use crate::inventory::{Inventory, Loaded, NodeName, Role};
 use crate::pki::{self, Ca, Material};
 use crate::plan::api_change::ApiChange;
-use crate::plan::cluster::{self, Wanted};
-use crate::plan::{NodePlan, Plan};
+use crate::plan::cluster as cluster_plan;
+use crate::plan::{Answered, FleetFacts, NodePlan, Plan};
+use crate::transport::Dialer;
 
 /// How API servers are asked.
 pub fn access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {
@@ -47,9 +40,11 @@ fn read_for_a_plan(
     let kinds = Kind::for_a_plan(inventory.cluster.kubernetes.minor);
     let mut last: Option<Problem> = None;
     for (name, address) in &access.servers {
-        let member = fleet.seen.get_mut(name).filter(|s| s.is_member());
-        let Some(through) = member.and_then(|s| s.session.as_deref_mut()) else { continue };
-        let facts = Client::new(through, *address, access).facts(&kinds);
+        if !fleet.facts.answered.get(name).is_some_and(Answered::is_member) {
+            continue;
+        }
+        let Some(through) = fleet.sessions.get_mut(name) else { continue };
+        let facts = Client::new(through.as_mut(), *address, access).facts(&kinds);
         match facts.unread.iter().next() {
             None => return Some(Ok(facts)),
             Some((_, why)) => {
@@ -75,23 +70,26 @@ pub fn read(
     access: Option<&ApiAccess>,
     minor: u16,
 ) -> Option<Result<ClusterFacts, String>> {
-    if !fleet.seen.values().any(|s| s.is_member()) {
+    if !fleet.facts.answered.values().any(|s| s.is_member()) {
         return None;
     }
     let Some(access) = access else {
         return Some(Err("the key store gave no administrator's certificate".into()));
     };
     let kinds = Kind::for_checks(minor);
-    let asked = |name| fleet.seen.contains_key(name) || fleet.lost.contains_key(name);
+    let asked =
+        |name| fleet.facts.answered.contains_key(name) || fleet.facts.failed.contains_key(name);
     let mut why = match access.servers.iter().any(|(name, _)| asked(name)) {
         true => "no control plane answered",
         false => "no control plane is among the chosen nodes; run without --nodes",
     }
     .to_owned();
     for (name, address) in &access.servers {
-        let member = fleet.seen.get_mut(name).filter(|s| s.is_member());
-        let Some(through) = member.and_then(|s| s.session.as_deref_mut()) else { continue };
-        let facts = Client::new(through, *address, access).facts(&kinds);
+        if !fleet.facts.answered.get(name).is_some_and(Answered::is_member) {
+            continue;
+        }
+        let Some(through) = fleet.sessions.get_mut(name) else { continue };
+        let facts = Client::new(through.as_mut(), *address, access).facts(&kinds);
         match facts.unread.values().next() {
             Some(said) if facts.objects.is_empty() => why = format!("{name}: {said}"),
             _ => return Some(Ok(facts)),
@@ -109,131 +107,50 @@ pub fn plan(
     access: &ApiAccess,
     material: &Material,
 ) -> (Plan, Option<Problem>) {
-    let inventory = &loaded.inventory;
-    let read = read_for_a_plan(inventory, fleet, access);
-    // No control plane was read: only what joining nodes need is known.
-    let joins_alone = read.is_none() && !plan.nodes.values().any(NodePlan::founds);
-    let mut facts = match read {
-        None => cluster::just_started(inventory.cluster.kubernetes.minor),
+    let facts = match read_for_a_plan(&loaded.inventory, fleet, access) {
+        None => None,
+        Some(Ok(facts)) => Some(facts),
         Some(Err(problem)) => return (plan, Some(problem)),
-        Some(Ok(facts)) => facts,
     };
-    // Nodes that the plan joins will exist by then.
-    let nodes = facts.objects.entry(Kind::Nodes).or_default();
-    for (node, _) in plan.nodes.iter().filter(|(_, n)| n.is_about_membership()) {
-        if !nodes.iter().any(|n| facts::cluster::name(n) == node.as_str()) {
-            nodes.push(serde_json::json!({"metadata": {"name": node.as_str()}}));
-        }
-    }
-    let mut changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
-    if joins_alone {
-        changes.retain(ApiChange::is_about_a_node);
-    } else if !configures_a_control_plane(inventory, &plan)
-        && is_configuration_stale(loaded, &facts, fleet, material)
-    {
-        changes.push(ApiChange::UploadConfiguration);
-    }
-    (plan.with_api(changes), None)
+    (cluster_plan::with_objects(loaded, plan, &fleet.facts, facts, material), None)
 }
 
-/// Whether a step of the plan writes kubeadm's ConfigMaps anyway.
-fn configures_a_control_plane(inventory: &Inventory, plan: &Plan) -> bool {
-    inventory
-        .with_role(Role::ControlPlane)
-        .any(|n| plan.nodes.get(&n.name).is_some_and(NodePlan::is_about_membership))
-}
-
-/// Whether kubeadm's ConfigMaps say something else than its files on control planes, by the rule that `verify` has: after a
-/// rollback, or because somebody changed them. Where no control plane was looked at, nobody can tell.
-fn is_configuration_stale(
+/// Plans the changes of API objects that are still due, after the nodes are done, of those that were `shown`. Also returns
+/// due changes that were not.
+///
+/// # Errors
+/// If no API server answers. `Ok(None)` where no node of the fleet is part of a cluster.
+pub fn plan_rest(
     loaded: &Loaded,
-    facts: &ClusterFacts,
-    fleet: &Fleet,
-    material: &Material,
-) -> bool {
-    let Loaded { inventory, files, .. } = loaded;
-    let init = |node: &Node| {
-        let seen = fleet.seen.get(&node.name).filter(|s| s.is_member())?;
-        desired::kubeadm_init(inventory, files, node, &seen.facts, material)
-    };
-    let kubeadm: Vec<String> = inventory.with_role(Role::ControlPlane).filter_map(init).collect();
-    if kubeadm.is_empty() {
-        return false;
-    }
-    let reference = Reference { kubeadm, ..Reference::default() };
-    let now = Clock::System.now();
-    let cluster = Cluster { facts, inventory, reference: &reference, today: now.date(), now };
-    matches!(judge_objects(ApiRule::KubeadmConfiguration, &cluster), Verdict::Fail { .. })
-}
-
-/// Makes the planned changes of API objects that are still due, after the nodes are done. Returns what failed, and due
-/// changes that are not in the plan.
-pub fn apply(
-    loaded: &Loaded,
-    plan: &Plan,
+    shown: &Plan,
     fleet: &mut Fleet,
     access: &ApiAccess,
     material: &Material,
-    said: &mut dyn FnMut(&ApiChange, &Result<(), String>),
-) -> (Vec<Problem>, Vec<ApiChange>) {
+) -> Result<Option<(Plan, Vec<ApiChange>)>, Problem> {
     let inventory = &loaded.inventory;
     // An API server whose manifest was just changed is started again, and answers nobody for a moment.
     let deadline = Instant::now() + ANSWERS_WITHIN;
     let facts = loop {
         match read_for_a_plan(inventory, fleet, access) {
-            None => return (Vec::new(), Vec::new()),
+            None => return Ok(None),
             Some(Ok(facts)) => break facts,
             Some(Err(_)) if Instant::now() < deadline => std::thread::sleep(AGAIN),
             Some(Err(problem)) => {
-                let problem = problem
+                return Err(problem
                     .left("the nodes are done; nothing was changed in the cluster's objects")
-                    .hint("run `kubastion apply` again");
-                return (vec![problem], Vec::new());
+                    .hint("run `kubastion apply` again"));
             }
         }
     };
-    let starts = plan.nodes.values().any(NodePlan::founds);
-    let configured = |n: &_| plan.nodes.get(n).is_some_and(NodePlan::is_about_membership);
-    let mut changes = cluster::changes(inventory, &facts, Wanted::of(inventory));
-    if is_configuration_stale(loaded, &facts, fleet, material) {
-        changes.push(ApiChange::UploadConfiguration);
-    }
+    let changes = cluster_plan::due(loaded, &facts, &fleet.facts, material);
+    let starts = shown.nodes.values().any(NodePlan::founds);
+    let configured = |n: &_| shown.nodes.get(n).is_some_and(NodePlan::is_about_membership);
+    let planned: Vec<ApiChange> = shown.api().cloned().collect();
     let (due, unplanned): (Vec<ApiChange>, Vec<ApiChange>) =
-        changes.into_iter().partition(|c| c.is_in(&plan.api, starts, configured));
-    let mut problems = Vec::new();
-    let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| s.is_member());
-    let member = access.servers.iter().find(|(name, _)| is_server(name));
-    let Some((name, address)) = member else { return (problems, unplanned) };
-    let session = fleet.seen.get_mut(name).and_then(|s| s.session.as_deref_mut());
-    let Some(through) = session else {
-        let problem = Problem::new("the cluster's objects were not changed")
-            .at(name.to_string())
-            .because("there is no connection to it any more")
-            .hint("run `kubastion apply` again");
-        problems.push(problem);
-        return (problems, unplanned);
-    };
-    let mut client = Client::new(through, *address, access);
-    // Namespace and name of objects that are due and not sent.
-    let mut failed: Vec<(&str, &str)> = unplanned.iter().filter_map(ApiChange::object).collect();
-    for change in &due {
-        let result = match change.after().filter(|first| failed.contains(first)) {
-            Some((_, first)) => Err(format!("{first} has to be there before it, and was not sent")),
-            None => apply::objects::change(&mut client, inventory, change).map_err(|e| chain(&e)),
-        };
-        said(change, &result);
-        if let Err(why) = result {
-            failed.extend(change.object());
-            problems.push(
-                Problem::new(format!("cannot {change}"))
-                    .at("cluster")
-                    .because(why)
-                    .left("the nodes are done")
-                    .hint("run `kubastion plan` to see what is left to do"),
-            );
-        }
-    }
-    (problems, unplanned)
+        changes.into_iter().partition(|c| c.is_in(&planned, starts, configured));
+    let (cluster, inventory) = (shown.cluster.clone(), shown.inventory_sha256.clone());
+    let rest = Plan::new(cluster, inventory, Default::default(), Vec::new()).with_api(due);
+    Ok(Some((rest, unplanned)))
 }
 
 /// How long an API server may take to answer after the nodes are done.
@@ -244,22 +161,27 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// How long DNS and kube-proxy may take after the last node has joined.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 
-/// Waits until what every cluster needs is ready, by the first control plane that answers.
+/// Waits until what every cluster needs is ready, by the first control plane that is part of it.
 pub fn wait_until_ready(
-    fleet: &mut Fleet,
+    inventory: &Inventory,
+    dialer: &dyn Dialer,
+    fleet: &FleetFacts,
     access: &ApiAccess,
     said: &mut dyn FnMut(&NodeName, &str),
 ) -> Option<Problem> {
-    let is_server = |name| fleet.seen.get(name).is_some_and(|s: &Seen| s.is_member());
+    let is_server = |name| fleet.answered.get(name).is_some_and(Answered::is_member);
     let (name, address) = access.servers.iter().find(|(name, _)| is_server(name))?;
-    let through = fleet.seen.get_mut(name).and_then(|s| s.session.as_deref_mut())?;
+    let node = inventory.nodes.iter().find(|n| n.name == *name)?;
     let mut heard = |what: &str| said(name, &format!("the cluster to be ready ({what})"));
-    let mut client = Client::new(through, *address, access);
-    let waited = wait_for_workloads(&mut client, READY_WITHIN, &mut heard);
+    let waited = dialer.connect(&inventory.ssh.for_node(node)).map_err(|e| chain(&e));
+    let waited = waited.and_then(|mut through| {
+        let mut client = Client::new(through.as_mut(), *address, access);
+        wait_for_workloads(&mut client, READY_WITHIN, &mut heard).map_err(|why| why.to_string())
+    });
     waited.err().map(|why| {
         Problem::new("the nodes are done, but the cluster is not ready yet")
             .at("cluster")
-            .because(why.to_string())
+            .because(why)
             .left("the nodes stay as they are now")
             .hint("run `kubectl -n kube-system get pods,events`")
     })

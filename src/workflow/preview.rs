@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::etcd_members::etcd_access;
 use super::keys::{self, PkiUse};
 use super::objects;
 use super::observe::{self, Fleet, Reach};
-use super::planner;
 use crate::desired::DesiredState;
 use crate::error::Problem;
 use crate::facts::{NodeFacts, OpenTransaction};
 use crate::inventory::{Inventory, Loaded, Node, NodeName};
+use crate::plan::planner::{self, Planned};
 use crate::plan::{Plan, changes};
 use crate::transport::Dialer;
 use crate::workflow::command_error::{CommandError, Exit};
@@ -73,8 +74,10 @@ pub fn preview(
             );
         return Err(CommandError::one(Exit::Pending, problem));
     }
-    let (mut plan, desired) = planner::plan(loaded, &mut fleet, &material);
-    let mut failed: Vec<Problem> = fleet.lost.values().cloned().collect();
+    fleet.ask_etcd(inventory, etcd_access(inventory, &material).as_ref());
+    let Planned { mut plan, desired, failed } = planner::plan(loaded, &fleet.facts, &material);
+    fleet.facts.leave_out(failed);
+    let mut failed: Vec<Problem> = fleet.facts.failed.values().cloned().collect();
     if let Some(access) = objects::access(inventory, &material) {
         let (with_objects, problem) = objects::plan(loaded, plan, &mut fleet, &access, &material);
         plan = with_objects;
@@ -85,7 +88,7 @@ pub fn preview(
         false => Default::default(),
     };
     failed.extend(unread);
-    let lost = fleet.lost.into_keys().collect();
+    let lost = fleet.facts.failed.into_keys().collect();
     Ok(Preview { plan, diffs, lost, failed, has_open: !open.is_empty() })
 }
 
@@ -99,12 +102,10 @@ fn changes_in_files(
 ) -> (BTreeMap<NodeName, String>, Vec<Problem>) {
     let (mut diffs, mut failed) = (BTreeMap::new(), Vec::new());
     for (name, of_node) in plan.nodes.iter().filter(|(_, n)| !n.transactions.is_empty()) {
-        let (Some(seen), Some(wanted)) = (fleet.seen.get_mut(name), desired.nodes.get(name)) else {
-            continue;
-        };
+        let Some(wanted) = desired.nodes.get(name) else { continue };
         let node = inventory.nodes.iter().find(|n| n.name == *name);
         let node: &Node = node.expect("only nodes of the inventory are planned for");
-        let old = seen
+        let old = fleet
             .session(inventory, node, dialer)
             .and_then(|s| observe::texts(s, name, changes::replaced(of_node, wanted)));
         match old {
@@ -129,7 +130,7 @@ fn left_open(fleet: &Fleet) -> Vec<String> {
         };
         open.map(line).collect::<Vec<_>>()
     };
-    fleet.seen.values().flat_map(|s| of(&s.facts)).collect()
+    fleet.facts.answered.values().flat_map(|s| of(&s.facts)).collect()
 }
 
 /// Whether the nodes are not yet what they should be, also where nothing can be done about it now.
@@ -140,6 +141,7 @@ fn is_pending(plan: &Plan) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Answered;
 
     #[test]
     fn what_an_earlier_run_left_open_is_said_of_its_node() {
@@ -149,15 +151,10 @@ mod tests {
                 |state: &&str| OpenTransaction { id: "1-host".into(), state: (*state).to_owned() };
             facts.open_transactions = states.iter().map(open).collect();
             let host_key = String::new();
-            let seen = observe::Seen { session: None, host_key, facts: facts.clone() };
-            let seen = [(facts.node.clone(), seen)].into();
-            left_open(&Fleet {
-                seen,
-                lost: BTreeMap::new(),
-                bare: Default::default(),
-                no_data: Default::default(),
-                etcd: None,
-            })
+            let node = Answered { host_key, facts: facts.clone() };
+            let mut fleet = Fleet::default();
+            fleet.facts.insert(facts.node.clone(), node);
+            left_open(&fleet)
         };
         assert!(fleet(&[]).is_empty());
         // It needs manual repair: no time limit will change the node.

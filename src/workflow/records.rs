@@ -1,14 +1,13 @@
 //! The records of runs: how they are read, and how a run writes down what it came to.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::apply::record::{
-    Journal, Line, Outcome, Outcomes, RecordError, Records, Reset, read_all,
-};
+use crate::apply::Report;
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::inventory::NodeName;
+use crate::runs::outcome::{NodeOutcomes, Outcome, Outcomes};
+use crate::runs::record::{Journal, Line, RecordError, Records, read_all};
 use crate::workflow::command_error::{CommandError, Exit};
 
 /// A record that cannot be written or read as the end of a verb.
@@ -52,42 +51,27 @@ pub(super) fn ended(
     journal
         .write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })
         .map_err(stop)?;
-    outcomes.entry(node).or_default().insert(phase, outcome);
+    outcomes.entry(node).or_default().push(phase, outcome);
     Ok(())
 }
 
 /// A run that is over, with its record. No other run begins on this inventory as long as this lives.
-pub struct Finished<T> {
+pub struct Finished {
     /// The record, which is complete.
     pub journal: Journal,
     /// What the outcomes amount to.
     pub exit: Exit,
-    /// What came of each node.
-    pub outcomes: T,
-    /// What went wrong.
-    pub problems: Vec<Problem>,
+    /// What came of it.
+    pub report: Report,
 }
 
-/// Ends the record of a run that carried transactions out, or took them back.
-pub(super) fn finish(
-    journal: Journal,
-    outcomes: Outcomes,
-    problems: Vec<Problem>,
-) -> Result<Finished<Outcomes>, CommandError> {
-    let exit = exit_of(outcomes.values().flat_map(|p| p.values()), &problems);
+/// Ends the record of a run.
+pub(super) fn finish(journal: Journal, report: Report) -> Result<Finished, CommandError> {
+    let transactions = report.outcomes.values().flat_map(NodeOutcomes::values);
+    let resets = report.resets.values().map(|r| &r.outcome);
+    let exit = exit_of(transactions.chain(resets), &report.problems);
     journal.end(exit as u8).map_err(stop)?;
-    Ok(Finished { journal, exit, outcomes, problems })
-}
-
-/// Ends the record of a reset.
-pub(super) fn finish_reset(
-    journal: Journal,
-    outcomes: BTreeMap<NodeName, Reset>,
-    problems: Vec<Problem>,
-) -> Result<Finished<BTreeMap<NodeName, Reset>>, CommandError> {
-    let exit = exit_of(outcomes.values().map(|r| &r.outcome), &problems);
-    journal.end(exit as u8).map_err(stop)?;
-    Ok(Finished { journal, exit, outcomes, problems })
+    Ok(Finished { journal, exit, report })
 }
 
 /// What the outcomes of a run amount to.
@@ -109,8 +93,8 @@ fn exit_of<'o>(outcomes: impl Iterator<Item = &'o Outcome>, problems: &[Problem]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::planner;
     use crate::plan::{NodePlan, Plan};
-    use crate::workflow::planner;
 
     #[test]
     fn a_run_that_leaves_something_for_later_is_no_success() {

@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use super::drain::{Drain, Staying, drain_all, forget};
 use super::etcd_members;
 use super::keys;
+use super::objects;
 use super::observe::{self, Reach};
 use super::records::{self, Finished};
-use crate::apply::Outcome;
-use crate::apply::gate::EtcdAccess;
-use crate::apply::members::Remaining;
-use crate::apply::record::{Journal, Line, RecordError, Reset, RunKind};
-use crate::apply::reset::{As, Data, may_be_reset, reset};
+use crate::api::ApiAccess;
+use crate::apply::execution::Sessions;
+use crate::apply::gate::{self, EtcdAccess};
+use crate::apply::reset::may_be_reset;
+use crate::apply::{Execution, etcd, execute};
 use crate::clock::Clock;
-use crate::error::Problem;
-use crate::error::chain;
-use crate::event::{Event, Sink};
-use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
+use crate::desired::DesiredState;
+use crate::error::{Problem, chain};
+use crate::event::Sink;
+use crate::facts::etcd::Listed;
+use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource};
+use crate::plan::reset::{Drain, Leaving};
+use crate::plan::{self, EtcdData, TakenFor};
+use crate::runs::record::{Journal, RunKind};
 use crate::transport::{Dialer, fleet};
 use crate::workflow::command_error::{CommandError, Exit};
 
@@ -26,7 +30,7 @@ pub struct How {
     /// How their pods leave them.
     pub drain: Drain,
     /// What becomes of etcd's data. `None` will do where there is none.
-    pub data: Option<Data>,
+    pub data: Option<EtcdData>,
 }
 
 /// The chosen nodes, which can be reset together.
@@ -36,7 +40,7 @@ pub struct How {
 pub fn chosen<'i>(
     inventory: &'i Inventory,
     reach: &Reach,
-    data: Option<Data>,
+    data: Option<EtcdData>,
 ) -> Result<Vec<&'i Node>, CommandError> {
     let nodes = observe::chosen(inventory, reach)?;
     refuse_partial_removal(inventory, &nodes)?;
@@ -57,126 +61,125 @@ pub fn carry_out<'l>(
     reach: &Reach,
     how: How,
     sink: &dyn Sink,
-) -> Result<Finished<BTreeMap<NodeName, Reset>>, CommandError> {
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<Finished, CommandError> {
     let inventory = &loaded.inventory;
     let dialer = observe::dialer(inventory, &nodes, reach)?;
     let cluster = inventory.cluster.name.to_string();
     let journal = Journal::begin(&loaded.base_dir, RunKind::Reset, None, &cluster, Clock::System)
         .map_err(records::stop)?;
-    let stays = Staying::of(loaded, &nodes);
     // Before anybody's pods are moved.
-    let (workers, members): (Vec<&Node>, _) = nodes.iter().partition(|n| !inventory.serves(n));
-    let (kept, problems) = misjudged(inventory, &dialer, &workers);
+    let workers: Vec<&Node> = nodes.iter().copied().filter(|n| !inventory.serves(n)).collect();
+    let (mut kept, mut problems) = misjudged(inventory, &dialer, &workers);
     let departure = leaving_members(loaded, &nodes)?;
-    let mut leaving = Leaving { inventory, dialer: &dialer, sink, kept, problems };
-    let remaining = departure.as_ref().map(|(access, leaving)| Remaining {
+    let members = match departure
+        .as_ref()
+        .map(|(access, leaving)| members_that_stay(inventory, &dialer, access, leaving))
+    {
+        None => Vec::new(),
+        Some(Ok(list)) => list,
+        Some(Err(why)) => {
+            for node in departure.iter().flat_map(|(_, leaving)| leaving) {
+                kept.insert(node.name.clone(), why.clone());
+                problems.push(member_stays(&node.name, why.clone()));
+            }
+            Vec::new()
+        }
+    };
+    let cluster = GoingOn::of(loaded, &nodes);
+    let api = match cluster.as_ref().map(|c| &c.access) {
+        Some(Err(why)) => {
+            say(&format!("the cluster cannot be asked to drain nodes: {why}"));
+            None
+        }
+        Some(Ok(access)) => Some(access),
+        None => None,
+    };
+    let plan = plan::reset::plan(&Leaving {
+        inventory,
+        nodes: &nodes,
+        kept: &kept,
+        drain: cluster.as_ref().map(|_| how.drain),
+        members: &members,
+        data: how.data.unwrap_or(EtcdData::Keep),
+    });
+    let execution = Execution {
+        plan: &plan,
+        desired: &DesiredState::default(),
         inventory,
         dialer: &dialer,
-        access,
-        leaving: leaving.iter().map(|n| &n.name).collect(),
-    });
-    let etcd_leaving: Vec<&Node> = departure.iter().flat_map(|(_, l)| l.iter().copied()).collect();
-    if let Some(Err(why)) = remaining.as_ref().map(Remaining::are_healthy) {
-        etcd_leaving.iter().for_each(|node| leaving.keep_member(node, why.clone()));
-    }
-    if let Some(cluster) = &stays {
-        let nodes: Vec<&Node> = workers.into_iter().chain(members).collect();
-        leaving.drain(cluster, nodes, how.drain);
-    }
-    if let Some(remaining) = &remaining {
-        leaving.remove_members(remaining, &etcd_leaving);
-    }
-    let data = how.data.unwrap_or(Data::Keep);
-    let nodes =
-        recorded(&journal, nodes, |node| leaving.reset(node, data)).map_err(records::stop)?;
-    let mut problems = leaving.problems;
-    let gone: Vec<&NodeName> =
-        nodes.iter().filter(|(_, r)| r.outcome.is_good()).map(|(n, _)| n).collect();
-    if let Some(cluster) = stays.filter(|_| !gone.is_empty()) {
-        problems.extend(forget(&cluster, &dialer, &gone));
-    }
-    records::finish_reset(journal, nodes, problems)
+        etcd: departure.as_ref().map(|(access, _)| access),
+        api,
+        bundle: None,
+        sink,
+        say,
+        journal: &journal,
+        clock: Clock::System,
+    };
+    let mut report = execute(&execution, Sessions::new()).map_err(records::stop)?;
+    report.problems.splice(0..0, problems);
+    records::finish(journal, report)
 }
 
-/// Nodes on their way out.
-struct Leaving<'a> {
-    inventory: &'a Inventory,
-    dialer: &'a dyn Dialer,
-    sink: &'a dyn Sink,
-    /// Those that stay as they are, and why.
-    kept: BTreeMap<NodeName, String>,
-    problems: Vec<Problem>,
+/// A cluster that goes on without the nodes that are reset.
+struct GoingOn {
+    /// How the control planes that stay are asked, or what the key store lacks for it.
+    access: Result<ApiAccess, String>,
 }
 
-impl Leaving<'_> {
-    fn keep_member(&mut self, node: &Node, why: String) {
-        self.kept.insert(node.name.clone(), why.clone());
-        self.problems.push(member_stays(&node.name, why));
+impl GoingOn {
+    /// `None` where all control planes are reset, or this program has never made a cluster.
+    fn of(loaded: &Loaded, leaving: &[&Node]) -> Option<Self> {
+        let inventory = &loaded.inventory;
+        let stays = |name: &NodeName| !leaving.iter().any(|l| l.name == *name);
+        if !inventory.with_role(Role::ControlPlane).any(|n| stays(&n.name))
+            || inventory.kubernetes.source == SoftwareSource::None
+        {
+            return None;
+        }
+        let material = keys::open(loaded).and_then(|store| keys::material(loaded, store));
+        let access = material
+            .map_err(|stop| {
+                let said = stop.problems.iter().map(|p| p.what.as_str()).collect::<Vec<_>>();
+                format!("the key store cannot be used: {}", said.join("; "))
+            })
+            .and_then(|material| {
+                objects::access(inventory, &material)
+                    .ok_or_else(|| "the key store has no administrator's certificate".to_owned())
+            })
+            .map(|mut access| {
+                access.servers.retain(|(name, _)| stays(name));
+                access
+            });
+        Some(Self { access })
     }
+}
 
-    fn drain(&mut self, cluster: &Staying<'_>, mut nodes: Vec<&Node>, how: Drain) {
-        nodes.retain(|n| !self.kept.contains_key(&n.name));
-        let (undrained, more) = drain_all(cluster, self.dialer, &nodes, how, self.sink);
-        self.kept.extend(undrained);
-        self.problems.extend(more);
-    }
-
-    /// One after the other, while all that stay are healthy.
-    fn remove_members(&mut self, remaining: &Remaining<'_>, members: &[&Node]) {
-        for node in members {
-            if self.kept.contains_key(&node.name) {
-                continue;
-            }
-            let what = "its etcd member to be removed".to_owned();
-            self.sink.send(Event::Waiting { node: node.name.clone(), what });
-            if let Err(why) = remaining.remove(node) {
-                self.keep_member(node, why);
-            }
+/// etcd's members, by one that stays, while all of those are healthy.
+///
+/// # Errors
+/// The first that is not, or why nobody could tell.
+fn members_that_stay(
+    inventory: &Inventory,
+    dialer: &dyn Dialer,
+    access: &EtcdAccess,
+    leaving: &[&Node],
+) -> Result<Vec<Listed>, String> {
+    let mut list = Err("no member would be left".to_owned());
+    for node in inventory.etcd_members() {
+        if leaving.iter().any(|l| l.name == node.name) {
+            continue;
+        }
+        let at = |why: String| format!("{}: {why}", node.name);
+        let mut session =
+            dialer.connect(&inventory.ssh.for_node(node)).map_err(|e| at(chain(&e)))?;
+        let ip = node.internal_ip();
+        gate::member_health(session.as_mut(), ip, access).map_err(at)?;
+        if list.is_err() {
+            list = etcd::list(session.as_mut(), ip, access).map_err(at);
         }
     }
-
-    fn reset(&self, node: &Node, data: Data) -> Reset {
-        let name = &node.name;
-        self.sink.send(Event::Begin { node: name.clone(), what: "reset".into(), steps: 0 });
-        let left = |outcome| Reset { outcome, taken_back: Vec::new() };
-        let reset = match self.kept.get(name) {
-            Some(why) => left(Outcome::Refused { why: why.clone() }),
-            None => match self.dialer.connect(&self.inventory.ssh.for_node(node)) {
-                Ok(mut session) => {
-                    let taken_for =
-                        if self.inventory.serves(node) { As::Member } else { As::Worker };
-                    reset(session.as_mut(), name, taken_for, data, self.sink)
-                }
-                Err(e) => left(Outcome::Unreachable { why: chain(&e) }),
-            },
-        };
-        let how = match &reset.outcome {
-            Outcome::Committed => "as it was".to_owned(),
-            Outcome::Refused { why } => format!("left as it is: {why}"),
-            Outcome::Unreachable { why } => format!("unreachable: {why}"),
-            Outcome::Incomplete { why } => format!("INCOMPLETE: {why}"),
-            Outcome::Reverted { why } | Outcome::Skipped { why } | Outcome::Unready { why } => {
-                why.clone()
-            }
-        };
-        self.sink.send(Event::End { node: name.clone(), how, good: reset.outcome.is_good() });
-        reset
-    }
-}
-
-/// Resets nodes, and records of each what came of it at once: another one may take minutes, and somebody may not wait
-/// for it.
-fn recorded(
-    journal: &Journal,
-    nodes: Vec<&Node>,
-    one: impl Fn(&Node) -> Reset + Sync,
-) -> Result<BTreeMap<NodeName, Reset>, RecordError> {
-    let results = fleet::each(nodes, fleet::WINDOW, |node: &Node| {
-        let (node, reset) = (node.name.clone(), one(node));
-        journal.write(&Line::Reset { node: node.clone(), reset: reset.clone() })?;
-        Ok((node, reset))
-    });
-    results.into_iter().collect()
+    list
 }
 
 /// Control planes and etcd members that are not among some nodes.
@@ -194,7 +197,7 @@ fn misjudged(
 ) -> (BTreeMap<NodeName, String>, Vec<Problem>) {
     let looks = fleet::each(workers.to_vec(), fleet::WINDOW, |node: &Node| {
         let session = dialer.connect(&inventory.ssh.for_node(node)).ok();
-        let look = session.map_or(Ok(()), |mut s| may_be_reset(s.as_mut(), As::Worker));
+        let look = session.map_or(Ok(()), |mut s| may_be_reset(s.as_mut(), TakenFor::Worker));
         (node.name.clone(), look)
     });
     let kept: BTreeMap<NodeName, String> =
@@ -276,35 +279,7 @@ fn without_data(inventory: &Inventory, nodes: &[&Node]) -> Result<(), CommandErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::record::read_all;
     use crate::inventory::testing;
-    use crate::report::runs;
-
-    #[test]
-    fn what_came_of_a_node_is_recorded_before_the_others_are_done() {
-        let inventory = testing::two_and_two();
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(dir.path(), RunKind::Reset, None, "c", Clock::System).unwrap();
-        let on_record = || read_all(dir.path()).unwrap().runs[0].reset.len();
-        let nodes: Vec<&Node> = inventory.nodes.iter().collect();
-        let last = nodes[3].name.clone();
-        let done = recorded(&journal, nodes, |node| {
-            let mut tries = 0;
-            while node.name == last && on_record() < 3 {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-                tries += 1;
-                assert!(tries < 1000, "nothing is recorded as long as one is not done");
-            }
-            Reset { outcome: Outcome::Committed, taken_back: vec!["1-host".into()] }
-        });
-        assert_eq!(done.unwrap().len(), 4);
-        assert_eq!(on_record(), 4);
-        let run = &read_all(dir.path()).unwrap().runs[0];
-        assert!(run.reset.values().all(|r| r.taken_back == ["1-host"]));
-        assert!(
-            runs::list(std::slice::from_ref(run)).contains("4 nodes reset, others are not known")
-        );
-    }
 
     #[test]
     fn the_last_control_plane_and_the_last_member_go_with_all_others() {

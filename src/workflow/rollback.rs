@@ -1,23 +1,24 @@
 //! The way back from what a run did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::observe::{self, Reach};
 use super::records::{self, Finished, damaged};
 use super::reset::left_out;
-use crate::apply::history::{self, Later};
-use crate::apply::record::{
-    Journal, Line, Outcome, Outcomes, RunKind, RunRecord, TransactionRecord,
-};
-use crate::apply::undo::{PATIENCE, Peers, knows_nothing, undo};
+use crate::apply::execution::Sessions;
+use crate::apply::{Execution, execute};
 use crate::clock::Clock;
-use crate::desired::Phase;
+use crate::desired::{DesiredState, Phase};
 use crate::error::Problem;
+use crate::event::Sink;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::plain::counted;
+use crate::plan::{Peers, rollback};
+use crate::runs::history::{self, Later};
+use crate::runs::record::{Journal, RunKind, RunRecord, TransactionRecord};
+use crate::transport::Dialer;
 use crate::transport::ssh::SshDialer;
-use crate::transport::{Dialer, fleet};
 use crate::workflow::command_error::{CommandError, Exit};
 
 /// A run that is to be taken back, on the chosen nodes.
@@ -31,9 +32,6 @@ pub struct Rollback<'l> {
     /// What nobody can take back, since the inventory does not have the node any more.
     pub(super) gone: Vec<Problem>,
 }
-
-/// What a run did and can be taken back, by phase.
-pub(super) type Work<'a> = BTreeMap<Phase, Vec<(&'a Node, &'a TransactionRecord)>>;
 
 impl<'l> Rollback<'l> {
     /// Finds the run that is `wanted`, or the last apply that still stands. Nodes are asked only for a run that this
@@ -67,8 +65,8 @@ impl<'l> Rollback<'l> {
                 };
                 let dialer = observe::dialer(inventory, &nodes, reach)?;
                 let fleet = observe::look(inventory, &loaded.files, &nodes, &dialer);
-                let open = fleet.seen.iter().flat_map(|(name, seen)| {
-                    seen.facts.open_transactions.iter().map(move |t| (name, t.id.as_str()))
+                let open = fleet.facts.answered.iter().flat_map(|(name, node)| {
+                    node.facts.open_transactions.iter().map(move |t| (name, t.id.as_str()))
                 });
                 known_to_nodes(id, cluster, open).ok_or(unknown)?
             }
@@ -128,8 +126,8 @@ impl<'l> Rollback<'l> {
     }
 
     /// What the run did on these nodes and can be taken back.
-    pub(super) fn work(&self) -> Work<'_> {
-        work(&self.all, &self.run, &self.nodes)
+    pub(super) fn work(&self) -> rollback::Work<'_> {
+        rollback::work(&self.all, &self.run, &self.nodes)
     }
 
     /// Refuses a run that made a node part of a cluster, where it still is as far as the records tell. The
@@ -141,118 +139,47 @@ impl<'l> Rollback<'l> {
         only_without_members(&self.all, &self.run, &self.work())
     }
 
-    /// Takes the run back, the last phase first. `say` hears what nodes remark.
+    /// Takes the run back, the last stage first. `say` hears what nodes remark.
     ///
     /// # Errors
     /// If nodes cannot be asked, or the run cannot be recorded.
     pub fn carry_out(
         &self,
+        sink: &dyn Sink,
         say: &(dyn Fn(&str) + Sync),
-    ) -> Result<Finished<Outcomes>, CommandError> {
+    ) -> Result<Finished, CommandError> {
         let inventory = &self.loaded.inventory;
         let dialer = self.dialer()?;
         let journal = self.begin(RunKind::Rollback)?;
         let serving = serving(self.loaded, &self.nodes, &dialer);
-        let mut going = GoingBack {
-            rollback: self,
-            dialer: &dialer,
-            journal: &journal,
-            // One that refuses is asked first of all, and not after its peers are gone.
-            on_top: on_top(&self.all, &self.run, &serving),
-            serving,
-            peers: match left_out(inventory, &self.nodes).is_empty() {
-                true => Peers::Together,
-                false => Peers::Stay,
-            },
-            say,
-            cluster_stays: false,
-            outcomes: Outcomes::new(),
+        let peers = match left_out(inventory, &self.nodes).is_empty() {
+            true => Peers::Together,
+            false => Peers::Stay,
         };
-        for (phase, work) in self.work().into_iter().rev() {
-            going.phase(phase, work)?;
-        }
-        let outcomes = going.outcomes;
-        records::finish(journal, outcomes, self.gone.clone())
-    }
-}
-
-/// A rollback that is carried out.
-struct GoingBack<'a> {
-    rollback: &'a Rollback<'a>,
-    dialer: &'a dyn Dialer,
-    journal: &'a Journal,
-    /// Nodes that others depend on now.
-    serving: BTreeSet<NodeName>,
-    /// Why none of these is begun, if a later run stands on one of them.
-    on_top: Option<String>,
-    peers: Peers,
-    say: &'a (dyn Fn(&str) + Sync),
-    /// What the nodes of a cluster stand on, dedicated etcd members too, stays as long as one of them stays.
-    cluster_stays: bool,
-    outcomes: Outcomes,
-}
-
-impl GoingBack<'_> {
-    fn reset_of(&self, t: &TransactionRecord) -> Option<&RunRecord> {
-        history::reset_by(&self.rollback.all, &self.rollback.run, t)
-    }
-
-    /// Takes back one phase: what serves one after the other, until one fails, then all others together.
-    fn phase(
-        &mut self,
-        phase: Phase,
-        work: Vec<(&Node, &TransactionRecord)>,
-    ) -> Result<(), CommandError> {
-        let stays = || self.cluster_stays.then(|| "a node is still part of the cluster".to_owned());
-        let mut stopped = self.on_top.clone().or_else(stays);
-        for group in groups(work, &self.serving) {
-            let serial = self.serving.contains(&group[0].0.name);
-            let (run, skip): (Vec<_>, Vec<_>) = group.into_iter().partition(|(node, _)| {
-                let good = |p: &BTreeMap<Phase, Outcome>| p.values().all(Outcome::is_good);
-                self.outcomes.get(&node.name).is_none_or(good) && !(serial && stopped.is_some())
-            });
-            for (node, t) in skip {
-                let why = self.reset_of(t).map(knows_nothing).or_else(|| stopped.clone());
-                let why = why.unwrap_or_else(|| "a later phase is still there".into());
-                self.ended(node.name.clone(), phase, Outcome::Skipped { why })?;
-            }
-            for (node, t) in &run {
-                let (node, id) = (node.name.clone(), t.id.clone());
-                let line = Line::Transaction { node, phase, id, joins: false };
-                self.journal.write(&line).map_err(records::stop)?;
-            }
-            let inventory = &self.rollback.loaded.inventory;
-            let results = fleet::each(run, fleet::WINDOW, |(node, t)| {
-                let connect = || self.dialer.connect(&inventory.ssh.for_node(node));
-                let outcome = undo(&connect, t, self.peers, self.reset_of(t), &PATIENCE, self.say);
-                (node.name.clone(), self.reset_of(t).is_some(), outcome)
-            });
-            for (name, was_reset, outcome) in results {
-                if serial && !outcome.is_good() {
-                    stopped.get_or_insert(format!("the rollback failed on {name}"));
-                }
-                self.cluster_stays |=
-                    phase == Phase::Kubernetes && !outcome.is_good() && !was_reset;
-                self.ended(name, phase, outcome)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn ended(
-        &mut self,
-        node: NodeName,
-        phase: Phase,
-        outcome: Outcome,
-    ) -> Result<(), CommandError> {
-        records::ended(self.journal, &mut self.outcomes, node, phase, outcome)
+        let plan = rollback::plan(&self.all, &self.run, &self.nodes, &serving, peers);
+        let execution = Execution {
+            plan: &plan,
+            desired: &DesiredState::default(),
+            inventory,
+            dialer: &dialer,
+            etcd: None,
+            api: None,
+            bundle: None,
+            sink,
+            say,
+            journal: &journal,
+            clock: Clock::System,
+        };
+        let mut report = execute(&execution, Sessions::new()).map_err(records::stop)?;
+        report.problems.extend(self.gone.iter().cloned());
+        records::finish(journal, report)
     }
 }
 
 fn only_without_members(
     all: &[RunRecord],
     run: &RunRecord,
-    todo: &Work<'_>,
+    todo: &rollback::Work<'_>,
 ) -> Result<(), CommandError> {
     let joined = |(_, t): &&(&Node, &TransactionRecord)| t.joins && history::is_final(all, run, t);
     let names: Vec<&str> =
@@ -298,21 +225,6 @@ fn rolled_back_already(all: &[RunRecord], run: &RunRecord) -> Vec<String> {
         .collect()
 }
 
-/// What a run did on these nodes and can be taken back, by phase. What a reset took back, by the node's own word, is
-/// not there.
-fn work<'a>(all: &[RunRecord], run: &'a RunRecord, nodes: &[&'a Node]) -> Work<'a> {
-    let mut todo = Work::new();
-    let is_gone = |t: &&TransactionRecord| {
-        t.phase == Phase::Packages || history::taken_back_by_reset(all, t).is_some()
-    };
-    for t in run.transactions.iter().filter(|t| !is_gone(t)) {
-        if let Some(node) = nodes.iter().find(|n| n.name == t.node) {
-            todo.entry(t.phase).or_default().push((*node, t));
-        }
-    }
-    todo
-}
-
 /// Which of the nodes were reset since, and by which run.
 fn reset_since(all: &[RunRecord], run: &RunRecord, nodes: &[&Node]) -> BTreeSet<String> {
     let of_nodes = run.transactions.iter().filter(|t| nodes.iter().any(|n| n.name == t.node));
@@ -346,18 +258,6 @@ fn gone(run: &RunRecord, inventory: &Inventory) -> Vec<Problem> {
         .collect()
 }
 
-/// Why none of the nodes that serve is begun: a later run stands on one of them. The node itself would refuse, after
-/// its peers in etcd had gone, and nobody would have a quorum.
-fn on_top(all: &[RunRecord], run: &RunRecord, serving: &BTreeSet<NodeName>) -> Option<String> {
-    let from = all.iter().position(|r| r.run == run.run)? + 1;
-    let later = all[from..].iter().filter(|r| r.kind == RunKind::Apply && r.cluster == run.cluster);
-    let mut found = later.flat_map(|r| r.transactions.iter().map(move |t| (r, t)));
-    let (r, t) = found.find(|(r, t)| {
-        serving.contains(&t.node) && t.phase != Phase::Packages && history::is_final(all, r, t)
-    })?;
-    Some(format!("run {} was made on top of it on {}: roll that back first", r.run, t.node))
-}
-
 /// The chosen nodes whose etcd or API server others depend on now. etcd.service is `active` only
 /// once it has a quorum, and restarting it waits for that: one after another, they keep it.
 fn serving(loaded: &Loaded, nodes: &[&Node], dialer: &dyn Dialer) -> BTreeSet<NodeName> {
@@ -371,25 +271,11 @@ fn serving(loaded: &Loaded, nodes: &[&Node], dialer: &dyn Dialer) -> BTreeSet<No
         facts.units.get("etcd.service").is_some_and(|u| u.active == "active")
             || facts.processes.contains_key("kube-apiserver")
     };
-    if fleet.seen.values().any(|s| serves(&s.facts)) {
+    if fleet.facts.answered.values().any(|s| serves(&s.facts)) {
         candidates.iter().map(|n| n.name.clone()).collect()
     } else {
         BTreeSet::new()
     }
-}
-
-/// Nodes that serve one at a time, then all others together.
-fn groups<'n, T>(
-    work: Vec<(&'n Node, T)>,
-    serving: &BTreeSet<NodeName>,
-) -> Vec<Vec<(&'n Node, T)>> {
-    let (one_by_one, others): (Vec<_>, Vec<_>) =
-        work.into_iter().partition(|(node, _)| serving.contains(&node.name));
-    let mut groups: Vec<Vec<_>> = one_by_one.into_iter().map(|w| vec![w]).collect();
-    if !others.is_empty() {
-        groups.push(others);
-    }
-    groups
 }
 
 /// The run that is named, or the last one that stands. Runs of all clusters whose inventories lie in one
@@ -440,18 +326,14 @@ fn known_to_nodes<'a>(
 ) -> Option<RunRecord> {
     let transactions: Vec<TransactionRecord> = open
         .filter_map(|(node, of_node)| {
-            let phase = of_node.strip_prefix(id)?.strip_prefix('-')?;
-            let phase = Phase::ALL.into_iter().find(|p| p.name() == phase)?;
-            let (node, id) = (node.clone(), of_node.to_owned());
-            Some(TransactionRecord {
-                node,
-                phase,
-                id,
-                outcome: None,
-                began: None,
-                ended: None,
-                joins: false,
-            })
+            let rest = of_node.strip_prefix(id)?.strip_prefix('-')?;
+            let phase = Phase::of_transaction(of_node)?;
+            // Runs of before had no number there. Which stage it was of other nodes does not say.
+            let number = rest.strip_suffix(phase.name())?;
+            let is_ours = number.is_empty() || number.strip_suffix('-')?.parse::<u32>().is_ok();
+            let begun =
+                TransactionRecord::begun(node.clone(), phase, of_node.to_owned(), phase as u32);
+            is_ours.then_some(begun)
         })
         .collect();
     let begun = RunRecord::begun(id.into(), String::new(), RunKind::Apply, cluster.into());
@@ -461,9 +343,10 @@ fn known_to_nodes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::record::testing::{done, reset_of, run};
-    use crate::apply::record::{Reset, read_all};
     use crate::inventory::testing;
+    use crate::runs::outcome::{Outcome, Reset};
+    use crate::runs::record::testing::{done, reset_of, run};
+    use crate::runs::record::{Line, read_all};
     use crate::workflow::inventory::{HostKeys, read};
 
     /// What a rollback of the last run that stands ends with, if it ends before nodes are asked.
@@ -523,7 +406,7 @@ mod tests {
         assert!(problems.iter().all(|p| p.state.is_some() && p.hint.is_some()), "{problems:?}");
         let nodes: Vec<&Node> = inventory.nodes.iter().collect();
         let todo = |all: &[RunRecord]| -> usize {
-            work(all, &record, &nodes).values().map(Vec::len).sum()
+            rollback::work(all, &record, &nodes).values().map(Vec::len).sum()
         };
         assert_eq!(todo(std::slice::from_ref(&record)), 1);
         let reset = reset_of("cp1", &["a"]);
@@ -542,8 +425,13 @@ mod tests {
         let inventory = testing::file_in(dir.path());
         let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
         let (node, phase): (NodeName, _) = ("m".parse().unwrap(), Phase::Host);
-        let line =
-            Line::Transaction { node: node.clone(), phase, id: "1-host".into(), joins: false };
+        let line = Line::Transaction {
+            node: node.clone(),
+            phase,
+            id: "1-host".into(),
+            stage: None,
+            joins: false,
+        };
         journal.write(&line).unwrap();
         journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
         drop(journal);
@@ -571,26 +459,6 @@ mod tests {
         all.push(run("5", RunKind::Rollback, "1-host", Outcome::Committed));
         assert!(choose(&all, "c", None).is_err());
         assert_eq!(choose(&all, "c", Some("2")).unwrap().run, "2");
-    }
-
-    /// Seen in a lab: two of three etcd members were gone when the third one refused.
-    #[test]
-    fn nobody_who_serves_is_begun_while_a_later_run_stands_on_one_of_them() {
-        let mut all = vec![
-            run("1", RunKind::Apply, "1-etcd", Outcome::Committed),
-            run("2", RunKind::Apply, "2-etcd", Outcome::Committed),
-        ];
-        let serving: BTreeSet<NodeName> = ["n".parse().unwrap()].into();
-        let why = on_top(&all, &all[0], &serving).unwrap();
-        assert!(why.contains("run 2") && why.contains("on n: roll that back first"), "{why}");
-        assert_eq!(on_top(&all, &all[1], &serving), None);
-        assert_eq!(
-            on_top(&all, &all[0], &BTreeSet::new()),
-            None,
-            "one that nobody depends on judges for itself"
-        );
-        all.push(run("3", RunKind::Rollback, "2-etcd", Outcome::Committed));
-        assert_eq!(on_top(&all, &all[0], &serving), None);
     }
 
     #[test]
@@ -629,7 +497,7 @@ mod tests {
                 ..run("1", RunKind::Apply, "", Outcome::Committed)
             };
             let all = [std::slice::from_ref(&first), later].concat();
-            only_without_members(&all, &first, &work(&[], &first, &[w1])).is_err()
+            only_without_members(&all, &first, &rollback::work(&[], &first, &[w1])).is_err()
         };
         let why = || "half of it".to_owned();
         assert!(refused(Some(Outcome::Committed), &[]));
@@ -674,7 +542,8 @@ mod tests {
         let (phase, outcome) = (Phase::Kubernetes, Outcome::Committed);
         let id = "1-kubernetes".to_owned();
         let result = Line::Result { node: node(), phase, outcome: outcome.clone() };
-        let begun = Line::Transaction { node: node(), phase, id: id.clone(), joins: true };
+        let begun =
+            Line::Transaction { node: node(), phase, id: id.clone(), stage: Some(1), joins: true };
         write(RunKind::Apply, &[begun, result]);
         let stop = refused(&inventory);
         assert_eq!(stop.exit, Exit::InvalidInput);
@@ -695,23 +564,15 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_takes_etcd_members_one_at_a_time() {
-        let inventory = testing::two_and_two();
-        let work = || inventory.nodes.iter().map(|n| (n, ())).collect();
-        let serving = ["cp1", "cp2"].map(|n| n.parse().unwrap()).into();
-        let sizes: Vec<usize> = groups(work(), &serving).iter().map(Vec::len).collect();
-        assert_eq!(sizes, [1, 1, 2]);
-        assert_eq!(groups(work(), &BTreeSet::new()).len(), 1);
-    }
-
-    #[test]
     fn a_run_that_others_recorded_is_known_by_what_nodes_have_open_of_it() {
         let name: NodeName = "n".parse().unwrap();
-        let open = || ["7-a-etcd", "8-b-host", "7-a-none", "7-a"].into_iter().map(|id| (&name, id));
+        let ids = ["7-a-etcd", "7-a-2-host", "8-b-1-host", "7-a-none", "7-a-x-host", "7-a"];
+        let open = || ids.into_iter().map(|id| (&name, id));
         let run = known_to_nodes("7-a", "c", open()).unwrap();
         let of: Vec<_> =
             run.transactions.iter().map(|t| (&t.node, t.id.as_str(), t.phase)).collect();
-        assert_eq!(of, [(&name, "7-a-etcd", Phase::Etcd)]);
+        let wanted = [(&name, "7-a-etcd", Phase::Etcd), (&name, "7-a-2-host", Phase::Host)];
+        assert_eq!(of, wanted);
         assert!(known_to_nodes("7", "c", open()).is_none());
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn fits(
     if saved.inventory_sha256 != now.inventory_sha256 {
         problem = problem.because("the inventory was changed since");
     }
-    if saved.etcd != now.etcd {
+    if !saved.etcd().eq(now.etcd()) {
         problem = problem.because("etcd's members have changed");
     }
     for (name, node) in &saved.nodes {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::etcd_members::etcd_access;
 use super::keys;
 use super::objects;
 use super::observe::{self, Fleet, Reach};
-use super::planner;
 use crate::checks::findings::{self, Api};
 use crate::checks::{self, Finding, Observed, Reference, Subject, Verification};
 use crate::clock::Clock;
@@ -16,8 +16,9 @@ use crate::facts::cluster::ClusterFacts;
 use crate::facts::live::{LiveFacts, collect_live};
 use crate::inventory::{Files, Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::{Ca, Kind, Material, Store};
-use crate::plan::{self, api_change::ApiChange};
-use crate::transport::{Transport, fleet};
+use crate::plan::planner::{self, Planned};
+use crate::plan::{self, EtcdChange, FleetFacts, api_change::ApiChange};
+use crate::transport::fleet;
 use crate::verify::{self, ApiKeys, Field, Keys, Ports, Writes};
 use crate::workflow::command_error::CommandError;
 
@@ -49,7 +50,7 @@ pub fn judge(
     let access = material.as_ref().and_then(|m| objects::access(inventory, m));
     let objects = objects::read(&mut fleet, access.as_ref(), inventory.cluster.kubernetes.minor);
     let pending = pending(loaded, &mut fleet, material.as_ref());
-    let (mut seen, sessions) = observed(inventory, files, &nodes, fleet.seen);
+    let mut seen = observed(inventory, files, &nodes, &fleet.facts);
     for (name, seen) in &mut seen {
         seen.live = live.get(name).cloned();
         seen.pending = pending.get(name).cloned();
@@ -68,7 +69,7 @@ pub fn judge(
         now,
         ports: Ports::default(),
     };
-    let attempts = verify::run(&field, sessions);
+    let attempts = verify::run(&field, std::mem::take(&mut fleet.sessions));
     let why = |p: &Problem| p.why.join(": ");
     let mut found: Vec<Finding> = Vec::new();
     for node in &nodes {
@@ -79,7 +80,7 @@ pub fn judge(
                 found.extend(checks::of_node(&subject, &attempts));
             }
             None => {
-                let why = fleet.lost.get(&node.name).map(why).unwrap_or_default();
+                let why = fleet.facts.failed.get(&node.name).map(why).unwrap_or_default();
                 found.extend(checks::unreachable(inventory, node, &why));
             }
         }
@@ -88,30 +89,29 @@ pub fn judge(
     let read = objects.as_ref().and_then(|read| read.as_ref().ok());
     let reference = reference(inventory, material.as_ref(), files, &seen, read);
     found.extend(findings::of_cluster(inventory, &api, &reference, now));
-    let lost = fleet.lost.iter().map(|(n, p)| (n.clone(), why(p))).collect();
+    let lost = fleet.facts.failed.iter().map(|(n, p)| (n.clone(), why(p))).collect();
     let report = Verification::new(inventory, now, found, attempts, lost);
-    Ok(Judged { report, lost: fleet.lost })
+    Ok(Judged { report, lost: fleet.facts.failed })
 }
 
-/// What each node shows, and the connections that are open still.
+/// What each node shows.
 fn observed(
     inventory: &Inventory,
     files: &Files,
     nodes: &[&Node],
-    answered: BTreeMap<NodeName, observe::Seen>,
-) -> (BTreeMap<NodeName, Observed>, BTreeMap<NodeName, Box<dyn Transport>>) {
-    let (mut seen, mut sessions) = (BTreeMap::new(), BTreeMap::new());
+    fleet: &FleetFacts,
+) -> BTreeMap<NodeName, Observed> {
+    let mut seen = BTreeMap::new();
     let shared = desired::Shared::default();
-    for (name, answer) in answered {
+    for (name, answer) in &fleet.answered {
         let mut observed = Observed::from_facts(&answer.facts);
-        if let Some(node) = nodes.iter().find(|n| n.name == name) {
+        if let Some(node) = nodes.iter().find(|n| n.name == *name) {
             observed.wanted_firewall_sha256 =
                 desired::firewall_sha256(inventory, files, node, &answer.facts, &shared);
         }
-        sessions.extend(answer.session.map(|s| (name.clone(), s)));
-        seen.insert(name, observed);
+        seen.insert(name.clone(), observed);
     }
-    (seen, sessions)
+    seen
 }
 
 /// What checks look at, and what a plan is made of.
@@ -134,11 +134,11 @@ fn live(
         checks::live_request(inventory, node, paths)
     };
     let sessions: Vec<_> = fleet
-        .seen
+        .sessions
         .iter_mut()
-        .filter_map(|(name, seen)| {
+        .filter_map(|(name, session)| {
             let node = nodes.iter().find(|n| n.name == *name)?;
-            Some((name.clone(), *node, seen.session.as_deref_mut()?))
+            Some((name.clone(), *node, session.as_mut()))
         })
         .collect();
     let read = fleet::each(sessions, fleet::WINDOW, |(name, node, session)| {
@@ -155,16 +155,18 @@ fn pending(
 ) -> BTreeMap<NodeName, Result<Vec<String>, String>> {
     let Some(material) = material else {
         let why = || Err("the key store cannot be used".to_owned());
-        return fleet.seen.keys().map(|name| (name.clone(), why())).collect();
+        return fleet.facts.answered.keys().map(|name| (name.clone(), why())).collect();
     };
-    let (plan, lost) = planner::plan_to_compare(loaded, fleet, material);
+    let inventory = &loaded.inventory;
+    fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
+    let Planned { plan, failed, .. } = planner::plan(loaded, &fleet.facts, material);
     // Members that come or go are no step of a node of their own.
     let teller = loaded.inventory.etcd_members().find(|n| plan.nodes.contains_key(&n.name));
     let etcd = |name: &NodeName| {
-        let all = teller.filter(|n| n.name == *name).map(|_| plan.etcd.iter());
-        all.into_iter().flatten().map(ToString::to_string)
+        let all = teller.filter(|n| n.name == *name).map(|_| plan.etcd());
+        all.into_iter().flatten().map(|change: EtcdChange| change.to_string())
     };
-    let steps = |name: &NodeName| match (plan.nodes.get(name), lost.get(name)) {
+    let steps = |name: &NodeName| match (plan.nodes.get(name), failed.get(name)) {
         (Some(node), _) => Ok(node
             .transactions
             .iter()
@@ -177,7 +179,7 @@ fn pending(
         (None, Some(problem)) => Err(format!("{}: {}", problem.what, problem.why.join("; "))),
         (None, None) => Err("the node was left out".to_owned()),
     };
-    fleet.seen.keys().map(|name| (name.clone(), steps(name))).collect()
+    fleet.facts.answered.keys().map(|name| (name.clone(), steps(name))).collect()
 }
 
 /// What is known of the cluster's API. That Kubernetes does not run is known only where every control plane that was

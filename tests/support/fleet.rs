@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use kubastion::apply::record::{Journal, Outcome, Outcomes, RunKind};
-use kubastion::apply::{Execution, execute};
+use kubastion::apply::{Execution, Report, execute};
 use kubastion::clock::Clock;
 use kubastion::desired::{DesiredState, Item, NodeDesired, Phase};
 use kubastion::event::Silent;
@@ -13,7 +12,9 @@ use kubastion::facts::{NodeFacts, WatchList, collect};
 use kubastion::inventory::{Inventory, Node, NodeName};
 use kubastion::lab::{Lab, Spec, preflight, quiet};
 use kubastion::plan::order::{EtcdState, stages};
-use kubastion::plan::{NodePlan, Plan, diff, node_plan};
+use kubastion::plan::{self, NodePlan, Plan, diff, node_plan};
+use kubastion::runs::outcome::Outcome;
+use kubastion::runs::record::{Journal, RunKind};
 use kubastion::transport::ssh::SshDialer;
 use kubastion::transport::{Dialer, Request, Transport};
 
@@ -129,7 +130,7 @@ impl Lent {
 
     pub fn plan_of(&self, plan: NodePlan) -> Plan {
         let nodes = [(self.name.clone(), plan)].into();
-        let stages = stages(&self.inventory, &nodes, EtcdState::Down);
+        let stages = stages(&self.inventory, &nodes, EtcdState::Down, &[]);
         Plan::new("lab".into(), String::new(), nodes, stages)
     }
 
@@ -155,15 +156,30 @@ impl Lent {
         desired: &DesiredState,
         dialer: &dyn Dialer,
     ) -> Vec<(Phase, Outcome)> {
-        let journal = Journal::begin(
-            self.state_dir.path(),
-            RunKind::Apply,
-            Some(&plan.id),
-            "lab",
-            Clock::System,
-        )
-        .unwrap();
-        let controls = Execution {
+        let mut report = self.execute(RunKind::Apply, session, plan, desired, dialer);
+        let outcomes = report.outcomes.remove(&self.name).unwrap_or_default();
+        outcomes.iter().map(|(phase, outcome)| (phase, outcome.clone())).collect()
+    }
+
+    /// Brings to an end what earlier runs left open, as the next apply does.
+    pub fn settle(&self) -> Report {
+        let facts = self.facts(&WatchList::default());
+        let plan = plan::settle::plan("lab", [(&self.name, &facts)]);
+        let (session, desired) = (self.connect(), DesiredState::default());
+        self.execute(RunKind::Settle, session, &plan, &desired, &self.dialer)
+    }
+
+    fn execute(
+        &self,
+        kind: RunKind,
+        session: Box<dyn Transport>,
+        plan: &Plan,
+        desired: &DesiredState,
+        dialer: &dyn Dialer,
+    ) -> Report {
+        let (base, id) = (self.state_dir.path(), Some(&*plan.id));
+        let journal = Journal::begin(base, kind, id, "lab", Clock::System).unwrap();
+        let execution = Execution {
             plan,
             desired,
             inventory: &self.inventory,
@@ -172,12 +188,12 @@ impl Lent {
             api: None,
             bundle: None,
             sink: &Silent,
+            say: &|_| {},
             journal: &journal,
             clock: Clock::System,
         };
         let sessions = [(self.name.clone(), session)].into();
-        let mut outcomes: Outcomes = execute(&controls, sessions).unwrap();
-        outcomes.remove(&self.name).unwrap_or_default().into_iter().collect()
+        execute(&execution, sessions).unwrap()
     }
 
     /// Every path below some directories with type, mode, owner, size, link target and digest.

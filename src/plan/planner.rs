@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::etcd_members::{etcd_access, membership};
-use super::observe::{Fleet, Seen};
+use super::fleet::FleetFacts;
+use super::membership::membership;
 use crate::checks::{self, Observed, Subject, Verdict};
 use crate::clock::Clock;
 use crate::controls::Severity;
@@ -16,35 +16,19 @@ use crate::plan::order::{EtcdState, stages};
 use crate::plan::{EtcdChange, NodePlan, Plan, node_plan, preflight, stored_data};
 use crate::transport::fleet;
 
-/// The plan for the current state, for callers that only compare: the fleet stays as it is. Also returns the nodes that no
-/// plan could be made for.
-pub fn plan_to_compare(
-    loaded: &Loaded,
-    fleet: &mut Fleet,
-    material: &Material,
-) -> (Plan, BTreeMap<NodeName, Problem>) {
-    fleet.ask_etcd(&loaded.inventory, etcd_access(&loaded.inventory, material).as_ref());
-    let of = |seen: &Seen| Seen {
-        session: None,
-        host_key: seen.host_key.clone(),
-        facts: seen.facts.clone(),
-    };
-    let mut copy = Fleet {
-        seen: fleet.seen.iter().map(|(name, seen)| (name.clone(), of(seen))).collect(),
-        lost: fleet.lost.clone(),
-        bare: fleet.bare.clone(),
-        no_data: fleet.no_data.clone(),
-        etcd: fleet.etcd.clone(),
-    };
-    let (plan, _) = plan(loaded, &mut copy, material);
-    (plan, copy.lost)
+/// A plan, and what belongs to it.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// What those nodes should hold that have work in it.
+    pub desired: DesiredState,
+    /// Nodes that no plan can be made for, and why.
+    pub failed: BTreeMap<NodeName, Problem>,
 }
 
-/// The plan, and what those nodes should hold that have work in it. Nodes with problems are taken out of
-/// the fleet and reported.
-pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, DesiredState) {
+/// Plans the nodes, as they answered. etcd should have been asked before, where it runs.
+pub fn plan(loaded: &Loaded, fleet: &FleetFacts, material: &Material) -> Planned {
     let inventory = &loaded.inventory;
-    fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
     let mut planner = Planner {
         inventory,
         files: &loaded.files,
@@ -56,15 +40,15 @@ pub fn plan(loaded: &Loaded, fleet: &mut Fleet, material: &Material) -> (Plan, D
         failed: BTreeMap::new(),
     };
     planner.preflight();
-    let founder = founder(inventory, planner.fleet, &planner.failed);
-    planner.plan_nodes(founder.as_ref().ok().and_then(Option::as_ref));
-    planner.wait_for_founder(&founder);
+    let first = first_node(inventory, planner.fleet, &planner.failed);
+    planner.plan_nodes(first.as_ref().ok().and_then(Option::as_ref));
+    planner.wait_for_first(&first);
     let etcd = planner.etcd_state();
     planner.wait_for_quorum(etcd);
     planner.keep_pod_networks();
     let changes = planner.change_members();
-    planner.wait_for_start(&founder);
-    planner.finish(loaded, etcd, changes)
+    planner.wait_for_start(&first);
+    planner.finish(loaded, etcd, &changes)
 }
 
 /// A plan in the making. Each step takes nodes out, or phases out of nodes' plans.
@@ -72,7 +56,7 @@ struct Planner<'a> {
     inventory: &'a Inventory,
     files: &'a Files,
     material: &'a Material,
-    fleet: &'a mut Fleet,
+    fleet: &'a FleetFacts,
     plans: BTreeMap<NodeName, NodePlan>,
     desired: DesiredState,
     /// What is worked out once for all nodes.
@@ -84,7 +68,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Nodes that cannot be what they should be.
     fn preflight(&mut self) {
-        let (seen, software) = (&self.fleet.seen, self.files.software.as_ref());
+        let (seen, software) = (&self.fleet.answered, self.files.software.as_ref());
         let clock = preflight::median(seen.values().map(|s| s.facts.clock_epoch_s).collect());
         for node in &self.inventory.nodes {
             let name = &node.name;
@@ -97,14 +81,14 @@ impl Planner<'_> {
     }
 
     /// Each node by itself: what it should hold against what it does. On all cores, in the order of the inventory.
-    fn plan_nodes(&mut self, founder: Option<&NodeName>) {
+    fn plan_nodes(&mut self, first: Option<&NodeName>) {
         let nodes: Vec<_> = self
             .inventory
             .nodes
             .iter()
             .filter(|node| !self.failed.contains_key(&node.name))
             .filter_map(|node| {
-                let seen = self.fleet.seen.get(&node.name)?;
+                let seen = self.fleet.answered.get(&node.name)?;
                 Some((node, &seen.facts, seen.host_key.as_str()))
             })
             .collect();
@@ -114,7 +98,7 @@ impl Planner<'_> {
             files: self.files,
             material: self.material,
             shared: &self.shared,
-            founder,
+            first,
         };
         let made = fleet::each(nodes, cores, |(node, facts, host_key)| {
             let made = parts.plan_node(node, facts, host_key);
@@ -139,8 +123,8 @@ impl Planner<'_> {
     }
 
     /// No node joins a cluster that nobody can start.
-    fn wait_for_founder(&mut self, founder: &Result<Option<NodeName>, String>) {
-        match founder {
+    fn wait_for_first(&mut self, first: &Result<Option<NodeName>, String>) {
+        match first {
             Ok(Some(first)) if self.failed.contains_key(first) => {
                 let why = format!("the cluster is not started: {first} is not ready for it");
                 hold_back(&mut self.plans, &[Phase::Kubernetes], &why);
@@ -153,7 +137,7 @@ impl Planner<'_> {
     /// Whether etcd runs on a member that was looked at.
     fn etcd_state(&self) -> EtcdState {
         let mut members =
-            self.inventory.etcd_members().filter_map(|n| self.fleet.seen.get(&n.name));
+            self.inventory.etcd_members().filter_map(|n| self.fleet.answered.get(&n.name));
         if members.any(|s| s.facts.runs_etcd()) { EtcdState::Running } else { EtcdState::Down }
     }
 
@@ -165,7 +149,7 @@ impl Planner<'_> {
         // Members that are known not to run, and will not after this run either.
         let away = |n: &&Node| {
             let left_out =
-                self.fleet.bare.contains(&n.name) && !self.fleet.seen.contains_key(&n.name);
+                self.fleet.outside.contains(&n.name) && !self.fleet.answered.contains_key(&n.name);
             self.failed.contains_key(&n.name) || left_out
         };
         let members = || self.inventory.etcd_members();
@@ -185,7 +169,7 @@ impl Planner<'_> {
         let moved: Vec<&str> = self
             .plans
             .iter()
-            .filter(|(name, plan)| preflight::moves_pods(plan, &self.fleet.seen[*name].facts))
+            .filter(|(name, plan)| preflight::moves_pods(plan, &self.fleet.answered[*name].facts))
             .map(|(name, _)| name.as_str())
             .collect();
         if moved.is_empty() {
@@ -223,8 +207,8 @@ impl Planner<'_> {
     }
 
     /// If the founding node was held back meanwhile, there is no cluster to join.
-    fn wait_for_start(&mut self, founder: &Result<Option<NodeName>, String>) {
-        let Ok(Some(first)) = founder else { return };
+    fn wait_for_start(&mut self, first: &Result<Option<NodeName>, String>) {
+        let Ok(Some(first)) = first else { return };
         let starts = self
             .plans
             .get(first)
@@ -235,25 +219,16 @@ impl Planner<'_> {
         }
     }
 
-    fn finish(
-        self,
-        loaded: &Loaded,
-        etcd: EtcdState,
-        changes: Vec<EtcdChange>,
-    ) -> (Plan, DesiredState) {
-        let Self { inventory, fleet, plans, mut desired, failed, .. } = self;
+    fn finish(self, loaded: &Loaded, etcd: EtcdState, changes: &[EtcdChange]) -> Planned {
+        let Self { inventory, plans, mut desired, failed, .. } = self;
         for (name, plan) in plans.iter().filter(|(_, p)| !p.transactions.is_empty()) {
             let empty = || NodeDesired { items: Vec::new(), notes: plan.notes.clone() };
             desired.nodes.entry(name.clone()).or_insert_with(empty);
         }
-        for (name, problem) in failed {
-            fleet.seen.remove(&name);
-            fleet.lost.insert(name, problem);
-        }
-        let stages = stages(inventory, &plans, etcd);
+        let stages = stages(inventory, &plans, etcd, changes);
         let cluster = inventory.cluster.name.to_string();
         let plan = Plan::new(cluster, loaded.sha256.clone(), plans, stages);
-        (if changes.is_empty() { plan } else { plan.with_etcd(changes) }, desired)
+        Planned { plan, desired, failed }
     }
 }
 
@@ -264,7 +239,7 @@ struct Parts<'a> {
     material: &'a Material,
     shared: &'a Shared,
     /// The node that starts the cluster.
-    founder: Option<&'a NodeName>,
+    first: Option<&'a NodeName>,
 }
 
 impl Parts<'_> {
@@ -278,7 +253,7 @@ impl Parts<'_> {
         facts: &NodeFacts,
         host_key: &str,
     ) -> Result<(NodePlan, NodeDesired), Problem> {
-        let Self { inventory, files, material, shared, founder } = self;
+        let Self { inventory, files, material, shared, first } = self;
         let fails = |what: &str, problems: Vec<Problem>| match problems.is_empty() {
             true => Ok(()),
             false => Err(join(&node.name, what, problems)),
@@ -291,7 +266,7 @@ impl Parts<'_> {
                 let errors: Vec<&dyn std::error::Error> = errors.iter().map(|e| e as _).collect();
                 join(&node.name, "what it should hold cannot be worked out", of(&errors))
             })?;
-        if *founder == Some(&node.name) {
+        if *first == Some(&node.name) {
             desired::member::found(&mut wanted.items);
         }
         fails("stored data would be lost", stored_data::endangered(node, facts, &wanted))?;
@@ -312,30 +287,30 @@ impl Parts<'_> {
 /// # Errors
 /// A control plane that was not looked at may be part of a cluster already: starting a second one
 /// would be a disaster. Or none is ready for it.
-fn founder(
+fn first_node(
     inventory: &Inventory,
-    fleet: &Fleet,
+    fleet: &FleetFacts,
     unready: &BTreeMap<NodeName, Problem>,
 ) -> Result<Option<NodeName>, String> {
     // Also one whose API server is down just now, and which another kubeadm has made.
-    if fleet.seen.values().any(|s| s.is_member() || s.has_kubelet_config()) {
+    if fleet.answered.values().any(|s| s.is_member() || s.has_kubelet_config()) {
         return Ok(None);
     }
     let mut planes = inventory.with_role(Role::ControlPlane);
-    let known = |n: &NodeName| fleet.bare.contains(n) || fleet.lost.contains_key(n);
+    let known = |n: &NodeName| fleet.outside.contains(n) || fleet.failed.contains_key(n);
     // Only workers were chosen: they join what is there, or say that nothing is.
     if planes.all(|n| !known(&n.name)) {
         return Ok(None);
     }
     let mut first = None;
     for node in inventory.with_role(Role::ControlPlane) {
-        if !fleet.bare.contains(&node.name) {
+        if !fleet.outside.contains(&node.name) {
             return Err(format!(
                 "the cluster is not started: control plane {} was not checked, and may already be part of one",
                 node.name
             ));
         }
-        if fleet.seen.contains_key(&node.name) && !unready.contains_key(&node.name) {
+        if fleet.answered.contains_key(&node.name) && !unready.contains_key(&node.name) {
             first.get_or_insert_with(|| node.name.clone());
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::outcome::{NodeOutcomes, Outcome, Outcomes, Reset};
 use crate::clock::Clock;
 use crate::desired::Phase;
 use crate::file_lock::FileLock;
@@ -17,51 +18,6 @@ use crate::inventory::NodeName;
 
 /// The format that this version writes.
 pub const FORMAT: u32 = 1;
-
-/// How a transaction ended on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Outcome {
-    /// The change is final.
-    Committed,
-    /// The node is as it was before.
-    Reverted {
-        /// Why.
-        why: String,
-    },
-    /// Nothing was begun.
-    Refused {
-        /// Why.
-        why: String,
-    },
-    /// The node could not be reached; nothing was begun.
-    Unreachable {
-        /// Why.
-        why: String,
-    },
-    /// Left out because something before it failed.
-    Skipped {
-        /// What.
-        why: String,
-    },
-    /// The change is final, and the node is not ready for its work yet: a later look, or run, tells.
-    Unready {
-        /// What is missing.
-        why: String,
-    },
-    /// The node is neither as before nor as planned, or its state could not be learnt.
-    Incomplete {
-        /// What is known.
-        why: String,
-    },
-}
-
-impl Outcome {
-    /// Whether this is what was wanted.
-    pub fn is_good(&self) -> bool {
-        matches!(self, Outcome::Committed)
-    }
-}
 
 /// What kind of run it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +67,19 @@ pub enum Line {
         /// Cluster name.
         cluster: String,
     },
+    /// A plan that is carried out from here on. As plain JSON, for the reason that [`Line::Object`] has.
+    Plan {
+        /// The plan. It holds no secrets.
+        plan: serde_json::Value,
+    },
+    /// Something else of the plan was done, or could not be.
+    Task {
+        /// What, as the plan had it.
+        task: serde_json::Value,
+        /// Why it was not done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    },
     /// An object of the cluster's API was changed, or could not be.
     Object {
         /// The change, as the plan had it. As plain JSON: what becomes of objects differs by version, and a record that a
@@ -122,8 +91,8 @@ pub enum Line {
     },
     /// Who is a member of etcd was changed, or could not be.
     Etcd {
-        /// The change.
-        change: crate::plan::EtcdChange,
+        /// The change, as the plan had it.
+        change: serde_json::Value,
         /// Why it was not made.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         problem: Option<String>,
@@ -136,6 +105,9 @@ pub enum Line {
         phase: Phase,
         /// Transaction id on the node.
         id: String,
+        /// The stage of the run, from 1. Records of before have the order of the phases instead.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stage: Option<u32>,
         /// Whether it makes the node part of a cluster.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         joins: bool,
@@ -165,18 +137,6 @@ pub enum Line {
         /// Exit code of the run.
         exit: u8,
     },
-}
-
-/// What a reset came to on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reset {
-    /// How it ended.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-    /// Transactions that the node took back, newest first. Where it is as it was, it knows none any more, not even
-    /// those that are not named here.
-    #[serde(default)]
-    pub taken_back: Vec<String>,
 }
 
 /// A run as read back.
@@ -212,6 +172,9 @@ pub struct TransactionRecord {
     pub phase: Phase,
     /// Transaction id on the node.
     pub id: String,
+    /// The stage of its run, from 1: what stands on a stage is taken back before it. Of a record of before, the number of
+    /// the phase.
+    pub stage: u32,
     /// How it ended, if it did while somebody was looking.
     pub outcome: Option<Outcome>,
     /// When it began and ended, RFC 3339. Old records do not say so.
@@ -252,6 +215,14 @@ pub struct Journal {
     /// What kind of run it is.
     pub kind: RunKind,
     lock: RunLock,
+    counts: Mutex<Counts>,
+}
+
+/// How many stages a run had so far, and how many transactions on each node.
+#[derive(Default)]
+struct Counts {
+    stages: u32,
+    transactions: BTreeMap<NodeName, u32>,
 }
 
 /// Held as long as a run lives: a second run on the same inventory is refused.
@@ -333,7 +304,15 @@ impl Journal {
             .mode(0o600)
             .open(&path)
             .map_err(failed(&path, "create"))?;
-        let journal = Self { file: Mutex::new(file), path, clock, run: run.clone(), kind, lock };
+        let journal = Self {
+            file: Mutex::new(file),
+            path,
+            clock,
+            run: run.clone(),
+            kind,
+            lock,
+            counts: Mutex::default(),
+        };
         journal.write(&Line::Begin {
             format: FORMAT,
             run,
@@ -354,6 +333,22 @@ impl Journal {
             .ok()
             .and_then(|t| t.format(&format).ok())
             .unwrap_or_default()
+    }
+
+    /// The number of the stage that begins, from 1. A run may carry several plans out.
+    pub fn next_stage(&self) -> u32 {
+        let mut counts = self.counts.lock().expect("no thread panics while holding it");
+        counts.stages += 1;
+        counts.stages
+    }
+
+    /// The id of the next transaction on a node: the run, the number of the transaction there, and what it is about, for
+    /// people who look at the node.
+    pub fn next_transaction(&self, node: &NodeName, phase: Phase) -> String {
+        let mut counts = self.counts.lock().expect("no thread panics while holding it");
+        let number = counts.transactions.entry(node.clone()).or_default();
+        *number += 1;
+        format!("{}-{number}-{}", self.run, phase.name())
     }
 
     /// Adds a line and makes it durable.
@@ -396,6 +391,14 @@ pub struct Records {
     pub runs: Vec<RunRecord>,
     /// Records that cannot be read or hold a line that is not of the format.
     pub damaged: Vec<RecordError>,
+}
+
+impl TransactionRecord {
+    /// A transaction of which only the beginning is known.
+    pub(crate) fn begun(node: NodeName, phase: Phase, id: String, stage: u32) -> Self {
+        let (outcome, began, ended, joins) = (None, None, None, false);
+        Self { node, phase, id, stage, outcome, began, ended, joins }
+    }
 }
 
 impl RunRecord {
@@ -474,10 +477,10 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
             (Line::Begin { format, run, at, kind, plan, cluster }, None) if format == FORMAT => {
                 record = Some(RunRecord { plan, ..RunRecord::begun(run, at, kind, cluster) });
             }
-            (Line::Transaction { node, phase, id, joins }, Some(r)) => {
-                let (began, ended) = (at(), None);
-                let begun =
-                    TransactionRecord { node, phase, id, outcome: None, began, ended, joins };
+            (Line::Transaction { node, phase, id, stage, joins }, Some(r)) => {
+                let stage = stage.unwrap_or(phase as u32);
+                let mut begun = TransactionRecord::begun(node, phase, id, stage);
+                (begun.began, begun.joins) = (at(), joins);
                 r.transactions.push(begun);
             }
             // Records of before wrote down no transactions.
@@ -487,16 +490,21 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
             (Line::Reset { node, reset }, Some(r)) => {
                 r.reset.insert(node, reset);
             }
+            // What was left out before it began has no transaction.
             (Line::Result { node, phase, outcome }, Some(r)) => {
-                if let Some(t) =
-                    r.transactions.iter_mut().rev().find(|t| t.node == node && t.phase == phase)
-                {
+                let is_it = |t: &TransactionRecord| {
+                    t.node == node && t.phase == phase && t.outcome.is_none()
+                };
+                if let Some(t) = r.transactions.iter_mut().rev().find(|t| is_it(t)) {
                     t.outcome = Some(outcome);
                     t.ended = at();
                 }
             }
             // Objects of the API have no way back; what was done to them is for people to read.
-            (Line::Object { .. } | Line::Etcd { .. }, Some(_)) => {}
+            (
+                Line::Plan { .. } | Line::Task { .. } | Line::Object { .. } | Line::Etcd { .. },
+                Some(_),
+            ) => {}
             (Line::End { at, exit }, Some(r)) => {
                 r.ended = Some(at);
                 r.exit = Some(exit);
@@ -507,13 +515,9 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
     Ok(record)
 }
 
-/// The outcomes of a run, by node and phase.
-pub type Outcomes = BTreeMap<NodeName, BTreeMap<Phase, Outcome>>;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::api_change::ApiChange;
 
     #[test]
     fn a_run_that_changed_objects_can_be_listed_and_rolled_back() {
@@ -521,10 +525,11 @@ mod tests {
         let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
         let node: NodeName = "n".parse().unwrap();
         let (phase, id) = (Phase::Host, "1-host".to_owned());
-        journal.write(&Line::Transaction { node: node.clone(), phase, id, joins: false }).unwrap();
-        journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
-        let token = ApiChange::DeleteToken { name: "bootstrap-token-a".into() };
-        let token = serde_json::to_value(token).unwrap();
+        let begin = Line::Transaction { node: node.clone(), phase, id, stage: None, joins: false };
+        journal.write(&begin).unwrap();
+        let outcome = Outcome::Committed;
+        journal.write(&Line::Result { node, phase, outcome }).unwrap();
+        let token = serde_json::json!({"delete-token": {"name": "bootstrap-token-a"}});
         // As versions of before wrote them.
         let labels = serde_json::json!({"label": {"node": "w1", "labels": {"a": "b"}}});
         for change in [token, labels, "mount-nothing-in-new-namespaces".into()] {
@@ -574,16 +579,8 @@ pub mod testing {
 
     /// A transaction.
     pub fn done(node: &str, phase: Phase, id: &str, outcome: Option<Outcome>) -> TransactionRecord {
-        let node = node.parse().unwrap();
-        TransactionRecord {
-            node,
-            phase,
-            id: id.into(),
-            outcome,
-            began: None,
-            ended: None,
-            joins: false,
-        }
+        let begun = TransactionRecord::begun(node.parse().unwrap(), phase, id.into(), phase as u32);
+        TransactionRecord { outcome, ..begun }
     }
 
     /// A reset of a node that took these transactions back.
