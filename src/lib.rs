@@ -33,6 +33,7 @@ pub mod file_lock;
 pub mod inventory;
 pub mod kubernetes;
 pub mod lab;
+pub mod os;
 pub mod pki;
 pub mod plain;
 pub mod plan;

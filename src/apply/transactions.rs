@@ -48,6 +48,9 @@ pub(super) fn carry_out<'a>(
     work: Vec<Work<'a>>,
     sessions: &Mutex<Sessions>,
 ) -> Result<Vec<(&'a Task, Outcome)>, RecordError> {
+    if work.is_empty() {
+        return Ok(Vec::new());
+    }
     if let [Work { task: task @ Task::JoinEtcd { peer_url, .. }, node, transaction }] = work[..] {
         let outcome = join_etcd(c, node, transaction, peer_url, stage, sessions)?;
         return Ok(vec![(task, outcome)]);

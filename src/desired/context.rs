@@ -3,8 +3,9 @@
 use super::shared::Shared;
 use super::traits::Traits;
 use crate::controls;
-use crate::facts::{NodeFacts, OsFamily};
+use crate::facts::NodeFacts;
 use crate::inventory::{Files, Inventory, Node, Role};
+use crate::os::Os;
 use crate::pki::Material;
 
 /// One node of one cluster.
@@ -58,8 +59,9 @@ impl<'a> Context<'a> {
         self.inventory.cluster.kubernetes.minor
     }
 
-    pub fn is_debian(&self) -> bool {
-        self.traits.family == OsFamily::Debian
+    /// What is the distribution family's own.
+    pub fn os(&self) -> &'static Os {
+        self.traits.family.row()
     }
 
     /// Facts, for contents and for items that may be left out; absent while only paths are asked

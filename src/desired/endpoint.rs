@@ -11,7 +11,7 @@ use super::context::Context;
 use super::error::ResolveError;
 use super::model::{Access, ItemKind, OnChange};
 use super::sink::{Sink, Unit};
-use crate::facts::{NodeFacts, OsFamily};
+use crate::facts::NodeFacts;
 use crate::inventory::{Node, Role, VirtualAddress};
 use crate::pki::Kind;
 use crate::pki::kubeconfig::API_PORT;
@@ -60,10 +60,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let files = vec![HAPROXY.to_owned(), CA.to_owned(), certificate, key];
     sink.packaged_unit(&[], "haproxy", reloaded(UNITS[0], files));
     sink.packaged_unit(&[], "keepalived", reloaded(UNITS[1], vec![KEEPALIVED.to_owned()]));
-    if context.traits.family == OsFamily::RedHat
-        && context.facts().is_some()
-        && !context.traits.container
-    {
+    if context.os().selinux && context.facts().is_some() && !context.traits.container {
         sink.note("where SELinux enforces, haproxy may connect to the API servers only with `setsebool -P haproxy_connect_any 1`");
     }
 }

@@ -198,7 +198,7 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
     if exists(context, "/var/lib/etcd/default") {
         sink.note("/var/lib/etcd/default is left from the package's own instance; it is not used and can be deleted");
     }
-    if context.is_debian()
+    if context.os().starts_etcd
         && !facts.packages.contains_key("etcd-server")
         && !facts.commands.contains("etcd")
         && !software::bundled(context, "etcd")

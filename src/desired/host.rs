@@ -10,6 +10,7 @@ use super::sink::{Sink, Unit};
 use super::time;
 use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
 use crate::inventory::Switch;
+use crate::os::PackageManager;
 use crate::render::Text;
 use crate::render::input::host::{
     AptUpdates, AuditPermissions, AuditRules, AuditWatch, DnfAutomatic, Modules, Sysctl,
@@ -157,8 +158,7 @@ fn audit(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
     let path = "/etc/systemd/system/kubastion-audit.service";
     sink.fixed(CONTROLS, path, "host/kubastion-audit.service");
-    let package = if context.is_debian() { "auditd" } else { "audit" };
-    sink.packaged_unit(CONTROLS, package, Unit::running("auditd.service"));
+    sink.packaged_unit(CONTROLS, context.os().packages.audit, Unit::running("auditd.service"));
     let watches = vec![rules.to_owned()];
     let unit =
         Unit { on_change: OnChange::Restart, watches, ..Unit::running("kubastion-audit.service") };
@@ -167,18 +167,22 @@ fn audit(context: &Context<'_>, sink: &mut Sink<'_>) {
 
 fn updates(context: &Context<'_>, sink: &mut Sink<'_>) {
     const CONTROLS: &[&str] = &["host-updates"];
-    if context.is_debian() {
-        let path = "/etc/apt/apt.conf.d/52kubastion-updates";
-        sink.checked_template(CONTROLS, path, FileCheck::None, |_| {
-            Ok(AptUpdates { held: Text::all(HELD) })
-        });
-        for timer in ["apt-daily.timer", "apt-daily-upgrade.timer"] {
-            sink.packaged_unit(CONTROLS, "unattended-upgrades", Unit::running(timer));
+    let package = context.os().packages.updates;
+    match context.os().manager {
+        PackageManager::Apt => {
+            let path = "/etc/apt/apt.conf.d/52kubastion-updates";
+            sink.checked_template(CONTROLS, path, FileCheck::None, |_| {
+                Ok(AptUpdates { held: Text::all(HELD) })
+            });
+            for timer in ["apt-daily.timer", "apt-daily-upgrade.timer"] {
+                sink.packaged_unit(CONTROLS, package, Unit::running(timer));
+            }
         }
-    } else {
-        sink.template(CONTROLS, "/etc/dnf/automatic.conf", |_| {
-            Ok(DnfAutomatic { held: Text::all(HELD) })
-        });
-        sink.packaged_unit(CONTROLS, "dnf-automatic", Unit::running("dnf-automatic.timer"));
+        PackageManager::Dnf => {
+            sink.template(CONTROLS, "/etc/dnf/automatic.conf", |_| {
+                Ok(DnfAutomatic { held: Text::all(HELD) })
+            });
+            sink.packaged_unit(CONTROLS, package, Unit::running("dnf-automatic.timer"));
+        }
     }
 }

@@ -8,12 +8,12 @@ use super::places::{PATCHES, STAGED};
 use super::sink::Sink;
 use super::software::{self, PROGRAMS};
 use crate::controls::Config;
-use crate::facts::{NodeFacts, OsFamily};
+use crate::facts::NodeFacts;
 use crate::inventory::IpNetText;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::kubernetes::{
-    Family, JoinKind, KubeadmJoin, KubeadmMember, Kubelet, KubeletDropIn, KubeletPatch, Shape,
+    JoinKind, KubeadmJoin, KubeadmMember, Kubelet, KubeletDropIn, KubeletPatch, Shape,
 };
 
 /// Files that kubeadm writes, the control that wants their mode, and the mode.
@@ -65,14 +65,11 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));
     let drop_in = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
     sink.template(&["files-kubelet-service"], drop_in, |_| {
-        let family = match context.traits.family {
-            OsFamily::Debian => Family::Debian,
-            OsFamily::RedHat => Family::RedHat,
-        };
+        let variables = format!("{}/kubelet", context.os().service_variables);
         let bundled = software::bundled(context, "kubelet");
         let program =
             if bundled { format!("{PROGRAMS}/kubelet") } else { "/usr/bin/kubelet".into() };
-        Ok(KubeletDropIn { family, program: Text::of(program) })
+        Ok(KubeletDropIn { variables: Text::of(variables), program: Text::of(program) })
     });
     for &(path, control, mode) in MODES {
         sink.permissions(&[control], path, mode);

@@ -5,8 +5,8 @@ use super::model::ItemKind;
 use super::sink::Sink;
 use super::software;
 use super::time::TimeDaemon;
-use crate::facts::OsFamily;
 use crate::inventory::{SoftwareSource, Switch};
+use crate::os::{FAMILIES, OsFamily, PackageNames};
 
 /// Which nodes need a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,11 @@ impl Need {
     }
 }
 
-/// What the node needs, and how the families call it.
+/// What the node needs. How the families call it is in their rows (`crate::os`).
 struct Package {
     need: Need,
-    /// Name in Debian and Ubuntu.
-    debian: &'static str,
-    /// Name in RHEL and its kin; empty where their own repositories have none.
-    red_hat: &'static str,
+    /// Its name, out of those of a family.
+    name: fn(&PackageNames) -> &'static str,
     /// A command that says that somebody else has installed it; empty where that does not matter.
     command: &'static str,
     controls: &'static [&'static str],
@@ -47,22 +45,22 @@ const ETCD: &[&str] = &["etcd-run-as-user"];
 /// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>).
 #[rustfmt::skip]
 const PACKAGES: [Package; 16] = [
-    Package { need: Need::Every,   debian: "nftables",         red_hat: "nftables",         command: "",           controls: FIREWALL },
-    Package { need: Need::Every,   debian: "chrony",           red_hat: "chrony",           command: "",           controls: &["host-time-sync"] },
-    Package { need: Need::Every,   debian: "auditd",           red_hat: "audit",            command: "",           controls: &["host-auditd"] },
-    Package { need: Need::Every,   debian: "logrotate",        red_hat: "logrotate",        command: "",           controls: &[] },
-    Package { need: Need::Updates, debian: "unattended-upgrades", red_hat: "dnf-automatic", command: "",           controls: &["host-updates"] },
-    Package { need: Need::Kubelet, debian: "containerd",       red_hat: "",                 command: "containerd", controls: RUNTIME },
-    Package { need: Need::Kubelet, debian: "runc",             red_hat: "",                 command: "containerd", controls: RUNTIME },
-    Package { need: Need::Kubelet, debian: "containernetworking-plugins", red_hat: "containernetworking-plugins", command: "", controls: &["files-cni"] },
-    Package { need: Need::Kubelet, debian: "iptables",         red_hat: "iptables-nft",     command: "",           controls: &[] },
-    Package { need: Need::Kubelet, debian: "conntrack",        red_hat: "conntrack-tools",  command: "",           controls: &[] },
-    Package { need: Need::Kubelet, debian: "ethtool",          red_hat: "ethtool",          command: "",           controls: &[] },
-    Package { need: Need::Kubelet, debian: "socat",            red_hat: "socat",            command: "",           controls: &[] },
-    Package { need: Need::Endpoint, debian: "haproxy",         red_hat: "haproxy",          command: "",           controls: &[] },
-    Package { need: Need::Endpoint, debian: "keepalived",      red_hat: "keepalived",       command: "",           controls: &[] },
-    Package { need: Need::Member,  debian: "etcd-server",      red_hat: "",                 command: "etcd",       controls: ETCD },
-    Package { need: Need::Member,  debian: "etcd-client",      red_hat: "",                 command: "etcd",       controls: ETCD },
+    Package { need: Need::Every,    name: |n| n.nftables,     command: "",            controls: FIREWALL },
+    Package { need: Need::Every,    name: |n| n.chrony,       command: "",            controls: &["host-time-sync"] },
+    Package { need: Need::Every,    name: |n| n.audit,        command: "",            controls: &["host-auditd"] },
+    Package { need: Need::Every,    name: |n| n.logrotate,    command: "",            controls: &[] },
+    Package { need: Need::Updates,  name: |n| n.updates,      command: "",            controls: &["host-updates"] },
+    Package { need: Need::Kubelet,  name: |n| n.containerd,   command: "containerd",  controls: RUNTIME },
+    Package { need: Need::Kubelet,  name: |n| n.runc,         command: "containerd",  controls: RUNTIME },
+    Package { need: Need::Kubelet,  name: |n| n.cni_plugins,  command: "",            controls: &["files-cni"] },
+    Package { need: Need::Kubelet,  name: |n| n.iptables,     command: "",            controls: &[] },
+    Package { need: Need::Kubelet,  name: |n| n.conntrack,    command: "",            controls: &[] },
+    Package { need: Need::Kubelet,  name: |n| n.ethtool,      command: "",            controls: &[] },
+    Package { need: Need::Kubelet,  name: |n| n.socat,        command: "",            controls: &[] },
+    Package { need: Need::Endpoint, name: |n| n.haproxy,      command: "",            controls: &[] },
+    Package { need: Need::Endpoint, name: |n| n.keepalived,   command: "",            controls: &[] },
+    Package { need: Need::Member,   name: |n| n.etcd_server,  command: "etcd",        controls: ETCD },
+    Package { need: Need::Member,   name: |n| n.etcd_client,  command: "etcd",        controls: ETCD },
 ];
 
 /// Other names of packages whose version decides something.
@@ -71,8 +69,8 @@ const ALSO: [&str; 2] = ["containerd.io", "etcd"];
 /// Every package that is asked about on a node, also where the inventory leaves its item out: notes say what is
 /// missing.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    let both = PACKAGES.iter().flat_map(|p| [p.debian, p.red_hat]);
-    both.filter(|n| !n.is_empty()).chain(ALSO)
+    let all = PACKAGES.iter().flat_map(|p| FAMILIES.iter().map(|os| (p.name)(&os.packages)));
+    all.filter(|n| !n.is_empty()).chain(ALSO)
 }
 
 /// Kubernetes and etcd change version when an upgrade says so, not at night.
@@ -108,16 +106,14 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             }
             Need::Updates => host.security_updates == Switch::On,
         };
-        let name = match context.traits.family {
-            OsFamily::Debian => package.debian,
-            OsFamily::RedHat => package.red_hat,
-        };
-        let bundled = match package.debian {
-            "containernetworking-plugins" => software::bundled_plugins(context),
-            _ => !package.command.is_empty() && software::bundled(context, package.command),
+        let names = &context.os().packages;
+        let name = (package.name)(names);
+        let bundled = match name == names.cni_plugins {
+            true => software::bundled_plugins(context),
+            false => !package.command.is_empty() && software::bundled(context, package.command),
         };
         // Its package would take the node's own away.
-        let has_own_clock = package.debian == "chrony"
+        let has_own_clock = name == names.chrony
             && context.facts().is_some_and(|f| TimeDaemon::of(f) != TimeDaemon::Chrony);
         if !needed
             || bundled
@@ -136,7 +132,8 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             if context.facts().is_some() && !found && noted.insert(package.command) {
                 sink.note(format!(
                     "{} is needed, and the repositories of this distribution do not have it: install it from its makers' repository",
-                    package.debian
+                    // The family has no name for it; its makers' is Debian's.
+                    (package.name)(&OsFamily::Debian.row().packages)
                 ));
             }
         } else if host.packages == Switch::Off {

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::model::{Access, Content, FileCheck};
 use super::sink::Sink;
 use crate::inventory::SoftwareSource;
+use crate::os::PackageManager;
 use crate::render::Text;
 use crate::render::input::host::{KubernetesPin, KubernetesRepo, KubernetesSources};
 
@@ -21,8 +22,11 @@ fn project(minor: u16, family: &str) -> String {
 }
 
 pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
-    let paths: &[&str] =
-        if context.is_debian() { &[APT_KEY, APT_SOURCES, APT_PIN] } else { &[DNF_KEY, DNF_REPO] };
+    let manager = context.os().manager;
+    let paths: &[&str] = match manager {
+        PackageManager::Apt => &[APT_KEY, APT_SOURCES, APT_PIN],
+        PackageManager::Dnf => &[DNF_KEY, DNF_REPO],
+    };
     let kubernetes = &context.inventory.kubernetes;
     if kubernetes.source != SoftwareSource::Packages || !context.has_kubelet() {
         // Left from another inventory: with it, an update could bring packages of ours again.
@@ -36,24 +40,27 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         // Checked when the inventory was loaded.
         Ok(Content::Text(context.files.signing_key.as_deref().unwrap_or_default().into()))
     };
-    if context.is_debian() {
-        let repository = given.unwrap_or_else(|| project(context.minor(), "deb"));
-        sink.directory(&[], "/etc/apt/keyrings", Access::root(0o755));
-        // apt reads it as its own user.
-        sink.content(&[], APT_KEY, Access::root(0o644), FileCheck::None, key);
-        sink.template(&[], APT_SOURCES, |_| {
-            Ok(KubernetesSources { repository: Text::of(repository), key: Text::of(APT_KEY) })
-        });
-        let version = Text::of(context.inventory.cluster.kubernetes);
-        sink.template(&[], APT_PIN, |_| Ok(KubernetesPin { version }));
-    } else {
-        let repository = given.unwrap_or_else(|| project(context.minor(), "rpm"));
-        sink.content(&[], DNF_KEY, Access::root(0o644), FileCheck::None, key);
-        sink.template(&[], DNF_REPO, |_| {
-            Ok(KubernetesRepo { repository: Text::of(repository), key: Text::of(DNF_KEY) })
-        });
-        if context.facts().is_some() {
-            sink.note("dnf takes the newest packages of this minor release: it cannot be told another version here");
+    match manager {
+        PackageManager::Apt => {
+            let repository = given.unwrap_or_else(|| project(context.minor(), "deb"));
+            sink.directory(&[], "/etc/apt/keyrings", Access::root(0o755));
+            // apt reads it as its own user.
+            sink.content(&[], APT_KEY, Access::root(0o644), FileCheck::None, key);
+            sink.template(&[], APT_SOURCES, |_| {
+                Ok(KubernetesSources { repository: Text::of(repository), key: Text::of(APT_KEY) })
+            });
+            let version = Text::of(context.inventory.cluster.kubernetes);
+            sink.template(&[], APT_PIN, |_| Ok(KubernetesPin { version }));
+        }
+        PackageManager::Dnf => {
+            let repository = given.unwrap_or_else(|| project(context.minor(), "rpm"));
+            sink.content(&[], DNF_KEY, Access::root(0o644), FileCheck::None, key);
+            sink.template(&[], DNF_REPO, |_| {
+                Ok(KubernetesRepo { repository: Text::of(repository), key: Text::of(DNF_KEY) })
+            });
+            if context.facts().is_some() {
+                sink.note("dnf takes the newest packages of this minor release: it cannot be told another version here");
+            }
         }
     }
 }

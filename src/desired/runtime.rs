@@ -202,14 +202,13 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<FileText, ResolveE
     // Version 1 of the hierarchy is met in labs only; there nobody else manages it.
     let systemd_cgroup = facts.cgroup_version == 2;
     // Where SELinux is off, containerd says so in its log and goes on.
-    let selinux = !context.is_debian() && !context.traits.container;
+    let selinux = context.os().selinux && !context.traits.container;
     let restrict_oom_score_adj = context.inventory.host.lab;
-    let cni_bin_dir = Text::of(match (context.inventory.runtime.cni, context.is_debian()) {
+    let cni_bin_dir = Text::of(match context.inventory.runtime.cni {
         // What others install goes to the upstream place.
-        (Cni::None, _) => CNI_PLUGINS,
-        (Cni::Bridge, _) if software::bundled_plugins(context) => CNI_PLUGINS,
-        (Cni::Bridge, true) => "/usr/lib/cni",
-        (Cni::Bridge, false) => "/usr/libexec/cni",
+        Cni::None => CNI_PLUGINS,
+        Cni::Bridge if software::bundled_plugins(context) => CNI_PLUGINS,
+        Cni::Bridge => context.os().cni_plugins,
     });
     // Version 2 of the format is read by 2.x too: right for a node whose release is not known yet.
     let version = version(context, facts).unwrap_or(Version(1, 7, 0));

@@ -31,11 +31,7 @@ pub(super) fn settings(context: &Context<'_>) -> Sshd {
 pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let user = context.inventory.ssh.for_node(context.node).user;
     sink.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| Ok(settings(context)));
-    let (name, socket) = if context.is_debian() {
-        ("ssh.service", "ssh.socket")
-    } else {
-        ("sshd.service", "sshd.socket")
-    };
+    let (name, socket) = context.os().sshd;
     let started = context.facts().map_or(Started::Service, |f| started(f, name, socket));
     let as_it_is = |unit| context.facts().is_some_and(|f| is_enabled(f, unit));
     sink.unit(

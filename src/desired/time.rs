@@ -4,6 +4,7 @@ use super::context::Context;
 use super::model::OnChange;
 use super::sink::{Sink, Unit, exists};
 use crate::facts::NodeFacts;
+use crate::os::ChronyServers as Place;
 use crate::render::Text;
 use crate::render::input::host::{ChronyServers, ChronyWhole, TimesyncdServers};
 
@@ -104,24 +105,28 @@ fn chrony(context: &Context<'_>, sink: &mut Sink<'_>) {
     let servers = &context.inventory.host.ntp_servers;
     let mut watches = Vec::new();
     if !servers.is_empty() {
-        // The Red Hat family's chrony.conf includes no directory below /etc.
-        let path = if context.is_debian() {
-            let path = "/etc/chrony/conf.d/kubastion.conf";
-            sink.template(TIME, path, |_| Ok(ChronyServers { servers: Text::all(servers) }));
-            path
-        } else {
-            let path = "/etc/chrony.conf";
-            sink.template(TIME, path, |_| Ok(ChronyWhole { servers: Text::all(servers) }));
-            path
+        let path = match context.os().chrony_servers {
+            Place::DropIn(path) => {
+                sink.template(TIME, path, |_| Ok(ChronyServers { servers: Text::all(servers) }));
+                path
+            }
+            Place::Whole(path) => {
+                sink.template(TIME, path, |_| Ok(ChronyWhole { servers: Text::all(servers) }));
+                path
+            }
         };
         watches.push(path.to_owned());
-    } else if context.is_debian() {
-        sink.gone("/etc/chrony/conf.d/kubastion.conf");
+    } else if let Place::DropIn(path) = context.os().chrony_servers {
+        sink.gone(path);
     }
     if context.traits.container {
         return;
     }
-    let name = if context.is_debian() { "chrony.service" } else { "chronyd.service" };
+    let name = context.os().chrony;
     let on_change = if watches.is_empty() { OnChange::Nothing } else { OnChange::Restart };
-    sink.packaged_unit(TIME, "chrony", Unit { on_change, watches, ..Unit::running(name) });
+    sink.packaged_unit(
+        TIME,
+        context.os().packages.chrony,
+        Unit { on_change, watches, ..Unit::running(name) },
+    );
 }

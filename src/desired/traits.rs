@@ -1,7 +1,8 @@
 //! What items depend on, out of all facts about a node.
 
 use super::error::ResolveError;
-use crate::facts::{NodeFacts, OsFamily};
+use crate::facts::NodeFacts;
+use crate::os::OsFamily;
 
 /// The facts that decide which items a node gets. There are few enough to go through all
 /// combinations, which is how [`super::watch`] knows every item beforehand.
@@ -28,7 +29,7 @@ impl Traits {
     /// Every combination.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for family in [OsFamily::Debian, OsFamily::RedHat] {
+        for family in OsFamily::all() {
             for container in [false, true] {
                 for audit in [false, true] {
                     all.push(Self { family, container, audit });

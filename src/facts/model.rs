@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::NodeName;
+use crate::os::OsFamily;
 
 /// What to look at on a node, beside what is asked of every node: the kernel and its mounts, /etc/passwd, sockets,
 /// addresses, sshd's settings, nftables, and what earlier runs left below /var/lib/kubastion.
@@ -293,27 +294,10 @@ pub struct Os {
     pub pretty: String,
 }
 
-/// Package and path conventions that a distribution follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OsFamily {
-    /// Debian, Ubuntu and derivatives: apt.
-    Debian,
-    /// RHEL, Rocky, Alma, Fedora and derivatives: dnf.
-    RedHat,
-}
-
 impl Os {
     /// The family, or `None` for a system that is not supported.
     pub fn family(&self) -> Option<OsFamily> {
-        let ids = || std::iter::once(self.id.as_str()).chain(self.like.iter().map(String::as_str));
-        if ids().any(|i| matches!(i, "debian" | "ubuntu")) {
-            Some(OsFamily::Debian)
-        } else if ids().any(|i| matches!(i, "rhel" | "fedora" | "centos" | "rocky" | "almalinux")) {
-            Some(OsFamily::RedHat)
-        } else {
-            None
-        }
+        OsFamily::of(std::iter::once(self.id.as_str()).chain(self.like.iter().map(String::as_str)))
     }
 }
 

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::model::{NodePlan, Transaction};
-use super::step::{Action, NewFile, PackageManager, Step, is_word};
+use super::step::{Action, NewFile, Step, is_word};
 use crate::controls::of_interfaces;
 use crate::desired::{
     Access, Blob, Content, FileCheck, Item, ItemKind, NodeDesired, OnChange, Phase, Start, Way,
 };
 use crate::facts::ancestors;
-use crate::facts::{FileFacts, Login, NodeFacts, OsFamily};
+use crate::facts::{FileFacts, Login, NodeFacts};
 use crate::plain::hex;
 
 pub use crate::desired::watch_list;
@@ -247,11 +247,10 @@ fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Miss
     match &item.kind {
         ItemKind::Package { name } => {
             if !facts.packages.contains_key(name) {
-                let manager = match facts.os.family() {
-                    Some(OsFamily::Debian) => PackageManager::Apt,
-                    Some(OsFamily::RedHat) => PackageManager::Dnf,
-                    None => return Err(Missing::Distribution(facts.os.pretty.clone())),
+                let Some(family) = facts.os.family() else {
+                    return Err(Missing::Distribution(facts.os.pretty.clone()));
                 };
+                let manager = family.row().manager;
                 let step = Step::Packages { manager, names: vec![name.clone()] };
                 pending.packages.push(action(step, "is not installed".into()));
             }

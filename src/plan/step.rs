@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Access, Blob, OnChange, Start, Way};
+use crate::os::PackageManager;
 
 /// One step, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,16 +158,6 @@ pub enum Step {
     Verify,
     /// Load what a boot would load, and hold established connections to the new rules until the confirmation.
     Prove,
-}
-
-/// Package manager of a distribution family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PackageManager {
-    /// Debian and Ubuntu.
-    Apt,
-    /// RHEL and Fedora.
-    Dnf,
 }
 
 /// A file to be put in place. Its content is not part of a plan.

@@ -206,7 +206,9 @@ fn settle(
         journal: &journal,
         clock,
     };
-    let report = execute(&execution, std::mem::take(&mut fleet.sessions)).map_err(records::stop)?;
+    // The others are needed for what is planned next.
+    let sessions = fleet.sessions.extract_if(.., |name, _| plan.nodes.contains_key(name)).collect();
+    let report = execute(&execution, sessions).map_err(records::stop)?;
     journal.end(Exit::Done as u8).map_err(records::stop)?;
     let again: Vec<&Node> =
         nodes.iter().copied().filter(|n| plan.nodes.contains_key(&n.name)).collect();

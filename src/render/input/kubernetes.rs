@@ -233,22 +233,12 @@ input!(KubeletPatch, "kubelet/patch.yaml");
 /// Drop-in of the kubelet's unit.
 #[derive(Debug, Clone, Serialize)]
 pub struct KubeletDropIn {
-    /// Where the distribution keeps settings of services.
-    pub family: Family,
+    /// The distribution's own file with variables of the unit.
+    pub variables: Text,
     /// The kubelet.
     pub program: Text,
 }
 input!(KubeletDropIn, "kubelet/10-kubeadm.conf");
-
-/// Distribution family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Family {
-    /// Debian.
-    Debian,
-    /// Red Hat.
-    RedHat,
-}
 
 /// kubeadm patch of the API server's probes, with a program that has a client certificate.
 #[derive(Debug, Clone, Serialize)]
