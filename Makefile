@@ -1,7 +1,7 @@
 # The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
 # Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup build demo test lint fuzz book nodes e2e bench bench-scale bench-cluster record vagrant-test clean-lab
+.PHONY: setup build demo test lint fuzz book e2e bench bench-scale bench-cluster record vagrant-test clean-lab
 
 CARGO ?= cargo
 DEMO_DIR ?= demo
@@ -18,15 +18,13 @@ build: setup
 demo: build
 	@sh scripts/demo.sh target/release/kubastion $(DEMO_DIR)
 
-# All checks and tests, also those on real nodes.
-test: setup lint nodes
+# All checks and tests, also those on real nodes and, where a bundle is, on real clusters. They bring up labs, and are
+# skipped, with the reason, only where a machine cannot carry one.
+test: setup
+	@sh scripts/test.sh $(CARGO)
 
-lint:
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@sh scripts/shell.sh
-	@sh scripts/deny.sh $(CARGO)
-	@sh scripts/vagrant-validate.sh
+lint: setup
+	@sh scripts/lint.sh $(CARGO)
 
 # Each fuzz target for FUZZ_SECONDS (nightly Rust and cargo-fuzz). Findings are left in fuzz/artifacts.
 fuzz: setup
@@ -35,11 +33,6 @@ fuzz: setup
 # The documents as a book, in target/book (mdBook).
 book:
 	@sh scripts/book.sh $(CARGO)
-
-# Tests on real nodes bring up one lab and share it. They are skipped, with the reason, only where
-# a machine cannot carry a lab.
-nodes:
-	@sh scripts/test.sh $(CARGO)
 
 # A real Kubernetes cluster on lab nodes, from the bundle in $$KUBASTION_BUNDLE or /var/cache/kubastion/bundle.
 # `make test` includes it where there is one.

@@ -1,10 +1,13 @@
 #!/bin/sh
-# Runs every test and says at the end what was skipped and why. $1: cargo.
+# Runs every check and test, and says at the end what was skipped and why. $1: cargo.
+#
+# Tests on clusters wait most of the time, for elections, restarts and pods, each in a lab of its own. So they run
+# beside each other, a lane for each, and beside the checks of the source; what is built is built before.
 set -u
 cargo=${1:-cargo}
-log=$(mktemp)
+logs=$(mktemp -d)
 lab=${KUBASTION_TEST_LAB:-/var/tmp/kubastion-test-lab}
-trap 'rm -f "$log"' EXIT
+trap 'rm -rf "$logs"' EXIT
 
 bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
 if [ -e "$bundle/manifest.json" ]; then
@@ -12,35 +15,81 @@ if [ -e "$bundle/manifest.json" ]; then
     export KUBASTION_E2E_BUNDLE
 fi
 
-"$cargo" build --locked --workspace --tests || exit 1
-# Once through, unmeasured: a benchmark that does not run is noticed when somebody wants its numbers.
-KUBASTION_BENCH_NODES=3 "$cargo" test --locked --bench scale || exit 1
+# name: arguments of `cargo test`. Every test target is in one of them; the longest come first.
+lanes() {
+    cat <<'EOF'
+e2e      --test e2e
+nodes    --lib --bins --test kubastion
+members  --test members --test strangers
+bad-days --test bad_days --test kms
+EOF
+}
+for target in $(sed -n '/^\[\[test\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' Cargo.toml); do
+    lanes | grep -q -e "--test $target\b" || {
+        echo "scripts/test.sh: no lane runs the test target $target" >&2
+        exit 1
+    }
+done
+
 down() {
     [ ! -e "$lab/lab.json" ] || target/debug/kubastion lab down --dir "$lab" >/dev/null 2>&1
 }
+
+"$cargo" fmt --all --check || exit 1
+"$cargo" build --locked --workspace --tests --benches || exit 1
 # A lab of an earlier version may not be what these tests expect.
 down
-# --nocapture would mix the tests' words; a skipped test says so on standard error, which is kept.
-{
+
+# Runs a command, keeps what it says, and how it ended in a file of its own: only that counts, since what tests print may
+# look like an error, and a cargo that was killed says nothing of the tests that it did not come to.
+lane() {
+    name=$1
+    shift
+    begun=$(date +%s)
     code=0
-    "$cargo" test --locked --workspace --no-fail-fast 2>&1 -- --show-output || code=$?
-    echo "cargo test ended with $code"
-} | tee "$log"
-# Only cargo's own end counts: what tests print may look like an error, and a cargo that was killed says nothing of the
-# tests that it did not come to.
-status=1
-if tail -n 1 "$log" | grep -q '^cargo test ended with 0$' && grep -q '^test result: ok' "$log"; then
-    status=0
-fi
+    "$@" >"$logs/$name.log" 2>&1 || code=$?
+    echo "$code" >"$logs/$name.code"
+    echo "$name: ended with $code after $(($(date +%s) - begun)) s"
+}
+
+while read -r name arguments; do
+    # Words of one line, meant to be split. --nocapture would mix the tests' words; a skipped test says so on standard
+    # error, which is kept.
+    # shellcheck disable=SC2086
+    lane "$name" "$cargo" test --locked --workspace --no-fail-fast $arguments -- --show-output &
+done <<EOF
+$(lanes)
+EOF
+# Cargo locks what it builds; the lanes have found theirs built by then.
+sleep 20
+lane lint sh scripts/lint.sh "$cargo" &
+wait
+lane doc "$cargo" test --locked --workspace --doc
+# Once through, unmeasured: a benchmark that does not run is noticed when somebody wants its numbers.
+KUBASTION_BENCH_NODES=3 lane bench "$cargo" test --locked --workspace --bench scale
 down
+
+status=0
+for name in lint doc bench $(lanes | cut -d' ' -f1); do
+    echo
+    echo "== $name"
+    cat "$logs/$name.log"
+    [ "$(cat "$logs/$name.code" 2>/dev/null)" = 0 ] || status=1
+done
+for name in $(lanes | cut -d' ' -f1); do
+    grep -q '^test result: ok' "$logs/$name.log" || status=1
+done
 echo
-if grep -q '^SKIPPED' "$log"; then
+if grep -hq '^SKIPPED' "$logs"/*.log; then
     echo "Skipped:"
-    grep '^SKIPPED' "$log" | sort -u
+    grep -h '^SKIPPED' "$logs"/*.log | sort -u
 else
     echo "Skipped: nothing"
 fi
 [ -n "${KUBASTION_E2E_BUNDLE:-}" ] || {
     echo "NO KUBERNETES CLUSTER WAS TRIED: THERE IS NO BUNDLE IN $bundle (docs/bundle.md)"
 }
+for name in lint doc bench $(lanes | cut -d' ' -f1); do
+    [ "$(cat "$logs/$name.code" 2>/dev/null)" = 0 ] || echo "FAILED: $name"
+done
 exit $status
