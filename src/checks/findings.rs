@@ -7,12 +7,12 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
 use crate::checks::attempt::{Attempt, attempt_words, flag_words, setting_words};
+use crate::checks::basis::{Basis, needs_api};
 use crate::checks::cluster::objects::{judge_objects, since_minor};
 use crate::checks::cluster::reading::Cluster;
 use crate::checks::cluster::reading::Reference;
 use crate::checks::judge::{judge, words};
 use crate::checks::model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
-use crate::checks::subject::{Subject, needs_api};
 use crate::controls::{
     self, CATALOGUE, Check, Component, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
 };
@@ -206,7 +206,7 @@ pub fn exceptions_without_a_check(inventory: &Inventory) -> Vec<Problem> {
 }
 
 /// Judges every control of a node, with the attempts that were made on it.
-pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
+pub fn of_node(on: &Basis<'_>, attempts: &[Attempt]) -> Vec<Finding> {
     of_subject(on, |check| {
         let of = |probe, what: Option<String>| -> Vec<Evidence> {
             let made = attempts.iter().filter(|a| a.target == on.node.name && a.probe == probe);
@@ -245,11 +245,11 @@ pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
 }
 
 /// Judges what was rendered for a node. Attempts over the network are left out.
-pub fn of_rendered(on: &Subject<'_>) -> Vec<Finding> {
+pub fn of_rendered(on: &Basis<'_>) -> Vec<Finding> {
     of_subject(on, |_| Vec::new())
 }
 
-fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<Finding> {
+fn of_subject(on: &Basis<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<Finding> {
     let kubernetes = on.seen.runs(Daemon::Apiserver) || on.seen.runs(Daemon::Kubelet);
     CATALOGUE
         .iter()

@@ -7,6 +7,7 @@
 //! Pure: no clock, network or disk. Checks of a node are in `node`, rules about objects of the cluster's API in `cluster`.
 
 mod attempt;
+mod basis;
 mod cluster;
 pub mod findings;
 mod judge;
@@ -15,12 +16,12 @@ pub(crate) mod node;
 mod observed;
 pub(crate) mod outside;
 pub(crate) mod rule;
-mod subject;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use attempt::{Attempt, attempt_words, flag_words, setting_words};
+pub use basis::Basis;
 pub use cluster::bindings::{ANONYMOUS, gives_a_node, has_anonymous};
 pub use cluster::objects::judge_objects;
 pub use cluster::reachable::InnerAddress;
@@ -32,5 +33,4 @@ pub use judge::{check_expectation, judge, words as check_words};
 pub use model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
 pub use node::access::live_request;
 pub use observed::{Observed, Origin};
-pub use subject::Subject;
 pub use watch::watch;

@@ -9,9 +9,9 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use crate::checks::Attempt;
+use crate::checks::Basis;
 use crate::checks::Finding;
 use crate::checks::Outcome;
-use crate::checks::Subject;
 use crate::checks::Verdict;
 use crate::checks::findings::of_node;
 use crate::checks::observed::{ETCD_UNIT, FIREWALL_FILE, Observed, Origin, SSHD_DROP_IN};
@@ -100,7 +100,7 @@ fn judged(
     attempts: &[Attempt],
 ) -> Vec<Finding> {
     let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
-    let on = Subject { inventory, software: None, node, seen, now: NOW };
+    let on = Basis { inventory, software: None, node, seen, now: NOW };
     match seen.origin {
         Origin::Rendered => of_rendered(&on),
         Origin::Node => of_node(&on, attempts),
@@ -1384,7 +1384,7 @@ fn exceptions_cover_failures_until_their_day_and_nothing_unknown() {
     let mut seen = hardened().1.clone();
     let find = |seen: &Observed, now| {
         let on =
-            Subject { inventory: &inventory, software: None, node: &inventory.nodes[0], seen, now };
+            Basis { inventory: &inventory, software: None, node: &inventory.nodes[0], seen, now };
         of_node(&on, &attempts()).into_iter().find(|f| f.control == "host-time-sync").unwrap()
     };
     assert!(find(&seen, NOW).exception.is_none(), "what holds needs none");

@@ -7,7 +7,7 @@ use super::objects;
 use super::observe::{self, Fleet, Reach};
 use super::planner;
 use crate::checks::findings::{self, Api};
-use crate::checks::{self, Finding, Observed, Reference, Subject, Verification};
+use crate::checks::{self, Basis, Finding, Observed, Reference, Verification};
 use crate::clock::Clock;
 use crate::desired::{self, objects::Wanted};
 use crate::error::{Problem, chain};
@@ -74,9 +74,8 @@ pub fn judge(
     for node in &nodes {
         match seen.get(&node.name) {
             Some(seen) => {
-                let subject =
-                    Subject { inventory, software: files.software.as_ref(), node, seen, now };
-                found.extend(checks::of_node(&subject, &attempts));
+                let basis = Basis { inventory, software: files.software.as_ref(), node, seen, now };
+                found.extend(checks::of_node(&basis, &attempts));
             }
             None => {
                 let why = fleet.lost.get(&node.name).map(why).unwrap_or_default();
