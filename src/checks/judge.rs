@@ -9,7 +9,7 @@ use crate::checks::basis::needs_api;
 use crate::checks::basis::running;
 use crate::yaml::Value;
 
-use crate::checks::model::{Evidence, Verdict};
+use crate::checks::model::{Asked, Evidence, Verdict};
 use crate::checks::node::access;
 use crate::checks::node::certificates;
 use crate::checks::node::foreign_rules;
@@ -18,6 +18,7 @@ use crate::checks::node::host;
 use crate::checks::node::in_effect;
 use crate::checks::node::kubernetes;
 use crate::checks::node::root_access;
+use crate::checks::node::sources;
 use crate::checks::node::ssh;
 use crate::checks::node::staged::scalar;
 use crate::checks::rule;
@@ -43,11 +44,42 @@ pub fn judge(check: &Check, on: &Basis<'_>) -> Option<Evidence> {
         Check::Api(_) => needs_api().into(),
         Check::Manual(why) => Verdict::not_applicable(format!("for people to judge: {why}")).into(),
     };
-    Some(Evidence {
-        what: words(check),
-        check: words(check),
-        verdict: judged.verdict,
-        staged: judged.staged,
+    let sources = sources::of(check, on, judged.staged.is_some());
+    let evidence = Evidence::new(asked(check, words(check)), judged.verdict, sources);
+    Some(evidence.with_staged(judged.staged))
+}
+
+/// What a check is called where this was looked at or tried for it.
+pub(super) fn asked(check: &Check, what: String) -> Asked {
+    Asked { what, check: words(check), expected: expected(check) }
+}
+
+/// What a check expects, in words that stand for themselves.
+fn expected(check: &Check) -> String {
+    match check {
+        Check::Fact(fact) => fact_expected(*fact).unwrap_or(fact_words(*fact)).to_owned(),
+        other => check_expectation(other).unwrap_or_else(|| words(other)),
+    }
+}
+
+/// What a fact is to be, where its words only say what is looked at.
+fn fact_expected(fact: Fact) -> Option<&'static str> {
+    Some(match fact {
+        Fact::OnlyPods => "containers of pods alone",
+        Fact::AuditPolicy => "rules that log what is sensitive, and no contents of Secrets",
+        Fact::SeparateCas => "a key of its own for each CA",
+        Fact::CertificateLifetimes => {
+            "keys of ECDSA with 256 bits or RSA with 3072 or more, 30 days left or more, and no longer lives than 825 days, \
+             of CAs 3700"
+        }
+        Fact::KubeletServingFiles => "a serving certificate with every address of the node",
+        Fact::KubeletUnits => "unit files of root:root with mode 0600 or tighter",
+        Fact::SshdSettings => "the settings of our file, or stricter ones",
+        Fact::SshdInEffect => "one sshd, with the settings of its files",
+        Fact::SysctlsAtBoot => "the same settings after the next boot",
+        Fact::StaticPods => "no static pods but the control plane's",
+        Fact::EtcdCorruptionCheck => "InitialCorruptCheck is on",
+        _ => return None,
     })
 }
 

@@ -4,8 +4,8 @@ pub mod bundle;
 pub mod certificates;
 pub mod controls;
 pub mod doctor;
-pub mod findings;
 pub mod progress;
 pub mod runs;
+pub mod verification;
 
 pub use progress::Monitor;
