@@ -6,6 +6,7 @@ pub mod controls;
 pub mod doctor;
 pub mod progress;
 pub mod runs;
+pub mod table;
 pub mod verification;
 
 pub use progress::Monitor;

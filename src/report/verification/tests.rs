@@ -112,6 +112,30 @@ fn an_attempt_that_failed_by_an_exception_says_so() {
 }
 
 #[test]
+fn counts_stand_below_their_heads() {
+    let inventory = testing::two_and_two();
+    let node = inventory.nodes[0].name.clone();
+    let finding = |id: &str, verdict: Verdict| {
+        let evidence = vec![Evidence::new(asked("w"), verdict, file().into())];
+        Finding::new(find(id).unwrap(), Subject::Node(node.clone()), evidence)
+    };
+    let found = vec![
+        finding("kcm-profiling-off", Verdict::pass("x")),
+        finding("etcd-client-cert-auth", Verdict::fail("x", "y")),
+    ];
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let report = Verification::new(&inventory, now, found, Vec::new(), BTreeMap::new());
+    let said = text(&report, Detail::Short);
+    let counts = "
+                       holds  fails  unknown  excepted   n/a
+  controller-manager       1      0        0         0     0
+  etcd                     0      1        0         0     0
+  all                      1      1        0         0     0
+";
+    assert!(said.contains(counts), "{said}");
+}
+
+#[test]
 fn what_is_switched_off_is_said_with_who_says_so() {
     let inventory = testing::with(
         "hardening: {controls: {kubelet-pod-pids-limit: off, policy-secrets-not-in-env: on, \

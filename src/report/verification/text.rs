@@ -7,6 +7,7 @@ use super::switched_off::switched_off;
 use crate::checks::{Evidence, Finding, Outcome, Summary, Verdict, Verification};
 use crate::controls::find;
 use crate::plain::plain;
+use crate::report::table::{self, Column};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,20 +147,19 @@ fn one_line(verdict: &Verdict) -> String {
 }
 
 fn counts(out: &mut String, report: &Verification) {
-    let row = |out: &mut String, name: &str, s: &Summary| {
-        let _ = writeln!(
-            out,
-            "  {name:<20}{:>6}{:>7}{:>9}{:>10}{:>6}",
-            s.pass, s.fail, s.unknown, s.excepted, s.not_applicable
-        );
+    let row = |name: &str, s: &Summary| {
+        let [pass, fail, unknown, excepted, none] =
+            [s.pass, s.fail, s.unknown, s.excepted, s.not_applicable].map(|n| n.to_string());
+        [format!("  {name}"), pass, fail, unknown, excepted, none]
     };
-    let _ = writeln!(
-        out,
-        "\n  {:<20}{:>6}{:>7}{:>9}{:>10}{:>6}",
-        "", "holds", "fails", "unknown", "excepted", "n/a"
-    );
-    for (component, sum) in report.by_component() {
-        row(out, &component.to_string(), &sum);
-    }
-    row(out, "all", &report.summary);
+    let head = ["", "holds", "fails", "unknown", "excepted", "n/a"].map(str::to_owned);
+    let parts = report.by_component();
+    let parts = parts.iter().map(|(component, sum)| row(&component.to_string(), sum));
+    let rows = std::iter::once(head).chain(parts).chain([row("all", &report.summary)]);
+    // The longest component, indented, and the longest number that there may be.
+    let mut columns = [Column::NUMBER; 6];
+    columns[0] = Column::TEXT.at_least(21);
+    columns[5] = Column::NUMBER.at_least(4);
+    out.push('\n');
+    out.push_str(&table::text(columns, rows));
 }
