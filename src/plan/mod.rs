@@ -15,7 +15,6 @@ pub mod objects;
 pub mod order;
 pub mod preflight;
 pub mod stored_data;
-pub mod text;
 
 pub use diff::{Missing, node_plan};
 pub use model::*;

@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod certificates;
 pub mod controls;
 pub mod doctor;
+pub mod plan;
 pub mod progress;
 pub mod runs;
 pub mod table;

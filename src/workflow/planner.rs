@@ -440,8 +440,8 @@ mod tests {
 
     use super::*;
     use crate::inventory::testing;
-    use crate::plan::text::{Detail, render};
     use crate::plan::{Action, Step, Transaction};
+    use crate::report::plan::{Detail, render};
 
     #[test]
     fn what_is_held_back_is_a_problem_with_its_reason_and_shows_in_the_plan() {

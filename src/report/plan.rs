@@ -2,11 +2,10 @@
 
 use std::fmt::Write;
 
-use super::api_change::called;
-use super::model::{NodePlan, Plan, Step, Transaction};
 use crate::desired::OnChange;
 use crate::plain::{counted, plain};
-use crate::plan::api_change::ApiChange;
+use crate::plan::api_change::{ApiChange, called};
+use crate::plan::{NodePlan, Plan, Step, Transaction};
 
 /// How much of a plan is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
