@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod controls;
 pub mod desired;
+pub mod digest;
 pub mod error;
 pub mod event;
 pub mod facts;

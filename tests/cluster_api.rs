@@ -6,6 +6,7 @@ use kubastion::api::Client;
 use kubastion::apply::drain::{DrainError, Patience, allow_pods, drain};
 use kubastion::apply::objects::{ChangeError, change};
 use kubastion::desired::objects::resources;
+use kubastion::digest::Digest;
 use kubastion::facts::cluster::{ClusterFacts, Kind};
 use kubastion::plan::api_change::{Action, ApiChange};
 use kubastion::plan::cluster::{Wanted, changes};
@@ -38,6 +39,14 @@ fn lists_are_read_over_one_connection_page_by_page() {
     assert_eq!(facts.of(Kind::Pods).unwrap().len(), 2);
     assert!(facts.of(Kind::Nodes).unwrap_err().contains("403"));
     assert!(facts.of(Kind::Services).unwrap().is_empty(), "a refusal is no end");
+    // The digest of a list is that of its pages as they came.
+    let pages = [
+        json!({"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "a"}}]}),
+        json!({"metadata": {}, "items": [{"metadata": {"name": "b"}}]}),
+    ];
+    let pages = pages.map(|page| page.to_string()).concat();
+    assert_eq!(facts.answers[&Kind::Pods].sha256, Digest::of(pages));
+    assert!(!facts.answers.contains_key(&Kind::Nodes), "a refusal is no list");
     assert_eq!(connections(&api), [1; 5]);
 }
 

@@ -17,13 +17,15 @@ use kubastion::transport::{
     DialFailure, Output, Request, Rounds, Stream, Transport, TransportError, address,
 };
 use kubastion::verify::{
-    Health, Keys, Member, Ports, Reach, probe_apiserver, probe_kubelet, probe_member, sweep,
+    Health, Judged, Keys, Member, Ports, Reach, probe_apiserver, probe_kubelet, probe_member, sweep,
 };
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode, SslVersion};
 use openssl::stack::Stack;
 use openssl::x509::X509;
 use openssl::x509::store::X509StoreBuilder;
+
+use crate::support::fleet::borrow;
 
 const INVENTORY: &str = "
 version: kubastion/v1
@@ -239,14 +241,24 @@ fn tried(world: &World, client: &Server, peer: &Server, keys: bool) -> BTreeMap<
     tried_at(world, ports, keys, true)
 }
 
+/// A pass without the digest of an answer would become unknown.
+fn assert_passes_have_answers(made: &[(Probe, String, Judged)]) {
+    for (probe, what, judged) in made {
+        let passes = matches!(judged.verdict, Verdict::Pass { .. });
+        assert!(!passes || judged.answer.is_some(), "{probe:?} {what}: {judged:?}");
+    }
+}
+
 fn tried_at(world: &World, ports: Ports, keys: bool, bash: bool) -> BTreeMap<Probe, Verdict> {
     let (server, peer) = &world.keys.served[&name("a")];
     let own = [Some(server.as_str()), Some(peer.as_str())];
     let member = Member { host: HOST, files: own, store: own };
     let made = probe_member(&mut Here { bash }, &member, keys.then_some(&world.keys), ports);
     assert_eq!(made.len(), 12, "{made:?}");
-    let not_passed = made.into_iter().filter(|(_, _, v)| !matches!(v, Verdict::Pass { .. }));
-    not_passed.map(|(probe, _, verdict)| (probe, verdict)).collect()
+    assert_passes_have_answers(&made);
+    let not_passed =
+        made.into_iter().filter(|(_, _, j)| !matches!(j.verdict, Verdict::Pass { .. }));
+    not_passed.map(|(probe, _, judged)| (probe, judged.verdict)).collect()
 }
 
 fn failed(found: &BTreeMap<Probe, Verdict>) -> Vec<Probe> {
@@ -348,8 +360,10 @@ fn whoever_answers_strangers_is_found() {
             !matches!(p, Probe::ApiserverAcceptedCas | Probe::KubeletAcceptedCas)
         });
         assert_eq!(made.len(), 20);
-        let not_passed = made.into_iter().filter(|(_, _, v)| !matches!(v, Verdict::Pass { .. }));
-        not_passed.map(|(probe, _, verdict)| (probe, verdict)).collect::<BTreeMap<_, _>>()
+        assert_passes_have_answers(&made);
+        let not_passed =
+            made.into_iter().filter(|(_, _, j)| !matches!(j.verdict, Verdict::Pass { .. }));
+        not_passed.map(|(probe, _, judged)| (probe, judged.verdict)).collect::<BTreeMap<_, _>>()
     };
     assert_eq!(outcome("HTTP/1.1 401 Unauthorized\r\n\r\n"), BTreeMap::new());
     for lax in ["HTTP/1.1 200 OK\r\n\r\n{}", "HTTP/1.1 403 Forbidden\r\n\r\n"] {
@@ -374,4 +388,99 @@ fn a_sweep_tells_open_from_closed() {
     assert_eq!(found[&(open.ip(), open.port())], Reach::Open);
     assert_eq!(found[&(closed.ip(), closed.port())], Reach::Refused);
     assert_eq!(found.len(), 2);
+}
+
+/// The report of a real node can be traced: to the node, by its host key and boot, and to what it answered.
+#[test]
+fn each_finding_of_a_real_node_leads_back_to_what_it_answered() {
+    let Some(node) = borrow("each_finding_of_a_real_node_leads_back_to_what_it_answered", "w1")
+    else {
+        return;
+    };
+    let desk = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(node.lab.inventory()).unwrap();
+    let text = text.replace("ssh/id_ed25519", node.lab.key_file().to_str().unwrap());
+    std::fs::write(desk.path().join("inventory.yaml"), text).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kubastion"));
+        command.current_dir(desk.path()).args(args).stdin(Stdio::null());
+        command.env_remove("SSH_AUTH_SOCK").output().unwrap()
+    };
+    assert!(run(&["pki", "ensure"]).status.success());
+    let before = time::OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
+    let output = run(&["verify", "--nodes", "w1", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(report["format"], "kubastion-verification/v1");
+
+    // As the operator's own ssh-keygen knows the node.
+    let keys = std::process::Command::new("ssh-keygen")
+        .args(["-l", "-f", node.lab.known_hosts().to_str().unwrap()])
+        .output()
+        .unwrap();
+    let keys = String::from_utf8(keys.stdout).unwrap();
+    let address = node.node().internal_ip().to_string();
+    let line = keys.lines().find(|l| l.contains(&address)).unwrap_or_else(|| panic!("{keys}"));
+    let host_key = line.split(' ').nth(1).unwrap();
+    let boot_id = node.sh("cat /proc/sys/kernel/random/boot_id");
+
+    let findings = report["findings"].as_array().unwrap();
+    let evidence: Vec<&serde_json::Value> =
+        findings.iter().flat_map(|f| f["evidence"].as_array().unwrap()).collect();
+    assert!(evidence.len() > 100, "{}", evidence.len());
+    let mut of_kind: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut files: BTreeMap<&str, &str> = BTreeMap::new();
+    for e in &evidence {
+        assert!(e["expected"].as_str().is_some_and(|x| !x.is_empty()), "{e}");
+        let sources = e["sources"].as_array().unwrap();
+        assert!(!sources.is_empty(), "{e}");
+        for s in sources {
+            let (kind, sha256) = (s["kind"].as_str().unwrap(), s["sha256"].as_str());
+            *of_kind.entry(kind).or_default() += usize::from(sha256.is_some());
+            assert_ne!(kind, "rendered", "{e}");
+            assert!(e["verdict"] != "pass" || sha256.is_some(), "{e}");
+            let Some(sha256) = sha256 else { continue };
+            assert_eq!(sha256.len(), 64, "{s}");
+            let read = s["read"].as_str().unwrap();
+            let read =
+                time::OffsetDateTime::parse(read, &time::format_description::well_known::Rfc3339)
+                    .unwrap();
+            assert!(read >= before && read <= time::OffsetDateTime::now_utc(), "{s}");
+            if matches!(kind, "file" | "command") {
+                assert_eq!(
+                    (s["host_key"].as_str(), s["boot_id"].as_str()),
+                    (Some(host_key), Some(boot_id.trim())),
+                    "{s}"
+                );
+            }
+            if kind == "file" {
+                files.insert(s["what"].as_str().unwrap(), sha256);
+            }
+        }
+    }
+    assert!(of_kind["file"] > 20 && of_kind["command"] > 50, "{of_kind:?}");
+    assert!(of_kind["attempt"] > 0, "{of_kind:?}");
+    let of_w1 = findings.iter().filter(|f| f["node"] == "w1");
+    assert!(of_w1.clone().count() > 50);
+    assert!(
+        of_w1.clone().all(|f| f["subject"] == serde_json::json!({"type": "node", "name": "w1"}))
+    );
+    let cluster = findings.iter().filter(|f| f.get("node").is_none());
+    assert!(cluster.clone().count() > 10);
+    assert!(cluster.clone().all(|f| f["subject"]["type"] != "node"));
+
+    // Anybody can read it again and compare.
+    for (path, sha256) in files {
+        assert!(node.sh(&format!("sha256sum {path}")).starts_with(sha256), "{path}");
+    }
+    let printed = |what: &str, again: &str| {
+        let sources = evidence.iter().flat_map(|e| e["sources"].as_array().unwrap());
+        let source =
+            sources.clone().find(|s| s["what"] == what).unwrap_or_else(|| panic!("{what}"));
+        let now = node.sh(&format!("{{ {again}; }} 2>/dev/null | sha256sum"));
+        assert_eq!(source["sha256"].as_str().unwrap(), now.split(' ').next().unwrap(), "{what}");
+    };
+    printed("ldconfig -p", "ldconfig -p");
+    printed("apt-mark showhold", "apt-mark showhold");
+    printed("sshd -T", "/usr/sbin/sshd -T && echo ok");
 }

@@ -314,6 +314,14 @@ fn verify_only_looks(w: &Whole) {
     assert!(
         api.iter().all(|f| f["verdict"] == "not-applicable" && f["staged"]["verdict"] == "pass")
     );
+    // What holds, holds by answers.
+    let evidence = findings.iter().flat_map(|f| f["evidence"].as_array().unwrap());
+    let held: Vec<_> = evidence.filter(|e| e["verdict"] == "pass").collect();
+    assert!(held.len() > 100, "{}", held.len());
+    for e in held {
+        let sources = e["sources"].as_array().unwrap();
+        assert!(!sources.is_empty() && sources.iter().all(|s| s["sha256"].is_string()), "{e}");
+    }
     assert_same(&before, &w.mutable_state(), "verify changed something");
 }
 

@@ -20,7 +20,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             let text = serde_json::to_string(&facts).expect("facts are plain values");
             kubastion_fuzz::assert_tame(&text);
             let _ = kubastion::plan::preflight::check(&INVENTORY, None, node, &facts, 0);
-            let _ = kubastion::checks::Observed::from_facts(&facts);
+            let _ = kubastion::checks::Observed::from_facts(&facts, "SHA256:fuzz");
         }
     }
 });

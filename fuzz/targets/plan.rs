@@ -3,7 +3,7 @@
 #![no_main]
 
 use kubastion::plan::Plan;
-use kubastion::plan::text::{Detail, render};
+use kubastion::report::plan::{Detail, render};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Ok(plan) = serde_json::from_slice::<Plan>(data) else { return };

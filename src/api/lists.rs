@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::client::{ANSWER, ApiError, Client, decode};
-use crate::facts::cluster::{ClusterFacts, Kind, text};
+use crate::clock::Clock;
+use crate::digest::{Digest, Digesting};
+use crate::facts::cluster::{ClusterFacts, Kind, ListAnswer, text};
 use crate::transport::http::{Connection, HttpRequest};
 
 /// Objects on one page of a list. etcd takes 1.5 MiB for one (`--max-request-bytes`): a page of the
@@ -37,8 +39,11 @@ impl Client<'_> {
             }
         };
         for (i, kind) in kinds.iter().enumerate() {
-            let read = match whole_list(&mut connection, kind.path()) {
-                Ok(mut list) => facts.insert(*kind, &mut list),
+            let read = match read_list(&mut connection, kind.path()) {
+                Ok((mut list, sha256)) => facts.insert(*kind, &mut list).map(|()| {
+                    let read = Clock::System.now();
+                    facts.answers.insert(*kind, ListAnswer { sha256, read });
+                }),
                 // A server may hang up between two answers, as one does that stops. Not before the
                 // first, or this would go on for ever.
                 Err(e) if e.is_no_answer() && i > 0 => return &kinds[i..],
@@ -61,16 +66,23 @@ impl Client<'_> {
 /// # Errors
 /// See [`ApiError`].
 pub fn whole_list(connection: &mut Connection<'_>, path: &str) -> Result<Value, ApiError> {
+    read_list(connection, path).map(|(list, _)| list)
+}
+
+/// The same, with the digest of what was answered.
+fn read_list(connection: &mut Connection<'_>, path: &str) -> Result<(Value, Digest), ApiError> {
     let sign = if path.contains('?') { '&' } else { '?' };
     let first = HttpRequest::get(format!("{path}{sign}limit={PAGE}"));
     let malformed = |why: String| ApiError::Malformed { request: first.words(), why };
     let mut bytes = 0;
+    let mut heard = Digesting::default();
     let mut get = |request: &HttpRequest| {
         let answer = connection.send(request)?;
         bytes += answer.body.len();
         if bytes > MAX_LIST {
             return Err(malformed(format!("the list has more than {} MiB", MAX_LIST >> 20)));
         }
+        heard.update(&answer.body);
         decode(request, &answer)
     };
     let mut list = get(&first)?;
@@ -92,7 +104,7 @@ pub fn whole_list(connection: &mut Connection<'_>, path: &str) -> Result<Value, 
         items.extend(rest);
         list["metadata"] = next["metadata"].take();
     }
-    Ok(list)
+    Ok((list, heard.end()))
 }
 
 /// The objects of a list that was asked for by path, of one page.

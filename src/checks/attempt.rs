@@ -1,14 +1,18 @@
 //! Attempts over the network as evidence: what was tried, and what came of it. [`crate::verify`] makes them.
 
-use serde::Serialize;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
 
 use super::model::Verdict;
+use super::source::{Machine, Source, SourceKind, Sources};
 use crate::controls::{Config, Daemon, Probe};
+use crate::digest::Digest;
 use crate::inventory::NodeName;
 
-/// An attempt and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Attempt {
+/// An attempt, before anybody says what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
     /// The node that was tried.
     pub target: NodeName,
     /// What was tried, for machines.
@@ -17,20 +21,70 @@ pub struct Attempt {
     pub from: String,
     /// What was tried, for people.
     pub what: String,
-    /// What came of it.
-    #[serde(flatten)]
-    pub verdict: Verdict,
 }
 
-impl Attempt {
+impl Tried {
     /// What it is called among the evidence of a control.
     pub fn evidence(&self) -> String {
         format!("from {}: {}", self.from, self.what)
+    }
+}
+
+/// An attempt and what came of it. None holds without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    tried: Tried,
+    verdict: Verdict,
+    source: Source,
+}
+
+/// Who saw the end of an attempt, and when.
+#[derive(Debug, Clone, Default)]
+pub struct Witness {
+    /// The machine it was made on; `None` for the operator's own.
+    pub machine: Option<Arc<Machine>>,
+    /// When.
+    pub read: Option<OffsetDateTime>,
+}
+
+impl Attempt {
+    /// What came of an attempt, by an answer with this digest. A pass without one is unknown.
+    pub fn new(tried: Tried, verdict: Verdict, answer: Option<Digest>, seen: Witness) -> Self {
+        let source = Source {
+            kind: SourceKind::Attempt,
+            what: tried.evidence().into(),
+            sha256: answer,
+            read: seen.read,
+            machine: seen.machine,
+        };
+        let verdict = verdict.borne_by(&Sources::from(source.clone()));
+        Self { tried, verdict, source }
+    }
+
+    /// What was tried.
+    pub fn tried(&self) -> &Tried {
+        &self.tried
+    }
+
+    /// What came of it.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// What it was judged from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What it is called among the evidence of a control.
+    pub fn evidence(&self) -> String {
+        self.tried.evidence()
     }
 
     /// By node, then probe: the order of reports.
     pub fn sort(attempts: &mut [Self]) {
         attempts.sort_by(|a, b| {
+            let (a, b) = (&a.tried, &b.tried);
             (&a.target, a.probe, &a.from, &a.what).cmp(&(&b.target, b.probe, &b.from, &b.what))
         });
     }

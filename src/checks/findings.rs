@@ -7,12 +7,17 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
 use crate::checks::attempt::{Attempt, attempt_words, flag_words, setting_words};
+use crate::checks::basis::{Basis, needs_api};
 use crate::checks::cluster::objects::{judge_objects, since_minor};
 use crate::checks::cluster::reading::Cluster;
 use crate::checks::cluster::reading::Reference;
-use crate::checks::judge::{judge, words};
-use crate::checks::model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
-use crate::checks::subject::{Subject, needs_api};
+use crate::checks::cluster::sources::{Lists, object_of};
+use crate::checks::judge::{asked, judge, words};
+use crate::checks::model::{
+    Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Subject, Verdict,
+};
+use crate::checks::node::sources;
+use crate::checks::source::{Source, SourceKind};
 use crate::controls::{
     self, CATALOGUE, Check, Component, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
 };
@@ -22,14 +27,9 @@ use crate::inventory::diagnostic::nearest;
 use crate::inventory::{Exception, Inventory, Node, NodeName, Switch};
 use crate::plain::counted;
 
-/// Format of the JSON report.
-pub const FORMAT: &str = "kubastion-verification/v1";
-
 /// Everything a run of `verify` found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Verification {
-    /// [`FORMAT`].
-    pub format: &'static str,
     /// Name of the cluster.
     pub cluster: String,
     /// Profile of the inventory.
@@ -123,14 +123,13 @@ impl Verification {
         mut attempts: Vec<Attempt>,
         unreachable: BTreeMap<NodeName, String>,
     ) -> Self {
-        findings.sort_by(|a, b| (a.control, &a.node).cmp(&(b.control, &b.node)));
+        findings.sort_by(|a, b| (a.control, &a.subject).cmp(&(b.control, &b.subject)));
         Attempt::sort(&mut attempts);
         let time = now
             .replace_nanosecond(0)
             .unwrap_or(now)
             .format(&time::format_description::well_known::Rfc3339);
         Self {
-            format: FORMAT,
             cluster: inventory.cluster.name.to_string(),
             profile: inventory.hardening.profile,
             time: time.unwrap_or_default(),
@@ -206,16 +205,18 @@ pub fn exceptions_without_a_check(inventory: &Inventory) -> Vec<Problem> {
 }
 
 /// Judges every control of a node, with the attempts that were made on it.
-pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
-    of_subject(on, |check| {
+pub fn of_node(on: &Basis<'_>, attempts: &[Attempt]) -> Vec<Finding> {
+    of_basis(on, |check| {
         let of = |probe, what: Option<String>| -> Vec<Evidence> {
-            let made = attempts.iter().filter(|a| a.target == on.node.name && a.probe == probe);
-            made.filter(|a| what.as_ref().is_none_or(|w| *w == a.what))
-                .map(|a| Evidence {
-                    what: a.evidence(),
-                    check: words(check),
-                    verdict: a.verdict.clone(),
-                    staged: None,
+            let is_of = |a: &&Attempt| {
+                let tried = a.tried();
+                tried.target == on.node.name && tried.probe == probe
+            };
+            let made = attempts.iter().filter(is_of);
+            made.filter(|a| what.as_ref().is_none_or(|w| *w == a.tried().what))
+                .map(|a| {
+                    let asked = asked(check, a.evidence());
+                    Evidence::new(asked, a.verdict().clone(), a.source().clone().into())
                 })
                 .collect()
         };
@@ -233,30 +234,28 @@ pub fn of_node(on: &Subject<'_>, attempts: &[Attempt]) -> Vec<Finding> {
         let made = of(probe, None);
         if made.is_empty() {
             let verdict = Verdict::unknown("it was not tried");
-            return vec![Evidence {
-                what: attempt_words(probe).into(),
-                check: words(check),
-                verdict,
-                staged: None,
-            }];
+            let source = Source::without_answer(SourceKind::Attempt, attempt_words(probe));
+            let asked = asked(check, attempt_words(probe).to_owned());
+            return vec![Evidence::new(asked, verdict, source.into())];
         }
         made
     })
 }
 
 /// Judges what was rendered for a node. Attempts over the network are left out.
-pub fn of_rendered(on: &Subject<'_>) -> Vec<Finding> {
-    of_subject(on, |_| Vec::new())
+pub fn of_rendered(on: &Basis<'_>) -> Vec<Finding> {
+    of_basis(on, |_| Vec::new())
 }
 
-fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<Finding> {
+fn of_basis(on: &Basis<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<Finding> {
+    let subject = || Subject::Node(on.node.name.clone());
     let kubernetes = on.seen.runs(Daemon::Apiserver) || on.seen.runs(Daemon::Kubelet);
     CATALOGUE
         .iter()
         .filter(|c| c.scope.holds(on.inventory, on.node))
         .map(|control| {
             if let Some(verdict) = not_judged(control, on.inventory) {
-                return whole(control, Some(&on.node.name), verdict);
+                return Finding::not_looked_at(control, subject(), verdict);
             }
             let mut evidence: Vec<Evidence> = Vec::new();
             for check in control.checks.iter().filter(|c| c.is_for(on.inventory, on.node)) {
@@ -268,12 +267,8 @@ fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<
                         } else {
                             Verdict::needs_kubernetes("it does not run on this node yet")
                         };
-                        evidence.push(Evidence {
-                            what: words(check),
-                            check: words(check),
-                            verdict,
-                            staged: None,
-                        });
+                        let sources = sources::of(check, on, false);
+                        evidence.push(Evidence::new(asked(check, words(check)), verdict, sources));
                     }
                     Check::Probe(_) => evidence.extend(tried(check)),
                     other => {
@@ -285,20 +280,13 @@ fn of_subject(on: &Subject<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<
             if evidence.is_empty() {
                 // Only attempts could tell, and none are made on what is only rendered.
                 let verdict = on.seen.blind("only an attempt can tell");
-                return whole(control, Some(&on.node.name), verdict);
+                return Finding::not_looked_at(control, subject(), verdict);
             }
-            let mut finding = Finding::new(control, Some(&on.node.name), evidence);
+            let mut finding = Finding::new(control, subject(), evidence);
             finding.excuse(on.inventory, control, Some(&on.node.name), on.now);
             finding
         })
         .collect()
-}
-
-/// A finding with one verdict for the whole control.
-fn whole(control: &'static Control, node: Option<&NodeName>, verdict: Verdict) -> Finding {
-    let mut finding = Finding::new(control, node, Vec::new());
-    finding.verdict = verdict;
-    finding
 }
 
 /// What is known of the cluster's API.
@@ -307,8 +295,8 @@ pub enum Api<'f> {
     Absent,
     /// One runs and could not be asked; why.
     Unread(String),
-    /// What it holds.
-    Read(&'f ClusterFacts),
+    /// What it holds, and by which answers.
+    Read(&'f ClusterFacts, &'f Lists),
 }
 
 /// Controls that are judged once for the cluster.
@@ -324,7 +312,7 @@ pub fn of_cluster(
         .filter(|c| c.scope == Scope::Cluster)
         .map(|control| {
             if let Some(verdict) = not_judged(control, inventory) {
-                return whole(control, None, verdict);
+                return Finding::not_looked_at(control, Subject::Cluster, verdict);
             }
             let evidence = control
                 .checks
@@ -339,26 +327,51 @@ pub fn of_cluster(
                             Api::Unread(why) => {
                                 Verdict::unknown(format!("the API cannot be read: {why}"))
                             }
-                            Api::Read(_) if minor < since_minor(*rule) => {
+                            Api::Read(..) if minor < since_minor(*rule) => {
                                 let why =
                                     NothingToJudge::NeedsRelease { minor: since_minor(*rule) };
                                 Verdict::NotApplicable { why }
                             }
-                            Api::Read(facts) => judge_objects(
+                            Api::Read(facts, _) => judge_objects(
                                 *rule,
                                 &Cluster { facts, inventory, reference, today: now.date(), now },
                             ),
                         },
                         _ => Verdict::unknown("only a node could tell"),
                     };
-                    Evidence { what: words(check), check: words(check), verdict, staged: None }
+                    let sources = match (check, api) {
+                        (Check::Api(rule), Api::Read(_, lists)) => {
+                            lists.of(*rule, minor, reference)
+                        }
+                        (Check::Api(rule), _) => Lists::default().of(*rule, minor, reference),
+                        (Check::Manual(why), _) => {
+                            Source::without_answer(SourceKind::People, *why).into()
+                        }
+                        (other, _) => {
+                            Source::without_answer(SourceKind::Command, words(other)).into()
+                        }
+                    };
+                    Evidence::new(asked(check, words(check)), verdict, sources)
                 })
                 .collect();
-            let mut finding = Finding::new(control, None, evidence);
+            let mut finding = Finding::new(control, about(control), evidence);
             finding.excuse(inventory, control, None, now);
             finding
         })
         .collect()
+}
+
+/// What a control of the cluster is about: one object, where each of its checks is about that one.
+fn about(control: &Control) -> Subject {
+    let object = |check: &Check| match check {
+        Check::Api(rule) => object_of(*rule),
+        _ => None,
+    };
+    let mut all = control.checks.iter().map(object);
+    match all.next().flatten() {
+        Some(first) if all.all(|o| o.as_ref() == Some(&first)) => first,
+        _ => Subject::Cluster,
+    }
 }
 
 /// A node that did not answer: every control that is wanted on it is unknown.
@@ -369,7 +382,7 @@ pub fn unreachable(inventory: &Inventory, node: &Node, why: &str) -> Vec<Finding
         .map(|control| {
             let verdict = not_judged(control, inventory)
                 .unwrap_or_else(|| Verdict::unknown(format!("the node did not answer: {why}")));
-            whole(control, Some(&node.name), verdict)
+            Finding::not_looked_at(control, Subject::Node(node.name.clone()), verdict)
         })
         .collect()
 }
@@ -396,17 +409,17 @@ impl Finding {
             .exceptions_of(control.id, node)
             .filter(|e| holds(&e.expires))
             .collect();
-        let failed = self.evidence.iter().filter(|e| e.verdict.outcome() == Outcome::Fail);
+        let failed = self.evidence.iter().filter(|e| e.verdict().outcome() == Outcome::Fail);
         let mut open: Vec<String> = Vec::new();
         let mut first = None;
         for evidence in failed {
             let covers = granted.iter().find(|e| match &e.check {
-                Some(check) => *check == evidence.check,
+                Some(check) => check == evidence.check(),
                 None => control.checks.len() == 1,
             });
             match covers {
                 Some(e) => first = first.or(Some(*e)),
-                None => open.push(evidence.check.clone()),
+                None => open.push(evidence.check().to_owned()),
             }
         }
         if let (true, Some(e)) = (open.is_empty(), first) {
@@ -440,6 +453,7 @@ pub fn waiting_for_kubernetes(findings: &[Finding]) -> impl Iterator<Item = &Fin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::model::Asked;
     use crate::inventory::testing;
 
     #[test]
@@ -448,7 +462,12 @@ mod tests {
         let now = OffsetDateTime::UNIX_EPOCH;
         let control = &CATALOGUE[0];
         let with = |verdict| {
-            let found = vec![whole(control, None, verdict)];
+            let asked = Asked { what: "w".into(), check: "w".into(), expected: "e".into() };
+            let found = vec![Finding::new(
+                control,
+                Subject::Cluster,
+                vec![Evidence::new(asked, verdict, Source::rendered().into())],
+            )];
             Verification::new(&inventory, now, found, Vec::new(), BTreeMap::new())
         };
         assert!(with(Verdict::not_applicable("nothing here")).is_bad());

@@ -1,15 +1,15 @@
 //! Evaluates checks. One arm for each kind; what takes more than one value is in `host`,
 //! `kubernetes` and `certificates`.
 
-use crate::checks::subject::Judged;
-use crate::checks::subject::Subject;
-use crate::checks::subject::flag_values;
-use crate::checks::subject::needs;
-use crate::checks::subject::needs_api;
-use crate::checks::subject::running;
+use crate::checks::basis::Basis;
+use crate::checks::basis::Judged;
+use crate::checks::basis::flag_values;
+use crate::checks::basis::needs;
+use crate::checks::basis::needs_api;
+use crate::checks::basis::running;
 use crate::yaml::Value;
 
-use crate::checks::model::{Evidence, Verdict};
+use crate::checks::model::{Asked, Evidence, Verdict};
 use crate::checks::node::access;
 use crate::checks::node::certificates;
 use crate::checks::node::foreign_rules;
@@ -18,6 +18,7 @@ use crate::checks::node::host;
 use crate::checks::node::in_effect;
 use crate::checks::node::kubernetes;
 use crate::checks::node::root_access;
+use crate::checks::node::sources;
 use crate::checks::node::ssh;
 use crate::checks::node::staged::scalar;
 use crate::checks::rule;
@@ -25,7 +26,7 @@ use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, Tree
 use crate::facts::{EntryKind, FileFacts};
 
 /// Evaluates a check. Probes yield nothing: they are made elsewhere.
-pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
+pub fn judge(check: &Check, on: &Basis<'_>) -> Option<Evidence> {
     let judged: Judged = match check {
         Check::Path(rule) => path(rule, on).into(),
         Check::Tree(rule) => tree(rule, on).into(),
@@ -43,11 +44,42 @@ pub fn judge(check: &Check, on: &Subject<'_>) -> Option<Evidence> {
         Check::Api(_) => needs_api().into(),
         Check::Manual(why) => Verdict::not_applicable(format!("for people to judge: {why}")).into(),
     };
-    Some(Evidence {
-        what: words(check),
-        check: words(check),
-        verdict: judged.verdict,
-        staged: judged.staged,
+    let sources = sources::of(check, on, judged.staged.is_some());
+    let evidence = Evidence::new(asked(check, words(check)), judged.verdict, sources);
+    Some(evidence.with_staged(judged.staged))
+}
+
+/// What a check is called where this was looked at or tried for it.
+pub(super) fn asked(check: &Check, what: String) -> Asked {
+    Asked { what, check: words(check), expected: expected(check) }
+}
+
+/// What a check expects, in words that stand for themselves.
+fn expected(check: &Check) -> String {
+    match check {
+        Check::Fact(fact) => fact_expected(*fact).unwrap_or(fact_words(*fact)).to_owned(),
+        other => check_expectation(other).unwrap_or_else(|| words(other)),
+    }
+}
+
+/// What a fact is to be, where its words only say what is looked at.
+fn fact_expected(fact: Fact) -> Option<&'static str> {
+    Some(match fact {
+        Fact::OnlyPods => "containers of pods alone",
+        Fact::AuditPolicy => "rules that log what is sensitive, and no contents of Secrets",
+        Fact::SeparateCas => "a key of its own for each CA",
+        Fact::CertificateLifetimes => {
+            "keys of ECDSA with 256 bits or RSA with 3072 or more, 30 days left or more, and no longer lives than 825 days, \
+             of CAs 3700"
+        }
+        Fact::KubeletServingFiles => "a serving certificate with every address of the node",
+        Fact::KubeletUnits => "unit files of root:root with mode 0600 or tighter",
+        Fact::SshdSettings => "the settings of our file, or stricter ones",
+        Fact::SshdInEffect => "one sshd, with the settings of its files",
+        Fact::SysctlsAtBoot => "the same settings after the next boot",
+        Fact::StaticPods => "no static pods but the control plane's",
+        Fact::EtcdCorruptionCheck => "InitialCorruptCheck is on",
+        _ => return None,
     })
 }
 
@@ -168,7 +200,7 @@ fn fact_words(fact: Fact) -> &'static str {
     }
 }
 
-fn special(fact: Fact, on: &Subject<'_>) -> Judged {
+fn special(fact: Fact, on: &Basis<'_>) -> Judged {
     match fact {
         Fact::Firewall => host::firewall(on).into(),
         Fact::MetadataBlocked => host::metadata_blocked(on).into(),
@@ -218,7 +250,7 @@ fn special(fact: Fact, on: &Subject<'_>) -> Judged {
 }
 
 /// A node with a plan that is not empty does not pass: something was changed, or was never applied.
-fn pending(on: &Subject<'_>) -> Verdict {
+fn pending(on: &Basis<'_>) -> Verdict {
     match &on.seen.pending {
         None => on.seen.blind("no plan was made"),
         Some(Err(why)) => Verdict::unknown(format!("no plan was made: {why}")),
@@ -231,7 +263,7 @@ fn pending(on: &Subject<'_>) -> Verdict {
 }
 
 /// A feature gate since etcd 3.6, a flag before (<https://etcd.io/docs/v3.6/op-guide/data_corruption/>).
-fn corruption_check(on: &Subject<'_>) -> Verdict {
+fn corruption_check(on: &Basis<'_>) -> Verdict {
     let processes = match running(Daemon::Etcd, on) {
         Ok(processes) => processes,
         Err(verdict) => return verdict,
@@ -248,7 +280,7 @@ fn corruption_check(on: &Subject<'_>) -> Verdict {
 }
 
 /// The verdict for something that is not there.
-fn missing(missing: Missing, what: &str, on: &Subject<'_>) -> Verdict {
+fn missing(missing: Missing, what: &str, on: &Basis<'_>) -> Verdict {
     match missing {
         Missing::Fails => Verdict::fail(format!("{what} is there"), "it is not"),
         Missing::Fine => Verdict::not_applicable(format!("there is no {what}")),
@@ -275,7 +307,7 @@ fn mode_verdict(
     }
 }
 
-fn path(rule: &PathRule, on: &Subject<'_>) -> Verdict {
+fn path(rule: &PathRule, on: &Basis<'_>) -> Verdict {
     match on.seen.files.get(rule.path) {
         None => on.seen.blind(&format!("{} was not looked at", rule.path)),
         Some(FileFacts::Absent) => missing(rule.missing, rule.path, on),
@@ -291,7 +323,7 @@ fn path(rule: &PathRule, on: &Subject<'_>) -> Verdict {
     }
 }
 
-fn tree(rule: &TreeRule, on: &Subject<'_>) -> Verdict {
+fn tree(rule: &TreeRule, on: &Basis<'_>) -> Verdict {
     let expected = tree_expectation(rule);
     let Some(trees) = &on.seen.trees else { return rendered_tree(rule, &expected, on) };
     let Some(tree) = trees.get(rule.dir) else { return missing(rule.missing, rule.dir, on) };
@@ -336,7 +368,7 @@ fn tree(rule: &TreeRule, on: &Subject<'_>) -> Verdict {
 }
 
 /// Before apply, the tree is what will be put there.
-fn rendered_tree(rule: &TreeRule, expected: &str, on: &Subject<'_>) -> Verdict {
+fn rendered_tree(rule: &TreeRule, expected: &str, on: &Basis<'_>) -> Verdict {
     let mut judged = 0;
     for (path, facts) in &on.seen.files {
         let inside =
@@ -362,7 +394,7 @@ fn rendered_tree(rule: &TreeRule, expected: &str, on: &Subject<'_>) -> Verdict {
     Verdict::pass(format!("{judged} paths below {}", rule.dir))
 }
 
-fn gone(path: &str, on: &Subject<'_>) -> Verdict {
+fn gone(path: &str, on: &Basis<'_>) -> Verdict {
     match on.seen.files.get(path) {
         // Kubernetes puts it there; before, its absence proves nothing.
         Some(FileFacts::Absent) if !on.seen.kubernetes_is_set_up() => {
@@ -390,7 +422,7 @@ fn flag_on(argv: &[String], name: &str, rule: &Rule) -> Verdict {
         .unwrap_or_else(|| rule::judge(rule, None))
 }
 
-fn flag(daemon: Daemon, name: &str, rule: &Rule, on: &Subject<'_>) -> Judged {
+fn flag(daemon: Daemon, name: &str, rule: &Rule, on: &Basis<'_>) -> Judged {
     let staged = on.seen.staged.argv(daemon).map(|argv| flag_on(argv, name, rule));
     let processes = match running(daemon, on) {
         Ok(processes) => processes,
@@ -410,7 +442,7 @@ fn flag(daemon: Daemon, name: &str, rule: &Rule, on: &Subject<'_>) -> Judged {
     verdict.unwrap_or_else(|| needs(daemon)).into()
 }
 
-fn runs_as(daemon: Daemon, user: &str, on: &Subject<'_>) -> Verdict {
+fn runs_as(daemon: Daemon, user: &str, on: &Basis<'_>) -> Verdict {
     let Some(processes) = on.seen.running(daemon) else {
         return on.seen.blind("processes were not looked at");
     };
@@ -435,7 +467,7 @@ fn setting(
     path: &[&str],
     rule: &Rule,
     over: Option<&str>,
-    on: &Subject<'_>,
+    on: &Basis<'_>,
 ) -> Judged {
     let in_document = |d: &Value| rule::judge(rule, at(d, path).and_then(scalar).as_deref());
     let staged = on.seen.staged.document(config).map(in_document);
@@ -475,7 +507,7 @@ fn setting(
     verdicts.reduce(Verdict::and).unwrap_or_else(|| needs(config.daemon())).into()
 }
 
-fn loopback_only(daemon: Daemon, port: u16, on: &Subject<'_>) -> Verdict {
+fn loopback_only(daemon: Daemon, port: u16, on: &Basis<'_>) -> Verdict {
     let Some(listeners) = &on.seen.listeners else {
         return on.seen.blind("ss listed no listening sockets");
     };

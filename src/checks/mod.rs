@@ -7,7 +7,10 @@
 //! Pure: no clock, network or disk. Checks of a node are in `node`, rules about objects of the cluster's API in `cluster`.
 
 mod attempt;
+mod basis;
 mod cluster;
+#[cfg(test)]
+mod evidence_tests;
 pub mod findings;
 mod judge;
 mod model;
@@ -15,22 +18,26 @@ pub(crate) mod node;
 mod observed;
 pub(crate) mod outside;
 pub(crate) mod rule;
-mod subject;
+mod source;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-pub use attempt::{Attempt, attempt_words, flag_words, setting_words};
+pub use attempt::{Attempt, Tried, Witness, attempt_words, flag_words, setting_words};
+pub use basis::Basis;
 pub use cluster::bindings::{ANONYMOUS, gives_a_node, has_anonymous};
 pub use cluster::objects::judge_objects;
 pub use cluster::reachable::InnerAddress;
 pub use cluster::reading::{Cluster, Reference};
+pub use cluster::sources::Lists;
 pub use findings::{
     Summary, Verification, exceptions_without_a_check, of_node, of_rendered, unreachable,
 };
 pub use judge::{check_expectation, judge, words as check_words};
-pub use model::{Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Verdict};
+pub use model::{
+    Asked, Evidence, ExceptionGrant, Finding, NothingToJudge, Outcome, Subject, Verdict,
+};
 pub use node::access::live_request;
 pub use observed::{Observed, Origin};
-pub use subject::Subject;
+pub use source::{Machine, Source, SourceKind, Sources};
 pub use watch::watch;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::checks::source::Sources;
 use crate::controls::{Component, Control, Severity};
 use crate::inventory::NodeName;
 
@@ -77,6 +78,19 @@ impl Verdict {
     pub fn and(self, other: Verdict) -> Verdict {
         if other.outcome().weight() > self.outcome().weight() { other } else { self }
     }
+
+    /// The verdict, if its sources bear it: what holds by an answer that nobody has is unknown.
+    #[must_use]
+    pub(super) fn borne_by(self, sources: &Sources) -> Verdict {
+        match (&self, sources.missing()) {
+            (Verdict::Pass { .. }, Some(missing)) => Verdict::unknown(format!(
+                "evidence is missing: there is no answer of {} `{}`",
+                missing.kind.name(),
+                missing.what
+            )),
+            _ => self,
+        }
+    }
 }
 
 /// Why there is nothing to judge. Reports have it in words.
@@ -134,23 +148,104 @@ impl Outcome {
     }
 }
 
-/// One check and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Evidence {
+/// What a check is called, and what it wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
     /// What was looked at or tried.
     pub what: String,
     /// The check that it belongs to, in the words by which an exception names it.
     pub check: String,
-    /// What came of it.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-    /// What the check says about files that are on the node for a daemon that does not run yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub staged: Option<Verdict>,
+    /// What should be.
+    pub expected: String,
 }
 
-/// A control on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One check and what came of it. There is none without a source, and none that holds by a source without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    asked: Asked,
+    verdict: Verdict,
+    staged: Option<Verdict>,
+    sources: Sources,
+}
+
+impl Evidence {
+    /// What a check comes to. A pass that one of the sources does not bear is unknown.
+    pub fn new(asked: Asked, verdict: Verdict, sources: Sources) -> Self {
+        let verdict = verdict.borne_by(&sources);
+        Self { asked, verdict, staged: None, sources }
+    }
+
+    /// With what the check says about files that are on the node for a daemon that does not run yet.
+    #[must_use]
+    pub fn with_staged(mut self, staged: Option<Verdict>) -> Self {
+        self.staged = staged.map(|verdict| verdict.borne_by(&self.sources));
+        self
+    }
+
+    /// What was looked at or tried.
+    pub fn what(&self) -> &str {
+        &self.asked.what
+    }
+
+    /// The check that it belongs to, in the words by which an exception names it.
+    pub fn check(&self) -> &str {
+        &self.asked.check
+    }
+
+    /// What should be.
+    pub fn expected(&self) -> &str {
+        match &self.verdict {
+            Verdict::Fail { expected, .. } => expected,
+            _ => &self.asked.expected,
+        }
+    }
+
+    /// What came of it.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// What the check says about files that are on the node for a daemon that does not run yet.
+    pub fn staged(&self) -> Option<&Verdict> {
+        self.staged.as_ref()
+    }
+
+    /// What it was judged from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+}
+
+/// What a finding is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The cluster as a whole.
+    Cluster,
+    /// One object of the cluster's API.
+    Object {
+        /// Its kind, as manifests have it.
+        kind: &'static str,
+        /// Its namespace; empty for an object without one.
+        namespace: &'static str,
+        /// Its name.
+        name: &'static str,
+    },
+    /// A node.
+    Node(NodeName),
+}
+
+impl Subject {
+    /// The node, where it is one.
+    pub fn node(&self) -> Option<&NodeName> {
+        match self {
+            Subject::Node(name) => Some(name),
+            Subject::Cluster | Subject::Object { .. } => None,
+        }
+    }
+}
+
+/// What a control comes to on its subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Control id.
     pub control: &'static str,
@@ -160,20 +255,17 @@ pub struct Finding {
     pub title: &'static str,
     /// How bad a failure is.
     pub severity: Severity,
-    /// The node; absent for a control that is judged once for the cluster.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<NodeName>,
+    /// What it is about.
+    pub subject: Subject,
     /// The worst of all checks, with its words.
-    #[serde(flatten)]
     pub verdict: Verdict,
+    /// What should be, by the check whose verdict it is; `None` of what was not judged.
+    pub expected: Option<String>,
     /// The worst of what the checks say about staged files.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub staged: Option<Verdict>,
     /// The exception that covers a failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exception: Option<ExceptionGrant>,
     /// Checks that fail and that no exception names, where the inventory has some for the control.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_excused: Vec<String>,
     /// Every check.
     pub evidence: Vec<Evidence>,
@@ -193,27 +285,43 @@ pub struct ExceptionGrant {
 impl Finding {
     /// A finding from its evidence. A failure speaks for the whole; else what is unknown; a pass
     /// needs at least one check that passed.
-    pub fn new(
-        control: &'static Control,
-        node: Option<&NodeName>,
-        evidence: Vec<Evidence>,
-    ) -> Self {
-        let worst = |verdicts: &mut dyn Iterator<Item = Verdict>| verdicts.reduce(Verdict::and);
-        let verdict = worst(&mut evidence.iter().map(|e| e.verdict.clone()))
-            .unwrap_or_else(|| Verdict::unknown("nothing was looked at"));
-        let staged = worst(&mut evidence.iter().filter_map(|e| e.staged.clone()));
+    pub fn new(control: &'static Control, subject: Subject, evidence: Vec<Evidence>) -> Self {
+        // The first of those that are equally bad, as `Verdict::and` has it.
+        let weight = |e: &Evidence| e.verdict().outcome().weight();
+        let worst =
+            evidence.iter().reduce(|worst, e| if weight(e) > weight(worst) { e } else { worst });
+        let verdict = worst
+            .map_or_else(|| Verdict::unknown("nothing was looked at"), |e| e.verdict().clone());
+        let expected = worst.map(|e| e.expected().to_owned());
+        let staged = evidence.iter().filter_map(|e| e.staged().cloned()).reduce(Verdict::and);
         Self {
             control: control.id,
             component: control.component,
             title: control.title,
             severity: control.severity,
-            node: node.cloned(),
+            subject,
             verdict,
+            expected,
             staged,
             exception: None,
             not_excused: Vec::new(),
             evidence,
         }
+    }
+
+    /// A finding with one verdict for the whole control, of which nothing was looked at.
+    pub(super) fn not_looked_at(
+        control: &'static Control,
+        subject: Subject,
+        verdict: Verdict,
+    ) -> Self {
+        debug_assert_ne!(verdict.outcome(), Outcome::Pass, "{}: a pass needs evidence", control.id);
+        Self { verdict, ..Self::new(control, subject, Vec::new()) }
+    }
+
+    /// The node that it is about, if it is about one.
+    pub fn node(&self) -> Option<&NodeName> {
+        self.subject.node()
     }
 
     /// Which of the four it is.

@@ -1,11 +1,16 @@
 //! What checks look at: a node, or what was rendered for one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::checks::cluster::sources::Lists;
 use crate::checks::model::Verdict;
-use crate::checks::node::staged::Staged;
+use crate::checks::node::staged::{KUBEADM_INIT, Staged};
+use crate::checks::source::{Machine, Source, SourceKind};
 use crate::controls::Daemon;
 use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
+use crate::digest::Digest;
+use crate::facts::answers::{Answers, Part, Program};
 use crate::facts::cluster::{self, ClusterFacts, Kind};
 use crate::facts::live::LiveFacts;
 use crate::facts::{
@@ -93,11 +98,18 @@ pub struct Observed {
     pub live: Option<LiveFacts>,
     /// What a plan made now would do on the node, or why there is none; `None` if none was tried.
     pub pending: Option<Result<Vec<String>, String>>,
+    /// The machine that answered; `None` for what was only rendered.
+    pub machine: Option<Arc<Machine>>,
+    /// Digests of its answer.
+    pub answers: Answers,
+    /// Digests of what the cluster's API answered.
+    pub lists: Lists,
 }
 
 impl Observed {
-    /// What a node answered.
-    pub fn from_facts(facts: &NodeFacts) -> Self {
+    /// What a node answered, over a connection that was verified by a host key with this fingerprint.
+    pub fn from_facts(facts: &NodeFacts, host_key: &str) -> Self {
+        let machine = Machine { host_key: host_key.to_owned(), boot_id: facts.boot_id.clone() };
         Self {
             origin: Origin::Node,
             files: facts.files.clone(),
@@ -129,11 +141,15 @@ impl Observed {
             inner: Vec::new(),
             live: None,
             pending: None,
+            machine: Some(Arc::new(machine)),
+            answers: facts.answers.clone(),
+            lists: Lists::default(),
         }
     }
 
-    /// Adds what the cluster's API holds about a node.
-    pub fn add_objects(&mut self, node: &NodeName, facts: &ClusterFacts) {
+    /// Adds what the cluster's API holds about a node, and by which answers.
+    pub fn add_objects(&mut self, node: &NodeName, facts: &ClusterFacts, lists: &Lists) {
+        self.lists = lists.clone();
         let nodes = facts.of(Kind::Nodes).unwrap_or_default();
         self.registered = nodes.iter().any(|n| cluster::name(n) == node.as_str());
         self.proxy_config = Some(crate::checks::cluster::reading::proxy_configuration(facts));
@@ -171,6 +187,9 @@ impl Observed {
             inner: Vec::new(),
             live: None,
             pending: None,
+            machine: None,
+            answers: Answers::default(),
+            lists: Lists::default(),
         };
         for item in &desired.items {
             seen.take(item);
@@ -259,6 +278,14 @@ impl Observed {
         }
     }
 
+    /// The digest of a part of what the node answered; `None` if it gave no answer to it.
+    pub(super) fn digest(&self, part: Part) -> Option<Digest> {
+        match part.program() {
+            Program::Collect => self.answers.of(part),
+            Program::Live => self.live.as_ref().and_then(|live| live.answers.of(part)),
+        }
+    }
+
     /// Whether something is at a path that was looked at.
     pub fn exists(&self, path: &str) -> bool {
         !matches!(self.files.get(path), None | Some(FileFacts::Absent))
@@ -286,8 +313,23 @@ impl Observed {
     }
 
     /// The file that kubeadm starts the cluster with and tells it of changes, on a control plane.
-    pub fn kubeadm_init(&self) -> Option<&str> {
-        self.texts.get(crate::checks::node::staged::KUBEADM_INIT)?.as_deref()
+    pub fn kubeadm_init(&self) -> Option<(&str, Source)> {
+        let text = self.texts.get(KUBEADM_INIT)?.as_deref()?;
+        Some((text, self.file(KUBEADM_INIT)))
+    }
+
+    /// A file of the node as a source.
+    pub(super) fn file(&self, path: &str) -> Source {
+        match self.files.get(path) {
+            Some(FileFacts::File { sha256, .. }) => Source {
+                kind: SourceKind::File,
+                what: path.to_owned().into(),
+                sha256: Digest::from_hex(sha256),
+                read: self.answers.read,
+                machine: self.machine.clone(),
+            },
+            _ => Source::without_answer(SourceKind::File, path.to_owned()),
+        }
     }
 
     /// A text that is there and could be read; else why not.

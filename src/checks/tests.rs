@@ -8,18 +8,21 @@ use std::sync::OnceLock;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-use crate::checks::Attempt;
+use crate::checks::Basis;
 use crate::checks::Finding;
 use crate::checks::Outcome;
-use crate::checks::Subject;
 use crate::checks::Verdict;
 use crate::checks::findings::of_node;
 use crate::checks::observed::{ETCD_UNIT, FIREWALL_FILE, Observed, Origin, SSHD_DROP_IN};
 use crate::checks::of_rendered;
+use crate::checks::{Attempt, Lists, Machine, Tried, Witness};
 use crate::clock::Clock;
 use crate::controls::daemons::DAEMONS;
 use crate::controls::{CATALOGUE, Check, Config, Daemon, DaemonRow, KERNEL_SETTINGS, Probe};
 use crate::desired;
+use crate::digest::Digest;
+use crate::facts::answers::Answers;
+use crate::facts::cluster::Kind;
 use crate::facts::live::{
     Accounts, HomeKubeconfig, LiveFacts, LiveProcess, LiveSocket, LiveUnit, MountChange,
     PathAccess, PathKind, StateChange,
@@ -93,14 +96,14 @@ pub(super) fn rendered_with(inventory: &Inventory, files: &Files, name: &str) ->
     Observed::from_desired(&wanted, &facts)
 }
 
-fn judged(
+pub(super) fn judged(
     inventory: &Inventory,
     name: &str,
     seen: &Observed,
     attempts: &[Attempt],
 ) -> Vec<Finding> {
     let node = inventory.nodes.iter().find(|n| n.name.as_str() == name).unwrap();
-    let on = Subject { inventory, software: None, node, seen, now: NOW };
+    let on = Basis { inventory, software: None, node, seen, now: NOW };
     match seen.origin {
         Origin::Rendered => of_rendered(&on),
         Origin::Node => of_node(&on, attempts),
@@ -145,7 +148,7 @@ fn what_is_rendered_holds_in_every_profile_and_release() {
 }
 
 /// A control-plane node after everything was applied, Kubernetes included.
-fn hardened() -> &'static (Inventory, Observed) {
+pub(super) fn hardened() -> &'static (Inventory, Observed) {
     static NODE: OnceLock<(Inventory, Observed)> = OnceLock::new();
     NODE.get_or_init(|| {
         let inventory = inventory(&|t| t.to_owned());
@@ -274,9 +277,24 @@ pub(super) fn running(mut seen: Observed) -> Observed {
     seen.proxy_config = Some(Ok(staged.document(Config::KubeProxy).unwrap().clone()));
     seen.live = Some(live(&seen));
     seen.pending = Some(Ok(Vec::new()));
+    answered(&mut seen);
     seen.audit_rules =
         Some(rules.unwrap().lines().filter(|l| l.starts_with('-')).map(str::to_owned).collect());
     seen
+}
+
+/// Gives the node an answer to everything, also that nothing is at a path that was asked for and is not there.
+fn answered(seen: &mut Observed) {
+    let inventory = inventory(&|t| t.to_owned());
+    for path in crate::checks::watch(&inventory, &inventory.nodes[0]).files {
+        seen.files.entry(path).or_insert(FileFacts::Absent);
+    }
+    seen.machine =
+        Some(Machine { host_key: "SHA256:played".to_owned(), boot_id: "b".to_owned() }.into());
+    seen.answers = Answers::played(seen.sysctls.keys().cloned());
+    seen.live.as_mut().unwrap().answers = Answers::played([]);
+    let lists = [Kind::ConfigMaps].map(|kind| (kind, Digest::of("list")));
+    seen.lists = Lists::played(lists);
 }
 
 /// What `nft -j` says of the rules of node a, loaded.
@@ -499,20 +517,20 @@ fn trees(files: &BTreeMap<String, FileFacts>) -> BTreeMap<String, TreeFacts> {
     trees
 }
 
+/// An attempt of node b on node a, and what came of it.
+pub(super) fn made(probe: Probe, what: &str, verdict: Verdict) -> Attempt {
+    let tried = Tried { target: "a".parse().unwrap(), probe, from: "b".into(), what: what.into() };
+    Attempt::new(tried, verdict, Some(Digest::of("x")), Witness::default())
+}
+
 /// Every attempt that a row asks for, made with success.
-fn attempts() -> Vec<Attempt> {
+pub(super) fn attempts() -> Vec<Attempt> {
     let probes: BTreeSet<Probe> = CATALOGUE
         .iter()
         .flat_map(|c| c.checks)
         .filter_map(|c| if let Check::Probe(p) = c { Some(*p) } else { None })
         .collect();
-    let attempt = |probe| Attempt {
-        target: "a".parse().unwrap(),
-        probe,
-        from: "b".into(),
-        what: "x".into(),
-        verdict: Verdict::pass("refused"),
-    };
+    let attempt = |probe| made(probe, "x", Verdict::pass("refused"));
     probes.into_iter().map(attempt).collect()
 }
 
@@ -1132,7 +1150,7 @@ fn every_kernel_setting_is_judged_where_it_is_set() {
         };
         let finding = of(&good);
         assert_eq!(finding.outcome(), Outcome::Pass, "{name}: {finding:#?}");
-        let looked_at = finding.evidence.iter().filter_map(|e| e.what.strip_prefix("sysctl "));
+        let looked_at = finding.evidence.iter().filter_map(|e| e.what().strip_prefix("sysctl "));
         let looked_at: BTreeSet<&str> = looked_at.collect();
         let set: BTreeSet<&str> = good.sysctls.keys().map(String::as_str).collect();
         assert_eq!(looked_at, set, "{name}");
@@ -1353,27 +1371,24 @@ fn what_sshd_does_more_strictly_than_our_file_breaks_nothing() {
 fn an_attempt_that_succeeded_or_was_not_made_fails_its_controls() {
     let (inventory, good) = hardened();
     for a in attempts() {
+        let probe = a.tried().probe;
         let owners: BTreeSet<&str> = CATALOGUE
             .iter()
-            .filter(|c| c.checks.iter().any(|k| matches!(k, Check::Probe(p) if *p == a.probe)))
+            .filter(|c| c.checks.iter().any(|k| matches!(k, Check::Probe(p) if *p == probe)))
             .filter(|c| c.scope.holds(inventory, &inventory.nodes[0]))
             .map(|c| c.id)
             .collect();
-        assert!(!owners.is_empty(), "{:?}", a.probe);
-        let mut made = attempts();
-        made.iter_mut()
-            .filter(|m| m.probe == a.probe)
-            .for_each(|m| m.verdict = Verdict::fail("a", "b"));
-        assert_eq!(
-            ids(&judged(inventory, "a", good, &made), Outcome::Fail),
-            owners,
-            "{:?}",
-            a.probe
-        );
-        made.retain(|m| m.probe != a.probe);
-        let mut unknown = ids(&judged(inventory, "a", good, &made), Outcome::Unknown);
+        assert!(!owners.is_empty(), "{probe:?}");
+        let mut tried = attempts();
+        tried
+            .iter_mut()
+            .filter(|m| m.tried().probe == probe)
+            .for_each(|m| *m = made(probe, "x", Verdict::fail("a", "b")));
+        assert_eq!(ids(&judged(inventory, "a", good, &tried), Outcome::Fail), owners, "{probe:?}");
+        tried.retain(|m| m.tried().probe != probe);
+        let mut unknown = ids(&judged(inventory, "a", good, &tried), Outcome::Unknown);
         assert!(unknown.remove(UNTRIED));
-        assert_eq!(unknown, owners, "{:?}", a.probe);
+        assert_eq!(unknown, owners, "{probe:?}");
     }
 }
 
@@ -1384,7 +1399,7 @@ fn exceptions_cover_failures_until_their_day_and_nothing_unknown() {
     let mut seen = hardened().1.clone();
     let find = |seen: &Observed, now| {
         let on =
-            Subject { inventory: &inventory, software: None, node: &inventory.nodes[0], seen, now };
+            Basis { inventory: &inventory, software: None, node: &inventory.nodes[0], seen, now };
         of_node(&on, &attempts()).into_iter().find(|f| f.control == "host-time-sync").unwrap()
     };
     assert!(find(&seen, NOW).exception.is_none(), "what holds needs none");
@@ -1411,7 +1426,7 @@ fn what_is_switched_off_is_not_applicable_and_says_so() {
 #[test]
 fn without_kubernetes_nothing_about_it_passes() {
     let (inventory, _) = hardened();
-    let mut bare = Observed::from_facts(&facts("a"));
+    let mut bare = Observed::from_facts(&facts("a"), "SHA256:played");
     for node in &inventory.nodes {
         for path in crate::checks::watch(inventory, node).files {
             bare.files.insert(path, FileFacts::Absent);

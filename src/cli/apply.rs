@@ -10,7 +10,7 @@ use crate::error::Problem;
 use crate::event::Sink;
 use crate::plain::counted;
 use crate::plan::Plan;
-use crate::plan::text::{Detail, render};
+use crate::report::plan::{Detail, render};
 use crate::workflow::apply::{Applied, Operator, apply};
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;

@@ -8,6 +8,7 @@ use super::global::{Format, Global};
 use super::output;
 use crate::error::Problem;
 use crate::lab::{Error, Lab, NodeStatus, Spec, Step};
+use crate::report::table::{self, Column};
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::software::bundle_of_a_lab;
 
@@ -75,22 +76,20 @@ fn print(format: Format, nodes: &[NodeStatus]) -> Result<Exit, CommandError> {
     let text = match format {
         Format::Json => output::pretty(&nodes),
         Format::Text => {
+            let dash = || "-".to_owned();
             let row = |n: &NodeStatus| {
-                format!(
-                    "{:<6} {:<15} {:<8} {:<12} {:<4} {}\n",
-                    n.name,
+                [
+                    n.name.to_string(),
                     n.address.to_string(),
-                    n.state,
-                    n.systemd.as_deref().unwrap_or("-"),
-                    if n.ssh { "yes" } else { "no" },
-                    n.since.as_deref().unwrap_or("-"),
-                )
+                    n.state.to_string(),
+                    n.systemd.clone().unwrap_or_else(dash),
+                    if n.ssh { "yes" } else { "no" }.to_owned(),
+                    n.since.clone().unwrap_or_else(dash),
+                ]
             };
-            let head = format!(
-                "{:<6} {:<15} {:<8} {:<12} {:<4} SINCE\n",
-                "NODE", "ADDRESS", "STATE", "SYSTEMD", "SSH"
-            );
-            head + &nodes.iter().map(row).collect::<String>()
+            let head = ["NODE", "ADDRESS", "STATE", "SYSTEMD", "SSH", "SINCE"].map(str::to_owned);
+            let rows = std::iter::once(head).chain(nodes.iter().map(row));
+            table::text([Column::TEXT; 6], rows)
         }
     };
     output::print(&text)

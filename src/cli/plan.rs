@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::global::{Format, Global};
 use super::output::{note, pretty, print};
 use crate::inventory::NodeName;
-use crate::plan::text::{Detail, render};
+use crate::report::plan::{Detail, render};
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
 use crate::workflow::preview::{Wanted, preview};

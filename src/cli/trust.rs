@@ -4,6 +4,7 @@ use super::global::{Format, Global};
 use super::output::{pretty, print};
 use crate::inventory::NodeName;
 use crate::plain::plain_line;
+use crate::report::table::{self, Column};
 use crate::transport::reach::Presented;
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::first_contact::{Presentation, host_keys};
@@ -38,12 +39,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let inventory = &loaded.inventory;
     let reach = Reach { nodes: args.nodes.clone(), ..Reach::default() };
     let (shown, problems) = host_keys(inventory, &reach)?;
-    let mut text = String::new();
-    let mut rows = Vec::new();
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for Presentation { node, keys, .. } in &shown {
         for Presented { kind, fingerprint, is_trusted } in keys {
             let mark = if *is_trusted { "trusted" } else { "NOT trusted" };
-            text.push_str(&format!("{node:<16} {kind:<10} {fingerprint}  {mark}\n"));
+            lines.push([node.to_string(), kind.to_string(), fingerprint.to_string(), mark.into()]);
             rows.push(serde_json::json!({
                 "node": node, "type": kind, "fingerprint": fingerprint,
                 "promised": is_trusted,
@@ -52,7 +52,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     }
     match global.format {
         Format::Json => print(&pretty(&rows))?,
-        Format::Text => print(&(text + &snippet(&shown)))?,
+        Format::Text => {
+            let keys = table::text([Column::TEXT; 4], lines);
+            print(&(keys + &snippet(&shown)))?
+        }
     };
     if problems.is_empty() {
         Ok(Exit::Done)

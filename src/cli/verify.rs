@@ -3,7 +3,7 @@
 
 use super::global::{Format, Global};
 use super::output::{note, pretty, print};
-use crate::report::findings::{Detail, summary, text};
+use crate::report::verification::{Detail, json, summary, text};
 use crate::verify::Writes;
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
@@ -54,7 +54,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let say = |line: &str| note(global.format, line);
     let Judged { report, lost } = judge(&loaded, &args.reach, writes, &say)?;
     match global.format {
-        Format::Json => print(&pretty(&report))?,
+        Format::Json => print(&pretty(&json(&report)))?,
         Format::Text if args.summary => print(&summary(&report))?,
         Format::Text => {
             let detail = if args.verbose { Detail::Everything } else { Detail::Short };

@@ -13,14 +13,14 @@ pub struct Also {
     /// The control.
     pub control: &'static str,
     /// Where.
-    pub subject: Subject,
+    pub subject: FlagOrSetting,
     /// How.
     pub set: Set,
 }
 
 /// A flag or a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
+pub enum FlagOrSetting {
     /// A flag of a daemon.
     Flag(Daemon, &'static str),
     /// A path in a configuration file.
@@ -28,7 +28,7 @@ pub enum Subject {
 }
 
 const fn also(control: &'static str, daemon: Daemon, flag: &'static str, set: Set) -> Also {
-    Also { control, subject: Subject::Flag(daemon, flag), set }
+    Also { control, subject: FlagOrSetting::Flag(daemon, flag), set }
 }
 
 /// What is set beside what checks are about.
@@ -92,7 +92,7 @@ pub static ALSO: &[Also] = &[
     // Without it, nothing of exec, logs and port-forward works.
     Also {
         control: "kubelet-debug-handlers",
-        subject: Subject::Setting(Config::Kubelet, &["enableDebuggingHandlers"]),
+        subject: FlagOrSetting::Setting(Config::Kubelet, &["enableDebuggingHandlers"]),
         set: Set::To("true"),
     },
 ];
@@ -111,7 +111,7 @@ pub struct Row {
     /// The control.
     pub control: &'static Control,
     /// Where.
-    pub subject: Subject,
+    pub subject: FlagOrSetting,
     /// How: never [`Set::AsJudged`].
     pub set: Set,
 }
@@ -130,11 +130,13 @@ pub fn rows() -> impl Iterator<Item = Row> {
 }
 
 /// What a check is about, if that is a flag or a setting, and how it is set.
-fn of(check: &Check) -> Option<(Subject, Set)> {
+fn of(check: &Check) -> Option<(FlagOrSetting, Set)> {
     match *check {
-        Check::Flag(daemon, name, rule, set) => Some((Subject::Flag(daemon, name), by(set, rule))),
+        Check::Flag(daemon, name, rule, set) => {
+            Some((FlagOrSetting::Flag(daemon, name), by(set, rule)))
+        }
         Check::Setting(config, path, rule, _, set) => {
-            Some((Subject::Setting(config, path), by(set, rule)))
+            Some((FlagOrSetting::Setting(config, path), by(set, rule)))
         }
         _ => None,
     }
@@ -155,7 +157,7 @@ impl Row {
     /// What people set where, on one line.
     pub fn remediation(&self) -> String {
         match self.subject {
-            Subject::Flag(daemon, name) => {
+            FlagOrSetting::Flag(daemon, name) => {
                 let flag = format!("{} --{name}", daemon.program());
                 match self.set {
                     Set::To(value) | Set::Always(value) => format!("{flag}={value}"),
@@ -167,7 +169,7 @@ impl Row {
                     Set::Elsewhere(words) => format!("{flag}: {words}"),
                 }
             }
-            Subject::Setting(config, path) => {
+            FlagOrSetting::Setting(config, path) => {
                 let key = format!("{} {}", config.kind(), path.join("."));
                 match self.set {
                     Set::To(value) | Set::Always(value) | Set::Listed(value) => {
@@ -202,10 +204,10 @@ pub fn remediation(control: &Control) -> Vec<String> {
 }
 
 /// What a list may not hold, by a check of the control.
-fn lacking(control: &Control, subject: Subject) -> Option<&'static str> {
+fn lacking(control: &Control, subject: FlagOrSetting) -> Option<&'static str> {
     control.checks.iter().find_map(|check| match *check {
         Check::Flag(daemon, name, Rule::Lacks(entry), _)
-            if Subject::Flag(daemon, name) == subject =>
+            if FlagOrSetting::Flag(daemon, name) == subject =>
         {
             Some(entry)
         }
@@ -213,12 +215,12 @@ fn lacking(control: &Control, subject: Subject) -> Option<&'static str> {
     })
 }
 
-fn without(subject: Subject, entry: &str) -> String {
+fn without(subject: FlagOrSetting, entry: &str) -> String {
     match subject {
-        Subject::Flag(daemon, name) => {
+        FlagOrSetting::Flag(daemon, name) => {
             format!("{} --{name}: without {entry} in the list", daemon.program())
         }
-        Subject::Setting(config, path) => {
+        FlagOrSetting::Setting(config, path) => {
             format!("{} {}: without {entry}", config.kind(), path.join("."))
         }
     }
@@ -255,8 +257,8 @@ mod tests {
         use crate::controls::Scope;
         for row in rows().filter(|r| r.is_ours() && !matches!(r.set, Set::Nothing)) {
             let daemon = match row.subject {
-                Subject::Flag(daemon, _) => daemon,
-                Subject::Setting(config, _) => config.daemon(),
+                FlagOrSetting::Flag(daemon, _) => daemon,
+                FlagOrSetting::Setting(config, _) => config.daemon(),
             };
             let wanted = match daemon {
                 Daemon::Etcd => Scope::EtcdMember,

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::controls::set::{Place, Set};
-use crate::controls::settings::{self, Row, Subject};
+use crate::controls::settings::{self, FlagOrSetting, Row};
 use crate::controls::{Config, Daemon};
 use crate::render::Text;
 use crate::render::input::kubernetes::{Setting, Shape};
@@ -128,7 +128,7 @@ pub(super) fn flags(context: &Context<'_>, daemon: Daemon, also: &[(&'static str
     let mut lists: Vec<(&'static str, Vec<String>)> = Vec::new();
     let mut controls = Vec::new();
     let rows = settings::rows().filter_map(|row| match row.subject {
-        Subject::Flag(of, name) if of == daemon && row.is_ours() => Some((name, row)),
+        FlagOrSetting::Flag(of, name) if of == daemon && row.is_ours() => Some((name, row)),
         _ => None,
     });
     for (name, row) in rows {
@@ -172,7 +172,7 @@ pub(super) fn settings(
     let place = place(context);
     let mut all = also;
     for row in settings::rows() {
-        let Subject::Setting(of, path) = row.subject else { continue };
+        let FlagOrSetting::Setting(of, path) = row.subject else { continue };
         if of != config || !row.is_of_release(context.inventory) {
             continue;
         }
@@ -188,7 +188,7 @@ pub(super) fn settings(
 /// Controls that a configuration file is written for.
 pub(super) fn of_settings(config: Config) -> impl Iterator<Item = &'static str> {
     settings::rows().filter_map(move |row| match row.subject {
-        Subject::Setting(of, _) if of == config && row.is_ours() => Some(row.control.id),
+        FlagOrSetting::Setting(of, _) if of == config && row.is_ours() => Some(row.control.id),
         _ => None,
     })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::model::{Extra, NodeFacts, WatchList};
 use super::parse::{self, ParseError};
+use crate::clock::Clock;
 use crate::inventory::NodeName;
 use crate::transport::{Request, Transport, TransportError};
 
@@ -94,7 +95,9 @@ pub fn collect(
     if output.status != 0 {
         return Err(FactsError::Failed { status: output.status, stderr: output.stderr_tail() });
     }
-    parse::facts(node, watch, &word, &output.stdout).map_err(FactsError::Parse)
+    let mut facts = parse::facts(node, watch, &word, &output.stdout).map_err(FactsError::Parse)?;
+    facts.answers.read = Some(Clock::System.now());
+    Ok(facts)
 }
 
 /// The program without comments and indentation, which no node needs.

@@ -6,6 +6,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::digest::Digest;
+use crate::inventory::NodeName;
 
 /// A kind of object, and where its list is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,7 +161,7 @@ impl Kind {
     ];
 
     /// What a plan depends on; checks ask for everything.
-    const FOR_A_PLAN: [Kind; 14] = [
+    pub const FOR_A_PLAN: [Kind; 14] = [
         Kind::ConfigMaps,
         Kind::Namespaces,
         Kind::ServiceAccounts,
@@ -240,6 +244,19 @@ pub struct ClusterFacts {
     pub objects: BTreeMap<Kind, Vec<Value>>,
     /// Why a kind could not be listed.
     pub unread: BTreeMap<Kind, String>,
+    /// What was answered for each kind that was listed.
+    pub answers: BTreeMap<Kind, ListAnswer>,
+    /// The node over whose connection its own API server was asked; `None` of what nobody was asked.
+    pub server: Option<NodeName>,
+}
+
+/// The answer to the request for a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListAnswer {
+    /// Of the bodies of all its pages, one after the other, as they came.
+    pub sha256: Digest,
+    /// When the last page was there, by this machine's clock.
+    pub read: OffsetDateTime,
 }
 
 impl ClusterFacts {

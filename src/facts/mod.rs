@@ -3,6 +3,7 @@
 //! [`collect`] runs one program on the node (`collect.sh`); [`parse`] turns its answer into
 //! [`NodeFacts`]. What a node did not answer is an error, never a default.
 
+pub mod answers;
 mod batch;
 pub mod cluster;
 pub mod etcd;

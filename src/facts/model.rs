@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::Answers;
 use crate::inventory::NodeName;
 use crate::os::OsFamily;
 
@@ -200,6 +201,9 @@ pub struct NodeFacts {
     pub encryption_keys_sha256: Option<String>,
     /// Loaded audit rules as `auditctl -l` prints them; `None` if not asked for or not to be had.
     pub audit_rules: Option<Vec<String>>,
+    /// Digests of the answer that all this was read from.
+    #[serde(skip)]
+    pub answers: Answers,
 }
 
 /// Whether sudo records the input of the programs that it runs (`log_input` of sudoers(5)).

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answers::Answers;
 use super::extras;
 use super::model::{
     Disk, Extra, FileFacts, InputKept, InterfaceAddress, Listener, Login, NftFacts, NftRecord,
     NodeFacts, OpenTransaction, Os, ProcessFacts, SshdMatch, UnitFacts, UserFacts, WatchList,
 };
+use crate::digest::Digest;
 use crate::inventory::NodeName;
 
 /// What is wrong with an answer.
@@ -46,7 +48,7 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 /// What every answer has, in the order of `collect.sh`: only a section that is asked for here can be missing.
-const SECTIONS: [&str; 24] = [
+pub(super) const SECTIONS: [&str; 24] = [
     "node",
     "disks",
     "commands",
@@ -75,6 +77,10 @@ const SECTIONS: [&str; 24] = [
 
 /// Sections that are there if any path is asked about; without one, the path has no answer.
 const OF_FILES: [&str; 2] = ["links", "sha256"];
+
+/// Sections in which a node that can tell always tells something: an empty one is no answer.
+const SAYS_SOMETHING: [&str; 8] =
+    ["node", "read", "packages", "units", "listeners", "sshd", "matches", "nft"];
 
 /// The lines of a section.
 fn section<'s, 'a>(sections: &'s Sections<'a>, name: &str) -> &'s [&'a str] {
@@ -135,6 +141,7 @@ pub fn facts(
 
     Ok(NodeFacts {
         node: node.clone(),
+        answers: answers(word, answer),
         texts: extras::texts(watch, &files, lines("texts")),
         trees: extras::trees(watch, lines("trees")),
         lsm: extra(Extra::Lsm).map(extras::lsm),
@@ -208,6 +215,37 @@ pub fn facts(
             .map(|(id, state)| OpenTransaction { id, state })
             .collect(),
     })
+}
+
+/// Digests of the sections as they came, and of what each file below /proc/sys held.
+fn answers(word: &str, answer: &[u8]) -> Answers {
+    let mark = format!("@{word} ");
+    let mut named = BTreeMap::new();
+    let mut settings = BTreeMap::new();
+    // The section that is being read, and where it begins.
+    let mut current: Option<(&'static str, usize)> = None;
+    let mut at = 0;
+    for line in answer.split_inclusive(|b| *b == b'\n') {
+        if let Some(name) = line.strip_prefix(mark.as_bytes()) {
+            if let Some((name, from)) = current
+                && (from < at || !SAYS_SOMETHING.contains(&name))
+            {
+                named.insert(name, Digest::of(&answer[from..at]));
+            }
+            let name = name.strip_suffix(b"\n").unwrap_or(name);
+            let known = SECTIONS.into_iter().chain(OF_FILES).find(|s| s.as_bytes() == name);
+            current = known.map(|name| (name, at + line.len()));
+        } else if matches!(current, Some(("read", _)))
+            && let Some(rest) = line.strip_prefix(b"/proc/sys/")
+            && let Some(colon) = rest.iter().position(|b| *b == b':')
+        {
+            let key = String::from_utf8_lossy(&rest[..colon]).replace('/', ".");
+            // A value is one line, here and where it is parsed. A pattern for the interface may name a file again.
+            settings.insert(key, Digest::of(&rest[colon + 1..]));
+        }
+        at += line.len();
+    }
+    Answers::new(answer, named, settings)
 }
 
 fn split<'a>(text: &'a str, word: &str) -> Result<Sections<'a>, ParseError> {

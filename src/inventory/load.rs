@@ -10,7 +10,7 @@ use super::context::LoadContext;
 use super::diagnostic::{Diagnostic, Path, Place};
 use super::files::Files;
 use super::model::Inventory;
-use super::validate::review::Subject;
+use super::validate::review::Parsed;
 use super::validate::validate;
 use crate::error::Problem;
 use crate::plain::hex;
@@ -187,7 +187,7 @@ fn read(bytes: &[u8], context: &LoadContext<'_>, findings: &mut Findings) -> Opt
     // part, so that problems of meaning are shown in the same run.
     match yaml::from_value::<Inventory>(rest?) {
         Ok(inventory) => {
-            let subject = Subject { inventory: &inventory, root: &root, nodes: &nodes };
+            let subject = Parsed { inventory: &inventory, root: &root, nodes: &nodes };
             let (mut errors, mut warnings) = validate(&subject, context, &incomplete);
             findings.problems.append(&mut errors);
             findings.warnings.append(&mut warnings);

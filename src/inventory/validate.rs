@@ -13,7 +13,7 @@ pub(crate) use nodes::is_reserved_label;
 
 use std::collections::BTreeSet;
 
-use self::review::{Review, Subject};
+use self::review::{Parsed, Review};
 use super::context::LoadContext;
 use super::diagnostic::Diagnostic;
 use super::model::Inventory;
@@ -61,7 +61,7 @@ const RULES: [Rule; 30] = [
 
 /// Runs every rule that can be judged. Returns errors and warnings.
 pub(super) fn validate(
-    subject: &Subject<'_>,
+    subject: &Parsed<'_>,
     context: &LoadContext<'_>,
     incomplete: &BTreeSet<String>,
 ) -> (Vec<Diagnostic>, Vec<Diagnostic>) {

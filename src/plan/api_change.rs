@@ -145,7 +145,7 @@ impl fmt::Display for ApiChange {
 const SHOWN: usize = 3;
 
 /// Kind, namespace and name of an object.
-pub(super) fn called(object: &Value) -> String {
+pub(crate) fn called(object: &Value) -> String {
     let (word, name) = (text(object, "/kind"), name(object));
     plain_line(&match namespace(object) {
         "" => format!("{word} {name}"),

@@ -24,7 +24,6 @@ pub mod settle;
 pub mod stage;
 pub mod step;
 pub mod stored_data;
-pub mod text;
 
 pub use diff::{Missing, node_plan};
 pub use fleet::{Answered, FleetFacts};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fleet::FleetFacts;
 use super::membership::membership;
-use crate::checks::{self, Observed, Subject, Verdict};
+use crate::checks::{self, Basis, Observed, Verdict};
 use crate::clock::Clock;
 use crate::controls::Severity;
 use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, Shared};
@@ -336,7 +336,7 @@ fn judge_rendered(
     wanted: &NodeDesired,
 ) -> Broken {
     let seen = Observed::from_desired(wanted, facts);
-    let subject = Subject {
+    let basis = Basis {
         inventory,
         software: files.software.as_ref(),
         node,
@@ -348,7 +348,7 @@ fn judge_rendered(
     let excepted = |control: &str| {
         inventory.hardening.exceptions_of(control, Some(&node.name)).next().is_some()
     };
-    for finding in checks::of_rendered(&subject).into_iter().filter(|f| !excepted(f.control)) {
+    for finding in checks::of_rendered(&basis).into_iter().filter(|f| !excepted(f.control)) {
         let verdicts = std::iter::once(&finding.verdict).chain(&finding.staged);
         let mut failed = verdicts.filter_map(|v| match v {
             Verdict::Fail { expected, actual } => Some((expected, actual)),
@@ -415,8 +415,8 @@ mod tests {
 
     use super::*;
     use crate::inventory::testing;
-    use crate::plan::text::{Detail, render};
     use crate::plan::{Action, Step, Transaction};
+    use crate::report::plan::{Detail, render};
 
     #[test]
     fn what_is_held_back_is_a_problem_with_its_reason_and_shows_in_the_plan() {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::bundle::{Architecture, Bundle, Component, File};
+use crate::report::table::{self, Column};
 
 /// A bundle as a list.
 #[derive(Serialize)]
@@ -57,11 +58,9 @@ pub fn table(bundle: &Bundle) -> String {
         let origin = file.origin.clone();
         rows.push([file.path.to_string(), file.component.clone(), bytes(file.size), origin]);
     }
-    let width = |column: usize| rows.iter().map(|r| r[column].len()).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2)];
-    for (i, [path, component, size, origin]) in rows.iter().enumerate() {
-        let [p, c, s] = widths;
-        _ = writeln!(text, "{path:p$}  {component:c$}  {size:>s$}  {origin}");
+    let columns = [Column::TEXT, Column::TEXT, Column::NUMBER, Column::TEXT];
+    for (i, line) in table::lines(columns, rows).into_iter().enumerate() {
+        _ = writeln!(text, "{line}");
         for image in i.checked_sub(1).map_or(&[][..], |f| &manifest.files[f].images) {
             _ = writeln!(text, "    {image}");
         }

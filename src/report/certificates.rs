@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::pki::{Assessment, Entry, Issued, Reason, San, State};
+use crate::report::table::{self, Column};
 
 /// How a certificate, or a key without one, stands.
 #[derive(Serialize)]
@@ -70,14 +71,9 @@ pub fn table(rows: &[Row]) -> String {
     let mut lines = vec![header.map(str::to_owned)];
     lines.extend(rows.iter().map(cells));
     let mut text = String::new();
-    for (i, line) in lines.iter().enumerate() {
-        for (column, cell) in line.iter().enumerate() {
-            let width = lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
-            let last = column + 1 == line.len();
-            // Writing to a String cannot fail.
-            _ = if last { write!(text, "{cell}") } else { write!(text, "{cell:width$}  ") };
-        }
-        text.push('\n');
+    for (i, line) in table::lines([Column::TEXT; 7], lines).into_iter().enumerate() {
+        // Writing to a String cannot fail.
+        _ = writeln!(text, "{line}");
         for reason in i.checked_sub(1).map_or(&[][..], |r| &rows[r].reasons) {
             _ = writeln!(text, "    {reason}");
         }

@@ -5,23 +5,24 @@ use std::fmt::Write as _;
 use crate::checks::{check_expectation, check_words};
 use crate::controls::settings::remediation;
 use crate::controls::{ALL_MINORS, Check, Control, Scope};
+use crate::report::table::{self, Column};
 
 /// A line a control.
 pub fn list(rows: &[&Control]) -> String {
-    let width = rows.iter().map(|c| c.id.len()).max().unwrap_or_default();
-    let mut out = String::new();
-    for c in rows {
-        let _ = writeln!(out, "{:<width$}  {:<8}  {}", c.id, c.severity, c.title);
-    }
-    out
+    let cells = |c: &&Control| [c.id.to_owned(), c.severity.to_string(), c.title.to_owned()];
+    table::text([Column::TEXT, SEVERITY, Column::TEXT], rows.iter().map(cells))
 }
+
+/// As wide as `critical`.
+const SEVERITY: Column = Column::TEXT.at_least(8);
 
 /// Everything about one control: where it comes from, and how it is judged.
 pub fn show(c: &Control) -> String {
     let mut out = format!("{}\n  {}\n\n", c.id, c.title);
+    let mut rows: Vec<[String; 2]> = Vec::new();
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
-            let _ = writeln!(out, "  {name:<11}{value}");
+            rows.push([format!("  {name}"), value.to_owned()]);
         }
     };
     line("component", &c.component.to_string());
@@ -36,6 +37,7 @@ pub fn show(c: &Control) -> String {
     if c.minors != ALL_MINORS {
         line("releases", &format!("1.{} to 1.{}", c.minors.0, c.minors.1));
     }
+    out.push_str(&table::text([Column::TEXT, Column::TEXT], rows));
     out.push_str("\n  It holds if all of this does:\n");
     for check in c.checks {
         let _ = writeln!(out, "    - {}", how(check));

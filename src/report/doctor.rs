@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::error::Problem;
 use crate::plain::counted;
+use crate::report::table::{self, Column};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,21 +64,19 @@ impl Finding {
 
 /// The findings in their order, then how many are problems.
 pub fn text(findings: &[Finding]) -> String {
-    let width = findings.iter().map(|f| f.place.chars().count()).max().unwrap_or_default();
-    let mut text = String::new();
-    for f in findings {
+    let rows = findings.iter().flat_map(|f| {
         let word = match f.level {
             Level::Ok => "ok",
             Level::Note => "note",
             Level::Problem => "PROBLEM",
         };
-        // Writing to a String cannot fail.
-        _ = writeln!(text, "{:width$}  {word:<7}  {}", f.place, f.what);
         let rest = f.why.iter().map(|w| ("why", w)).chain(f.hint.iter().map(|h| ("hint", h)));
-        for (word, line) in rest {
-            _ = writeln!(text, "{:width$}           {word}: {}", "", line.replace('\n', " "));
-        }
-    }
+        let rest = rest.map(|(word, line)| ["", "", &format!("{word}: {line}")].map(str::to_owned));
+        std::iter::once([f.place.clone(), word.to_owned(), f.what.clone()]).chain(rest)
+    });
+    // As wide as `PROBLEM`.
+    let columns = [Column::TEXT, Column::TEXT.at_least(7), Column::TEXT];
+    let mut text = table::text(columns, rows);
     let bad = findings.iter().filter(|f| f.level == Level::Problem).count();
     _ = writeln!(text, "\n{}", counted(bad, "problem"));
     text

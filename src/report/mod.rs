@@ -4,8 +4,10 @@ pub mod bundle;
 pub mod certificates;
 pub mod controls;
 pub mod doctor;
-pub mod findings;
+pub mod plan;
 pub mod progress;
 pub mod runs;
+pub mod table;
+pub mod verification;
 
 pub use progress::Monitor;

@@ -18,13 +18,13 @@ pub struct Monitor {
 
 /// What a bar is about.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
+enum BarOf {
     Node(NodeName),
     Transfer(String),
 }
 
 enum View {
-    Bars { all: MultiProgress, bars: Mutex<BTreeMap<Subject, ProgressBar>> },
+    Bars { all: MultiProgress, bars: Mutex<BTreeMap<BarOf, ProgressBar>> },
     Lines,
     Json,
 }
@@ -103,7 +103,7 @@ fn object(what: &str, problem: Option<&str>) -> String {
     }
 }
 
-fn draw(all: &MultiProgress, bars: &mut BTreeMap<Subject, ProgressBar>, event: &Event) {
+fn draw(all: &MultiProgress, bars: &mut BTreeMap<BarOf, ProgressBar>, event: &Event) {
     if let Event::Object { what, problem } = event {
         // Nobody to tell if standard error is closed.
         let _ = all.println(plain(&object(what, problem.as_deref())));
@@ -116,11 +116,11 @@ fn draw(all: &MultiProgress, bars: &mut BTreeMap<Subject, ProgressBar>, event: &
         | Event::Waiting { node, .. }
         | Event::End { node, .. } => {
             let template = "{prefix:14} {bar:20} {pos:>3}/{len:<3} {wide_msg}";
-            (Subject::Node(node.clone()), template)
+            (BarOf::Node(node.clone()), template)
         }
         Event::Transfer { what, .. } | Event::TransferEnd { what, .. } => {
             let template = "{prefix:24} {bar:20} {bytes:>10}/{total_bytes:<10} {wide_msg}";
-            (Subject::Transfer(what.clone()), template)
+            (BarOf::Transfer(what.clone()), template)
         }
     };
     let bar = bars.entry(subject).or_insert_with_key(|subject| {
@@ -130,8 +130,8 @@ fn draw(all: &MultiProgress, bars: &mut BTreeMap<Subject, ProgressBar>, event: &
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
         bar.set_prefix(match subject {
-            Subject::Node(node) => node.to_string(),
-            Subject::Transfer(what) => what.clone(),
+            BarOf::Node(node) => node.to_string(),
+            BarOf::Transfer(what) => what.clone(),
         });
         bar.enable_steady_tick(Duration::from_millis(250));
         bar

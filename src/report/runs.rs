@@ -7,6 +7,7 @@ use crate::desired::Phase;
 use crate::error::Problem;
 use crate::inventory::NodeName;
 use crate::plain::{counted, plain};
+use crate::report::table::{self, Column};
 use crate::runs::history::{Later, later};
 use crate::runs::record::{Outcome, Outcomes, Reset, RunKind, RunRecord};
 
@@ -17,12 +18,17 @@ pub fn list(runs: &[RunRecord]) -> String {
     if runs.is_empty() {
         out.push_str("no runs yet\n");
     }
-    for run in runs {
+    let row = |run: &RunRecord| {
         let how = match (run.exit, &run.ended) {
             (Some(code), _) => format!("exit {code}"),
             (None, _) => "cut off".to_owned(),
         };
-        let _ = writeln!(out, "{}  {:<8}  {:<8}  {}", run.run, run.kind.name(), how, count(run));
+        [run.run.to_string(), run.kind.name().to_owned(), how, count(run)]
+    };
+    // As wide as `rollback`, and as the longest end.
+    let columns = [Column::TEXT, Column::TEXT.at_least(8), Column::TEXT.at_least(8), Column::TEXT];
+    for (run, line) in runs.iter().zip(table::lines(columns, runs.iter().map(row))) {
+        let _ = writeln!(out, "{line}");
         if let Some(times) = times(run) {
             let _ = writeln!(out, "    {times}");
         }

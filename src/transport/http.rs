@@ -18,6 +18,7 @@ use ureq_proto::http::{HeaderValue, Method, Request, StatusCode, header};
 use super::deadline::WithDeadline;
 use super::tls::{self, ClientIdentity, TlsClient, TlsError};
 use super::{Stream, Transport, TransportError, tail};
+use crate::digest::Digest;
 use crate::secret::Secret;
 
 /// Bytes of an answer. The list of all pods of a large cluster takes some megabytes.
@@ -70,6 +71,16 @@ impl HttpAnswer {
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+
+    /// Of what came back: the status on a line of its own, and the body.
+    pub fn digest(&self) -> Digest {
+        digest(self.status, &self.body)
+    }
+}
+
+/// See [`HttpAnswer::digest`].
+pub fn digest(status: u16, body: &[u8]) -> Digest {
+    Digest::of_pieces([format!("HTTP status {status}\n").as_bytes(), body])
 }
 
 /// A request. Without `Debug`: it may hold a token.

@@ -12,10 +12,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, sign};
 use x509_parser::prelude::FromDer;
 
-use super::CONNECT_TIMEOUT;
 use super::tls::{Answer, no_way};
+use super::{CONNECT_TIMEOUT, Judged};
 use crate::checks::Verdict;
 use crate::checks::node::certificates::{der, subject};
+use crate::digest::Digest;
 use crate::transport::{Stream, Transport};
 
 /// The verdict on the CAs that a server names, against those that it is to take.
@@ -24,22 +25,31 @@ pub(super) fn accepted(
     host: &str,
     port: u16,
     wanted: Option<&[String]>,
-) -> Verdict {
+) -> Judged {
     let Some(wanted) = wanted else {
-        return Verdict::unknown("the key store has no CA to compare with");
+        return Judged::unknown("the key store has no CA to compare with");
     };
     let wanted: Option<Vec<Vec<u8>>> = wanted.iter().map(|pem| subject(&der(pem)?)).collect();
     let Some(wanted) = wanted else {
-        return Verdict::unknown("a CA of the key store cannot be read");
+        return Judged::unknown("a CA of the key store cannot be read");
     };
     let stream = match through.dial(host, port, CONNECT_TIMEOUT) {
         Ok(stream) => stream,
-        Err(e) => return Verdict::unknown(no_way(&e).why().err().unwrap_or_default()),
+        Err(e) => return Judged::unknown(no_way(&e).why().err().unwrap_or_default()),
     };
     match asked(stream, host) {
-        Err(answer) => Verdict::unknown(answer.why().err().unwrap_or_default()),
-        Ok(None) => Verdict::fail("it asks clients for a certificate", "it asks for none"),
-        Ok(Some(named)) => judge(wanted, named),
+        Err(answer) => {
+            let heard = answer.digest();
+            Judged::by(heard, Verdict::unknown(answer.why().err().unwrap_or_default()))
+        }
+        Ok(None) => Judged::by(
+            Digest::of("it asks for none"),
+            Verdict::fail("it asks clients for a certificate", "it asks for none"),
+        ),
+        Ok(Some(named)) => {
+            let heard = Digest::of_pieces(named.iter().map(Vec::as_slice));
+            Judged::by(heard, judge(wanted, named))
+        }
     }
 }
 

@@ -10,16 +10,19 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::at_rest::{encrypted, event, raw_value, search};
-use super::caller::{Answered, ApiKeys, Call, Caller, Expect, Identity, Who, judge, only_if, said};
+use super::caller::{
+    Answered, ApiKeys, Call, Caller, Expect, Identity, Who, heard, judge, only_if, said,
+};
 use super::workloads::{
     ACCOUNT, SECRET, Try, admission, as_account, as_kubelet, cached_pod, event_in, limited,
     pulled_anew, verdicts,
 };
-use super::{CONNECT_TIMEOUT, Field, Writes, effective};
+use super::{CONNECT_TIMEOUT, Field, Judged, Writes, effective};
 use crate::checks::Observed;
 use crate::checks::Verdict;
 use crate::clock::random_bytes;
 use crate::controls::{Config, Daemon, Probe};
+use crate::digest::Digest;
 use crate::error::chain;
 use crate::facts::cluster::{list, name, text};
 use crate::inventory::Node;
@@ -64,11 +67,11 @@ pub(super) fn all() -> impl Iterator<Item = Probe> {
     READING.into_iter().chain(WRITING)
 }
 
-type Made = Vec<(Probe, String, Verdict)>;
+type Made = Vec<(Probe, String, Judged)>;
 
 fn unknown(probes: impl IntoIterator<Item = Probe>, why: &str) -> Made {
     let words = |p| crate::checks::attempt_words(p).to_owned();
-    probes.into_iter().map(|p| (p, words(p), Verdict::unknown(why))).collect()
+    probes.into_iter().map(|p| (p, words(p), Judged::unknown(why))).collect()
 }
 
 /// Tries the API server of a node over the node's own connection.
@@ -180,13 +183,15 @@ impl Attack<'_> {
             let (profiling, flagz) = (answers.pop(), answers.pop());
             let (Some(profiling), Some(flagz)) = (profiling, flagz) else { continue };
             let what = format!("GET /debug/pprof/ of {} as administrator", daemon.program());
-            made.push((probe, what, judge(Expect::Status(404), &profiling)));
+            let verdict = judge(Expect::Status(404), &profiling);
+            made.push((probe, what, Judged::by(heard(&profiling), verdict)));
             let running = self.seen.running(daemon).unwrap_or_default();
             let running = running.first().map(|p| p.argv.as_slice());
             let Some(argv) = self.seen.staged.argv(daemon).or(running) else { continue };
             // Releases without the page: what the process was started with is what holds.
             let started: Option<String> =
                 running.map(|argv| argv.iter().map(|a| a.replacen("--", "", 1) + "\n").collect());
+            let heard_flagz = heard(&flagz);
             let page = match (&flagz, &started) {
                 (Ok(a), _) if a.status == 200 => Ok(String::from_utf8_lossy(&a.body).into_owned()),
                 (Ok(a), Some(started)) if a.status == 404 => Ok(started.clone()),
@@ -194,7 +199,7 @@ impl Attack<'_> {
                 (Err(why), _) => Err(why.clone()),
             };
             let flags = effective::flags(daemon, argv, page.as_deref().map_err(String::as_str));
-            made.extend(flags.into_iter().map(|(what, v)| (Probe::EffectiveSetting, what, v)));
+            made.extend(in_effect(flags, heard_flagz));
         }
         made
     }
@@ -207,10 +212,13 @@ impl Attack<'_> {
         let verdict = match judge(Expect::Status(404), &asked) {
             Verdict::Pass { .. } => {
                 let logged = search(self.through, &marker, &Secret::new(String::new()));
-                event(self.field.inventory, "get", logged)
+                let heard = logged.as_ref().ok().map(|l| l.heard);
+                Judged::by(heard, event(self.field.inventory, "get", logged))
             }
-            Verdict::Fail { actual: why, .. } | Verdict::Unknown { why } => Verdict::unknown(why),
-            other => other,
+            Verdict::Fail { actual: why, .. } | Verdict::Unknown { why } => {
+                Judged::by(heard(&asked), Verdict::unknown(why))
+            }
+            other => other.into(),
         };
         vec![(Probe::AuditEvent, "ask for a ConfigMap with a random name".into(), verdict)]
     }
@@ -244,7 +252,7 @@ impl Attack<'_> {
                 None => made.push((
                     Probe::PodLogs,
                     what,
-                    Verdict::unknown("no pod of kube-system runs there"),
+                    Judged::unknown("no pod of kube-system runs there"),
                 )),
             }
         }
@@ -257,7 +265,7 @@ impl Attack<'_> {
                 }
                 other => judge(Expect::Status(200), other),
             };
-            made.push((Probe::PodLogs, what, verdict));
+            made.push((Probe::PodLogs, what, Judged::by(heard(answer), verdict)));
         }
         made
     }
@@ -296,14 +304,14 @@ impl Attack<'_> {
             );
             let answer = self.api().listen(who, &path, VERSION);
             let what = format!("run a program in a pod on {}", text(pod, "/spec/nodeName"));
-            made.push((Probe::PodExec, what, ran(&answer)));
+            made.push((Probe::PodExec, what, Judged::by(heard(&answer), ran(&answer))));
         }
         if made.is_empty() {
             let why = "no pod of kube-proxy runs, and nothing is known of others";
             made.push((
                 Probe::PodExec,
                 crate::checks::attempt_words(Probe::PodExec).to_owned(),
-                Verdict::not_applicable(why),
+                Verdict::not_applicable(why).into(),
             ));
         }
         made
@@ -332,7 +340,7 @@ impl Attack<'_> {
         };
         let problem = left.map(|why| format!("namespace {space} was left behind: {why}"));
         for why in problem.into_iter().chain(swept.err()) {
-            made.push((Probe::PodSecurity, "clean up".into(), Verdict::unknown(why)));
+            made.push((Probe::PodSecurity, "clean up".into(), Judged::unknown(why)));
         }
         made
     }
@@ -397,13 +405,21 @@ impl Attack<'_> {
             let pod = Call::post(within("pods?dryRun=All"), cached_pod());
             let answer = self.api().one(who, pod);
             let what = "create a pod that pulls its image only if it is missing (dry run)";
-            made.push((Probe::PullPolicy, what.into(), pulled_anew(&answer)));
+            made.push((
+                Probe::PullPolicy,
+                what.into(),
+                Judged::by(heard(&answer), pulled_anew(&answer)),
+            ));
         }
         let calls =
             [Call::post(within("events?dryRun=All"), event_in(space)), Call::get("/metrics")];
         let answers = self.api().batch(who, &calls.iter().collect::<Vec<_>>());
         let what = "create an event (dry run), and read who had a say in it";
-        made.push((Probe::EventRateLimit, what.into(), limited(&answers)));
+        // What it was judged from is both answers.
+        let both: Option<Vec<String>> =
+            answers.iter().map(|a| heard(a).map(|d| d.to_string())).collect();
+        let both = both.map(|digests| Digest::of(digests.join("\n")));
+        made.push((Probe::EventRateLimit, what.into(), Judged::by(both, limited(&answers))));
         match keys.kubelets.get(&self.target.name) {
             Some(kubelet) => {
                 let tries = as_kubelet(self.target.name.as_str(), space);
@@ -417,7 +433,7 @@ impl Attack<'_> {
         match tokens.as_slice() {
             [first, second] => {
                 let mine = self.make(Who::Nobody, &as_account(space, first));
-                let positive = mine.first().map(|(_, _, v)| v.clone());
+                let positive = mine.first().map(|(_, _, v)| v.verdict.clone());
                 made.extend(mine);
                 made.extend(self.dead_tokens(space, second, positive));
             }
@@ -458,12 +474,13 @@ impl Attack<'_> {
             if verdict.outcome() != crate::checks::Outcome::Fail
                 || std::time::Instant::now() >= deadline
             {
-                break only_if(&positive, verdict);
+                break Judged::by(heard(&answer), only_if(&positive, verdict));
             }
             std::thread::sleep(std::time::Duration::from_millis(250));
         };
         let first = verdict(&forged);
-        let second = only_if(&gone, verdict(unused));
+        let mut second = verdict(unused);
+        second.verdict = only_if(&gone, second.verdict);
         let probe = Probe::ServiceAccountToken;
         vec![
             (probe, "ask with a token whose signature is not ours".into(), first),
@@ -495,9 +512,11 @@ impl Attack<'_> {
             _ => Err("the operator's store gave no certificate to ask etcd with".into()),
         };
         let provider = inventory.encryption.provider;
-        let at_rest = encrypted(raw, plain.expose(), provider, read_back);
+        let stored = raw.as_ref().ok().map(Digest::of);
+        let at_rest = Judged::by(stored, encrypted(raw, plain.expose(), provider, read_back));
         let secrets = format!("/namespaces/{space}/secrets");
         let logged = search(self.through, &secrets, plain);
+        let heard = logged.as_ref().ok().map(|l| l.heard);
         // The event of its making names the collection; those of others name it.
         let logged = logged.map(|mut l| {
             l.events.retain(|e| text(e, "/objectRef/name") == SECRET);
@@ -508,7 +527,7 @@ impl Attack<'_> {
             (
                 Probe::AuditEvent,
                 "write a Secret with a random value".into(),
-                event(inventory, "create", logged),
+                Judged::by(heard, event(inventory, "create", logged)),
             ),
         ]
     }
@@ -534,7 +553,7 @@ fn unable_to_run(pods: &[&Value]) -> Made {
         };
         let why =
             format!("its kube-proxy does not run: {}", crate::transport::tail(phase.as_bytes()));
-        (Probe::PodExec, what, Verdict::unknown(why))
+        (Probe::PodExec, what, Judged::unknown(why))
     };
     down.map(row).collect()
 }
@@ -597,6 +616,12 @@ fn forge(token: &str) -> String {
     format!("{claims}.{signature}")
 }
 
+/// Attempts on what is in effect, all by one answer.
+fn in_effect(judged: Vec<(String, Verdict)>, heard: Option<Digest>) -> Made {
+    let made = judged.into_iter();
+    made.map(|(what, v)| (Probe::EffectiveSetting, what, Judged::by(heard, v))).collect()
+}
+
 /// The settings of a kubelet that are in effect, through an API server.
 pub(super) fn kubelet_settings(
     field: &Field<'_>,
@@ -609,16 +634,17 @@ pub(super) fn kubelet_settings(
         let host = server.internal_ip().to_string();
         let mut api = Caller { through, host, port: field.ports.apiserver, ca: Some(&keys.ca) };
         let path = format!("/api/v1/nodes/{}/proxy/configz", kubelet.name);
-        let answer = api.json(Who::Known(&keys.admin), Call::get(path))?;
-        answer.get("kubeletconfig").cloned().ok_or_else(|| "/configz holds no settings".to_owned())
+        let (answer, heard) = api.json_heard(Who::Known(&keys.admin), Call::get(path))?;
+        let config = answer.get("kubeletconfig").cloned();
+        Ok((config.ok_or_else(|| "/configz holds no settings".to_owned())?, heard))
     });
     let settings = effective::settings(
         Config::Kubelet,
         field.inventory,
         kubelet,
-        config.as_ref().map_err(String::as_str),
+        config.as_ref().map(|(config, _)| config).map_err(String::as_str),
     );
-    settings.into_iter().map(|(what, v)| (Probe::EffectiveSetting, what, v)).collect()
+    in_effect(settings, config.as_ref().ok().map(|(_, heard)| *heard))
 }
 
 /// The settings of kube-proxy that are in effect, from its own node: it answers on loopback alone.
@@ -634,16 +660,17 @@ pub(super) fn kube_proxy_settings(
         .and_then(|stream| get_without_tls(stream, HOST, "/configz").map_err(|e| chain(&e)))
         .and_then(|answer| match answer.status {
             200 => serde_json::from_slice::<Value>(&answer.body)
+                .map(|all| (all, answer.digest()))
                 .map_err(|_| "/configz is not JSON".to_owned()),
             other => Err(format!("/configz: status {other}")),
         })
-        .and_then(|all| {
+        .and_then(|(all, heard)| {
             let config = all.get("kubeproxy.config.k8s.io").cloned();
-            config.ok_or_else(|| "/configz holds no settings".to_owned())
+            Ok((config.ok_or_else(|| "/configz holds no settings".to_owned())?, heard))
         });
-    let config = config.as_ref().map_err(String::as_str);
-    let settings = effective::settings(Config::KubeProxy, field.inventory, node, config);
-    settings.into_iter().map(|(what, v)| (Probe::EffectiveSetting, what, v)).collect()
+    let heard = config.as_ref().ok().map(|(_, heard)| *heard);
+    let config = config.as_ref().map(|(config, _)| config).map_err(String::as_str);
+    in_effect(effective::settings(Config::KubeProxy, field.inventory, node, config), heard)
 }
 
 /// A kubelet refuses somebody whom it knows and who has no rights.
@@ -668,7 +695,7 @@ pub(super) fn kubelet_without_rights(
         .zip(&answers)
         .map(|(path, answer)| {
             let what = format!("GET {path} with a certificate that has no rights");
-            (probe, what, judge(Expect::Status(403), answer))
+            (probe, what, Judged::by(heard(answer), judge(Expect::Status(403), answer)))
         })
         .collect()
 }

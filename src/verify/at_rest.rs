@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::caller::{Call, Caller, Identity, Who};
 use crate::checks::Verdict;
+use crate::digest::Digest;
 use crate::error::chain;
 use crate::facts::cluster::text;
 use crate::inventory::{AuditPolicy, EncryptionProvider, Inventory, Profile};
@@ -95,6 +96,8 @@ pub(super) struct Logged {
     pub events: Vec<Value>,
     /// Whether the text that must not be there is.
     pub leaked: bool,
+    /// Of what the search printed.
+    pub heard: Digest,
 }
 
 /// Searches the audit log. `plain` is what must be nowhere in it.
@@ -126,7 +129,7 @@ pub(super) fn search(
         return Err(format!("the search broke off: {}", output.stderr_tail()));
     };
     let events = lines.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
-    Ok(Logged { events, leaked: rest.contains("leaked") })
+    Ok(Logged { events, leaked: rest.contains("leaked"), heard: Digest::of(&output.stdout) })
 }
 
 /// How much of a request with a Secret in it the policy of an inventory records; `None` for a policy
@@ -204,7 +207,7 @@ mod tests {
             e
         };
         let received = json!({"stage": "RequestReceived", "verb": "create", "level": "Metadata"});
-        let logged = |events, leaked| Ok(Logged { events, leaked });
+        let logged = |events, leaked| Ok(Logged { events, leaked, heard: Digest::of("x") });
         for (policy, found, outcome) in [
             ("balanced", logged(vec![event_of("Metadata")], false), Outcome::Pass),
             (

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::api::Client;
 use crate::checks::Verdict;
+use crate::digest::Digest;
 use crate::error::chain;
 use crate::inventory::NodeName;
 use crate::secret::Secret;
@@ -90,12 +91,18 @@ impl Caller<'_> {
 
     /// One request whose answer has to be 2xx and JSON.
     pub fn json(&mut self, who: Who<'_>, call: Call) -> Result<Value, String> {
+        self.json_heard(who, call).map(|(value, _)| value)
+    }
+
+    /// The same, with the digest of the answer.
+    pub fn json_heard(&mut self, who: Who<'_>, call: Call) -> Result<(Value, Digest), String> {
         let what = call.words();
         let answer = self.one(who, call)?;
         if !(200..300).contains(&answer.status) {
             return Err(format!("{what}: {}", said(&answer)));
         }
-        serde_json::from_slice(&answer.body).map_err(|e| format!("{what}: {e}"))
+        let value = serde_json::from_slice(&answer.body).map_err(|e| format!("{what}: {e}"))?;
+        Ok((value, answer.digest()))
     }
 }
 
@@ -120,6 +127,11 @@ pub(super) fn said(answer: &HttpAnswer) -> String {
         }
         _ => format!("HTTP status {}", answer.status),
     }
+}
+
+/// Of what came back, if anything did.
+pub(super) fn heard(answer: &Answered) -> Option<Digest> {
+    answer.as_ref().ok().map(HttpAnswer::digest)
 }
 
 /// Judges an answer.

@@ -3,10 +3,11 @@
 use super::accepted::accepted;
 use super::kubernetes::CAS;
 use super::tls::{Answer, Side, ask, floor, plain, refusal, served};
-use super::{Keys, Ports};
+use super::{Judged, Keys, Ports};
 use crate::checks::Verdict;
 use crate::checks::node::certificates::der;
 use crate::controls::Probe;
+use crate::digest::Digest;
 use crate::transport::Transport;
 
 /// Alias, so that callers see what a pair is for.
@@ -28,7 +29,7 @@ pub fn probe_member(
     member: &Member<'_>,
     keys: Option<&Keys>,
     ports: Ports,
-) -> Vec<(Probe, String, Verdict)> {
+) -> Vec<(Probe, String, Judged)> {
     let mut made = client_port(through, member, keys, ports);
     made.extend(peer_port(through, member, keys, ports));
     let ca = keys.map(|k| std::slice::from_ref(&k.etcd_ca));
@@ -40,7 +41,7 @@ pub fn probe_member(
     made.into_iter().map(|(probe, what, verdict)| (probe, what.to_owned(), verdict)).collect()
 }
 
-type Made = Vec<(Probe, &'static str, Verdict)>;
+type Made = Vec<(Probe, &'static str, Judged)>;
 
 /// What is tried on the client port beside the question for its health.
 const CLIENT_PORT: [(Probe, &str); 6] = [
@@ -64,13 +65,13 @@ fn client_port(
         Some(keys) => healthy(through, host, keys, port),
         None => {
             let why = "the operator's store gave no certificate to ask with".to_owned();
-            (Verdict::unknown(why.clone()), Positive::Refused(why))
+            (Judged::unknown(why.clone()), Positive::Refused(why))
         }
     };
     let mut made = vec![(Probe::EtcdHealthy, "health with the health-check certificate", health)];
     if let Positive::NoWay(why) = positive {
         // One wait for a port that drops is enough.
-        made.extend(CLIENT_PORT.map(|(p, what)| (p, what, Verdict::unknown(why.clone()))));
+        made.extend(CLIENT_PORT.map(|(p, what)| (p, what, Judged::unknown(why.clone()))));
         return made;
     }
     let positive = positive.result();
@@ -116,7 +117,7 @@ fn peer_port(
             (Probe::EtcdPeerWithoutCertificate, without),
             (Probe::EtcdPeerPlainHttp, clear),
         ]
-        .map(|(p, what)| (p, what, Verdict::unknown(why.clone())))
+        .map(|(p, what)| (p, what, Judged::unknown(why.clone())))
         .into();
     }
     let positive = match &presented {
@@ -155,17 +156,19 @@ impl Positive {
     }
 }
 
-fn foreign(through: &mut dyn Transport, side: Side<'_>, positive: &Result<(), String>) -> Verdict {
+fn foreign(through: &mut dyn Transport, side: Side<'_>, positive: &Result<(), String>) -> Judged {
     if side.identity.is_none() {
-        return Verdict::unknown("the operator's store gave no certificate to try with");
+        return Judged::unknown("the operator's store gave no certificate to try with");
     }
     refusal(ask(through, side, "/health"), positive, "a certificate of another CA refused")
 }
 
 /// Asks for `/health` as the operator does, with the server's certificate checked.
-fn healthy(through: &mut dyn Transport, host: &str, keys: &Keys, port: u16) -> (Verdict, Positive) {
+fn healthy(through: &mut dyn Transport, host: &str, keys: &Keys, port: u16) -> (Judged, Positive) {
     let side = Side { host, port, ca: Some(&keys.etcd_ca), identity: Some(&keys.health) };
-    match ask(through, side, "/health") {
+    let answer = ask(through, side, "/health");
+    let heard = answer.digest();
+    let (verdict, positive) = match answer {
         Answer::Http { status: 200, body } if is_healthy(&body) => {
             (Verdict::pass("healthy, with a certificate of the etcd CA"), Positive::Answered)
         }
@@ -177,7 +180,8 @@ fn healthy(through: &mut dyn Transport, host: &str, keys: &Keys, port: u16) -> (
         Answer::Refused(why) => (Verdict::fail("health true", why.clone()), Positive::Refused(why)),
         Answer::NoWay(why) => (Verdict::unknown(why.clone()), Positive::NoWay(why)),
         Answer::Nothing(why) => (Verdict::unknown(why.clone()), Positive::Refused(why)),
-    }
+    };
+    (Judged::by(heard, verdict), positive)
 }
 
 fn is_healthy(body: &[u8]) -> bool {
@@ -186,7 +190,19 @@ fn is_healthy(body: &[u8]) -> bool {
 }
 
 /// Whether what is presented is what the file and the store hold.
-fn same(presented: &Result<Vec<u8>, Answer>, file: Option<&str>, store: Option<&str>) -> Verdict {
+fn same(presented: &Result<Vec<u8>, Answer>, file: Option<&str>, store: Option<&str>) -> Judged {
+    let heard = match presented {
+        Ok(der) => Some(Digest::of(der)),
+        Err(answer) => answer.digest(),
+    };
+    Judged::by(heard, same_certificate(presented, file, store))
+}
+
+fn same_certificate(
+    presented: &Result<Vec<u8>, Answer>,
+    file: Option<&str>,
+    store: Option<&str>,
+) -> Verdict {
     let presented = match presented {
         Ok(presented) => presented,
         Err(Answer::Refused(why) | Answer::NoWay(why) | Answer::Nothing(why)) => {

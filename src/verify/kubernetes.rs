@@ -1,8 +1,8 @@
 //! Attempts on an API server and on a kubelet, through another node.
 
-use super::Ports;
 use super::accepted::accepted;
 use super::tls::{Answer, Side, ask, floor, plain, refusal};
+use super::{Judged, Ports};
 use crate::checks::Verdict;
 use crate::controls::Probe;
 use crate::transport::Transport;
@@ -26,7 +26,7 @@ pub fn probe_apiserver(
     ports: Ports,
     health: Health,
     cas: Option<&[String]>,
-) -> Vec<(Probe, String, Verdict)> {
+) -> Vec<(Probe, String, Judged)> {
     let side = Side { host, port: ports.apiserver, ca: None, identity: None };
     const PATHS: [&str; 6] = [
         "/",
@@ -60,7 +60,7 @@ pub fn probe_kubelet(
     host: &str,
     ports: Ports,
     cas: Option<&[String]>,
-) -> Vec<(Probe, String, Verdict)> {
+) -> Vec<(Probe, String, Judged)> {
     let side = Side { host, port: ports.kubelet, ca: None, identity: None };
     const PATHS: [&str; 7] = [
         "/pods",
@@ -85,17 +85,20 @@ fn anonymous(
     side: Side<'_>,
     paths: &[&str],
     probe: Probe,
-) -> Vec<(Probe, String, Verdict)> {
+) -> Vec<(Probe, String, Judged)> {
     let mut made = Vec::new();
     for path in paths {
-        let verdict = match ask(through, side, path) {
+        let answer = ask(through, side, path);
+        let heard = answer.digest();
+        let verdict = match answer {
             Answer::Http { status: 401, .. } => Verdict::pass("HTTP status 401"),
             Answer::Http { status, .. } => {
                 Verdict::fail("HTTP status 401", format!("HTTP status {status}"))
             }
             other => Verdict::unknown(other.why().err().unwrap_or_default()),
         };
-        made.push((probe, format!("GET {path} without credentials"), verdict));
+        let what = format!("GET {path} without credentials");
+        made.push((probe, what, Judged::by(heard, verdict)));
     }
     made
 }

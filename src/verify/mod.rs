@@ -12,6 +12,7 @@ mod at_rest;
 mod caller;
 mod effective;
 mod etcd;
+mod judged;
 mod kubernetes;
 mod operator;
 mod peers;
@@ -25,7 +26,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::checks::{Attempt, Observed};
+use crate::checks::{Attempt, Observed, Witness};
+use crate::clock::Clock;
 use crate::inventory::{Inventory, Node, NodeName};
 use crate::secret::Secret;
 use crate::transport::{Transport, fleet};
@@ -33,6 +35,7 @@ use crate::transport::{Transport, fleet};
 pub use api::LABEL;
 pub use caller::{ApiKeys, Identity};
 pub use etcd::{EtcdKeys, Member, probe_member};
+pub use judged::Judged;
 pub use kubernetes::{Health, probe_apiserver, probe_kubelet};
 pub use operator::password_verdict;
 pub use stranger::STRANGER_SCRIPT;
@@ -116,6 +119,12 @@ pub enum Writes {
 }
 
 impl Field<'_> {
+    /// A node that saw the end of an attempt of its own just now.
+    fn witness(&self, from: &NodeName) -> Witness {
+        let machine = self.seen.get(from).and_then(|seen| seen.machine.clone());
+        Witness { machine, read: Some(Clock::System.now()) }
+    }
+
     /// The nodes that answered.
     fn nodes(&self) -> impl Iterator<Item = (&Node, &Observed)> {
         self.inventory.nodes.iter().filter_map(|n| Some((n, self.seen.get(&n.name)?)))

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::peers::{closed_verdict, opened_by_rules};
 use super::sweep::Reach;
-use super::{Attempt, CONNECT_TIMEOUT, Field};
-use crate::checks::Observed;
-use crate::checks::Verdict;
+use super::{Attempt, CONNECT_TIMEOUT, Field, Judged};
+use crate::checks::{Observed, Tried, Verdict, Witness};
+use crate::clock::Clock;
 use crate::controls::Probe;
+use crate::digest::Digest;
 use crate::error::chain;
 use crate::inventory::{Node, Role};
 use crate::transport::{fleet, reach};
@@ -43,7 +44,7 @@ pub(super) fn attempts(field: &Field<'_>) -> Vec<Attempt> {
                         node,
                         probe,
                         crate::checks::attempt_words(probe),
-                        Verdict::not_applicable(why),
+                        Verdict::not_applicable(why).into(),
                     ));
                 }
             }
@@ -107,33 +108,34 @@ fn unused(seen: &Observed) -> Option<u16> {
     UNUSED.into_iter().find(|p| !listeners.iter().any(|l| l.port == *p))
 }
 
-fn attempt(node: &Node, probe: Probe, what: impl Into<String>, verdict: Verdict) -> Attempt {
-    Attempt {
-        target: node.name.clone(),
-        probe,
-        from: "operator".to_owned(),
-        what: what.into(),
-        verdict,
-    }
+fn attempt(node: &Node, probe: Probe, what: impl Into<String>, judged: Judged) -> Attempt {
+    let tried =
+        Tried { target: node.name.clone(), probe, from: "operator".to_owned(), what: what.into() };
+    // This machine saw it itself.
+    let seen = Witness { machine: None, read: judged.answer.map(|_| Clock::System.now()) };
+    Attempt::new(tried, judged.verdict, judged.answer, seen)
 }
 
 fn try_one(field: &Field<'_>, aim: &Aim<'_>) -> Attempt {
     let words = |a: &IpAddr, p: &u16| format!("connect to {}", SocketAddr::new(*a, *p));
     match aim {
         Aim::Closed(node, address, port) => {
-            let verdict = closed_verdict(Ok(reach(*address, *port)));
-            attempt(node, Probe::ClosedToOperator, words(address, port), verdict)
+            let reach = reach(*address, *port);
+            let judged = Judged::by(reach.digest(), closed_verdict(Ok(reach)));
+            attempt(node, Probe::ClosedToOperator, words(address, port), judged)
         }
         Aim::Drop(node, address, port) => {
-            let verdict = drop_verdict(reach(*address, *port));
+            let reach = reach(*address, *port);
+            let judged = Judged::by(reach.digest(), drop_verdict(reach));
             let what = format!("{}, where nothing listens", words(address, port));
-            attempt(node, Probe::DefaultDrop, what, verdict)
+            attempt(node, Probe::DefaultDrop, what, judged)
         }
         Aim::Password(node, user) => {
             let target = field.inventory.ssh.for_node(node);
             let offered = reach::offered_methods(&target, user, SSH_TIMEOUT);
-            let verdict = password_verdict(offered.map_err(|e| chain(&e)));
-            attempt(node, Probe::SshPassword, format!("log in as {user} without a key"), verdict)
+            let heard = offered.as_ref().ok().map(|methods| Digest::of(methods.join(",")));
+            let judged = Judged::by(heard, password_verdict(offered.map_err(|e| chain(&e))));
+            attempt(node, Probe::SshPassword, format!("log in as {user} without a key"), judged)
         }
     }
 }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::sweep::{Reach, sweep};
 use super::{Attempt, Field, Health, Ports, api, etcd, kubernetes, stranger};
 use crate::checks::Observed;
-use crate::checks::Verdict;
 use crate::checks::node::certificates::{ETCD_PEER, ETCD_SERVER};
+use crate::checks::{Tried, Verdict, Witness};
 use crate::controls::{Daemon, Probe};
 use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::transport::Transport;
@@ -194,15 +194,12 @@ pub(super) fn attempts(
                 continue;
             }
         };
-        made.extend(results.into_iter().map(|(probe, what, verdict)| Attempt {
-            target: name.clone(),
-            probe,
-            from: from.to_string(),
-            what,
-            verdict,
+        made.extend(results.into_iter().map(|(probe, what, judged)| {
+            let tried = Tried { target: name.clone(), probe, from: from.to_string(), what };
+            Attempt::new(tried, judged.verdict, judged.answer, field.witness(from))
         }));
     }
-    made.extend(closed(from, through, &aims));
+    made.extend(closed(field, from, through, &aims));
     made
 }
 
@@ -221,6 +218,7 @@ fn member<'a>(
 }
 
 fn closed(
+    field: &Field<'_>,
     from: &NodeName,
     through: &mut dyn Transport,
     aims: &[(NodeName, IpAddr, u16)],
@@ -236,16 +234,15 @@ fn closed(
                 Ok(found) => found.get(&(*address, *port)).copied().ok_or("not tried".to_owned()),
                 Err(why) => Err(why.clone()),
             };
-            Attempt {
+            let to = crate::transport::address(&address.to_string(), *port);
+            let tried = Tried {
                 target: target.clone(),
                 probe: Probe::ClosedToPeers,
                 from: from.to_string(),
-                what: format!(
-                    "connect to {}",
-                    crate::transport::address(&address.to_string(), *port)
-                ),
-                verdict: closed_verdict(reach),
-            }
+                what: format!("connect to {to}"),
+            };
+            let ended = reach.as_ref().ok().map(|r| r.digest());
+            Attempt::new(tried, closed_verdict(reach), ended, field.witness(from))
         })
         .collect()
 }
@@ -267,13 +264,13 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
     let mut added = Vec::new();
     for (target, seen) in field.nodes() {
         let mut add = |probe, verdict| {
-            added.push(Attempt {
+            let tried = Tried {
                 target: target.name.clone(),
                 probe,
                 from: "operator".to_owned(),
                 what: crate::checks::attempt_words(probe).to_owned(),
-                verdict,
-            });
+            };
+            added.push(Attempt::new(tried, verdict, None, Witness::default()));
         };
         // Where it should run, that it does not is no reason to leave anything out.
         let down = |daemon: Daemon| {
@@ -288,7 +285,10 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
         let kept_out = others
             .filter(|n| !closed_ports(field.inventory, target, n, field.ports).is_empty())
             .count();
-        let tried = made.iter().any(|a| a.target == target.name && a.probe == Probe::ClosedToPeers);
+        let tried = made
+            .iter()
+            .map(Attempt::tried)
+            .any(|a| a.target == target.name && a.probe == Probe::ClosedToPeers);
         if kept_out == 0 && !tried {
             let why = "no other node has to be kept out";
             add(Probe::ClosedToPeers, Verdict::not_applicable(why));

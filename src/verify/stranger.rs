@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Field, Writes};
+use super::{Field, Judged, Writes};
 use crate::checks::{InnerAddress, Observed, Verdict, attempt_words, outside};
 use crate::controls::{Daemon, Probe};
+use crate::digest::Digest;
 use crate::error::chain;
 use crate::inventory::Node;
 use crate::transport::{Request, Transport};
@@ -13,11 +14,11 @@ use crate::transport::{Request, Transport};
 /// The program that tries it.
 pub const STRANGER_SCRIPT: &str = include_str!("stranger.sh");
 
-type Made = Vec<(Probe, String, Verdict)>;
+type Made = Vec<(Probe, String, Judged)>;
 
 fn unknown(why: impl Into<String>) -> Made {
     let probe = Probe::ForwardedToStranger;
-    vec![(probe, attempt_words(probe).to_owned(), Verdict::unknown(why))]
+    vec![(probe, attempt_words(probe).to_owned(), Judged::unknown(why))]
 }
 
 /// Tries a node, by its own forwarding.
@@ -71,8 +72,10 @@ pub(super) fn attempts(
         },
         &mut |_| {},
     );
-    let text = match output {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+    let (heard, text) = match output {
+        Ok(output) => {
+            (Digest::of(&output.stdout), String::from_utf8_lossy(&output.stdout).into_owned())
+        }
         Err(e) => return unknown(chain(&e)),
     };
     let name = target.name.as_str();
@@ -85,7 +88,7 @@ pub(super) fn attempts(
                 let source = source.map_or_else(|| "a stranger".to_owned(), ToString::to_string);
                 let to = crate::transport::address(&aim.address.to_string(), aim.port);
                 let what = format!("connect from {source} to {} ({to}) through {name}", aim.what);
-                (Probe::ForwardedToStranger, what, verdict)
+                (Probe::ForwardedToStranger, what, Judged::by(heard, verdict))
             })
             .collect(),
     }

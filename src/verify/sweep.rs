@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::digest::Digest;
 use crate::error::chain;
 use crate::transport::{Request, Transport};
 
@@ -23,6 +24,19 @@ pub enum Reach {
     Unreachable,
     /// Something else.
     Other,
+}
+
+impl Reach {
+    /// Of how it ended: no byte comes back from a port that is closed.
+    pub(super) fn digest(self) -> Digest {
+        Digest::of(match self {
+            Reach::Open => "open",
+            Reach::Refused => "refused",
+            Reach::TimedOut => "timeout",
+            Reach::Unreachable => "unreachable",
+            Reach::Other => "other",
+        })
+    }
 }
 
 /// Tries to connect from a node to addresses and ports, all at once.

@@ -4,11 +4,12 @@ use std::io::{Read, Write};
 
 use openssl::ssl::SslVersion;
 
-use super::CONNECT_TIMEOUT;
+use super::{CONNECT_TIMEOUT, Judged};
 use crate::checks::Verdict;
+use crate::digest::Digest;
 use crate::error::chain;
 use crate::secret::Secret;
-use crate::transport::http::{HttpError, HttpRequest, request};
+use crate::transport::http::{self, HttpError, HttpRequest, request};
 use crate::transport::tls::{ClientIdentity, TlsClient, TlsError, connect};
 use crate::transport::{DialFailure, Transport, TransportError};
 
@@ -58,6 +59,15 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    /// Of what came back, or of the words for how it was refused; `None` where nothing can be concluded.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match self {
+            Answer::Http { status, body } => Some(http::digest(*status, body)),
+            Answer::Refused(why) => Some(Digest::of(why)),
+            Answer::NoWay(_) | Answer::Nothing(_) => None,
+        }
+    }
+
     /// Why, unless somebody was let in.
     pub(super) fn why(self) -> Result<(), String> {
         match self {
@@ -152,8 +162,9 @@ pub(super) fn served(through: &mut dyn Transport, side: Side<'_>) -> Result<Vec<
 }
 
 /// A refusal proves something only where the same way is open for those who may.
-pub(super) fn refusal(answer: Answer, positive: &Result<(), String>, expected: &str) -> Verdict {
-    match (answer, positive) {
+pub(super) fn refusal(answer: Answer, positive: &Result<(), String>, expected: &str) -> Judged {
+    let heard = answer.digest();
+    let verdict = match (answer, positive) {
         (Answer::Http { status, .. }, _) => {
             Verdict::fail(expected, format!("let in: HTTP status {status}"))
         }
@@ -162,18 +173,21 @@ pub(super) fn refusal(answer: Answer, positive: &Result<(), String>, expected: &
             "refused, but so was what has to work, so that it proves nothing: {why}"
         )),
         (Answer::NoWay(why) | Answer::Nothing(why), _) => Verdict::unknown(why),
-    }
+    };
+    Judged::by(heard, verdict)
 }
 
 /// Whether TLS 1.1, and weak suites of TLS 1.2, are refused while strong ones work.
-pub(super) fn floor(through: &mut dyn Transport, side: Side<'_>) -> [Verdict; 2] {
+pub(super) fn floor(through: &mut dyn Transport, side: Side<'_>) -> [Judged; 2] {
     let positive = match shake(through, side, Some(SslVersion::TLS1_2), Some(STRONG)) {
         Ok(_) => Ok(()),
-        Err(Answer::NoWay(why)) => return [Verdict::unknown(why.clone()), Verdict::unknown(why)],
+        Err(Answer::NoWay(why)) => return [Judged::unknown(why.clone()), Judged::unknown(why)],
         Err(answer) => answer.why(),
     };
     let mut tried = |max, ciphers, expected: &str| match shake(through, side, Some(max), ciphers) {
-        Ok(_) => Verdict::fail(expected, "the handshake succeeded"),
+        Ok(certificate) => {
+            Judged::by(Digest::of(certificate), Verdict::fail(expected, "the handshake succeeded"))
+        }
         Err(answer) => refusal(answer, &positive, expected),
     };
     [

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::caller::{Answered, Call, Expect, judge, only_if};
+use super::Judged;
+use super::caller::{Answered, Call, Expect, heard, judge, only_if};
 use crate::checks::Verdict;
 use crate::controls::Probe;
 use crate::secret::Secret;
@@ -24,14 +25,18 @@ pub(super) struct Try {
 
 /// Attempts with what came of them. The first of a table is what has to work: where it does not,
 /// refusals of the others prove nothing.
-pub(super) fn verdicts(tries: &[Try], answers: &[Answered]) -> Vec<(Probe, String, Verdict)> {
+pub(super) fn verdicts(tries: &[Try], answers: &[Answered]) -> Vec<(Probe, String, Judged)> {
     let judged: Vec<Verdict> =
         tries.iter().zip(answers).map(|(t, answer)| judge(t.expect, answer)).collect();
     let Some(positive) = judged.first().cloned() else { return Vec::new() };
     tries
         .iter()
+        .zip(answers)
         .zip(judged)
-        .map(|(t, verdict)| (t.probe, t.what.to_owned(), only_if(&positive, verdict)))
+        .map(|((t, answer), verdict)| {
+            let verdict = only_if(&positive, verdict);
+            (t.probe, t.what.to_owned(), Judged::by(heard(answer), verdict))
+        })
         .collect()
 }
 

@@ -92,7 +92,7 @@ pub fn read(
         let facts = Client::new(through.as_mut(), *address, access).facts(&kinds);
         match facts.unread.values().next() {
             Some(said) if facts.objects.is_empty() => why = format!("{name}: {said}"),
-            _ => return Some(Ok(facts)),
+            _ => return Some(Ok(ClusterFacts { server: Some(name.clone()), ..facts })),
         }
     }
     Some(Err(why))

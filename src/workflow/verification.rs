@@ -7,7 +7,7 @@ use super::keys;
 use super::objects;
 use super::observe::{self, Fleet, Reach};
 use crate::checks::findings::{self, Api};
-use crate::checks::{self, Finding, Observed, Reference, Subject, Verification};
+use crate::checks::{self, Basis, Finding, Lists, Observed, Reference, Verification};
 use crate::clock::Clock;
 use crate::desired::{self, objects::Wanted};
 use crate::error::{Problem, chain};
@@ -51,12 +51,19 @@ pub fn judge(
     let objects = objects::read(&mut fleet, access.as_ref(), inventory.cluster.kubernetes.minor);
     let pending = pending(loaded, &mut fleet, material.as_ref());
     let mut seen = observed(inventory, files, &nodes, &fleet.facts);
+    let lists = match &objects {
+        Some(Ok(facts)) => {
+            let server = facts.server.as_ref().and_then(|name| seen.get(name));
+            Lists::new(facts, server.and_then(|s| s.machine.clone()))
+        }
+        _ => Lists::default(),
+    };
     for (name, seen) in &mut seen {
         seen.live = live.get(name).cloned();
         seen.pending = pending.get(name).cloned();
     }
     if let Some(Ok(objects)) = &objects {
-        seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects));
+        seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects, &lists));
     }
     let keys = material.as_ref().and_then(|m| keys(inventory, m));
     let api_keys = material.as_ref().and_then(|m| api_keys(inventory, m));
@@ -75,9 +82,8 @@ pub fn judge(
     for node in &nodes {
         match seen.get(&node.name) {
             Some(seen) => {
-                let subject =
-                    Subject { inventory, software: files.software.as_ref(), node, seen, now };
-                found.extend(checks::of_node(&subject, &attempts));
+                let basis = Basis { inventory, software: files.software.as_ref(), node, seen, now };
+                found.extend(checks::of_node(&basis, &attempts));
             }
             None => {
                 let why = fleet.facts.failed.get(&node.name).map(why).unwrap_or_default();
@@ -85,7 +91,7 @@ pub fn judge(
             }
         }
     }
-    let api = cluster_api(&nodes, &seen, &objects);
+    let api = cluster_api(&nodes, &seen, &objects, &lists);
     let read = objects.as_ref().and_then(|read| read.as_ref().ok());
     let reference = reference(inventory, material.as_ref(), files, &seen, read);
     found.extend(findings::of_cluster(inventory, &api, &reference, now));
@@ -104,7 +110,7 @@ fn observed(
     let mut seen = BTreeMap::new();
     let shared = desired::Shared::default();
     for (name, answer) in &fleet.answered {
-        let mut observed = Observed::from_facts(&answer.facts);
+        let mut observed = Observed::from_facts(&answer.facts, &answer.host_key);
         if let Some(node) = nodes.iter().find(|n| n.name == *name) {
             observed.wanted_firewall_sha256 =
                 desired::firewall_sha256(inventory, files, node, &answer.facts, &shared);
@@ -188,11 +194,12 @@ fn cluster_api<'o>(
     nodes: &[&Node],
     seen: &BTreeMap<NodeName, Observed>,
     objects: &'o Option<Result<ClusterFacts, String>>,
+    lists: &'o Lists,
 ) -> Api<'o> {
     let silent = |n: &&Node| n.has_role(Role::ControlPlane) && !seen.contains_key(&n.name);
     let unread = |why: &str| Api::Unread(why.to_owned());
     match objects {
-        Some(Ok(facts)) => Api::Read(facts),
+        Some(Ok(facts)) => Api::Read(facts, lists),
         Some(Err(why)) => unread(why),
         None if nodes.iter().any(silent) => {
             unread("a control plane did not answer, and no node that did runs an API server")
@@ -214,11 +221,13 @@ fn reference(
 ) -> Reference {
     let pending = |facts| plan::cluster::changes(inventory, facts, Wanted::of(inventory));
     let words = |changes: Vec<ApiChange>| changes.iter().map(ToString::to_string).collect();
+    let kubeadm = seen.values().filter_map(Observed::kubeadm_init);
     Reference {
         pending: objects.map(pending).map(words),
         ca_pem: material.map(|m| m.ca_cert(Ca::Cluster).to_owned()),
         front_proxy_ca_pem: material.map(|m| m.ca_cert(Ca::FrontProxy).to_owned()),
-        kubeadm: seen.values().filter_map(Observed::kubeadm_init).map(str::to_owned).collect(),
+        kubeadm: kubeadm.clone().map(|(text, _)| text.to_owned()).collect(),
+        kubeadm_sources: kubeadm.map(|(_, source)| source).collect(),
         software: files.software.clone(),
     }
 }
@@ -299,16 +308,24 @@ mod tests {
         let answered = |names: &[&Node]| -> BTreeMap<NodeName, Observed> {
             names
                 .iter()
-                .map(|n| (n.name.clone(), Observed::from_facts(&NodeFacts::bare(n.name.as_str()))))
+                .map(|n| {
+                    (
+                        n.name.clone(),
+                        Observed::from_facts(&NodeFacts::bare(n.name.as_str()), "SHA256:x"),
+                    )
+                })
                 .collect()
         };
-        let of =
-            |seen: &BTreeMap<NodeName, Observed>, objects| match cluster_api(&nodes, seen, objects)
-            {
-                Api::Absent => "absent".to_owned(),
-                Api::Unread(why) => why,
-                Api::Read(_) => "read".to_owned(),
-            };
+        let of = |seen: &BTreeMap<NodeName, Observed>, objects| match cluster_api(
+            &nodes,
+            seen,
+            objects,
+            &Lists::default(),
+        ) {
+            Api::Absent => "absent".to_owned(),
+            Api::Unread(why) => why,
+            Api::Read(..) => "read".to_owned(),
+        };
         assert_eq!(of(&answered(&nodes), &None), "absent");
         let workers: Vec<&Node> =
             nodes.iter().copied().filter(|n| !n.has_role(Role::ControlPlane)).collect();

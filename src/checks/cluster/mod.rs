@@ -18,4 +18,5 @@ mod rbac;
 pub(super) mod reachable;
 pub(super) mod reading;
 mod services;
+pub(super) mod sources;
 pub(super) mod workloads;

@@ -15,6 +15,7 @@ use time::macros::{date, datetime};
 use crate::checks::cluster::objects::judge_objects;
 use crate::checks::cluster::reading::Reference;
 use crate::checks::cluster::reading::{Cluster, proxy_configuration};
+use crate::checks::cluster::sources::lists_of;
 use crate::checks::model::{Outcome, Verdict};
 use crate::controls::ApiRule;
 use crate::desired::objects::mount_nothing;
@@ -1038,6 +1039,30 @@ fn what_could_not_be_read_is_unknown() {
         assert!(!matches!(verdict, Verdict::Pass { .. }), "{rule:?}: {verdict:?}");
     }
     assert!(proxy_configuration(&empty).is_err());
+}
+
+#[test]
+fn a_rule_is_judged_from_the_lists_that_its_sources_name_and_no_others() {
+    let whole = facts(good());
+    // A plan is made of what is there: one that was made before says nothing about a list that is gone.
+    let by = reference(&inventory(), &whole);
+    let mut wrong = Vec::new();
+    for (rule, _) in ApiRule::ALL {
+        let before = judge_by(&inventory(), &by, rule, &whole);
+        let mut counts = std::collections::BTreeSet::new();
+        for kind in whole.objects.keys() {
+            let mut fewer = whole.clone();
+            fewer.objects.remove(kind);
+            if judge_by(&inventory(), &by, rule, &fewer) != before {
+                counts.insert(*kind);
+            }
+        }
+        let named: std::collections::BTreeSet<Kind> = lists_of(rule).iter().copied().collect();
+        if counts != named {
+            wrong.push(format!("{rule:?}: {named:?} are named, and {counts:?} count"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// What a list holds more, and what an inventory grants.

@@ -7,6 +7,7 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
 use crate::checks::model::Verdict;
+use crate::checks::source::Source;
 use crate::facts::cluster::{ClusterFacts, Kind, PROXY_CONFIG, name, namespace, text};
 use crate::inventory::{AllowedKind, Inventory, Software};
 
@@ -34,6 +35,8 @@ pub struct Reference {
     pub front_proxy_ca_pem: Option<String>,
     /// kubeadm's files of the control planes, as they lie on them. A plan compares them with the inventory.
     pub kubeadm: Vec<String>,
+    /// Where these were read.
+    pub kubeadm_sources: Vec<Source>,
     /// What a plan made now would do to objects; `None` if none was made.
     pub pending: Option<Vec<String>>,
     /// What the bundle holds, where there is one.

@@ -1,15 +1,15 @@
 //! Who can replace judged files and what root runs, and what others added beside our files.
 
-use crate::checks::subject::live;
+use crate::checks::basis::live;
 use std::collections::BTreeSet;
 
+use crate::checks::basis::Basis;
 use crate::checks::model::Verdict;
 use crate::checks::model::verdict;
 use crate::checks::node::certificates::{CLUSTER_CA, ETCD_CAS, FRONT_PROXY_CA};
 use crate::checks::node::in_effect::mounts_since;
 use crate::checks::observed::Origin;
 use crate::checks::rule::plain_path;
-use crate::checks::subject::Subject;
 use crate::controls::daemons::DAEMONS;
 use crate::controls::paths::{GUARDED, LOCAL_DIRECTORIES, LOGS, PROGRAMS, STARTED_BY_NAME};
 use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
@@ -89,7 +89,7 @@ pub(in crate::checks) fn of_all_interfaces(key: &str) -> Option<(&str, &str)> {
     Some((family, rest))
 }
 
-pub(in crate::checks) fn root_owned_paths(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn root_owned_paths(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
@@ -112,7 +112,7 @@ pub(in crate::checks) fn root_owned_paths(on: &Subject<'_>) -> Verdict {
 /// A copy of a key under another name is a key: below these directories everything but a certificate is one.
 const OF_SECRETS: [&str; 2] = ["/etc/kubernetes/", "/etc/etcd/"];
 
-pub(in crate::checks) fn secrets_unreadable(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn secrets_unreadable(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
@@ -209,7 +209,7 @@ fn resolve(path: &str, live: &LiveFacts) -> String {
     if at.is_empty() { "/".to_owned() } else { at }
 }
 
-pub(in crate::checks) fn units_as_written(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn units_as_written(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
@@ -264,7 +264,7 @@ fn is_packaged(unit: &str, path: &str, source: SoftwareSource) -> bool {
     true
 }
 
-pub(in crate::checks) fn ssh_in_effect(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn ssh_in_effect(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
@@ -379,7 +379,7 @@ fn sshd_options(process: &LiveProcess) -> Option<String> {
 /// What `live.sh` reads of one, in bytes.
 const MAX_SYSCTL_FILE: usize = 65536;
 
-pub(in crate::checks) fn sysctls_at_boot(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn sysctls_at_boot(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
@@ -478,7 +478,7 @@ fn matches(pattern: &str, key: &str) -> bool {
 /// (Documentation/networking/ip-sysctl.rst), and IPv6 by that of the interface alone.
 pub(in crate::checks) fn each_interface(
     setting: &KernelSetting,
-    on: &Subject<'_>,
+    on: &Basis<'_>,
 ) -> Option<Verdict> {
     let (family, key) = of_all_interfaces(setting.key)?;
     if on.seen.origin == Origin::Rendered {
@@ -506,7 +506,7 @@ pub(in crate::checks) fn each_interface(
         .then(|| verdict(&format!("{} on each interface", setting.value), wrong, String::new))
 }
 
-pub(in crate::checks) fn static_pods(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn static_pods(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
@@ -530,7 +530,7 @@ pub(in crate::checks) fn static_pods(on: &Subject<'_>) -> Verdict {
     })
 }
 
-pub(in crate::checks) fn one_ca_per_file(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn one_ca_per_file(on: &Basis<'_>) -> Verdict {
     let mut wrong = Vec::new();
     let mut judged = 0;
     for path in [CLUSTER_CA, FRONT_PROXY_CA].into_iter().chain(ETCD_CAS) {

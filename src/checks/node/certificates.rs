@@ -11,9 +11,9 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::public_key::PublicKey;
 
+use crate::checks::basis::{Basis, Judged, needs};
 use crate::checks::model::Verdict;
 use crate::checks::observed::Origin;
-use crate::checks::subject::{Judged, Subject, needs};
 use crate::controls::Daemon;
 use crate::facts::live::LiveFacts;
 
@@ -83,7 +83,7 @@ fn with<T>(der: &[u8], read: impl FnOnce(&X509Certificate<'_>) -> T) -> Option<T
 /// # Errors
 /// The verdict, where one is there and cannot be read.
 fn present(
-    on: &Subject<'_>,
+    on: &Basis<'_>,
     paths: &[&'static str],
 ) -> Result<BTreeMap<&'static str, Vec<u8>>, Verdict> {
     let mut found = BTreeMap::new();
@@ -102,7 +102,7 @@ fn key_of(der: &[u8]) -> Option<[u8; 32]> {
     with(der, |c| Sha256::digest(c.public_key().raw).into())
 }
 
-pub(in crate::checks) fn separate_cas(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn separate_cas(on: &Basis<'_>) -> Verdict {
     let paths: Vec<&'static str> = std::iter::once(CLUSTER_CA)
         .chain(ETCD_CAS.into_iter().take(1))
         .chain([FRONT_PROXY_CA])
@@ -129,7 +129,7 @@ pub(in crate::checks) fn separate_cas(on: &Subject<'_>) -> Verdict {
     Verdict::pass(format!("{} CAs, {} keys", cas.len(), keys.len()))
 }
 
-pub(in crate::checks) fn etcd_own_ca(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn etcd_own_ca(on: &Basis<'_>) -> Verdict {
     let etcd = match present(on, &ETCD_CAS) {
         Ok(etcd) => etcd,
         Err(verdict) => return verdict,
@@ -152,7 +152,7 @@ pub(in crate::checks) fn etcd_own_ca(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn lifetimes(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn lifetimes(on: &Basis<'_>) -> Verdict {
     let found = match present(on, &CERTIFICATES) {
         Ok(found) => found,
         Err(verdict) => return verdict,
@@ -203,7 +203,7 @@ fn judge_certificate(path: &str, c: &X509Certificate<'_>, now: OffsetDateTime) -
 /// The group that no authorizer can stop.
 const MASTERS: &str = "system:masters";
 
-pub(in crate::checks) fn no_masters(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn no_masters(on: &Basis<'_>) -> Verdict {
     let mut judged = 0;
     for path in KUBECONFIGS {
         if !on.seen.exists(path) {
@@ -289,7 +289,7 @@ fn groups(pem: &str) -> Option<Vec<String>> {
     })
 }
 
-pub(in crate::checks) fn kubelet_serving(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn kubelet_serving(on: &Basis<'_>) -> Judged {
     if on.seen.exists(KUBELET_ROTATED) {
         let why = format!("{KUBELET_ROTATED} is in use; it holds the key and is not read");
         return Verdict::unknown(why).into();

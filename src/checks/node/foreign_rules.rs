@@ -6,11 +6,11 @@
 
 use serde_json::Value;
 
+use crate::checks::basis::Basis;
+use crate::checks::basis::live;
 use crate::checks::model::Verdict;
 use crate::checks::model::verdict;
 use crate::checks::rule::plain_path;
-use crate::checks::subject::Subject;
-use crate::checks::subject::live;
 use crate::inventory::FirewallMode;
 
 /// Chains that may be jumped to: those of kube-proxy, the kubelet and CNI plugins, by the beginnings of their names.
@@ -44,7 +44,7 @@ const HARMLESS: [&str; 20] = [
 const HARMLESS_TARGETS: [&str; 8] =
     ["LOG", "NFLOG", "REJECT", "MASQUERADE", "SNAT", "TCPMSS", "CHECKSUM", "MARK"];
 
-pub(in crate::checks) fn judge(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn judge(on: &Basis<'_>) -> Verdict {
     if on.inventory.firewall.mode == FirewallMode::Off {
         return Verdict::not_applicable("the inventory says `firewall.mode: off`");
     }

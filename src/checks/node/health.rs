@@ -3,10 +3,10 @@
 
 use crate::yaml::Value;
 
+use crate::checks::basis::{Basis, Judged, running};
 use crate::checks::model::Verdict;
 use crate::checks::node::kubernetes::{MANIFEST, anonymous_off, list, text};
 use crate::checks::node::staged::APISERVER_PATCH;
-use crate::checks::subject::{Judged, Subject, running};
 use crate::controls::Daemon;
 use crate::desired::APISERVER_PROBE;
 use crate::facts::FileFacts;
@@ -31,7 +31,7 @@ struct Pod<'v> {
     volumes: Vec<&'v Value>,
 }
 
-pub(in crate::checks) fn authenticated_probes(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn authenticated_probes(on: &Basis<'_>) -> Judged {
     let processes = match running(Daemon::Apiserver, on) {
         Ok(processes) => processes,
         Err(verdict) => return Judged { verdict, staged: staged(on) },
@@ -62,7 +62,7 @@ pub(in crate::checks) fn authenticated_probes(on: &Subject<'_>) -> Judged {
 }
 
 /// Whether the patch of the static pod replaces all three probes by such as need no anonymous access.
-fn staged(on: &Subject<'_>) -> Option<Verdict> {
+fn staged(on: &Basis<'_>) -> Option<Verdict> {
     let argv = on.seen.staged.argv(Daemon::Apiserver)?;
     if !anonymous_off(&[argv]) {
         return Some(Verdict::not_applicable("anonymous requests are not off by the flag"));
@@ -93,7 +93,7 @@ fn staged(on: &Subject<'_>) -> Option<Verdict> {
     })
 }
 
-fn judge(on: &Subject<'_>, pod: &Pod<'_>) -> Verdict {
+fn judge(on: &Basis<'_>, pod: &Pod<'_>) -> Verdict {
     let by_program = pod.probes.iter().any(|(_, _, probe)| probe.get("exec").is_some());
     let words = if by_program {
         "probes ask with a client certificate"
@@ -149,7 +149,7 @@ fn mounted(pod: &Pod<'_>) -> Verdict {
 }
 
 /// The program on the node. Its content is the business of the plan, which names it when it differs.
-fn program(on: &Subject<'_>) -> Verdict {
+fn program(on: &Basis<'_>) -> Verdict {
     let expected = format!("{APISERVER_PROBE} root:root 0755");
     match on.seen.files.get(APISERVER_PROBE) {
         Some(FileFacts::File { mode, owner, group, .. }) => {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn judged(inventory: &Inventory, seen: &Observed) -> Judged {
-        authenticated_probes(&Subject {
+        authenticated_probes(&Basis {
             inventory,
             software: None,
             node: &inventory.nodes[0],

@@ -3,12 +3,12 @@
 use crate::checks::node::access::UPDATE_SERVICES;
 use std::net::IpAddr;
 
+use crate::checks::basis::Basis;
 use crate::checks::model::Verdict;
 use crate::checks::node::packet::{self, Packet};
 use crate::checks::observed::{CONTAINERD_PACKAGES, FIREWALL_FILE, Observed, Origin};
 use crate::checks::outside;
 use crate::checks::rule::{loopback, shown};
-use crate::checks::subject::Subject;
 use crate::controls::{Daemon, KernelSetting, METADATA_SERVICES, MetadataService, WantedBy};
 use crate::desired::CONFLIST;
 use crate::facts::live::LiveFacts;
@@ -105,7 +105,7 @@ fn of_the_host(seen: &Observed, what: &str) -> Option<Verdict> {
     Some(Verdict::not_applicable(format!("the node is a {container} container: {what} the host's")))
 }
 
-pub(in crate::checks) fn sysctl(setting: &KernelSetting, on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn sysctl(setting: &KernelSetting, on: &Basis<'_>) -> Verdict {
     let KernelSetting { key, value, wanted } = setting;
     let actual = on.seen.sysctls.get(*key);
     if actual.is_some_and(|a| a == value) {
@@ -147,7 +147,7 @@ fn chains<'t>(rules: &'t str, hook: &str) -> Vec<&'t str> {
         .collect()
 }
 
-pub(in crate::checks) fn firewall(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn firewall(on: &Basis<'_>) -> Verdict {
     let loaded = "table inet kubastion, loaded from our file, with input policy drop";
     if on.inventory.firewall.mode == FirewallMode::Off {
         return Verdict::fail(loaded, "the inventory says `firewall.mode: off`");
@@ -197,7 +197,7 @@ pub(in crate::checks) fn firewall(on: &Subject<'_>) -> Verdict {
 
 /// How the rules in the kernel differ from what the file makes of an empty one. The record of what was loaded is a file on the
 /// node, which whoever changes rules can change, too.
-fn changed_rules(on: &Subject<'_>) -> Option<Verdict> {
+fn changed_rules(on: &Basis<'_>) -> Option<Verdict> {
     let live = on.seen.live.as_ref();
     let Some(kernel) = live.and_then(|l| l.rules.as_ref()) else {
         return Some(Verdict::unknown("the rules in the kernel were not read"));
@@ -236,7 +236,7 @@ fn plain_rules(listing: &serde_json::Value) -> serde_json::Value {
 }
 
 /// Why the rules in the kernel do not keep strangers from pods and Services, if so.
-fn strangers_pass(on: &Subject<'_>) -> Option<Verdict> {
+fn strangers_pass(on: &Basis<'_>) -> Option<Verdict> {
     let node = on.node;
     if !(node.has_role(Role::ControlPlane) || node.has_role(Role::Worker)) {
         return None;
@@ -263,12 +263,12 @@ fn without_quoted(rule: &str) -> String {
 }
 
 /// An address of each pod network.
-fn pods(on: &Subject<'_>) -> Vec<IpAddr> {
+fn pods(on: &Basis<'_>) -> Vec<IpAddr> {
     on.inventory.cluster.pod_networks.iter().filter_map(|n| n.0.hosts().next()).collect()
 }
 
 /// Judged by the rules in the kernel; the file is the second witness, and the only one of what is not loaded yet.
-pub(in crate::checks) fn metadata_blocked(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn metadata_blocked(on: &Basis<'_>) -> Verdict {
     let rules = match on.seen.text(FIREWALL_FILE) {
         Ok(rules) => rules,
         Err(verdict) => return verdict,
@@ -308,7 +308,7 @@ pub(in crate::checks) fn metadata_blocked(on: &Subject<'_>) -> Verdict {
     Verdict::pass("packets of pods to metadata services are dropped")
 }
 
-pub(in crate::checks) fn no_swap(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn no_swap(on: &Basis<'_>) -> Verdict {
     match &on.seen.swaps {
         None => on.seen.blind("/proc/swaps was not read"),
         Some(areas) if areas.is_empty() => Verdict::pass("no swap area"),
@@ -317,7 +317,7 @@ pub(in crate::checks) fn no_swap(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn mandatory_access_control(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn mandatory_access_control(on: &Basis<'_>) -> Verdict {
     if let Some(verdict) = of_the_host(on.seen, "security modules are") {
         return verdict;
     }
@@ -339,7 +339,7 @@ pub(in crate::checks) fn mandatory_access_control(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn time_sync(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn time_sync(on: &Basis<'_>) -> Verdict {
     if let Some(verdict) = of_the_host(on.seen, "the clock is") {
         return verdict;
     }
@@ -355,7 +355,7 @@ pub(in crate::checks) fn time_sync(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn audit_rules(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn audit_rules(on: &Basis<'_>) -> Verdict {
     if let Some(verdict) = of_the_host(on.seen, "the audit subsystem is") {
         return verdict;
     }
@@ -432,7 +432,7 @@ fn lines(text: &str) -> Vec<String> {
     text.lines().filter(|l| l.starts_with('-')).map(str::to_owned).collect()
 }
 
-pub(in crate::checks) fn security_updates(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn security_updates(on: &Basis<'_>) -> Verdict {
     if on.inventory.host.security_updates == Switch::Off {
         return Verdict::not_applicable("switched off by the inventory (host.security_updates)");
     }
@@ -597,7 +597,7 @@ fn not_updated(apt: &[(String, String)]) -> Vec<String> {
 
 /// What an update has replaced and the kernel or a daemon still runs in its old form: /run/reboot-required of Debian and
 /// Ubuntu.
-pub(in crate::checks) fn no_reboot_due(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn no_reboot_due(on: &Basis<'_>) -> Verdict {
     let Some(live) = &on.seen.live else {
         return on.seen.blind("the live state was not read");
     };
@@ -614,7 +614,7 @@ pub(in crate::checks) fn no_reboot_due(on: &Subject<'_>) -> Verdict {
     }
 }
 
-fn containerd_config(on: &Subject<'_>) -> Result<toml::Table, Verdict> {
+fn containerd_config(on: &Basis<'_>) -> Result<toml::Table, Verdict> {
     let text = on.seen.text(CONTAINERD_CONFIG)?;
     text.parse().map_err(|_| Verdict::unknown(format!("{CONTAINERD_CONFIG} is not TOML")))
 }
@@ -631,7 +631,7 @@ fn everywhere<'t>(table: &'t toml::Table, key: &str, found: &mut Vec<&'t toml::V
     }
 }
 
-pub(in crate::checks) fn containerd_no_tcp(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn containerd_no_tcp(on: &Basis<'_>) -> Verdict {
     let config = match containerd_config(on) {
         Ok(config) => config,
         Err(verdict) => return verdict,
@@ -656,7 +656,7 @@ pub(in crate::checks) fn containerd_no_tcp(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn containerd_release(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn containerd_release(on: &Basis<'_>) -> Verdict {
     // `containerd github.com/containerd/containerd/v2 v2.1.9 ...`, where no package brought it.
     let said = on.seen.versions.get("containerd");
     let said = said.and_then(|v| v.split(' ').find(|w| w.contains('.') && !w.contains('/')));
@@ -680,7 +680,7 @@ pub(in crate::checks) fn containerd_release(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn containerd_runtime(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn containerd_runtime(on: &Basis<'_>) -> Verdict {
     let config = match containerd_config(on) {
         Ok(config) => config,
         Err(verdict) => return verdict,
@@ -717,7 +717,7 @@ pub(in crate::checks) const READ_AS_A_WHOLE: [&str; 8] = [
 
 /// A file beside ours sends pulls to another registry, pods to another network, or changes containers as they are made,
 /// whatever ours say.
-pub(in crate::checks) fn foreign_files(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn foreign_files(on: &Basis<'_>) -> Verdict {
     let Some(trees) = &on.seen.trees else {
         return Verdict::not_applicable("only the running node can tell");
     };
@@ -754,8 +754,8 @@ pub(in crate::checks) fn foreign_files(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn only_pods(on: &Subject<'_>) -> Verdict {
-    let live = match crate::checks::subject::live(on) {
+pub(in crate::checks) fn only_pods(on: &Basis<'_>) -> Verdict {
+    let live = match crate::checks::basis::live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
     };
@@ -766,7 +766,7 @@ pub(in crate::checks) fn only_pods(on: &Subject<'_>) -> Verdict {
     crate::checks::model::verdict("containers of pods alone", wrong, || "none".to_owned())
 }
 
-pub(in crate::checks) fn log_forwarding(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn log_forwarding(on: &Basis<'_>) -> Verdict {
     let is_active = |f: &Forwarder| on.seen.units.get(f.unit).is_some_and(|u| u.active == "active");
     let active: Vec<&Forwarder> = FORWARDERS.iter().filter(|f| is_active(f)).collect();
     if active.is_empty() {
@@ -796,7 +796,7 @@ pub(in crate::checks) fn log_forwarding(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn no_sshd(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn no_sshd(on: &Basis<'_>) -> Verdict {
     let open: Vec<&str> = SSH_UNITS
         .into_iter()
         .filter(|u| {

@@ -4,10 +4,10 @@ use crate::checks::model::verdict;
 use crate::checks::rule::plain_path;
 use std::collections::BTreeSet;
 
+use crate::checks::basis::{Basis, Judged, flag_values, needs, running};
 use crate::checks::model::Verdict;
 use crate::checks::observed::{ETCD_UNIT, unit_process};
 use crate::checks::rule::{self, loopback, shown};
-use crate::checks::subject::{Judged, Subject, flag_values, needs, running};
 use crate::controls::daemons::{ANY_PROGRAM, DaemonRow, Loopback};
 use crate::controls::paths::PROGRAM_DIRECTORIES;
 use crate::controls::{CATALOGUE, Check, Daemon, Rule};
@@ -20,7 +20,7 @@ const PRECISION_S: f64 = 0.01;
 const MOUNT_MARGIN_S: f64 = 0.1;
 
 /// The verdict on a daemon as it runs.
-pub(in crate::checks) fn daemon(daemon: Daemon, on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn daemon(daemon: Daemon, on: &Basis<'_>) -> Judged {
     let Some(live) = &on.seen.live else {
         return match running(daemon, on) {
             Err(verdict) => verdict.into(),
@@ -122,7 +122,7 @@ fn environment(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
 }
 
 /// Flags in both directions: missing ones and unexpected ones.
-fn flags(row: &DaemonRow, process: &LiveProcess, on: &Subject<'_>) -> Vec<String> {
+fn flags(row: &DaemonRow, process: &LiveProcess, on: &Basis<'_>) -> Vec<String> {
     if row.daemon == Daemon::Etcd {
         return etcd_flags(process, on);
     }
@@ -193,7 +193,7 @@ fn names(argv: &[String]) -> BTreeSet<String> {
 }
 
 /// etcd's unit is ours: its command line is the one there, word by word.
-fn etcd_flags(process: &LiveProcess, on: &Subject<'_>) -> Vec<String> {
+fn etcd_flags(process: &LiveProcess, on: &Basis<'_>) -> Vec<String> {
     let Some(Some(text)) = on.seen.texts.get(ETCD_UNIT) else {
         return vec![format!("{ETCD_UNIT} could not be read")];
     };

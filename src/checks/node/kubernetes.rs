@@ -2,11 +2,11 @@
 
 use crate::yaml::Value;
 
+use crate::checks::basis::{Basis, Judged, flag_values, needs, running};
 use crate::checks::cluster::workloads::may_be_left_out;
 use crate::checks::model::Verdict;
 use crate::checks::node::staged::scalar;
 use crate::checks::rule::shown;
-use crate::checks::subject::{Judged, Subject, flag_values, needs, running};
 use crate::controls::{Config, Daemon};
 use crate::facts::{EntryKind, FileFacts};
 use crate::inventory::{AuditPolicy, Cni, Inventory, Profile};
@@ -32,7 +32,7 @@ const HEALTH_PATHS: [&str; 3] = ["/livez", "/readyz", "/healthz"];
 /// Judges a file that the API server is told of by a flag. With no API server, the verdict is
 /// about what is staged.
 fn apiserver_file(
-    on: &Subject<'_>,
+    on: &Basis<'_>,
     flag: &str,
     path: &str,
     judge: impl Fn(&Value) -> Verdict,
@@ -64,7 +64,7 @@ pub(in crate::checks) fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value.get(key).and_then(Value::as_sequence).map(Vec::as_slice).unwrap_or_default()
 }
 
-pub(in crate::checks) fn audit_policy(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn audit_policy(on: &Basis<'_>) -> Judged {
     let policy = match (on.inventory.audit.policy, on.inventory.hardening.profile) {
         (AuditPolicy::Profile, Profile::Stig) => AuditPolicy::Stig,
         (AuditPolicy::Profile, _) => AuditPolicy::Balanced,
@@ -220,7 +220,7 @@ fn is_about(rule: &Value, group: &str, resource: &str) -> bool {
         })
 }
 
-pub(in crate::checks) fn encrypted_secrets(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn encrypted_secrets(on: &Basis<'_>) -> Judged {
     apiserver_file(on, "encryption-provider-config", ENCRYPTION, |v| {
         let covered = list(v, "resources").iter().any(|r| {
             let names = list(r, "resources");
@@ -234,7 +234,7 @@ pub(in crate::checks) fn encrypted_secrets(on: &Subject<'_>) -> Judged {
     })
 }
 
-pub(in crate::checks) fn encryption_provider(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn encryption_provider(on: &Basis<'_>) -> Judged {
     apiserver_file(on, "encryption-provider-config", ENCRYPTION, |v| {
         let blocks = list(v, "resources");
         let first = |block: &Value| -> String {
@@ -261,7 +261,7 @@ pub(in crate::checks) fn encryption_provider(on: &Subject<'_>) -> Judged {
 }
 
 /// The configuration of an admission plugin: inline, or in a file of its own.
-fn plugin(on: &Subject<'_>, document: &Value, name: &str) -> Result<Value, Verdict> {
+fn plugin(on: &Basis<'_>, document: &Value, name: &str) -> Result<Value, Verdict> {
     let row = list(document, "plugins").iter().find(|p| text(p, "name") == name);
     let row = row.ok_or_else(|| Verdict::fail(format!("a configuration of {name}"), "none"))?;
     if let Some(inline) = row.get("configuration") {
@@ -279,7 +279,7 @@ fn plugin(on: &Subject<'_>, document: &Value, name: &str) -> Result<Value, Verdi
         .map_err(|e| Verdict::unknown(format!("{path} cannot be read as YAML: {e}")))
 }
 
-pub(in crate::checks) fn event_rate_limit(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn event_rate_limit(on: &Basis<'_>) -> Judged {
     apiserver_file(on, "admission-control-config-file", ADMISSION, |v| {
         match plugin(on, v, "EventRateLimit") {
             Err(verdict) => verdict,
@@ -289,7 +289,7 @@ pub(in crate::checks) fn event_rate_limit(on: &Subject<'_>) -> Judged {
     })
 }
 
-pub(in crate::checks) fn pod_security(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn pod_security(on: &Basis<'_>) -> Judged {
     apiserver_file(on, "admission-control-config-file", ADMISSION, |v| {
         match plugin(on, v, "PodSecurity") {
             Err(verdict) => verdict,
@@ -339,7 +339,7 @@ fn judge_pod_security(inventory: &Inventory, configuration: &Value) -> Verdict {
 }
 
 /// That a configuration is there says nothing of people: the one for health paths is there, too.
-pub(in crate::checks) fn user_authentication(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn user_authentication(on: &Basis<'_>) -> Judged {
     apiserver_file(on, "authentication-config", AUTHENTICATION, |v| {
         let url = |issuer: &Value| issuer.get("issuer").map(|i| text(i, "url").to_owned());
         let issuers: Vec<String> = list(v, "jwt").iter().filter_map(url).collect();
@@ -359,7 +359,7 @@ pub(in crate::checks) fn anonymous_off(processes: &[&[String]]) -> bool {
     })
 }
 
-pub(in crate::checks) fn anonymous_requests(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn anonymous_requests(on: &Basis<'_>) -> Judged {
     let expected = "--anonymous-auth=false, or only the health paths in the authentication file";
     let by_file = || match on.seen.text(AUTHENTICATION).map(crate::yaml::parse) {
         Ok(Ok(v)) => {
@@ -405,7 +405,7 @@ pub(in crate::checks) fn anonymous_requests(on: &Subject<'_>) -> Judged {
     }
 }
 
-pub(in crate::checks) fn no_alpha(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn no_alpha(on: &Basis<'_>) -> Judged {
     let daemons = [
         Daemon::Apiserver,
         Daemon::ControllerManager,
@@ -459,7 +459,7 @@ pub(in crate::checks) fn no_alpha(on: &Subject<'_>) -> Judged {
     Verdict::pass(format!("off in {running_now} processes")).into()
 }
 
-pub(in crate::checks) fn kubelet_units(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn kubelet_units(on: &Basis<'_>) -> Verdict {
     let expected = "root:root 0600 or tighter";
     let mut found = 0;
     let mut worst: Option<String> = None;
@@ -495,7 +495,7 @@ pub(in crate::checks) fn kubelet_units(on: &Subject<'_>) -> Verdict {
     }
 }
 
-pub(in crate::checks) fn cni_config(on: &Subject<'_>) -> Judged {
+pub(in crate::checks) fn cni_config(on: &Basis<'_>) -> Judged {
     let in_tree = on.seen.trees.as_ref().and_then(|t| t.get(CNI_DIR));
     let names: Vec<&String> = match (&on.seen.trees, in_tree) {
         (Some(_), tree) => {

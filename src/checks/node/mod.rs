@@ -9,5 +9,6 @@ pub(super) mod in_effect;
 pub(super) mod kubernetes;
 mod packet;
 pub(super) mod root_access;
+pub(super) mod sources;
 pub(super) mod ssh;
 pub(crate) mod staged;

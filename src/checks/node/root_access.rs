@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use crate::checks::basis::Basis;
+use crate::checks::basis::live;
 use crate::checks::model::Verdict;
 use crate::checks::model::verdict;
 use crate::checks::rule::plain_path;
-use crate::checks::subject::Subject;
-use crate::checks::subject::live;
 use crate::controls::paths::{LOCAL_DIRECTORIES, STARTED_BY_NAME};
 use crate::inventory::SoftwareSource;
 
 /// What a bundle installs stands in `/usr/local/bin` by design, and a plan compares its digest. What somebody else
 /// installed may stand there as well.
-fn is_installed_there(on: &Subject<'_>, path: &str) -> bool {
+fn is_installed_there(on: &Basis<'_>, path: &str) -> bool {
     let Some(name) = path.strip_prefix("/usr/local/bin/") else { return false };
     match on.inventory.kubernetes.source {
         SoftwareSource::Bundle => on.software.is_some_and(|s| s.program(name).is_some()),
@@ -25,7 +25,7 @@ fn is_installed_there(on: &Subject<'_>, path: &str) -> bool {
 const RUNTIMES: [&str; 3] = ["containerd-shim-runc-v2", "crun", "runc"];
 
 /// No program stands in a directory that comes first and has the name of one that daemons start or that a package has.
-pub(in crate::checks) fn programs(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn programs(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,
@@ -58,7 +58,7 @@ pub(in crate::checks) fn programs(on: &Subject<'_>) -> Verdict {
 }
 
 /// Root alone has user id 0, and nobody gets in with an empty password.
-pub(in crate::checks) fn accounts(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn accounts(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
         Ok(live) => live,
         Err(verdict) => return verdict,

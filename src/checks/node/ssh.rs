@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::checks::basis::Basis;
 use crate::checks::model::Verdict;
 use crate::checks::observed::{Origin, SSHD_DROP_IN, sshd_settings};
 use crate::checks::rule::{self, shown};
-use crate::checks::subject::Subject;
 use crate::controls::Rule;
 
-pub(in crate::checks) fn setting(key: &str, rule: &Rule, on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn setting(key: &str, rule: &Rule, on: &Basis<'_>) -> Verdict {
     let Some(settings) = &on.seen.sshd else {
         return on.seen.blind("sshd -T gave no settings");
     };
@@ -30,7 +30,7 @@ pub(in crate::checks) fn setting(key: &str, rule: &Rule, on: &Subject<'_>) -> Ve
 
 /// The verdict where sshd's files say something else for some connections. Whether there will be such
 /// connections is not asked: a `Match` line can be about anything that a client brings along.
-fn for_some(key: &str, on: &Subject<'_>, judge: impl Fn(&str) -> Verdict) -> Option<Verdict> {
+fn for_some(key: &str, on: &Basis<'_>, judge: impl Fn(&str) -> Verdict) -> Option<Verdict> {
     let Some(settings) = &on.seen.sshd_matches else {
         return Some(Verdict::unknown("sshd's files could not be searched for `Match` lines"));
     };
@@ -73,7 +73,7 @@ const ALWAYS: [(&str, &str); 6] = [
 
 /// Every setting of our file is in effect, or a stricter one. That the file is the one that the inventory makes is a plan's
 /// to say.
-pub(in crate::checks) fn settings(on: &Subject<'_>) -> Verdict {
+pub(in crate::checks) fn settings(on: &Basis<'_>) -> Verdict {
     let text = match on.seen.text(SSHD_DROP_IN) {
         Ok(text) => text,
         Err(verdict) => return verdict,

@@ -11,5 +11,7 @@ pub use model::{
     Accounts, FileDigests, HomeKubeconfig, LiveFacts, LiveProcess, LiveRequest, LiveSocket,
     LiveUnit, MountChange, PathAccess, PathKind, StateChange,
 };
+#[cfg(test)]
+pub(super) use parse::RECORDS;
 pub use parse::live;
 pub use request::{SCRIPT as LIVE_SCRIPT, collect_live};

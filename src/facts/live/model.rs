@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::facts::answers::Answers;
+
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LiveRequest {
@@ -81,6 +83,8 @@ pub struct LiveFacts {
     pub shadowed_libraries: Option<Vec<String>>,
     /// Packages that want a reboot; `None` if none is due.
     pub reboot_required: Option<Vec<String>>,
+    /// Digests of the answer that all this was read from.
+    pub answers: Answers,
 }
 
 /// Accounts of which there should be no other.

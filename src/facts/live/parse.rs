@@ -8,6 +8,8 @@ use super::model::{
     Accounts, FileDigests, HomeKubeconfig, InterfaceSettings, LiveFacts, LiveProcess, LiveSocket,
     LiveUnit, MountChange, PathAccess, PathKind, StateChange,
 };
+use crate::digest::Digest;
+use crate::facts::answers::Answers;
 use crate::facts::parse::{ParseError, value_error};
 use crate::plain::plain;
 
@@ -16,6 +18,74 @@ type Fields = Vec<Vec<u8>>;
 
 /// What every answer has once.
 const ONCE: [&str; 4] = ["clock", "paths", "trees", "interfaces"];
+
+/// What it means that a record is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::facts) enum Without {
+    /// The node did not answer.
+    Unanswered,
+    /// There is nothing of that kind: `live.sh` writes one for each that is there, and has come to its end.
+    Nothing,
+}
+
+/// Every record, with how many fields it has.
+pub(in crate::facts) const RECORDS: [(&str, usize, Without); 26] = {
+    use Without::{Nothing, Unanswered};
+    [
+        ("clock", 1, Unanswered),
+        ("sockets", 1, Unanswered),
+        ("process", 7, Nothing),
+        // Only where a process is in a mount namespace of its own.
+        ("inside", 2, Nothing),
+        ("files", 1, Nothing),
+        ("unit", 2, Unanswered),
+        ("mounts", 1, Unanswered),
+        ("paths", 1, Unanswered),
+        ("trees", 1, Unanswered),
+        ("acls", 1, Unanswered),
+        ("interfaces", 1, Unanswered),
+        ("shadows", 1, Unanswered),
+        ("sysctl", 2, Nothing),
+        ("rules", 1, Unanswered),
+        ("file-rules", 1, Unanswered),
+        ("foreign", 1, Unanswered),
+        ("legacy", 1, Nothing),
+        ("containers", 1, Unanswered),
+        ("apt", 1, Unanswered),
+        ("held", 1, Nothing),
+        ("sources", 1, Unanswered),
+        ("accounts", 1, Unanswered),
+        ("libraries", 1, Unanswered),
+        ("reboot", 1, Nothing),
+        ("kubeconfig", 4, Nothing),
+        ("kubeconfigs", 1, Unanswered),
+    ]
+};
+
+/// Digests of the records: of what a program printed, where a record is one field that is there once, and else of
+/// all lines of that name as they came.
+fn answers(answer: &[u8], records: &BTreeMap<&str, Vec<Fields>>) -> Answers {
+    let mut lines: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+    for line in answer.split_inclusive(|b| *b == b'\n') {
+        let name = line.strip_prefix(b"@").and_then(|l| l.split(|b| *b == b' ').next());
+        lines.entry(name.unwrap_or_default()).or_default().push(line);
+    }
+    let mut named = BTreeMap::new();
+    for (name, _, without) in RECORDS {
+        let digest = match records.get(name).map(Vec::as_slice) {
+            Some([only]) if only.len() == 1 => Digest::of(&only[0]),
+            Some(_) => Digest::of_pieces(lines.remove(name.as_bytes()).unwrap_or_default()),
+            None if without == Without::Nothing => Digest::of([]),
+            None => continue,
+        };
+        named.insert(name, digest);
+    }
+    // They count only where the search came to its end.
+    if !named.contains_key("kubeconfigs") {
+        named.remove("kubeconfig");
+    }
+    Answers::new(answer, named, BTreeMap::new())
+}
 
 /// Parses a whole answer.
 ///
@@ -41,6 +111,7 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
     let all = |name: &str| records.get(name).map(Vec::as_slice).unwrap_or_default();
     let clock = Clock::parse(one("clock").unwrap_or_default())?;
     Ok(LiveFacts {
+        answers: answers(answer, &records),
         processes: all("process").iter().map(|f| process(f, &clock)).collect::<Result<_, _>>()?,
         files: one("files").map(digests).transpose()?.unwrap_or_default(),
         inside: all("inside").iter().map(inside).collect::<Result<_, _>>()?,
@@ -78,18 +149,12 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
 fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     let mut words = line.split(' ');
     let name = words.next().and_then(|w| w.strip_prefix('@')).unwrap_or_default();
-    let count = match name {
-        "clock" | "files" | "sockets" | "paths" | "trees" | "interfaces" | "rules" | "foreign"
-        | "file-rules" | "acls" | "held" | "kubeconfigs" | "libraries" | "sources" | "mounts"
-        | "shadows" | "apt" | "legacy" | "containers" | "accounts" | "reboot" => 1,
-        "unit" | "sysctl" | "inside" => 2,
-        "kubeconfig" => 4,
-        "process" => 7,
-        _ => return Err(value_error("record", line)),
+    let Some((_, count, _)) = RECORDS.iter().find(|r| r.0 == name) else {
+        return Err(value_error("record", line));
     };
     let fields: Result<Fields, _> = words.map(|w| BASE64_STANDARD.decode(w)).collect();
     match fields {
-        Ok(fields) if fields.len() == count => Ok((name, fields)),
+        Ok(fields) if fields.len() == *count => Ok((name, fields)),
         _ => Err(value_error("record", line)),
     }
 }
@@ -418,6 +483,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::facts::answers::Part;
 
     fn encoded(records: &[(&str, &[&[u8]])]) -> Vec<u8> {
         let mut text = String::new();
@@ -467,6 +533,41 @@ mod tests {
         assert_eq!(p.argv.len(), 2);
         assert!(p.on_node && p.environment.contains("ETCD_X"));
         assert!((p.began_s - (1_000_000.5 - 500.25 + 200.0)).abs() < 0.01, "{}", p.began_s);
+    }
+
+    #[test]
+    fn each_record_has_the_digest_of_what_was_said() {
+        let process: &[&[u8]] = &[
+            b"7",
+            b"7 (a) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 20000",
+            b"r",
+            b"/a",
+            b"node",
+            b"a",
+            b"",
+        ];
+        let found = with(&[
+            ("apt", &[b"APT::Periodic::Enable=1\n"]),
+            ("rules", &[b"{}"]),
+            ("process", process),
+        ])
+        .unwrap()
+        .answers;
+        // A program's output is told as it was.
+        assert_eq!(found.of(Part::Apt), Some(Digest::of("APT::Periodic::Enable=1\n")));
+        assert_eq!(found.of(Part::Rules), Some(Digest::of("{}")));
+        let lines = encoded(&[("process", process)]);
+        let lines = lines.strip_suffix(b"@end\n").unwrap();
+        assert_eq!(found.of(Part::LiveProcesses), Some(Digest::of(lines)));
+        // What is told only where there is something was answered all the same.
+        for nothing in [Part::Reboot, Part::LegacyRules, Part::SysctlFiles, Part::Held] {
+            assert_eq!(found.of(nothing), Some(Digest::of("")), "{nothing:?}");
+        }
+        for unanswered in [Part::Accounts, Part::LiveSockets, Part::LiveUnits, Part::Kubeconfigs] {
+            assert_eq!(found.of(unanswered), None, "{unanswered:?}");
+        }
+        let searched = with(&[("kubeconfigs", &[b"ok"])]).unwrap().answers;
+        assert_eq!(searched.of(Part::Kubeconfigs), Some(Digest::of("")));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::model::{LiveFacts, LiveRequest};
 use super::parse;
+use crate::clock::Clock;
 use crate::facts::FactsError;
 use crate::transport::{Request, Transport};
 
@@ -40,7 +41,9 @@ pub fn collect_live(
     if output.status != 0 {
         return Err(FactsError::Failed { status: output.status, stderr: output.stderr_tail() });
     }
-    parse::live(&output.stdout).map_err(FactsError::Parse)
+    let mut facts = parse::live(&output.stdout).map_err(FactsError::Parse)?;
+    facts.answers.read = Some(Clock::System.now());
+    Ok(facts)
 }
 
 /// The request as the program reads it.

@@ -1,6 +1,8 @@
 //! Answers of the real program on this machine, and answers that are cut off or mangled.
 
 use super::*;
+use crate::digest::Digest;
+use crate::facts::answers::{Answers, Part};
 
 mod secrets;
 
@@ -208,6 +210,44 @@ fn every_process_of_a_watched_name_is_found() {
 }
 
 #[test]
+fn each_part_of_an_answer_has_the_digest_of_its_bytes() {
+    let keys = [("S", "kernel.panic"), ("S", "no.such.key"), ("S", "net.ipv4.conf.*.rp_filter")];
+    let w =
+        watch(&[&keys[..], &[("F", "/etc/passwd"), ("S", "net.ipv4.conf.lo.rp_filter")]].concat());
+    let whole = this_machine(&w);
+    let answers = facts(&name(), &w, WORD, &whole).unwrap().answers;
+    assert_eq!(answers.of(Part::Everything), Some(Digest::of(&whole)));
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let of = |section: &str| Some(Digest::of(section_of(&text, section)));
+    for (part, section) in
+        [(Part::Processes, "processes"), (Part::Stat, "stat"), (Part::Packages, "packages")]
+    {
+        assert_eq!(answers.of(part), of(section), "{section}");
+    }
+    // As sha256sum prints it of the file.
+    for key in ["kernel.panic", "net.ipv4.conf.lo.rp_filter"] {
+        let held = std::fs::read(format!("/proc/sys/{}", key.replace('.', "/"))).unwrap();
+        assert_eq!(answers.setting(key), Some(Digest::of(held)), "{key}");
+    }
+    assert_eq!(answers.setting("no.such.key"), None);
+    // An empty section of what always says something is no answer; a list may be empty.
+    let silent = text.replacen(
+        &format!("@{WORD} listeners\n{}", section_of(&text, "listeners")),
+        &format!("@{WORD} listeners\n"),
+        1,
+    );
+    let answers = facts(&name(), &w, WORD, silent.as_bytes()).unwrap().answers;
+    assert_eq!(answers.of(Part::Listeners), None);
+    assert!(answers.of(Part::Swaps).is_some());
+    assert_eq!(answers.read, None, "who asked knows when");
+}
+
+fn section_of<'t>(text: &'t str, section: &str) -> &'t str {
+    let (_, rest) = text.split_once(&format!("@{WORD} {section}\n")).unwrap();
+    rest.split(&format!("@{WORD} ")).next().unwrap()
+}
+
+#[test]
 fn an_answer_cut_off_anywhere_is_an_error() {
     let w = watch(&[("F", "/etc/passwd"), ("F", "/etc/group")]);
     let whole = this_machine(&w);
@@ -268,7 +308,11 @@ fn a_small_file_speaks_for_itself_alone_and_what_is_elsewhere_is_found_there() {
         .replace("\n/etc/os-release:", "\n/usr/lib/os-release:")
         .replacen("@w0rd read\n", &hostile, 1);
     let found = facts(&name(), &w, WORD, older.as_bytes()).unwrap();
-    assert_eq!(found, NodeFacts { arch: "riscv64".into(), ..plain });
+    assert_ne!(found.answers, plain.answers, "it is another answer");
+    assert_eq!(
+        NodeFacts { answers: Answers::default(), ..found },
+        NodeFacts { arch: "riscv64".into(), answers: Answers::default(), ..plain }
+    );
 }
 
 /// Whatever a program says instead of its answer: an error, or an answer to nothing but what was asked of it.

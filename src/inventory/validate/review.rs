@@ -7,7 +7,7 @@ use super::super::model::Inventory;
 use crate::yaml::tree::Node;
 
 /// What the rules look at.
-pub(in crate::inventory) struct Subject<'a> {
+pub(in crate::inventory) struct Parsed<'a> {
     /// The inventory, nodes in the order of the file.
     pub inventory: &'a Inventory,
     /// The file, for places.

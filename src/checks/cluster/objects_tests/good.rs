@@ -300,6 +300,7 @@ pub(super) fn reference(inventory: &Inventory, facts: &ClusterFacts) -> Referenc
         ca_pem: Some(CA.into()),
         front_proxy_ca_pem: Some(FRONT_PROXY_CA.into()),
         kubeadm: vec![INIT.into()],
+        kubeadm_sources: Vec::new(),
         pending: Some(due.iter().map(ToString::to_string).collect()),
         software: None,
     }

@@ -9,7 +9,7 @@ use crate::facts::live::LiveFacts;
 use crate::inventory::{Inventory, Node, Role, Software};
 
 /// What a check is judged on.
-pub struct Subject<'a> {
+pub struct Basis<'a> {
     /// The inventory.
     pub inventory: &'a Inventory,
     /// What the bundle holds, where there is one.
@@ -76,7 +76,7 @@ pub(super) fn flag_values(argv: &[String], name: &str, boolean: bool) -> Vec<Str
 ///
 /// # Errors
 /// The verdict where there is none.
-pub(super) fn running<'a>(daemon: Daemon, on: &Subject<'a>) -> Result<Vec<&'a [String]>, Verdict> {
+pub(super) fn running<'a>(daemon: Daemon, on: &Basis<'a>) -> Result<Vec<&'a [String]>, Verdict> {
     let Some(processes) = on.seen.running(daemon) else {
         return Err(match daemon {
             Daemon::Etcd | Daemon::Containerd => on.seen.blind("processes were not looked at"),
@@ -123,6 +123,6 @@ pub(super) fn running<'a>(daemon: Daemon, on: &Subject<'a>) -> Result<Vec<&'a [S
 ///
 /// # Errors
 /// It was not read.
-pub(super) fn live<'a>(on: &Subject<'a>) -> Result<&'a LiveFacts, Verdict> {
+pub(super) fn live<'a>(on: &Basis<'a>) -> Result<&'a LiveFacts, Verdict> {
     on.seen.live.as_ref().ok_or_else(|| on.seen.blind("the live state was not read"))
 }

@@ -2,13 +2,10 @@
 
 use std::fmt::Write;
 
-use super::api_change::called;
-use super::model::{NodePlan, Plan, Transaction};
-use super::stage::{EtcdChange, Group, Stage, Task};
-use super::step::Step;
 use crate::desired::OnChange;
 use crate::plain::{counted, plain};
-use crate::plan::api_change::ApiChange;
+use crate::plan::api_change::{ApiChange, called};
+use crate::plan::{EtcdChange, Group, NodePlan, Plan, Stage, Step, Task, Transaction};
 
 /// How much of a plan is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
