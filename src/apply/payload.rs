@@ -246,7 +246,7 @@ mod tests {
             files("/d", "root"),
             Step::Verify,
         ]
-        .map(|step| Action { step, controls: Default::default(), why: String::new() });
+        .map(|step| Action { step, controls: Default::default(), why: Vec::new() });
         let rows: Vec<String> = (0..steps.len()).map(|i| row(&steps, i)).collect();
         assert_eq!(rows, ["|0=/a 1=/b", "", "", "", ""]);
     }
@@ -256,7 +256,7 @@ mod tests {
         let step = |path: &str, access: Access| Action {
             step: Step::Directory { path: path.into(), access },
             controls: Default::default(),
-            why: String::new(),
+            why: Vec::new(),
         };
         let theirs = Access { owner: "etcd".into(), ..Access::root(0o755) };
         let steps = [
@@ -265,7 +265,7 @@ mod tests {
             step("/c", Access::root(0o700)),
             step("/d", theirs),
             step("/e", Access::root(0o755)),
-            Action { step: Step::Verify, controls: Default::default(), why: String::new() },
+            Action { step: Step::Verify, controls: Default::default(), why: Vec::new() },
             step("/f", Access::root(0o755)),
             step("/g", Access::root(0o755)),
         ];

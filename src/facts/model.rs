@@ -392,7 +392,25 @@ pub struct Login {
     /// Where they come from: where this was asked from, or where they came from last.
     pub address: String,
     /// Why it would no longer work with the new sshd settings; `None` if it would.
-    pub lost: Option<String>,
+    pub lost: Option<LostLogin>,
+}
+
+/// Why a login would no longer work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LostLogin {
+    /// What it authenticates with will be off; in the node's words.
+    Method(String),
+    /// Something else shuts it out; in the node's words.
+    Other(String),
+}
+
+impl std::fmt::Display for LostLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LostLogin::Method(why) | LostLogin::Other(why) => f.write_str(why),
+        }
+    }
 }
 
 /// A setting of sshd for some connections only.

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::answers::Answers;
 use super::extras;
 use super::model::{
-    Disk, Extra, FileFacts, InputKept, InterfaceAddress, Listener, Login, NftFacts, NftRecord,
-    NodeFacts, OpenTransaction, Os, ProcessFacts, SshdMatch, UnitFacts, UserFacts, WatchList,
+    Disk, Extra, FileFacts, InputKept, InterfaceAddress, Listener, Login, LostLogin, NftFacts,
+    NftRecord, NodeFacts, OpenTransaction, Os, ProcessFacts, SshdMatch, UnitFacts, UserFacts,
+    WatchList,
 };
 use crate::digest::Digest;
 use crate::inventory::NodeName;
@@ -509,6 +510,15 @@ fn sshd_matches(lines: &[&str]) -> Option<Vec<SshdMatch>> {
     if *last == "ok" { lines.iter().map(setting).collect() } else { None }
 }
 
+/// What `logins.sh` says of a login: see `because` there.
+fn lost_login(why: String) -> LostLogin {
+    let of_methods = ["AuthenticationMethods ", "no enabled method"];
+    match of_methods.iter().any(|words| why.starts_with(words)) {
+        true => LostLogin::Method(why),
+        false => LostLogin::Other(why),
+    }
+}
+
 /// `NAME ADDRESS HOW` with tabs between them, HOW empty for who gets in by the new settings, too. Nothing, if somebody could
 /// not be asked about.
 fn logins(lines: &[&str]) -> Option<Vec<Login>> {
@@ -516,7 +526,8 @@ fn logins(lines: &[&str]) -> Option<Vec<Login>> {
     let login = |line: &&str| {
         let mut parts = line.splitn(3, '\t').map(str::to_owned);
         let (name, address) = (parts.next()?, parts.next()?);
-        Some(Login { name, address, lost: parts.next().filter(|why| !why.is_empty()) })
+        let lost = parts.next().filter(|why| !why.is_empty()).map(lost_login);
+        Some(Login { name, address, lost })
     };
     if *last == "ok" { lines.iter().map(login).collect() } else { None }
 }

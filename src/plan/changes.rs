@@ -131,7 +131,7 @@ mod tests {
                 steps: vec![Action {
                     step: Step::Files { directory: "/etc/x".into(), files: files.into() },
                     controls: Default::default(),
-                    why: String::new(),
+                    why: Vec::new(),
                 }],
                 expect: BTreeMap::new(),
             }],

@@ -92,7 +92,7 @@ mod tests {
             steps: vec![Action {
                 step: Step::SwapOff,
                 controls: Default::default(),
-                why: String::new(),
+                why: Vec::new(),
             }],
             expect: BTreeMap::new(),
         };

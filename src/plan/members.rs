@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::{NodePlan, Transaction};
 use super::stage::EtcdChange;
 use super::step::{Action, Step};
+use super::why::{HeldBack, Why};
 use crate::desired::Phase;
 use crate::error::Problem;
 use crate::facts::etcd::{Listed, Roster};
@@ -232,12 +233,9 @@ pub fn joins(
 /// Puts the step into the transaction of the phase, before the units.
 fn join(plan: &mut NodePlan, members: String, aside: bool) {
     let step = Step::EtcdJoin { members };
-    let why = match aside {
-        true => "is not a member; the data of its former member is moved aside",
-        false => "is not a member",
-    };
-    let action = Action { step, controls: BTreeSet::new(), why: why.into() };
-    let plain = |step| Action { step, controls: BTreeSet::new(), why: String::new() };
+    let why = vec![Why::NotInEtcd { has_data: aside }];
+    let action = Action { step, controls: BTreeSet::new(), why };
+    let plain = |step| Action { step, controls: BTreeSet::new(), why: Vec::new() };
     let arm = || plain(Step::Arm { within_s: CONFIRM_ETCD_S });
     match plan.transactions.iter_mut().find(|t| t.phase == Phase::Etcd) {
         Some(t) => {
@@ -264,7 +262,7 @@ fn join(plan: &mut NodePlan, members: String, aside: bool) {
 
 /// Without a member list: the members without data that must not start, and why. They would found a second cluster if
 /// another member has the data.
-pub fn must_wait(wanted: &[WantedMember], unasked: &str) -> Option<(Vec<NodeName>, String)> {
+pub fn must_wait(wanted: &[WantedMember], unasked: &str) -> Option<(Vec<NodeName>, HeldBack)> {
     let data = |w: &&WantedMember| w.found.is_some_and(|f| f.data);
     let without: Vec<NodeName> = wanted
         .iter()
@@ -275,17 +273,12 @@ pub fn must_wait(wanted: &[WantedMember], unasked: &str) -> Option<(Vec<NodeName
         return None;
     }
     if let Some(holder) = wanted.iter().find(data) {
-        let why = format!(
-            "etcd is not started: {} holds the data of an etcd cluster, and its members cannot be listed: {unasked}",
-            holder.name
-        );
+        let (holder, why) = (holder.name.clone(), unasked.to_owned());
+        let why = HeldBack::EtcdNotListed { holder, why };
         return Some((without, why));
     }
     let away = wanted.iter().find(|w| w.found.is_none())?;
-    let why = format!(
-        "etcd is not started: {} was not checked, and may already be a member of a cluster",
-        away.name
-    );
+    let why = HeldBack::MemberUnchecked { node: away.name.clone() };
     Some((without, why))
 }
 
@@ -404,7 +397,7 @@ mod tests {
             assert_eq!((first, changes.len()), (removed, 1 + usize::from(removed)), "{changes:?}");
             let step = &plans[&"cp2".parse::<NodeName>().unwrap()].transactions[0].steps[1];
             assert!(matches!(step.step, Step::EtcdJoin { .. }));
-            assert_eq!(step.why.contains("moved aside"), found == STOPPED);
+            assert_eq!(step.why_text().contains("moved aside"), found == STOPPED);
         }
     }
 
@@ -488,10 +481,11 @@ mod tests {
         // One has data and is down, was not asked, or answers nothing.
         let (who, why) = must_wait(&wanted(&[STOPPED, BARE, BARE]), none).unwrap();
         assert_eq!(who.len(), 2);
-        assert!(why.contains("cp1 holds the data") && why.contains("nobody runs"), "{why}");
+        let holder = "cp1".parse().unwrap();
+        assert_eq!(why, HeldBack::EtcdNotListed { holder, why: none.into() });
         let (who, why) = must_wait(&wanted(&[None, BARE, BARE]), none).unwrap();
         assert_eq!(who.len(), 2);
-        assert!(why.contains("cp1 was not checked"), "{why}");
+        assert_eq!(why, HeldBack::MemberUnchecked { node: "cp1".parse().unwrap() });
         assert_eq!(must_wait(&wanted(&[BARE, BARE, BARE]), none), None);
         assert_eq!(must_wait(&wanted(&[STOPPED, STOPPED, None]), none), None);
     }

@@ -63,7 +63,7 @@ pub(super) fn membership(
     };
     if let Some((names, why)) = members::must_wait(&wanted, unasked) {
         for (_, plan) in plans.iter_mut().filter(|(name, _)| names.contains(name)) {
-            plan.hold_back(&[Phase::Etcd, Phase::Kubernetes], &why);
+            plan.hold_back(&[Phase::Etcd, Phase::Kubernetes], why.clone());
         }
     }
     (Vec::new(), None)

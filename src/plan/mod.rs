@@ -24,9 +24,11 @@ pub mod settle;
 pub mod stage;
 pub mod step;
 pub mod stored_data;
+pub mod why;
 
 pub use diff::{Missing, node_plan};
 pub use fleet::{Answered, FleetFacts};
 pub use model::*;
 pub use stage::*;
 pub use step::*;
+pub use why::{HeldBack, Why};

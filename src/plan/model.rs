@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::stage::{EtcdChange, Stage, Task};
 use super::step::{Action, Step};
+use super::why::HeldBack;
 use crate::desired::{Blob, Phase, Way};
 use crate::inventory::NodeName;
 use crate::plain::hex;
@@ -47,7 +48,7 @@ pub struct NodePlan {
     pub notes: Vec<String>,
     /// Why some of what the node should hold is not begun, though nothing is wrong with the node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub held_back: Vec<String>,
+    pub held_back: Vec<HeldBack>,
 }
 
 impl NodePlan {
@@ -59,9 +60,9 @@ impl NodePlan {
     }
 
     /// Leaves phases for a later plan, and keeps why if it had any of them.
-    pub fn hold_back(&mut self, phases: &[Phase], why: &str) {
+    pub fn hold_back(&mut self, phases: &[Phase], why: HeldBack) {
         if phases.iter().filter(|p| self.remove(**p)).count() > 0 {
-            self.held_back.push(why.to_owned());
+            self.held_back.push(why);
         }
     }
 
@@ -230,7 +231,7 @@ impl std::io::Write for Hashing {
 mod tests {
     use super::*;
     use crate::desired::Access;
-    use crate::plan::{Gate, Group, NewFile, OnFailure};
+    use crate::plan::{Gate, Group, NewFile, OnFailure, Why};
 
     #[test]
     fn a_plan_reads_back_and_its_id_covers_every_part_of_it() {
@@ -245,7 +246,11 @@ mod tests {
         let transaction = Transaction {
             phase: Phase::Host,
             confirm_within_s: Some(60),
-            steps: vec![Action { step, controls: ["c".to_owned()].into(), why: "w".into() }],
+            steps: vec![Action {
+                step,
+                controls: ["c".to_owned()].into(),
+                why: vec![Why::Differs],
+            }],
             expect: [("/etc/a".into(), None)].into(),
         };
         let node = NodePlan {

@@ -193,11 +193,7 @@ mod tests {
         let transaction = |phase| Transaction {
             phase,
             confirm_within_s: None,
-            steps: vec![Action {
-                step: Step::SwapOff,
-                controls: BTreeSet::new(),
-                why: String::new(),
-            }],
+            steps: vec![Action { step: Step::SwapOff, controls: BTreeSet::new(), why: Vec::new() }],
             expect: BTreeMap::new(),
         };
         inventory

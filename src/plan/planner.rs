@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fleet::FleetFacts;
 use super::membership::membership;
+use super::why::HeldBack;
 use crate::checks::{self, Basis, Observed, Verdict};
 use crate::clock::Clock;
 use crate::controls::Severity;
@@ -123,10 +124,10 @@ impl Planner<'_> {
     }
 
     /// No node joins a cluster that nobody can start.
-    fn wait_for_first(&mut self, first: &Result<Option<NodeName>, String>) {
+    fn wait_for_first(&mut self, first: &Result<Option<NodeName>, HeldBack>) {
         match first {
             Ok(Some(first)) if self.failed.contains_key(first) => {
-                let why = format!("the cluster is not started: {first} is not ready for it");
+                let why = HeldBack::FirstNotReady { node: first.clone() };
                 hold_back(&mut self.plans, &[Phase::Kubernetes], &why);
             }
             Ok(_) => {}
@@ -155,11 +156,7 @@ impl Planner<'_> {
         let members = || self.inventory.etcd_members();
         let (all, away) = (members().count(), members().filter(away).count());
         if away > 0 && all - away <= all / 2 {
-            let why = format!(
-                "etcd is not started, and no cluster: {} of {all} members are ready, and {} are a quorum",
-                all - away,
-                all / 2 + 1
-            );
+            let why = HeldBack::NoQuorum { ready: all - away, members: all };
             hold_back(&mut self.plans, &[Phase::Etcd, Phase::Kubernetes], &why);
         }
     }
@@ -207,14 +204,14 @@ impl Planner<'_> {
     }
 
     /// If the founding node was held back meanwhile, there is no cluster to join.
-    fn wait_for_start(&mut self, first: &Result<Option<NodeName>, String>) {
+    fn wait_for_start(&mut self, first: &Result<Option<NodeName>, HeldBack>) {
         let Ok(Some(first)) = first else { return };
         let starts = self
             .plans
             .get(first)
             .is_some_and(|p| p.transactions.iter().any(|t| t.phase == Phase::Kubernetes));
         if !starts {
-            let why = format!("the cluster is not started: {first} is not ready for it");
+            let why = HeldBack::FirstNotReady { node: first.clone() };
             hold_back(&mut self.plans, &[Phase::Kubernetes], &why);
         }
     }
@@ -291,7 +288,7 @@ fn first_node(
     inventory: &Inventory,
     fleet: &FleetFacts,
     unready: &BTreeMap<NodeName, Problem>,
-) -> Result<Option<NodeName>, String> {
+) -> Result<Option<NodeName>, HeldBack> {
     // Also one whose API server is down just now, and which another kubeadm has made.
     if fleet.answered.values().any(|s| s.is_member() || s.has_kubelet_config()) {
         return Ok(None);
@@ -305,17 +302,13 @@ fn first_node(
     let mut first = None;
     for node in inventory.with_role(Role::ControlPlane) {
         if !fleet.outside.contains(&node.name) {
-            return Err(format!(
-                "the cluster is not started: control plane {} was not checked, and may already be part of one",
-                node.name
-            ));
+            return Err(HeldBack::ControlPlaneUnchecked { node: node.name.clone() });
         }
         if fleet.answered.contains_key(&node.name) && !unready.contains_key(&node.name) {
             first.get_or_insert_with(|| node.name.clone());
         }
     }
-    let none = || "the cluster is not started: no control plane is ready for it".to_owned();
-    first.ok_or_else(none).map(Some)
+    first.ok_or(HeldBack::NoControlPlaneReady).map(Some)
 }
 
 /// Controls that what was rendered for a node does not fulfil.
@@ -385,20 +378,20 @@ fn join(node: &NodeName, what: &str, problems: Vec<Problem>) -> Problem {
 }
 
 /// Takes phases out of plans that could only fail, after minutes.
-fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &str) {
-    plans.values_mut().for_each(|plan| plan.hold_back(phases, why));
+fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &HeldBack) {
+    plans.values_mut().for_each(|plan| plan.hold_back(phases, why.clone()));
 }
 
 /// What a plan leaves for a later one, for whoever takes the run for all there is to do.
 pub fn held_back(plan: &Plan) -> Vec<Problem> {
-    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut nodes: BTreeMap<&HeldBack, Vec<&str>> = BTreeMap::new();
     for (name, node) in &plan.nodes {
         for why in &node.held_back {
             nodes.entry(why).or_default().push(name.as_str());
         }
     }
-    let problem = |(why, nodes): (&str, Vec<&str>)| {
-        Problem::new(why)
+    let problem = |(why, nodes): (&HeldBack, Vec<&str>)| {
+        Problem::new(why.to_string())
             .at(nodes.join(", "))
             .left("that was not begun on them, and nothing was changed by it")
             .hint(
@@ -426,7 +419,7 @@ mod tests {
             steps: vec![Action {
                 step: Step::DaemonReload,
                 controls: BTreeSet::new(),
-                why: String::new(),
+                why: Vec::new(),
             }],
             expect: BTreeMap::new(),
         };
@@ -445,7 +438,8 @@ mod tests {
         ]
         .into();
         assert!(held_back(&plan(&nodes)).is_empty() && !plan(&nodes).holds_back());
-        hold_back(&mut nodes, &[Phase::Kubernetes], "no cluster: cp3 was not checked");
+        let why = HeldBack::ControlPlaneUnchecked { node: "cp3".parse().unwrap() };
+        hold_back(&mut nodes, &[Phase::Kubernetes], &why);
         let plan = plan(&nodes);
         assert!(plan.is_empty() && plan.holds_back());
         let problems = held_back(&plan);
@@ -454,7 +448,10 @@ mod tests {
         assert!(problems[0].what.contains("cp3 was not checked"));
         assert!(problems[0].state.is_some() && problems[0].hint.is_some());
         let said = render(&plan, Detail::Summary);
-        assert!(said.contains("\ncp1, cp2\n  held back: no cluster: cp3"), "{said}");
+        assert!(
+            said.contains("\ncp1, cp2\n  held back: the cluster is not started: control plane cp3"),
+            "{said}"
+        );
         assert!(!said.contains("w1") && !said.contains("something to know"), "{said}");
         assert!(render(&plan, Detail::Steps).contains("  note: something to know"));
     }

@@ -294,6 +294,7 @@ pub fn median(mut clocks: Vec<i64>) -> i64 {
 mod tests {
     use super::*;
     use crate::desired::{Blob, Phase};
+    use crate::facts::LostLogin;
     use crate::facts::{Disk, Listener};
     use crate::inventory::testing;
     use crate::plan::{Action, Transaction};
@@ -412,7 +413,7 @@ mod tests {
     }
 
     fn plan_of(step: Step) -> NodePlan {
-        let action = Action { step, controls: Default::default(), why: String::new() };
+        let action = Action { step, controls: Default::default(), why: Vec::new() };
         let transaction = Transaction {
             phase: Phase::Images,
             confirm_within_s: None,
@@ -533,7 +534,7 @@ mod tests {
         let login = |name: &str, lost: Option<&str>| Login {
             name: name.into(),
             address: "192.0.2.9".into(),
-            lost: lost.map(str::to_owned),
+            lost: lost.map(|why| LostLogin::Other(why.to_owned())),
         };
         let why = Some("no enabled method");
         facts.logins = Some(vec![login(user.as_str(), None), login("other", why)]);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::model::{NodePlan, Plan};
 use super::stage::{EtcdChange, EtcdData, Gate, Group, OnFailure, Stage, TakenFor, Task};
+use super::why::HeldBack;
 use crate::desired;
 use crate::facts::etcd::Listed;
 use crate::inventory::{Inventory, Node, NodeName};
@@ -81,7 +82,7 @@ pub fn plan(leaving: &Leaving<'_>) -> Plan {
     let mut groups = vec![Group::together(goes.iter().map(|n| reset(n)))];
     groups.retain(|g| !g.tasks.is_empty());
     groups.extend(nodes.iter().filter_map(|node| {
-        let held_back = Some(kept.get(&node.name)?.clone());
+        let held_back = Some(HeldBack::Stays { why: kept.get(&node.name)?.clone() });
         Some(Group { held_back, ..Group::together([reset(node)]) })
     }));
     stages.push(stage("reset", Vec::new(), groups));
@@ -90,7 +91,8 @@ pub fn plan(leaving: &Leaving<'_>) -> Plan {
         stages.push(stage("forget", Vec::new(), vec![Group::together(forget)]));
     }
     let plans = nodes.iter().map(|n| {
-        let held_back = kept.get(&n.name).cloned().into_iter().collect();
+        let stays = kept.get(&n.name).map(|why| HeldBack::Stays { why: why.clone() });
+        let held_back = stays.into_iter().collect();
         (n.name.clone(), NodePlan { held_back, ..NodePlan::default() })
     });
     Plan::new(inventory.cluster.name.to_string(), String::new(), plans.collect(), stages)

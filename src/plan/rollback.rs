@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{NodePlan, Plan};
 use super::stage::{Ended, Group, OnFailure, Peers, Stage, TakeBack, Task};
+use super::why::HeldBack;
 use crate::desired::Phase;
 use crate::inventory::{Node, NodeName};
 use crate::runs::history;
@@ -78,14 +79,14 @@ pub fn plan(
 
 /// Why none of the nodes that serve is begun: a later run stands on one of them. The node itself would refuse, after
 /// its peers in etcd had gone, and nobody would have a quorum.
-fn on_top(all: &[RunRecord], run: &RunRecord, serving: &BTreeSet<NodeName>) -> Option<String> {
+fn on_top(all: &[RunRecord], run: &RunRecord, serving: &BTreeSet<NodeName>) -> Option<HeldBack> {
     let from = all.iter().position(|r| r.run == run.run)? + 1;
     let later = all[from..].iter().filter(|r| r.kind == RunKind::Apply && r.cluster == run.cluster);
     let mut found = later.flat_map(|r| r.transactions.iter().map(move |t| (r, t)));
     let (r, t) = found.find(|(r, t)| {
         serving.contains(&t.node) && t.phase != Phase::Packages && history::is_final(all, r, t)
     })?;
-    Some(format!("run {} was made on top of it on {}: roll that back first", r.run, t.node))
+    Some(HeldBack::LaterRun { run: r.run.clone(), node: t.node.clone() })
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
             run("2", RunKind::Apply, "2-etcd", Outcome::Committed),
         ];
         let serving: BTreeSet<NodeName> = ["n".parse().unwrap()].into();
-        let why = on_top(&all, &all[0], &serving).unwrap();
+        let why = on_top(&all, &all[0], &serving).unwrap().to_string();
         assert!(why.contains("run 2") && why.contains("on n: roll that back first"), "{why}");
         assert_eq!(on_top(&all, &all[1], &serving), None);
         assert_eq!(

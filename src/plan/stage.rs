@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::desired::Phase;
 use crate::inventory::NodeName;
 use crate::plan::api_change::ApiChange;
+use crate::plan::why::HeldBack;
 
 /// A part of the work that ends before the next begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub struct Group {
     pub alone: bool,
     /// Why it is not begun, though it is part of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<String>,
+    pub held_back: Option<HeldBack>,
     /// The tasks.
     pub tasks: Vec<Task>,
 }

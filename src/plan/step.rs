@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::why::Why;
+
 use crate::desired::{Access, Blob, OnChange, Start, Way};
 use crate::os::PackageManager;
 
@@ -17,9 +19,17 @@ pub struct Action {
     /// Controls that want it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub controls: BTreeSet<String>,
-    /// What is different now, in words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub why: String,
+    /// What is different now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<Why>,
+}
+
+impl Action {
+    /// What is different now, in words; empty for a step that goes with others.
+    pub fn why_text(&self) -> String {
+        let all: Vec<String> = self.why.iter().map(ToString::to_string).collect();
+        all.join(", ")
+    }
 }
 
 /// What a node can be told to do. `apply/node/txn.sh` has a branch of `run_step` for each, and one of

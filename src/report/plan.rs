@@ -136,7 +136,7 @@ fn block(node: &NodePlan, detail: Detail) -> String {
                 for a in &t.steps {
                     let _ = writeln!(out, "    {}", a.step);
                     if !a.why.is_empty() {
-                        let _ = writeln!(out, "        now: {}", a.why);
+                        let _ = writeln!(out, "        now: {}", a.why_text());
                     }
                     if !a.controls.is_empty() {
                         let ids: Vec<&str> = a.controls.iter().map(String::as_str).collect();
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn a_note_of_many_nodes_is_one_line() {
         let action =
-            Action { step: Step::DaemonReload, controls: Default::default(), why: String::new() };
+            Action { step: Step::DaemonReload, controls: Default::default(), why: Vec::new() };
         let host = Transaction {
             phase: Phase::Host,
             confirm_within_s: None,

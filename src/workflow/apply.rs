@@ -503,7 +503,7 @@ mod tests {
                 steps: vec![crate::plan::Action {
                     step: step.clone(),
                     controls: BTreeSet::new(),
-                    why: String::new(),
+                    why: Vec::new(),
                 }],
                 expect: BTreeMap::new(),
             };

@@ -166,12 +166,12 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_pending() {
-        let plan = |held_back: Vec<String>| {
+        let plan = |held_back: Vec<crate::plan::HeldBack>| {
             let node = crate::plan::NodePlan { held_back, ..Default::default() };
             let nodes = [("n".parse().unwrap(), node)].into();
             Plan::new("c".into(), String::new(), nodes, Vec::new())
         };
         assert!(!is_pending(&plan(vec![])));
-        assert!(is_pending(&plan(vec!["not yet".into()])));
+        assert!(is_pending(&plan(vec![crate::plan::HeldBack::NoControlPlaneReady])));
     }
 }

@@ -98,12 +98,12 @@ mod tests {
 
     #[test]
     fn a_run_that_leaves_something_for_later_is_no_success() {
-        let plan = |held_back: Vec<String>| {
+        let plan = |held_back: Vec<crate::plan::HeldBack>| {
             let node = NodePlan { held_back, ..Default::default() };
             let nodes = [("n".parse().unwrap(), node)].into();
             Plan::new("c".into(), String::new(), nodes, Vec::new())
         };
-        let (all, some) = (plan(vec![]), plan(vec!["not yet".into()]));
+        let (all, some) = (plan(vec![]), plan(vec![crate::plan::HeldBack::NoControlPlaneReady]));
         assert_eq!(exit_of(std::iter::empty(), &planner::held_back(&all)), Exit::Done);
         assert_eq!(exit_of(std::iter::empty(), &planner::held_back(&some)), Exit::NodeFailed);
     }

@@ -178,8 +178,8 @@ fn pending(
             .iter()
             .flat_map(|t| &t.steps)
             .filter(|a| !a.why.is_empty())
-            .map(|a| format!("{} (now: {})", a.step, a.why))
-            .chain(node.held_back.iter().cloned())
+            .map(|a| format!("{} (now: {})", a.step, a.why_text()))
+            .chain(node.held_back.iter().map(ToString::to_string))
             .chain(etcd(name))
             .collect()),
         (None, Some(problem)) => Err(format!("{}: {}", problem.what, problem.why.join("; "))),

@@ -124,8 +124,9 @@ fn addresses_have_their_interface_and_length() {
 #[test]
 fn who_gets_in_is_told_whole_or_not_at_all() {
     let found = logins(&["a\t::1\t", "b\t192.0.2.1\tno enabled method", "ok"]).unwrap();
-    let lost: Vec<_> = found.iter().map(|l| (l.name.as_str(), l.lost.as_deref())).collect();
-    assert_eq!(lost, [("a", None), ("b", Some("no enabled method"))]);
+    let lost: Vec<_> = found.iter().map(|l| (l.name.as_str(), l.lost.clone())).collect();
+    let method = LostLogin::Method("no enabled method".into());
+    assert_eq!(lost, [("a", None), ("b", Some(method))]);
     assert_eq!(logins(&["ok"]), Some(Vec::new()));
     for partial in [&["a\t::1\t"][..], &["a", "ok"], &[]] {
         assert_eq!(logins(partial), None, "{partial:?}");
