@@ -4,8 +4,8 @@ use super::shared::Shared;
 use super::traits::Traits;
 use crate::controls;
 use crate::facts::{NodeFacts, OsFamily};
-use crate::inventory::{Files, Inventory, Node, Role};
-use crate::pki::Material;
+use crate::inventory::{CaCustody, Files, Inventory, Node, Role};
+use crate::pki::{Ca, Material};
 
 /// One node of one cluster.
 pub(super) struct Context<'a> {
@@ -56,6 +56,18 @@ impl<'a> Context<'a> {
 
     pub fn minor(&self) -> u16 {
         self.inventory.cluster.kubernetes.minor
+    }
+
+    /// Whether CAs are accepted beside one of these.
+    pub fn accepts(&self, cas: &[Ca]) -> bool {
+        let accepts =
+            |material: &Material| cas.iter().any(|ca| !material.trust(*ca).accepted().is_empty());
+        self.source.is_some_and(|s| accepts(s.material))
+    }
+
+    /// Whether the controller manager signs with a certificate that has a file of its own.
+    pub fn signs_apart(&self) -> bool {
+        self.inventory.pki.ca_custody == CaCustody::ControlPlane && self.accepts(&[Ca::Cluster])
     }
 
     pub fn is_debian(&self) -> bool {
