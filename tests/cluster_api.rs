@@ -1,10 +1,12 @@
 //! The cluster's API, asked through a node: here a server that answers as each test says.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kubastion::api::Client;
 use kubastion::apply::drain::{DrainError, Patience, allow_pods, drain};
 use kubastion::apply::objects::{ChangeError, change};
+use kubastion::desired::cluster_cas::CaPlace;
 use kubastion::desired::objects::resources;
 use kubastion::digest::Digest;
 use kubastion::facts::cluster::{ClusterFacts, Kind};
@@ -227,7 +229,7 @@ fn send(listed: &[(Kind, Value)], name: &str, api: &FakeApi) -> Sent {
     let (_, address) = api.access.servers[0];
     let mut through = api.node();
     let mut client = Client::new(&mut through, address, &api.access);
-    let result = change(&mut client, &api.inventory, planned);
+    let result = change(&mut client, &api.inventory, &api.access, planned);
     drop(client);
     (result, api.asked.lock().unwrap().clone())
 }
@@ -379,7 +381,7 @@ fn a_plan_sends_nothing_that_the_inventory_does_not_ask_for() {
             after: None,
             controls: Default::default(),
         };
-        let result = change(&mut client, &api.inventory, &planned);
+        let result = change(&mut client, &api.inventory, &api.access, &planned);
         assert!(matches!(result, Err(ChangeError::NotWanted)), "{result:?}");
     }
     assert!(api.lines().is_empty());
@@ -408,7 +410,7 @@ fn a_binding_goes_only_as_it_was_read() {
         let (_, address) = api.access.servers[0];
         let mut through = api.node();
         let mut client = Client::new(&mut through, address, &api.access);
-        let result = change(&mut client, &api.inventory, planned);
+        let result = change(&mut client, &api.inventory, &api.access, planned);
         assert_eq!(result.is_ok(), sent.is_some(), "{result:?}");
         let asked = api.asked.lock().unwrap();
         let Some(method) = sent else {
@@ -421,6 +423,46 @@ fn a_binding_goes_only_as_it_was_read() {
             .map(|at| asked[1].body.pointer(at).cloned().unwrap_or_default());
         assert!(version.contains(&json!("7")), "{:?}", asked[1].body);
     }
+}
+
+#[test]
+fn a_ca_goes_out_of_a_config_map_only_if_the_plan_named_it() {
+    let answers = Arc::new(Mutex::new([Value::Null, Value::Null]));
+    let shown = Arc::clone(&answers);
+    let api = FakeApi::start(usize::MAX, move |asked| {
+        let [before, after] = &*shown.lock().unwrap();
+        (200, if asked.line.starts_with("GET") { before.clone() } else { after.clone() })
+    });
+    let (own, other) = (&api.access.ca_pem, &api.access.front_proxy_ca_pem);
+    let map = |text: &str| {
+        json!({
+            "metadata": {
+                "namespace": "kube-system", "name": "extension-apiserver-authentication",
+                "resourceVersion": "7",
+            },
+            "data": {"client-ca-file": text},
+        })
+    };
+    let both = format!("{own}{other}");
+    *answers.lock().unwrap() = [map(&both), map(own)];
+    let place = CaPlace::Clients;
+    let (adds, drops) = place.change(&both, own).unwrap();
+    assert!(adds.is_empty() && drops.len() == 1);
+    for (drops, is_sent) in [(vec!["0".repeat(64)], false), (drops, true)] {
+        let (_, address) = api.access.servers[0];
+        let mut through = api.node();
+        let mut client = Client::new(&mut through, address, &api.access);
+        let planned = ApiChange::SetCas { place, adds: Vec::new(), drops };
+        let result = change(&mut client, &api.inventory, &api.access, &planned);
+        assert_eq!(result.is_ok(), is_sent, "{result:?}");
+    }
+    let asked = api.asked.lock().unwrap();
+    let [_, look, sent] = asked.as_slice() else { panic!("{asked:?}") };
+    let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    assert_eq!(look.line, format!("GET {path}"));
+    assert!(sent.line.starts_with(&format!("PATCH {path}")), "{}", sent.line);
+    let wanted = json!({"metadata": {"resourceVersion": "7"}, "data": {"client-ca-file": own}});
+    assert_eq!(sent.body, wanted);
 }
 
 #[test]

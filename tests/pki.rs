@@ -705,7 +705,7 @@ fn kubeconfigs_carry_the_right_identity_and_server() {
         assert_eq!(cluster["server"], server);
         assert_eq!(
             decode(&cluster["certificate-authority-data"]),
-            material.ca_cert(Ca::Cluster).as_bytes()
+            material.trust(Ca::Cluster).issues().as_bytes()
         );
         let user = &config["users"][0]["user"];
         let file = dir.path().join("user.crt");

@@ -118,9 +118,9 @@ fn world() -> World {
         material.node(Kind::EtcdPeer, &a).unwrap().cert_pem.clone(),
     );
     let keys = Keys {
-        etcd_ca: material.ca_cert(Ca::Etcd).to_owned(),
-        apiserver_cas: vec![material.ca_cert(Ca::Cluster).to_owned()],
-        kubelet_cas: vec![material.ca_cert(Ca::Cluster).to_owned()],
+        etcd_ca: material.trust(Ca::Etcd).issues().to_owned(),
+        apiserver_cas: vec![material.trust(Ca::Cluster).issues().to_owned()],
+        kubelet_cas: vec![material.trust(Ca::Cluster).issues().to_owned()],
         health: own(material.node(Kind::EtcdHealthcheckClient, &a).unwrap()),
         foreign: own(material.node(Kind::KubeletClient, &a).unwrap()),
         served: BTreeMap::from([(a, served)]),
@@ -200,14 +200,14 @@ impl Server {
         if !self.clients.is_empty() {
             let mut store = X509StoreBuilder::new().unwrap();
             for ca in &self.clients {
-                let pem = material.ca_cert(*ca);
+                let pem = material.trust(*ca).issues();
                 store.add_cert(X509::from_pem(pem.as_bytes()).unwrap()).unwrap();
             }
             b.set_verify_cert_store(store.build()).unwrap();
             // As Go's servers do: they name whose certificates they take.
             let mut names = Stack::new().unwrap();
             for ca in &self.clients {
-                let ca = X509::from_pem(material.ca_cert(*ca).as_bytes()).unwrap();
+                let ca = X509::from_pem(material.trust(*ca).issues().as_bytes()).unwrap();
                 names.push(ca.subject_name().to_owned().unwrap()).unwrap();
             }
             b.set_client_ca_list(names);

@@ -23,8 +23,10 @@ pub const ANSWER: Duration = Duration::from_secs(30);
 pub struct ApiAccess {
     /// The control planes and their internal addresses.
     pub servers: Vec<(NodeName, IpAddr)>,
-    /// The cluster CA's certificate, PEM.
+    /// Whom an API server's certificate is believed for: the cluster's CA, and those accepted beside it, PEM.
     pub ca_pem: String,
+    /// The same of the front proxy, whose clients speak for others, PEM.
+    pub front_proxy_ca_pem: String,
     /// The administrator's certificate, PEM.
     pub certificate_pem: String,
     /// Its key, PEM.
@@ -129,7 +131,7 @@ pub struct Client<'a> {
     pub host: String,
     /// Its TCP port.
     pub port: u16,
-    /// CA of its certificate; `None` where it signed itself.
+    /// CAs of its certificate; `None` where it signed itself.
     pub ca_pem: Option<&'a str>,
     /// The client's certificate; `None` to be nobody, or who the token of a request says.
     pub identity: Option<ClientIdentity<'a>>,

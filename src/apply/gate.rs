@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(300);
 pub struct EtcdAccess {
     /// The members and their internal addresses.
     pub members: Vec<(NodeName, IpAddr)>,
-    /// The etcd CA's certificate, PEM.
+    /// The etcd CA, and those accepted beside it, PEM.
     pub ca_pem: String,
     /// A client certificate of that CA, PEM.
     pub certificate_pem: String,

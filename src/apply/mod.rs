@@ -6,6 +6,7 @@
 //! decision; and the controller believes only the state that the node itself reports.
 
 mod access_paths;
+pub mod cas;
 pub mod drain;
 pub mod etcd;
 pub mod execute;

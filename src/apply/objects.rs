@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::cas;
 use super::execution::{Execution, Sessions, with_session};
 use super::{MEMBER_SCRIPT, UPLOAD_SCRIPT};
 use crate::api::certificate_requests::{self, ApprovalError};
 use crate::api::objects::{Conflicts, path};
-use crate::api::{ApiError, Client};
+use crate::api::{ApiAccess, ApiError, Client};
 use crate::checks::{ANONYMOUS, gives_a_node};
 use crate::desired::differences::{Difference, differences, merge_patch};
 use crate::desired::objects::{DesiredObject, Owner, Wanted, objects};
@@ -33,6 +34,9 @@ pub enum ChangeError {
     /// The object is not what the plan saw. Nothing was sent.
     #[error("it is not as the plan saw it: {0}")]
     NotAsPlanned(String),
+    /// The CAs of the key store could not be written.
+    #[error(transparent)]
+    Cas(#[from] cas::CasError),
     /// What the plan sends is nothing that this inventory asks for.
     #[error("the inventory asks for no such object")]
     NotWanted,
@@ -70,7 +74,7 @@ pub(super) fn carry_out(
         let made = with_session(c, server, sessions, |through| {
             let mut client = Client::new(through, *address, access);
             client.json(&HttpRequest::get("/version")).map_err(|e| chain(&e))?;
-            Ok(carry_out_over(&mut client, c.inventory, changes))
+            Ok(carry_out_over(&mut client, c.inventory, access, changes))
         });
         match made {
             Ok(results) => return results,
@@ -83,6 +87,7 @@ pub(super) fn carry_out(
 fn carry_out_over(
     client: &mut Client<'_>,
     inventory: &Inventory,
+    access: &ApiAccess,
     changes: &[&ApiChange],
 ) -> Vec<Result<(), String>> {
     // Namespace and name of objects that were not sent.
@@ -92,7 +97,7 @@ fn carry_out_over(
         .filter(|first| failed.contains(first))
     {
         Some((_, first)) => Err(format!("{first} has to be there before it, and was not sent")),
-        None => change(client, inventory, made).map_err(|e| chain(&e)),
+        None => change(client, inventory, access, made).map_err(|e| chain(&e)),
     };
     let mut results = Vec::new();
     for made in changes {
@@ -112,6 +117,7 @@ fn carry_out_over(
 pub fn change(
     client: &mut Client<'_>,
     inventory: &Inventory,
+    access: &ApiAccess,
     change: &ApiChange,
 ) -> Result<(), ChangeError> {
     match change {
@@ -140,6 +146,9 @@ pub fn change(
         ApiChange::KeepSubjects { namespace, name, .. } => drop_anonymous(client, namespace, name),
         ApiChange::Approve { name, node } => {
             Ok(certificate_requests::approve(client, inventory, name, node)?)
+        }
+        ApiChange::SetCas { place, adds, drops } => {
+            Ok(cas::set(client, inventory, access, *place, (adds, drops))?)
         }
         ApiChange::UploadConfiguration => upload_configuration(client),
         ApiChange::Apply { action, object, differs, .. } => {

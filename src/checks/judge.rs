@@ -180,7 +180,9 @@ fn fact_words(fact: Fact) -> &'static str {
         Fact::NoSshd => "no sshd runs",
         Fact::NoAlpha => "no AllAlpha feature gate",
         Fact::EtcdOwnCa => "the etcd CA is not the cluster CA",
-        Fact::OneCaPerFile => "each CA file holds one certificate",
+        Fact::OneCaPerFile => {
+            "each CA file holds one certificate, or those that the key store accepts"
+        }
         Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
         Fact::ProgramsNotShadowed => {
             "no program in /usr/local/bin or /usr/local/sbin shadows one that daemons start or packages have"

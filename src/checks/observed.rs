@@ -71,6 +71,8 @@ pub struct Observed {
     pub nft: Option<NftFacts>,
     /// SHA-256 of the rules file that the inventory makes for the node; `None` if that is not known.
     pub wanted_firewall_sha256: Option<String>,
+    /// Certificates (DER) that each file of CAs should hold, by path; `None` without the key store.
+    pub trusted_cas: Option<BTreeMap<&'static str, Vec<Vec<u8>>>>,
     /// Security modules.
     pub lsm: Option<LsmFacts>,
     /// Clock synchronization.
@@ -129,6 +131,7 @@ impl Observed {
             swaps: Some(facts.swaps.clone()),
             nft: Some(facts.nft.clone()),
             wanted_firewall_sha256: None,
+            trusted_cas: None,
             lsm: facts.lsm.clone(),
             time: facts.time.clone(),
             audit_rules: facts.audit_rules.clone(),
@@ -174,6 +177,7 @@ impl Observed {
             swaps: None,
             nft: None,
             wanted_firewall_sha256: None,
+            trusted_cas: None,
             lsm: None,
             time: None,
             audit_rules: None,

@@ -225,6 +225,11 @@ pub(super) fn running(mut seen: Observed) -> Observed {
         other => panic!("{other:?}"),
     };
     seen.wanted_firewall_sha256 = Some(sum.clone());
+    let held = |(path, _)| {
+        let text = seen.texts.get(path).cloned().flatten().unwrap_or_default();
+        (path, crate::pki::certificates(&text).unwrap_or_default())
+    };
+    seen.trusted_cas = Some(desired::CA_FILES.into_iter().map(held).collect());
     seen.nft = Some(NftFacts {
         usable: true,
         own_listing_sha256: Some("l".into()),
@@ -1459,4 +1464,47 @@ fn a_cni_controller_is_no_controller_manager() {
 #[test]
 fn the_unit_file_of_etcd_is_where_it_is_looked_for() {
     assert!(hardened().1.texts.contains_key(ETCD_UNIT));
+}
+
+#[test]
+fn accepted_cas_are_those_of_the_key_store_and_no_others() {
+    use crate::pki::{Anchor, certificates, made};
+    let (inventory, good) = hardened();
+    let (path, id) = ("/etc/kubernetes/pki/ca.crt", "pki-one-ca-per-file");
+    let own = good.texts[path].clone().unwrap();
+    let (old, stranger) = (made("old"), made("stranger"));
+    let with = |more: &[&Anchor]| {
+        more.iter().fold(own.clone(), |text, anchor| format!("{text}{}", anchor.pem))
+    };
+    let stand = |held: &str, trusted: Option<&str>| {
+        let mut seen = good.clone();
+        seen.texts.insert(path.into(), Some(held.to_owned()));
+        match trusted {
+            Some(text) => {
+                let all = seen.trusted_cas.as_mut().unwrap();
+                all.insert(path, certificates(text).unwrap());
+            }
+            None => seen.trusted_cas = None,
+        }
+        let found = judged(inventory, "a", &seen, &attempts());
+        let of = |control| {
+            let mut all = found.iter().filter(|f| f.control == control);
+            all.next().map(Finding::outcome)
+        };
+        (of(id), of("pki-separate-cas"), of("pki-key-algorithm-and-lifetime"))
+    };
+    let accepted = with(&[&old]);
+    let pass = Some(Outcome::Pass);
+    assert_eq!(stand(&accepted, Some(&accepted)), (pass, pass, pass));
+    assert_eq!(stand(&own, None).0, pass, "one alone, as ever");
+    let fail = Some(Outcome::Fail);
+    assert_eq!(stand(&with(&[&old, &stranger]), Some(&accepted)).0, fail);
+    assert_eq!(stand(&with(&[&stranger]), Some(&accepted)).0, fail);
+    assert_eq!(stand(&with(&[&old]), Some(&own)).0, fail, "it is accepted no more");
+    assert_eq!(stand(&with(&[&old, &old]), Some(&accepted)).0, fail, "twice");
+    assert_eq!(stand(&accepted, None).0, Some(Outcome::Unknown), "nobody knows whose it is");
+    // A client of the etcd CA would be one of the cluster's.
+    let etcd = good.texts["/etc/kubernetes/pki/etcd/ca.crt"].clone().unwrap();
+    let shared = format!("{own}{etcd}");
+    assert_eq!(stand(&shared, Some(&shared)).1, fail);
 }

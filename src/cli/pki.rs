@@ -22,7 +22,8 @@ pub enum Command {
 }
 
 const STATUS_HELP: &str =
-    "Exit code 4 if something is to be issued or renewed, 5 if something has expired.
+    "Exit code 4 if something is to be issued or renewed, or an accepted CA to be
+removed; 5 if something has expired.
 
 Examples:
   kubastion pki status

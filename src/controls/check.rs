@@ -267,7 +267,7 @@ pub enum Fact {
     NoAlpha,
     /// The directory of kube-apiserver's etcd client files differs from the cluster CA's trust.
     EtcdOwnCa,
-    /// Each CA file holds one certificate: the first is judged, and daemons take all.
+    /// Each CA file holds one certificate, or those that the key store accepts: daemons take all.
     OneCaPerFile,
     /// Every judged path and everything root runs, with all parent directories, is writable only by root.
     RootOwnedPaths,

@@ -128,7 +128,14 @@ pub static DAEMONS: &[DaemonRow] = &[
             ("client-ca-file", Rule::Is("/etc/kubernetes/pki/ca.crt")),
             ("cluster-cidr", Rule::Given),
             ("cluster-name", Rule::Given),
-            ("cluster-signing-cert-file", Rule::OneOf(&["", "/etc/kubernetes/pki/ca.crt"])),
+            (
+                "cluster-signing-cert-file",
+                Rule::OneOf(&[
+                    "",
+                    "/etc/kubernetes/pki/ca.crt",
+                    "/etc/kubernetes/pki/ca-issuing.crt",
+                ]),
+            ),
             ("cluster-signing-key-file", Rule::OneOf(&["", "/etc/kubernetes/pki/ca.key"])),
             ("controllers", Rule::Given),
             ("kubeconfig", Rule::Is("/etc/kubernetes/controller-manager.conf")),

@@ -320,7 +320,7 @@ pub(super) const ROWS: &[Control] = &[
     row(
         "pki-one-ca-per-file",
         Component::Pki,
-        "Each CA file holds one certificate",
+        "Each CA file holds the issuing CA, and accepted ones of the key store alone",
         Severity::Critical,
         AUTHENTICATION,
         (Scope::Every, Needs::Host),

@@ -19,8 +19,8 @@ use super::traits::Traits;
 use crate::controls::{Config, Daemon};
 use crate::facts::NodeFacts;
 use crate::inventory::{AuditPolicy, EncryptionProvider, Files, Inventory, Node, Probe, Profile};
-use crate::pki::Material;
 use crate::pki::kubeconfig::API_PORT;
+use crate::pki::{Ca, Material};
 use crate::plain::hex;
 use crate::render::input::kubernetes::{
     Admission, ApiserverExecProbes, ApiserverProbes, Component, EncryptionConfig, NamedKey,
@@ -100,6 +100,15 @@ pub(super) fn read_at_start(context: &Context<'_>, sink: &mut Sink<'_>) {
     for item in &sink.items[before..] {
         if let ItemKind::File { path, content, .. } = &item.kind {
             all.update(format!("{path} {}\n", content.sha256()));
+        }
+    }
+    // The CAs of etcd and kubelets too (storage/storagebackend/factory/etcd3.go; pkg/kubelet/client, before 1.36). One that
+    // issues alone is never another one: without accepted ones, the patch says what it always said.
+    let read_once = [("ca.crt", Ca::Cluster), ("etcd/ca.crt", Ca::Etcd)];
+    if let Some(source) = context.source.filter(|_| context.accepts(&read_once.map(|(_, ca)| ca))) {
+        for (file, ca) in read_once {
+            let bundle = Sha256::digest(source.material.trust(ca).bundle());
+            all.update(format!("{file} {}\n", hex(&bundle)));
         }
     }
     let digest = Text::of(hex(&all.finalize()));

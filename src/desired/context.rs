@@ -4,9 +4,9 @@ use super::shared::Shared;
 use super::traits::Traits;
 use crate::controls;
 use crate::facts::NodeFacts;
-use crate::inventory::{Files, Inventory, Node, Role};
+use crate::inventory::{CaCustody, Files, Inventory, Node, Role};
 use crate::os::Os;
-use crate::pki::Material;
+use crate::pki::{Ca, Material};
 
 /// One node of one cluster.
 pub(super) struct Context<'a> {
@@ -62,6 +62,18 @@ impl<'a> Context<'a> {
     /// What is the distribution family's own.
     pub fn os(&self) -> &'static Os {
         self.traits.family.row()
+    }
+
+    /// Whether CAs are accepted beside one of these.
+    pub fn accepts(&self, cas: &[Ca]) -> bool {
+        let accepts =
+            |material: &Material| cas.iter().any(|ca| !material.trust(*ca).accepted().is_empty());
+        self.source.is_some_and(|s| accepts(s.material))
+    }
+
+    /// Whether the controller manager signs with a certificate that has a file of its own.
+    pub fn signs_apart(&self) -> bool {
+        self.inventory.pki.ca_custody == CaCustody::ControlPlane && self.accepts(&[Ca::Cluster])
     }
 
     /// Facts, for contents and for items that may be left out; absent while only paths are asked

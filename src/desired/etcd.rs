@@ -47,7 +47,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     ours(context, sink, ETCD_CA, Ca::Etcd);
     let shared = context.shared;
     key_file(sink, SERVER, ETCD_CA, |s| {
-        Ok(Content::Text(shared.text(s.material.ca_cert(Ca::Etcd))))
+        Ok(Content::Text(shared.text(s.material.trust(Ca::Etcd).bundle())))
     });
     watches.push(ETCD_CA.to_owned());
     let pairs = [("server", Kind::EtcdServer, SERVER), ("peer", Kind::EtcdPeer, PEER)];

@@ -3,6 +3,7 @@
 use super::places::AUDIT_DIR;
 use super::places::CONFIG_DIR;
 use super::places::ENC_DIR;
+use super::places::ISSUING_CA;
 use super::places::PATCHES;
 use std::net::IpAddr;
 
@@ -58,6 +59,10 @@ const PKI: &str = "/etc/kubernetes/pki";
 pub(super) fn flags(context: &Context<'_>, daemon: Daemon) -> Flags {
     let also: &[(&str, &str)] = match daemon {
         Daemon::Apiserver => &[("shutdown-watch-termination-grace-period", WATCHES_END)],
+        // By default it is `ca.crt`.
+        Daemon::ControllerManager if context.signs_apart() => {
+            &[("cluster-signing-cert-file", ISSUING_CA)]
+        }
         _ => &[],
     };
     order::flags(context, daemon, also)

@@ -7,6 +7,7 @@ use super::places::{CONFIG_DIR, PATCHES, STAGED};
 use super::sink::{Sink, Unit};
 use super::software::{self, PROGRAMS};
 use crate::inventory::SoftwareSource;
+use crate::pki::Ca;
 
 /// The kubelet's unit, where no package brings one.
 const UNIT: &str = "/etc/systemd/system/kubelet.service";
@@ -50,6 +51,12 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         watches.extend(
             ["controller-manager", "scheduler"].map(|f| format!("/etc/kubernetes/{f}.conf")),
         );
+        // With one CA alone they never change. The scheduler's are files that are mounted one by one: a new one is seen by a new
+        // container alone.
+        if context.accepts(&Ca::ALL) {
+            let cas = ["ca.crt", "etcd/ca.crt", "front-proxy-ca.crt"];
+            watches.extend(cas.map(|f| format!("/etc/kubernetes/pki/{f}")));
+        }
         let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
         watches.extend(components.map(|c| format!("{PATCHES}/{c}1+strategic.yaml")));
         watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));

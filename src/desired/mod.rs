@@ -7,6 +7,7 @@
 
 mod access;
 mod apiserver;
+pub mod cluster_cas;
 mod context;
 pub mod differences;
 mod endpoint;
@@ -43,7 +44,7 @@ pub use etcd::peer_url;
 pub use firewall::firewall_sha256;
 pub(crate) use firewall::{other_firewalls, tunnel_closed};
 pub use model::*;
-pub(crate) use pki_files::held_cas;
+pub(crate) use pki_files::{CA_FILES, HeldCas, held_cas};
 pub use resolve::resolve;
 pub(crate) use runtime::CONFLIST;
 pub use shared::Shared;

@@ -3,15 +3,18 @@
 //! Workers get their kubelet's material and the cluster CA's certificate. The keys of the etcd and
 //! front-proxy CAs reach no node, that of the cluster CA only control planes, and only with
 //! `pki.ca_custody: control-plane`.
+//!
+//! Files of CA certificates hold whom the node believes: the CA that issues first, and those that are accepted.
 
 use super::context::{Context, Source};
 use super::error::ResolveError;
 use super::model::{Access, Content, FileCheck, ItemKind};
-use super::sink::Sink;
+use super::places::ISSUING_CA;
+use super::sink::{Sink, exists};
 use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::CaCustody;
 use crate::pki::kubeconfig::{self, KubeletIdentity};
-use crate::pki::{Ca, Kind, Pair};
+use crate::pki::{Ca, Kind, Pair, Trust};
 use crate::secret::Secret;
 
 /// Where the kubelet's own client certificate lies. A kubelet that rotates it writes elsewhere
@@ -22,7 +25,7 @@ const CLIENT: KubeletIdentity<'_> = KubeletIdentity::Files {
 };
 
 /// Where nodes hold certificates of CAs.
-const CA_FILES: [(&str, Ca); 4] = [
+pub const CA_FILES: [(&str, Ca); 4] = [
     (CLUSTER_CA, Ca::Cluster),
     ("/etc/kubernetes/pki/etcd/ca.crt", Ca::Etcd),
     ("/etc/kubernetes/pki/front-proxy-ca.crt", Ca::FrontProxy),
@@ -31,13 +34,34 @@ const CA_FILES: [(&str, Ca); 4] = [
 
 const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
 
-/// The certificates of CAs that a node holds: path, which CA's it is, and its SHA-256, which is empty of a link and the
-/// like: something is there, and nobody looked at what it leads to.
-pub fn held_cas(facts: &NodeFacts) -> impl Iterator<Item = (&'static str, Ca, &str)> {
+/// A file of CA certificates that a node holds.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldCas<'f> {
+    /// Its path.
+    pub path: &'static str,
+    /// Whom it is believed in place of.
+    pub ca: Ca,
+    sha256: &'f str,
+    text: Option<&'f str>,
+}
+
+impl HeldCas<'_> {
+    /// Whether it is of the cluster whose trust this is.
+    pub fn is_of(&self, trust: &Trust) -> bool {
+        trust.recognizes(self.sha256, self.text)
+    }
+}
+
+/// The files of CA certificates that a node holds. Of a link and the like nothing more is known: something is there, and
+/// nobody looked at what it leads to.
+pub fn held_cas(facts: &NodeFacts) -> impl Iterator<Item = HeldCas<'_>> {
     CA_FILES.into_iter().filter_map(|(path, ca)| match facts.files.get(path) {
-        Some(FileFacts::File { sha256, .. }) => Some((path, ca, sha256.as_str())),
+        Some(FileFacts::File { sha256, .. }) => {
+            let text = facts.texts.get(path).and_then(Option::as_deref);
+            Some(HeldCas { path, ca, sha256, text })
+        }
         Some(FileFacts::Symlink { .. } | FileFacts::Directory { .. } | FileFacts::Other { .. }) => {
-            Some((path, ca, ""))
+            Some(HeldCas { path, ca, sha256: "", text: None })
         }
         Some(FileFacts::Absent) | None => None,
     })
@@ -67,7 +91,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     ours(context, sink, ca, Ca::Cluster);
     let controls =
         ["files-kubelet-client-ca", "files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];
-    cert(sink, &controls, ca, |s| Ok(s.material.ca_cert(Ca::Cluster).to_owned()));
+    cert(sink, &controls, ca, |s| Ok(s.material.trust(Ca::Cluster).bundle().to_owned()));
     kubelet(context, sink);
     if context.is_control_plane() {
         control_plane(context, sink);
@@ -102,7 +126,7 @@ fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.directory(&[OWNERSHIP], "/etc/kubernetes/pki/etcd", Access::root(0o700));
     for (path, ca) in [CA_FILES[1], CA_FILES[2]] {
         ours(context, sink, path, ca);
-        cert(sink, &cert_controls, path, |s| Ok(s.material.ca_cert(ca).to_owned()));
+        cert(sink, &cert_controls, path, |s| Ok(s.material.trust(ca).bundle().to_owned()));
     }
     let key = "/etc/kubernetes/pki/ca.key";
     match context.inventory.pki.ca_custody {
@@ -112,6 +136,13 @@ fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
         CaCustody::Operator => {
             sink.push(&key_controls, ItemKind::Absent { path: key.to_owned() });
         }
+    }
+    if context.signs_apart() {
+        cert(sink, &cert_controls, ISSUING_CA, |s| {
+            Ok(s.material.trust(Ca::Cluster).issues().to_owned())
+        });
+    } else if context.facts().is_none() || exists(context, ISSUING_CA) {
+        sink.gone(ISSUING_CA);
     }
     for ca in ["etcd/ca", "front-proxy-ca"] {
         let path = format!("/etc/kubernetes/pki/{ca}.key");
@@ -141,13 +172,12 @@ fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
     sink.push(&["pki-super-admin-removed"], ItemKind::Absent { path });
 }
 
-/// Refuses a node that has another CA, or something that may lead to one: replacing it would cut the node off from
-/// its cluster.
+/// Refuses a node that has other CAs alone, or something that may lead to one: replacing it would cut the node off from
+/// its cluster. What stands beside a CA that we know is replaced: it was accepted once, or somebody added it.
 pub(super) fn ours(context: &Context<'_>, sink: &mut Sink<'_>, path: &str, ca: Ca) {
     let Some(Source { facts, material }) = context.source else { return };
-    let wanted = Content::Text(material.ca_cert(ca).into()).sha256();
-    let foreign = |(held, _, sha256): (&str, Ca, &str)| held == path && sha256 != wanted;
-    if held_cas(facts).any(foreign) {
+    let trust = material.trust(ca);
+    if held_cas(facts).any(|held| held.path == path && !held.is_of(trust)) {
         sink.errors.push(ResolveError::ForeignCa { path: path.to_owned() });
     }
 }

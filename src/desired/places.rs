@@ -18,6 +18,10 @@ pub(super) const AUDIT_DIR: &str = "/var/log/kubernetes/audit";
 /// The certificate of the CA that members and their clients are known by.
 pub(super) const ETCD_CA: &str = "/etc/etcd/pki/ca.crt";
 
+/// The certificate of the cluster CA that issues, where `ca.crt` holds accepted ones too: the controller manager takes no file
+/// with more than one to sign with (pkg/controller/certificates/signer/ca_provider.go, 1.34 to 1.36).
+pub(super) const ISSUING_CA: &str = "/etc/kubernetes/pki/ca-issuing.crt";
+
 /// Directory of the configuration that is this tool's own.
 pub(super) const CONFIGURATION: &str = "/etc/kubastion";
 

@@ -61,6 +61,13 @@ pub fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
             add_path(&mut watch, socket);
         }
     }
+    // Which CAs a file holds where its digest is not the wanted one: ours and another, or others alone.
+    let cas = super::pki_files::CA_FILES
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| watch.files.contains(*path));
+    let cas: Vec<String> = cas.map(str::to_owned).collect();
+    watch.texts.extend(cas);
     // What its own settings are that ours replace.
     if node.has_role(Role::ControlPlane) || node.has_role(Role::Worker) {
         add_path(&mut watch, super::runtime::CONFIG);

@@ -158,6 +158,18 @@ fn refuse_broken(
             (entry @ (Entry::ServiceAccountKey | Entry::EncryptionKeys), [reason, ..]) => {
                 return Err(damaged(entry.file(), reason));
             }
+            // One that has expired is harmless: it is said by `pki status`, and stops nobody.
+            (Entry::Accepted(_), [Reason::RemovalDue]) => {}
+            (entry @ Entry::Accepted(_), [reason, ..]) => {
+                return Err(PkiError::NotAcceptable {
+                    path: inventory.pki.dir.join(format!("{}.crt", entry.file())),
+                    why: match (reason, &assessment.accepted) {
+                        (Reason::Damaged(why), _) => why.clone(),
+                        (other, Some(which)) => format!("{}: {other}", which.subject),
+                        (other, None) => other.to_string(),
+                    },
+                });
+            }
             (Entry::Leaf(_), _) => {}
         }
     }
@@ -206,6 +218,8 @@ fn make(
                 let bytes: Secret<Vec<u8>> = material::new_key_ring();
                 files.push(NewFile::Secret { path: format!("{file}.json"), bytes });
             }
+            // Never due: others made it.
+            Entry::Accepted(_) => {}
             Entry::Leaf(id) => {
                 let ca = id.kind.profile().issuer;
                 let signatory = match signatories.entry(ca) {

@@ -12,6 +12,8 @@ pub(super) const ENCRYPTION_KEYS: &str = "enc/keys";
 pub enum Entry {
     /// A certificate authority.
     Ca(Ca),
+    /// A certificate of a CA that is accepted in place of one of the CAs, and does not issue.
+    Accepted(Ca),
     /// The key pair that signs service-account tokens.
     ServiceAccountKey,
     /// The keys of the API server's encryption at rest.
@@ -25,6 +27,7 @@ impl Entry {
     pub fn file(&self) -> String {
         match self {
             Entry::Ca(ca) => ca.file().to_owned(),
+            Entry::Accepted(ca) => format!("{}-accepted", ca.file()),
             Entry::ServiceAccountKey => SERVICE_ACCOUNT.to_owned(),
             Entry::EncryptionKeys => ENCRYPTION_KEYS.to_owned(),
             Entry::Leaf(id) => id.file(),
@@ -36,6 +39,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Entry::Ca(ca) => write!(f, "{} CA", ca.name()),
+            Entry::Accepted(ca) => write!(f, "{} CA, accepted", ca.name()),
             Entry::ServiceAccountKey => f.write_str("service-account key"),
             Entry::EncryptionKeys => f.write_str("encryption keys"),
             Entry::Leaf(id) => id.fmt(f),

@@ -63,6 +63,14 @@ pub enum PkiError {
         /// What is wrong.
         why: String,
     },
+    /// A file of accepted CAs holds something that cannot be accepted.
+    #[error("the accepted CAs in {} cannot be used: {why}", path.display())]
+    NotAcceptable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// No passphrase could be had.
     #[error("no passphrase for the key store")]
     Passphrase(#[source] std::io::Error),
@@ -138,6 +146,17 @@ impl PkiError {
                 p
             };
             return offenders.iter().map(problem).collect();
+        }
+        if let PkiError::NotAcceptable { path, why } = self {
+            let problem = Problem::new("the accepted CAs of the key store cannot be used")
+                .at(path.display().to_string())
+                .because(why)
+                .left("the store and the nodes stay as they are")
+                .hint(
+                    "the file holds certificates of CAs alone (PEM), without those of the store's own CAs and without keys: take \
+                     out what is wrong, then run `kubastion pki status`",
+                );
+            return vec![problem];
         }
         let chain = std::iter::successors(std::error::Error::source(self), |e| e.source());
         let mut problem = Problem::new(self.to_string());

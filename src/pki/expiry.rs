@@ -16,6 +16,7 @@ use super::issue::leaf_end;
 use super::material::parse_key_ring;
 use super::profile::{CA_USAGES, Ca, Wanted, leaf_usages, wanted};
 use super::store::Contents;
+use super::trust;
 use crate::inventory::{EncryptionProvider, Inventory, KeyAlgorithm, Pki};
 
 /// Why something is to be issued.
@@ -41,6 +42,8 @@ pub enum Reason {
         /// Whole days left.
         days: i64,
     },
+    /// The time of an accepted CA is over: nothing that it signed is believed any more, and its certificate is of no use.
+    RemovalDue,
     /// Its time has not begun: this machine's clock is behind the one that issued it.
     NotYetValid,
     /// It lives longer than `pki.leaf_days`.
@@ -95,6 +98,9 @@ impl fmt::Display for Reason {
             Reason::RotationDue { days } => {
                 write!(f, "{days} days are left, and a CA is replaced by a rotation only")
             }
+            Reason::RemovalDue => {
+                f.write_str("it has expired: nobody is believed for it any more, and it should be taken out of the file")
+            }
             Reason::NotYetValid => f.write_str("it is not valid yet"),
             Reason::LivesTooLong { days, allowed } => {
                 write!(f, "it lives {days} days, and {allowed} are allowed")
@@ -132,7 +138,7 @@ impl Serialize for Reason {
 pub enum State {
     /// As wanted.
     Ok,
-    /// To be renewed.
+    /// To be renewed, or, for an accepted CA, to be removed.
     Expiring,
     /// Not what the inventory wants.
     Mismatch,
@@ -154,11 +160,22 @@ impl fmt::Display for State {
     }
 }
 
+/// A CA that is accepted and does not issue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its subject, printable.
+    pub subject: String,
+    /// SHA-256 of its certificate.
+    pub sha256: String,
+}
+
 /// How one entry of the store stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assessment {
     /// What it is.
     pub entry: Entry,
+    /// Which one, of an accepted CA that can be read.
+    pub accepted: Option<Accepted>,
     /// Names and addresses in the certificate, or those it will get.
     pub names: Vec<San>,
     /// First moment of the certificate that is there.
@@ -182,6 +199,8 @@ impl Assessment {
                 self.reasons == [Reason::Missing]
             }
             Entry::Leaf(_) => !self.reasons.is_empty(),
+            // Others made it.
+            Entry::Accepted(_) => false,
         }
     }
 }
@@ -199,10 +218,12 @@ struct CaState {
 pub fn assess(inventory: &Inventory, contents: &Contents, now: OffsetDateTime) -> Vec<Assessment> {
     let mut all = Vec::new();
     let mut cas = BTreeMap::new();
+    let accepted = trust::accepted(contents);
     for ca in Ca::ALL {
         let (assessment, state) = assess_ca(ca, &inventory.pki, contents, now);
         all.push(assessment);
         cas.insert(ca, state);
+        all.extend(assess_accepted(ca, &accepted, now));
     }
     all.push(assess_service_account(contents));
     if inventory.encryption.provider != EncryptionProvider::Kms {
@@ -219,6 +240,7 @@ fn assessment(entry: Entry, reasons: Vec<Reason>) -> Assessment {
     let state = reasons.iter().map(state_of).max().unwrap_or(State::Ok);
     Assessment {
         entry,
+        accepted: None,
         names: Vec::new(),
         not_before: None,
         not_after: None,
@@ -232,7 +254,9 @@ fn state_of(reason: &Reason) -> State {
     match reason {
         Reason::Missing | Reason::KeyMissing | Reason::CertificateMissing => State::Missing,
         Reason::Expired => State::Expired,
-        Reason::Expiring { .. } | Reason::RotationDue { .. } => State::Expiring,
+        Reason::Expiring { .. } | Reason::RotationDue { .. } | Reason::RemovalDue => {
+            State::Expiring
+        }
         _ => State::Mismatch,
     }
 }
@@ -240,14 +264,14 @@ fn state_of(reason: &Reason) -> State {
 fn dated(mut assessment: Assessment, inspected: &Inspected, now: OffsetDateTime) -> Assessment {
     assessment.not_before = Some(inspected.not_before);
     assessment.not_after = Some(inspected.not_after);
-    assessment.days_left = Some(days_left(inspected, now));
+    assessment.days_left = Some(days_left(inspected.not_after, now));
     assessment.names = inspected.sans.iter().cloned().collect();
     assessment
 }
 
-fn days_left(inspected: &Inspected, now: OffsetDateTime) -> i64 {
+fn days_left(not_after: OffsetDateTime, now: OffsetDateTime) -> i64 {
     // Rounded down also when it is over: an hour ago is -1.
-    (inspected.not_after - now).whole_seconds().div_euclid(86_400)
+    (not_after - now).whole_seconds().div_euclid(86_400)
 }
 
 fn assess_ca(
@@ -286,6 +310,35 @@ fn assess_ca(
     }
     let judged = dated(assessment(entry, reasons), inspected, now);
     (judged, Some(state))
+}
+
+/// The accepted CAs in place of one: each of them, and what its file holds that is none.
+fn assess_accepted(ca: Ca, all: &trust::Accepted, now: OffsetDateTime) -> Vec<Assessment> {
+    let one = |anchor: &trust::Anchor| {
+        let mut reasons = Vec::new();
+        // Sessions that run go on, and new ones are refused by all who verify: nothing is open that should not be.
+        if anchor.not_after < now {
+            reasons.push(Reason::RemovalDue);
+        }
+        if anchor.not_before > now {
+            reasons.push(Reason::NotYetValid);
+        }
+        Assessment {
+            accepted: Some(Accepted {
+                subject: anchor.subject.clone(),
+                sha256: anchor.sha256.clone(),
+            }),
+            not_before: Some(anchor.not_before),
+            not_after: Some(anchor.not_after),
+            days_left: Some(days_left(anchor.not_after, now)),
+            ..assessment(Entry::Accepted(ca), reasons)
+        }
+    };
+    let good = all.good.get(&ca).into_iter().flatten().map(one);
+    let faults = all.faults.iter().filter(|(of, _)| *of == ca);
+    let faults =
+        faults.map(|(_, why)| assessment(Entry::Accepted(ca), vec![Reason::Damaged(why.clone())]));
+    good.chain(faults).collect()
 }
 
 fn assess_leaf(

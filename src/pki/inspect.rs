@@ -70,7 +70,14 @@ pub(super) fn inspect(pem: &[u8]) -> Result<Inspected, String> {
     if pem.tag() != "CERTIFICATE" {
         return Err(format!("it holds a {}, not a certificate", pem.tag()));
     }
-    let der = pem.into_contents();
+    inspect_der(pem.into_contents())
+}
+
+/// Reads one certificate, DER.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(super) fn inspect_der(der: Vec<u8>) -> Result<Inspected, String> {
     let (rest, cert) = x509_parser::parse_x509_certificate(&der)
         .map_err(|e| format!("it is not an X.509 certificate ({e})"))?;
     if !rest.is_empty() {

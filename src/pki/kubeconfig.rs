@@ -132,7 +132,7 @@ fn write(
     let cluster = quote(inventory.cluster.name.as_str());
     let context = quote(&format!("{}@{}", user.name, inventory.cluster.name));
     let name = quote(user.name);
-    let ca = BASE64_STANDARD.encode(material.ca_cert(Ca::Cluster));
+    let ca = BASE64_STANDARD.encode(material.trust(Ca::Cluster).bundle());
     let server = quote(server);
     let mut text = format!(
         "apiVersion: v1

@@ -11,6 +11,9 @@ use super::entry::{ENCRYPTION_KEYS, SERVICE_ACCOUNT};
 use super::error::PkiError;
 use super::profile::{Ca, CertId, Kind, wanted};
 use super::store::Contents;
+#[cfg(test)]
+use super::trust::Anchor;
+use super::trust::{Trust, trusts};
 use crate::inventory::{EncryptionProvider, Inventory, NodeName};
 use crate::secret::Secret;
 
@@ -37,6 +40,7 @@ pub struct EncryptionKey {
 /// reach a node is `pki.ca_custody`'s to say.
 pub struct Material {
     cas: BTreeMap<Ca, Pair>,
+    trusts: BTreeMap<Ca, Trust>,
     leaves: BTreeMap<CertId, Pair>,
     service_account: Pair,
     encryption_keys: Vec<EncryptionKey>,
@@ -47,7 +51,7 @@ impl Material {
     /// [`super::assess`] to say.
     ///
     /// # Errors
-    /// The first entry that is not there.
+    /// The first entry that is not there; accepted CAs that cannot be used.
     pub fn from_contents(inventory: &Inventory, contents: &Contents) -> Result<Self, PkiError> {
         let cas = Ca::ALL.into_iter().map(|ca| Ok((ca, pair(contents, ca.file(), "crt")?)));
         let leaves = wanted(inventory).into_iter().map(|w| {
@@ -66,6 +70,7 @@ impl Material {
         };
         Ok(Self {
             cas: cas.collect::<Result<_, PkiError>>()?,
+            trusts: trusts(&inventory.pki.dir, contents)?,
             leaves: leaves.collect::<Result<_, PkiError>>()?,
             service_account: pair(contents, SERVICE_ACCOUNT, "pub")?,
             encryption_keys,
@@ -75,6 +80,15 @@ impl Material {
     /// Material for tests: certificates and keys are texts that name themselves, always the same.
     #[cfg(test)]
     pub(crate) fn fixture(inventory: &Inventory) -> Self {
+        Self::fixture_accepting(inventory, |_| Vec::new())
+    }
+
+    /// The same with CAs that are accepted.
+    #[cfg(test)]
+    pub(crate) fn fixture_accepting(
+        inventory: &Inventory,
+        accepted: impl Fn(Ca) -> Vec<Anchor>,
+    ) -> Self {
         let pair = |name: &str| Pair {
             cert_pem: format!("CERTIFICATE {name}\n"),
             key_pem: Secret::new(format!("PLANTED KEY {name}\n").into_bytes()),
@@ -85,6 +99,10 @@ impl Material {
         };
         Self {
             cas: Ca::ALL.into_iter().map(|ca| (ca, pair(ca.file()))).collect(),
+            trusts: Ca::ALL
+                .into_iter()
+                .map(|ca| (ca, Trust::new(pair(ca.file()).cert_pem, accepted(ca))))
+                .collect(),
             leaves: wanted(inventory)
                 .into_iter()
                 .map(|w| (w.id.clone(), pair(&w.id.file())))
@@ -104,12 +122,12 @@ impl Material {
         self.leaves.get(&CertId::operator(kind))
     }
 
-    /// A CA's certificate, PEM.
-    pub fn ca_cert(&self, ca: Ca) -> &str {
-        &self.ca(ca).cert_pem
+    /// Whom nodes believe in place of a CA: itself, and those that are accepted beside it.
+    pub fn trust(&self, ca: Ca) -> &Trust {
+        self.trusts.get(&ca).expect("material is made with all CAs")
     }
 
-    /// A CA with its key.
+    /// The CA that issues, with its key.
     pub fn ca(&self, ca: Ca) -> &Pair {
         self.cas.get(&ca).expect("material is made with all CAs")
     }

@@ -4,7 +4,8 @@
 //! what is to be issued and why; `issue` signs it; `store` keeps it on disk. What a certificate
 //! holds is read by `inspect`. Where the files go on a node is for a later stage to say.
 //!
-//! A CA is made once and never replaced here: that is a rotation, with steps in between.
+//! A CA is made once and never replaced here: that is a rotation, with steps in between. `trust` is whom nodes believe:
+//! the CA that issues, and those that are accepted beside it meanwhile.
 
 mod ensure;
 mod entry;
@@ -17,13 +18,17 @@ mod material;
 mod profile;
 mod seal;
 mod store;
+mod trust;
 
 pub use ensure::{Issued, Prepared, ensure, prepare};
 pub use entry::Entry;
 pub use error::{Offender, PkiError};
-pub use expiry::{Assessment, Reason, State, assess};
+pub use expiry::{Accepted, Assessment, Reason, State, assess};
 pub use inspect::San;
 pub use material::{EncryptionKey, Material, Pair};
 pub use profile::{Ca, CertId, Holder, Kind, PROFILES, Profile};
 pub use seal::{Ask, AskPassphrase};
 pub use store::{Contents, Store};
+#[cfg(test)]
+pub(crate) use trust::made;
+pub use trust::{Anchor, Trust, certificates, trusts};

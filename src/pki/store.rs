@@ -5,6 +5,8 @@
 //! lock                        held while writing
 //! identity.age                with a passphrase: what the keys are encrypted to
 //! ca.crt ca.key  etcd/  front-proxy-ca.*  sa.key  sa.pub
+//! ca-accepted.crt  etcd/ca-accepted.crt  front-proxy-ca-accepted.crt
+//!                             where there are CAs that are accepted and do not issue
 //! nodes/NODE/...  operator/...
 //! enc/keys.json               keys of the API server's encryption at rest
 //! retired/TIME/...            pairs that were replaced
@@ -20,14 +22,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::error::{Offender, PkiError};
 use super::profile::Ca;
 use super::seal::{Ask, AskPassphrase, Seal, word};
 use crate::file_lock::FileLock;
 use crate::inventory::{ClusterName, Pki, StoreEncryption};
-use crate::plain::hex;
 use crate::secret::Secret;
 
 const META: &str = "meta.json";
@@ -88,15 +88,6 @@ impl Contents {
         self.public == other.public
             && self.secret.len() == other.secret.len()
             && self.secret.iter().zip(&other.secret).all(|(a, b)| equal(a, b))
-    }
-
-    /// SHA-256 of the CAs' certificates.
-    pub fn ca_digests(&self) -> BTreeMap<Ca, String> {
-        let digest = |ca: Ca| {
-            let pem = self.public.get(&format!("{}.crt", ca.file()))?;
-            Some((ca, hex(&Sha256::digest(pem))))
-        };
-        Ca::ALL.into_iter().filter_map(digest).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::desired::cluster_cas::CaPlace;
 use crate::desired::differences::Difference;
 use crate::facts::cluster::{name, namespace, text};
 use crate::inventory::NodeName;
@@ -53,6 +54,17 @@ pub enum ApiChange {
     /// Write kubeadm's ConfigMaps and kube-proxy's anew, from the files on a control plane: kubeadm-config, kubelet-config and
     /// kube-proxy in kube-system.
     UploadConfiguration,
+    /// Have a ConfigMap of the cluster name the CAs that the key store trusts, and no others.
+    SetCas {
+        /// Which one.
+        place: CaPlace,
+        /// SHA-256 of the certificates that it lacks.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        adds: Vec<String>,
+        /// SHA-256 of those that are not among them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        drops: Vec<String>,
+    },
     /// Make an object that should exist, or change what differs in it, by server-side apply.
     Apply {
         /// Which of both.
@@ -127,6 +139,15 @@ impl fmt::Display for ApiChange {
             ApiChange::UploadConfiguration => f.write_str(
                 "write kubeadm's ConfigMaps in kube-system as its files on control planes say",
             ),
+            ApiChange::SetCas { place, adds, drops } => {
+                let of = |what: &str, all: &[String]| {
+                    let short: Vec<&str> = all.iter().map(|s| s.get(..16).unwrap_or(s)).collect();
+                    (!short.is_empty()).then(|| plain_line(&format!("{what} {}", short.join(", "))))
+                };
+                let what = of("adding", adds).into_iter().chain(of("without", drops));
+                let what = what.collect::<Vec<_>>().join(", ");
+                write!(f, "write the CAs of the key store into {place}, {what} (SHA-256)")
+            }
             ApiChange::Apply { action, object, differs, .. } => {
                 write!(f, "{action} {}", called(object))?;
                 for (i, difference) in differs.iter().take(SHOWN).enumerate() {
@@ -172,7 +193,15 @@ impl ApiChange {
     }
 
     fn is_part_of(&self, planned: &ApiChange) -> bool {
-        use ApiChange::Apply;
+        use ApiChange::{Apply, SetCas};
+        if let (SetCas { place, adds, drops }, SetCas { place: shown, adds: into, drops: out }) =
+            (self, planned)
+        {
+            // Meanwhile, an API server may have added its own.
+            return place == shown
+                && adds.iter().all(|one| into.contains(one))
+                && drops.iter().all(|one| out.contains(one));
+        }
         let (Apply { action, object, differs, .. }, Apply { action: a, object: o, differs: d, .. }) =
             (self, planned)
         else {

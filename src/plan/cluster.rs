@@ -11,10 +11,11 @@ use crate::checks::{Cluster, Reference, Verdict, judge_objects};
 use crate::clock::Clock;
 use crate::controls::ApiRule;
 use crate::desired;
+use crate::desired::cluster_cas::CaPlace;
 pub use crate::desired::objects::Wanted;
 use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
 use crate::inventory::{Inventory, Loaded, Node, Role};
-use crate::pki::Material;
+use crate::pki::{Ca, Material};
 
 /// What is to be done. What could not be read is left alone.
 pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> Vec<ApiChange> {
@@ -54,6 +55,20 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
     changes
 }
 
+/// What is to be done with the CAs that the cluster keeps in ConfigMaps of its own.
+pub fn cas(facts: &ClusterFacts, material: &Material) -> Vec<ApiChange> {
+    let maps = facts.of(Kind::ConfigMaps).unwrap_or_default();
+    let change = |place: CaPlace| {
+        let ca = match place {
+            CaPlace::ClusterInfo | CaPlace::Clients => Ca::Cluster,
+            CaPlace::FrontProxy => Ca::FrontProxy,
+        };
+        let (adds, drops) = place.change(place.text(maps)?, material.trust(ca).bundle())?;
+        Some(ApiChange::SetCas { place, adds, drops })
+    };
+    CaPlace::ALL.into_iter().filter_map(change).collect()
+}
+
 /// A plan with the changes of API objects, for the cluster that was read, or the one that the plan starts.
 pub fn with_objects(
     loaded: &Loaded,
@@ -74,6 +89,7 @@ pub fn with_objects(
         }
     }
     let mut all = changes(inventory, &facts, Wanted::of(inventory));
+    all.extend(cas(&facts, material));
     if joins_alone {
         all.retain(ApiChange::is_about_a_node);
     } else if !configures_a_control_plane(inventory, &plan)
@@ -93,6 +109,7 @@ pub fn due(
 ) -> Vec<ApiChange> {
     let inventory = &loaded.inventory;
     let mut all = changes(inventory, facts, Wanted::of(inventory));
+    all.extend(cas(facts, material));
     if is_configuration_stale(loaded, facts, fleet, material) {
         all.push(ApiChange::UploadConfiguration);
     }

@@ -15,11 +15,20 @@ pub struct Row {
     name: String,
     node: Option<String>,
     issuer: Option<&'static str>,
+    #[serde(flatten)]
+    accepted: Option<AcceptedRow>,
     names: Vec<String>,
     not_after: Option<String>,
     days_left: Option<i64>,
     state: State,
     reasons: Vec<Reason>,
+}
+
+/// Which CA is accepted.
+#[derive(Serialize)]
+struct AcceptedRow {
+    subject: String,
+    sha256: String,
 }
 
 impl Row {
@@ -37,6 +46,7 @@ impl Row {
             name,
             node,
             issuer,
+            accepted: a.accepted.map(|a| AcceptedRow { subject: a.subject, sha256: a.sha256 }),
             names: a.names.iter().map(San::to_string).collect(),
             not_after: a.not_after.map(rfc3339),
             days_left: a.days_left,
@@ -74,7 +84,12 @@ pub fn table(rows: &[Row]) -> String {
     for (i, line) in table::lines([Column::TEXT; 7], lines).into_iter().enumerate() {
         // Writing to a String cannot fail.
         _ = writeln!(text, "{line}");
-        for reason in i.checked_sub(1).map_or(&[][..], |r| &rows[r].reasons) {
+        let Some(row) = i.checked_sub(1).map(|r| &rows[r]) else { continue };
+        if let Some(ca) = &row.accepted {
+            _ = writeln!(text, "    {}: accepted, does not issue", ca.subject);
+            _ = writeln!(text, "    SHA-256 {}", ca.sha256);
+        }
+        for reason in &row.reasons {
             _ = writeln!(text, "    {reason}");
         }
     }

@@ -174,7 +174,7 @@ pub struct Endpoint<'t, 'c> {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// CA certificate that the server's must chain to, PEM. `None` accepts any.
+    /// CA certificates, PEM, to one of which the server's must chain. `None` accepts any.
     pub ca_pem: Option<&'c str>,
 }
 

@@ -23,7 +23,7 @@ pub struct ClientIdentity<'a> {
 
 /// Whom to expect and how to appear.
 pub struct TlsClient<'a> {
-    /// CA certificate that the server's must chain to, PEM. `None` accepts any: only for probes that
+    /// CA certificates, PEM, to one of which the server's must chain. `None` accepts any: only for probes that
     /// want to see a refusal.
     pub ca_pem: Option<&'a str>,
     /// Name or address that the server's certificate must hold.
@@ -73,7 +73,14 @@ fn set_up(builder: &mut SslConnectorBuilder, client: &TlsClient<'_>) -> Result<(
     match client.ca_pem {
         Some(pem) => {
             let mut store = X509StoreBuilder::new()?;
-            store.add_cert(X509::from_pem(pem.as_bytes())?)?;
+            let cas = X509::stack_from_pem(pem.as_bytes())?;
+            if cas.is_empty() {
+                // With its reason: without any, every server would seem to be at fault.
+                X509::from_pem(pem.as_bytes())?;
+            }
+            for ca in cas {
+                store.add_cert(ca)?;
+            }
             builder.set_verify_cert_store(store.build())?;
             builder.set_verify(SslVerifyMode::PEER);
         }

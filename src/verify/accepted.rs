@@ -15,7 +15,7 @@ use x509_parser::prelude::FromDer;
 use super::tls::{Answer, no_way};
 use super::{CONNECT_TIMEOUT, Judged};
 use crate::checks::Verdict;
-use crate::checks::node::certificates::{der, subject};
+use crate::checks::node::certificates::{all, subject};
 use crate::digest::Digest;
 use crate::transport::{Stream, Transport};
 
@@ -29,7 +29,11 @@ pub(super) fn accepted(
     let Some(wanted) = wanted else {
         return Judged::unknown("the key store has no CA to compare with");
     };
-    let wanted: Option<Vec<Vec<u8>>> = wanted.iter().map(|pem| subject(&der(pem)?)).collect();
+    let wanted: Option<Vec<Vec<u8>>> = wanted
+        .iter()
+        .map(|bundle| all(bundle)?.iter().map(|der| subject(der)).collect::<Option<Vec<_>>>())
+        .collect::<Option<Vec<_>>>()
+        .map(|of| of.into_iter().flatten().collect());
     let Some(wanted) = wanted else {
         return Judged::unknown("a CA of the key store cannot be read");
     };

@@ -76,11 +76,11 @@ impl Default for Ports {
 
 /// Keys of the operator's store, as far as attempts use them.
 pub struct Keys {
-    /// The etcd CA, PEM.
+    /// The etcd CA, and those accepted beside it, PEM.
     pub etcd_ca: String,
-    /// The CAs whose client certificates an API server takes, PEM.
+    /// The CAs whose client certificates an API server takes, PEM, each with those accepted beside it.
     pub apiserver_cas: Vec<String>,
-    /// The CA whose client certificates a kubelet takes, PEM.
+    /// The CA whose client certificates a kubelet takes, PEM, with those accepted beside it.
     pub kubelet_cas: Vec<String>,
     /// A certificate that etcd accepts: certificate and key, PEM.
     pub health: (String, Secret<Vec<u8>>),

@@ -14,11 +14,11 @@ use super::observe::{self, Fleet, Reach};
 use super::software;
 use crate::apply::gate::EtcdAccess;
 use crate::clock::Clock;
-use crate::desired::{held_cas, other_firewalls};
+use crate::desired::{HeldCas, held_cas, other_firewalls};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
-use crate::pki::{self, Ca, Material, State, Store};
+use crate::pki::{self, Ca, Material, PkiError, Reason, State, Store, Trust};
 use crate::plain::counted;
 use crate::plan::preflight;
 use crate::plan::{members, membership};
@@ -98,13 +98,13 @@ pub enum Nodes {
     LeftAlone,
 }
 
-/// SHA-256 of the certificates of a key store's CAs.
-type CaDigests = BTreeMap<Ca, String>;
+/// Whom a key store believes, by CA.
+type Trusts = BTreeMap<Ca, Trust>;
 
 /// What the key store has.
 #[derive(Default)]
 struct Keys {
-    cas: CaDigests,
+    cas: Trusts,
     /// How etcd is asked, where all keys are there.
     etcd: Option<EtcdAccess>,
 }
@@ -209,10 +209,13 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
         return (none, Some(Keys::default()));
     }
     let ask = |ask| keys::ask_passphrase(&inventory.pki, ask);
-    let contents = Store::open(&inventory.pki, &inventory.cluster.name, &ask)
-        .and_then(|store| store.contents());
-    let contents = match contents {
-        Ok(contents) => contents,
+    let read = || -> Result<_, PkiError> {
+        let contents = Store::open(&inventory.pki, &inventory.cluster.name, &ask)?.contents()?;
+        let cas = pki::trusts(&inventory.pki.dir, &contents)?;
+        Ok((contents, cas))
+    };
+    let (contents, cas) = match read() {
+        Ok(read) => read,
         Err(e) => {
             let problem = e.problems().into_iter().next();
             let problem = problem.unwrap_or_else(|| Problem::new("the key store cannot be read"));
@@ -229,8 +232,17 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
         }
         Some(State::Expiring | State::Mismatch | State::Missing) => {
             let due = all.iter().filter(|a| a.is_to_be_issued()).count();
-            let due = counted(due, "certificate or key is/certificates or keys are");
-            (Level::Note, format!("{due} to be issued"))
+            let over = all.iter().filter(|a| a.reasons == [Reason::RemovalDue]).count();
+            let over = (over > 0)
+                .then(|| format!("{} expired", counted(over, "accepted CA has/accepted CAs have")));
+            let due = match (due, &over) {
+                (0, Some(_)) => None,
+                (n, _) => {
+                    let due = counted(n, "certificate or key is/certificates or keys are");
+                    Some(format!("{due} to be issued"))
+                }
+            };
+            (Level::Note, due.into_iter().chain(over).collect::<Vec<_>>().join(", "))
         }
         _ => {
             let days = soonest
@@ -247,14 +259,15 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
     }
     let material = Material::from_contents(inventory, &contents).ok();
     let etcd = material.and_then(|m| etcd_members::etcd_access(inventory, &m));
-    (finding, Some(Keys { cas: contents.ca_digests(), etcd }))
+    (finding, Some(Keys { cas, etcd }))
 }
 
-/// Of the CA certificates that a node holds, those that are not the key store's.
-fn foreign_cas(inventory: &Inventory, facts: &NodeFacts, store: &CaDigests) -> Option<Problem> {
+/// Of the files of CA certificates that a node holds, those without any of the key store's.
+fn foreign_cas(inventory: &Inventory, facts: &NodeFacts, store: &Trusts) -> Option<Problem> {
+    let is_ours = |held: &HeldCas<'_>| store.get(&held.ca).is_some_and(|trust| held.is_of(trust));
     let foreign: Vec<String> = held_cas(facts)
-        .filter(|(_, ca, sha256)| store.get(ca).is_none_or(|ours| ours != sha256))
-        .map(|(path, ca, _)| format!("{path} ({} CA)", ca.name()))
+        .filter(|held| !is_ours(held))
+        .map(|held| format!("{} ({} CA)", held.path, held.ca.name()))
         .collect();
     if foreign.is_empty() {
         return None;
@@ -296,7 +309,7 @@ fn of_nodes(
     loaded: &Loaded,
     nodes: &[&Node],
     fleet: &Fleet,
-    cas: Option<&CaDigests>,
+    cas: Option<&Trusts>,
     findings: &mut Vec<Finding>,
 ) {
     let Loaded { inventory, files, .. } = loaded;
@@ -345,33 +358,53 @@ const MAX_OWN_SKEW: Duration = Duration::from_secs(240);
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
     use crate::facts::FileFacts;
     use crate::inventory::testing;
+    use crate::pki::made;
+    use crate::plain::hex;
 
     #[test]
     fn a_node_with_other_cas_than_the_store_is_found() {
         let inventory = testing::two_and_two();
+        let old = made("old");
+        let material = Material::fixture_accepting(&inventory, |ca| match ca {
+            Ca::Cluster => vec![old.clone()],
+            Ca::Etcd | Ca::FrontProxy => Vec::new(),
+        });
         let mut facts = NodeFacts::bare("cp1");
-        let file = |sha256: &str| FileFacts::File {
-            mode: 0o644,
-            owner: "root".into(),
-            group: "root".into(),
-            size: 1,
-            sha256: sha256.into(),
+        let mut hold = |path: &str, text: &str| {
+            let (owner, group) = ("root".to_owned(), "root".to_owned());
+            let sha256 = hex(&Sha256::digest(text));
+            let file = FileFacts::File { mode: 0o600, owner, group, size: 1, sha256 };
+            facts.files.insert(path.into(), file);
+            facts.texts.insert(path.into(), Some(text.to_owned()));
+            facts.clone()
         };
-        facts.files.insert("/etc/kubernetes/pki/ca.crt".into(), file("a"));
-        facts.files.insert("/etc/etcd/pki/ca.crt".into(), file("b"));
-        let said = |cluster: &str, etcd: &str| {
-            let store = [(Ca::Cluster, cluster.to_owned()), (Ca::Etcd, etcd.to_owned())].into();
-            foreign_cas(&inventory, &facts, &store).map(|p| p.to_string()).unwrap_or_default()
+        let (cluster, etcd) = ("/etc/kubernetes/pki/ca.crt", "/etc/etcd/pki/ca.crt");
+        let trusts = |cas: [(Ca, Ca); 2]| -> Trusts {
+            cas.into_iter().map(|(of, like)| (of, material.trust(like).clone())).collect()
         };
-        assert_eq!(said("a", "b"), "");
-        let other = said("a", "c");
+        let own = trusts([(Ca::Cluster, Ca::Cluster), (Ca::Etcd, Ca::Etcd)]);
+        let said = |facts: &NodeFacts, store: &Trusts| {
+            foreign_cas(&inventory, facts, store).map(|p| p.to_string()).unwrap_or_default()
+        };
+        hold(cluster, material.trust(Ca::Cluster).issues());
+        let facts = hold(etcd, material.trust(Ca::Etcd).bundle());
+        assert_eq!(said(&facts, &own), "");
+        let other = said(&facts, &trusts([(Ca::Cluster, Ca::Cluster), (Ca::Etcd, Ca::FrontProxy)]));
         assert!(other.contains("/etc/etcd/pki/ca.crt (etcd CA)"), "{other}");
         assert!(!other.contains("/etc/kubernetes") && other.contains("`pki.dir`"), "{other}");
-        let none = foreign_cas(&inventory, &facts, &CaDigests::new()).unwrap().to_string();
+        let none = said(&facts, &Trusts::new());
         assert!(none.contains("there are none in the key store"), "{none}");
         assert!(none.contains("/etc/kubernetes/pki/ca.crt (cluster CA), /etc/etcd"), "{none}");
+        // The CA of a cluster that others built, one that was accepted until now, and a stranger's.
+        assert_eq!(said(&hold(cluster, &old.pem), &own), "");
+        let stranger = made("stranger").pem;
+        assert_eq!(said(&hold(cluster, &format!("{}{stranger}", old.pem)), &own), "");
+        let foreign = said(&hold(cluster, &stranger), &own);
+        assert!(foreign.contains("/etc/kubernetes/pki/ca.crt (cluster CA)"), "{foreign}");
     }
 }

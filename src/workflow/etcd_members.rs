@@ -12,7 +12,7 @@ pub fn etcd_access(inventory: &Inventory, material: &Material) -> Option<EtcdAcc
     let pair = material.node(Kind::EtcdHealthcheckClient, &first.name)?;
     Some(EtcdAccess {
         members,
-        ca_pem: material.ca_cert(Ca::Etcd).to_owned(),
+        ca_pem: material.trust(Ca::Etcd).bundle().to_owned(),
         certificate_pem: pair.cert_pem.clone(),
         key_pem: pair.key_pem.clone(),
     })

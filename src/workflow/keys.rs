@@ -286,8 +286,8 @@ fn second_cas<'s>(
     let mut held: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (name, seen) in nodes {
         let paths: Vec<&str> = held_cas(&seen.facts)
-            .filter(|(_, ca, _)| missing.contains(ca))
-            .map(|(path, ..)| path)
+            .filter(|held| missing.contains(&held.ca))
+            .map(|held| held.path)
             .collect();
         let what = match paths.is_empty() {
             false => format!("with the CA certificates {}", paths.join(", ")),

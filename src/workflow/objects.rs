@@ -24,7 +24,8 @@ pub fn access(inventory: &Inventory, material: &Material) -> Option<ApiAccess> {
     let pair = material.operator(pki::Kind::Admin)?;
     Some(ApiAccess {
         servers,
-        ca_pem: material.ca_cert(Ca::Cluster).to_owned(),
+        ca_pem: material.trust(Ca::Cluster).bundle().to_owned(),
+        front_proxy_ca_pem: material.trust(Ca::FrontProxy).bundle().to_owned(),
         certificate_pem: pair.cert_pem.clone(),
         key_pem: pair.key_pem.clone(),
     })

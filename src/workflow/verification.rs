@@ -15,7 +15,7 @@ use crate::facts::WatchList;
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::live::{LiveFacts, collect_live};
 use crate::inventory::{Files, Inventory, Loaded, Node, NodeName, Role};
-use crate::pki::{Ca, Kind, Material, Store};
+use crate::pki::{self, Ca, Kind, Material, Store};
 use crate::plan::planner::{self, Planned};
 use crate::plan::{self, EtcdChange, FleetFacts, api_change::ApiChange};
 use crate::transport::fleet;
@@ -58,9 +58,11 @@ pub fn judge(
         }
         _ => Lists::default(),
     };
+    let trusted = material.as_ref().map(trusted_cas);
     for (name, seen) in &mut seen {
         seen.live = live.get(name).cloned();
         seen.pending = pending.get(name).cloned();
+        seen.trusted_cas = trusted.clone();
     }
     if let Some(Ok(objects)) = &objects {
         seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects, &lists));
@@ -98,6 +100,13 @@ pub fn judge(
     let lost = fleet.facts.failed.iter().map(|(n, p)| (n.clone(), why(p))).collect();
     let report = Verification::new(inventory, now, found, attempts, lost);
     Ok(Judged { report, lost: fleet.facts.failed })
+}
+
+/// What files of CAs on nodes should hold.
+fn trusted_cas(material: &Material) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
+    let of =
+        |(path, ca)| (path, pki::certificates(material.trust(ca).bundle()).unwrap_or_default());
+    desired::CA_FILES.into_iter().map(of).collect()
 }
 
 /// What each node shows.
@@ -219,13 +228,17 @@ fn reference(
     seen: &BTreeMap<NodeName, Observed>,
     objects: Option<&ClusterFacts>,
 ) -> Reference {
-    let pending = |facts| plan::cluster::changes(inventory, facts, Wanted::of(inventory));
+    let pending = |facts| {
+        let mut changes = plan::cluster::changes(inventory, facts, Wanted::of(inventory));
+        changes.extend(material.map(|m| plan::cluster::cas(facts, m)).into_iter().flatten());
+        changes
+    };
     let words = |changes: Vec<ApiChange>| changes.iter().map(ToString::to_string).collect();
     let kubeadm = seen.values().filter_map(Observed::kubeadm_init);
     Reference {
         pending: objects.map(pending).map(words),
-        ca_pem: material.map(|m| m.ca_cert(Ca::Cluster).to_owned()),
-        front_proxy_ca_pem: material.map(|m| m.ca_cert(Ca::FrontProxy).to_owned()),
+        ca_pem: material.map(|m| m.trust(Ca::Cluster).bundle().to_owned()),
+        front_proxy_ca_pem: material.map(|m| m.trust(Ca::FrontProxy).bundle().to_owned()),
         kubeadm: kubeadm.clone().map(|(text, _)| text.to_owned()).collect(),
         kubeadm_sources: kubeadm.map(|(_, source)| source).collect(),
         software: files.software.clone(),
@@ -261,7 +274,7 @@ fn api_keys(inventory: &Inventory, material: &Material) -> Option<ApiKeys> {
     };
     let admin = material.operator(Kind::Admin)?;
     Some(ApiKeys {
-        ca: material.ca_cert(Ca::Cluster).to_owned(),
+        ca: material.trust(Ca::Cluster).bundle().to_owned(),
         admin: (admin.cert_pem.clone(), admin.key_pem.clone()),
         probes: of(Kind::ApiserverProbe),
         kubelets: of(Kind::KubeletClient),
@@ -282,7 +295,7 @@ fn keys(inventory: &Inventory, material: &Material) -> Option<Keys> {
         let peer = material.node(Kind::EtcdPeer, &n.name)?;
         Some((n.name.clone(), (server.cert_pem.clone(), peer.cert_pem.clone())))
     });
-    let ca = |ca| material.ca_cert(ca).to_owned();
+    let ca = |ca| material.trust(ca).bundle().to_owned();
     Some(Keys {
         etcd_ca: ca(Ca::Etcd),
         apiserver_cas: vec![ca(Ca::Cluster), ca(Ca::FrontProxy)],

@@ -74,7 +74,7 @@ impl FakeApi {
         let mut store = pki::Store::open(&inventory.pki, &inventory.cluster.name, ask).unwrap();
         let (material, _) = pki::ensure(&inventory, &mut store, ask, clock).unwrap();
         let cp1: NodeName = "cp1".parse().unwrap();
-        let ca_pem = material.ca_cert(Ca::Cluster).to_owned();
+        let ca_pem = material.trust(Ca::Cluster).bundle().to_owned();
 
         let own = material.node(Kind::Apiserver, &cp1).unwrap();
         let mut b = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
@@ -114,6 +114,7 @@ impl FakeApi {
         let access = ApiAccess {
             servers: vec![(cp1, "192.0.2.11".parse().unwrap())],
             ca_pem,
+            front_proxy_ca_pem: material.trust(Ca::FrontProxy).bundle().to_owned(),
             certificate_pem: admin.cert_pem.clone(),
             key_pem: admin.key_pem.clone(),
         };

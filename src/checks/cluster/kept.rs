@@ -18,6 +18,7 @@ use crate::checks::cluster::reading::{Cluster, full_name, none_of, of, proxy_con
 use crate::checks::cluster::reading::{is_allowed, over};
 use crate::checks::model::Verdict;
 use crate::checks::rule::shown;
+use crate::desired::cluster_cas::{cas_of, has_expired};
 use crate::facts::cluster::{
     AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, Kind, PROXY_CONFIG, list, name, text,
 };
@@ -82,7 +83,7 @@ pub(in crate::checks) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdi
             wrong.push(format!("{CLUSTER_INFO} leads to {}", of("server")));
         }
         let held = BASE64_STANDARD.decode(of("certificate-authority-data")).unwrap_or_default();
-        if String::from_utf8_lossy(&held).trim() != ca.trim() {
+        if !hold_alike(&String::from_utf8_lossy(&held), ca) {
             wrong.push(format!("{CLUSTER_INFO} holds another CA"));
         }
     }
@@ -114,7 +115,7 @@ pub(in crate::checks) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verd
         };
         match said {
             None => wrong.push(format!("{AUTHENTICATION_CONFIG} has no {key}")),
-            Some(said) if certificates(said) != certificates(ca) => {
+            Some(said) if !is_published(said, ca, on.now) => {
                 wrong.push(format!("{key} holds another CA"));
             }
             Some(_) => {}
@@ -133,10 +134,17 @@ pub(in crate::checks) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verd
     Ok(none_of(expected, wrong, "the CAs and headers of aggregated API servers".into()))
 }
 
-/// Every block of a PEM file, each once.
-fn certificates(text: &str) -> Option<BTreeSet<Vec<u8>>> {
-    let blocks = pem::parse_many(text).ok()?;
-    Some(blocks.into_iter().map(pem::Pem::into_contents).collect())
+/// Whether two PEM texts hold the same certificates.
+fn hold_alike(one: &str, other: &str) -> bool {
+    one.trim() == other.trim()
+        || matches!((cas_of(one), cas_of(other)), (Some(a), Some(b)) if a == b && !a.is_empty())
+}
+
+/// Whether an API server publishes a bundle so: all of it but what has expired, which it leaves out
+/// (pkg/controlplane/controller/clusterauthenticationtrust, 1.34 to 1.36).
+fn is_published(said: &str, bundle: &str, now: OffsetDateTime) -> bool {
+    let (Some(said), Some(bundle)) = (cas_of(said), cas_of(bundle)) else { return false };
+    said.is_subset(&bundle) && bundle.difference(&said).all(|der| has_expired(der, now))
 }
 
 /// kube-proxy's kubeconfig as kubeadm 1.34 to 1.37 writes it (phases/addons/proxy/manifests.go).

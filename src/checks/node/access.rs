@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::checks::basis::Basis;
 use crate::checks::model::Verdict;
 use crate::checks::model::verdict;
-use crate::checks::node::certificates::{CLUSTER_CA, ETCD_CAS, FRONT_PROXY_CA};
+use crate::checks::node::certificates::{self, CLUSTER_CA, ETCD_CAS, FRONT_PROXY_CA};
 use crate::checks::node::in_effect::mounts_since;
 use crate::checks::observed::Origin;
 use crate::checks::rule::plain_path;
@@ -542,16 +542,33 @@ pub(in crate::checks) fn one_ca_per_file(on: &Basis<'_>) -> Verdict {
             Err(verdict) => return verdict,
         };
         judged += 1;
-        let blocks = pem::parse_many(text).map(|b| b.len()).unwrap_or(0);
         let begun = text.matches("-----BEGIN").count();
-        if blocks != 1 || begun != 1 {
+        let held = certificates::all(text).unwrap_or_default();
+        if held.len() == 1 {
+            continue;
+        }
+        // More than one stands there if the key store accepts more than one. What is rendered is made from it.
+        let wanted = match (on.seen.origin, &on.seen.trusted_cas) {
+            (Origin::Rendered, _) => Some(held.iter().collect()),
+            (Origin::Node, Some(trusted)) => trusted.get(path).map(|all| all.iter().collect()),
+            (Origin::Node, None) if held.len() > 1 => {
+                return Verdict::unknown(format!(
+                    "{path} holds {begun}, and the key store gave no accepted CAs"
+                ));
+            }
+            (Origin::Node, None) => None,
+        };
+        let set: BTreeSet<&Vec<u8>> = held.iter().collect();
+        if held.is_empty() || set.len() != held.len() || wanted != Some(set) {
             wrong.push(format!("{path} holds {begun}"));
         }
     }
     if judged == 0 {
         return Verdict::not_applicable("this node has no CA file yet");
     }
-    verdict("one certificate in each CA file", wrong, || format!("{judged} CA files"))
+    verdict("one certificate in each CA file, or those that the key store accepts", wrong, || {
+        format!("{judged} CA files")
+    })
 }
 
 #[cfg(test)]

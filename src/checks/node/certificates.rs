@@ -68,6 +68,11 @@ pub(crate) fn der(pem_text: &str) -> Option<Vec<u8>> {
     blocks.into_iter().find(|p| p.tag() == "CERTIFICATE").map(pem::Pem::into_contents)
 }
 
+/// Every certificate of a PEM text, as DER; `None` if it holds anything else, or none.
+pub(crate) fn all(pem_text: &str) -> Option<Vec<Vec<u8>>> {
+    crate::pki::certificates(pem_text).filter(|all| !all.is_empty())
+}
+
 /// The subject of a certificate, DER.
 pub(crate) fn subject(der: &[u8]) -> Option<Vec<u8>> {
     with(der, |c| c.subject().as_raw().to_vec())
@@ -98,6 +103,26 @@ fn present(
     Ok(found)
 }
 
+/// The same of files that may hold several: CAs that are accepted stand beside the one that issues.
+///
+/// # Errors
+/// The verdict, where one is there and cannot be read.
+fn present_cas(
+    on: &Basis<'_>,
+    paths: &[&'static str],
+) -> Result<BTreeMap<&'static str, Vec<Vec<u8>>>, Verdict> {
+    let mut found = BTreeMap::new();
+    for path in paths {
+        if !on.seen.exists(path) {
+            continue;
+        }
+        let ders = all(on.seen.text(path)?)
+            .ok_or_else(|| Verdict::unknown(format!("{path} is no certificate")))?;
+        found.insert(*path, ders);
+    }
+    Ok(found)
+}
+
 fn key_of(der: &[u8]) -> Option<[u8; 32]> {
     with(der, |c| Sha256::digest(c.public_key().raw).into())
 }
@@ -107,7 +132,7 @@ pub(in crate::checks) fn separate_cas(on: &Basis<'_>) -> Verdict {
         .chain(ETCD_CAS.into_iter().take(1))
         .chain([FRONT_PROXY_CA])
         .collect();
-    let cas = match present(on, &paths) {
+    let cas = match present_cas(on, &paths) {
         Ok(cas) => cas,
         Err(verdict) => return verdict,
     };
@@ -115,26 +140,29 @@ pub(in crate::checks) fn separate_cas(on: &Basis<'_>) -> Verdict {
         return Verdict::needs_kubernetes("its CAs are not on this node yet");
     }
     let mut keys: BTreeMap<[u8; 32], &str> = BTreeMap::new();
-    for (path, der) in &cas {
-        let Some(key) = key_of(der) else {
-            return Verdict::unknown(format!("{path} is no certificate"));
-        };
-        if let Some(other) = keys.insert(key, path) {
-            return Verdict::fail(
-                "a key of its own for each CA",
-                format!("{path} and {other} share one"),
-            );
+    for (path, ders) in &cas {
+        for der in ders {
+            let Some(key) = key_of(der) else {
+                return Verdict::unknown(format!("{path} is no certificate"));
+            };
+            // In one file, a CA may stand with an older certificate too.
+            if let Some(other) = keys.insert(key, path).filter(|other| other != path) {
+                return Verdict::fail(
+                    "a key of its own for each CA",
+                    format!("{path} and {other} share one"),
+                );
+            }
         }
     }
     Verdict::pass(format!("{} CAs, {} keys", cas.len(), keys.len()))
 }
 
 pub(in crate::checks) fn etcd_own_ca(on: &Basis<'_>) -> Verdict {
-    let etcd = match present(on, &ETCD_CAS) {
+    let etcd = match present_cas(on, &ETCD_CAS) {
         Ok(etcd) => etcd,
         Err(verdict) => return verdict,
     };
-    let cluster = match present(on, &[CLUSTER_CA]) {
+    let cluster = match present_cas(on, &[CLUSTER_CA]) {
         Ok(cluster) => cluster,
         Err(verdict) => return verdict,
     };
@@ -144,7 +172,8 @@ pub(in crate::checks) fn etcd_own_ca(on: &Basis<'_>) -> Verdict {
     if etcd.is_empty() {
         return on.seen.blind("the etcd CA is not where it is looked for");
     }
-    match etcd.iter().find(|(_, der)| key_of(der) == key_of(cluster)) {
+    let keys: Vec<_> = cluster.iter().map(|der| key_of(der)).collect();
+    match etcd.iter().find(|(_, ders)| ders.iter().any(|der| keys.contains(&key_of(der)))) {
         Some((path, _)) => {
             Verdict::fail("another key than the cluster CA", format!("{path} has the same"))
         }
@@ -166,21 +195,26 @@ pub(in crate::checks) fn lifetimes(on: &Basis<'_>) -> Verdict {
         verdict = verdict
             .and(one.unwrap_or_else(|| Verdict::unknown(format!("{path} is no certificate"))));
     }
+    // Accepted CAs stand behind the first certificate. Their end is near by their nature; that of their keys' strength is not.
+    for path in found.keys().filter(|p| is_of_cas(p)) {
+        let accepted = on.seen.text(path).ok().and_then(all).unwrap_or_default();
+        for der in accepted.iter().skip(1) {
+            let one = with(der, |c| strength(path, c));
+            verdict = verdict
+                .and(one.unwrap_or_else(|| Verdict::unknown(format!("{path} is no certificate"))));
+        }
+    }
     verdict
 }
 
+fn is_of_cas(path: &str) -> bool {
+    path == CLUSTER_CA || path == FRONT_PROXY_CA || ETCD_CAS.contains(&path)
+}
+
 fn judge_certificate(path: &str, c: &X509Certificate<'_>, now: OffsetDateTime) -> Verdict {
-    let strong = match c.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) => key.key_size() >= 3072,
-        Ok(PublicKey::EC(point)) => point.key_size() >= 256,
-        // Ed25519 and the like have no parsed form here; Kubernetes cannot use them anyway.
-        _ => false,
-    };
-    if !strong {
-        return Verdict::fail(
-            "ECDSA of 256 bits or RSA of 3072 or more",
-            format!("{path}: a weaker key"),
-        );
+    let strong = strength(path, c);
+    if matches!(strong, Verdict::Fail { .. }) {
+        return strong;
     }
     let (from, to) = (c.validity().not_before.to_datetime(), c.validity().not_after.to_datetime());
     let left = (to - now).whole_days();
@@ -198,6 +232,22 @@ fn judge_certificate(path: &str, c: &X509Certificate<'_>, now: OffsetDateTime) -
         );
     }
     Verdict::pass(format!("{path}: {left} days left"))
+}
+
+fn strength(path: &str, c: &X509Certificate<'_>) -> Verdict {
+    let strong = match c.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => key.key_size() >= 3072,
+        Ok(PublicKey::EC(point)) => point.key_size() >= 256,
+        // Ed25519 and the like have no parsed form here; Kubernetes cannot use them anyway.
+        _ => false,
+    };
+    match strong {
+        true => Verdict::pass(format!("{path}: a strong key")),
+        false => Verdict::fail(
+            "ECDSA of 256 bits or RSA of 3072 or more",
+            format!("{path}: a weaker key"),
+        ),
+    }
 }
 
 /// The group that no authorizer can stop.

@@ -7,6 +7,7 @@ mod golden;
 mod routes;
 mod secrets;
 mod sharing;
+mod trust;
 mod values;
 mod watching;
 
