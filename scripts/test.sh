@@ -24,12 +24,12 @@ members  --test members --test strangers
 bad-days --test bad_days --test kms
 EOF
 }
-for target in $(sed -n '/^\[\[test\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' Cargo.toml); do
+sed -n '/^\[\[test\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' Cargo.toml | while read -r target; do
     lanes | grep -q -e "--test $target\b" || {
         echo "scripts/test.sh: no lane runs the test target $target" >&2
         exit 1
     }
-done
+done || exit 1
 
 down() {
     [ ! -e "$lab/lab.json" ] || target/debug/kubastion lab down --dir "$lab" >/dev/null 2>&1
@@ -53,9 +53,8 @@ lane() {
 }
 
 while read -r name arguments; do
-    # Words of one line, meant to be split. --nocapture would mix the tests' words; a skipped test says so on standard
-    # error, which is kept.
-    # shellcheck disable=SC2086
+    # --nocapture would mix the tests' words; a skipped test says so on standard error, which is kept.
+    # shellcheck disable=SC2086 # words of one line, meant to be split
     lane "$name" "$cargo" test --locked --workspace --no-fail-fast $arguments -- --show-output &
 done <<EOF
 $(lanes)
