@@ -13,10 +13,10 @@ use super::protocol::TxnState;
 use super::reset;
 use super::transactions::{self, Work};
 use super::{members, objects, transaction, undo};
-use crate::desired::{Phase, Way as Join};
+use crate::desired::{KubeadmAction, Phase};
 use crate::error::Problem;
 use crate::event::Event;
-use crate::inventory::{NodeName, Role};
+use crate::inventory::{Node, NodeName, Role};
 use crate::plan::{EtcdChange, Gate, Group, OnFailure, Stage, Step, TakeBack, Task};
 use crate::runs::outcome::{Outcome, Outcomes, Reset};
 use crate::runs::record::{Line, RecordError, RunKind};
@@ -73,6 +73,8 @@ pub fn execute(c: &Execution<'_>, sessions: Sessions) -> Result<Report, RecordEr
 /// Why something is not begun.
 #[derive(Debug, Clone, Default)]
 struct Stops {
+    /// Whether something of the stage has ended well, so that the change is known to work.
+    proven: bool,
     /// Anything.
     all: Option<String>,
     /// Groups that go alone.
@@ -152,6 +154,7 @@ impl<'a> Run<'a> {
             for (task, done) in self.group(stage, number, run)? {
                 self.ended(task, &done)?;
                 if is_wanted(task, done.outcome()) {
+                    stops.proven = true;
                     continue;
                 }
                 let why = why_left(stage, task, &done);
@@ -161,7 +164,7 @@ impl<'a> Run<'a> {
                 }
             }
             // Without it there is nothing to join, and every node would find that out after minutes.
-            if let Some(name) = self.founder(group).filter(|n| self.out.contains_key(*n)) {
+            if let Some(name) = self.first_node(group).filter(|n| self.out.contains_key(*n)) {
                 stops.all = Some(format!("{name} did not start the cluster"));
             }
         }
@@ -184,7 +187,9 @@ impl<'a> Run<'a> {
             OnFailure::StopPlan => self.stops.all = Some(why.to_owned()),
             // A canary that cannot be reached says nothing about the change.
             OnFailure::StopStage if !group.alone => {}
-            OnFailure::StopStage if at == 0 && stage.groups.len() > 1 && !unreachable => {
+            OnFailure::StopStage
+                if !stops.proven && at + 1 < stage.groups.len() && !unreachable =>
+            {
                 stops.all = Some(why.to_owned());
             }
             OnFailure::StopStage => {
@@ -206,24 +211,25 @@ impl<'a> Run<'a> {
     }
 
     /// The node of a group that starts the cluster.
-    fn founder<'g>(&self, group: &'g Group) -> Option<&'g NodeName> {
-        group.tasks.iter().find(|t| self.makes_member(t, Join::Init)).and_then(Task::node)
+    fn first_node<'g>(&self, group: &'g Group) -> Option<&'g NodeName> {
+        group.tasks.iter().find(|t| self.makes_member(t, KubeadmAction::Init)).and_then(Task::node)
     }
 
-    fn makes_member(&self, task: &Task, wanted: Join) -> bool {
+    fn makes_member(&self, task: &Task, wanted: KubeadmAction) -> bool {
         let steps = self.c.plan.transaction(task).into_iter().flat_map(|t| &t.steps);
-        steps.into_iter().any(|a| matches!(a.step, Step::Member { way, .. } if way == wanted))
+        steps.into_iter().any(|a| matches!(a.step, Step::Member { action, .. } if action == wanted))
     }
 
     /// Why no node may join: every control plane that was to update the configuration kept in the cluster has failed, so
     /// joining nodes would get the old one, and the next plan would not notice.
     fn out_of_date(&self, group: &Group) -> Option<String> {
-        if !group.tasks.iter().any(|t| self.makes_member(t, Join::Join)) {
+        if !group.tasks.iter().any(|t| self.makes_member(t, KubeadmAction::Join)) {
             return None;
         }
         let planes: BTreeSet<&NodeName> =
             self.c.inventory.with_role(Role::ControlPlane).map(|n| &n.name).collect();
-        let configured = self.c.plan.tasks().filter(|t| self.makes_member(t, Join::Configure));
+        let configured =
+            self.c.plan.tasks().filter(|t| self.makes_member(t, KubeadmAction::Configure));
         let keepers: Vec<&NodeName> =
             configured.filter_map(Task::node).filter(|n| planes.contains(n)).collect();
         let failed = !keepers.is_empty() && keepers.iter().all(|n| self.out.contains_key(*n));
@@ -253,7 +259,7 @@ impl<'a> Run<'a> {
         let (of_nodes, of_cluster): (Vec<&Task>, Vec<&Task>) = others.into_iter().partition(|t| {
             matches!(t, Task::Settle { .. } | Task::TakeBack(_) | Task::Reset { .. })
         });
-        done.extend(self.on_nodes(number, of_nodes)?);
+        done.extend(self.on_nodes(stage, number, of_nodes)?);
         for task in of_cluster {
             done.push((task, Done::of(self.of_cluster(task))));
         }
@@ -270,6 +276,7 @@ impl<'a> Run<'a> {
     /// answer.
     fn on_nodes(
         &self,
+        stage: &Stage,
         number: u32,
         tasks: Vec<&'a Task>,
     ) -> Result<Vec<(&'a Task, Done)>, RecordError> {
@@ -281,7 +288,7 @@ impl<'a> Run<'a> {
         let of_node = |(_, tasks): (&NodeName, Vec<&'a Task>)| {
             let mut ended = Vec::new();
             for task in tasks {
-                let done = self.on_node(number, task)?;
+                let done = self.on_node(stage, number, task)?;
                 let goes_on = is_wanted(task, done.outcome());
                 ended.push((task, done));
                 if !goes_on {
@@ -295,10 +302,10 @@ impl<'a> Run<'a> {
         Ok(ended.into_iter().flatten().collect())
     }
 
-    fn on_node(&self, stage: u32, task: &Task) -> Result<Done, RecordError> {
+    fn on_node(&self, stage: &Stage, number: u32, task: &Task) -> Result<Done, RecordError> {
         let c = self.c;
         let begins = |node: &NodeName, phase: Phase, id: &str| {
-            let (node, id, stage) = (node.clone(), id.to_owned(), Some(stage));
+            let (node, id, stage) = (node.clone(), id.to_owned(), Some(number));
             c.journal.write(&Line::Transaction { node, phase, id, stage, joins: false })
         };
         Ok(match task {
@@ -309,8 +316,19 @@ impl<'a> Run<'a> {
                 Done::Outcome(transaction::settle(c, node, transaction, &self.sessions))
             }
             Task::TakeBack(t) => {
+                let member = stage.gates.contains(&Gate::EtcdQuorum).then(|| self.member(&t.node));
+                let member = member.flatten();
+                let risk = |node| transactions::others_healthy(c, &[node], &self.sessions);
+                if let Some(why) = member.and_then(risk) {
+                    return Ok(Done::Outcome(Outcome::Refused { why }));
+                }
                 begins(&t.node, t.phase, &t.transaction)?;
-                Done::Outcome(undo::take_back(c, t))
+                let outcome = undo::take_back(c, t);
+                let healthy = |node| transactions::etcd_health(c, node, &self.sessions);
+                match member.filter(|_| outcome.is_good()).map(healthy) {
+                    Some(Err(why)) => Done::Outcome(Outcome::Unready { why }),
+                    _ => Done::Outcome(outcome),
+                }
             }
             Task::Reset { node, data, taken_for } => {
                 let reset = reset::carry_out(c, node, *taken_for, *data);
@@ -321,6 +339,12 @@ impl<'a> Run<'a> {
             }
             _ => unreachable!("only the tasks above are done node by node"),
         })
+    }
+
+    /// The node, if it is a member of etcd that can be asked for its health.
+    fn member(&self, name: &NodeName) -> Option<&'a Node> {
+        let node = self.c.inventory.nodes.iter().find(|n| n.name == *name)?;
+        (self.c.etcd.is_some() && self.c.inventory.is_etcd_member(node)).then_some(node)
     }
 
     fn of_cluster(&mut self, task: &Task) -> Result<(), String> {

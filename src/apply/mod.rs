@@ -11,6 +11,7 @@ pub mod drain;
 pub mod etcd;
 pub mod execute;
 pub mod execution;
+pub mod flows;
 pub mod gate;
 mod leave;
 pub mod members;
@@ -22,7 +23,6 @@ mod transaction;
 mod transactions;
 mod undo;
 pub mod upload;
-pub mod ways;
 
 #[cfg(test)]
 mod hostile_tests;

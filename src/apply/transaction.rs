@@ -8,7 +8,7 @@ use super::execution::{Execution, Sessions, keep, with_session};
 use super::payload;
 use super::protocol::{self, Answer, Heard, TxnState, Verb};
 use super::upload::{self, UploadError};
-use crate::desired::Way;
+use crate::desired::KubeadmAction;
 use crate::error::chain;
 use crate::event::Event;
 use crate::inventory::{Node, NodeName};
@@ -74,10 +74,9 @@ pub(super) fn switch(
         Err(e) => return Ok(Err(Outcome::Refused { why: chain(&e) })),
     };
     // Before the node is sent anything: a killed run must still say where it was.
-    let joins = transaction
-        .steps
-        .iter()
-        .any(|a| matches!(a.step, Step::Member { way: Way::Init | Way::Join, .. }));
+    let joins = transaction.steps.iter().any(|a| {
+        matches!(a.step, Step::Member { action: KubeadmAction::Init | KubeadmAction::Join, .. })
+    });
     c.journal.write(&Line::Transaction {
         node: node.name.clone(),
         phase,

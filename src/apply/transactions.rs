@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::access_paths::{self, AccessPath, Which};
 use super::execution::{Execution, Sessions, with_session};
+use super::flows::{self, Flow};
 use super::gate;
 use super::members;
 use super::transaction::{self, SwitchResult};
-use super::ways::{self, Way};
 use crate::api::Client;
 use crate::api::readiness::wait_for_node;
 use crate::error::chain;
@@ -32,7 +32,7 @@ pub(super) struct Work<'a> {
 
 /// What is known of a node before its transaction.
 struct Before {
-    open: BTreeSet<Way>,
+    open: BTreeSet<Flow>,
     paths: Vec<AccessPath>,
 }
 
@@ -56,7 +56,8 @@ pub(super) fn carry_out<'a>(
         return Ok(vec![(task, outcome)]);
     }
     if gates.contains(&Gate::EtcdQuorum)
-        && let Some(why) = others_healthy(c, &work, sessions)
+        && let Some(why) =
+            others_healthy(c, &work.iter().map(|w| w.node).collect::<Vec<_>>(), sessions)
     {
         let refused = |w: Work<'a>| (w.task, Outcome::Refused { why: why.clone() });
         return Ok(work.into_iter().map(refused).collect());
@@ -103,7 +104,7 @@ fn look_before(
     // Canaries, control planes and etcd members go alone; workers do as the canary did.
     let filters = w.transaction.steps.iter().any(|a| matches!(a.step, Step::Firewall { .. }));
     if alone && filters {
-        before.open = open_ways(c, w.node, sessions);
+        before.open = open_flows(c, w.node, sessions);
     }
     // A change without a confirmation cannot cut access.
     if w.transaction.confirm_within_s.is_some() {
@@ -123,7 +124,7 @@ fn fault(
     sessions: &Mutex<Sessions>,
 ) -> Option<String> {
     gates.iter().find_map(|gate| match gate {
-        Gate::Reachable => closed_way(c, node, &before.open, sessions)
+        Gate::Reachable => closed_flow(c, node, &before.open, sessions)
             .or_else(|| access_paths::lost(c.dialer, &before.paths)),
         Gate::EtcdForms | Gate::EtcdQuorum => etcd_health(c, node, sessions).err(),
         Gate::NodesReady => None,
@@ -173,27 +174,27 @@ fn join_etcd(
     Ok(outcome)
 }
 
-/// The ways to a node that are open now.
-fn open_ways(c: &Execution<'_>, node: &Node, sessions: &Mutex<Sessions>) -> BTreeSet<Way> {
-    let mut open = ways::to(c.inventory, node);
-    open.retain(|way| is_open(c, node, way, sessions));
+/// The flows to a node that are open now.
+fn open_flows(c: &Execution<'_>, node: &Node, sessions: &Mutex<Sessions>) -> BTreeSet<Flow> {
+    let mut open = flows::to(c.inventory, node);
+    open.retain(|flow| is_open(c, node, flow, sessions));
     open
 }
 
-/// The first way that was open and is not any more.
-fn closed_way(
+/// The first flow that was open and is not any more.
+fn closed_flow(
     c: &Execution<'_>,
     node: &Node,
-    before: &BTreeSet<Way>,
+    before: &BTreeSet<Flow>,
     sessions: &Mutex<Sessions>,
 ) -> Option<String> {
-    let closed = before.iter().find(|way| !is_open(c, node, way, sessions))?;
+    let closed = before.iter().find(|flow| !is_open(c, node, flow, sessions))?;
     Some(format!("{} does not reach its port {} any more", closed.from, closed.port))
 }
 
-fn is_open(c: &Execution<'_>, node: &Node, way: &Way, sessions: &Mutex<Sessions>) -> bool {
-    let Some(from) = c.inventory.nodes.iter().find(|n| n.name == way.from) else { return false };
-    with_session(c, from, sessions, |s| Ok(ways::is_open(s, node, way.port))) == Ok(true)
+fn is_open(c: &Execution<'_>, node: &Node, flow: &Flow, sessions: &Mutex<Sessions>) -> bool {
+    let Some(from) = c.inventory.nodes.iter().find(|n| n.name == flow.from) else { return false };
+    with_session(c, from, sessions, |s| Ok(flows::is_open(s, node, flow.port))) == Ok(true)
 }
 
 /// Whether a node that has joined is Ready, by the word of an API server.
@@ -223,16 +224,16 @@ fn joined(c: &Execution<'_>, node: &Node) -> Outcome {
 
 /// `Some(problem)` if a member is about to stop whose quorum might be lost by it. Mending one that
 /// is stopped can only help.
-fn others_healthy(
+pub(super) fn others_healthy(
     c: &Execution<'_>,
-    work: &[Work<'_>],
+    changed: &[&Node],
     sessions: &Mutex<Sessions>,
 ) -> Option<String> {
     let access = c.etcd?;
     let health =
         |node: &Node, ip| with_session(c, node, sessions, |s| gate::member_health(s, ip, access));
     let own: Vec<(&Node, Result<(), String>)> =
-        work.iter().map(|w| (w.node, health(w.node, w.node.internal_ip()))).collect();
+        changed.iter().map(|node| (*node, health(node, node.internal_ip()))).collect();
     let stopped = |node: &Node| {
         with_session(c, node, sessions, |s| Ok(gate::is_stopped(s, node.internal_ip()))) == Ok(true)
     };
@@ -240,7 +241,7 @@ fn others_healthy(
     if !healthy && own.iter().all(|(node, _)| stopped(node)) {
         return None;
     }
-    let changing: BTreeSet<&NodeName> = work.iter().map(|w| &w.node.name).collect();
+    let changing: BTreeSet<&NodeName> = changed.iter().map(|node| &node.name).collect();
     let mut problems = Vec::new();
     let mut healthy_others = 0;
     // A wanted member that is not one yet does not count for the quorum. If the list cannot be read, all count.
@@ -269,7 +270,11 @@ fn others_healthy(
 }
 
 /// Waits until the member on a node is healthy.
-fn etcd_health(c: &Execution<'_>, node: &Node, sessions: &Mutex<Sessions>) -> Result<(), String> {
+pub(super) fn etcd_health(
+    c: &Execution<'_>,
+    node: &Node,
+    sessions: &Mutex<Sessions>,
+) -> Result<(), String> {
     // Nothing is confirmed that could not be checked.
     let access = c.etcd.ok_or("the key store has no certificate to ask etcd with")?;
     let within = Duration::from_secs(u64::from(crate::plan::diff::CONFIRM_ETCD_S) - 120);

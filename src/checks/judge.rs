@@ -22,7 +22,7 @@ use crate::checks::node::sources;
 use crate::checks::node::ssh;
 use crate::checks::node::staged::scalar;
 use crate::checks::rule;
-use crate::controls::{Check, Config, Daemon, Fact, Missing, PathRule, Rule, TreeRule};
+use crate::controls::{Check, Config, Daemon, IfMissing, NodeRule, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
 
 /// Evaluates a check. Probes yield nothing: they are made elsewhere.
@@ -38,7 +38,7 @@ pub fn judge(check: &Check, on: &Basis<'_>) -> Option<Evidence> {
         Check::InEffect(daemon) => in_effect::daemon(*daemon, on),
         Check::Setting(config, path, rule, over, _) => setting(*config, path, rule, *over, on),
         Check::LoopbackOnly(daemon, port) => loopback_only(*daemon, *port, on).into(),
-        Check::Fact(fact) => special(*fact, on),
+        Check::Node(fact) => special(*fact, on),
         Check::Probe(_) => return None,
         // Objects are judged once for the cluster: see `findings::of_cluster`.
         Check::Api(_) => needs_api().into(),
@@ -57,28 +57,28 @@ pub(super) fn asked(check: &Check, what: String) -> Asked {
 /// What a check expects, in words that stand for themselves.
 fn expected(check: &Check) -> String {
     match check {
-        Check::Fact(fact) => fact_expected(*fact).unwrap_or(fact_words(*fact)).to_owned(),
+        Check::Node(fact) => fact_expected(*fact).unwrap_or(fact_words(*fact)).to_owned(),
         other => check_expectation(other).unwrap_or_else(|| words(other)),
     }
 }
 
 /// What a fact is to be, where its words only say what is looked at.
-fn fact_expected(fact: Fact) -> Option<&'static str> {
+fn fact_expected(fact: NodeRule) -> Option<&'static str> {
     Some(match fact {
-        Fact::OnlyPods => "containers of pods alone",
-        Fact::AuditPolicy => "rules that log what is sensitive, and no contents of Secrets",
-        Fact::SeparateCas => "a key of its own for each CA",
-        Fact::CertificateLifetimes => {
+        NodeRule::OnlyPods => "containers of pods alone",
+        NodeRule::AuditPolicy => "rules that log what is sensitive, and no contents of Secrets",
+        NodeRule::SeparateCas => "a key of its own for each CA",
+        NodeRule::CertificateLifetimes => {
             "keys of ECDSA with 256 bits or RSA with 3072 or more, 30 days left or more, and no longer lives than 825 days, \
              of CAs 3700"
         }
-        Fact::KubeletServingFiles => "a serving certificate with every address of the node",
-        Fact::KubeletUnits => "unit files of root:root with mode 0600 or tighter",
-        Fact::SshdSettings => "the settings of our file, or stricter ones",
-        Fact::SshdInEffect => "one sshd, with the settings of its files",
-        Fact::SysctlsAtBoot => "the same settings after the next boot",
-        Fact::StaticPods => "no static pods but the control plane's",
-        Fact::EtcdCorruptionCheck => "InitialCorruptCheck is on",
+        NodeRule::KubeletServingFiles => "a serving certificate with every address of the node",
+        NodeRule::KubeletUnits => "unit files of root:root with mode 0600 or tighter",
+        NodeRule::SshdSettings => "the settings of our file, or stricter ones",
+        NodeRule::SshdInEffect => "one sshd, with the settings of its files",
+        NodeRule::SysctlsAtBoot => "the same settings after the next boot",
+        NodeRule::StaticPods => "no static pods but the control plane's",
+        NodeRule::EtcdCorruptionCheck => "InitialCorruptCheck is on",
         _ => return None,
     })
 }
@@ -98,7 +98,7 @@ pub fn words(check: &Check) -> String {
         Check::InEffect(daemon) => format!("{} as it runs", daemon.program()),
         Check::Setting(config, path, ..) => format!("{} {}", config.kind(), path.join(".")),
         Check::LoopbackOnly(_, port) => format!("TCP port {port} on loopback only"),
-        Check::Fact(fact) => fact_words(*fact).to_owned(),
+        Check::Node(fact) => fact_words(*fact).to_owned(),
         Check::Probe(probe) => format!("attempt to {}", super::attempt::attempt_words(*probe)),
         Check::Api(rule) => rule.words().to_owned(),
         Check::Manual(_) => "by people".to_owned(),
@@ -119,7 +119,7 @@ pub fn check_expectation(check: &Check) -> Option<String> {
         | Check::InEffect(_)
         | Check::Gone(_)
         | Check::LoopbackOnly(..)
-        | Check::Fact(_)
+        | Check::Node(_)
         | Check::Probe(_)
         | Check::Api(_) => None,
     }
@@ -143,111 +143,111 @@ fn suffix_words(rule: &TreeRule) -> String {
     if rule.suffix.is_empty() { String::new() } else { format!(" that ends in {}", rule.suffix) }
 }
 
-fn fact_words(fact: Fact) -> &'static str {
+fn fact_words(fact: NodeRule) -> &'static str {
     match fact {
-        Fact::Firewall => "our nftables table is loaded as recorded and drops by default",
-        Fact::MetadataBlocked => "the rules drop pods' packets to metadata services",
-        Fact::ForeignRules => "no other table rewrites packets before the firewall",
-        Fact::NoSwap => "no swap area is active",
-        Fact::MandatoryAccessControl => "AppArmor or SELinux enforces",
-        Fact::TimeSync => "the clock is synchronized",
-        Fact::AuditRules => "audit rules watch Kubernetes' files",
-        Fact::SecurityUpdates => "security updates are installed unattended",
-        Fact::ContainerdNoTcp => "containerd has no TCP listener off loopback",
-        Fact::ContainerdRelease => "containerd is of a supported release",
-        Fact::ContainerdRuntime => "containerd runs, with cgroups managed by systemd",
-        Fact::ForeignFiles => {
+        NodeRule::Firewall => "our nftables table is loaded as recorded and drops by default",
+        NodeRule::MetadataBlocked => "the rules drop pods' packets to metadata services",
+        NodeRule::ForeignRules => "no other table rewrites packets before the firewall",
+        NodeRule::NoSwap => "no swap area is active",
+        NodeRule::MandatoryAccessControl => "AppArmor or SELinux enforces",
+        NodeRule::TimeSync => "the clock is synchronized",
+        NodeRule::AuditRules => "audit rules watch Kubernetes' files",
+        NodeRule::SecurityUpdates => "security updates are installed unattended",
+        NodeRule::ContainerdNoTcp => "containerd has no TCP listener off loopback",
+        NodeRule::ContainerdRelease => "containerd is of a supported release",
+        NodeRule::ContainerdRuntime => "containerd runs, with cgroups managed by systemd",
+        NodeRule::ForeignFiles => {
             "no other registry hosts and CNI networks than those of the inventory, no NRI plugins and CDI files"
         }
-        Fact::OnlyPods => "containers that belong to no pod",
-        Fact::AuditPolicy => "the audit policy",
-        Fact::EncryptedSecrets => "Secrets are among the encrypted resources",
-        Fact::EncryptionProvider => "the first provider of each list encrypts",
-        Fact::EventRateLimit => "the admission configuration limits events",
-        Fact::PodSecurity => "the admission configuration enforces a Pod Security level",
-        Fact::AuthenticatedProbes => "probes in the static pod need no anonymous access",
-        Fact::AnonymousRequests => "anonymous requests are off",
-        Fact::NoMasters => {
+        NodeRule::OnlyPods => "containers that belong to no pod",
+        NodeRule::AuditPolicy => "the audit policy",
+        NodeRule::EncryptedSecrets => "Secrets are among the encrypted resources",
+        NodeRule::EncryptionProvider => "the first provider of each list encrypts",
+        NodeRule::EventRateLimit => "the admission configuration limits events",
+        NodeRule::PodSecurity => "the admission configuration enforces a Pod Security level",
+        NodeRule::AuthenticatedProbes => "probes in the static pod need no anonymous access",
+        NodeRule::AnonymousRequests => "anonymous requests are off",
+        NodeRule::NoMasters => {
             "no certificate of system:masters in a kubeconfig, and none of the cluster's own in home directories"
         }
-        Fact::SeparateCas => "CA certificates with keys of their own",
-        Fact::CertificateLifetimes => "keys and dates of certificates on the node",
-        Fact::KubeletServingFiles => "the kubelet's serving certificate",
-        Fact::KubeletUnits => "unit files of the kubelet",
-        Fact::CniConfig => "a CNI with network policies is configured",
-        Fact::UserAuthentication => "the authentication configuration names issuers of tokens",
-        Fact::LogForwarding => "a log forwarder runs, and sends to another machine",
-        Fact::NoSshd => "no sshd runs",
-        Fact::NoAlpha => "no AllAlpha feature gate",
-        Fact::EtcdOwnCa => "the etcd CA is not the cluster CA",
-        Fact::OneCaPerFile => {
+        NodeRule::SeparateCas => "CA certificates with keys of their own",
+        NodeRule::CertificateLifetimes => "keys and dates of certificates on the node",
+        NodeRule::KubeletServingFiles => "the kubelet's serving certificate",
+        NodeRule::KubeletUnits => "unit files of the kubelet",
+        NodeRule::CniConfig => "a CNI with network policies is configured",
+        NodeRule::UserAuthentication => "the authentication configuration names issuers of tokens",
+        NodeRule::LogForwarding => "a log forwarder runs, and sends to another machine",
+        NodeRule::NoSshd => "no sshd runs",
+        NodeRule::NoAlpha => "no AllAlpha feature gate",
+        NodeRule::EtcdOwnCa => "the etcd CA is not the cluster CA",
+        NodeRule::OneCaPerFile => {
             "each CA file holds one certificate, or those that the key store accepts"
         }
-        Fact::RootOwnedPaths => "only root can write the paths, up to the root directory",
-        Fact::ProgramsNotShadowed => {
+        NodeRule::RootOwnedPaths => "only root can write the paths, up to the root directory",
+        NodeRule::ProgramsNotShadowed => {
             "no program in /usr/local/bin or /usr/local/sbin shadows one that daemons start or packages have"
         }
-        Fact::Accounts => "only root has user id 0, and no account has an empty password",
-        Fact::SecretsUnreadable => {
+        NodeRule::Accounts => "only root has user id 0, and no account has an empty password",
+        NodeRule::SecretsUnreadable => {
             "others cannot read keys, kubeconfigs, their copies and password hashes"
         }
-        Fact::SshdSettings => "sshd's effective settings, against our file",
-        Fact::SshdInEffect => "sshd as it runs",
-        Fact::SysctlsAtBoot => "kernel settings after the next boot",
-        Fact::UnitsAsWritten => "units without foreign drop-ins",
-        Fact::StaticPods => "the directory of static pods",
-        Fact::NoPendingChange => "a plan made now is empty",
-        Fact::EtcdCorruptionCheck => "etcd's initial corruption check",
-        Fact::NoRebootDue => "no reboot is due",
+        NodeRule::SshdSettings => "sshd's effective settings, against our file",
+        NodeRule::SshdInEffect => "sshd as it runs",
+        NodeRule::SysctlsAtBoot => "kernel settings after the next boot",
+        NodeRule::UnitsAsWritten => "units without foreign drop-ins",
+        NodeRule::StaticPods => "the directory of static pods",
+        NodeRule::NoPendingChange => "a plan made now is empty",
+        NodeRule::EtcdCorruptionCheck => "etcd's initial corruption check",
+        NodeRule::NoRebootDue => "no reboot is due",
     }
 }
 
-fn special(fact: Fact, on: &Basis<'_>) -> Judged {
+fn special(fact: NodeRule, on: &Basis<'_>) -> Judged {
     match fact {
-        Fact::Firewall => host::firewall(on).into(),
-        Fact::MetadataBlocked => host::metadata_blocked(on).into(),
-        Fact::ForeignRules => foreign_rules::judge(on).into(),
-        Fact::NoSwap => host::no_swap(on).into(),
-        Fact::MandatoryAccessControl => host::mandatory_access_control(on).into(),
-        Fact::TimeSync => host::time_sync(on).into(),
-        Fact::AuditRules => host::audit_rules(on).into(),
-        Fact::SecurityUpdates => host::security_updates(on).into(),
-        Fact::ContainerdNoTcp => host::containerd_no_tcp(on).into(),
-        Fact::ContainerdRelease => host::containerd_release(on).into(),
-        Fact::ContainerdRuntime => host::containerd_runtime(on).into(),
-        Fact::ForeignFiles => host::foreign_files(on).into(),
-        Fact::OnlyPods => host::only_pods(on).into(),
-        Fact::LogForwarding => host::log_forwarding(on).into(),
-        Fact::NoSshd => host::no_sshd(on).into(),
-        Fact::AuditPolicy => kubernetes::audit_policy(on),
-        Fact::EncryptedSecrets => kubernetes::encrypted_secrets(on),
-        Fact::EncryptionProvider => kubernetes::encryption_provider(on),
-        Fact::EventRateLimit => kubernetes::event_rate_limit(on),
-        Fact::PodSecurity => kubernetes::pod_security(on),
-        Fact::AuthenticatedProbes => health::authenticated_probes(on),
-        Fact::AnonymousRequests => kubernetes::anonymous_requests(on),
-        Fact::KubeletUnits => kubernetes::kubelet_units(on).into(),
-        Fact::UserAuthentication => kubernetes::user_authentication(on),
-        Fact::CniConfig => kubernetes::cni_config(on),
-        Fact::NoAlpha => kubernetes::no_alpha(on),
-        Fact::NoMasters => certificates::no_masters(on).into(),
-        Fact::SeparateCas => certificates::separate_cas(on).into(),
-        Fact::CertificateLifetimes => certificates::lifetimes(on).into(),
-        Fact::KubeletServingFiles => certificates::kubelet_serving(on),
-        Fact::EtcdOwnCa => certificates::etcd_own_ca(on).into(),
-        Fact::OneCaPerFile => access::one_ca_per_file(on).into(),
-        Fact::RootOwnedPaths => access::root_owned_paths(on).into(),
-        Fact::ProgramsNotShadowed => root_access::programs(on).into(),
-        Fact::Accounts => root_access::accounts(on).into(),
-        Fact::SecretsUnreadable => access::secrets_unreadable(on).into(),
-        Fact::SshdSettings => ssh::settings(on).into(),
-        Fact::SshdInEffect => access::ssh_in_effect(on).into(),
-        Fact::SysctlsAtBoot => access::sysctls_at_boot(on).into(),
-        Fact::UnitsAsWritten => access::units_as_written(on).into(),
-        Fact::StaticPods => access::static_pods(on).into(),
-        Fact::NoPendingChange => pending(on).into(),
-        Fact::EtcdCorruptionCheck => corruption_check(on).into(),
-        Fact::NoRebootDue => host::no_reboot_due(on).into(),
+        NodeRule::Firewall => host::firewall(on).into(),
+        NodeRule::MetadataBlocked => host::metadata_blocked(on).into(),
+        NodeRule::ForeignRules => foreign_rules::judge(on).into(),
+        NodeRule::NoSwap => host::no_swap(on).into(),
+        NodeRule::MandatoryAccessControl => host::mandatory_access_control(on).into(),
+        NodeRule::TimeSync => host::time_sync(on).into(),
+        NodeRule::AuditRules => host::audit_rules(on).into(),
+        NodeRule::SecurityUpdates => host::security_updates(on).into(),
+        NodeRule::ContainerdNoTcp => host::containerd_no_tcp(on).into(),
+        NodeRule::ContainerdRelease => host::containerd_release(on).into(),
+        NodeRule::ContainerdRuntime => host::containerd_runtime(on).into(),
+        NodeRule::ForeignFiles => host::foreign_files(on).into(),
+        NodeRule::OnlyPods => host::only_pods(on).into(),
+        NodeRule::LogForwarding => host::log_forwarding(on).into(),
+        NodeRule::NoSshd => host::no_sshd(on).into(),
+        NodeRule::AuditPolicy => kubernetes::audit_policy(on),
+        NodeRule::EncryptedSecrets => kubernetes::encrypted_secrets(on),
+        NodeRule::EncryptionProvider => kubernetes::encryption_provider(on),
+        NodeRule::EventRateLimit => kubernetes::event_rate_limit(on),
+        NodeRule::PodSecurity => kubernetes::pod_security(on),
+        NodeRule::AuthenticatedProbes => health::authenticated_probes(on),
+        NodeRule::AnonymousRequests => kubernetes::anonymous_requests(on),
+        NodeRule::KubeletUnits => kubernetes::kubelet_units(on).into(),
+        NodeRule::UserAuthentication => kubernetes::user_authentication(on),
+        NodeRule::CniConfig => kubernetes::cni_config(on),
+        NodeRule::NoAlpha => kubernetes::no_alpha(on),
+        NodeRule::NoMasters => certificates::no_masters(on).into(),
+        NodeRule::SeparateCas => certificates::separate_cas(on).into(),
+        NodeRule::CertificateLifetimes => certificates::lifetimes(on).into(),
+        NodeRule::KubeletServingFiles => certificates::kubelet_serving(on),
+        NodeRule::EtcdOwnCa => certificates::etcd_own_ca(on).into(),
+        NodeRule::OneCaPerFile => access::one_ca_per_file(on).into(),
+        NodeRule::RootOwnedPaths => access::root_owned_paths(on).into(),
+        NodeRule::ProgramsNotShadowed => root_access::programs(on).into(),
+        NodeRule::Accounts => root_access::accounts(on).into(),
+        NodeRule::SecretsUnreadable => access::secrets_unreadable(on).into(),
+        NodeRule::SshdSettings => ssh::settings(on).into(),
+        NodeRule::SshdInEffect => access::ssh_in_effect(on).into(),
+        NodeRule::SysctlsAtBoot => access::sysctls_at_boot(on).into(),
+        NodeRule::UnitsAsWritten => access::units_as_written(on).into(),
+        NodeRule::StaticPods => access::static_pods(on).into(),
+        NodeRule::NoPendingChange => pending(on).into(),
+        NodeRule::EtcdCorruptionCheck => corruption_check(on).into(),
+        NodeRule::NoRebootDue => host::no_reboot_due(on).into(),
     }
 }
 
@@ -282,14 +282,14 @@ fn corruption_check(on: &Basis<'_>) -> Verdict {
 }
 
 /// The verdict for something that is not there.
-fn missing(missing: Missing, what: &str, on: &Basis<'_>) -> Verdict {
+fn missing(missing: IfMissing, what: &str, on: &Basis<'_>) -> Verdict {
     match missing {
-        Missing::Fails => Verdict::fail(format!("{what} is there"), "it is not"),
-        Missing::Fine => Verdict::not_applicable(format!("there is no {what}")),
-        Missing::NotYet if on.seen.kubernetes_is_set_up() => {
+        IfMissing::Fails => Verdict::fail(format!("{what} is there"), "it is not"),
+        IfMissing::Fine => Verdict::not_applicable(format!("there is no {what}")),
+        IfMissing::NotYet if on.seen.kubernetes_is_set_up() => {
             Verdict::fail(format!("{what} is there"), "it is not, though Kubernetes is set up")
         }
-        Missing::NotYet => Verdict::needs_kubernetes(format!("there is no {what} yet")),
+        IfMissing::NotYet => Verdict::needs_kubernetes(format!("there is no {what} yet")),
     }
 }
 
@@ -359,7 +359,7 @@ fn tree(rule: &TreeRule, on: &Basis<'_>) -> Verdict {
         return Verdict::unknown(format!("{} could not be listed to its end", rule.dir));
     }
     // An empty directory is ready for what is to come, and says nothing about it.
-    if judged == 0 || files == 0 && rule.missing == Missing::NotYet {
+    if judged == 0 || files == 0 && rule.missing == IfMissing::NotYet {
         return missing(
             rule.missing,
             &format!("file{} below {}", suffix_words(rule), rule.dir),

@@ -989,7 +989,7 @@ fn ways_to_break(check: &Check) -> Vec<Way> {
             let listener = Listener { protocol: "tcp".into(), address: "0.0.0.0".into(), port };
             s.listeners.as_mut().unwrap().push(listener);
         })],
-        Check::Fact(_) | Check::Probe(_) | Check::Api(_) | Check::Manual(_) => Vec::new(),
+        Check::Node(_) | Check::Probe(_) | Check::Api(_) | Check::Manual(_) => Vec::new(),
     }
 }
 
@@ -1115,7 +1115,7 @@ fn every_check_of_a_node_can_fail() {
             };
             let can_fail = match check {
                 Check::Probe(_) | Check::Api(_) | Check::Manual(_) => continue,
-                Check::Fact(_) => by_hand.contains(control.id),
+                Check::Node(_) => by_hand.contains(control.id),
                 // In the file, and by the flag that beats it.
                 Check::Setting(config, _, _, Some(name), _) => {
                     let by_flag = |value: &'static str| {

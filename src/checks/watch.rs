@@ -6,7 +6,7 @@ use crate::checks::node::host;
 use crate::checks::node::kubernetes;
 use crate::checks::node::staged;
 use crate::checks::observed;
-use crate::controls::{CATALOGUE, Check, Config, Daemon, Fact};
+use crate::controls::{CATALOGUE, Check, Config, Daemon, NodeRule};
 use crate::desired::APISERVER_PROBE;
 use crate::facts::{Extra, WatchList};
 use crate::inventory::{Inventory, Node};
@@ -46,7 +46,7 @@ fn add(watch: &mut WatchList, check: &Check) {
             watch.sysctls.insert(setting.key.to_owned());
         }
         Check::Setting(config, ..) => read_config(watch, *config),
-        Check::Fact(fact) => add_fact(watch, *fact),
+        Check::Node(fact) => add_fact(watch, *fact),
         Check::Sshd(..) => {
             watch.extras.insert(Extra::SshdMatches);
         }
@@ -70,94 +70,96 @@ fn read_config(watch: &mut WatchList, config: Config) {
     }
 }
 
-fn add_fact(watch: &mut WatchList, fact: Fact) {
+fn add_fact(watch: &mut WatchList, fact: NodeRule) {
     let mut texts: Vec<&str> = Vec::new();
     match fact {
-        Fact::Firewall | Fact::MetadataBlocked => texts.push(observed::FIREWALL_FILE),
-        Fact::MandatoryAccessControl => {
+        NodeRule::Firewall | NodeRule::MetadataBlocked => texts.push(observed::FIREWALL_FILE),
+        NodeRule::MandatoryAccessControl => {
             watch.extras.insert(Extra::Lsm);
         }
-        Fact::TimeSync => {
+        NodeRule::TimeSync => {
             watch.extras.insert(Extra::Time);
         }
-        Fact::AuditRules => {
+        NodeRule::AuditRules => {
             watch.extras.insert(Extra::Audit);
         }
-        Fact::SecurityUpdates => {
+        NodeRule::SecurityUpdates => {
             watch.units.extend(host::UPDATE_TIMERS.map(str::to_owned));
             watch.units.insert(host::LISTS_TIMER.to_owned());
             watch.packages.insert("unattended-upgrades".to_owned());
         }
-        Fact::ContainerdNoTcp => texts.push(host::CONTAINERD_CONFIG),
-        Fact::ContainerdRuntime => texts.push(host::CONTAINERD_CONFIG),
-        Fact::ForeignFiles => {
+        NodeRule::ContainerdNoTcp => texts.push(host::CONTAINERD_CONFIG),
+        NodeRule::ContainerdRuntime => texts.push(host::CONTAINERD_CONFIG),
+        NodeRule::ForeignFiles => {
             watch.trees.extend(host::READ_AS_A_WHOLE.map(str::to_owned));
         }
-        Fact::ContainerdRelease => {
+        NodeRule::ContainerdRelease => {
             watch.packages.extend(observed::CONTAINERD_PACKAGES.map(str::to_owned));
         }
-        Fact::LogForwarding => {
+        NodeRule::LogForwarding => {
             watch.units.extend(host::FORWARDERS.map(|f| f.unit.to_owned()));
             texts.extend(host::FORWARDERS.map(|f| f.file));
         }
-        Fact::SshdSettings => {
+        NodeRule::SshdSettings => {
             texts.push(observed::SSHD_DROP_IN);
             watch.extras.insert(Extra::SshdMatches);
         }
-        Fact::NoSshd => watch.units.extend(host::SSH_UNITS.map(str::to_owned)),
-        Fact::AuditPolicy => texts.push(kubernetes::AUDIT_POLICY),
-        Fact::EncryptedSecrets | Fact::EncryptionProvider => texts.push(kubernetes::ENCRYPTION),
-        Fact::EventRateLimit | Fact::PodSecurity => texts.extend([
+        NodeRule::NoSshd => watch.units.extend(host::SSH_UNITS.map(str::to_owned)),
+        NodeRule::AuditPolicy => texts.push(kubernetes::AUDIT_POLICY),
+        NodeRule::EncryptedSecrets | NodeRule::EncryptionProvider => {
+            texts.push(kubernetes::ENCRYPTION)
+        }
+        NodeRule::EventRateLimit | NodeRule::PodSecurity => texts.extend([
             kubernetes::ADMISSION,
             "/etc/kubernetes/config/eventratelimit.yaml",
             "/etc/kubernetes/config/podsecurity.yaml",
         ]),
-        Fact::AuthenticatedProbes => {
+        NodeRule::AuthenticatedProbes => {
             texts.push(kubernetes::MANIFEST);
             watch.files.insert(APISERVER_PROBE.to_owned());
         }
-        Fact::AnonymousRequests | Fact::UserAuthentication => {
+        NodeRule::AnonymousRequests | NodeRule::UserAuthentication => {
             texts.push(kubernetes::AUTHENTICATION)
         }
-        Fact::KubeletUnits => {
+        NodeRule::KubeletUnits => {
             watch.files.extend(kubernetes::KUBELET_UNITS.map(str::to_owned));
             watch.trees.extend(kubernetes::KUBELET_DROP_INS.map(str::to_owned));
         }
-        Fact::CniConfig => {
+        NodeRule::CniConfig => {
             watch.trees.insert(kubernetes::CNI_DIR.to_owned());
         }
-        Fact::NoAlpha => read_config(watch, Config::Kubelet),
-        Fact::NoMasters => texts.extend(certificates::KUBECONFIGS),
-        Fact::SeparateCas | Fact::EtcdOwnCa => {
+        NodeRule::NoAlpha => read_config(watch, Config::Kubelet),
+        NodeRule::NoMasters => texts.extend(certificates::KUBECONFIGS),
+        NodeRule::SeparateCas | NodeRule::EtcdOwnCa => {
             texts.extend(certificates::ETCD_CAS);
             texts.extend([certificates::CLUSTER_CA, certificates::FRONT_PROXY_CA]);
         }
-        Fact::CertificateLifetimes => texts.extend(certificates::CERTIFICATES),
-        Fact::KubeletServingFiles => {
+        NodeRule::CertificateLifetimes => texts.extend(certificates::CERTIFICATES),
+        NodeRule::KubeletServingFiles => {
             texts.push(certificates::KUBELET_SERVING);
             watch.files.insert(certificates::KUBELET_ROTATED.to_owned());
         }
-        Fact::OneCaPerFile => {
+        NodeRule::OneCaPerFile => {
             texts.extend(certificates::ETCD_CAS);
             texts.extend([certificates::CLUSTER_CA, certificates::FRONT_PROXY_CA]);
         }
         // Read apart: see `live_request`.
-        Fact::EtcdCorruptionCheck
-        | Fact::NoRebootDue
-        | Fact::ForeignRules
-        | Fact::OnlyPods
-        | Fact::ProgramsNotShadowed
-        | Fact::Accounts
-        | Fact::RootOwnedPaths
-        | Fact::SecretsUnreadable
-        | Fact::SshdInEffect
-        | Fact::SysctlsAtBoot
-        | Fact::UnitsAsWritten => {}
-        Fact::StaticPods => {
+        NodeRule::EtcdCorruptionCheck
+        | NodeRule::NoRebootDue
+        | NodeRule::ForeignRules
+        | NodeRule::OnlyPods
+        | NodeRule::ProgramsNotShadowed
+        | NodeRule::Accounts
+        | NodeRule::RootOwnedPaths
+        | NodeRule::SecretsUnreadable
+        | NodeRule::SshdInEffect
+        | NodeRule::SysctlsAtBoot
+        | NodeRule::UnitsAsWritten => {}
+        NodeRule::StaticPods => {
             watch.files.insert(access::STATIC_POD_DIR.to_owned());
         }
         // The first by a plan; the other is part of every look.
-        Fact::NoPendingChange | Fact::NoSwap => {}
+        NodeRule::NoPendingChange | NodeRule::NoSwap => {}
     }
     for path in texts {
         read(watch, path);

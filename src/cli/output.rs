@@ -39,7 +39,7 @@ pub(super) fn print(text: &str) -> Result<Exit, CommandError> {
 /// What is said beside the result, one object a line for machines: as [`crate::event::Event`] is written.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-enum Aside<'a> {
+enum Notice<'a> {
     Note { text: &'a str },
     Problem(&'a Problem),
 }
@@ -54,18 +54,18 @@ pub(super) fn monitor(format: Format) -> Monitor {
 
 /// Says something that is no result: on standard error, as text or as a line of JSON.
 pub(super) fn note(format: Format, text: &str) {
-    aside(format, &Aside::Note { text }, &text);
+    notice(format, &Notice::Note { text }, &text);
 }
 
 /// The same for something that went wrong.
 pub(super) fn problem(format: Format, problem: &Problem) {
-    aside(format, &Aside::Problem(problem), problem);
+    notice(format, &Notice::Problem(problem), problem);
 }
 
-fn aside(format: Format, value: &Aside<'_>, text: &dyn std::fmt::Display) {
+fn notice(format: Format, value: &Notice<'_>, text: &dyn std::fmt::Display) {
     let line = match format {
         Format::Text => text.to_string(),
-        Format::Json => serde_json::to_string(value).expect("an aside has only strings"),
+        Format::Json => serde_json::to_string(value).expect("a notice has only strings"),
     };
     // Nobody to tell if standard error is closed.
     let _ = writeln!(std::io::stderr().lock(), "{line}");

@@ -1,7 +1,7 @@
 //! Controls of admission plugins of kube-apiserver. Its list of plugins takes the place of kubeadm's, so that kubeadm's one is
 //! among them.
 
-use super::check::{Check, Daemon, Fact, Probe, Rule};
+use super::check::{Check, Daemon, NodeRule, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::To("/etc/kubernetes/config/admission.yaml"),
             ),
-            Check::Fact(Fact::EventRateLimit),
+            Check::Node(NodeRule::EventRateLimit),
             Check::Probe(Probe::EventRateLimit),
         ],
     },

@@ -1,6 +1,6 @@
 //! Controls of kube-apiserver.
 
-use super::check::{Check, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES};
+use super::check::{Check, Daemon, IfMissing, NodeRule, PathRule, Probe, Rule, STRONG_SUITES};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -22,7 +22,10 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Fact(Fact::AnonymousRequests), Check::Probe(Probe::ApiserverAnonymous)],
+        checks: &[
+            Check::Node(NodeRule::AnonymousRequests),
+            Check::Probe(Probe::ApiserverAnonymous),
+        ],
     },
     Control {
         id: "apiserver-audit-log-path",
@@ -107,7 +110,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::To("/etc/kubernetes/config/audit-policy.yaml"),
             ),
-            Check::Fact(Fact::AuditPolicy),
+            Check::Node(NodeRule::AuditPolicy),
             Check::Probe(Probe::AuditEvent),
         ],
     },
@@ -122,7 +125,7 @@ pub(super) const ROWS: &[Control] = &[
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
         checks: &[
-            Check::Fact(Fact::AuthenticatedProbes),
+            Check::Node(NodeRule::AuthenticatedProbes),
             Check::Probe(Probe::ApiserverHealthCertificate),
         ],
     },
@@ -228,7 +231,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::To("/etc/kubernetes/enc/encryption.yaml"),
             ),
-            Check::Fact(Fact::EncryptedSecrets),
+            Check::Node(NodeRule::EncryptedSecrets),
             Check::Probe(Probe::SecretAtRest),
         ],
     },
@@ -247,7 +250,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Fact(Fact::EncryptionProvider), Check::Probe(Probe::SecretAtRest)],
+        checks: &[Check::Node(NodeRule::EncryptionProvider), Check::Probe(Probe::SecretAtRest)],
     },
     Control {
         id: "apiserver-etcd-mtls",
@@ -348,7 +351,7 @@ pub(super) const ROWS: &[Control] = &[
                 path: "/etc/kubernetes/pki/apiserver-kubelet-client.key",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
             Check::Probe(Probe::PodLogs),
             Check::Probe(Probe::PodExec),
@@ -369,7 +372,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Fact(Fact::NoAlpha)],
+        checks: &[Check::Node(NodeRule::NoAlpha)],
     },
     Control {
         id: "apiserver-no-insecure-port",
@@ -650,7 +653,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::Elsewhere("the operator's own AuthenticationConfiguration"),
             ),
-            Check::Fact(Fact::UserAuthentication),
+            Check::Node(NodeRule::UserAuthentication),
         ],
     },
 ];

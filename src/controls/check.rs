@@ -30,7 +30,7 @@ pub enum Check {
     /// TCP sockets on this port are bound to loopback addresses only.
     LoopbackOnly(Daemon, u16),
     /// Something that takes more than one value to judge.
-    Fact(Fact),
+    Node(NodeRule),
     /// An attempt over the network, made while verifying.
     Probe(Probe),
     /// Objects of the Kubernetes API.
@@ -45,7 +45,7 @@ impl Check {
         match self {
             Check::Sysctl(setting) => setting.is_for(inventory, node),
             // Only a kubelet minds.
-            Check::Fact(Fact::NoSwap) => Scope::Kubelet.holds(inventory, node),
+            Check::Node(NodeRule::NoSwap) => Scope::Kubelet.holds(inventory, node),
             _ => true,
         }
     }
@@ -61,7 +61,7 @@ pub struct PathRule {
     /// Owner and group.
     pub owner: &'static str,
     /// What it means that nothing is there.
-    pub missing: Missing,
+    pub missing: IfMissing,
 }
 
 /// Owner and mode of everything below a directory, itself included.
@@ -80,12 +80,12 @@ pub struct TreeRule {
     /// Its group.
     pub group: &'static str,
     /// What it means that there is no such directory.
-    pub missing: Missing,
+    pub missing: IfMissing,
 }
 
 /// What it means that a path is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub enum IfMissing {
     /// The control does not hold.
     Fails,
     /// Kubernetes or the tool behind it is not installed yet; with Kubernetes running, it fails.
@@ -204,7 +204,7 @@ pub enum Rule {
 
 /// Something that takes more than one value to judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fact {
+pub enum NodeRule {
     /// Our nftables table is loaded, as recorded, from a file that drops by default.
     Firewall,
     /// No rule of our table lets pods reach the cloud metadata addresses.

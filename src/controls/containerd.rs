@@ -1,6 +1,6 @@
 //! Controls of the container runtime.
 
-use super::check::{Check, Fact, Missing, PathRule};
+use super::check::{Check, IfMissing, NodeRule, PathRule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -26,15 +26,15 @@ pub(super) const ROWS: &[Control] = &[
                 path: "/etc/containerd/config.toml",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::Fails,
+                missing: IfMissing::Fails,
             }),
             Check::Path(PathRule {
                 path: "/run/containerd/containerd.sock",
                 mode: 0o660,
                 owner: "root",
-                missing: Missing::Fails,
+                missing: IfMissing::Fails,
             }),
-            Check::Fact(Fact::ContainerdNoTcp),
+            Check::Node(NodeRule::ContainerdNoTcp),
         ],
     },
     Control {
@@ -52,7 +52,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::ForeignFiles)],
+        checks: &[Check::Node(NodeRule::ForeignFiles)],
     },
     Control {
         id: "containerd-only-pods",
@@ -69,7 +69,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::OnlyPods)],
+        checks: &[Check::Node(NodeRule::OnlyPods)],
     },
     Control {
         id: "containerd-runtime-hardening",
@@ -86,6 +86,9 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::ContainerdRelease), Check::Fact(Fact::ContainerdRuntime)],
+        checks: &[
+            Check::Node(NodeRule::ContainerdRelease),
+            Check::Node(NodeRule::ContainerdRuntime),
+        ],
     },
 ];

@@ -1,6 +1,8 @@
 //! Controls of etcd.
 
-use super::check::{Check, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES, TreeRule};
+use super::check::{
+    Check, Daemon, IfMissing, NodeRule, PathRule, Probe, Rule, STRONG_SUITES, TreeRule,
+};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -49,13 +51,13 @@ pub(super) const ROWS: &[Control] = &[
                 path: "/var/lib/etcd",
                 mode: 0o700,
                 owner: "etcd",
-                missing: Missing::Fails,
+                missing: IfMissing::Fails,
             }),
             Check::Path(PathRule {
                 path: "/var/lib/etcd/member",
                 mode: 0o700,
                 owner: "etcd",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
             Check::Flag(
                 Daemon::Etcd,
@@ -214,7 +216,7 @@ pub(super) const ROWS: &[Control] = &[
                 dir_mode: 0o750,
                 owner: "root",
                 group: "etcd",
-                missing: Missing::Fails,
+                missing: IfMissing::Fails,
             }),
         ],
     },
@@ -306,7 +308,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::To("/etc/etcd/pki/ca.crt"),
             ),
-            Check::Fact(Fact::EtcdOwnCa),
+            Check::Node(NodeRule::EtcdOwnCa),
             Check::Probe(Probe::EtcdForeignCertificate),
         ],
     },

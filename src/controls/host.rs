@@ -1,6 +1,6 @@
 //! Controls of a node's operating system and of the files Kubernetes keeps on it.
 
-use super::check::{Check, Fact, Missing, PathRule, Probe, Rule, TreeRule};
+use super::check::{Check, IfMissing, NodeRule, PathRule, Probe, Rule, TreeRule};
 use super::kernel::KERNEL_SETTINGS;
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
@@ -27,13 +27,13 @@ pub(super) const ROWS: &[Control] = &[
                 path: "/var/log/kubernetes/audit",
                 mode: 0o700,
                 owner: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
             Check::Path(PathRule {
                 path: "/var/log/kubernetes/audit/audit.log",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
         ],
     },
@@ -57,13 +57,13 @@ pub(super) const ROWS: &[Control] = &[
                 path: "/etc/kubernetes/admin.conf",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
             Check::Path(PathRule {
                 path: "/etc/kubernetes/super-admin.conf",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::Fine,
+                missing: IfMissing::Fine,
             }),
         ],
     },
@@ -90,7 +90,7 @@ pub(super) const ROWS: &[Control] = &[
                 dir_mode: 0o700,
                 owner: "root",
                 group: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
             Check::Tree(TreeRule {
                 dir: "/etc/kubernetes/config",
@@ -99,7 +99,7 @@ pub(super) const ROWS: &[Control] = &[
                 dir_mode: 0o700,
                 owner: "root",
                 group: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
         ],
     },
@@ -122,7 +122,7 @@ pub(super) const ROWS: &[Control] = &[
             path: "/etc/kubernetes/controller-manager.conf",
             mode: 0o600,
             owner: "root",
-            missing: Missing::NotYet,
+            missing: IfMissing::NotYet,
         })],
     },
     Control {
@@ -144,7 +144,7 @@ pub(super) const ROWS: &[Control] = &[
             path: "/etc/kubernetes/pki/ca.crt",
             mode: 0o600,
             owner: "root",
-            missing: Missing::NotYet,
+            missing: IfMissing::NotYet,
         })],
     },
     Control {
@@ -167,19 +167,19 @@ pub(super) const ROWS: &[Control] = &[
                 path: "/var/lib/kubelet/config.yaml",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
             Check::Path(PathRule {
                 path: "/var/lib/kubelet/instance-config.yaml",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::Fine,
+                missing: IfMissing::Fine,
             }),
             Check::Path(PathRule {
                 path: "/var/lib/kubelet/kubeadm-flags.env",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::Fine,
+                missing: IfMissing::Fine,
             }),
         ],
     },
@@ -203,7 +203,7 @@ pub(super) const ROWS: &[Control] = &[
                 path: "/etc/kubernetes/kubelet.conf",
                 mode: 0o600,
                 owner: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
             Check::Gone("/etc/kubernetes/bootstrap-kubelet.conf"),
         ],
@@ -223,7 +223,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Fact(Fact::KubeletUnits)],
+        checks: &[Check::Node(NodeRule::KubeletUnits)],
     },
     Control {
         id: "files-scheduler-conf",
@@ -244,7 +244,7 @@ pub(super) const ROWS: &[Control] = &[
             path: "/etc/kubernetes/scheduler.conf",
             mode: 0o600,
             owner: "root",
-            missing: Missing::NotYet,
+            missing: IfMissing::NotYet,
         })],
     },
     Control {
@@ -271,7 +271,7 @@ pub(super) const ROWS: &[Control] = &[
             dir_mode: 0o700,
             owner: "root",
             group: "root",
-            missing: Missing::NotYet,
+            missing: IfMissing::NotYet,
         })],
     },
     Control {
@@ -289,7 +289,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::AuditRules)],
+        checks: &[Check::Node(NodeRule::AuditRules)],
     },
     Control {
         id: "host-log-forwarding",
@@ -306,7 +306,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::LogForwarding)],
+        checks: &[Check::Node(NodeRule::LogForwarding)],
     },
     Control {
         id: "host-mandatory-access-control",
@@ -323,7 +323,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::MandatoryAccessControl)],
+        checks: &[Check::Node(NodeRule::MandatoryAccessControl)],
     },
     Control {
         id: "host-no-preload",
@@ -357,7 +357,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Worker,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::NoSshd)],
+        checks: &[Check::Node(NodeRule::NoSshd)],
     },
     Control {
         id: "host-ssh-hardening",
@@ -394,7 +394,7 @@ pub(super) const ROWS: &[Control] = &[
             ),
             Check::Sshd("x11forwarding", Rule::Is("no")),
             Check::Sshd("maxauthtries", Rule::OneOf(&["1", "2", "3", "4"])),
-            Check::Fact(Fact::SshdSettings),
+            Check::Node(NodeRule::SshdSettings),
             Check::Probe(Probe::SshPassword),
         ],
     },
@@ -430,7 +430,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::TimeSync)],
+        checks: &[Check::Node(NodeRule::TimeSync)],
     },
     Control {
         id: "host-updates",
@@ -447,13 +447,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::SecurityUpdates)],
+        checks: &[Check::Node(NodeRule::SecurityUpdates)],
     },
 ];
 
 /// A check of each kernel setting, and that of swap.
 static KERNEL_CHECKS: [Check; KERNEL_SETTINGS.len() + 1] = {
-    let mut checks = [Check::Fact(Fact::NoSwap); KERNEL_SETTINGS.len() + 1];
+    let mut checks = [Check::Node(NodeRule::NoSwap); KERNEL_SETTINGS.len() + 1];
     let mut i = 0;
     while i < KERNEL_SETTINGS.len() {
         checks[i] = Check::Sysctl(&KERNEL_SETTINGS[i]);

@@ -1,7 +1,7 @@
 //! Controls on live state, as opposed to files: running daemons, who may replace what root runs, accepted CAs, settings after
 //! the next boot, and an empty plan.
 
-use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
+use super::check::{ApiRule, Check, Config, Daemon, NodeRule, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -97,7 +97,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Medium,
         ETCD,
         (Scope::EtcdMember, Needs::Etcd),
-        &[Check::Fact(Fact::EtcdCorruptionCheck)],
+        &[Check::Node(NodeRule::EtcdCorruptionCheck)],
     ),
     row(
         "etcd-in-effect",
@@ -136,7 +136,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Critical,
         NODES,
         (Scope::Kubelet, Needs::Host),
-        &[Check::Fact(Fact::StaticPods)],
+        &[Check::Node(NodeRule::StaticPods)],
     ),
     row(
         "host-accounts",
@@ -145,7 +145,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Critical,
         AUTHENTICATION,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::Accounts)],
+        &[Check::Node(NodeRule::Accounts)],
     ),
     row(
         "host-no-pending-change",
@@ -154,7 +154,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::High,
         UPGRADES,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::NoPendingChange)],
+        &[Check::Node(NodeRule::NoPendingChange)],
     ),
     row(
         "host-no-reboot-due",
@@ -163,7 +163,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Medium,
         UPGRADES,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::NoRebootDue)],
+        &[Check::Node(NodeRule::NoRebootDue)],
     ),
     row(
         "host-no-shadowed-programs",
@@ -172,7 +172,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::High,
         NODES,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::ProgramsNotShadowed)],
+        &[Check::Node(NodeRule::ProgramsNotShadowed)],
     ),
     row(
         "host-root-owned-paths",
@@ -181,7 +181,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Critical,
         NODES,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::RootOwnedPaths)],
+        &[Check::Node(NodeRule::RootOwnedPaths)],
     ),
     row(
         "host-secrets-unreadable",
@@ -190,7 +190,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Critical,
         NODES,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::SecretsUnreadable)],
+        &[Check::Node(NodeRule::SecretsUnreadable)],
     ),
     row(
         "host-ssh-in-effect",
@@ -199,7 +199,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Critical,
         NODES,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::SshdInEffect)],
+        &[Check::Node(NodeRule::SshdInEffect)],
     ),
     row(
         "host-sysctls-at-boot",
@@ -208,7 +208,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Medium,
         NODES,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::SysctlsAtBoot)],
+        &[Check::Node(NodeRule::SysctlsAtBoot)],
     ),
     row(
         "host-units-as-written",
@@ -217,7 +217,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::High,
         NODES,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::UnitsAsWritten)],
+        &[Check::Node(NodeRule::UnitsAsWritten)],
     ),
     row(
         "kcm-in-effect",
@@ -324,7 +324,7 @@ pub(super) const ROWS: &[Control] = &[
         Severity::Critical,
         AUTHENTICATION,
         (Scope::Every, Needs::Host),
-        &[Check::Fact(Fact::OneCaPerFile)],
+        &[Check::Node(NodeRule::OneCaPerFile)],
     ),
     row(
         "policy-no-pending-change",

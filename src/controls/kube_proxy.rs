@@ -1,6 +1,6 @@
 //! Controls of kube-proxy.
 
-use super::check::{Check, Config, Daemon, Missing, PathRule, Probe, Rule};
+use super::check::{Check, Config, Daemon, IfMissing, PathRule, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Control] = &[
             path: "/etc/kubernetes/proxy.conf",
             mode: 0o600,
             owner: "root",
-            missing: Missing::Fine,
+            missing: IfMissing::Fine,
         })],
     },
     Control {

@@ -1,6 +1,6 @@
 //! Controls of the kubelet.
 
-use super::check::{Check, Config, Daemon, Fact, Probe, Rule, STRONG_SUITES};
+use super::check::{Check, Config, Daemon, NodeRule, Probe, Rule, STRONG_SUITES};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -449,7 +449,7 @@ pub(super) const ROWS: &[Control] = &[
                 Some("tls-private-key-file"),
                 Set::AsJudged,
             ),
-            Check::Fact(Fact::KubeletServingFiles),
+            Check::Node(NodeRule::KubeletServingFiles),
         ],
     },
     Control {

@@ -30,7 +30,8 @@ pub mod settings;
 
 pub use catalogue::{CATALOGUE, COUNT, find};
 pub use check::{
-    ApiRule, Check, Config, Daemon, Fact, Missing, PathRule, Probe, Rule, STRONG_SUITES, TreeRule,
+    ApiRule, Check, Config, Daemon, IfMissing, NodeRule, PathRule, Probe, Rule, STRONG_SUITES,
+    TreeRule,
 };
 pub use daemons::{DaemonRow, Loopback};
 pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy, of_interfaces};

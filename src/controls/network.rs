@@ -1,6 +1,6 @@
 //! Controls of the host firewall, the CNI and network policies.
 
-use super::check::{ApiRule, Check, Fact, Missing, Probe, TreeRule};
+use super::check::{ApiRule, Check, IfMissing, NodeRule, Probe, TreeRule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -29,7 +29,7 @@ pub(super) const ROWS: &[Control] = &[
                 dir_mode: 0o700,
                 owner: "root",
                 group: "root",
-                missing: Missing::NotYet,
+                missing: IfMissing::NotYet,
             }),
             Check::Tree(TreeRule {
                 dir: "/var/lib/cni/networks",
@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Control] = &[
                 dir_mode: 0o700,
                 owner: "root",
                 group: "root",
-                missing: Missing::Fine,
+                missing: IfMissing::Fine,
             }),
         ],
     },
@@ -58,8 +58,8 @@ pub(super) const ROWS: &[Control] = &[
         minors: ALL_MINORS,
         needs: Needs::Host,
         checks: &[
-            Check::Fact(Fact::Firewall),
-            Check::Fact(Fact::ForeignRules),
+            Check::Node(NodeRule::Firewall),
+            Check::Node(NodeRule::ForeignRules),
             Check::Probe(Probe::DefaultDrop),
             Check::Probe(Probe::ClosedToPeers),
             Check::Probe(Probe::ClosedToOperator),
@@ -82,8 +82,8 @@ pub(super) const ROWS: &[Control] = &[
         minors: ALL_MINORS,
         needs: Needs::Host,
         checks: &[
-            Check::Fact(Fact::Firewall),
-            Check::Fact(Fact::ForeignRules),
+            Check::Node(NodeRule::Firewall),
+            Check::Node(NodeRule::ForeignRules),
             Check::Probe(Probe::DefaultDrop),
             Check::Probe(Probe::ClosedToPeers),
             Check::Probe(Probe::ClosedToOperator),
@@ -105,7 +105,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::MetadataBlocked)],
+        checks: &[Check::Node(NodeRule::MetadataBlocked)],
     },
     Control {
         id: "network-cni-with-policies",
@@ -122,7 +122,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Fact(Fact::CniConfig)],
+        checks: &[Check::Node(NodeRule::CniConfig)],
     },
     Control {
         id: "network-default-deny",

@@ -1,6 +1,6 @@
 //! Controls of keys and certificates.
 
-use super::check::{Check, Fact, Missing, TreeRule};
+use super::check::{Check, IfMissing, NodeRule, TreeRule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -28,7 +28,7 @@ pub(super) const ROWS: &[Control] = &[
             dir_mode: 0o7777,
             owner: "root",
             group: "root",
-            missing: Missing::NotYet,
+            missing: IfMissing::NotYet,
         })],
     },
     Control {
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Control] = &[
             owner: "root",
             group: "root",
             // A worker has none there; a control plane without its keys does not run.
-            missing: Missing::Fine,
+            missing: IfMissing::Fine,
         })],
     },
     Control {
@@ -79,7 +79,7 @@ pub(super) const ROWS: &[Control] = &[
             dir_mode: 0o7777,
             owner: "root",
             group: "root",
-            missing: Missing::NotYet,
+            missing: IfMissing::NotYet,
         })],
     },
     Control {
@@ -97,7 +97,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::CertificateLifetimes)],
+        checks: &[Check::Node(NodeRule::CertificateLifetimes)],
     },
     Control {
         id: "pki-separate-cas",
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Fact(Fact::SeparateCas)],
+        checks: &[Check::Node(NodeRule::SeparateCas)],
     },
     Control {
         id: "pki-super-admin-removed",
@@ -131,6 +131,9 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Gone("/etc/kubernetes/super-admin.conf"), Check::Fact(Fact::NoMasters)],
+        checks: &[
+            Check::Gone("/etc/kubernetes/super-admin.conf"),
+            Check::Node(NodeRule::NoMasters),
+        ],
     },
 ];

@@ -1,6 +1,6 @@
 //! Controls of objects in the Kubernetes API.
 
-use super::check::{ApiRule, Check, Config, Daemon, Fact, Probe, Rule};
+use super::check::{ApiRule, Check, Config, Daemon, NodeRule, Probe, Rule};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -258,7 +258,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::To("/etc/kubernetes/config/admission.yaml"),
             ),
-            Check::Fact(Fact::PodSecurity),
+            Check::Node(NodeRule::PodSecurity),
             Check::Probe(Probe::PodSecurity),
         ],
     },

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::collector::Collector;
 use super::context::Context;
 use super::model::{Access, Item, ItemKind};
-use super::sink::Sink;
 use crate::controls::paths::{GUARDED, LOGS};
 use crate::facts::FileFacts;
 use crate::facts::ancestors;
@@ -12,9 +12,9 @@ use crate::facts::ancestors;
 const CONTROLS: &[&str] = &["host-root-owned-paths"];
 
 /// The last subject: of the others' items, the directories above are guarded, too.
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     let Some(facts) = context.facts() else { return };
-    let own: BTreeSet<&str> = sink.items.iter().filter_map(path).collect();
+    let own: BTreeSet<&str> = collector.items.iter().filter_map(path).collect();
     let above = own.iter().flat_map(|p| ancestors(p));
     let guarded: BTreeSet<&str> =
         above.chain(GUARDED).filter(|p| *p != LOGS && !own.contains(p)).collect();
@@ -33,7 +33,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         })
         .collect();
     for kind in mended {
-        sink.push(CONTROLS, kind);
+        collector.push(CONTROLS, kind);
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use sha2::{Digest, Sha256};
 
+use super::collector::Collector;
 use super::context::{Context, Source};
 use super::error::ResolveError;
 use super::error::rendering;
@@ -13,9 +14,8 @@ use super::kubelet;
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::order;
 use super::places::{AUDIT_DIR, CONFIG_DIR, ENC_DIR, PATCHES};
+use super::platform::Platform;
 use super::shared::Shared;
-use super::sink::Sink;
-use super::traits::Traits;
 use crate::controls::{Config, Daemon};
 use crate::facts::NodeFacts;
 use crate::inventory::{AuditPolicy, EncryptionProvider, Files, Inventory, Node, Probe, Profile};
@@ -42,25 +42,25 @@ const PROBES: &[&str] = &["apiserver-authenticated-probes"];
 const MANIFESTS: [&str; 4] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.is_control_plane() {
         return;
     }
     let manifests = "/etc/kubernetes/manifests";
-    sink.directory(&["files-static-pod-manifests"], manifests, Access::root(0o700));
+    collector.directory(&["files-static-pod-manifests"], manifests, Access::root(0o700));
     for name in MANIFESTS {
         let path = format!("{manifests}/{name}.yaml");
-        sink.permissions(&["files-static-pod-manifests"], &path, 0o600);
+        collector.permissions(&["files-static-pod-manifests"], &path, 0o600);
     }
-    staged(context, sink);
-    patches(context, sink);
-    sink.directory(&[AUX], CONFIG_DIR, Access::root(0o700));
-    audit_log(sink);
+    staged(context, collector);
+    patches(context, collector);
+    collector.directory(&[AUX], CONFIG_DIR, Access::root(0o700));
+    audit_log(collector);
     if context.on("apiserver-encryption-config") {
-        encryption(context, sink);
+        encryption(context, collector);
     }
     if context.facts().is_some() {
-        notes(context, sink);
+        notes(context, collector);
     }
 }
 
@@ -73,15 +73,15 @@ pub(super) const READ_AT_START: &str =
 
 /// Files that the API server reads when it starts, and never again. They belong to the transaction that
 /// starts it: with a file that it cannot start with, only both together lead back.
-pub(super) fn read_at_start(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn read_at_start(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.is_control_plane() {
         return;
     }
-    let before = sink.items.len();
-    audit_policy(context, sink);
+    let before = collector.items.len();
+    audit_policy(context, collector);
     if kubeadm::has_admission_config(context) {
         let controls = [AUX, "apiserver-admission-eventratelimit", "policy-pod-security"];
-        sink.template(&controls, &format!("{CONFIG_DIR}/admission.yaml"), |_| {
+        collector.template(&controls, &format!("{CONFIG_DIR}/admission.yaml"), |_| {
             Ok(Admission {
                 event_rate_limit: context.on("apiserver-admission-eventratelimit"),
                 pod_security: context.on("policy-pod-security"),
@@ -92,12 +92,12 @@ pub(super) fn read_at_start(context: &Context<'_>, sink: &mut Sink<'_>) {
     let path = format!("{CONFIG_DIR}/authentication.yaml");
     if kubeadm::anonymous(context) == Anonymous::HealthOnly {
         let controls = [AUX, "apiserver-anonymous-auth"];
-        sink.fixed(&controls, &path, "apiserver/authentication.yaml");
+        collector.fixed(&controls, &path, "apiserver/authentication.yaml");
     } else {
-        sink.gone(&path);
+        collector.gone(&path);
     }
     let mut all = Sha256::new();
-    for item in &sink.items[before..] {
+    for item in &collector.items[before..] {
         if let ItemKind::File { path, content, .. } = &item.kind {
             all.update(format!("{path} {}\n", content.sha256()));
         }
@@ -112,12 +112,12 @@ pub(super) fn read_at_start(context: &Context<'_>, sink: &mut Sink<'_>) {
         }
     }
     let digest = Text::of(hex(&all.finalize()));
-    sink.template(&[], READ_AT_START, |_| Ok(ReadAtStart { digest }));
+    collector.template(&[], READ_AT_START, |_| Ok(ReadAtStart { digest }));
 }
 
 /// kubeadm's files. Every control plane has both: which one starts the cluster is not a matter of
 /// what it holds.
-fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn staged(context: &Context<'_>, collector: &mut Collector<'_>) {
     let mut controls: Vec<&'static str> = BY_ABSENCE.to_vec();
     for daemon in [Daemon::Apiserver, Daemon::ControllerManager, Daemon::Scheduler] {
         controls.extend(kubeadm::flags(context, daemon).controls);
@@ -129,7 +129,7 @@ fn staged(context: &Context<'_>, sink: &mut Sink<'_>) {
     controls.dedup();
     let (path, shared) = (INIT, context.shared);
     let access = Access::root(0o600);
-    sink.content(&controls, path, access, FileCheck::None, |source| {
+    collector.content(&controls, path, access, FileCheck::None, |source| {
         let init = kubeadm::init(context);
         let documents = [
             shared.rendered(path, &init)?,
@@ -149,15 +149,15 @@ pub fn kubeadm_init(
     facts: &NodeFacts,
     material: &Material,
 ) -> Option<String> {
-    let traits = Traits::of(facts).ok()?;
+    let platform = Platform::of(facts).ok()?;
     let (shared, source) = (&Shared::default(), Some(Source { facts, material }));
-    let context = Context { inventory, files, node, traits, shared, source };
+    let context = Context { inventory, files, node, platform, shared, source };
     if !context.is_control_plane() {
         return None;
     }
-    let mut sink = Sink::new(&context);
-    staged(&context, &mut sink);
-    let texts = sink.items.into_iter().filter_map(|i| match i.kind {
+    let mut collector = Collector::new(&context);
+    staged(&context, &mut collector);
+    let texts = collector.items.into_iter().filter_map(|i| match i.kind {
         ItemKind::File { path, content: Content::Text(text), .. } if path == INIT => {
             Some(text.to_string())
         }
@@ -168,23 +168,23 @@ pub fn kubeadm_init(
 
 /// Patches of kubeadm's static pods and add-ons
 /// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/control-plane-flags/#patches>).
-fn patches(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn patches(context: &Context<'_>, collector: &mut Collector<'_>) {
     let path = format!("{PATCHES}/kube-apiserver0+json.yaml");
     let server = context.node.internal_ip();
     if kubeadm::anonymous(context) != Anonymous::Refused {
-        sink.gone(&path);
+        collector.gone(&path);
     } else if let Some(probe) = probe(context) {
         // Never taken away again: a static pod that mounts it could not be started.
-        sink.directory(PROBES, LIBRARY, Access::root(0o755));
-        sink.content(PROBES, APISERVER_PROBE, Access::root(0o755), FileCheck::None, |_| {
+        collector.directory(PROBES, LIBRARY, Access::root(0o755));
+        collector.content(PROBES, APISERVER_PROBE, Access::root(0o755), FileCheck::None, |_| {
             Ok(Content::Bytes(probe.bytes.clone()))
         });
-        sink.template(PROBES, &path, |_| {
+        collector.template(PROBES, &path, |_| {
             let server = Text::of(SocketAddr::new(server, API_PORT));
             Ok(ApiserverExecProbes { program: Text::of(APISERVER_PROBE), server })
         });
     } else {
-        sink.template(PROBES, &path, |_| {
+        collector.template(PROBES, &path, |_| {
             Ok(ApiserverProbes { host: Text::of(server), port: API_PORT })
         });
     }
@@ -197,16 +197,16 @@ fn patches(context: &Context<'_>, sink: &mut Sink<'_>) {
     for (name, component) in components {
         let path = format!("{PATCHES}/{name}1+strategic.yaml");
         if wanted {
-            sink.template(WORKLOADS, &path, |_| Ok(SecurityContext { component }));
+            collector.template(WORKLOADS, &path, |_| Ok(SecurityContext { component }));
         } else {
-            sink.gone(&path);
+            collector.gone(&path);
         }
     }
     let path = format!("{PATCHES}/corednsdeployment1+strategic.yaml");
     if !wanted {
-        return sink.gone(&path);
+        return collector.gone(&path);
     }
-    sink.fixed(WORKLOADS, &path, "kubeadm/coredns.yaml");
+    collector.fixed(WORKLOADS, &path, "kubeadm/coredns.yaml");
 }
 
 /// The probe, if it runs on this node. Without facts, whether there is one at all.
@@ -215,22 +215,22 @@ fn probe<'a>(context: &Context<'a>) -> Option<&'a Probe> {
     context.facts().is_none_or(|f| f.arch == probe.architecture).then_some(probe)
 }
 
-fn audit_log(sink: &mut Sink<'_>) {
+fn audit_log(collector: &mut Collector<'_>) {
     let controls = ["apiserver-audit-log-permissions", "apiserver-audit-log-path"];
-    sink.directory(&[], "/var/log/kubernetes", Access::root(0o755));
-    sink.directory(&controls, AUDIT_DIR, Access::root(0o700));
+    collector.directory(&[], "/var/log/kubernetes", Access::root(0o755));
+    collector.directory(&controls, AUDIT_DIR, Access::root(0o700));
     let log = format!("{AUDIT_DIR}/audit.log");
-    sink.permissions(&["apiserver-audit-log-permissions"], &log, 0o600);
+    collector.permissions(&["apiserver-audit-log-permissions"], &log, 0o600);
 }
 
-fn audit_policy(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn audit_policy(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.on("apiserver-audit-policy") {
         return;
     }
     let controls = [AUX, "apiserver-audit-policy"];
     let path = format!("{CONFIG_DIR}/audit-policy.yaml");
     let access = Access::root(0o600);
-    sink.content(&controls, &path, access, FileCheck::None, |_| {
+    collector.content(&controls, &path, access, FileCheck::None, |_| {
         let fixed = match policy(context) {
             AuditPolicy::Custom => {
                 let text = custom_policy(context)?;
@@ -271,11 +271,11 @@ fn custom_policy(context: &Context<'_>) -> Result<String, ResolveError> {
     }
 }
 
-fn encryption(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn encryption(context: &Context<'_>, collector: &mut Collector<'_>) {
     let controls = [AUX, "apiserver-encryption-config", "apiserver-encryption-provider"];
-    sink.directory(&[AUX], ENC_DIR, Access::root(0o700));
+    collector.directory(&[AUX], ENC_DIR, Access::root(0o700));
     let path = format!("{ENC_DIR}/encryption.yaml");
-    sink.content(&controls, &path, Access::root(0o600), FileCheck::None, |source| {
+    collector.content(&controls, &path, Access::root(0o600), FileCheck::None, |source| {
         encryption_config(context, source).map(Content::Secret).map_err(|e| rendering(&path, e))
     });
 }
@@ -309,7 +309,7 @@ fn encryption_config(
     render::render_secret(&input, &secrets)
 }
 
-fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn notes(context: &Context<'_>, collector: &mut Collector<'_>) {
     if kubeadm::anonymous(context) == Anonymous::Refused
         && probe(context).is_none()
         && let Some(facts) = context.facts()
@@ -323,13 +323,14 @@ fn notes(context: &Context<'_>, sink: &mut Sink<'_>) {
                 )
             }
         };
-        sink.note(format!("the API server's probes only open a TCP connection, and would not notice a server that hangs: {why}"));
+        collector.note(format!("the API server's probes only open a TCP connection, and would not notice a server that hangs: {why}"));
     }
     let named = context.inventory.hardening.controls.contains_key(kubeadm::ALWAYS_PULL);
     if !named && !context.on(kubeadm::ALWAYS_PULL) {
-        sink.note("AlwaysPullImages stays off: the inventory names no registry mirror, and every start of a pod would depend on registries outside");
+        collector.note("AlwaysPullImages stays off: the inventory names no registry mirror, and every start of a pod would depend on registries outside");
     }
     if policy(context) == AuditPolicy::Stig && context.on("apiserver-audit-policy") {
-        sink.note("the audit policy of the STIG writes the content of Secrets to the audit log");
+        collector
+            .note("the audit policy of the STIG writes the content of Secrets to the audit log");
     }
 }

@@ -1,7 +1,7 @@
 //! What every subject is worked out from.
 
+use super::platform::Platform;
 use super::shared::Shared;
-use super::traits::Traits;
 use crate::controls;
 use crate::facts::NodeFacts;
 use crate::inventory::{CaCustody, Files, Inventory, Node, Role};
@@ -14,7 +14,7 @@ pub(super) struct Context<'a> {
     pub files: &'a Files,
     pub node: &'a Node,
     /// Decides which items there are.
-    pub traits: Traits,
+    pub platform: Platform,
     /// What other nodes have as well.
     pub shared: &'a Shared,
     /// What contents are made from; absent while only paths are asked for.
@@ -61,7 +61,7 @@ impl<'a> Context<'a> {
 
     /// What is the distribution family's own.
     pub fn os(&self) -> &'static Os {
-        self.traits.family.row()
+        self.platform.family.row()
     }
 
     /// Whether CAs are accepted beside one of these.

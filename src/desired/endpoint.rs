@@ -7,10 +7,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::collector::{Collector, Unit};
 use super::context::Context;
 use super::error::ResolveError;
 use super::model::{Access, ItemKind, OnChange};
-use super::sink::{Sink, Unit};
 use crate::facts::NodeFacts;
 use crate::inventory::{Node, Role, VirtualAddress};
 use crate::pki::Kind;
@@ -34,42 +34,42 @@ const CA: &str = "/etc/kubernetes/pki/ca.crt";
 const FIRST_PRIORITY: u8 = 200;
 const UNITS: [&str; 2] = ["haproxy.service", "keepalived.service"];
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.is_control_plane() {
         return;
     }
     let Some(endpoint) = context.inventory.cluster.virtual_address() else {
-        return given_up(context, sink);
+        return given_up(context, collector);
     };
     let user = ItemKind::User { name: SCRIPT_USER.into(), home: "/nonexistent".into() };
-    sink.push(&[], user);
-    sink.directory(&[], LIBRARY, Access::root(0o755));
-    sink.fixed(&[], CHECK, "endpoint/check.sh");
+    collector.push(&[], user);
+    collector.directory(&[], LIBRARY, Access::root(0o755));
+    collector.fixed(&[], CHECK, "endpoint/check.sh");
     let certificate = format!("/etc/kubernetes/pki/{}.crt", Kind::ApiserverProbe.profile().file);
     let key = format!("/etc/kubernetes/pki/{}.key", Kind::ApiserverProbe.profile().file);
-    sink.template(&[], HAPROXY, |_| Ok(haproxy(context, endpoint, &certificate)));
-    sink.template(&[], KEEPALIVED, |source| keepalived(context, endpoint, source.facts));
+    collector.template(&[], HAPROXY, |_| Ok(haproxy(context, endpoint, &certificate)));
+    collector.template(&[], KEEPALIVED, |source| keepalived(context, endpoint, source.facts));
     for name in UNITS {
         let drop_in = format!("/etc/systemd/system/{name}.d/kubastion.conf");
-        sink.fixed(&[], &drop_in, "endpoint/restart.conf");
+        collector.fixed(&[], &drop_in, "endpoint/restart.conf");
     }
 
     // Reloading keeps connections and the address; a file that haproxy cannot read ends it before.
     let reloaded =
         |name, watches| Unit { on_change: OnChange::Reload, watches, ..Unit::running(name) };
     let files = vec![HAPROXY.to_owned(), CA.to_owned(), certificate, key];
-    sink.packaged_unit(&[], "haproxy", reloaded(UNITS[0], files));
-    sink.packaged_unit(&[], "keepalived", reloaded(UNITS[1], vec![KEEPALIVED.to_owned()]));
-    if context.os().selinux && context.facts().is_some() && !context.traits.container {
-        sink.note("where SELinux enforces, haproxy may connect to the API servers only with `setsebool -P haproxy_connect_any 1`");
+    collector.packaged_unit(&[], "haproxy", reloaded(UNITS[0], files));
+    collector.packaged_unit(&[], "keepalived", reloaded(UNITS[1], vec![KEEPALIVED.to_owned()]));
+    if context.os().selinux && context.facts().is_some() && !context.platform.container {
+        collector.note("where SELinux enforces, haproxy may connect to the API servers only with `setsebool -P haproxy_connect_any 1`");
     }
 }
 
 /// The endpoint was managed and is not any more: a load balancer that others run stays as it is.
-fn given_up(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn given_up(context: &Context<'_>, collector: &mut Collector<'_>) {
     for name in UNITS {
         if context.facts().is_none_or(|f| f.unit_marks.contains_key(name)) {
-            sink.unit(&[], Unit { enabled: false, active: false, ..Unit::running(name) });
+            collector.unit(&[], Unit { enabled: false, active: false, ..Unit::running(name) });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The etcd member: keys, configuration and service.
 
+use super::collector::{Collector, Unit, exists};
 use super::context::{Context, Source};
 use super::error::ResolveError;
 use super::firewall::{ETCD_CLIENT, ETCD_PEER, in_url};
@@ -7,7 +8,6 @@ use super::model::{Access, Content, FileCheck, ItemKind, OnChange, Start};
 use super::order;
 use super::pki_files::{held, ours};
 use super::places::ETCD_CA;
-use super::sink::{Sink, Unit, exists};
 use super::software::{self, PROGRAMS};
 use super::version::Version;
 use crate::controls::Daemon;
@@ -29,45 +29,45 @@ const PEER: &[&str] = &["etcd-peer-client-cert-auth", "etcd-peer-tls"];
 /// Controls of the service that are about no flag that has one name in every release.
 const SERVICE: &[&str] = &["etcd-corruption-check", "etcd-run-as-user"];
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.is_member() {
         return;
     }
     let private = Access { owner: USER.into(), group: USER.into(), mode: 0o700 };
     let user = ItemKind::User { name: USER.into(), home: DATA.into() };
-    sink.push(&["etcd-data-dir", "etcd-run-as-user"], user);
-    sink.directory(&["etcd-data-dir"], DATA, private);
-    sink.directory(&[], "/etc/etcd", Access::root(0o755));
-    sink.directory(&["etcd-run-as-user"], "/etc/etcd/pki", readable(0o750));
+    collector.push(&["etcd-data-dir", "etcd-run-as-user"], user);
+    collector.directory(&["etcd-data-dir"], DATA, private);
+    collector.directory(&[], "/etc/etcd", Access::root(0o755));
+    collector.directory(&["etcd-run-as-user"], "/etc/etcd/pki", readable(0o750));
 
     let mut watches = vec![UNIT.to_owned()];
     if software::bundled(context, "etcd") {
         watches.push(format!("{PROGRAMS}/etcd"));
     }
-    ours(context, sink, ETCD_CA, Ca::Etcd);
+    ours(context, collector, ETCD_CA, Ca::Etcd);
     let shared = context.shared;
-    key_file(sink, SERVER, ETCD_CA, |s| {
+    key_file(collector, SERVER, ETCD_CA, |s| {
         Ok(Content::Text(shared.text(s.material.trust(Ca::Etcd).bundle())))
     });
     watches.push(ETCD_CA.to_owned());
     let pairs = [("server", Kind::EtcdServer, SERVER), ("peer", Kind::EtcdPeer, PEER)];
     for (name, kind, controls) in pairs {
         let (crt, key) = (format!("/etc/etcd/pki/{name}.crt"), format!("/etc/etcd/pki/{name}.key"));
-        key_file(sink, controls, &crt, |s| {
+        key_file(collector, controls, &crt, |s| {
             Ok(Content::Text(held(context, s, kind)?.cert_pem.as_str().into()))
         });
-        key_file(sink, controls, &key, |s| {
+        key_file(collector, controls, &key, |s| {
             Ok(Content::Secret(held(context, s, kind)?.key_pem.clone()))
         });
         watches.extend([crt, key]);
     }
-    sink.template(&["files-static-pod-manifests"], CONF, |_| Ok(bootstrap(context)));
+    collector.template(&["files-static-pod-manifests"], CONF, |_| Ok(bootstrap(context)));
     let mut service = order::flags(context, Daemon::Etcd, &[]).controls;
     service.extend(SERVICE);
     service.sort_unstable();
     service.dedup();
-    sink.template(&service, UNIT, |source| Ok(unit(context, source.facts)));
-    sink.unit(
+    collector.template(&service, UNIT, |source| Ok(unit(context, source.facts)));
+    collector.unit(
         &service,
         Unit {
             on_change: OnChange::Restart,
@@ -78,7 +78,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         },
     );
     if let Some(facts) = context.facts() {
-        notes(context, facts, sink);
+        notes(context, facts, collector);
     }
 }
 
@@ -89,12 +89,12 @@ fn readable(mode: u32) -> Access {
 
 /// A file of /etc/etcd/pki: the service reads it as its own user.
 fn key_file<'a>(
-    sink: &mut Sink<'a>,
+    collector: &mut Collector<'a>,
     controls: &[&'static str],
     path: &str,
     content: impl FnOnce(Source<'a>) -> Result<Content, ResolveError>,
 ) {
-    sink.content(controls, path, readable(0o640), FileCheck::None, content);
+    collector.content(controls, path, readable(0o640), FileCheck::None, content);
 }
 
 /// What a member without data starts from.
@@ -136,7 +136,7 @@ fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
     EtcdUnit {
         flags: flags.into_iter().map(flag).collect(),
         // A container may not protect its processes from the host's memory killer.
-        oom_score_adjust: if context.traits.container { 0 } else { -900 },
+        oom_score_adjust: if context.platform.container { 0 } else { -900 },
     }
 }
 
@@ -181,28 +181,28 @@ const CANDIDATES: [((&str, &str), Version); 4] = [
     (("ubuntu", "24.04"), Version(3, 4, 30)),
 ];
 
-fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
+fn notes(context: &Context<'_>, facts: &NodeFacts, collector: &mut Collector<'_>) {
     let found = version(context, facts);
     let oldest = Release::of(context.minor()).oldest_etcd.map(|(a, b, c)| Version(a, b, c));
     if let (Some(v), Some(oldest)) = (found, oldest)
         && v < oldest
     {
-        sink.note(format!(
+        collector.note(format!(
             "etcd {v} will be refused by kubeadm 1.{}, which wants {oldest} or newer",
             context.minor()
         ));
     }
     if !found.is_some_and(knows_tls_floor) {
-        sink.note("this etcd has no --tls-min-version; its floor is TLS 1.2 by itself");
+        collector.note("this etcd has no --tls-min-version; its floor is TLS 1.2 by itself");
     }
     if exists(context, "/var/lib/etcd/default") {
-        sink.note("/var/lib/etcd/default is left from the package's own instance; it is not used and can be deleted");
+        collector.note("/var/lib/etcd/default is left from the package's own instance; it is not used and can be deleted");
     }
     if context.os().starts_etcd
         && !facts.packages.contains_key("etcd-server")
         && !facts.commands.contains("etcd")
         && !software::bundled(context, "etcd")
     {
-        sink.note("Debian's etcd-server starts an instance of its own on 127.0.0.1 when it is installed; it is replaced in the etcd phase");
+        collector.note("Debian's etcd-server starts an instance of its own on 127.0.0.1 when it is installed; it is replaced in the etcd phase");
     }
 }

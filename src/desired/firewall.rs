@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::collector::{self, Collector, Unit};
 use super::context::Context;
 use super::error::ResolveError;
 use super::model::{Access, Content, FileCheck, ItemKind};
+use super::platform::Platform;
 use super::shared::Shared;
-use super::sink::{self, Sink, Unit};
-use super::traits::Traits;
 use crate::controls::{METADATA_SERVICES, MetadataService};
 use crate::facts::NodeFacts;
 use crate::inventory::{
@@ -41,14 +41,14 @@ const CNI_TCP: [u16; 3] = [179, 4240, 5473];
 /// Loads the table when the node boots.
 const UNIT: &str = "kubastion-firewall.service";
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     let mode = context.inventory.firewall.mode;
     let controls = controls(context);
     if mode == FirewallMode::Off {
-        sink.push(&[], ItemKind::FirewallAbsent);
+        collector.push(&[], ItemKind::FirewallAbsent);
         let there = |f: &NodeFacts| f.units.get(UNIT).is_some_and(|u| u.load == "loaded");
         if context.facts().is_none_or(there) {
-            sink.unit(&[], Unit { enabled: false, active: false, ..Unit::running(UNIT) });
+            collector.unit(&[], Unit { enabled: false, active: false, ..Unit::running(UNIT) });
         }
         return;
     }
@@ -56,21 +56,21 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         return;
     }
     if mode == FirewallMode::LogOnly && context.facts().is_some() {
-        sink.note("the firewall only logs what it would drop (`firewall.mode: log-only`)");
+        collector.note("the firewall only logs what it would drop (`firewall.mode: log-only`)");
     }
     if let Some(facts) = context.facts() {
-        notes(context, facts, sink);
+        notes(context, facts, collector);
     }
-    sink.directory(&[], super::places::CONFIGURATION, Access::root(0o700));
-    let access = Access::root(sink::mode(Firewall::TEMPLATE));
-    sink.content(&controls, RULES, access, FileCheck::Nft, |made| {
+    collector.directory(&[], super::places::CONFIGURATION, Access::root(0o700));
+    let access = Access::root(collector::mode(Firewall::TEMPLATE));
+    collector.content(&controls, RULES, access, FileCheck::Nft, |made| {
         Ok(Content::Text(table(context, made.facts)?.text.clone()))
     });
-    sink.fixed(&controls, "/var/lib/kubastion/firewall.sh", "host/firewall.sh");
+    collector.fixed(&controls, "/var/lib/kubastion/firewall.sh", "host/firewall.sh");
     let unit = "/etc/systemd/system/kubastion-firewall.service";
-    sink.fixed(&controls, unit, "host/kubastion-firewall.service");
-    sink.push(&controls, ItemKind::Firewall { path: RULES.to_owned() });
-    sink.unit(&controls, Unit::running(UNIT));
+    collector.fixed(&controls, unit, "host/kubastion-firewall.service");
+    collector.push(&controls, ItemKind::Firewall { path: RULES.to_owned() });
+    collector.unit(&controls, Unit::running(UNIT));
 }
 
 /// Messages about other firewalls: they may drop what our rules accept, even if they were loaded later.
@@ -98,8 +98,8 @@ pub(crate) fn other_firewalls(facts: &NodeFacts) -> Vec<String> {
 }
 
 /// Notes on other firewalls, and on ports and tunnels that the rules will close, unless these rules are loaded already.
-fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
-    sink.notes.extend(other_firewalls(facts));
+fn notes(context: &Context<'_>, facts: &NodeFacts, collector: &mut Collector<'_>) {
+    collector.notes.extend(other_firewalls(facts));
     // What cannot be rendered is an error of the file.
     let Ok(table) = table(context, facts) else { return };
     let rules = &table.rules;
@@ -115,14 +115,14 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, sink: &mut Sink<'_>) {
     if rules.enforce {
         let closed = closed(rules, facts);
         if !closed.is_empty() {
-            sink.note(format!(
+            collector.note(format!(
                 "the firewall will close {}, where something listens: if clients need it, add a rule to `firewall.extra_rules` (`ss -lntup` on the node shows the listeners)",
                 closed.join(", "),
             ));
         }
         let tunnels = tunnels(facts);
         if !tunnels.is_empty() {
-            sink.note(format!(
+            collector.note(format!(
                 "tunnels end on the node ({}): open their ports to the other end in `firewall.extra_rules`; without a rule they last only as long as the established connection",
                 tunnels.join(", "),
             ));
@@ -314,8 +314,8 @@ pub fn firewall_sha256(
     facts: &NodeFacts,
     shared: &Shared,
 ) -> Option<String> {
-    let traits = Traits::of(facts).ok()?;
-    let context = Context { inventory, files, node, traits, shared, source: None };
+    let platform = Platform::of(facts).ok()?;
+    let context = Context { inventory, files, node, platform, shared, source: None };
     Some(table(&context, facts).ok()?.text.sha256().to_owned())
 }
 

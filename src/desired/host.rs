@@ -3,10 +3,10 @@
 use super::places::STATE;
 use std::collections::BTreeSet;
 
+use super::collector::{Collector, Unit};
 use super::context::Context;
 use super::model::{Access, FileCheck, ItemKind, OnChange};
 use super::packages::HELD;
-use super::sink::{Sink, Unit};
 use super::time;
 use crate::controls::{KERNEL_SETTINGS, KernelSetting, of_interfaces};
 use crate::inventory::Switch;
@@ -18,14 +18,14 @@ use crate::render::input::host::{
 };
 
 /// What brings a node back that goes down between a change and its confirmation. First of all items.
-pub(super) fn guard(sink: &mut Sink<'_>) {
-    sink.directory(&[], STATE, Access::root(0o700));
-    sink.fixed(&[], "/var/lib/kubastion/guard.sh", "host/guard.sh");
+pub(super) fn guard(collector: &mut Collector<'_>) {
+    collector.directory(&[], STATE, Access::root(0o700));
+    collector.fixed(&[], "/var/lib/kubastion/guard.sh", "host/guard.sh");
     let unit = "/etc/systemd/system/kubastion-guard.service";
-    sink.fixed(&[], unit, "host/kubastion-guard.service");
+    collector.fixed(&[], unit, "host/kubastion-guard.service");
     // It runs at boot, and ends at once.
     let unit = Unit { active: false, ..Unit::running("kubastion-guard.service") };
-    sink.unit(&[], unit);
+    collector.unit(&[], unit);
 }
 
 const SYSCTLS: &[&str] = &["host-sysctls"];
@@ -33,11 +33,11 @@ const SYSCTLS: &[&str] = &["host-sysctls"];
 /// Kernel modules of a kubelet's node.
 const MODULES: [&str; 2] = ["br_netfilter", "overlay"];
 
-/// Kernel settings, modules and swap. Of [`Part::Cluster`](super::sink::Part): kubeadm needs some of it.
-pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
-    let container = context.traits.container;
+/// Kernel settings, modules and swap. Of [`Part::Cluster`](super::collector::Part): kubeadm needs some of it.
+pub(super) fn kernel(context: &Context<'_>, collector: &mut Collector<'_>) {
+    let container = context.platform.container;
     if container && context.facts().is_some() {
-        sink.note(
+        collector.note(
             "the node is a container: kernel.*, vm.* and fs.* settings, kernel modules, swap and the clock are its host's and are left alone",
         );
     }
@@ -61,13 +61,13 @@ pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
         .collect();
     // First: the way out is lost at the moment at which forwarding is switched on.
     for key in &by_routers {
-        sink.push(&[], ItemKind::Sysctl { key: key.clone(), value: "2".to_owned() });
+        collector.push(&[], ItemKind::Sysctl { key: key.clone(), value: "2".to_owned() });
     }
     if !settings.is_empty() {
         let controls: BTreeSet<&str> =
             settings.iter().flat_map(|s| s.controls()).copied().collect();
         let controls: Vec<&str> = controls.into_iter().collect();
-        sink.template(&controls, "/etc/sysctl.d/90-kubastion.conf", |_| {
+        collector.template(&controls, "/etc/sysctl.d/90-kubastion.conf", |_| {
             // Interfaces that are there before the file is read do not go by `default`.
             let keys = |s: &&KernelSetting| {
                 let value = Text::of(s.value);
@@ -82,29 +82,29 @@ pub(super) fn kernel(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
     for s in &settings {
         let kind = ItemKind::Sysctl { key: s.key.to_owned(), value: s.value.to_owned() };
-        sink.push(s.controls(), kind);
+        collector.push(s.controls(), kind);
     }
     if !context.has_kubelet() || container {
         return;
     }
-    sink.template(SYSCTLS, "/etc/modules-load.d/kubastion.conf", |_| {
+    collector.template(SYSCTLS, "/etc/modules-load.d/kubastion.conf", |_| {
         Ok(Modules { modules: Text::all(MODULES) })
     });
     for name in MODULES {
-        sink.push(SYSCTLS, ItemKind::Module { name: name.to_owned() });
+        collector.push(SYSCTLS, ItemKind::Module { name: name.to_owned() });
     }
     // The kubelet does not start beside active swap unless told to.
-    sink.push(&[], ItemKind::SwapOff);
+    collector.push(&[], ItemKind::SwapOff);
 }
 
 /// Time, auditing, logs and updates.
-pub(super) fn services(context: &Context<'_>, sink: &mut Sink<'_>) {
-    time::items(context, sink);
-    audit(context, sink);
-    sink.fixed(&[], "/etc/logrotate.d/kubastion", "host/logrotate.conf");
-    sink.packaged_unit(&[], "logrotate", Unit::running("logrotate.timer"));
+pub(super) fn services(context: &Context<'_>, collector: &mut Collector<'_>) {
+    time::items(context, collector);
+    audit(context, collector);
+    collector.fixed(&[], "/etc/logrotate.d/kubastion", "host/logrotate.conf");
+    collector.packaged_unit(&[], "logrotate", Unit::running("logrotate.timer"));
     if context.inventory.host.security_updates == Switch::On {
-        updates(context, sink);
+        updates(context, collector);
     }
 }
 
@@ -136,10 +136,10 @@ const AUDITED_ON_MEMBERS: [(&str, AuditPermissions, &str); 2] = [
     ("/var/lib/etcd", AuditPermissions::A, "etcd"),
 ];
 
-fn audit(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn audit(context: &Context<'_>, collector: &mut Collector<'_>) {
     const CONTROLS: &[&str] = &["host-auditd"];
     let rules = "/etc/audit/rules.d/90-kubastion.rules";
-    sink.template(CONTROLS, rules, |_| {
+    collector.template(CONTROLS, rules, |_| {
         let members = if context.is_member() { &AUDITED_ON_MEMBERS[..] } else { &[] };
         let watch = |w: &(&str, AuditPermissions, &str)| AuditWatch {
             path: Text::of(w.0),
@@ -148,41 +148,41 @@ fn audit(context: &Context<'_>, sink: &mut Sink<'_>) {
         };
         Ok(AuditRules { watches: AUDITED.iter().chain(members).map(watch).collect() })
     });
-    if context.traits.container || !context.traits.audit {
+    if context.platform.container || !context.platform.audit {
         if context.facts().is_some() && context.speaks_of(CONTROLS[0]) {
-            sink.note(
+            collector.note(
                 "the kernel's audit subsystem cannot be used from this node: audit rules are written and not loaded",
             );
         }
         return;
     }
     let path = "/etc/systemd/system/kubastion-audit.service";
-    sink.fixed(CONTROLS, path, "host/kubastion-audit.service");
-    sink.packaged_unit(CONTROLS, context.os().packages.audit, Unit::running("auditd.service"));
+    collector.fixed(CONTROLS, path, "host/kubastion-audit.service");
+    collector.packaged_unit(CONTROLS, context.os().packages.audit, Unit::running("auditd.service"));
     let watches = vec![rules.to_owned()];
     let unit =
         Unit { on_change: OnChange::Restart, watches, ..Unit::running("kubastion-audit.service") };
-    sink.unit(CONTROLS, unit);
+    collector.unit(CONTROLS, unit);
 }
 
-fn updates(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn updates(context: &Context<'_>, collector: &mut Collector<'_>) {
     const CONTROLS: &[&str] = &["host-updates"];
     let package = context.os().packages.updates;
     match context.os().manager {
         PackageManager::Apt => {
             let path = "/etc/apt/apt.conf.d/52kubastion-updates";
-            sink.checked_template(CONTROLS, path, FileCheck::None, |_| {
+            collector.checked_template(CONTROLS, path, FileCheck::None, |_| {
                 Ok(AptUpdates { held: Text::all(HELD) })
             });
             for timer in ["apt-daily.timer", "apt-daily-upgrade.timer"] {
-                sink.packaged_unit(CONTROLS, package, Unit::running(timer));
+                collector.packaged_unit(CONTROLS, package, Unit::running(timer));
             }
         }
         PackageManager::Dnf => {
-            sink.template(CONTROLS, "/etc/dnf/automatic.conf", |_| {
+            collector.template(CONTROLS, "/etc/dnf/automatic.conf", |_| {
                 Ok(DnfAutomatic { held: Text::all(HELD) })
             });
-            sink.packaged_unit(CONTROLS, package, Unit::running("dnf-automatic.timer"));
+            collector.packaged_unit(CONTROLS, package, Unit::running("dnf-automatic.timer"));
         }
     }
 }

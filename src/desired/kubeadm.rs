@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::context::Context;
 use super::firewall::{ETCD_CLIENT, in_url};
-use super::model::Way;
+use super::model::KubeadmAction;
 use super::order::{self, Flags};
 use super::software;
 use crate::controls::Daemon;
@@ -178,13 +178,13 @@ pub(super) fn init(context: &Context<'_>) -> KubeadmInit {
     KubeadmInit {
         advertise_address: Text::of(context.node.internal_ip()),
         bind_port: API_PORT,
-        node: registration(context, Way::Init),
+        node: registration(context, KubeadmAction::Init),
         patches: Text::of(PATCHES),
     }
 }
 
 /// What the node registers with. kubeadm is told what it will find and should not mind.
-pub(super) fn registration(context: &Context<'_>, way: Way) -> Registration {
+pub(super) fn registration(context: &Context<'_>, action: KubeadmAction) -> Registration {
     let node = context.node;
     let addresses: Vec<String> = node.addresses.iter().map(IpAddr::to_string).collect();
     let mut args = vec![("node-ip", addresses.join(","))];
@@ -207,7 +207,7 @@ pub(super) fn registration(context: &Context<'_>, way: Way) -> Registration {
         // to know is said by the bundle; whether there is a quorum, by the gate before.
         ignored.push("ExternalEtcdVersion");
     }
-    if way == Way::Join {
+    if action == KubeadmAction::Join {
         // Files that were put there on purpose.
         ignored.push("FileAvailable--etc-kubernetes-kubelet.conf");
         if !context.is_control_plane() {

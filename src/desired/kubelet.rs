@@ -1,11 +1,11 @@
 //! What a kubelet is configured from: staged for kubeadm, and file modes of what kubeadm writes.
 
+use super::collector::Collector;
 use super::context::Context;
 use super::kubeadm::{self};
-use super::model::{Access, Content, FileCheck, ItemKind, Way};
+use super::model::{Access, Content, FileCheck, ItemKind, KubeadmAction};
 use super::order;
 use super::places::{PATCHES, STAGED};
-use super::sink::Sink;
 use super::software::{self, PROGRAMS};
 use crate::controls::Config;
 use crate::facts::NodeFacts;
@@ -27,28 +27,32 @@ const MODES: &[(&str, &str, u32)] = &[
     ("/var/lib/kubelet/kubeadm-flags.env", "files-kubelet-config", 0o600),
 ];
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.has_kubelet() {
         return;
     }
-    sink.directory(&[], STAGED, Access::root(0o700));
-    sink.directory(&[], PATCHES, Access::root(0o700));
+    collector.directory(&[], STAGED, Access::root(0o700));
+    collector.directory(&[], PATCHES, Access::root(0o700));
     let no_static_pods =
         !context.is_control_plane() && context.on("kubelet-no-static-pods-on-workers");
     let mut controls = vec!["kubelet-read-only-port", "kubelet-reserved-resources"];
     if no_static_pods {
         controls.push("kubelet-no-static-pods-on-workers");
     }
-    sink.template(&controls, &format!("{PATCHES}/kubeletconfiguration0+json.yaml"), |source| {
-        Ok(KubeletPatch {
-            remove_static_pods: no_static_pods,
-            reserved_mib: reserved_mib(source.facts.memory_bytes),
-            resolv_conf: Text::of(resolv_conf(source.facts)),
-        })
-    });
+    collector.template(
+        &controls,
+        &format!("{PATCHES}/kubeletconfiguration0+json.yaml"),
+        |source| {
+            Ok(KubeletPatch {
+                remove_static_pods: no_static_pods,
+                reserved_mib: reserved_mib(source.facts.memory_bytes),
+                resolv_conf: Text::of(resolv_conf(source.facts)),
+            })
+        },
+    );
     let path = format!("{STAGED}/kubeadm-kubelet.yaml");
     let shared = context.shared;
-    sink.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
+    collector.content(&[], &path, Access::root(0o600), FileCheck::None, |source| {
         let init = kubeadm::init(context);
         let cluster = KubeadmMember {
             kubernetes_version: Text::of(format!("v{}", context.inventory.cluster.kubernetes)),
@@ -62,9 +66,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         Ok(Content::Text(shared.joined(&documents)?))
     });
     let joins = ["apiserver-bootstrap-token-lifecycle", "kubelet-no-hostname-override"];
-    sink.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));
+    collector.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));
     let drop_in = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
-    sink.template(&["files-kubelet-service"], drop_in, |_| {
+    collector.template(&["files-kubelet-service"], drop_in, |_| {
         let variables = format!("{}/kubelet", context.os().service_variables);
         let bundled = software::bundled(context, "kubelet");
         let program =
@@ -72,13 +76,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         Ok(KubeletDropIn { variables: Text::of(variables), program: Text::of(program) })
     });
     for &(path, control, mode) in MODES {
-        sink.permissions(&[control], path, mode);
+        collector.permissions(&[control], path, mode);
     }
     if !context.is_control_plane() {
         // kubeadm makes it on every node, and nothing is read from it here.
         let path = "/etc/kubernetes/manifests".to_owned();
         let access = Access::root(0o700);
-        sink.push(&["files-static-pod-manifests"], ItemKind::Permissions { path, access });
+        collector.push(&["files-static-pod-manifests"], ItemKind::Permissions { path, access });
     }
 }
 
@@ -94,7 +98,7 @@ fn join(context: &Context<'_>) -> KubeadmJoin {
         discovery: Text::of(format!("{STAGED}/discovery.conf")),
         advertise_address: Text::of(context.node.internal_ip()),
         bind_port: API_PORT,
-        node: kubeadm::registration(context, Way::Join),
+        node: kubeadm::registration(context, KubeadmAction::Join),
         patches: Text::of(PATCHES),
     }
 }

@@ -1,10 +1,10 @@
 //! The node as a part of the cluster: the kubelet's service and what kubeadm makes of the staged files.
 
 use super::apiserver::READ_AT_START;
+use super::collector::{Collector, Unit};
 use super::context::Context;
-use super::model::{Blob, ItemKind, OnChange, Way};
+use super::model::{Blob, ItemKind, KubeadmAction, OnChange};
 use super::places::{CONFIG_DIR, PATCHES, STAGED};
-use super::sink::{Sink, Unit};
 use super::software::{self, PROGRAMS};
 use crate::inventory::SoftwareSource;
 use crate::pki::Ca;
@@ -15,19 +15,19 @@ const UNIT: &str = "/etc/systemd/system/kubelet.service";
 const DROP_IN: &str = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
 
 /// Files of the host phase.
-pub(super) fn unit_file(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn unit_file(context: &Context<'_>, collector: &mut Collector<'_>) {
     if context.has_kubelet() && software::bundled(context, "kubelet") {
-        sink.fixed(&["files-kubelet-service"], UNIT, "kubelet/kubelet.service");
+        collector.fixed(&["files-kubelet-service"], UNIT, "kubelet/kubelet.service");
     }
 }
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.has_kubelet() {
         return;
     }
     if context.inventory.kubernetes.source == SoftwareSource::None {
         if context.facts().is_some() {
-            sink.note("the inventory names no source of Kubernetes (`kubernetes.source`): everything else is put in place, and the node joins no cluster");
+            collector.note("the inventory names no source of Kubernetes (`kubernetes.source`): everything else is put in place, and the node joins no cluster");
         }
         return;
     }
@@ -62,9 +62,9 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));
         watches.extend(software::manifest_paths(context));
     }
-    sink.push(&[], ItemKind::Member { way: Way::Join, watches });
+    collector.push(&[], ItemKind::Member { action: KubeadmAction::Join, watches });
     // kubeadm starts it; a change of what it watches is the business of the item above.
-    sink.unit(
+    collector.unit(
         &["files-kubelet-service"],
         Unit { on_change: OnChange::Nothing, ..Unit::running("kubelet.service") },
     );
@@ -73,8 +73,8 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
 /// Makes a node the one that starts the cluster.
 pub fn found(items: &mut [super::model::Item]) {
     for item in items {
-        if let ItemKind::Member { way, .. } = &mut item.kind {
-            *way = Way::Init;
+        if let ItemKind::Member { action, .. } = &mut item.kind {
+            *action = KubeadmAction::Init;
         }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Pure: inventory, facts and PKI material in, [`DesiredState`] out. No clock, network or disk.
 //!
-//! One file for each subject. Every subject is a function from a [`context`] to items in a `Sink`;
+//! One file for each subject. Every subject is a function from a [`context`] to items in a `Collector`;
 //! the same functions, with contents left out, say what has to be looked at on a node.
 
 mod access;
 mod apiserver;
 pub mod cluster_cas;
+mod collector;
 mod context;
 pub mod differences;
 mod endpoint;
@@ -24,15 +25,14 @@ mod order;
 mod packages;
 mod pki_files;
 mod places;
+mod platform;
 mod repository;
 mod resolve;
 mod runtime;
 mod shared;
-mod sink;
 mod software;
 mod ssh;
 mod time;
-mod traits;
 mod version;
 pub(crate) mod watch;
 

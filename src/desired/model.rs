@@ -140,7 +140,7 @@ pub enum ItemKind {
     /// The node is part of the cluster, with its components as the watched files say.
     Member {
         /// How it becomes one.
-        way: Way,
+        action: KubeadmAction,
         /// Files whose change means that the components are to be configured anew.
         watches: Vec<String>,
     },
@@ -206,7 +206,7 @@ pub struct Blob {
 /// How a node becomes part of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
+pub enum KubeadmAction {
     /// `kubeadm init`: the first control plane of a new cluster.
     Init,
     /// `kubeadm join`, as the file for it says.

@@ -194,7 +194,7 @@ pub(super) fn of_settings(config: Config) -> impl Iterator<Item = &'static str> 
 }
 
 fn place<'a>(context: &Context<'a>) -> Place<'a> {
-    Place { inventory: context.inventory, container: context.traits.container }
+    Place { inventory: context.inventory, container: context.platform.container }
 }
 
 /// A value of a row in the type that it has in a document.

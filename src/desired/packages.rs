@@ -1,8 +1,8 @@
 //! Distribution packages.
 
+use super::collector::Collector;
 use super::context::Context;
 use super::model::ItemKind;
-use super::sink::Sink;
 use super::software;
 use super::time::TimeDaemon;
 use crate::inventory::{SoftwareSource, Switch};
@@ -81,19 +81,19 @@ pub(super) const HELD: [&str; 6] =
 const KUBERNETES: [(&str, bool); 3] = [("kubeadm", false), ("kubectl", true), ("kubelet", false)];
 
 /// For `source: packages`; the version is the repository's to pin.
-fn kubernetes(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn kubernetes(context: &Context<'_>, collector: &mut Collector<'_>) {
     if context.inventory.kubernetes.source != SoftwareSource::Packages || !context.has_kubelet() {
         return;
     }
     for (name, control_plane) in KUBERNETES {
         if !control_plane || context.is_control_plane() {
-            sink.push(&[], ItemKind::Package { name: name.to_owned() });
+            collector.push(&[], ItemKind::Package { name: name.to_owned() });
         }
     }
 }
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
-    kubernetes(context, sink);
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
+    kubernetes(context, collector);
     let host = &context.inventory.host;
     let mut noted = std::collections::BTreeSet::new();
     for package in &PACKAGES {
@@ -130,7 +130,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         if name.is_empty() {
             // One program of a kind stands for all: makers ship them together.
             if context.facts().is_some() && !found && noted.insert(package.command) {
-                sink.note(format!(
+                collector.note(format!(
                     "{} is needed, and the repositories of this distribution do not have it: install it from its makers' repository",
                     // The family has no name for it; its makers' is Debian's.
                     (package.name)(&OsFamily::Debian.row().packages)
@@ -138,13 +138,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
             }
         } else if host.packages == Switch::Off {
             if context.facts().is_some() && !found {
-                sink.note(format!("package {name} is missing, and `host.packages` is off"));
+                collector.note(format!("package {name} is missing, and `host.packages` is off"));
             }
         } else if context.facts().is_none_or(|f| {
             // Installed under another name (containerd.io): the distribution's would replace it.
             f.packages.contains_key(name) || !f.commands.contains(package.command)
         }) {
-            sink.push(package.controls, ItemKind::Package { name: name.to_owned() });
+            collector.push(package.controls, ItemKind::Package { name: name.to_owned() });
         }
     }
 }

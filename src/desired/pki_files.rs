@@ -6,11 +6,11 @@
 //!
 //! Files of CA certificates hold whom the node believes: the CA that issues first, and those that are accepted.
 
+use super::collector::{Collector, exists};
 use super::context::{Context, Source};
 use super::error::ResolveError;
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::places::ISSUING_CA;
-use super::sink::{Sink, exists};
 use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::CaCustody;
 use crate::pki::kubeconfig::{self, KubeletIdentity};
@@ -78,107 +78,109 @@ const CONTROL_PLANE: [(Kind, &[&str]); 5] = [
     (Kind::FrontProxyClient, &["pki-separate-cas"]),
 ];
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.has_kubelet() {
         return;
     }
-    sink.directory(&[], "/etc/kubernetes", Access::root(0o755));
-    sink.directory(&[OWNERSHIP], "/etc/kubernetes/pki", Access::root(0o700));
-    sink.directory(&[], "/var/lib/kubelet", Access::root(0o750));
-    sink.directory(&[], "/var/lib/kubelet/pki", Access::root(0o700));
+    collector.directory(&[], "/etc/kubernetes", Access::root(0o755));
+    collector.directory(&[OWNERSHIP], "/etc/kubernetes/pki", Access::root(0o700));
+    collector.directory(&[], "/var/lib/kubelet", Access::root(0o750));
+    collector.directory(&[], "/var/lib/kubelet/pki", Access::root(0o700));
 
     let ca = CLUSTER_CA;
-    ours(context, sink, ca, Ca::Cluster);
+    ours(context, collector, ca, Ca::Cluster);
     let controls =
         ["files-kubelet-client-ca", "files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];
-    cert(sink, &controls, ca, |s| Ok(s.material.trust(Ca::Cluster).bundle().to_owned()));
-    kubelet(context, sink);
+    cert(collector, &controls, ca, |s| Ok(s.material.trust(Ca::Cluster).bundle().to_owned()));
+    kubelet(context, collector);
     if context.is_control_plane() {
-        control_plane(context, sink);
+        control_plane(context, collector);
     }
 }
 
-fn kubelet(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn kubelet(context: &Context<'_>, collector: &mut Collector<'_>) {
     let pairs = [
         ("/var/lib/kubelet/pki/client", Kind::KubeletClient, "kubelet-rotate-client-certs"),
         ("/var/lib/kubelet/pki/serving", Kind::KubeletServing, "kubelet-serving-cert"),
     ];
     for (path, kind, control) in pairs {
-        pair(context, sink, &[control], path, kind);
+        pair(context, collector, &[control], path, kind);
     }
-    secret(sink, &["files-kubelet-kubeconfig"], "/etc/kubernetes/kubelet.conf", |s| {
+    secret(collector, &["files-kubelet-kubeconfig"], "/etc/kubernetes/kubelet.conf", |s| {
         let made = kubeconfig::kubelet(context.inventory, s.material, context.node, CLIENT);
         made.ok_or_else(|| missing(context, Kind::KubeletClient))
     });
-    secret(sink, &[], "/etc/kubernetes/kubastion/discovery.conf", |s| {
+    secret(collector, &[], "/etc/kubernetes/kubastion/discovery.conf", |s| {
         let made = kubeconfig::discovery(context.inventory, s.material, context.node, CLIENT);
         made.ok_or_else(|| missing(context, Kind::KubeletClient))
     });
 }
 
-fn control_plane(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
     for (kind, controls) in CONTROL_PLANE {
         let path = format!("/etc/kubernetes/pki/{}", kind.profile().file);
-        pair(context, sink, controls, &path, kind);
+        pair(context, collector, controls, &path, kind);
     }
     let cert_controls = ["files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];
     let key_controls = ["files-pki-key-mode", OWNERSHIP];
-    sink.directory(&[OWNERSHIP], "/etc/kubernetes/pki/etcd", Access::root(0o700));
+    collector.directory(&[OWNERSHIP], "/etc/kubernetes/pki/etcd", Access::root(0o700));
     for (path, ca) in [CA_FILES[1], CA_FILES[2]] {
-        ours(context, sink, path, ca);
-        cert(sink, &cert_controls, path, |s| Ok(s.material.trust(ca).bundle().to_owned()));
+        ours(context, collector, path, ca);
+        cert(collector, &cert_controls, path, |s| Ok(s.material.trust(ca).bundle().to_owned()));
     }
     let key = "/etc/kubernetes/pki/ca.key";
     match context.inventory.pki.ca_custody {
         CaCustody::ControlPlane => {
-            secret(sink, &key_controls, key, |s| Ok(s.material.ca(Ca::Cluster).key_pem.clone()));
+            secret(collector, &key_controls, key, |s| {
+                Ok(s.material.ca(Ca::Cluster).key_pem.clone())
+            });
         }
         CaCustody::Operator => {
-            sink.push(&key_controls, ItemKind::Absent { path: key.to_owned() });
+            collector.push(&key_controls, ItemKind::Absent { path: key.to_owned() });
         }
     }
     if context.signs_apart() {
-        cert(sink, &cert_controls, ISSUING_CA, |s| {
+        cert(collector, &cert_controls, ISSUING_CA, |s| {
             Ok(s.material.trust(Ca::Cluster).issues().to_owned())
         });
     } else if context.facts().is_none() || exists(context, ISSUING_CA) {
-        sink.gone(ISSUING_CA);
+        collector.gone(ISSUING_CA);
     }
     for ca in ["etcd/ca", "front-proxy-ca"] {
         let path = format!("/etc/kubernetes/pki/{ca}.key");
-        sink.push(&["pki-separate-cas"], ItemKind::Absent { path });
+        collector.push(&["pki-separate-cas"], ItemKind::Absent { path });
     }
     let account = ["apiserver-service-account-key", "kcm-sa-private-key", OWNERSHIP];
-    secret(sink, &account, "/etc/kubernetes/pki/sa.key", |s| {
+    secret(collector, &account, "/etc/kubernetes/pki/sa.key", |s| {
         Ok(s.material.service_account_key().clone())
     });
-    cert(sink, &account, "/etc/kubernetes/pki/sa.pub", |s| {
+    cert(collector, &account, "/etc/kubernetes/pki/sa.pub", |s| {
         Ok(s.material.service_account_public().to_owned())
     });
 
-    secret(sink, &["files-admin-kubeconfigs"], "/etc/kubernetes/admin.conf", |s| {
+    secret(collector, &["files-admin-kubeconfigs"], "/etc/kubernetes/admin.conf", |s| {
         let made = kubeconfig::admin(context.inventory, s.material);
         made.ok_or_else(|| missing(context, Kind::Admin))
     });
-    secret(sink, &["files-kcm-conf"], "/etc/kubernetes/controller-manager.conf", |s| {
+    secret(collector, &["files-kcm-conf"], "/etc/kubernetes/controller-manager.conf", |s| {
         let made = kubeconfig::controller_manager(context.inventory, s.material, context.node);
         made.ok_or_else(|| missing(context, Kind::ControllerManager))
     });
-    secret(sink, &["files-scheduler-conf"], "/etc/kubernetes/scheduler.conf", |s| {
+    secret(collector, &["files-scheduler-conf"], "/etc/kubernetes/scheduler.conf", |s| {
         let made = kubeconfig::scheduler(context.inventory, s.material, context.node);
         made.ok_or_else(|| missing(context, Kind::Scheduler))
     });
     let path = "/etc/kubernetes/super-admin.conf".to_owned();
-    sink.push(&["pki-super-admin-removed"], ItemKind::Absent { path });
+    collector.push(&["pki-super-admin-removed"], ItemKind::Absent { path });
 }
 
 /// Refuses a node that has other CAs alone, or something that may lead to one: replacing it would cut the node off from
 /// its cluster. What stands beside a CA that we know is replaced: it was accepted once, or somebody added it.
-pub(super) fn ours(context: &Context<'_>, sink: &mut Sink<'_>, path: &str, ca: Ca) {
+pub(super) fn ours(context: &Context<'_>, collector: &mut Collector<'_>, path: &str, ca: Ca) {
     let Some(Source { facts, material }) = context.source else { return };
     let trust = material.trust(ca);
     if held_cas(facts).any(|held| held.path == path && !held.is_of(trust)) {
-        sink.errors.push(ResolveError::ForeignCa { path: path.to_owned() });
+        collector.errors.push(ResolveError::ForeignCa { path: path.to_owned() });
     }
 }
 
@@ -188,16 +190,16 @@ fn missing(context: &Context<'_>, kind: Kind) -> ResolveError {
 
 fn pair(
     context: &Context<'_>,
-    sink: &mut Sink<'_>,
+    collector: &mut Collector<'_>,
     controls: &[&'static str],
     path: &str,
     kind: Kind,
 ) {
     let with = |more: &'static str| [controls, &[more, OWNERSHIP][..]].concat();
-    cert(sink, &with("files-pki-cert-mode"), &format!("{path}.crt"), |s| {
+    cert(collector, &with("files-pki-cert-mode"), &format!("{path}.crt"), |s| {
         Ok(held(context, s, kind)?.cert_pem.clone())
     });
-    secret(sink, &with("files-pki-key-mode"), &format!("{path}.key"), |s| {
+    secret(collector, &with("files-pki-key-mode"), &format!("{path}.key"), |s| {
         Ok(held(context, s, kind)?.key_pem.clone())
     });
 }
@@ -213,24 +215,24 @@ pub(super) fn held<'a>(
 }
 
 fn cert<'a>(
-    sink: &mut Sink<'a>,
+    collector: &mut Collector<'a>,
     controls: &[&'static str],
     path: &str,
     content: impl FnOnce(Source<'a>) -> Result<String, ResolveError>,
 ) {
-    let shared = sink.shared();
-    sink.content(controls, path, Access::root(0o600), FileCheck::None, |s| {
+    let shared = collector.shared();
+    collector.content(controls, path, Access::root(0o600), FileCheck::None, |s| {
         Ok(Content::Text(shared.text(&content(s)?)))
     });
 }
 
 fn secret<'a>(
-    sink: &mut Sink<'a>,
+    collector: &mut Collector<'a>,
     controls: &[&'static str],
     path: &str,
     content: impl FnOnce(Source<'a>) -> Result<Secret<Vec<u8>>, ResolveError>,
 ) {
-    sink.content(controls, path, Access::root(0o600), FileCheck::None, |s| {
+    collector.content(controls, path, Access::root(0o600), FileCheck::None, |s| {
         Ok(Content::Secret(content(s)?))
     });
 }

@@ -1,9 +1,9 @@
 //! The repository of Kubernetes' packages: where it is, who may have signed it, and which version the
 //! node keeps to.
 
+use super::collector::Collector;
 use super::context::Context;
 use super::model::{Access, Content, FileCheck};
-use super::sink::Sink;
 use crate::inventory::SoftwareSource;
 use crate::os::PackageManager;
 use crate::render::Text;
@@ -21,7 +21,7 @@ fn project(minor: u16, family: &str) -> String {
     format!("https://pkgs.k8s.io/core:/stable:/v1.{minor}/{family}/")
 }
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     let manager = context.os().manager;
     let paths: &[&str] = match manager {
         PackageManager::Apt => &[APT_KEY, APT_SOURCES, APT_PIN],
@@ -31,7 +31,7 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     if kubernetes.source != SoftwareSource::Packages || !context.has_kubelet() {
         // Left from another inventory: with it, an update could bring packages of ours again.
         for path in paths {
-            sink.gone(path);
+            collector.gone(path);
         }
         return;
     }
@@ -43,23 +43,23 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     match manager {
         PackageManager::Apt => {
             let repository = given.unwrap_or_else(|| project(context.minor(), "deb"));
-            sink.directory(&[], "/etc/apt/keyrings", Access::root(0o755));
+            collector.directory(&[], "/etc/apt/keyrings", Access::root(0o755));
             // apt reads it as its own user.
-            sink.content(&[], APT_KEY, Access::root(0o644), FileCheck::None, key);
-            sink.template(&[], APT_SOURCES, |_| {
+            collector.content(&[], APT_KEY, Access::root(0o644), FileCheck::None, key);
+            collector.template(&[], APT_SOURCES, |_| {
                 Ok(KubernetesSources { repository: Text::of(repository), key: Text::of(APT_KEY) })
             });
             let version = Text::of(context.inventory.cluster.kubernetes);
-            sink.template(&[], APT_PIN, |_| Ok(KubernetesPin { version }));
+            collector.template(&[], APT_PIN, |_| Ok(KubernetesPin { version }));
         }
         PackageManager::Dnf => {
             let repository = given.unwrap_or_else(|| project(context.minor(), "rpm"));
-            sink.content(&[], DNF_KEY, Access::root(0o644), FileCheck::None, key);
-            sink.template(&[], DNF_REPO, |_| {
+            collector.content(&[], DNF_KEY, Access::root(0o644), FileCheck::None, key);
+            collector.template(&[], DNF_REPO, |_| {
                 Ok(KubernetesRepo { repository: Text::of(repository), key: Text::of(DNF_KEY) })
             });
             if context.facts().is_some() {
-                sink.note("dnf takes the newest packages of this minor release: it cannot be told another version here");
+                collector.note("dnf takes the newest packages of this minor release: it cannot be told another version here");
             }
         }
     }

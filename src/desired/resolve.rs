@@ -1,11 +1,11 @@
 //! Which items a node should hold.
 
+use super::collector::{Collector, Part};
 use super::context::{Context, Source};
 use super::error::ResolveError;
 use super::model::{NodeDesired, Phase};
+use super::platform::Platform;
 use super::shared::Shared;
-use super::sink::{Part, Sink};
-use super::traits::Traits;
 use super::{
     access, apiserver, endpoint, etcd, firewall, host, kubelet, member, packages, pki_files,
     repository, runtime, software, ssh,
@@ -29,50 +29,50 @@ pub fn resolve(
     material: &Material,
     shared: &Shared,
 ) -> Result<NodeDesired, Vec<ResolveError>> {
-    let traits = Traits::of(facts).map_err(|e| vec![e])?;
+    let platform = Platform::of(facts).map_err(|e| vec![e])?;
     let source = Some(Source { facts, material });
-    let context = Context { inventory, files, node, traits, shared, source };
-    let mut sink = Sink::new(&context);
-    collect(&context, &mut sink);
-    sink.finish()
+    let context = Context { inventory, files, node, platform, shared, source };
+    let mut collector = Collector::new(&context);
+    collect(&context, &mut collector);
+    collector.finish()
 }
 
 /// All subjects, in the order in which their items are brought about.
-pub(super) fn collect(context: &Context<'_>, sink: &mut Sink<'_>) {
-    sink.phase(Phase::Repositories, Part::Cluster);
-    repository::items(context, sink);
-    sink.phase(Phase::Packages, Part::Cluster);
-    packages::items(context, sink);
-    sink.phase(Phase::Software, Part::Cluster);
-    software::programs(context, sink);
-    software::manifests(context, sink);
-    sink.phase(Phase::Host, Part::Hardening);
-    host::guard(sink);
-    sink.phase(Phase::Host, Part::Cluster);
-    host::kernel(context, sink);
-    sink.phase(Phase::Host, Part::Hardening);
-    firewall::items(context, sink);
-    ssh::items(context, sink);
-    host::services(context, sink);
-    sink.phase(Phase::Host, Part::Cluster);
-    runtime::items(context, sink);
-    pki_files::items(context, sink);
-    kubelet::items(context, sink);
-    member::unit_file(context, sink);
-    apiserver::items(context, sink);
+pub(super) fn collect(context: &Context<'_>, collector: &mut Collector<'_>) {
+    collector.phase(Phase::Repositories, Part::Cluster);
+    repository::items(context, collector);
+    collector.phase(Phase::Packages, Part::Cluster);
+    packages::items(context, collector);
+    collector.phase(Phase::Software, Part::Cluster);
+    software::programs(context, collector);
+    software::manifests(context, collector);
+    collector.phase(Phase::Host, Part::Hardening);
+    host::guard(collector);
+    collector.phase(Phase::Host, Part::Cluster);
+    host::kernel(context, collector);
+    collector.phase(Phase::Host, Part::Hardening);
+    firewall::items(context, collector);
+    ssh::items(context, collector);
+    host::services(context, collector);
+    collector.phase(Phase::Host, Part::Cluster);
+    runtime::items(context, collector);
+    pki_files::items(context, collector);
+    kubelet::items(context, collector);
+    member::unit_file(context, collector);
+    apiserver::items(context, collector);
     if context.inventory.kubernetes.source == SoftwareSource::None {
-        apiserver::read_at_start(context, sink);
+        apiserver::read_at_start(context, collector);
     }
-    endpoint::items(context, sink);
-    sink.phase(Phase::Etcd, Part::Cluster);
-    etcd::items(context, sink);
-    sink.phase(Phase::Images, Part::Cluster);
-    software::images(context, sink);
-    sink.phase(Phase::Kubernetes, Part::Cluster);
+    endpoint::items(context, collector);
+    collector.phase(Phase::Etcd, Part::Cluster);
+    etcd::items(context, collector);
+    collector.phase(Phase::Images, Part::Cluster);
+    software::images(context, collector);
+    collector.phase(Phase::Kubernetes, Part::Cluster);
     if context.inventory.kubernetes.source != SoftwareSource::None {
-        apiserver::read_at_start(context, sink);
+        apiserver::read_at_start(context, collector);
     }
-    member::items(context, sink);
-    sink.phase(Phase::Host, Part::Hardening);
-    access::items(context, sink);
+    member::items(context, collector);
+    collector.phase(Phase::Host, Part::Hardening);
+    access::items(context, collector);
 }

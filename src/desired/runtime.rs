@@ -4,10 +4,10 @@ use super::shared::PodRoutes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::collector::{self, Collector, Unit};
 use super::context::Context;
 use super::error::ResolveError;
 use super::model::{Access, Content, FileCheck, FileText, ItemKind, OnChange};
-use super::sink::{self, Sink, Unit};
 use super::software::{self, CNI_PLUGINS, PROGRAMS};
 use super::version::Version;
 use crate::facts::NodeFacts;
@@ -35,26 +35,26 @@ const CNI: &[&str] = &["files-cni"];
 const LEASES: [&str; 3] =
     ["/var/lib/cni", "/var/lib/cni/networks", "/var/lib/cni/networks/kubastion"];
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.has_kubelet() {
         return;
     }
-    sink.directory(&[], "/etc/containerd", Access::root(0o755));
-    sink.content(CONTROLS, CONFIG, Access::root(0o600), FileCheck::None, |source| {
+    collector.directory(&[], "/etc/containerd", Access::root(0o755));
+    collector.content(CONTROLS, CONFIG, Access::root(0o600), FileCheck::None, |source| {
         Ok(Content::Text(config(context, source.facts)?))
     });
     for (registry, mirrors) in &context.inventory.runtime.registry_mirrors {
         let path = format!("/etc/containerd/certs.d/{registry}/hosts.toml");
-        sink.template(&["containerd-runtime-hardening"], &path, |_| {
+        collector.template(&["containerd-runtime-hardening"], &path, |_| {
             Ok(RegistryHosts { mirrors: Text::all(mirrors) })
         });
     }
     let bundled = software::bundled(context, "containerd");
     let mut watches = vec![CONFIG.to_owned()];
     if bundled {
-        sink.template(CONTROLS, UNIT, |_| {
+        collector.template(CONTROLS, UNIT, |_| {
             // A container may not protect its processes from the host's memory killer.
-            let oom_score_adjust = if context.traits.container { 0 } else { -999 };
+            let oom_score_adjust = if context.platform.container { 0 } else { -999 };
             Ok(ContainerdUnit { oom_score_adjust })
         });
         watches.extend([UNIT.to_owned(), format!("{PROGRAMS}/containerd")]);
@@ -62,41 +62,42 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     let unit =
         Unit { on_change: OnChange::Restart, watches, ..Unit::running("containerd.service") };
     if bundled {
-        sink.unit(CONTROLS, unit);
+        collector.unit(CONTROLS, unit);
     } else {
-        sink.packaged_unit(CONTROLS, "containerd", unit);
+        collector.packaged_unit(CONTROLS, "containerd", unit);
     }
     let socket = Access::root(0o660);
     let path = "/run/containerd/containerd.sock".to_owned();
-    sink.push(&["containerd-config-permissions"], ItemKind::Permissions { path, access: socket });
+    collector
+        .push(&["containerd-config-permissions"], ItemKind::Permissions { path, access: socket });
     if let Some(Some(text)) = context.facts().and_then(|f| f.texts.get(CONFIG))
         && let Some(note) = lost(text)
     {
-        sink.note(note);
+        collector.note(note);
     }
-    cni(context, sink);
+    cni(context, collector);
     let (minor, (major, least)) = (context.minor(), Release::of(context.minor()).oldest_containerd);
     if let Some(facts) = context.facts()
         // Former releases of the kubelet start with an older one; that is for `containerd-release` to judge.
         && major >= 2
         && version(context, facts).is_some_and(|v| v < Version(major, least, 0))
     {
-        sink.note(format!(
+        collector.note(format!(
             "this containerd is too old for the kubelet of Kubernetes 1.{minor}, which wants {major}.{least}"
         ));
     }
 }
 
-fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
-    sink.directory(CNI, "/etc/cni/net.d", Access::root(0o700));
+fn cni(context: &Context<'_>, collector: &mut Collector<'_>) {
+    collector.directory(CNI, "/etc/cni/net.d", Access::root(0o700));
     if context.inventory.runtime.cni != Cni::Bridge {
         // It would sort before the one of whoever brings the network.
-        sink.gone(CONFLIST);
-        sink.gone(ROUTES_UNIT);
-        sink.gone(ROUTES);
+        collector.gone(CONFLIST);
+        collector.gone(ROUTES_UNIT);
+        collector.gone(ROUTES);
         return;
     }
-    sink.template(CNI, CONFLIST, |_| {
+    collector.template(CNI, CONFLIST, |_| {
         let subnets = own_subnets(context)?;
         let default = |n: &ipnet::IpNet| if n.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" };
         let routes = subnets.iter().map(default);
@@ -104,14 +105,14 @@ fn cni(context: &Context<'_>, sink: &mut Sink<'_>) {
     });
     // host-local makes them as the umask of the runtime says, which is not for it to choose.
     for path in LEASES {
-        sink.directory(CNI, path, Access::root(0o700));
+        collector.directory(CNI, path, Access::root(0o700));
     }
     // It would make this one 0750, for a file that nobody executes.
     let lock = format!("{}/lock", LEASES[2]);
-    sink.content(CNI, &lock, Access::root(0o600), FileCheck::None, |_| {
+    collector.content(CNI, &lock, Access::root(0o600), FileCheck::None, |_| {
         Ok(Content::Text("".into()))
     });
-    pod_routes(context, sink);
+    pod_routes(context, collector);
 }
 
 fn kubelets(inventory: &Inventory) -> impl Iterator<Item = &Node> {
@@ -119,19 +120,20 @@ fn kubelets(inventory: &Inventory) -> impl Iterator<Item = &Node> {
 }
 
 /// The unit that sets the routes to the pods of the other nodes.
-fn pod_routes(context: &Context<'_>, sink: &mut Sink<'_>) {
-    if !sink.has_directory(super::places::CONFIGURATION) {
-        sink.directory(&[], super::places::CONFIGURATION, Access::root(0o700));
+fn pod_routes(context: &Context<'_>, collector: &mut Collector<'_>) {
+    if !collector.has_directory(super::places::CONFIGURATION) {
+        collector.directory(&[], super::places::CONFIGURATION, Access::root(0o700));
     }
-    let access = Access::root(sink::mode(PodRouteList::TEMPLATE));
-    sink.content(CNI, ROUTES, access, FileCheck::None, |_| {
+    let access = Access::root(collector::mode(PodRouteList::TEMPLATE));
+    collector.content(CNI, ROUTES, access, FileCheck::None, |_| {
         Ok(Content::Text(all_subnets(context)?.text.clone()))
     });
-    sink.fixed(CNI, ROUTES_PROGRAM, "runtime/pod-routes.sh");
-    sink.template(CNI, ROUTES_UNIT, |_| Ok(PodRouteUnit { own: Text::all(own_subnets(context)?) }));
+    collector.fixed(CNI, ROUTES_PROGRAM, "runtime/pod-routes.sh");
+    collector
+        .template(CNI, ROUTES_UNIT, |_| Ok(PodRouteUnit { own: Text::all(own_subnets(context)?) }));
     let watches = [ROUTES, ROUTES_PROGRAM, ROUTES_UNIT].map(str::to_owned).into();
     let name = "kubastion-pod-routes.service";
-    sink.unit(CNI, Unit { on_change: OnChange::Restart, watches, ..Unit::running(name) });
+    collector.unit(CNI, Unit { on_change: OnChange::Restart, watches, ..Unit::running(name) });
 }
 
 fn all_subnets(context: &Context<'_>) -> Result<Arc<PodRoutes>, ResolveError> {
@@ -202,7 +204,7 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<FileText, ResolveE
     // Version 1 of the hierarchy is met in labs only; there nobody else manages it.
     let systemd_cgroup = facts.cgroup_version == 2;
     // Where SELinux is off, containerd says so in its log and goes on.
-    let selinux = context.os().selinux && !context.traits.container;
+    let selinux = context.os().selinux && !context.platform.container;
     let restrict_oom_score_adj = context.inventory.host.lab;
     let cni_bin_dir = Text::of(match context.inventory.runtime.cni {
         // What others install goes to the upstream place.

@@ -2,10 +2,10 @@
 //!
 //! Where the inventory names no bundle, or the bundle has no container runtime, packages bring it.
 
+use super::collector::Collector;
 use super::context::Context;
 use super::model::{Access, Blob, ItemKind};
 use super::places::STAGED;
-use super::sink::Sink;
 use crate::inventory::{Cni, Software, SoftwareFile, SoftwareKind};
 
 /// Where programs of a bundle go: before what a package brings, and never in its way.
@@ -50,11 +50,11 @@ const CONTROL_PLANE_IMAGES: [&str; 3] =
 /// What the bridge network calls.
 const BRIDGE_PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
 
-pub(super) fn programs(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn programs(context: &Context<'_>, collector: &mut Collector<'_>) {
     let Some(software) = software(context) else { return };
     for (name, need, controls) in PROGRAM_ROWS {
         let Some(file) = software.program(name).filter(|_| needs(context, need)) else { continue };
-        program(sink, controls, PROGRAMS, file);
+        program(collector, controls, PROGRAMS, file);
     }
     let plugins: Vec<&SoftwareFile> = software
         .of(SoftwareKind::CniPlugin)
@@ -64,33 +64,39 @@ pub(super) fn programs(context: &Context<'_>, sink: &mut Sink<'_>) {
         })
         .collect();
     if !plugins.is_empty() && context.has_kubelet() {
-        sink.directory(&["files-cni"], CNI_PLUGINS, Access::root(0o755));
+        collector.directory(&["files-cni"], CNI_PLUGINS, Access::root(0o755));
         for plugin in plugins {
-            program(sink, &["files-cni"], CNI_PLUGINS, plugin);
+            program(collector, &["files-cni"], CNI_PLUGINS, plugin);
         }
     }
 }
 
-fn program(sink: &mut Sink<'_>, controls: &[&'static str], directory: &str, file: &SoftwareFile) {
+fn program(
+    collector: &mut Collector<'_>,
+    controls: &[&'static str],
+    directory: &str,
+    file: &SoftwareFile,
+) {
     let path = format!("{directory}/{}", file.name);
-    sink.push(controls, ItemKind::Program { path, blob: blob(file), access: Access::root(0o755) });
+    collector
+        .push(controls, ItemKind::Program { path, blob: blob(file), access: Access::root(0o755) });
 }
 
 /// Manifests of add-ons, such as a CNI: applied by the control plane that starts the cluster, and again
 /// when they change.
-pub(super) fn manifests(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn manifests(context: &Context<'_>, collector: &mut Collector<'_>) {
     let Some(software) = software(context).filter(|_| context.is_control_plane()) else { return };
     let mut files = software.of(SoftwareKind::Manifest).peekable();
     if files.peek().is_none() {
         return;
     }
-    sink.directory(&[], "/etc/kubernetes", Access::root(0o755));
-    sink.directory(&[], STAGED, Access::root(0o700));
-    sink.directory(&[], MANIFESTS, Access::root(0o700));
+    collector.directory(&[], "/etc/kubernetes", Access::root(0o755));
+    collector.directory(&[], STAGED, Access::root(0o700));
+    collector.directory(&[], MANIFESTS, Access::root(0o700));
     for file in files {
         let path = format!("{MANIFESTS}/{}", file.name);
         let kind = ItemKind::Program { path, blob: blob(file), access: Access::root(0o600) };
-        sink.push(&[], kind);
+        collector.push(&[], kind);
     }
 }
 
@@ -100,14 +106,14 @@ pub(super) fn manifest_paths(context: &Context<'_>) -> Vec<String> {
     files.map(|f| format!("{MANIFESTS}/{}", f.name)).collect()
 }
 
-pub(super) fn images(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn images(context: &Context<'_>, collector: &mut Collector<'_>) {
     let Some(software) = software(context).filter(|_| context.has_kubelet()) else { return };
     for file in software.of(SoftwareKind::Images) {
         if file.images.iter().all(|i| is_control_plane_image(i)) && !context.is_control_plane() {
             continue;
         }
         let (archive, references) = (blob(file), file.images.clone());
-        sink.push(&[], ItemKind::Images { archive, references });
+        collector.push(&[], ItemKind::Images { archive, references });
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::collector::{Collector, Unit};
 use super::context::Context;
 use super::model::{FileCheck, Item, ItemKind, OnChange};
-use super::sink::{Sink, Unit};
 use crate::facts::{FileFacts, InputKept, InterfaceAddress, NodeFacts};
 use crate::inventory::{Inventory, Node};
 use crate::render::input::host::{RootLogin, Sshd, TcpForwarding};
@@ -28,13 +28,13 @@ pub(super) fn settings(context: &Context<'_>) -> Sshd {
     Sshd { root_login, max_auth_tries: 4, login_grace_s: 30, tcp_forwarding }
 }
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     let user = context.inventory.ssh.for_node(context.node).user;
-    sink.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| Ok(settings(context)));
+    collector.checked_template(CONTROLS, DROP_IN, FileCheck::Sshd, |_| Ok(settings(context)));
     let (name, socket) = context.os().sshd;
     let started = context.facts().map_or(Started::Service, |f| started(f, name, socket));
     let as_it_is = |unit| context.facts().is_some_and(|f| is_enabled(f, unit));
-    sink.unit(
+    collector.unit(
         CONTROLS,
         match started {
             // A program for each connection, which reads its files: nothing runs that could be reloaded, and the service, once
@@ -54,27 +54,27 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
         },
     );
     if context.facts().is_some_and(|f| f.input_kept == InputKept::Unknown) {
-        sink.note(format!(
+        collector.note(format!(
             "it is unknown whether sudo records its input, which includes private keys: `sudo -l -U {user}` on the node must not show log_input"
         ));
     }
     if let Some(facts) = context.facts().filter(|_| context.speaks_of(CONTROLS[0])) {
         match started {
             Started::Service => {}
-            Started::SocketAndService => sink.note(format!(
+            Started::SocketAndService => collector.note(format!(
                 "{socket} starts sshd: a running sshd is restarted, since it cannot be reloaded. Connections stay, and new ones wait at the socket"
             )),
-            Started::SocketAlone => sink.note(format!(
+            Started::SocketAlone => collector.note(format!(
                 "{socket} starts an sshd for each connection, so new settings apply without a reload"
             )),
         }
         for lost in locked_out(facts) {
-            sink.note(format!(
+            collector.note(format!(
                 "logins that need {lost} are locked out: password and keyboard-interactive authentication will be off, also as a second factor. First remove that setting, or enable them in that `Match` block"
             ));
         }
-        if is_ignored(facts, &sink.items) {
-            sink.note(format!(
+        if is_ignored(facts, &collector.items) {
+            collector.note(format!(
                 "{DROP_IN} is in place and sshd takes passwords all the same: /etc/ssh/sshd_config lacks `Include /etc/ssh/sshd_config.d/*.conf` at its beginning, or something before it says otherwise",
             ));
         }

@@ -1,8 +1,8 @@
 //! What keeps a node's clock.
 
+use super::collector::{Collector, Unit, exists};
 use super::context::Context;
 use super::model::OnChange;
-use super::sink::{Sink, Unit, exists};
 use crate::facts::NodeFacts;
 use crate::os::ChronyServers as Place;
 use crate::render::Text;
@@ -49,28 +49,28 @@ impl TimeDaemon {
 
 const TIME: &[&str] = &["host-time-sync"];
 
-pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
+pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     let Some(facts) = context.facts() else {
         // Only the paths are asked for, of whichever it will be.
-        chrony(context, sink);
-        timesyncd(context, sink);
+        chrony(context, collector);
+        timesyncd(context, collector);
         return;
     };
     let servers = !context.inventory.host.ntp_servers.is_empty();
     let daemon = TimeDaemon::of(facts);
     if daemon != TimeDaemon::Timesyncd && exists(context, TIMESYNCD_SERVERS) {
-        sink.gone(TIMESYNCD_SERVERS);
+        collector.gone(TIMESYNCD_SERVERS);
     }
     let spoken_of = context.speaks_of(TIME[0]);
     match daemon {
-        TimeDaemon::Chrony => chrony(context, sink),
+        TimeDaemon::Chrony => chrony(context, collector),
         TimeDaemon::Timesyncd => {
             if spoken_of {
-                sink.note("systemd-timesyncd keeps the time and stays: chrony, which would replace it, is not installed");
+                collector.note("systemd-timesyncd keeps the time and stays: chrony, which would replace it, is not installed");
             }
-            timesyncd(context, sink);
+            timesyncd(context, collector);
         }
-        TimeDaemon::Other(unit) if spoken_of => sink.note(if servers {
+        TimeDaemon::Other(unit) if spoken_of => collector.note(if servers {
             format!(
                 "{unit} keeps the time and stays: `host.ntp_servers` is not written to its configuration, so add the servers there"
             )
@@ -81,13 +81,13 @@ pub(super) fn items(context: &Context<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-fn timesyncd(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn timesyncd(context: &Context<'_>, collector: &mut Collector<'_>) {
     let servers = &context.inventory.host.ntp_servers;
     let mut unit = Unit::running(TIMESYNCD);
     if servers.is_empty() {
-        sink.gone(TIMESYNCD_SERVERS);
+        collector.gone(TIMESYNCD_SERVERS);
     } else {
-        sink.template(TIME, TIMESYNCD_SERVERS, |_| {
+        collector.template(TIME, TIMESYNCD_SERVERS, |_| {
             Ok(TimesyncdServers { servers: Text::all(servers) })
         });
         unit = Unit {
@@ -96,35 +96,36 @@ fn timesyncd(context: &Context<'_>, sink: &mut Sink<'_>) {
             ..unit
         };
     }
-    if !context.traits.container {
-        sink.unit(TIME, unit);
+    if !context.platform.container {
+        collector.unit(TIME, unit);
     }
 }
 
-fn chrony(context: &Context<'_>, sink: &mut Sink<'_>) {
+fn chrony(context: &Context<'_>, collector: &mut Collector<'_>) {
     let servers = &context.inventory.host.ntp_servers;
     let mut watches = Vec::new();
     if !servers.is_empty() {
         let path = match context.os().chrony_servers {
             Place::DropIn(path) => {
-                sink.template(TIME, path, |_| Ok(ChronyServers { servers: Text::all(servers) }));
+                collector
+                    .template(TIME, path, |_| Ok(ChronyServers { servers: Text::all(servers) }));
                 path
             }
             Place::Whole(path) => {
-                sink.template(TIME, path, |_| Ok(ChronyWhole { servers: Text::all(servers) }));
+                collector.template(TIME, path, |_| Ok(ChronyWhole { servers: Text::all(servers) }));
                 path
             }
         };
         watches.push(path.to_owned());
     } else if let Place::DropIn(path) = context.os().chrony_servers {
-        sink.gone(path);
+        collector.gone(path);
     }
-    if context.traits.container {
+    if context.platform.container {
         return;
     }
     let name = context.os().chrony;
     let on_change = if watches.is_empty() { OnChange::Nothing } else { OnChange::Restart };
-    sink.packaged_unit(
+    collector.packaged_unit(
         TIME,
         context.os().packages.chrony,
         Unit { on_change, watches, ..Unit::running(name) },

@@ -4,12 +4,12 @@ use super::context::Context;
 use crate::facts::ancestors;
 use sha2::{Digest, Sha256};
 
+use super::collector::Collector;
 use super::model::{Content, FileCheck, Item, ItemKind};
 use super::packages;
+use super::platform::Platform;
 use super::resolve::collect;
 use super::shared::Shared;
-use super::sink::Sink;
-use super::traits::Traits;
 use crate::controls::paths::GUARDED;
 use crate::facts::{Extra, WatchList};
 use crate::inventory::{Files, Inventory, Node, Role};
@@ -35,14 +35,14 @@ const UNITS: [&str; 3] = ["ssh.socket", "sshd.socket", super::kubelet::RESOLVED]
 pub fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
     let mut watch = WatchList::default();
     let shared = Shared::default();
-    for traits in Traits::all() {
-        let context = Context { inventory, files, node, traits, shared: &shared, source: None };
-        let mut sink = Sink::new(&context);
-        collect(&context, &mut sink);
-        watch.extend(watch_list(&sink.items));
+    for platform in Platform::all() {
+        let context = Context { inventory, files, node, platform, shared: &shared, source: None };
+        let mut collector = Collector::new(&context);
+        collect(&context, &mut collector);
+        watch.extend(watch_list(&collector.items));
         // Items have no content yet; who gets in is asked with what sshd is to be told.
         let is_sshd = |i: &Item| matches!(&i.kind, ItemKind::File { path, .. } if path == super::ssh::DROP_IN);
-        if sink.items.iter().any(is_sshd)
+        if collector.items.iter().any(is_sshd)
             && let Ok(text) = shared.rendered(super::ssh::DROP_IN, &super::ssh::settings(&context))
         {
             watch.sshd.extend(of_sshd(super::ssh::DROP_IN, &text));

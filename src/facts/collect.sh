@@ -453,7 +453,7 @@ done
 # what follows a name after a blank is prose, but for forms that are no language.
 section texts
 # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
-[ -z "$texts" ] || grep -a -H -s -m 5000 '' $texts | tr '\0' '\001' | LC_ALL=C awk '
+[ -z "$texts" ] || grep -a -D skip -H -s -m 5000 '' $texts | tr '\0' '\001' | LC_ALL=C awk '
 BEGIN {
     word = "(pass|passwd|password|passphrase|passcode|pwd|psk|secret|token|auth|authorization|credential"
     word = word "|dockerconfigjson|key-data|(api|access|secret|private|shared|signing|encryption|certificate)[-_]?key)s?"

@@ -79,7 +79,7 @@ pub fn with_objects(
 ) -> Plan {
     let inventory = &loaded.inventory;
     // No control plane was read: only what joining nodes need is known.
-    let joins_alone = read.is_none() && !plan.nodes.values().any(NodePlan::founds);
+    let joins_alone = read.is_none() && !plan.nodes.values().any(NodePlan::starts_cluster);
     let mut facts = read.unwrap_or_else(|| just_started(inventory.cluster.kubernetes.minor));
     // Nodes that the plan joins will exist by then.
     let nodes = facts.objects.entry(Kind::Nodes).or_default();

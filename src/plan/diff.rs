@@ -23,7 +23,7 @@ use super::why::Why;
 use crate::desired::{ItemKind, NodeDesired, Phase};
 use crate::facts::NodeFacts;
 
-pub use self::items::Missing;
+pub use self::items::Obstacle;
 pub use self::marks::{CONFIRM_ETCD_S, CONFIRM_HOST_S, GUARD_UNIT, KUBELET_CONFIG, MEMBER_MARK};
 pub use crate::desired::watch_list;
 
@@ -35,7 +35,7 @@ pub fn node_plan(
     desired: &NodeDesired,
     facts: &NodeFacts,
     host_key: &str,
-) -> Result<NodePlan, Vec<Missing>> {
+) -> Result<NodePlan, Vec<Obstacle>> {
     let mut problems = Vec::new();
     let mut phases: BTreeMap<Phase, Pending> = BTreeMap::new();
     let known = Known::of(desired, facts);
@@ -59,7 +59,7 @@ pub fn node_plan(
             continue;
         }
         for phase in known.mended_before(item.phase, watches) {
-            let step = Step::Stale { unit: unit.to_owned() };
+            let step = Step::MarkStale { unit: unit.to_owned() };
             let action = Action { step, controls: BTreeSet::new(), why: vec![Why::RunsChanged] };
             phases.entry(phase).or_default().stale.push(action);
         }

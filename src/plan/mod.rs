@@ -26,7 +26,7 @@ pub mod step;
 pub mod stored_data;
 pub mod why;
 
-pub use diff::{Missing, node_plan};
+pub use diff::{Obstacle, node_plan};
 pub use fleet::{Answered, FleetFacts};
 pub use model::*;
 pub use stage::*;

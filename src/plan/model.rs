@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::stage::{EtcdChange, Stage, Task};
 use super::step::{Action, Step};
 use super::why::HeldBack;
-use crate::desired::{Blob, Phase, Way};
+use crate::desired::{Blob, KubeadmAction, Phase};
 use crate::inventory::NodeName;
 use crate::plain::hex;
 use crate::plan::api_change::ApiChange;
@@ -81,9 +81,9 @@ impl NodePlan {
     }
 
     /// Whether it starts the cluster.
-    pub fn founds(&self) -> bool {
+    pub fn starts_cluster(&self) -> bool {
         let mut steps = self.transactions.iter().flat_map(|t| &t.steps);
-        steps.any(|a| matches!(a.step, Step::Member { way: Way::Init, .. }))
+        steps.any(|a| matches!(a.step, Step::Member { action: KubeadmAction::Init, .. }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::NodePlan;
 use super::stage::{EtcdChange, Gate, Group, OnFailure, Stage, Task};
 use super::step::Step;
-use crate::desired::{Phase, Way};
+use crate::desired::{KubeadmAction, Phase};
 use crate::inventory::{Inventory, Node, NodeName, Role};
 
 /// State of the etcd cluster as far as the order depends on it.
@@ -122,14 +122,16 @@ fn member_groups(
     busy: &[&NodeName],
     plans: &BTreeMap<NodeName, NodePlan>,
 ) -> Vec<Nodes> {
-    let way = |name: &NodeName| {
+    let action = |name: &NodeName| {
         let steps = plans[name].transactions.iter().flat_map(|t| &t.steps);
         steps
-            .filter_map(|a| if let Step::Member { way, .. } = &a.step { Some(*way) } else { None })
+            .filter_map(|a| {
+                if let Step::Member { action, .. } = &a.step { Some(*action) } else { None }
+            })
             .next()
     };
     let (founders, others): (Vec<&NodeName>, Vec<&NodeName>) =
-        busy.iter().copied().partition(|n| way(n) == Some(Way::Init));
+        busy.iter().copied().partition(|n| action(n) == Some(KubeadmAction::Init));
     if !founders.is_empty() {
         let first = founders.into_iter().map(alone);
         return first.chain((!others.is_empty()).then(|| together(others))).collect();
@@ -140,7 +142,7 @@ fn member_groups(
         busy.iter().copied().partition(|n| control_planes.contains(n));
     // Those that join get what the cluster keeps, which those that are there bring up to date.
     let (joining, there): (Vec<&NodeName>, Vec<&NodeName>) =
-        control.into_iter().partition(|n| way(n) == Some(Way::Join));
+        control.into_iter().partition(|n| action(n) == Some(KubeadmAction::Join));
     let control = there.into_iter().chain(joining).map(alone);
     control.chain((!workers.is_empty()).then(|| together(workers))).collect()
 }

@@ -9,6 +9,7 @@ use crate::facts::{FileFacts, InputKept, Login, NodeFacts};
 use crate::inventory::{Inventory, Node, Role, Software, SoftwareSource};
 use crate::plan::diff::MEMBER_MARK;
 use crate::plan::{NodePlan, Step, stored_data};
+use crate::runs::record::run_of;
 
 /// Free space below which nothing is begun: images of the old state and new files must both fit.
 const MIN_FREE_BYTES: u64 = 200 * 1024 * 1024;
@@ -175,7 +176,7 @@ pub fn check(
         );
     }
     for t in facts.open_transactions.iter().filter(|t| t.needs_hands()) {
-        let run = t.id.rsplit_once('-').map_or(t.id.as_str(), |(run, _)| run);
+        let run = run_of(&t.id);
         report(
             format!("transaction {} of an earlier run could not be undone", t.id),
             &format!(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{NodePlan, Plan};
-use super::stage::{Ended, Group, OnFailure, Peers, Stage, TakeBack, Task};
+use super::stage::{Ended, Gate, Group, OnFailure, Peers, Stage, TakeBack, Task};
 use super::why::HeldBack;
 use crate::desired::Phase;
 use crate::inventory::{Node, NodeName};
@@ -27,14 +27,15 @@ pub fn work<'a>(all: &[RunRecord], run: &'a RunRecord, nodes: &[&'a Node]) -> Wo
     todo
 }
 
-/// The plan. `all` are the runs on record, `serving` the nodes that others depend on now, and `peers` whether all of these go
-/// back.
+/// The plan. `all` are the runs on record, `serving` the nodes that others depend on now, `peers` whether all of these go
+/// back, and `is_member` which are members of etcd.
 pub fn plan(
     all: &[RunRecord],
     run: &RunRecord,
     nodes: &[&Node],
     serving: &BTreeSet<NodeName>,
     peers: Peers,
+    is_member: &dyn Fn(&Node) -> bool,
 ) -> Plan {
     // One that refuses is asked first of all, and not after its peers are gone.
     let on_top = on_top(all, run, serving);
@@ -59,6 +60,8 @@ pub fn plan(
         let phase = work[0].1.phase;
         let (one_by_one, others): (Vec<_>, Vec<_>) =
             work.into_iter().partition(|(node, _)| serving.contains(&node.name));
+        let members: Vec<&TransactionRecord> =
+            one_by_one.iter().filter(|(node, _)| is_member(node)).map(|(_, t)| *t).collect();
         let one = |(_, t): (&Node, &TransactionRecord)| Group {
             held_back: on_top.clone(),
             ..Group::alone(task(t))
@@ -72,9 +75,26 @@ pub fn plan(
             Phase::Kubernetes => OnFailure::KeepServing,
             _ => OnFailure::StopAlone,
         };
-        Stage { name: phase.name().to_owned(), groups, gates: Vec::new(), on_failure }
+        // A member that stays one is stopped only while all others are healthy. Where the run brought etcd, it goes with it.
+        let stays = |t: &TransactionRecord| keeps_etcd(all, run, &t.node);
+        let gates = match members.iter().any(|t| stays(t)) {
+            true => vec![Gate::EtcdQuorum],
+            false => Vec::new(),
+        };
+        Stage { name: phase.name().to_owned(), groups, gates, on_failure }
     });
     Plan::new(run.cluster.clone(), String::new(), plans, stages.collect())
+}
+
+/// Whether a node is a member of etcd without this run too: an earlier one made it one, or this one did nothing to its etcd.
+fn keeps_etcd(all: &[RunRecord], run: &RunRecord, node: &NodeName) -> bool {
+    let of_etcd = |r: &RunRecord| {
+        let mut own = r.transactions.iter().filter(|t| t.node == *node && t.phase == Phase::Etcd);
+        own.any(|t| t.outcome.as_ref().is_none_or(history::may_stand))
+    };
+    let mut before = all.iter().take_while(|r| r.run != run.run);
+    !of_etcd(run)
+        || before.any(|r| r.kind == RunKind::Apply && r.cluster == run.cluster && of_etcd(r))
 }
 
 /// Why none of the nodes that serve is begun: a later run stands on one of them. The node itself would refuse, after
@@ -147,7 +167,8 @@ mod tests {
             ..run("1", RunKind::Apply, "", Outcome::Committed)
         };
         let serving = ["cp1", "cp2"].map(|n| n.parse().unwrap()).into();
-        let plan = plan(std::slice::from_ref(&record), &record, &nodes, &serving, Peers::Together);
+        let all_runs = std::slice::from_ref(&record);
+        let plan = plan(all_runs, &record, &nodes, &serving, Peers::Together, &|_| true);
         let stages: Vec<(&str, Vec<Vec<String>>)> =
             plan.stages.iter().map(|s| (s.name.as_str(), names(s))).collect();
         let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
@@ -162,5 +183,30 @@ mod tests {
         let policies: Vec<OnFailure> = plan.stages.iter().map(|s| s.on_failure).collect();
         let (keep, alone) = (OnFailure::KeepServing, OnFailure::StopAlone);
         assert_eq!(policies, [keep, alone, keep]);
+    }
+
+    /// Seen in a lab: one of three members was down already, and a rollback stopped the second.
+    #[test]
+    fn a_member_that_stays_one_is_stopped_only_while_the_others_are_healthy() {
+        let inventory = testing::two_and_two();
+        let nodes: Vec<&Node> = inventory.nodes.iter().collect();
+        let etcd = |id: &str| RunRecord {
+            transactions: vec![done("cp1", Phase::Etcd, id, Some(Outcome::Committed))],
+            ..run(id, RunKind::Apply, "", Outcome::Committed)
+        };
+        let serving: BTreeSet<NodeName> = ["cp1", "cp2"].map(|n| n.parse().unwrap()).into();
+        let gates = |all: &[RunRecord], of: usize, is_member: bool| {
+            let plan = plan(all, &all[of], &nodes, &serving, Peers::Together, &|_| is_member);
+            plan.stages[0].gates.clone()
+        };
+        let all = [etcd("1"), etcd("2")];
+        assert_eq!(gates(&all, 1, true), [Gate::EtcdQuorum]);
+        assert_eq!(gates(&all, 1, false), [], "no member");
+        assert_eq!(gates(&all, 0, true), [], "etcd goes with the run that brought it");
+        let host = RunRecord {
+            transactions: vec![done("cp1", Phase::Host, "3", Some(Outcome::Committed))],
+            ..run("3", RunKind::Apply, "", Outcome::Committed)
+        };
+        assert_eq!(gates(&[etcd("1"), host], 1, true), [Gate::EtcdQuorum]);
     }
 }

@@ -57,8 +57,8 @@ impl Group {
 pub enum OnFailure {
     /// Nothing else.
     GoOn,
-    /// After the first group, if it goes alone (a canary): the rest of the stage. After a later one that goes alone:
-    /// every further one of the stage that does.
+    /// After a group that goes alone, and before anything of the stage has ended well (a canary): the rest of the stage.
+    /// Later, after one that goes alone: every further one of the stage that does.
     StopStage,
     /// Every further group of the stage that goes alone.
     StopAlone,

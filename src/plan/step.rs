@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::why::Why;
 
-use crate::desired::{Access, Blob, OnChange, Start, Way};
+use crate::desired::{Access, Blob, KubeadmAction, OnChange, Start};
 use crate::os::PackageManager;
 
 /// One step, and why.
@@ -93,7 +93,7 @@ pub enum Step {
     /// Make the node part of the cluster, or configure its components anew.
     Member {
         /// How it becomes one.
-        way: Way,
+        action: KubeadmAction,
         /// Digest of the configuration, recorded when it took effect.
         mark: String,
     },
@@ -105,7 +105,7 @@ pub enum Step {
     },
     /// Note that a daemon runs with what was changed on the node: what would show that is mended by this
     /// transaction, and the daemon is started again by a later one, which may not come.
-    Stale {
+    MarkStale {
         /// Unit name, or that of the member's mark.
         unit: String,
     },
@@ -255,16 +255,16 @@ impl Step {
             Step::Images { archive, references } => {
                 format!("images|{}|{}", word(&archive.sha256)?, field(&references.join(" "))?)
             }
-            Step::Member { way, mark } => {
-                let way = match way {
-                    Way::Init => "init",
-                    Way::Join => "join",
-                    Way::Configure => "configure",
+            Step::Member { action, mark } => {
+                let verb = match action {
+                    KubeadmAction::Init => "init",
+                    KubeadmAction::Join => "join",
+                    KubeadmAction::Configure => "configure",
                 };
-                format!("member|{way}|{}", word(mark)?)
+                format!("member|{verb}|{}", word(mark)?)
             }
             Step::EtcdJoin { members } => format!("etcd-join|{}", peers(members)?),
-            Step::Stale { unit } => format!("stale|{}", word(unit)?),
+            Step::MarkStale { unit } => format!("stale|{}", word(unit)?),
             Step::Remove { path: p } => format!("remove|{}", path(p)?),
             Step::Arm { within_s } => format!("arm|{within_s}"),
             Step::DaemonReload => "daemon-reload".into(),
@@ -339,13 +339,13 @@ impl fmt::Display for Step {
                 let size = archive.size.div_ceil(1_000_000);
                 write!(f, "take in {} ({size} MB)", references.join(", "))
             }
-            Step::Member { way: Way::Init, .. } => f.write_str("start the cluster (kubeadm init)"),
-            Step::Member { way: Way::Join, .. } => f.write_str("join the cluster (kubeadm join)"),
-            Step::Member { way: Way::Configure, .. } => {
+            Step::Member { action: KubeadmAction::Init, .. } => f.write_str("start the cluster (kubeadm init)"),
+            Step::Member { action: KubeadmAction::Join, .. } => f.write_str("join the cluster (kubeadm join)"),
+            Step::Member { action: KubeadmAction::Configure, .. } => {
                 f.write_str("configure its Kubernetes components anew (kubeadm init phase)")
             }
             Step::EtcdJoin { members } => write!(f, "join the etcd cluster {members}"),
-            Step::Stale { unit } => write!(f, "note that {unit} has to be started again"),
+            Step::MarkStale { unit } => write!(f, "note that {unit} has to be started again"),
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
                 write!(f, "arm: goes back by itself unless confirmed within {within_s} s")
@@ -415,10 +415,10 @@ mod tests {
             Step::Permissions { .. } => Step::Files { directory: path(), files: BTreeMap::new() },
             Step::Files { .. } => Step::Program { path: path(), blob, access },
             Step::Program { .. } => Step::Images { archive: blob, references: vec![name()] },
-            Step::Images { .. } => Step::Member { way: Way::Init, mark: name() },
+            Step::Images { .. } => Step::Member { action: KubeadmAction::Init, mark: name() },
             Step::Member { .. } => Step::EtcdJoin { members: "a=https://[::1]:2380".into() },
-            Step::EtcdJoin { .. } => Step::Stale { unit: name() },
-            Step::Stale { .. } => Step::Remove { path: path() },
+            Step::EtcdJoin { .. } => Step::MarkStale { unit: name() },
+            Step::MarkStale { .. } => Step::Remove { path: path() },
             Step::Remove { .. } => Step::Arm { within_s: 1 },
             Step::Arm { .. } => Step::DaemonReload,
             Step::DaemonReload => Step::Sysctl { key: name(), value: name() },

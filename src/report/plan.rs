@@ -236,7 +236,7 @@ fn summary(t: &Transaction) -> Vec<String> {
             | Step::CheckSshd
             | Step::CheckLogins { .. }
             | Step::Prove
-            | Step::Stale { .. }
+            | Step::MarkStale { .. }
             | Step::Verify => {}
             other => lines.push(other.to_string()),
         }

@@ -257,6 +257,16 @@ fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Record
     move |source| RecordError { path, action, source }
 }
 
+/// The run of a transaction, by the id that it has on its node: `RUN-NUMBER-PHASE`, or `RUN-PHASE` as earlier versions had
+/// it. A run's own id has one `-` in it.
+pub fn run_of(transaction: &str) -> &str {
+    let (rest, _) = transaction.rsplit_once('-').unwrap_or((transaction, ""));
+    match rest.rsplit_once('-') {
+        Some((run, number)) if run.contains('-') && number.parse::<u32>().is_ok() => run,
+        _ => rest,
+    }
+}
+
 /// Where records live.
 pub fn directory(base: &Path) -> PathBuf {
     base.join(".kubastion").join("runs")
@@ -545,6 +555,18 @@ mod tests {
         let Records { runs: all, damaged } = read_all(dir.path()).unwrap();
         assert_eq!(damaged.len(), 2, "{damaged:?}");
         assert_eq!((all.len(), all[0].transactions.len(), all[0].exit), (1, 1, Some(0)));
+    }
+
+    #[test]
+    fn the_run_of_a_transaction_is_told_by_its_id() {
+        for (id, run) in [
+            ("20261130t120232z-044129-1-etcd", "20261130t120232z-044129"),
+            ("20261130t120232z-044129-etcd", "20261130t120232z-044129"),
+            ("20261130t120232z-1a2b3c-12-host", "20261130t120232z-1a2b3c"),
+            ("1-host", "1"),
+        ] {
+            assert_eq!(run_of(id), run, "{id}");
+        }
     }
 
     #[test]

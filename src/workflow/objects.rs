@@ -144,7 +144,7 @@ pub fn plan_rest(
         }
     };
     let changes = cluster_plan::due(loaded, &facts, &fleet.facts, material);
-    let starts = shown.nodes.values().any(NodePlan::founds);
+    let starts = shown.nodes.values().any(NodePlan::starts_cluster);
     let configured = |n: &_| shown.nodes.get(n).is_some_and(NodePlan::is_about_membership);
     let planned: Vec<ApiChange> = shown.api().cloned().collect();
     let (due, unplanned): (Vec<ApiChange>, Vec<ApiChange>) =

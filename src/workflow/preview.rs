@@ -125,7 +125,7 @@ fn left_open(fleet: &Fleet) -> Vec<String> {
         let line = |t: &OpenTransaction| {
             let (node, id, state) = (&facts.node, &t.id, &t.state);
             format!(
-                "{node}: transaction {id} of an earlier run was interrupted (state: {state}); the next apply undoes it first"
+                "{node}: transaction {id} of an earlier run was interrupted (state: {state}); the next apply brings it to an end first"
             )
         };
         open.map(line).collect::<Vec<_>>()

@@ -256,7 +256,7 @@ fn member_stays(node: &NodeName, why: String) -> Problem {
         .at(node.to_string())
         .because(why)
         .left("it was not reset")
-        .hint("a member is removed only while all others are healthy; run `kubectl uncordon` to schedule pods on the node again")
+        .hint("a member is removed only while all others are healthy")
 }
 
 /// Whether there is no data on the nodes about which something would have to be said.

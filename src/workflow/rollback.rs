@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::etcd_members::etcd_access;
+use super::keys;
 use super::observe::{self, Reach};
 use super::records::{self, Finished, damaged};
 use super::reset::left_out;
@@ -14,7 +16,7 @@ use crate::event::Sink;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role};
 use crate::plain::counted;
-use crate::plan::{Peers, rollback};
+use crate::plan::{Gate, Peers, rollback};
 use crate::runs::history::{self, Later};
 use crate::runs::record::{Journal, RunKind, RunRecord, TransactionRecord};
 use crate::transport::Dialer;
@@ -156,13 +158,20 @@ impl<'l> Rollback<'l> {
             true => Peers::Together,
             false => Peers::Stay,
         };
-        let plan = rollback::plan(&self.all, &self.run, &self.nodes, &serving, peers);
+        let is_member = |node: &Node| inventory.is_etcd_member(node);
+        let (all, run, nodes) = (&self.all, &self.run, &self.nodes);
+        let plan = rollback::plan(all, run, nodes, &serving, peers, &is_member);
+        let material = keys::open(self.loaded).and_then(|store| keys::material(self.loaded, store));
+        let etcd = material.ok().and_then(|material| etcd_access(inventory, &material));
+        if etcd.is_none() && plan.stages.iter().any(|s| s.gates.contains(&Gate::EtcdQuorum)) {
+            say("the key store cannot be used: whether etcd keeps its quorum is not checked");
+        }
         let execution = Execution {
             plan: &plan,
             desired: &DesiredState::default(),
             inventory,
             dialer: &dialer,
-            etcd: None,
+            etcd: etcd.as_ref(),
             api: None,
             bundle: None,
             sink,

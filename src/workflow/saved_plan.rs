@@ -92,6 +92,9 @@ pub(super) fn fits(
     if !saved.etcd().eq(now.etcd()) {
         problem = problem.because("etcd's members have changed");
     }
+    if !saved.api().eq(now.api()) {
+        problem = problem.because("objects of the cluster have changed");
+    }
     for (name, node) in &saved.nodes {
         match now.nodes.get(name) {
             Some(n) if n == node => {}

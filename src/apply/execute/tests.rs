@@ -168,8 +168,8 @@ fn a_slow_node_does_not_use_up_the_time_of_the_others_to_be_confirmed() {
 fn nobody_joins_while_the_cluster_keeps_an_older_configuration() {
     let nodes = [("a", Role::ControlPlane), ("b", Role::ControlPlane), ("w", Role::Worker)];
     let inventory = testing::of_nodes(nodes);
-    let plan_of = |way| {
-        let step = Step::Member { way, mark: "m".into() };
+    let plan_of = |action| {
+        let step = Step::Member { action, mark: "m".into() };
         let action = Action { step, controls: BTreeSet::new(), why: Vec::new() };
         let transaction = Transaction {
             phase: Phase::Kubernetes,
@@ -180,8 +180,8 @@ fn nobody_joins_while_the_cluster_keeps_an_older_configuration() {
         NodePlan { transactions: vec![transaction], ..NodePlan::default() }
     };
     let plans: BTreeMap<NodeName, NodePlan> =
-        [("a", Join::Join), ("b", Join::Configure), ("w", Join::Join)]
-            .map(|(n, way)| (n.parse().unwrap(), plan_of(way)))
+        [("a", KubeadmAction::Join), ("b", KubeadmAction::Configure), ("w", KubeadmAction::Join)]
+            .map(|(n, action)| (n.parse().unwrap(), plan_of(action)))
             .into();
     let stages = stages(&inventory, &plans, EtcdState::Running, &[]);
     let first = stages[0].tasks().next().and_then(Task::node).unwrap();
@@ -214,8 +214,8 @@ fn nobody_joins_a_cluster_that_was_not_started() {
             Err(TransportError::Connect { address: "10.0.0.1:22".into(), source })
         }
     }
-    let plan_of = |way| {
-        let step = Step::Member { way, mark: String::new() };
+    let plan_of = |action| {
+        let step = Step::Member { action, mark: String::new() };
         let action = Action { step, controls: BTreeSet::new(), why: Vec::new() };
         let transaction = Transaction {
             phase: Phase::Kubernetes,
@@ -227,8 +227,8 @@ fn nobody_joins_a_cluster_that_was_not_started() {
     };
     let name = |n: &str| n.parse::<NodeName>().unwrap();
     let plans: BTreeMap<NodeName, NodePlan> =
-        [("a", Join::Init), ("b", Join::Join), ("w", Join::Join)]
-            .map(|(n, way)| (name(n), plan_of(way)))
+        [("a", KubeadmAction::Init), ("b", KubeadmAction::Join), ("w", KubeadmAction::Join)]
+            .map(|(n, action)| (name(n), plan_of(action)))
             .into();
     let stages = stages(&inventory, &plans, EtcdState::Running, &[]);
     let plan = Plan::new("c".into(), String::new(), plans, stages);

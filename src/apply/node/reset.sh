@@ -14,7 +14,10 @@ IFS=' ' read -r data as
 if [ "$as" != member ]; then
     serves=
     [ ! -e /etc/kubernetes/manifests/kube-apiserver.yaml ] || serves='an API server'
-    ! systemctl -q is-active etcd.service 2>/dev/null || serves='an etcd member'
+    # Also one that waits for its quorum, is about to be started again, or comes back with the next boot.
+    state=$(systemctl show -P ActiveState etcd.service 2>/dev/null)
+    case $state in '' | inactive) ;; *) serves='an etcd member' ;; esac
+    ! systemctl -q is-enabled etcd.service 2>/dev/null || serves='an etcd member'
     [ -z "$serves" ] || {
         echo "@refused it runs $serves, and the inventory takes it for a worker"
         exit 4

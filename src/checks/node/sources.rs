@@ -20,7 +20,7 @@ use crate::checks::node::kubernetes::{
 use crate::checks::node::staged::STAGED_FILES;
 use crate::checks::observed::{ETCD_UNIT, FIREWALL_FILE, Origin, SSHD_DROP_IN};
 use crate::checks::source::{Source, SourceKind, Sources};
-use crate::controls::{Check, Config, Daemon, DaemonRow, Fact};
+use crate::controls::{Check, Config, Daemon, DaemonRow, NodeRule};
 use crate::desired::APISERVER_PROBE;
 use crate::digest::Digest;
 use crate::facts::FileFacts;
@@ -73,7 +73,7 @@ impl<'a> Looks<'a> {
                 }
             }
             Check::LoopbackOnly(..) => self.all([Part::Listeners, Part::Processes]),
-            Check::Fact(fact) => self.fact(*fact),
+            Check::Node(fact) => self.fact(*fact),
             Check::Probe(probe) => {
                 self.others.push(Source::without_answer(SourceKind::Attempt, attempt_words(*probe)))
             }
@@ -87,53 +87,55 @@ impl<'a> Looks<'a> {
         }
     }
 
-    fn fact(&mut self, fact: Fact) {
+    fn fact(&mut self, fact: NodeRule) {
         match fact {
-            Fact::Firewall => {
+            NodeRule::Firewall => {
                 self.texts([FIREWALL_FILE]);
                 self.all([Part::Nft, Part::Rules, Part::FileRules]);
             }
-            Fact::MetadataBlocked => {
+            NodeRule::MetadataBlocked => {
                 self.texts([FIREWALL_FILE]);
                 self.all([Part::Rules]);
             }
-            Fact::ForeignRules => self.all([Part::ForeignRules, Part::LegacyRules]),
-            Fact::NoSwap => self.all([Part::Swaps]),
-            Fact::MandatoryAccessControl => self.all([Part::Machine, Part::SecurityModules]),
-            Fact::TimeSync => self.all([Part::Machine, Part::Time]),
-            Fact::AuditRules => self.all([Part::Machine, Part::AuditRules]),
-            Fact::SecurityUpdates => self.security_updates(),
-            Fact::ContainerdNoTcp => self.texts([CONTAINERD_CONFIG]),
-            Fact::ContainerdRelease => self.all([Part::Versions, Part::Packages]),
-            Fact::ContainerdRuntime => {
+            NodeRule::ForeignRules => self.all([Part::ForeignRules, Part::LegacyRules]),
+            NodeRule::NoSwap => self.all([Part::Swaps]),
+            NodeRule::MandatoryAccessControl => self.all([Part::Machine, Part::SecurityModules]),
+            NodeRule::TimeSync => self.all([Part::Machine, Part::Time]),
+            NodeRule::AuditRules => self.all([Part::Machine, Part::AuditRules]),
+            NodeRule::SecurityUpdates => self.security_updates(),
+            NodeRule::ContainerdNoTcp => self.texts([CONTAINERD_CONFIG]),
+            NodeRule::ContainerdRelease => self.all([Part::Versions, Part::Packages]),
+            NodeRule::ContainerdRuntime => {
                 self.texts([CONTAINERD_CONFIG]);
                 self.all([Part::Processes, Part::Machine]);
             }
-            Fact::ForeignFiles => self.about(Part::Trees, READ_AS_A_WHOLE),
-            Fact::OnlyPods => self.all([Part::Containers]),
-            Fact::LogForwarding => {
+            NodeRule::ForeignFiles => self.about(Part::Trees, READ_AS_A_WHOLE),
+            NodeRule::OnlyPods => self.all([Part::Containers]),
+            NodeRule::LogForwarding => {
                 self.about(Part::Units, FORWARDERS.map(|f| f.unit));
                 let units = &self.on.seen.units;
                 let is_active = |unit| units.get(unit).is_some_and(|u| u.active == "active");
                 let active = FORWARDERS.into_iter().filter(|f| is_active(f.unit));
                 self.texts_there(active.map(|f| f.file));
             }
-            Fact::NoSshd => self.about(Part::Units, SSH_UNITS),
-            Fact::AuditPolicy => self.apiserver_file(AUDIT_POLICY),
-            Fact::EncryptedSecrets | Fact::EncryptionProvider => self.apiserver_file(ENCRYPTION),
-            Fact::EventRateLimit => {
+            NodeRule::NoSshd => self.about(Part::Units, SSH_UNITS),
+            NodeRule::AuditPolicy => self.apiserver_file(AUDIT_POLICY),
+            NodeRule::EncryptedSecrets | NodeRule::EncryptionProvider => {
+                self.apiserver_file(ENCRYPTION)
+            }
+            NodeRule::EventRateLimit => {
                 self.apiserver_file(ADMISSION);
                 self.texts_there(["/etc/kubernetes/config/eventratelimit.yaml"]);
             }
-            Fact::PodSecurity => {
+            NodeRule::PodSecurity => {
                 self.apiserver_file(ADMISSION);
                 self.texts_there(["/etc/kubernetes/config/podsecurity.yaml"]);
             }
-            Fact::AuthenticatedProbes => {
+            NodeRule::AuthenticatedProbes => {
                 self.apiserver_file(MANIFEST);
                 self.about(Part::Stat, [APISERVER_PROBE]);
             }
-            Fact::AnonymousRequests => {
+            NodeRule::AnonymousRequests => {
                 self.all([Part::Processes]);
                 let running = self.on.seen.running(Daemon::Apiserver).unwrap_or_default();
                 let argv: Vec<&[String]> = running.iter().map(|p| p.argv.as_slice()).collect();
@@ -141,66 +143,66 @@ impl<'a> Looks<'a> {
                     self.texts([AUTHENTICATION]);
                 }
             }
-            Fact::UserAuthentication => self.apiserver_file(AUTHENTICATION),
-            Fact::KubeletUnits => {
+            NodeRule::UserAuthentication => self.apiserver_file(AUTHENTICATION),
+            NodeRule::KubeletUnits => {
                 self.about(Part::Stat, KUBELET_UNITS);
                 self.about(Part::Trees, KUBELET_DROP_INS);
             }
-            Fact::CniConfig => {
+            NodeRule::CniConfig => {
                 self.about(Part::Trees, [CNI_DIR]);
                 self.all([Part::Processes]);
             }
-            Fact::NoAlpha => {
+            NodeRule::NoAlpha => {
                 self.all([Part::Processes]);
                 if self.on.seen.runs(Daemon::Kubelet) {
                     self.config(Config::Kubelet);
                 }
             }
-            Fact::NoMasters => {
+            NodeRule::NoMasters => {
                 self.texts(KUBECONFIGS);
                 self.all([Part::Kubeconfigs]);
             }
-            Fact::SeparateCas => self.texts([CLUSTER_CA, ETCD_CAS[0], FRONT_PROXY_CA]),
-            Fact::CertificateLifetimes => self.texts(CERTIFICATES),
-            Fact::KubeletServingFiles => {
+            NodeRule::SeparateCas => self.texts([CLUSTER_CA, ETCD_CAS[0], FRONT_PROXY_CA]),
+            NodeRule::CertificateLifetimes => self.texts(CERTIFICATES),
+            NodeRule::KubeletServingFiles => {
                 self.texts([KUBELET_SERVING]);
                 self.about(Part::Stat, [KUBELET_ROTATED]);
                 self.all([Part::Processes]);
             }
-            Fact::EtcdOwnCa => {
+            NodeRule::EtcdOwnCa => {
                 self.texts(ETCD_CAS);
                 self.texts([CLUSTER_CA]);
             }
-            Fact::OneCaPerFile => {
+            NodeRule::OneCaPerFile => {
                 self.texts([CLUSTER_CA, FRONT_PROXY_CA]);
                 self.texts(ETCD_CAS);
             }
-            Fact::RootOwnedPaths => self.all([Part::Paths, Part::LiveTrees]),
-            Fact::ProgramsNotShadowed => {
+            NodeRule::RootOwnedPaths => self.all([Part::Paths, Part::LiveTrees]),
+            NodeRule::ProgramsNotShadowed => {
                 self.all([Part::Paths, Part::Shadows, Part::Libraries]);
             }
-            Fact::Accounts => self.all([Part::Accounts]),
-            Fact::SecretsUnreadable => self.all([Part::Paths, Part::LiveTrees, Part::Acls]),
-            Fact::SshdSettings => {
+            NodeRule::Accounts => self.all([Part::Accounts]),
+            NodeRule::SecretsUnreadable => self.all([Part::Paths, Part::LiveTrees, Part::Acls]),
+            NodeRule::SshdSettings => {
                 self.texts([SSHD_DROP_IN]);
                 self.all([Part::Sshd, Part::SshdMatches]);
             }
-            Fact::SshdInEffect => {
+            NodeRule::SshdInEffect => {
                 self.about(Part::LiveUnits, SSH_UNITS);
                 self.all([Part::LiveProcesses, Part::LiveSockets, Part::Paths, Part::LiveTrees]);
                 // An sshd that its socket starts for each connection reads its files then, whatever was mounted.
                 self.if_answered(Part::Mounts);
             }
-            Fact::SysctlsAtBoot => self.all([Part::SysctlFiles]),
-            Fact::UnitsAsWritten => self.all([Part::LiveUnits]),
-            Fact::StaticPods => {
+            NodeRule::SysctlsAtBoot => self.all([Part::SysctlFiles]),
+            NodeRule::UnitsAsWritten => self.all([Part::LiveUnits]),
+            NodeRule::StaticPods => {
                 self.about(Part::LiveTrees, [STATIC_POD_DIR]);
                 self.about(Part::Stat, [STATIC_POD_DIR]);
             }
             // A plan is made of all of it.
-            Fact::NoPendingChange => self.all([Part::Everything]),
-            Fact::EtcdCorruptionCheck => self.all([Part::Processes]),
-            Fact::NoRebootDue => self.all([Part::Reboot, Part::Apt]),
+            NodeRule::NoPendingChange => self.all([Part::Everything]),
+            NodeRule::EtcdCorruptionCheck => self.all([Part::Processes]),
+            NodeRule::NoRebootDue => self.all([Part::Reboot, Part::Apt]),
         }
     }
 

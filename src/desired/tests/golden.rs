@@ -32,8 +32,8 @@ pub(super) fn headline(item: &Item) -> String {
         ItemKind::Images { archive, references } => {
             format!("images {} {}", archive.sha256, references.join(","))
         }
-        ItemKind::Member { way, watches } => {
-            format!("member {way:?} watches={}", watches.join(","))
+        ItemKind::Member { action, watches } => {
+            format!("member {action:?} watches={}", watches.join(","))
         }
         ItemKind::Permissions { path, access: a } => format!("mode {path} {}", access(a)),
         ItemKind::Absent { path } => format!("absent {path}"),

@@ -9,7 +9,9 @@ use super::logins::shut_out;
 use super::marks::{CHANGED, GUARD_UNIT, KUBELET_CONFIG, MEMBER_MARK};
 use super::pending::Pending;
 use crate::controls::of_interfaces;
-use crate::desired::{Access, Blob, Content, FileCheck, Item, ItemKind, OnChange, Start, Way};
+use crate::desired::{
+    Access, Blob, Content, FileCheck, Item, ItemKind, KubeadmAction, OnChange, Start,
+};
 use crate::facts::{FileFacts, NodeFacts, ancestors};
 use crate::plain::hex;
 use crate::plan::step::{Action, NewFile, Step};
@@ -17,7 +19,7 @@ use crate::plan::why::Why;
 
 /// Something that should be done and cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
+pub enum Obstacle {
     /// The package manager is not known.
     #[error("{0} is neither of the Debian nor of the Red Hat family: packages cannot be installed")]
     Distribution(String),
@@ -33,7 +35,7 @@ pub enum Missing {
     },
 }
 
-pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Missing> {
+pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Obstacle> {
     let Known { facts, contents, .. } = known;
     let controls: BTreeSet<String> = item.controls.iter().map(|c| (*c).to_owned()).collect();
     let action = |step, why: Why| Action { step, controls: controls.clone(), why: vec![why] };
@@ -41,7 +43,7 @@ pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Resu
         ItemKind::Package { name } => {
             if !facts.packages.contains_key(name) {
                 let Some(family) = facts.os.family() else {
-                    return Err(Missing::Distribution(facts.os.pretty.clone()));
+                    return Err(Obstacle::Distribution(facts.os.pretty.clone()));
                 };
                 let manager = family.row().manager;
                 let step = Step::Packages { manager, names: vec![name.clone()] };
@@ -81,22 +83,22 @@ pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Resu
                 pending.images.push(action(step, Why::ImagesMissing));
             }
         }
-        ItemKind::Member { way, watches } => {
+        ItemKind::Member { action: wanted, watches } => {
             let mark = config_digest(watches, contents);
             let found = facts.unit_marks.get(MEMBER_MARK);
             // One that somebody else's kubeadm made a member has no mark.
             let configured =
                 matches!(facts.files.get(KUBELET_CONFIG), Some(FileFacts::File { .. }));
-            let (way, why) = match found {
+            let (kubeadm, why) = match found {
                 Some(found) if *found == mark && !known.is_changed(watches) => return Ok(()),
                 Some(found) if found == CHANGED || *found == mark => {
-                    (Way::Configure, Why::RunsChanged)
+                    (KubeadmAction::Configure, Why::RunsChanged)
                 }
-                Some(_) => (Way::Configure, Why::RunsOlder),
-                None if configured => (Way::Configure, Why::RunsForeign),
-                None => (*way, Why::NotInCluster),
+                Some(_) => (KubeadmAction::Configure, Why::RunsOlder),
+                None if configured => (KubeadmAction::Configure, Why::RunsForeign),
+                None => (*wanted, Why::NotInCluster),
             };
-            pending.member.push(action(Step::Member { way, mark }, why));
+            pending.member.push(action(Step::Member { action: kubeadm, mark }, why));
         }
         ItemKind::Permissions { path, access } => {
             let why = match facts.files.get(path) {
@@ -115,7 +117,7 @@ pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Resu
         ItemKind::Absent { path } => match facts.files.get(path) {
             None | Some(FileFacts::Absent) => {}
             Some(FileFacts::Directory { .. }) => {
-                return Err(Missing::InTheWay {
+                return Err(Obstacle::InTheWay {
                     path: path.clone(),
                     found: "a directory",
                     wanted: "path that does not exist",
@@ -215,7 +217,7 @@ pub(super) fn add_file(
     check: FileCheck,
     known: &Known<'_>,
     controls: &BTreeSet<String>,
-) -> Result<(), Missing> {
+) -> Result<(), Obstacle> {
     let wanted = content.sha256();
     let found = known.facts.files.get(path).unwrap_or(&FileFacts::Absent);
     let (why, replaces) = match found {
@@ -277,7 +279,7 @@ pub(super) fn add_program(
     access: &Access,
     known: &Known<'_>,
     controls: &BTreeSet<String>,
-) -> Result<(), Missing> {
+) -> Result<(), Obstacle> {
     let action = |step, why| Action { step, controls: controls.clone(), why: vec![why] };
     let found = known.facts.files.get(path).unwrap_or(&FileFacts::Absent);
     let (why, expected) = match found {
@@ -303,7 +305,7 @@ pub(super) fn add_program(
     Ok(())
 }
 
-/// Missing ancestors of a path are made as they are wanted, also where that is an earlier phase's to do;
+/// Obstacle ancestors of a path are made as they are wanted, also where that is an earlier phase's to do;
 /// others as `root:root 0755`.
 pub(super) fn parents(pending: &mut Pending, path: &str, known: &Known<'_>) {
     for parent in ancestors(path) {
@@ -319,7 +321,7 @@ pub(super) fn parents(pending: &mut Pending, path: &str, known: &Known<'_>) {
     }
 }
 
-pub(super) fn in_the_way(path: &str, found: &FileFacts, wanted: &'static str) -> Missing {
+pub(super) fn in_the_way(path: &str, found: &FileFacts, wanted: &'static str) -> Obstacle {
     let found = match found {
         FileFacts::Absent => "absent",
         FileFacts::File { .. } => "a file",
@@ -327,7 +329,7 @@ pub(super) fn in_the_way(path: &str, found: &FileFacts, wanted: &'static str) ->
         FileFacts::Symlink { .. } => "a symbolic link",
         FileFacts::Other { .. } => "a socket, device or pipe",
     };
-    Missing::InTheWay { path: path.to_owned(), found, wanted }
+    Obstacle::InTheWay { path: path.to_owned(), found, wanted }
 }
 
 /// Digest of all files whose change matters to a unit.

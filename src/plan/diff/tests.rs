@@ -1,25 +1,25 @@
 use super::marks::CHANGED;
 use super::*;
-use crate::desired::{Access, Content, FileCheck, Item, OnChange, Start, Way};
+use crate::desired::{Access, Content, FileCheck, Item, KubeadmAction, OnChange, Start};
 use crate::facts::{FileFacts, Login, LostLogin};
 use crate::plan::step::Step;
 
 /// What is to be done with a node that runs with this mark, and has this kubelet configuration.
-fn way(mark: Option<&str>, configured: bool) -> Option<Way> {
+fn kubeadm_action(mark: Option<&str>, configured: bool) -> Option<KubeadmAction> {
     let mut facts = crate::desired::tests::facts("n", "debian 12", None);
     facts.unit_marks.extend(mark.map(|m| (MEMBER_MARK.to_owned(), m.to_owned())));
     let (mode, owner, group) = (0o600, "root".to_owned(), "root".to_owned());
     let file = FileFacts::File { mode, owner, group, size: 0, sha256: String::new() };
     let found = if configured { file } else { FileFacts::Absent };
     facts.files.insert(KUBELET_CONFIG.to_owned(), found);
-    let kind = ItemKind::Member { way: Way::Join, watches: Vec::new() };
+    let kind = ItemKind::Member { action: KubeadmAction::Join, watches: Vec::new() };
     let item = Item { phase: Phase::Kubernetes, controls: Vec::new(), kind };
     let mut pending = Pending::default();
     let desired = NodeDesired { items: vec![item], notes: vec![] };
     add(&mut pending, &desired.items[0], &Known::of(&desired, &facts)).unwrap();
     match pending.member.as_slice() {
         [] => None,
-        [Action { step: Step::Member { way, .. }, .. }] => Some(*way),
+        [Action { step: Step::Member { action, .. }, .. }] => Some(*action),
         other => panic!("{other:?}"),
     }
 }
@@ -58,12 +58,20 @@ fn a_missing_directory_is_made_as_it_is_wanted() {
 #[test]
 fn a_member_is_configured_and_never_joined_again() {
     let current = config_digest(&[], &BTreeMap::new());
-    assert_eq!(way(None, false), Some(Way::Join));
-    assert_eq!(way(None, true), Some(Way::Configure), "somebody else's member");
-    assert_eq!(way(Some("older"), true), Some(Way::Configure));
-    assert_eq!(way(Some("older"), false), Some(Way::Configure));
-    assert_eq!(way(Some(&current), true), None);
-    assert_eq!(way(Some(CHANGED), true), Some(Way::Configure), "its static pods");
+    assert_eq!(kubeadm_action(None, false), Some(KubeadmAction::Join));
+    assert_eq!(
+        kubeadm_action(None, true),
+        Some(KubeadmAction::Configure),
+        "somebody else's member"
+    );
+    assert_eq!(kubeadm_action(Some("older"), true), Some(KubeadmAction::Configure));
+    assert_eq!(kubeadm_action(Some("older"), false), Some(KubeadmAction::Configure));
+    assert_eq!(kubeadm_action(Some(&current), true), None);
+    assert_eq!(
+        kubeadm_action(Some(CHANGED), true),
+        Some(KubeadmAction::Configure),
+        "its static pods"
+    );
 }
 
 /// The file is mended in one transaction, its daemon started again in a later one. If that one does
@@ -78,7 +86,7 @@ fn what_was_changed_is_not_forgotten_between_two_transactions() {
         access: Access::root(0o600),
         check: FileCheck::None,
     };
-    let member = ItemKind::Member { way: Way::Join, watches: vec![path.clone()] };
+    let member = ItemKind::Member { action: KubeadmAction::Join, watches: vec![path.clone()] };
     let unit = ItemKind::Unit {
         name: "x.service".into(),
         enabled: true,
@@ -112,13 +120,13 @@ fn what_was_changed_is_not_forgotten_between_two_transactions() {
     let noted: Vec<&str> = steps
         .iter()
         .filter_map(|a| match &a.step {
-            Step::Stale { unit } => Some(unit.as_str()),
+            Step::MarkStale { unit } => Some(unit.as_str()),
             _ => None,
         })
         .collect();
     assert_eq!((plan.transactions[0].phase, noted), (Phase::Host, vec!["x.service", "kubernetes"]));
     let at = |wanted: fn(&Step) -> bool| steps.iter().position(|a| wanted(&a.step)).unwrap();
-    assert!(at(|s| matches!(s, Step::Stale { .. })) < at(|s| matches!(s, Step::Files { .. })));
+    assert!(at(|s| matches!(s, Step::MarkStale { .. })) < at(|s| matches!(s, Step::Files { .. })));
     // The first transaction alone was made.
     facts.files.insert(path, found(&wanted));
     for mark in facts.unit_marks.values_mut() {
@@ -152,7 +160,7 @@ fn what_runs_with_a_changed_file_is_started_again() {
         watches: vec![path.clone()],
         start: Start::Wait,
     };
-    let member = ItemKind::Member { way: Way::Join, watches: vec![path.clone()] };
+    let member = ItemKind::Member { action: KubeadmAction::Join, watches: vec![path.clone()] };
     let items =
         [file, unit, member].map(|kind| Item { phase: Phase::Host, controls: Vec::new(), kind });
     let desired = NodeDesired { items: items.into(), notes: vec![] };

@@ -10,7 +10,7 @@ use crate::facts::FileFacts;
 use crate::render::{self, Input, TEMPLATES};
 
 /// Collects items, notes and errors of one node.
-pub(super) struct Sink<'a> {
+pub(super) struct Collector<'a> {
     context: &'a Context<'a>,
     phase: Phase,
     part: Part,
@@ -52,7 +52,7 @@ impl<'a> Unit<'a> {
     }
 }
 
-impl<'a> Sink<'a> {
+impl<'a> Collector<'a> {
     pub fn new(context: &'a Context<'a>) -> Self {
         Self {
             context,

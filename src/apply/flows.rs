@@ -20,20 +20,20 @@ const WITHIN: Duration = Duration::from_secs(4);
 
 /// A port of a node, as another node reaches it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Way {
+pub struct Flow {
     /// From which node.
     pub from: NodeName,
     /// To which port.
     pub port: u16,
 }
 
-/// The ways to a node that a cluster lives on. Of the workers, which are all alike to it, the first
+/// The flows to a node that a cluster lives on. Of the workers, which are all alike to it, the first
 /// one speaks for all.
-pub fn to(inventory: &Inventory, target: &Node) -> BTreeSet<Way> {
-    let mut ways = BTreeSet::new();
+pub fn to(inventory: &Inventory, target: &Node) -> BTreeSet<Flow> {
+    let mut flows = BTreeSet::new();
     let mut add = |from: &Node, ports: &[u16]| {
         if from.name != target.name {
-            ways.extend(ports.iter().map(|&port| Way { from: from.name.clone(), port }));
+            flows.extend(ports.iter().map(|&port| Flow { from: from.name.clone(), port }));
         }
     };
     let planes = || inventory.with_role(Role::ControlPlane);
@@ -48,10 +48,10 @@ pub fn to(inventory: &Inventory, target: &Node) -> BTreeSet<Way> {
     if target.has_role(Role::ControlPlane) || target.has_role(Role::Worker) {
         planes().for_each(|n| add(n, &[KUBELET]));
     }
-    ways
+    flows
 }
 
-/// Whether a way is open now.
+/// Whether a flow is open now.
 pub fn is_open(from: &mut dyn Transport, target: &Node, port: u16) -> bool {
     from.dial(&target.internal_ip().to_string(), port, WITHIN).is_ok()
 }
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn ways_lead_from_peers_planes_and_one_worker() {
         let inventory = testing::two_and_two();
-        let ways = |n: usize| -> Vec<(String, u16)> {
+        let flows = |n: usize| -> Vec<(String, u16)> {
             let all = to(&inventory, &inventory.nodes[n]);
             all.into_iter().map(|w| (w.from.to_string(), w.port)).collect()
         };
@@ -76,7 +76,7 @@ mod tests {
             pair("cp2", 10250),
             pair("w1", 6443),
         ];
-        assert_eq!(ways(0), to_plane);
-        assert_eq!(ways(3), [pair("cp1", 10250), pair("cp2", 10250)]);
+        assert_eq!(flows(0), to_plane);
+        assert_eq!(flows(3), [pair("cp1", 10250), pair("cp2", 10250)]);
     }
 }

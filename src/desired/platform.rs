@@ -7,7 +7,7 @@ use crate::os::OsFamily;
 /// The facts that decide which items a node gets. There are few enough to go through all
 /// combinations, which is how [`super::watch`] knows every item beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Traits {
+pub(super) struct Platform {
     /// Distribution family.
     pub family: OsFamily,
     /// The kernel is shared with a host: its settings, clock and modules are the host's.
@@ -16,7 +16,7 @@ pub(super) struct Traits {
     pub audit: bool,
 }
 
-impl Traits {
+impl Platform {
     pub fn of(facts: &NodeFacts) -> Result<Self, ResolveError> {
         let family = facts.os.family();
         Ok(Self {
