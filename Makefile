@@ -1,10 +1,11 @@
 # The two commands: `make demo` and `make test`. Each installs what it needs first (scripts/setup.sh:
 # Debian packages, as root). The Rust toolchain is not their business.
 
-.PHONY: setup build demo test lint fuzz book e2e bench bench-scale bench-cluster record vagrant-test clean-lab
+.PHONY: setup build demo demo-reharden test lint fuzz book e2e bench bench-scale bench-cluster record vagrant-test clean-lab
 
 CARGO ?= cargo
 DEMO_DIR ?= demo
+DEMO_REHARDEN_DIR ?= demo-reharden
 
 setup:
 	@sh scripts/setup.sh
@@ -17,6 +18,11 @@ build: setup
 # takes it down.
 demo: build
 	@sh scripts/demo.sh target/release/kubastion $(DEMO_DIR)
+
+# A stock kubeadm cluster on two nodes: what is weak, who would notice that it is hardened, and its inventory.
+# `kubastion lab down --dir demo-reharden` takes it down.
+demo-reharden: build
+	@sh scripts/demo-reharden.sh target/release/kubastion $(DEMO_REHARDEN_DIR)
 
 # All checks and tests, also those on real nodes and, where a bundle is, on real clusters. They bring up labs, and are
 # skipped, with the reason, only where a machine cannot carry one.

@@ -70,19 +70,13 @@ fn measure(criterion: &mut Criterion, nodes: usize) {
     });
     each(criterion, "plan", nodes, |b| {
         let (base, shared) = (base(), Shared::default());
-        let desired: Vec<NodeDesired> = base
-            .loaded
-            .inventory
-            .nodes
-            .iter()
-            .zip(&base.settled)
-            .map(|(n, f)| base.resolve(n, f, &shared))
-            .collect();
+        let desired: Vec<NodeDesired> =
+            base.settled().map(|(n, f)| base.resolve(n, f, &shared)).collect();
         b.iter(|| {
             let plans: BTreeMap<_, _> = desired
                 .iter()
-                .zip(&base.settled)
-                .map(|(d, f)| (f.node.clone(), node_plan(d, f, "").unwrap()))
+                .zip(base.settled())
+                .map(|(d, (node, f))| (node.name.clone(), node_plan(d, f, "").unwrap()))
                 .collect();
             stages(&base.loaded.inventory, &plans, EtcdState::Down, &[])
         });
@@ -90,16 +84,22 @@ fn measure(criterion: &mut Criterion, nodes: usize) {
     // All that `kubastion plan` computes once the nodes have answered.
     each(criterion, "whole-plan", nodes, |b| {
         let base = base();
-        b.iter_batched(
-            || base.fleet(),
-            |fleet| {
-                let planned = planner::plan(&base.loaded, &fleet, &base.material);
-                assert_eq!(planned.plan.nodes.len(), nodes, "{:?}", planned.failed);
-                (planned, fleet)
-            },
-            BatchSize::PerIteration,
-        );
+        b.iter(|| {
+            let planned = planner::plan(&base.loaded, &base.fleet, &base.material);
+            assert_eq!(planned.plan.nodes.len(), nodes, "{:?}", planned.failed);
+            planned
+        });
     });
+    if let Some(peak) = peak_megabytes() {
+        println!("{nodes} nodes: {peak} MB of memory at most so far (VmHWM)");
+    }
+}
+
+/// The most memory that this process has had, in MB (proc_pid_status(5)).
+fn peak_megabytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? / 1024)
 }
 
 /// One bench at one size. Where a single pass takes seconds, ten of them must do.
@@ -143,6 +143,7 @@ fn load(text: &str, dir: &Path) -> Loaded {
         clock: Clock::System,
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        conflicts: kubastion::controls::conflict,
         home: None,
         host_keys_optional: false,
     };
@@ -163,39 +164,35 @@ fn issue(inventory: &Inventory) -> Material {
 struct Base {
     loaded: Loaded,
     material: Material,
-    /// Facts of nodes whose files are as they should be.
-    settled: Vec<NodeFacts>,
+    /// Nodes whose files are as they should be.
+    fleet: FleetFacts,
 }
 
 impl Base {
     fn of(world: &World) -> Self {
         let loaded = load(&world.text, world.dir.path());
         let material = issue(&loaded.inventory);
-        let mut base = Self { loaded, material, settled: Vec::new() };
+        let mut base = Self { loaded, material, fleet: FleetFacts::default() };
         let shared = Shared::default();
-        base.settled = base
-            .loaded
-            .inventory
-            .nodes
-            .iter()
-            .map(|n| {
-                let bare = facts(n);
-                with_files(&bare, &base.resolve(n, &bare, &shared))
-            })
-            .collect();
+        let answer = |n: &Node| {
+            let bare = facts(n);
+            let facts = with_files(&bare, &base.resolve(n, &bare, &shared));
+            (n.name.clone(), Answered { host_key: "SHA256:none".into(), facts })
+        };
+        let answered = base.loaded.inventory.nodes.iter().map(answer).collect();
+        base.fleet = FleetFacts { answered, ..FleetFacts::default() };
         base
+    }
+
+    /// The nodes with what they answered.
+    fn settled(&self) -> impl Iterator<Item = (&Node, &NodeFacts)> {
+        let nodes = self.loaded.inventory.nodes.iter();
+        nodes.map(|n| (n, &self.fleet.answered[&n.name].facts))
     }
 
     fn resolve(&self, node: &Node, facts: &NodeFacts, shared: &Shared) -> NodeDesired {
         let Loaded { inventory, files, .. } = &self.loaded;
         desired::resolve(inventory, files, node, facts, &self.material, shared).unwrap()
-    }
-
-    fn fleet(&self) -> FleetFacts {
-        let answered = self.settled.iter().map(|f| {
-            (f.node.clone(), Answered { host_key: "SHA256:none".into(), facts: f.clone() })
-        });
-        FleetFacts { answered: answered.collect(), ..FleetFacts::default() }
     }
 }
 

@@ -14,6 +14,6 @@ for target in ${FUZZ_TARGETS:-$("$cargo" +nightly fuzz list)}; do
     bundle) cp tests/golden/bundle-v1/manifest.json "$corpus/" ;;
     esac
     echo "fuzz: $target, $seconds s"
-    "$cargo" +nightly fuzz run "$target" -- -max_total_time="$seconds" -print_final_stats=0 -verbosity=0 || status=1
+    "$cargo" +nightly fuzz run --features libfuzzer "$target" -- -max_total_time="$seconds" -print_final_stats=0 -verbosity=0 || status=1
 done
 exit $status

@@ -29,6 +29,7 @@ check sh $node/logins.sh src/facts/collect.sh
 check sh $node/member.sh $node/upload.sh
 check sh $node/old-images.sh $node/call.sh
 check sh $node/old-images.sh $node/reset.sh
+check sh src/facts/live/live.sh src/facts/live/planted.sh
 git ls-files '*.sh' >"${TMPDIR:-/tmp}/kubastion-shell.$$"
 trap 'rm -f "${TMPDIR:-/tmp}/kubastion-shell.$$"' EXIT
 while IFS= read -r file; do
@@ -36,7 +37,7 @@ while IFS= read -r file; do
     # Looked at above.
     "$node"/images.sh | "$node"/logins.sh | "$node"/proof.sh | "$node"/member.sh | "$node"/state.sh | "$node"/files.sh) continue ;;
     "$node"/software.sh | "$node"/units.sh | "$node"/decision.sh | "$node"/way-back.sh | "$node"/txn.sh) continue ;;
-    "$node"/old-images.sh | "$node"/call.sh | "$node"/reset.sh | "$node"/upload.sh | src/facts/collect.sh) continue ;;
+    "$node"/old-images.sh | "$node"/call.sh | "$node"/reset.sh | "$node"/upload.sh | src/facts/collect.sh | src/facts/live/*.sh) continue ;;
     esac
     IFS= read -r first <"$file"
     case $first in

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Runs every check and test, and says at the end what was skipped and why. $1: cargo.
 #
-# Tests on clusters wait most of the time, for elections, restarts and pods, each in a lab of its own. So two of them run
-# beside each other; with more than two lanes on two cores they wait for the machine instead, and run out of time. What
-# needs the cores alone (lint, build, unit tests) goes before.
+# Tests on clusters wait much of the time, for elections, restarts and pods, each in a lab of its own. So two of them run
+# beside each other; with a third on two cores they wait for the machine instead, and run out of time. The build goes before,
+# and unit tests and linters take the time that nobody else wants.
 set -u
 cargo=${1:-cargo}
 logs=$(mktemp -d)
@@ -22,7 +22,7 @@ unit='--lib --bin kubastion --bin probe --test probe'
 lanes() {
     cat <<'EOF'
 one --test e2e --test bad_days --test kms
-two --test kubastion --test members --test strangers
+two --test kubastion --test members --test reharden --test strangers
 EOF
 }
 cat Cargo.toml src/probe/Cargo.toml | sed -n '/^\[\[test\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' | while read -r target; do
@@ -52,12 +52,8 @@ lane() {
     echo "$name: ended with $code after $(($(date +%s) - begun)) s"
 }
 
-lane lint sh scripts/lint.sh "$cargo"
-# shellcheck disable=SC2086 # words of one line, meant to be split
-lane unit "$cargo" test --locked --workspace $unit
-lane doc "$cargo" test --locked --workspace --doc
-# Once through, unmeasured: a benchmark that does not run is noticed when somebody wants its numbers.
-KUBASTION_BENCH_NODES=3 lane bench "$cargo" test --locked --workspace --bench scale
+# Tests wait for nodes and not for cores.
+export RUST_TEST_THREADS=6
 while read -r name arguments; do
     # --nocapture would mix the tests' words; a skipped test says so on standard error, which is kept.
     # shellcheck disable=SC2086 # words of one line, meant to be split
@@ -65,6 +61,16 @@ while read -r name arguments; do
 done <<EOF
 $(lanes)
 EOF
+# What builds holds cargo's lock on the target directory: not before the lanes have found that all is built.
+lanes | while read -r name _; do
+    while ! grep -q ' Running ' "$logs/$name.log" && [ ! -e "$logs/$name.code" ]; do sleep 1; done
+done
+# shellcheck disable=SC2086 # words of one line, meant to be split
+RUST_TEST_THREADS=2 lane unit chrt --idle 0 "$cargo" test --locked --workspace $unit
+lane doc chrt --idle 0 "$cargo" test --locked --workspace --doc
+# Once through, unmeasured: a benchmark that does not run is noticed when somebody wants its numbers.
+KUBASTION_BENCH_NODES=3 lane bench chrt --idle 0 "$cargo" test --locked --workspace --bench scale
+lane lint chrt --idle 0 sh scripts/lint.sh "$cargo"
 wait
 down
 

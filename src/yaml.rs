@@ -85,6 +85,14 @@ pub fn to_text(of: &impl Serialize) -> String {
     text + "\n"
 }
 
+/// A part of a text of our own that is handed on to Kubernetes as it is, and so means what it means there.
+///
+/// # Errors
+/// A key that is listed twice.
+pub fn for_kubernetes(node: &tree::Node) -> Result<Value, YamlError> {
+    value(node.clone(), as_kubernetes)
+}
+
 /// A tree without its places; `plain` says what a scalar without quotes is.
 fn value(node: tree::Node, plain: fn(String) -> Value) -> Result<Value, YamlError> {
     Ok(match node.value {
@@ -108,7 +116,7 @@ fn value(node: tree::Node, plain: fn(String) -> Value) -> Result<Value, YamlErro
 
 /// Words that are true or false in YAML 1.1 and text in YAML 1.2
 /// (<https://yaml.org/type/bool.html>; sigs.k8s.io/yaml, goyaml.v2/resolve.go).
-const TRUTHS: [(bool, &[&str]); 2] = [
+const TRUTHS: &[(bool, &[&str])] = &[
     (true, &["y", "Y", "yes", "Yes", "YES", "on", "On", "ON"]),
     (false, &["n", "N", "no", "No", "NO", "off", "Off", "OFF"]),
 ];

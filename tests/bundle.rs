@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use kubastion::bundle::{Bundle, BundleError, ImportRequest, Kind, SigningKey, import};
+use kubastion::bundle::{ArtifactKind, Bundle, BundleError, ImportRequest, SigningKey, import};
 use kubastion::event::Silent;
 use kubastion::inventory::SignerKey;
 use kubastion::secret::Secret;
@@ -149,7 +149,7 @@ fn what_was_imported_is_found_again() {
     );
     assert_eq!(bundle.images().count(), 6);
     assert_eq!(bundle.cni_plugins().count(), 0);
-    assert_eq!(bundle.manifest_file("net.yaml").unwrap().kind, Kind::Manifest);
+    assert_eq!(bundle.manifest_file("net.yaml").unwrap().kind, ArtifactKind::Manifest);
     assert!(!made.dir.path().join("bundle.partial").exists());
 }
 
@@ -227,7 +227,7 @@ fn a_signature_made_by_openssh_is_accepted() {
         .status()
         .unwrap();
     assert!(signed.success());
-    exactly(&made.problems(), &["the signature does not fit the manifest"]);
+    exactly(&made.problems(), &["the signature does not match the manifest"]);
 }
 
 /// What is done to a good bundle, and what must be said then.
@@ -262,7 +262,7 @@ const DAMAGES: &[Damage] = &[
             bytes.push(0);
             fs::write(path, bytes).unwrap();
         },
-        &["files/bin/etcd: has another size"],
+        &["files/bin/etcd: differs in size"],
     ),
     (
         "a file gone",
@@ -277,17 +277,17 @@ const DAMAGES: &[Damage] = &[
     (
         "a hidden file more",
         |b| fs::write(b.join("files/bin/.x"), "x").unwrap(),
-        &["files/bin/.x: is a file that the manifest does not name"],
+        &["files/bin/.x: is a file that the manifest does not list"],
     ),
     (
         "a file beside the manifest",
         |b| fs::write(b.join("README"), "x").unwrap(),
-        &["README: is a file that the manifest does not name"],
+        &["README: is a file that the manifest does not list"],
     ),
     (
         "a directory more",
         |b| fs::create_dir(b.join("files/lib")).unwrap(),
-        &["files/lib: is a directory that no bundle has"],
+        &["files/lib: is an unknown directory"],
     ),
     (
         "a link to the same content",
@@ -325,7 +325,7 @@ const DAMAGES: &[Damage] = &[
             let path = b.join("files/bin/kubelet");
             fs::set_permissions(path, Permissions::from_mode(0o4755)).unwrap();
         },
-        &["files/bin/kubelet: has another mode"],
+        &["files/bin/kubelet: differs in mode"],
     ),
     (
         "no signature",
@@ -340,7 +340,7 @@ const DAMAGES: &[Damage] = &[
     (
         "no manifest",
         |b| fs::remove_file(b.join("manifest.json")).unwrap(),
-        &["there is no manifest.json"],
+        &["manifest.json is missing: this is not a bundle"],
     ),
     (
         "several things at once",
@@ -380,26 +380,26 @@ const FORGERIES: &[(&str, &str, &str)] = &[
     ("bin/kubelet", "../kubelet", "malformed"),
     ("bin/kubelet", "/bin/kubelet", "malformed"),
     ("bin/kubelet", "bin/../../x", "malformed"),
-    ("bin/kubelet", "bin/kubectl", "files/bin/kubectl: is there twice"),
-    ("bin/kubelet", "bin/zkubelet", "is a program that no component brings"),
-    ("bin/kubelet", "cni/kubelet", "is of another kind than its directory"),
-    ("bin/kubelet", "bin/aa", "is not in its place"),
+    ("bin/kubelet", "bin/kubectl", "files/bin/kubectl: is listed twice"),
+    ("bin/kubelet", "bin/zkubelet", "is a program of no known component"),
+    ("bin/kubelet", "cni/kubelet", "does not have the kind of its directory"),
+    ("bin/kubelet", "bin/aa", "is not in sorted order"),
     ("\"format\":1", "\"format\":2", "the manifest has format 2"),
     ("\"format\":1", "\"format\":\"1\"", "the manifest has format \"1\""),
     ("\"format\":1", "\"format\":1,\"format\":1", "duplicate field"),
     ("\"format\":1", "\"format\": 1", "not in canonical form"),
     ("\"format\":1", "\"format\":1,\"more\":1", "unknown field"),
-    ("\"0755\"", "\"4755\"", "has a mode that its kind does not have"),
+    ("\"0755\"", "\"4755\"", "has the wrong mode for its kind"),
     ("\"0755\"", "\"755\"", "four octal digits"),
     ("amd64", "riscv64", "unknown variant"),
-    ("2026-02-01T12:00:00Z", "yesterday", "is no time"),
+    ("2026-02-01T12:00:00Z", "yesterday", "is not a time"),
     ("v3.6.8", "3.6.8", "components.etcd: malformed version"),
     ("\"1.36.2\"", "\"1.35.2\"", "two Kubernetes versions"),
     ("registry.k8s.io/pause:3.10.2", "registry.k8s.io/pause:3.9", "pause:3.10.2 is missing"),
     (
         "registry.k8s.io/kube-proxy:v1.36.2",
         "registry.k8s.io/kube-scheduler:v1.36.2",
-        "a second time",
+        "an image that is already in another file",
     ),
     ("registry.k8s.io/pause:3.10.2", "pause; rm", "malformed image references"),
     ("\"origin\":\"imported\"", "\"origin\":\"a\\nb\"", "malformed origin"),
@@ -426,7 +426,7 @@ fn a_signed_manifest_that_no_bundle_can_have_is_refused() {
     }
     fs::write(&path, good.replacen("bin/kubelet", "bin/kubeadm", 1)).unwrap();
     let all = made.problems().join("\n");
-    assert!(all.contains("the signature does not fit the manifest"), "{all}");
+    assert!(all.contains("the signature does not match the manifest"), "{all}");
 }
 
 #[test]
@@ -439,6 +439,52 @@ fn only_the_given_signers_are_trusted() {
     assert_eq!(open(&[other, made.signer.clone()]), [""; 0]);
     // To look at, anybody's.
     assert!(Bundle::open_untrusted(&made.out()).unwrap().signer().starts_with("SHA256:"));
+}
+
+#[test]
+fn files_are_taken_out_for_the_user_alone_and_none_that_was_changed() {
+    let made = made();
+    let bundle = Bundle::open(&made.out(), std::slice::from_ref(&made.signer)).unwrap();
+    let wanted = [ArtifactKind::Binary, ArtifactKind::Image];
+    let to = made.out().with_extension("taken");
+    let count = bundle.extract(&wanted, &to).unwrap();
+    let files = bundle.manifest().files.iter().filter(|f| wanted.contains(&f.kind));
+    assert_eq!(count, files.count());
+    let etcd = fs::read(made.out().join("files/bin/etcd")).unwrap();
+    assert_eq!(fs::read(to.join("bin/etcd")).unwrap(), etcd);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&to), mode(&to.join("bin"))), (0o700, 0o700));
+    assert!(!to.join("cni").exists());
+    // A directory of somebody else is not written to.
+    exactly(&texts(bundle.extract(&wanted, &to)), &["bundle.taken cannot be created"]);
+
+    let mut bytes = etcd;
+    bytes[0] ^= 1;
+    fs::write(made.out().join("files/bin/etcd"), bytes).unwrap();
+    let to = made.out().with_extension("again");
+    let problems = texts(bundle.extract(&wanted, &to));
+    assert!(problems[0].contains("files/bin/etcd differs in content"), "{problems:?}");
+}
+
+#[test]
+fn a_stock_cluster_wants_a_bundle_with_all_of_it_before_any_node_is_up() {
+    let made = made();
+    let dir = made.dir.path();
+    let up = ["lab", "up", "--stock", "--dir", "lab", "--bundle", "bundle"];
+    let refused = |words: &[&str]| {
+        let said = kubastion(dir, &up);
+        assert_eq!(said.status.code(), Some(3), "{}", err(&said));
+        for words in words {
+            assert!(err(&said).contains(words), "{words}: {}", err(&said));
+        }
+        assert!(!dir.join("lab").exists());
+    };
+    fs::write(dir.join("bundle.signers"), format!("{}\n", made.signer)).unwrap();
+    refused(&["lacks programs of a stock cluster", "containerd-shim-runc-v2", "host-local"]);
+    // Of others than those who are trusted, nothing is looked at.
+    let other = signing_key(&keygen(dir, "other", "")).signer();
+    fs::write(dir.join("bundle.signers"), format!("{other}\n")).unwrap();
+    refused(&["signed"]);
 }
 
 #[test]
@@ -484,7 +530,7 @@ const MISTAKES: &[Damage] = &[
     (
         "an unknown program",
         |i| write(&i.join("bin/kubelett"), elf("amd64", "x")),
-        &["bin/kubelett: is not known here", "did you mean `kubelet`?"],
+        &["bin/kubelett: is unknown", "did you mean `kubelet`?"],
     ),
     ("an unknown directory", |i| write(&i.join("image/x"), ""), &["did you mean `images`?"]),
     (
@@ -500,19 +546,19 @@ const MISTAKES: &[Damage] = &[
     (
         "a program for another machine",
         |i| write(&i.join("bin/etcd"), elf("arm64", "etcd")),
-        &["bin/etcd: is for another machine", "arm64, and the bundle is for amd64"],
+        &["bin/etcd: is for another architecture", "arm64, but the bundle is for amd64"],
     ),
     (
         "a script instead of a program",
         |i| write(&i.join("bin/kubectl"), "#!/bin/sh\n"),
-        &["bin/kubectl: is no program", "no ELF file"],
+        &["bin/kubectl: is not a program", "not an ELF file"],
     ),
     (
         "an image for another machine",
         |i| {
             write(&i.join("images/pause.tar"), oci_archive("registry.k8s.io/pause:3.10.2", "arm64"))
         },
-        &["images/pause.tar: is for another machine"],
+        &["images/pause.tar: is for another architecture"],
     ),
     (
         "an image of another version",
@@ -565,7 +611,7 @@ const MISTAKES: &[Damage] = &[
     (
         "an unknown component",
         |i| write(&i.join("versions.yaml"), format!("{VERSIONS}conainerd: v2.1.9\n")),
-        &["versions.yaml: conainerd: is not known here", "did you mean `containerd`?"],
+        &["versions.yaml: conainerd: is unknown", "did you mean `containerd`?"],
     ),
     (
         "a component without files",
@@ -575,12 +621,12 @@ const MISTAKES: &[Damage] = &[
     (
         "a component twice",
         |i| write(&i.join("versions.yaml"), format!("{VERSIONS}etcd: v3.6.9\n")),
-        &["versions.yaml: cannot be read", "stands here twice"],
+        &["versions.yaml: cannot be read", "duplicate key"],
     ),
     (
         "a number instead of a version",
         |i| write(&i.join("versions.yaml"), VERSIONS.replace("\"3.10.2\"", "3.10")),
-        &["versions.yaml: pause: is no text"],
+        &["versions.yaml: pause: is not text"],
     ),
     (
         "a version that no release has",
@@ -600,12 +646,12 @@ const MISTAKES: &[Damage] = &[
     (
         "a manifest that is none",
         |i| write(&i.join("manifests/net.yaml"), "<html>404</html>"),
-        &["manifests/net.yaml: is no Kubernetes manifest"],
+        &["manifests/net.yaml: is not a Kubernetes manifest"],
     ),
     (
         "an odd name",
         |i| write(&i.join("images/a b.tar"), "x"),
-        &["images/a b.tar: has a name that is not allowed"],
+        &["images/a b.tar: has an invalid name"],
     ),
     (
         "several things at once",
@@ -617,9 +663,9 @@ const MISTAKES: &[Damage] = &[
         },
         &[
             "bin/etcdctl: is missing",
-            "bin/kubectl: is no program",
+            "bin/kubectl: is not a program",
             "registry.k8s.io/pause:3.10.2 is missing",
-            "more: is not known here",
+            "more: is unknown",
         ],
     ),
 ];
@@ -659,12 +705,12 @@ fn a_new_bundle_replaces_an_old_one_and_nothing_else() {
 
     let home = made.dir.path().join("home");
     write(&home.join("letter"), "dear");
-    exactly(&texts(run_import(&from, &home, &key)), &["is there and is no bundle"]);
+    exactly(&texts(run_import(&from, &home, &key)), &["exists and is not a bundle"]);
     assert_eq!(fs::read(home.join("letter")).unwrap(), b"dear");
     let partial = made.dir.path().join("new.partial");
     write(&partial.join("letter"), "dear");
     let all = texts(run_import(&from, &made.dir.path().join("new"), &key)).join("\n");
-    assert!(all.contains("new.partial is there and is no bundle"), "{all}");
+    assert!(all.contains("new.partial exists and is not a bundle"), "{all}");
     assert_eq!(fs::read(partial.join("letter")).unwrap(), b"dear");
 }
 
@@ -687,20 +733,20 @@ fn keys_that_cannot_sign_are_refused_with_the_reason() {
     let locked = keygen(dir.path(), "locked", "open sesame");
     assert!(why(&locked, &no_passphrase).contains("no passphrase"));
     let wrong = || Ok(Secret::new("sesame".to_owned()));
-    assert!(why(&locked, &wrong).contains("the passphrase does not open it"));
+    assert!(why(&locked, &wrong).contains("wrong passphrase"));
     let right = || Ok(Secret::new("open sesame".to_owned()));
     assert_eq!(why(&locked, &right), "");
     let opened = SigningKey::read(&locked, &right).unwrap().signer();
     let public = fs::read_to_string(dir.path().join("locked.pub")).unwrap();
     assert!(public.starts_with(opened.as_str()), "{public} {opened}");
 
-    assert!(why(&dir.path().join("locked.pub"), &no_passphrase).contains("others may read it"));
+    assert!(why(&dir.path().join("locked.pub"), &no_passphrase).contains("others can read it"));
     let key = keygen(dir.path(), "loose", "");
     fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
     assert!(why(&key, &no_passphrase).contains("mode 0640"));
     fs::write(&key, public).unwrap();
     fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
-    assert!(why(&key, &no_passphrase).contains("no OpenSSH private key"));
+    assert!(why(&key, &no_passphrase).contains("not an OpenSSH private key"));
     let rsa = dir.path().join("rsa");
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"])
@@ -780,6 +826,11 @@ fn the_command_line_makes_checks_and_lists() {
 #[test]
 fn an_older_bundle_of_the_same_key_does_not_take_the_place_of_a_pinned_one() {
     let made = made();
+    let from = made.dir.path().join("input");
+    let import = || run_import(&from, &made.out(), &signing_key(&made.key)).unwrap();
+    let manifest = |text: &str| write(&from.join("manifests/net.yaml"), text);
+    manifest("apiVersion: v1\nkind: Namespace\nmetadata: { name: net }\n");
+    import();
     let bytes = fs::read(made.out().join("manifest.json")).unwrap();
     let digest: String =
         <sha2::Sha256 as sha2::Digest>::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
@@ -803,6 +854,14 @@ fn an_older_bundle_of_the_same_key_does_not_take_the_place_of_a_pinned_one() {
     let right = doctor(&format!("'{digest}'"));
     assert!(right.contains("the bundle is signed by a key of the inventory"), "{right}");
     let other = doctor(&format!("'{}'", "0".repeat(64)));
-    assert!(other.contains("another bundle than the inventory names"), "{other}");
+    assert!(other.contains("the bundle is not the one that the inventory pins"), "{other}");
+    // What nobody could send to a cluster.
+    manifest("apiVersion: v1\nkind: Namespace\n");
+    import();
+    let bytes = fs::read(made.out().join("manifest.json")).unwrap();
+    let digest: String =
+        <sha2::Sha256 as sha2::Digest>::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let nameless = doctor(&format!("'{digest}'"));
+    assert!(nameless.contains("net.yaml: is not a Kubernetes manifest"), "{nameless}");
     assert!(!other.contains("the bundle is signed"), "{other}");
 }

@@ -4,19 +4,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kubastion::api::Client;
+use kubastion::apply::change_error::ChangeError;
 use kubastion::apply::drain::{DrainError, Patience, allow_pods, drain};
-use kubastion::apply::objects::{ChangeError, change};
+use kubastion::apply::objects::change;
 use kubastion::desired::cluster_cas::CaPlace;
 use kubastion::desired::objects::resources;
 use kubastion::digest::Digest;
-use kubastion::facts::cluster::{ClusterFacts, Kind};
+use kubastion::facts::cluster::{ClusterFacts, ObjectKind};
 use kubastion::plan::api_change::{Action, ApiChange};
 use kubastion::plan::cluster::{Wanted, changes};
 use serde_json::{Value, json};
 
 use crate::support::api::{Asked, FakeApi};
 
-fn facts(api: &FakeApi, kinds: &[Kind]) -> ClusterFacts {
+fn facts(api: &FakeApi, kinds: &[ObjectKind]) -> ClusterFacts {
     let (_, address) = api.access.servers[0];
     Client::new(&mut api.node(), address, &api.access).facts(kinds)
 }
@@ -37,24 +38,27 @@ fn lists_are_read_over_one_connection_page_by_page() {
         line if line.starts_with("GET /api/v1/nodes") => (403, json!({"kind": "Status"})),
         _ => (200, json!({"items": []})),
     });
-    let facts = facts(&api, &[Kind::Namespaces, Kind::Pods, Kind::Nodes, Kind::Services]);
-    assert_eq!(facts.of(Kind::Pods).unwrap().len(), 2);
-    assert!(facts.of(Kind::Nodes).unwrap_err().contains("403"));
-    assert!(facts.of(Kind::Services).unwrap().is_empty(), "a refusal is no end");
+    let facts = facts(
+        &api,
+        &[ObjectKind::Namespaces, ObjectKind::Pods, ObjectKind::Nodes, ObjectKind::Services],
+    );
+    assert_eq!(facts.of(ObjectKind::Pods).unwrap().len(), 2);
+    assert!(facts.of(ObjectKind::Nodes).unwrap_err().contains("403"));
+    assert!(facts.of(ObjectKind::Services).unwrap().is_empty(), "a refusal is no end");
     // The digest of a list is that of its pages as they came.
     let pages = [
         json!({"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "a"}}]}),
         json!({"metadata": {}, "items": [{"metadata": {"name": "b"}}]}),
     ];
     let pages = pages.map(|page| page.to_string()).concat();
-    assert_eq!(facts.answers[&Kind::Pods].sha256, Digest::of(pages));
-    assert!(!facts.answers.contains_key(&Kind::Nodes), "a refusal is no list");
+    assert_eq!(facts.answers[&ObjectKind::Pods].sha256, Digest::of(pages));
+    assert!(!facts.answers.contains_key(&ObjectKind::Nodes), "a refusal is no list");
     assert_eq!(connections(&api), [1; 5]);
 }
 
 #[test]
 fn a_server_that_hangs_up_in_between_is_asked_again() {
-    let kinds = Kind::for_a_plan(36);
+    let kinds = ObjectKind::for_a_plan(36);
     let api = FakeApi::start(4, |_| (200, json!({"items": []})));
     let facts = facts(&api, &kinds);
     assert!(facts.unread.is_empty(), "{:?}", facts.unread);
@@ -66,9 +70,12 @@ fn a_server_that_hangs_up_in_between_is_asked_again() {
 #[test]
 fn a_server_that_never_answers_is_not_asked_for_ever() {
     let api = FakeApi::start(0, |_| (200, json!({"items": []})));
-    let facts = facts(&api, &[Kind::Pods, Kind::Nodes]);
+    let facts = facts(&api, &[ObjectKind::Pods, ObjectKind::Nodes]);
     assert!(facts.objects.is_empty());
-    assert_eq!(facts.unread.keys().copied().collect::<Vec<_>>(), [Kind::Nodes, Kind::Pods]);
+    assert_eq!(
+        facts.unread.keys().copied().collect::<Vec<_>>(),
+        [ObjectKind::Nodes, ObjectKind::Pods]
+    );
 }
 
 const PATIENCE: Patience =
@@ -218,9 +225,9 @@ fn a_node_is_closed_and_opened_where_that_is_another_thing() {
 type Sent = (Result<(), ChangeError>, Vec<Asked>);
 
 /// Plans against `listed`, and carries out the one change of an object that comes of it.
-fn send(listed: &[(Kind, Value)], name: &str, api: &FakeApi) -> Sent {
+fn send(listed: &[(ObjectKind, Value)], name: &str, api: &FakeApi) -> Sent {
     let mut facts = ClusterFacts::default();
-    for kind in Kind::for_a_plan(36) {
+    for kind in ObjectKind::for_a_plan(36) {
         let mine = listed.iter().filter(|(k, _)| *k == kind).map(|(_, o)| o.clone());
         facts.objects.insert(kind, mine.collect());
     }
@@ -270,7 +277,7 @@ fn what_the_plan_showed_is_put_back_and_only_in_the_object_that_it_saw() {
         false => (200, quota("100", "9")),
     });
     let (result, asked) =
-        send(&[(Kind::ResourceQuotas, quota("100000", "7"))], "kubastion-quota", &api);
+        send(&[(ObjectKind::ResourceQuotas, quota("100000", "7"))], "kubastion-quota", &api);
     result.unwrap();
     let [_, sent] = asked.as_slice() else { panic!("{asked:?}") };
     assert!(sent.line.ends_with("force=true"), "{}", sent.line);
@@ -294,7 +301,7 @@ fn fields_that_another_manager_added_go_by_a_patch() {
             }
         }
     });
-    let (result, asked) = send(&[(Kind::ResourceQuotas, weak)], "kubastion-quota", &api);
+    let (result, asked) = send(&[(ObjectKind::ResourceQuotas, weak)], "kubastion-quota", &api);
     result.unwrap();
     let [_, _, patch] = asked.as_slice() else { panic!("{asked:?}") };
     let wanted = json!({
@@ -305,10 +312,10 @@ fn fields_that_another_manager_added_go_by_a_patch() {
 
 #[test]
 fn what_was_changed_since_the_plan_stays_as_it_is() {
-    let seen = [(Kind::ResourceQuotas, quota("100000", "1"))];
+    let seen = [(ObjectKind::ResourceQuotas, quota("100000", "1"))];
     for (found, why) in [
         ((200, quota("5", "2")), "spec.hard.pods: \"5\" -> \"100\""),
-        ((404, json!({})), "it is gone"),
+        ((404, json!({})), "it was deleted"),
         ((403, json!({"kind": "Status", "message": "not you"})), "answers 403: not you"),
     ] {
         let answer = found.clone();
@@ -336,7 +343,7 @@ fn what_was_changed_since_the_plan_stays_as_it_is() {
 #[test]
 fn a_server_that_says_yes_and_does_no_such_thing_is_not_believed() {
     let api = FakeApi::start(usize::MAX, |_| (200, quota("100000", "1")));
-    let seen = [(Kind::ResourceQuotas, quota("100000", "1"))];
+    let seen = [(ObjectKind::ResourceQuotas, quota("100000", "1"))];
     let (result, _) = send(&seen, "kubastion-quota", &api);
     assert!(matches!(result, Err(ChangeError::StillDiffers(_))), "{result:?}");
 }
@@ -350,7 +357,7 @@ fn of_a_node_only_the_labels_are_sent_and_only_to_the_same_node() {
         true => (200, before.clone()),
         false => (200, after.clone()),
     });
-    let seen = [(Kind::Nodes, node(json!({})))];
+    let seen = [(ObjectKind::Nodes, node(json!({})))];
     let (result, asked) = send(&seen, "w1", &api);
     result.unwrap();
     let [_, sent] = asked.as_slice() else { panic!("{asked:?}") };
@@ -475,7 +482,7 @@ fn what_is_missing_in_a_list_of_somebody_else_is_put_back_by_force() {
         true => (200, found.clone()),
         false => (200, wanted.body.clone()),
     });
-    let (result, asked) = send(&[(Kind::LimitRanges, emptied)], "kubastion-limits", &api);
+    let (result, asked) = send(&[(ObjectKind::LimitRanges, emptied)], "kubastion-limits", &api);
     result.unwrap();
     assert!(asked[1].line.ends_with("force=true"), "{}", asked[1].line);
 }

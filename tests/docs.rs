@@ -8,7 +8,7 @@ fn read(path: &str) -> String {
 }
 
 /// The Rust files below some directories, by path from the top.
-fn sources(below: &[&str]) -> Vec<(String, String)> {
+pub(crate) fn sources(below: &[&str]) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut dirs: Vec<_> = below.iter().map(|dir| root.join(dir)).collect();
     let mut files = Vec::new();
@@ -103,7 +103,7 @@ fn the_readme_names_folders_verbs_and_files_that_exist() {
         let verb = line.split(' ').next().unwrap();
         assert!(help.contains(&format!("  {verb}")), "the README shows `{verb}`");
     }
-    for (code, meaning) in kubastion::workflow::command_error::Exit::ALL {
+    for &(code, meaning) in kubastion::workflow::command_error::Exit::ALL {
         assert!(help.contains(&format!("  {}  {meaning}", code as u8)), "{meaning}");
     }
     // A number would be wrong with the next control.
@@ -121,7 +121,7 @@ fn the_architecture_page_has_every_certificate_and_every_phase() {
     for profile in kubastion::pki::PROFILES {
         assert!(row(profile.file), "{}", profile.file);
     }
-    for phase in kubastion::desired::Phase::ALL {
+    for &phase in kubastion::desired::Phase::ALL {
         assert!(row(phase.name()), "{}", phase.name());
     }
     // Ports that the firewall opens for roles, and those that only the node itself may use.
@@ -275,4 +275,24 @@ fn every_key_of_the_inventory_is_set_by_a_test() {
         }
     }
     assert!(lacking.is_empty(), "no test sets {lacking:?}");
+}
+
+/// Whoever adds one of these is told by the compiler or a test what is forgotten.
+#[test]
+fn nothing_is_left_to_memory_where_a_control_a_key_a_minor_or_a_verb_is_added() {
+    let text = std::fs::read_to_string("docs/decisions/adding.md").unwrap();
+    let sections: Vec<&str> = text.split("\n\n**").skip(1).collect();
+    for title in [
+        "A control about a flag or a setting**",
+        "A kernel setting**",
+        "Another control of the host**",
+        "A Kubernetes minor**",
+        "An operating system**",
+        "A key of the inventory**",
+        "A verb**",
+    ] {
+        let section = sections.iter().find(|s| s.starts_with(title));
+        let section = section.unwrap_or_else(|| panic!("no section {title}"));
+        assert!(!section.contains("(!)"), "{section}");
+    }
 }

@@ -17,8 +17,8 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-const INIT: [&str; 6] =
-    ["inventory", "init", "--control-plane", "cp1=192.0.2.11", "--worker", "w1=192.0.2.21"];
+const INIT: &[&str] =
+    &["inventory", "init", "--control-plane", "cp1=192.0.2.11", "--worker", "w1=192.0.2.21"];
 
 #[test]
 fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
@@ -26,7 +26,7 @@ fn the_doctor_says_what_is_missing_and_how_to_mend_it() {
     let nothing = kubastion(dir.path(), &["doctor", "--offline"]);
     assert_eq!(nothing.status.code(), Some(3));
     assert!(out(&nothing).contains("inventory.yaml"), "{}", out(&nothing));
-    assert!(kubastion(dir.path(), &INIT).status.success());
+    assert!(kubastion(dir.path(), INIT).status.success());
 
     let said = kubastion(dir.path(), &["doctor", "--offline", "--format", "json"]);
     assert_eq!(said.status.code(), Some(3), "{}", err(&said));
@@ -103,7 +103,9 @@ fn an_interrupted_apply_says_how_things_stand() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let said = child.wait_with_output().unwrap();
     assert_eq!(said.status.code(), Some(130), "{}", err(&said));
-    for words in ["error: interrupted", "takes back by itself", "`kubastion plan`"] {
+    for words in
+        ["error: interrupted", "rolls back unconfirmed changes by itself", "`kubastion plan`"]
+    {
         assert!(err(&said).contains(words), "{words}: {}", err(&said));
     }
 }
@@ -112,7 +114,7 @@ fn an_interrupted_apply_says_how_things_stand() {
 #[test]
 fn one_slip_is_one_error() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(kubastion(dir.path(), &INIT).status.success());
+    assert!(kubastion(dir.path(), INIT).status.success());
     let inventory = dir.path().join("inventory.yaml");
     let text = std::fs::read_to_string(&inventory).unwrap();
     std::fs::write(&inventory, text.replacen("cluster:", "clutser:", 1)).unwrap();

@@ -104,6 +104,9 @@ fn look_at(lab: &Lab, dir: &Path) {
     let refused = ssh(lab, &format!("opspw@{address}"), "sudo -n id -u");
     assert!(!refused.status.success(), "opspw needs a password: {refused:?}");
 
+    // A program that the shutdown stops before it kills it: what runs it here ends too, and so does the node.
+    let stops = ["sh", "-c", "kill -STOP $$"];
+    let mut stopped = lab.command("cp1", &stops).unwrap().spawn().unwrap();
     // A soft reboot from inside: the node comes back by itself with nothing but its files.
     let first = lab.boot_id("cp1").unwrap();
     let rules = ["nft", "add table inet before_reboot"];
@@ -111,6 +114,7 @@ fn look_at(lab: &Lab, dir: &Path) {
     assert!(lab.command("cp1", &["touch", "/etc/kept"]).unwrap().status().unwrap().success());
     assert!(lab.command("cp1", &["systemctl", "reboot"]).unwrap().status().unwrap().success());
     lab.wait_for_next_boot("cp1", &first, DEADLINE).unwrap();
+    assert!(!stopped.wait().unwrap().success());
     let second = lab.boot_id("cp1").unwrap();
     assert_ne!(first, second);
     assert!(lab.root("cp1").unwrap().join("etc/kept").exists());

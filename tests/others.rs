@@ -103,7 +103,7 @@ END
                 d=/root/slow/DEBIAN; mkdir -p $d
                 printf '%s\\n' 'Package: slow' 'Version: 1' 'Architecture: all' \\
                     'Maintainer: a test <a@example.org>' 'Description: takes its time' >$d/control
-                printf '#!/bin/sh\\ntouch /run/slow\\nsleep 8\\n' >$d/postinst; chmod 0755 $d/postinst
+                printf '#!/bin/sh\\ntouch /run/slow\\nsleep 20\\n' >$d/postinst; chmod 0755 $d/postinst
                 dpkg-deb -b /root/slow /root/slow.deb",
             ),
         ];
@@ -128,11 +128,11 @@ END
         // A start-up file that reads takes what was meant for the program.
         self.inside("cp1", "echo 'read x' >/root/.bashrc");
         let said = self.ends(6, Some(ORDINARY), &["apply", "--yes", "--nodes", "cp1"]);
-        assert!(said.contains("a start-up file read the input"), "{said}");
-        assert!(said.contains("does a start-up file of the login shell"), "{said}");
+        assert!(said.contains("a start-up file of the shell read the program's input"), "{said}");
+        assert!(said.contains("check whether a start-up file of the login shell"), "{said}");
         self.inside("cp1", "[ ! -e /var/lib/kubastion ]; rm /root/.bashrc");
 
-        let said = self.ends(6, Some(ORDINARY), &["apply", "--yes", "--nodes", "cp3"]);
+        let said = self.ends(3, Some(ORDINARY), &["apply", "--yes", "--nodes", "cp3"]);
         assert!(said.contains("sudo records its input (`log_input`)"), "{said}");
         assert!(said.contains("Defaults:ops !log_input"), "{said}");
         let said = self.ends(6, Some(ORDINARY), &["doctor", "--nodes", "cp3"]);
@@ -155,8 +155,8 @@ END
     fn what_is_there_is_named(&self) {
         let plan = self.ends(0, Some(ORDINARY), &["plan"]);
         for named in [
-            "cp1: firewalld is active beside kubastion's firewall",
-            "cp1: systemd-timesyncd keeps the time and stays",
+            "cp1: firewalld is active alongside kubastion's firewall",
+            "cp1: systemd-timesyncd is kept as the time service",
             "cp2: ssh.socket starts sshd",
             "cp3: another firewall drops by default (`ip filter` forward",
             "`ip filter` input",
@@ -198,7 +198,7 @@ END
         let client = unknown.split("etcd-client-cert-auth").nth(1).unwrap();
         assert!(client.lines().nth(1).is_some_and(|l| l.trim() == "cp1"), "{said}");
         assert!(
-            !said.contains("\nFAILED\n") && unknown.contains("no connection to ask over"),
+            !said.contains("\nFAILED\n") && unknown.contains("no connection for the request"),
             "{said}"
         );
         // The settings are in force for whoever comes now, and the socket still starts sshd.

@@ -1,10 +1,13 @@
-//! How the files of src/ hang together: stages import earlier ones only, and no files import each other in a circle.
+//! How the files of src/ hang together: stages import earlier ones only, and no files import each other in a circle. And
+//! how tables are written everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemUse, UseTree};
+use syn::{Attribute, Expr, Item, ItemUse, Lit, Stmt, Type, UseTree};
+
+use crate::docs::sources;
 
 /// The folders of src/, in the order of the data flow. What stands on one line imports nothing of the others on it.
 const STAGES: &[&[&str]] = &[
@@ -13,14 +16,21 @@ const STAGES: &[&[&str]] = &[
     &["controls", "pki", "bundle", "lab"],
     &["facts"],
     &["api"],
+    &["discovery"],
     &["desired"],
     &["checks", "runs"],
     &["plan"],
-    &["apply"],
+    &["apply", "impact"],
     &["verify"],
     &["report"],
     &["workflow"],
     &["cli"],
+];
+
+/// Lists whose length is a property of the thing itself: the file, the name, and why.
+const OF_KNOWN_LENGTH: &[(&str, &str, &str)] = &[
+    ("src/checks/cluster/network_policies.rs", "WAYS", "there are two directions"),
+    ("src/desired/tests/trust.rs", "BESIDE", "taken apart into its two files"),
 ];
 
 /// Paths that a file names outside its tests, as written.
@@ -239,4 +249,68 @@ fn no_files_import_each_other_in_a_circle() {
     let in_circle: Vec<&str> =
         imports.keys().copied().filter(|file| reached(file).contains(file)).collect();
     assert!(in_circle.is_empty(), "{in_circle:#?}");
+}
+
+/// Names of the tables of a file that say how long they are.
+#[derive(Default)]
+struct Counted(Vec<String>);
+
+impl Counted {
+    fn add(&mut self, name: &syn::Ident, of: &Type, value: &Expr) {
+        if has_literal_length(of) && is_list(value) {
+            self.0.push(name.to_string());
+        }
+    }
+}
+
+fn has_literal_length(of: &Type) -> bool {
+    match of {
+        Type::Reference(to) => has_literal_length(&to.elem),
+        Type::Array(array) => {
+            matches!(&array.len, Expr::Lit(len) if matches!(len.lit, Lit::Int(_)))
+        }
+        _ => false,
+    }
+}
+
+fn is_list(value: &Expr) -> bool {
+    match value {
+        Expr::Reference(to) => is_list(&to.expr),
+        Expr::Block(b) => matches!(b.block.stmts.last(), Some(Stmt::Expr(e, None)) if is_list(e)),
+        _ => matches!(value, Expr::Array(_)),
+    }
+}
+
+impl<'ast> Visit<'ast> for Counted {
+    fn visit_item_const(&mut self, item: &'ast syn::ItemConst) {
+        self.add(&item.ident, &item.ty, &item.expr);
+        visit::visit_item_const(self, item);
+    }
+
+    fn visit_item_static(&mut self, item: &'ast syn::ItemStatic) {
+        self.add(&item.ident, &item.ty, &item.expr);
+        visit::visit_item_static(self, item);
+    }
+
+    fn visit_impl_item_const(&mut self, item: &'ast syn::ImplItemConst) {
+        self.add(&item.ident, &item.ty, &item.expr);
+        visit::visit_impl_item_const(self, item);
+    }
+}
+
+/// Who adds a row to a table would have to count its rows.
+#[test]
+fn no_table_has_its_length_beside_it() {
+    let mut counted = BTreeSet::new();
+    for (file, text) in sources(&["src", "tests", "benches", "fuzz"]) {
+        let mut names = Counted::default();
+        names.visit_file(&syn::parse_file(&text).unwrap());
+        counted.extend(names.0.into_iter().map(|name| (file.clone(), name)));
+    }
+    let known = OF_KNOWN_LENGTH.iter().map(|(file, name, _)| (file.to_string(), name.to_string()));
+    let known: BTreeSet<_> = known.collect();
+    let new: Vec<_> = counted.difference(&known).collect();
+    assert!(new.is_empty(), "write `&[T]`, or say why not in OF_KNOWN_LENGTH: {new:#?}");
+    let gone: Vec<_> = known.difference(&counted).collect();
+    assert!(gone.is_empty(), "no such table is there any more: {gone:#?}");
 }

@@ -230,7 +230,6 @@ fn an_agent_is_used_when_the_inventory_says_so() {
         return;
     }
     let key = node.lab.key_file();
-    drop(node);
     let script = format!(
         "eval $(ssh-agent -s) >/dev/null; ssh-add -q {} && {} --exact transport::an_agent_is_used_when_the_inventory_says_so; status=$?; kill $SSH_AGENT_PID; exit $status",
         key.display(),
@@ -358,7 +357,7 @@ fn hostile_answers_are_errors() {
         ("echo go away >&2; exit 3", "go away"),
         (
             "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; head -c 3000 /dev/urandom",
-            "makes no sense",
+            "cannot be parsed",
         ),
         (
             "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; printf '@node\\narch=x86_64\\n@end\\n'",
@@ -368,7 +367,7 @@ fn hostile_answers_are_errors() {
         // It cannot know the word for the end.
         (
             "printf '%s\\n' \"$2\" | grep -o 'kubastion-[0-9a-f]*' | head -n 1; printf '@node\\n@end\\n\\nkubastion-00 0\\n'",
-            "makes no sense",
+            "cannot be parsed",
         ),
     ] {
         let e = facts_error(&hostile(&node, body));
@@ -540,7 +539,7 @@ fn a_full_disk_leaves_nothing_half_done() {
         &node,
         "mkdir -p /var/lib/kubastion; mount -t tmpfs -o size=200k tmpfs /var/lib/kubastion",
     );
-    assert!(why.contains("disk full") || why.contains("did not arrive whole"), "{why}");
+    assert!(why.contains("disk full") || why.contains("arrived incomplete"), "{why}");
 }
 
 #[test]

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use kubastion::checks::Verdict;
 use kubastion::clock::Clock;
-use kubastion::controls::Probe;
+use kubastion::controls::Attack;
 use kubastion::inventory::{Inventory, LoadContext, NodeName, load_bytes};
-use kubastion::pki::{self, Ca, Kind, Material, Pair};
+use kubastion::pki::{self, Ca, CertificateKind, Material, Pair};
 use kubastion::transport::{
     DialFailure, Output, Request, Rounds, Stream, Transport, TransportError, address,
 };
 use kubastion::verify::{
-    Health, Judged, Keys, Member, Ports, Reach, probe_apiserver, probe_kubelet, probe_member, sweep,
+    Health, Judged, Keys, Member, Ports, Reach, attack_apiserver, attack_kubelet, attack_member,
+    sweep,
 };
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode, SslVersion};
@@ -103,6 +104,7 @@ fn world() -> World {
         clock,
         known_controls: &ids,
         critical_controls: &kubastion::controls::ids::CRITICAL,
+        conflicts: kubastion::controls::conflict,
         home: None,
         host_keys_optional: false,
     };
@@ -114,15 +116,15 @@ fn world() -> World {
     let own = |p: &Pair| (p.cert_pem.clone(), p.key_pem.clone());
     let a = name("a");
     let served = (
-        material.node(Kind::EtcdServer, &a).unwrap().cert_pem.clone(),
-        material.node(Kind::EtcdPeer, &a).unwrap().cert_pem.clone(),
+        material.node(CertificateKind::EtcdServer, &a).unwrap().cert_pem.clone(),
+        material.node(CertificateKind::EtcdPeer, &a).unwrap().cert_pem.clone(),
     );
     let keys = Keys {
         etcd_ca: material.trust(Ca::Etcd).issues().to_owned(),
         apiserver_cas: vec![material.trust(Ca::Cluster).issues().to_owned()],
         kubelet_cas: vec![material.trust(Ca::Cluster).issues().to_owned()],
-        health: own(material.node(Kind::EtcdHealthcheckClient, &a).unwrap()),
-        foreign: own(material.node(Kind::KubeletClient, &a).unwrap()),
+        health: own(material.node(CertificateKind::EtcdHealthcheckClient, &a).unwrap()),
+        foreign: own(material.node(CertificateKind::KubeletClient, &a).unwrap()),
         served: BTreeMap::from([(a, served)]),
     };
     World { material, keys }
@@ -136,7 +138,7 @@ fn name(n: &str) -> NodeName {
 #[derive(Clone)]
 struct Server {
     /// Certificate and key.
-    serves: Kind,
+    serves: CertificateKind,
     /// CAs whose clients are let in; empty lets in everybody.
     clients: Vec<Ca>,
     /// TLS 1.1 is spoken too.
@@ -153,7 +155,7 @@ const HEALTHY: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"health\":\
 const STRONG: &str = "ECDHE+AESGCM:ECDHE+CHACHA20";
 
 impl Server {
-    fn good(serves: Kind) -> Self {
+    fn good(serves: CertificateKind) -> Self {
         Self {
             serves,
             clients: vec![Ca::Etcd],
@@ -232,7 +234,7 @@ fn serve(mut stream: impl Read + Write, answer: &str) {
 }
 
 /// Tries a member that consists of two servers; the attempts that did not pass, with their outcome.
-fn tried(world: &World, client: &Server, peer: &Server, keys: bool) -> BTreeMap<Probe, Verdict> {
+fn tried(world: &World, client: &Server, peer: &Server, keys: bool) -> BTreeMap<Attack, Verdict> {
     let ports = Ports {
         etcd_client: client.start(world),
         etcd_peer: peer.start(world),
@@ -242,18 +244,18 @@ fn tried(world: &World, client: &Server, peer: &Server, keys: bool) -> BTreeMap<
 }
 
 /// A pass without the digest of an answer would become unknown.
-fn assert_passes_have_answers(made: &[(Probe, String, Judged)]) {
+fn assert_passes_have_answers(made: &[(Attack, String, Judged)]) {
     for (probe, what, judged) in made {
         let passes = matches!(judged.verdict, Verdict::Pass { .. });
         assert!(!passes || judged.answer.is_some(), "{probe:?} {what}: {judged:?}");
     }
 }
 
-fn tried_at(world: &World, ports: Ports, keys: bool, bash: bool) -> BTreeMap<Probe, Verdict> {
+fn tried_at(world: &World, ports: Ports, keys: bool, bash: bool) -> BTreeMap<Attack, Verdict> {
     let (server, peer) = &world.keys.served[&name("a")];
     let own = [Some(server.as_str()), Some(peer.as_str())];
     let member = Member { host: HOST, files: own, store: own };
-    let made = probe_member(&mut Here { bash }, &member, keys.then_some(&world.keys), ports);
+    let made = attack_member(&mut Here { bash }, &member, keys.then_some(&world.keys), ports);
     assert_eq!(made.len(), 12, "{made:?}");
     assert_passes_have_answers(&made);
     let not_passed =
@@ -261,60 +263,64 @@ fn tried_at(world: &World, ports: Ports, keys: bool, bash: bool) -> BTreeMap<Pro
     not_passed.map(|(probe, _, judged)| (probe, judged.verdict)).collect()
 }
 
-fn failed(found: &BTreeMap<Probe, Verdict>) -> Vec<Probe> {
+fn failed(found: &BTreeMap<Attack, Verdict>) -> Vec<Attack> {
     found.iter().filter(|(_, v)| matches!(v, Verdict::Fail { .. })).map(|(p, _)| *p).collect()
 }
 
 #[test]
 fn a_good_member_passes_and_each_weakness_is_found() {
     let world = world();
-    let good = Server::good(Kind::EtcdServer);
-    let peer = Server::good(Kind::EtcdPeer);
+    let good = Server::good(CertificateKind::EtcdServer);
+    let peer = Server::good(CertificateKind::EtcdPeer);
     assert_eq!(tried(&world, &good, &peer, true), BTreeMap::new());
 
-    let weak: [(Server, &[Probe]); 7] = [
+    let weak: [(Server, &[Attack]); 7] = [
         (
             Server { clients: Vec::new(), ..good.clone() },
-            &[Probe::EtcdWithoutCertificate, Probe::EtcdForeignCertificate, Probe::EtcdAcceptedCas],
+            &[
+                Attack::EtcdWithoutCertificate,
+                Attack::EtcdForeignCertificate,
+                Attack::EtcdAcceptedCas,
+            ],
         ),
         (
             Server { clients: vec![Ca::Etcd, Ca::Cluster], ..good.clone() },
-            &[Probe::EtcdForeignCertificate, Probe::EtcdAcceptedCas],
+            &[Attack::EtcdForeignCertificate, Attack::EtcdAcceptedCas],
         ),
-        (Server { old: true, ..good.clone() }, &[Probe::EtcdOldTls, Probe::EtcdWeakCiphers]),
+        (Server { old: true, ..good.clone() }, &[Attack::EtcdOldTls, Attack::EtcdWeakCiphers]),
         (
             Server { ciphers: "ECDHE+AESGCM:ECDHE-ECDSA-AES128-SHA", ..good.clone() },
-            &[Probe::EtcdWeakCiphers],
+            &[Attack::EtcdWeakCiphers],
         ),
         (
-            Server { serves: Kind::Apiserver, ..good.clone() },
+            Server { serves: CertificateKind::Apiserver, ..good.clone() },
             &[
                 // It is not of the etcd CA, and not the one of the files.
-                Probe::EtcdHealthy,
-                Probe::EtcdServedCertificate,
+                Attack::EtcdHealthy,
+                Attack::EtcdServedCertificate,
             ],
         ),
         (
             Server { answer: "HTTP/1.1 503 No\r\n\r\n{\"health\":\"false\"}", ..good.clone() },
-            &[Probe::EtcdHealthy],
+            &[Attack::EtcdHealthy],
         ),
-        (Server { plain: true, ..good.clone() }, &[Probe::EtcdPlainHttp, Probe::EtcdHealthy]),
+        (Server { plain: true, ..good.clone() }, &[Attack::EtcdPlainHttp, Attack::EtcdHealthy]),
     ];
     for (index, (server, wanted)) in weak.iter().enumerate() {
         let found = tried(&world, server, &peer, true);
-        let wanted: std::collections::BTreeSet<Probe> = wanted.iter().copied().collect();
-        let found_weak: std::collections::BTreeSet<Probe> = failed(&found).into_iter().collect();
+        let wanted: std::collections::BTreeSet<Attack> = wanted.iter().copied().collect();
+        let found_weak: std::collections::BTreeSet<Attack> = failed(&found).into_iter().collect();
         assert_eq!(found_weak, wanted, "weakness {index}: {found:#?}");
     }
     let open = Server { clients: Vec::new(), ..peer.clone() };
     assert_eq!(
         failed(&tried(&world, &good, &open, true)),
-        [Probe::EtcdPeerAcceptedCas, Probe::EtcdPeerWithoutCertificate]
+        [Attack::EtcdPeerAcceptedCas, Attack::EtcdPeerWithoutCertificate]
     );
-    let swapped = Server { serves: Kind::EtcdServer, ..peer.clone() };
-    assert_eq!(failed(&tried(&world, &good, &swapped, true)), [Probe::EtcdPeerServedCertificate]);
+    let swapped = Server { serves: CertificateKind::EtcdServer, ..peer.clone() };
+    assert_eq!(failed(&tried(&world, &good, &swapped, true)), [Attack::EtcdPeerServedCertificate]);
     let clear = Server { plain: true, ..peer };
-    assert_eq!(failed(&tried(&world, &good, &clear, true)), [Probe::EtcdPeerPlainHttp]);
+    assert_eq!(failed(&tried(&world, &good, &clear, true)), [Attack::EtcdPeerPlainHttp]);
 }
 
 #[test]
@@ -334,30 +340,34 @@ fn a_refusal_proves_nothing_where_nothing_works() {
     let ports = Ports { etcd_client: slammed, etcd_peer: slammed, ..Ports::default() };
     let found = tried_at(&world, ports, true, true);
     assert_eq!(found.len(), 12, "{found:#?}");
-    assert_eq!(failed(&found), [Probe::EtcdHealthy]);
+    assert_eq!(failed(&found), [Attack::EtcdHealthy]);
     // Without keys nothing can be shown to work, but an open door is seen all the same.
-    let good = Server::good(Kind::EtcdServer);
+    let good = Server::good(CertificateKind::EtcdServer);
     let open = Server { clients: Vec::new(), ..good.clone() };
-    let peer = Server::good(Kind::EtcdPeer);
+    let peer = Server::good(CertificateKind::EtcdPeer);
     let found = tried(&world, &good, &peer, false);
-    assert!(matches!(found[&Probe::EtcdWithoutCertificate], Verdict::Unknown { .. }), "{found:#?}");
+    assert!(
+        matches!(found[&Attack::EtcdWithoutCertificate], Verdict::Unknown { .. }),
+        "{found:#?}"
+    );
     let found = tried(&world, &open, &peer, false);
-    assert!(failed(&found).contains(&Probe::EtcdWithoutCertificate), "{found:#?}");
+    assert!(failed(&found).contains(&Attack::EtcdWithoutCertificate), "{found:#?}");
 }
 
 #[test]
 fn whoever_answers_strangers_is_found() {
     let world = world();
-    let public = |answer| Server { clients: Vec::new(), answer, ..Server::good(Kind::Apiserver) };
+    let public =
+        |answer| Server { clients: Vec::new(), answer, ..Server::good(CertificateKind::Apiserver) };
     let outcome = |answer: &'static str| {
         let port = public(answer).start(&world);
         let ports = Ports { apiserver: port, kubelet: port, ..Ports::default() };
         // Whose certificates are taken is asked of servers that take some.
         let mut made =
-            probe_apiserver(&mut Here { bash: true }, HOST, ports, Health::Refused, None);
-        made.extend(probe_kubelet(&mut Here { bash: true }, HOST, ports, None));
+            attack_apiserver(&mut Here { bash: true }, HOST, ports, Health::Refused, None);
+        made.extend(attack_kubelet(&mut Here { bash: true }, HOST, ports, None));
         made.retain(|(p, ..)| {
-            !matches!(p, Probe::ApiserverAcceptedCas | Probe::KubeletAcceptedCas)
+            !matches!(p, Attack::ApiserverAcceptedCas | Attack::KubeletAcceptedCas)
         });
         assert_eq!(made.len(), 20);
         assert_passes_have_answers(&made);
@@ -370,7 +380,7 @@ fn whoever_answers_strangers_is_found() {
         let found = outcome(lax);
         assert_eq!(
             failed(&found),
-            [Probe::ApiserverAnonymous, Probe::KubeletAnonymous],
+            [Attack::ApiserverAnonymous, Attack::KubeletAnonymous],
             "{found:?}"
         );
     }

@@ -211,7 +211,10 @@ fn a_saved_plan_is_bound_to_what_it_saw(w: &Whole) {
     );
     let changed = w.trees();
     let (_, err) = w.ends(3, &["apply", "saved.plan"]);
-    assert!(err.contains("cp2") && err.contains("nothing was begun"), "{err}");
+    assert!(
+        err.contains("cp2") && err.contains("the plan is out of date; nothing was changed"),
+        "{err}"
+    );
     assert_same(&changed, &w.trees(), "a refused plan changed something");
     w.inside("cp2", "rm /etc/audit/rules.d/90-kubastion.rules");
     assert_same(&before, &w.trees(), "the test cleans up");
@@ -341,7 +344,7 @@ fn verify_finds_what_is_broken(w: &Whole) {
     w.inside("w1", &format!("cp -p {file} /root/rules; sed -i 's/policy drop;/& tcp dport 3000-9000 accept;/' {file}; {mends}; nft list table inet kubastion | grep -q 3000-9000"));
     let (out, _) = w.ends(5, &["verify"]);
     assert!(
-        out.contains("host-firewall-worker") && out.contains("the rules that the inventory makes"),
+        out.contains("host-firewall-worker") && out.contains("the rules of the inventory"),
         "{out}"
     );
     w.inside("w1", &format!("mv /root/rules {file}; {mends}"));
@@ -366,7 +369,7 @@ fn the_operator_locks_himself_out(w: &Whole, hardened: &BTreeMap<String, String>
     w.edit_inventory(&admin, "  admin_networks: [192.0.2.0/24]");
     let (out, err) = w.ends(6, &["apply", "--yes"]);
     assert!(
-        out.contains("went back") && out.contains("left out"),
+        out.contains("rolled back") && out.contains("skipped"),
         "the canary went back, the others were spared\n{out}\n{err}"
     );
     w.edit_inventory("  admin_networks: [192.0.2.0/24]", &admin);
@@ -418,7 +421,7 @@ fn the_controller_is_killed(w: &Whole, hardened: &BTreeMap<String, String>, then
     }
     assert_same(hardened, &w.trees(), "after a killed controller");
     let (out, _) = w.ends(0, &["runs"]);
-    assert!(out.contains("cut off"), "{out}");
+    assert!(out.contains("interrupted"), "{out}");
     w.ends(0, &["apply", "--yes"]);
     w.ends(0, &["plan", "--exit-code"]);
 }
@@ -491,7 +494,7 @@ fn rollback_leads_back(w: &Whole, bare: &BTreeMap<String, String>) {
     assert!(ids.len() >= 3, "{ids:?}");
     // The first one cannot go while others stand on it.
     let (out, _) = w.ends(6, &["rollback", ids[0], "--yes"]);
-    assert!(out.contains("roll that back first"), "{out}");
+    assert!(out.contains("builds on it: roll back"), "{out}");
     while let Some(id) = ids.pop() {
         w.ends(0, &["rollback", id, "--yes"]);
     }

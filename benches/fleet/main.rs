@@ -40,7 +40,7 @@ pub enum Contender {
 }
 
 impl Contender {
-    pub const ALL: [Self; 4] = [Self::Kubastion, Self::OpenSsh, Self::Pyinfra, Self::Ansible];
+    pub const ALL: &[Self] = &[Self::Kubastion, Self::OpenSsh, Self::Pyinfra, Self::Ansible];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl Wanted {
             let value = at.map_or(default, |i| args[i + 1].as_str());
             value.split(',').map(str::to_owned).collect::<Vec<_>>()
         };
-        let all = Contender::ALL.map(Contender::name).join(",");
+        let all = Contender::ALL.iter().map(|c| c.name()).collect::<Vec<_>>().join(",");
         let only = value("--only", &all);
         Self {
             nodes: value("--nodes", "1,10,100,500,1000")
@@ -96,7 +96,8 @@ impl Wanted {
                 .map(|ms| Duration::from_millis(ms.parse().unwrap()))
                 .collect(),
             only: Contender::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .filter(|c| only.iter().any(|o| o == c.name()))
                 .collect(),
             save: args.iter().any(|a| a == "--save"),
@@ -165,7 +166,7 @@ fn size(
                 continue;
             }
             world.clean(nodes);
-            for work in Work::ALL {
+            for &work in Work::ALL {
                 let one = run(world, &way, *contender, work, python);
                 match taken.iter_mut().find(|t| t.0 == *contender && t.1 == work) {
                     Some(t) => t.2.push(one),

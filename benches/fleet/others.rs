@@ -12,7 +12,7 @@ use crate::world::{Way, World, sh};
 pub const WINDOW: usize = kubastion::transport::fleet::WINDOW;
 
 /// From PyPI, into a virtual environment of their own.
-const VERSIONS: [&str; 2] = ["ansible-core==2.19.14", "pyinfra==3.10.0"];
+const VERSIONS: &[&str] = &["ansible-core==2.19.14", "pyinfra==3.10.0"];
 const CACHE: &str = "/var/cache/kubastion/bench";
 
 /// What pip and ssh may be told by the caller's environment is kept; what would change the contenders is not.
@@ -34,7 +34,7 @@ pub enum Work {
 }
 
 impl Work {
-    pub const ALL: [Self; 3] = [Self::First, Self::NoOp, Self::OneChanged];
+    pub const ALL: &[Self] = &[Self::First, Self::NoOp, Self::OneChanged];
 
     pub fn name(self) -> &'static str {
         match self {

@@ -69,6 +69,7 @@ pub fn child(args: &[String]) {
         clock: Clock::System,
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        conflicts: kubastion::controls::conflict,
         home: None,
         host_keys_optional: false,
     };
@@ -156,6 +157,7 @@ fn apply(inventory: &Inventory, state: State) {
         etcd: None,
         api: None,
         bundle: None,
+        bundled: &[],
         sink: &Silent,
         say: &|_| {},
         journal: &journal,

@@ -104,7 +104,7 @@ pub fn write(rows: &[Row], save: bool) {
     std::fs::write(dir.join("fleet.json"), serde_json::to_string_pretty(rows).unwrap()).unwrap();
     let mut pictures = String::new();
     let mut plots = Vec::new();
-    for work in Work::ALL {
+    for &work in Work::ALL {
         let name = format!("wall-{}.svg", work.name().replace(' ', "-"));
         plots.push((name, wall_by_nodes(rows, work)));
     }

@@ -12,7 +12,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for node in &INVENTORY.nodes {
         for watch in [
             kubastion::desired::watch(&INVENTORY, &Files::default(), node),
-            kubastion::checks::watch(&INVENTORY, node),
+            kubastion::checks::watch(&INVENTORY, &Files::default(), node),
         ] {
             let Ok(facts) = kubastion::facts::parse::facts(&node.name, &watch, "word", data) else {
                 continue;

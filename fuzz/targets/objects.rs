@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use kubastion::checks::{Cluster, Reference, judge_objects};
 use kubastion::clock::Clock;
 use kubastion::controls::ApiRule;
-use kubastion::facts::cluster::{ClusterFacts, Kind};
+use kubastion::facts::cluster::{ClusterFacts, ObjectKind};
 use kubastion::inventory::Inventory;
 use kubastion::plan::cluster::{Wanted, changes};
 use serde_json::{Value, json};
@@ -16,12 +16,12 @@ static INVENTORY: LazyLock<Inventory> = LazyLock::new(kubastion_fuzz::inventory)
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let Ok(items) = serde_json::from_slice::<Value>(data) else { return };
     let mut facts = ClusterFacts::default();
-    for (kind, _) in Kind::ALL {
+    for &(kind, _) in ObjectKind::ALL {
         // One list for all kinds, or one for each.
         let mine = items.get(format!("{kind:?}")).unwrap_or(&items).clone();
         let _ = facts.insert(kind, &mut json!({"items": mine}));
     }
-    for (rule, _) in ApiRule::ALL {
+    for &(rule, _) in ApiRule::ALL {
         let reference = Reference::default();
         let now = Clock::System.now();
         let on = Cluster {

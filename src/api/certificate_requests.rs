@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::client::{ApiError, Client};
 use super::objects;
-use crate::facts::cluster::{Kind, list, text};
+use crate::facts::cluster::{ObjectKind, list, text};
 use crate::inventory::{Inventory, Node, NodeName};
 use crate::transport::http::HttpRequest;
 
 /// Why a request is not approved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApprovalError {
-    /// The API server says no, or nothing.
+    /// The API server refused, or did not answer.
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The inventory has no such node.
@@ -36,7 +36,7 @@ pub fn approve(
     name: &str,
     node: &NodeName,
 ) -> Result<(), ApprovalError> {
-    let path = objects::path(Kind::SigningRequests, "", name)?;
+    let path = objects::path(ObjectKind::SigningRequests, "", name)?;
     let Some(mut request) = client.find(&HttpRequest::get(&path))? else { return Ok(()) };
     let known = inventory.nodes.iter().find(|n| n.name == *node);
     let known = known.ok_or_else(|| ApprovalError::Stranger(node.clone()))?;
@@ -51,14 +51,14 @@ pub fn approve(
 fn approved(request: &mut Value) -> Result<(), String> {
     let condition = json!({
         "type": "Approved", "status": "True", "reason": "KubastionInventory",
-        "message": "requester, names and addresses are those of the inventory",
+        "message": "requester, names and addresses match the inventory",
     });
     let status = request.as_object_mut().map(|r| r.entry("status").or_insert(Value::Null));
-    let status = status.ok_or("the request is no object")?;
+    let status = status.ok_or("the request is not an object")?;
     if status.is_null() {
         *status = json!({});
     }
-    let status = status.as_object_mut().ok_or("the status of the request is no object")?;
+    let status = status.as_object_mut().ok_or("the status of the request is not an object")?;
     status.insert("conditions".to_owned(), json!([condition]));
     Ok(())
 }
@@ -74,20 +74,23 @@ pub fn says_what_the_inventory_says(request: &Value, node: &Node) -> Result<(), 
     if text(request, "/spec/signerName") != "kubernetes.io/kubelet-serving"
         || text(request, "/spec/username") != user
     {
-        return Err(format!("the request is not one of {} for a serving certificate", node.name));
+        return Err(format!(
+            "the request is not a request of {} for a serving certificate",
+            node.name
+        ));
     }
     let usages: BTreeSet<&str> =
         list(request, "/spec/usages").iter().filter_map(Value::as_str).collect();
     let allowed = BTreeSet::from(["digital signature", "key encipherment", "server auth"]);
     if !usages.is_subset(&allowed) || !usages.contains("server auth") {
-        return Err(format!("it asks for the usages {usages:?}"));
+        return Err(format!("it requests the usages {usages:?}"));
     }
     let pem = BASE64_STANDARD.decode(text(request, "/spec/request")).map_err(|e| e.to_string())?;
     let csr = X509Req::from_pem(&pem).map_err(|e| format!("its request cannot be read: {e}"))?;
     // What is judged must be what is signed. Parsers of PEM do not agree on where a block ends and
     // which of several counts: OpenSSL takes one that Go passes over for the next.
     if csr.to_pem().map_err(|e| e.to_string())? != pem {
-        return Err("its request is more or other than one PEM block".into());
+        return Err("its request is not exactly one PEM block".into());
     }
     let key = csr.public_key().map_err(|e| format!("its key cannot be read: {e}"))?;
     if !csr.verify(&key).unwrap_or(false) {
@@ -115,12 +118,12 @@ pub fn says_what_the_inventory_says(request: &Value, node: &Node) -> Result<(), 
         };
         if !known {
             return Err(format!(
-                "it asks for {name:?}, which is not {} in the inventory",
+                "it requests {name:?}, which is not {} in the inventory",
                 node.name
             ));
         }
     }
-    if names.is_empty() { Err("it asks for no name".into()) } else { Ok(()) }
+    if names.is_empty() { Err("it requests no name".into()) } else { Ok(()) }
 }
 
 #[derive(Debug, PartialEq, Eq)]

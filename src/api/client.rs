@@ -61,7 +61,7 @@ pub enum ApiError {
         why: String,
     },
     /// A name that would lead to another object.
-    #[error("{0:?} is no name of an object")]
+    #[error("{0:?} is not a valid object name")]
     BadName(String),
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::{ANSWER, ApiError, Client, decode};
 use crate::clock::Clock;
 use crate::digest::{Digest, Digesting};
-use crate::facts::cluster::{ClusterFacts, Kind, ListAnswer, text};
+use crate::facts::cluster::{ClusterFacts, ListAnswer, ObjectKind, text};
 use crate::transport::http::{Connection, HttpRequest};
 
 /// Objects on one page of a list. etcd takes 1.5 MiB for one (`--max-request-bytes`): a page of the
@@ -19,7 +19,7 @@ const MAX_LIST: usize = 512 << 20;
 impl Client<'_> {
     /// Reads lists of objects, over one connection as long as it holds. What cannot be read is said so
     /// in the facts.
-    pub fn facts(&mut self, kinds: &[Kind]) -> ClusterFacts {
+    pub fn facts(&mut self, kinds: &[ObjectKind]) -> ClusterFacts {
         let mut facts = ClusterFacts::default();
         let mut left = kinds;
         while !left.is_empty() {
@@ -29,7 +29,11 @@ impl Client<'_> {
     }
 
     /// Reads lists until the connection breaks. Hands back what is left to be read over another one.
-    fn read_while_open<'k>(&mut self, kinds: &'k [Kind], facts: &mut ClusterFacts) -> &'k [Kind] {
+    fn read_while_open<'k>(
+        &mut self,
+        kinds: &'k [ObjectKind],
+        facts: &mut ClusterFacts,
+    ) -> &'k [ObjectKind] {
         let within = ANSWER * u32::try_from(kinds.len()).unwrap_or(u32::MAX);
         let mut connection = match self.connect(within) {
             Ok(open) => open,
@@ -39,7 +43,7 @@ impl Client<'_> {
             }
         };
         for (i, kind) in kinds.iter().enumerate() {
-            let read = match read_list(&mut connection, kind.path()) {
+            let read = match read_list(&mut connection, kind.path(), None) {
                 Ok((mut list, sha256)) => facts.insert(*kind, &mut list).map(|()| {
                     let read = Clock::System.now();
                     facts.answers.insert(*kind, ListAnswer { sha256, read });
@@ -66,13 +70,45 @@ impl Client<'_> {
 /// # Errors
 /// See [`ApiError`].
 pub fn whole_list(connection: &mut Connection<'_>, path: &str) -> Result<Value, ApiError> {
-    read_list(connection, path).map(|(list, _)| list)
+    read_list(connection, path, None).map(|(list, _)| list)
 }
 
-/// The same, with the digest of what was answered.
-fn read_list(connection: &mut Connection<'_>, path: &str) -> Result<(Value, Digest), ApiError> {
+/// What objects are called, without what they hold (Kubernetes documentation, "Kubernetes API Concepts": metadata of objects). No
+/// other form is named: a server that does not know this one answers 406, and sends nothing.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// How many objects a list has. What they hold stays where it is.
+///
+/// # Errors
+/// See [`ApiError`].
+pub fn count(client: &mut Client<'_>, path: &str) -> Result<usize, ApiError> {
+    let mut connection = client.connect(ANSWER)?;
+    let (list, _) = read_list(&mut connection, path, Some(METADATA))?;
+    let malformed =
+        |why: &str| ApiError::Malformed { request: format!("GET {path}"), why: why.into() };
+    if text(&list, "/kind") != "PartialObjectMetadataList" {
+        return Err(malformed("the answer is no list of metadata"));
+    }
+    let items = list.get("items").and_then(Value::as_array);
+    let is_whole = text(&list, "/metadata/continue").is_empty();
+    items.filter(|_| is_whole).map(Vec::len).ok_or_else(|| malformed("the list is incomplete"))
+}
+
+/// The same as [`whole_list`], with the digest of what was answered.
+fn read_list(
+    connection: &mut Connection<'_>,
+    path: &str,
+    accept: Option<&'static str>,
+) -> Result<(Value, Digest), ApiError> {
     let sign = if path.contains('?') { '&' } else { '?' };
-    let first = HttpRequest::get(format!("{path}{sign}limit={PAGE}"));
+    let page = |path: String| {
+        let request = HttpRequest::get(path);
+        match accept {
+            Some(media) => request.accepting(media),
+            None => request,
+        }
+    };
+    let first = page(format!("{path}{sign}limit={PAGE}"));
     let malformed = |why: String| ApiError::Malformed { request: first.words(), why };
     let mut bytes = 0;
     let mut heard = Digesting::default();
@@ -80,7 +116,7 @@ fn read_list(connection: &mut Connection<'_>, path: &str) -> Result<(Value, Dige
         let answer = connection.send(request)?;
         bytes += answer.body.len();
         if bytes > MAX_LIST {
-            return Err(malformed(format!("the list has more than {} MiB", MAX_LIST >> 20)));
+            return Err(malformed(format!("the list is larger than {} MiB", MAX_LIST >> 20)));
         }
         heard.update(&answer.body);
         decode(request, &answer)
@@ -95,7 +131,7 @@ fn read_list(connection: &mut Connection<'_>, path: &str) -> Result<(Value, Dige
         {
             break;
         }
-        let mut next = get(&HttpRequest::get(format!("{path}{sign}limit={PAGE}&continue={more}")))?;
+        let mut next = get(&page(format!("{path}{sign}limit={PAGE}&continue={more}")))?;
         let rest = next.get_mut("items").map(Value::take);
         let (Some(Value::Array(items)), Some(Value::Array(rest))) = (list.get_mut("items"), rest)
         else {
@@ -124,8 +160,28 @@ pub fn one_page(client: &mut Client<'_>, path: &str) -> Result<Vec<Value>, ApiEr
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::api::played::Server;
     use crate::transport::http::MAX_ANSWER;
+
+    #[test]
+    fn objects_are_counted_by_their_metadata_and_by_nothing_else() {
+        let page = |kind: &'static str, goes_on: bool| {
+            move |_: &str, path: &str, _: &Value| {
+                let more = if goes_on && !path.contains("continue=") { "abc" } else { "" };
+                (200, json!({"kind": kind, "metadata": {"continue": more}, "items": [{}, {}]}))
+            }
+        };
+        let mut counted = Server::new(page("PartialObjectMetadataList", true));
+        assert_eq!(count(&mut counted.client(), "/api/v1/secrets"), Ok(4));
+        // A server that sends whole objects was not asked for them.
+        let mut whole = Server::new(page("SecretList", false));
+        assert!(count(&mut whole.client(), "/api/v1/secrets").is_err());
+        let mut refused = Server::new(|_, _, _| (406, json!({"kind": "Status"})));
+        assert!(count(&mut refused.client(), "/api/v1/secrets").is_err());
+    }
 
     #[test]
     fn a_page_of_the_largest_objects_fits_into_an_answer() {

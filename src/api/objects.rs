@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{ApiError, Client};
-use crate::facts::cluster::{FIELD_MANAGER, Kind, text};
+use crate::facts::cluster::{FIELD_MANAGER, ObjectKind, text};
 use crate::transport::http::HttpRequest;
 
 /// What becomes of fields that another manager owns and that have another value.
@@ -19,7 +19,7 @@ pub enum Conflicts {
 ///
 /// # Errors
 /// [`ApiError::BadName`] for what would lead elsewhere.
-pub fn path(kind: Kind, namespace: &str, name: &str) -> Result<String, ApiError> {
+pub fn path(kind: ObjectKind, namespace: &str, name: &str) -> Result<String, ApiError> {
     let list = kind.path().split('?').next().unwrap_or_default();
     let name = escaped(name)?;
     match (namespace, list.rsplit_once('/')) {
@@ -117,23 +117,23 @@ mod tests {
         assert_eq!(escaped("a b?\u{1b}:c").as_deref(), Ok("a%20b%3F%1B:c"));
         for bad in ["", ".", "..", "a/b", "a%2fb"] {
             assert!(escaped(bad).is_err(), "{bad}");
-            assert!(path(Kind::Nodes, "", bad).is_err(), "{bad}");
+            assert!(path(ObjectKind::Nodes, "", bad).is_err(), "{bad}");
         }
         assert!(segment("kubeadm:bootstrap-signer-clusterinfo").is_ok());
         for bad in ["", "..", "a/b", "a?b", "a%2fb", "a b"] {
             assert!(segment(bad).is_err(), "{bad}");
-            assert!(bad.is_empty() || path(Kind::RoleBindings, bad, "x").is_err(), "{bad}");
+            assert!(bad.is_empty() || path(ObjectKind::RoleBindings, bad, "x").is_err(), "{bad}");
         }
     }
 
     #[test]
     fn an_object_has_its_path() {
         for (kind, namespace, wanted) in [
-            (Kind::Nodes, "", "/api/v1/nodes/x"),
-            (Kind::ServiceAccounts, "a", "/api/v1/namespaces/a/serviceaccounts/x"),
-            (Kind::JoinTokens, "", "/api/v1/namespaces/kube-system/secrets/x"),
+            (ObjectKind::Nodes, "", "/api/v1/nodes/x"),
+            (ObjectKind::ServiceAccounts, "a", "/api/v1/namespaces/a/serviceaccounts/x"),
+            (ObjectKind::JoinTokens, "", "/api/v1/namespaces/kube-system/secrets/x"),
             (
-                Kind::RoleBindings,
+                ObjectKind::RoleBindings,
                 "a",
                 "/apis/rbac.authorization.k8s.io/v1/namespaces/a/rolebindings/x",
             ),

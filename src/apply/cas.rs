@@ -5,21 +5,21 @@ use serde_json::{Value, json};
 use crate::api::objects::path;
 use crate::api::{ApiAccess, ApiError, Client};
 use crate::desired::cluster_cas::CaPlace;
-use crate::facts::cluster::{Kind, text};
+use crate::facts::cluster::{ObjectKind, text};
 use crate::inventory::Inventory;
 use crate::transport::http::HttpRequest;
 
 /// Why they were not.
 #[derive(Debug, thiserror::Error)]
 pub enum CasError {
-    /// The API server says no, or nothing.
+    /// The API server refused, or did not answer.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The ConfigMap is not what the plan saw. Nothing was sent.
-    #[error("it is not as the plan saw it: {0}")]
+    /// The ConfigMap changed since the plan was made. Nothing was sent.
+    #[error("the object changed since the plan was made: {0}")]
     NotAsPlanned(&'static str),
-    /// It was sent, and is not as it should be all the same.
-    #[error("it was sent, and does not hold the key store's CAs")]
+    /// The change was sent, but the object still differs.
+    #[error("the change was sent, but the object does not contain the key store's CAs")]
     StillDiffers,
 }
 
@@ -40,18 +40,18 @@ pub(super) fn set(
         CaPlace::FrontProxy => &access.front_proxy_ca_pem,
     };
     let (namespace, name) = place.map().split_once('/').unwrap_or_default();
-    let path = path(Kind::ConfigMaps, namespace, name)?;
-    let gone = CasError::NotAsPlanned("it is gone");
+    let path = path(ObjectKind::ConfigMaps, namespace, name)?;
+    let gone = CasError::NotAsPlanned("it was deleted");
     let Some(map) = client.find(&HttpRequest::get(&path))? else { return Err(gone) };
     let Some(said) = place.text(std::slice::from_ref(&map)) else { return Err(gone) };
     let Some((adds, drops)) = place.change(said, pem) else { return Ok(()) };
     let within = |all: &[String], shown: &[String]| all.iter().all(|one| shown.contains(one));
     if !within(&adds, planned.0) || !within(&drops, planned.1) {
-        return Err(CasError::NotAsPlanned("it holds other CAs"));
+        return Err(CasError::NotAsPlanned("it contains other CAs"));
     }
     let endpoint = inventory.cluster.endpoint.to_string();
     let body = json!({
-        // Nobody's change in between is lost without a word.
+        // A concurrent change is never overwritten silently.
         "metadata": {"resourceVersion": text(&map, "/metadata/resourceVersion")},
         "data": {place.key(): place.wanted(pem, &endpoint)},
     });

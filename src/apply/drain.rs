@@ -3,7 +3,7 @@
 //! "API-initiated Eviction").
 //!
 //! Pods of DaemonSets stay, since they would come back at once, and so do static pods, which the API
-//! server cannot end. Pods that have ended already are in nobody's way.
+//! server cannot end. Pods that have already ended are ignored.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,17 +14,17 @@ use crate::api::client::ANSWER;
 use crate::api::lists::whole_list;
 use crate::api::objects::path;
 use crate::api::{ApiError, Client};
-use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::facts::cluster::{ObjectKind, list, name, namespace, text};
 use crate::inventory::NodeName;
 use crate::transport::http::HttpRequest;
 use crate::transport::tail;
 
-/// How long is waited for, and how often is looked.
+/// How long to wait, and how often to check.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// For all pods of a node to be gone.
+    /// Deadline for all pods of a node to be gone.
     pub within: Duration,
-    /// Between two looks, and so between two attempts at a pod that a budget keeps.
+    /// Pause between two checks, and so between two attempts to evict a pod that a budget protects.
     pub pause: Duration,
 }
 
@@ -32,19 +32,19 @@ pub struct Patience {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DrainError {
     /// What runs on it is not known.
-    #[error("the cluster cannot be asked for its pods")]
+    #[error("the API server cannot list its pods")]
     Unreachable(#[source] ApiError),
-    /// The time is over.
-    #[error("after {within_s} s it still has pods: {}", left.join("; "))]
+    /// The deadline has passed.
+    #[error("pods are left after {within_s} s: {}", left.join("; "))]
     Deadline {
-        /// Seconds that were waited.
+        /// Seconds waited.
         within_s: u64,
         /// The pods, and why each is there.
         left: Vec<String>,
     },
 }
 
-/// A pod that has to go.
+/// A pod to evict.
 struct Leaving {
     /// `namespace/name`.
     pod: String,
@@ -65,7 +65,7 @@ pub fn allow_pods(
     node: &NodeName,
     allow: bool,
 ) -> Result<Option<bool>, ApiError> {
-    let path = path(Kind::Nodes, "", node.as_str())?;
+    let path = path(ObjectKind::Nodes, "", node.as_str())?;
     let Some(found) = client.find(&HttpRequest::get(&path))? else { return Ok(None) };
     let allowed = found.pointer("/spec/unschedulable") != Some(&json!(true));
     if allowed != allow {
@@ -99,12 +99,12 @@ pub fn drain(
     }
     let mut told = String::new();
     while !leaving.is_empty() {
-        // A server that is away for a moment comes back, or time runs out.
+        // A server that is down for a moment comes back, or the deadline passes.
         let broken = evict(client, node, &mut leaving).err();
         let left: Vec<String> = leaving
             .values()
             .map(|l| format!("{}: {}", l.pod, l.why))
-            .chain(broken.map(|e| format!("last asked: {e}")))
+            .chain(broken.map(|e| format!("last error: {e}")))
             .collect();
         if leaving.is_empty() {
             break;
@@ -123,7 +123,7 @@ pub fn drain(
 }
 
 fn list_of(node: &NodeName) -> String {
-    format!("{}?fieldSelector=spec.nodeName%3D{node}", Kind::Pods.path())
+    format!("{}?fieldSelector=spec.nodeName%3D{node}", ObjectKind::Pods.path())
 }
 
 fn pods(client: &mut Client<'_>, node: &NodeName) -> Result<Vec<Value>, ApiError> {
@@ -142,7 +142,7 @@ fn evict(client: &mut Client<'_>, node: &NodeName, leaving: &mut Pods) -> Result
     for (uid, entry) in leaving {
         let pod = here[uid.as_str()];
         if pod.pointer("/metadata/deletionTimestamp").is_some() {
-            entry.why = "it is ending".into();
+            entry.why = "terminating".into();
             continue;
         }
         let (space, name) = (namespace(pod), name(pod));
@@ -152,12 +152,12 @@ fn evict(client: &mut Client<'_>, node: &NodeName, leaving: &mut Pods) -> Result
             "metadata": {"name": name, "namespace": space},
             "deleteOptions": {"preconditions": {"uid": uid}},
         });
-        let path = format!("{}/eviction", path(Kind::Pods, space, name)?);
+        let path = format!("{}/eviction", path(ObjectKind::Pods, space, name)?);
         let answer = connection.send(&HttpRequest::post(path, &body))?;
         entry.why = match answer.status {
-            200..300 => "it is ending".into(),
-            // Gone, or another one by now: the next look says which.
-            404 | 409 => "it is going".into(),
+            200..300 => "terminating".into(),
+            // Deleted, or replaced by now: the next check shows which.
+            404 | 409 => "already terminating or deleted".into(),
             // 429: a budget, or a server that is busy. All of them are tried again.
             status => {
                 let said = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
@@ -169,7 +169,7 @@ fn evict(client: &mut Client<'_>, node: &NodeName, leaving: &mut Pods) -> Result
     Ok(())
 }
 
-/// What makes a pod anew (Kubernetes documentation, "Owners and Dependents").
+/// The owner that recreates a pod (Kubernetes documentation, "Owners and Dependents").
 fn owner(pod: &Value) -> Option<&str> {
     let owners = list(pod, "/metadata/ownerReferences");
     owners.iter().find(|o| o["controller"] == true).map(|o| text(o, "/kind"))

@@ -70,7 +70,7 @@ impl<'t> Member<'t> {
 /// Members, alarms and room, over one connection.
 ///
 /// # Errors
-/// What the member or the way to it said instead.
+/// What the member or the connection to it reported instead.
 pub fn roster(
     through: &mut dyn Transport,
     member: IpAddr,
@@ -89,7 +89,7 @@ pub fn roster(
 /// The members alone.
 ///
 /// # Errors
-/// What the member or the way to it said instead.
+/// What the member or the connection to it reported instead.
 pub fn list(
     through: &mut dyn Transport,
     member: IpAddr,
@@ -101,7 +101,7 @@ pub fn list(
 /// Adds a learner. Returns its id.
 ///
 /// # Errors
-/// What the member or the way to it said instead. etcd refuses a second one that has not caught up yet.
+/// What the member or the connection to it reported instead. etcd refuses a second one that has not caught up yet.
 pub fn add_learner(
     through: &mut dyn Transport,
     member: IpAddr,
@@ -139,7 +139,7 @@ pub fn promote(
 /// Removes a member. Succeeds if it is already gone.
 ///
 /// # Errors
-/// What the member or the way to it said instead. etcd refuses what would cost the quorum.
+/// What the member or the connection to it reported instead. etcd refuses what would cost the quorum.
 pub fn remove(
     through: &mut dyn Transport,
     member: IpAddr,

@@ -7,6 +7,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use super::accept;
 use super::execution::{Execution, Sessions};
 use super::leave::{self, Departure};
 use super::protocol::TxnState;
@@ -217,7 +218,9 @@ impl<'a> Run<'a> {
 
     fn makes_member(&self, task: &Task, wanted: KubeadmAction) -> bool {
         let steps = self.c.plan.transaction(task).into_iter().flat_map(|t| &t.steps);
-        steps.into_iter().any(|a| matches!(a.step, Step::Member { action, .. } if action == wanted))
+        steps
+            .into_iter()
+            .any(|a| matches!(a.step, Step::Kubeadm { action, .. } if action == wanted))
     }
 
     /// Why no node may join: every control plane that was to update the configuration kept in the cluster has failed, so
@@ -257,7 +260,10 @@ impl<'a> Run<'a> {
             done.extend(self.objects(&objects));
         }
         let (of_nodes, of_cluster): (Vec<&Task>, Vec<&Task>) = others.into_iter().partition(|t| {
-            matches!(t, Task::Settle { .. } | Task::TakeBack(_) | Task::Reset { .. })
+            matches!(
+                t,
+                Task::Settle { .. } | Task::TakeBack(_) | Task::Accept { .. } | Task::Reset { .. }
+            )
         });
         done.extend(self.on_nodes(stage, number, of_nodes)?);
         for task in of_cluster {
@@ -330,6 +336,10 @@ impl<'a> Run<'a> {
                     _ => Done::Outcome(outcome),
                 }
             }
+            Task::Accept { node, transaction, phase, run } => {
+                begins(node, *phase, transaction)?;
+                Done::Outcome(accept::accept(c, node, transaction, run, &self.sessions))
+            }
             Task::Reset { node, data, taken_for } => {
                 let reset = reset::carry_out(c, node, *taken_for, *data);
                 // At once: another one may take minutes, and somebody may not wait for it.
@@ -350,10 +360,7 @@ impl<'a> Run<'a> {
     fn of_cluster(&mut self, task: &Task) -> Result<(), String> {
         match task {
             Task::Etcd(change) => members::change(self.c, change, &self.sessions),
-            Task::Cordon { node } => {
-                self.departure.cordon(self.c, node);
-                Ok(())
-            }
+            Task::Cordon { node } => self.departure.cordon(self.c, node),
             Task::Drain { node, within_s, or_leave } => {
                 let (result, problems) = self.departure.drain(self.c, node, *within_s, *or_leave);
                 self.report.problems.extend(problems);
@@ -384,9 +391,10 @@ impl<'a> Run<'a> {
             Task::TakeBack(TakeBack { reset_by: Some(by), .. }) => {
                 self.ended(task, &Done::Outcome(Outcome::Skipped { why: undo::knows_nothing(by) }))
             }
-            Task::Transaction { .. } | Task::JoinEtcd { .. } | Task::TakeBack(_) => {
-                self.ended(task, &Done::Outcome(Outcome::Skipped { why }))
-            }
+            Task::Transaction { .. }
+            | Task::JoinEtcd { .. }
+            | Task::TakeBack(_)
+            | Task::Accept { .. } => self.ended(task, &Done::Outcome(Outcome::Skipped { why })),
             Task::Reset { node, .. } => {
                 let outcome = Outcome::Refused { why };
                 let reset = Reset { outcome, taken_back: Vec::new() };
@@ -404,7 +412,7 @@ impl<'a> Run<'a> {
         if let Some(node) = task.node() {
             let rest = match task {
                 Task::TakeBack(_) => LATER_PHASE,
-                _ => "an earlier stage was left out",
+                _ => "an earlier stage was skipped",
             };
             self.out.entry(node.clone()).or_insert_with(|| rest.into());
         }
@@ -425,8 +433,8 @@ impl<'a> Run<'a> {
                     Problem::new(format!("cannot {change}"))
                         .at("cluster")
                         .because(why)
-                        .left("the nodes are done")
-                        .hint("run `kubastion plan` to see what is left to do")
+                        .left("the changes on the nodes are done")
+                        .hint("run `kubastion plan` to see the remaining changes")
                 });
                 self.report.problems.extend(failed);
             }
@@ -464,25 +472,27 @@ impl<'a> Run<'a> {
                         let why = done.problem().unwrap_or_default();
                         let why = match other {
                             Outcome::Incomplete { .. } => {
-                                format!(
-                                    "was left {left} by an earlier run and could not be undone: {why}"
-                                )
+                                format!("({left}) could not be undone: {why}")
                             }
-                            _ => format!("was left {left} by an earlier run: {why}"),
+                            _ => format!("({left}): {why}"),
                         };
                         self.report.problems.push(
-                            Problem::new("what an earlier run left open cannot be undone")
-                                .at(node.to_string())
-                                .because(format!("transaction {transaction} {why}")),
+                            Problem::new(
+                                "an unfinished transaction of an earlier run cannot be undone",
+                            )
+                            .at(node.to_string())
+                            .because(format!("transaction {transaction} {why}")),
                         );
                         return Ok(());
                     }
                 };
                 (c.say)(&format!(
-                    "{node}: transaction {transaction} was left open by an earlier run; it is {now} now"
+                    "{node}: transaction {transaction} of an earlier run was unfinished; it is now {now}"
                 ));
             }
-            Task::TakeBack(t) => self.node_ended(&t.node, t.phase, done.outcome())?,
+            Task::TakeBack(TakeBack { node, phase, .. }) | Task::Accept { node, phase, .. } => {
+                self.node_ended(node, *phase, done.outcome())?;
+            }
             Task::Transaction { node, .. } | Task::JoinEtcd { node, .. } => {
                 if let Some(transaction) = c.plan.transaction(task) {
                     self.node_ended(node, transaction.phase, done.outcome())?;
@@ -502,12 +512,17 @@ impl<'a> Run<'a> {
         c.journal.write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })?;
         let name = phase.name();
         let how = match outcome {
-            Outcome::Committed if c.journal.kind == RunKind::Apply => format!("{name} done"),
-            Outcome::Committed => format!("{name} taken back"),
+            Outcome::Committed => match c.journal.kind {
+                RunKind::Apply => format!("{name} done"),
+                RunKind::Accept => format!("{name} accepted as it is"),
+                RunKind::Settle | RunKind::Rollback | RunKind::Reset => {
+                    format!("{name} rolled back")
+                }
+            },
             Outcome::Reverted { why } => format!("{name} undone: {why}"),
             Outcome::Refused { why } => format!("{name} refused: {why}"),
             Outcome::Unreachable { why } => format!("unreachable: {why}"),
-            Outcome::Skipped { why } => format!("{name} left out: {why}"),
+            Outcome::Skipped { why } => format!("{name} skipped: {why}"),
             Outcome::Incomplete { why } => format!("{name} INCOMPLETE: {why}"),
             Outcome::Unready { why } => format!("{name} done, but {why}"),
         };
@@ -521,11 +536,13 @@ impl<'a> Run<'a> {
 /// Whether the rest of a node's work goes on after a task that ended so.
 fn is_wanted(task: &Task, outcome: &Outcome) -> bool {
     let settled = matches!((task, outcome), (Task::Settle { .. }, Outcome::Reverted { .. }));
-    outcome.is_good() || settled
+    // Whether a node that takes new pods may be reset all the same is said at its drain.
+    let cordon = matches!(task, Task::Cordon { .. });
+    outcome.is_good() || settled || cordon
 }
 
 /// Of a node where something was not taken back.
-const LATER_PHASE: &str = "a later phase is still there";
+const LATER_PHASE: &str = "a later phase is not undone";
 
 /// What is said of all that is left out because a task failed.
 fn why_left(stage: &Stage, task: &Task, done: &Done) -> String {

@@ -1,4 +1,4 @@
-//! What all that is done in a run works with, and the connections that it shares.
+//! What the tasks of a run share, including connections.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::desired::DesiredState;
 use crate::error::chain;
 use crate::event::Sink;
-use crate::inventory::{Inventory, Node, NodeName};
+use crate::inventory::{BundledObject, Inventory, Node, NodeName};
 use crate::plan::Plan;
 use crate::runs::record::Journal;
 use crate::transport::{Dialer, Transport};
@@ -34,14 +34,48 @@ pub struct Execution<'a> {
     pub api: Option<&'a ApiAccess>,
     /// Where programs and images come from, if from a bundle.
     pub bundle: Option<&'a Bundle>,
+    /// The objects of its manifests.
+    pub bundled: &'a [BundledObject],
     /// Where progress goes.
     pub sink: &'a dyn Sink,
-    /// Hears what nodes remark that is no result.
+    /// Receives remarks of nodes that are not results.
     pub say: &'a (dyn Fn(&str) + Sync),
     /// The record of the run.
     pub journal: &'a Journal,
     /// For the modification time of new files.
     pub clock: Clock,
+}
+
+/// What a plan works with that sends no files: one that takes back, resets or brings to an end.
+static NOTHING: DesiredState = DesiredState { nodes: BTreeMap::new() };
+
+impl<'a> Execution<'a> {
+    /// For a plan that sends no files, and asks neither etcd nor an API server; whoever does says so.
+    pub fn without_contents(
+        plan: &'a Plan,
+        inventory: &'a Inventory,
+        dialer: &'a dyn Dialer,
+        journal: &'a Journal,
+        sink: &'a dyn Sink,
+        say: &'a (dyn Fn(&str) + Sync),
+    ) -> Self {
+        let (etcd, api, bundle, clock) = (None, None, None, Clock::System);
+        let desired = &NOTHING;
+        Self {
+            plan,
+            desired,
+            inventory,
+            dialer,
+            etcd,
+            api,
+            bundle,
+            bundled: &[],
+            sink,
+            say,
+            journal,
+            clock,
+        }
+    }
 }
 
 /// Lends the node's open connection, or a new one.
@@ -61,7 +95,7 @@ pub(super) fn with_session<R>(
     result
 }
 
-/// Puts a connection back for whoever works on the node next.
+/// Returns a connection for the next task on the node.
 pub(super) fn keep(sessions: &Mutex<Sessions>, node: &Node, session: Box<dyn Transport>) {
     sessions.lock().expect("no thread panics while holding it").insert(node.name.clone(), session);
 }

@@ -9,7 +9,7 @@ use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::transport::Transport;
 
 /// etcd's client and peer ports (IANA).
-const ETCD: [u16; 2] = [2379, 2380];
+const ETCD: &[u16] = &[2379, 2380];
 /// The API server's and the kubelet's port (kubernetes.io, "Ports and Protocols").
 const API: u16 = 6443;
 /// See [`API`].
@@ -38,7 +38,7 @@ pub fn to(inventory: &Inventory, target: &Node) -> BTreeSet<Flow> {
     };
     let planes = || inventory.with_role(Role::ControlPlane);
     if inventory.is_etcd_member(target) {
-        inventory.etcd_members().for_each(|n| add(n, &ETCD));
+        inventory.etcd_members().for_each(|n| add(n, ETCD));
         planes().for_each(|n| add(n, &ETCD[..1]));
     }
     if target.has_role(Role::ControlPlane) {

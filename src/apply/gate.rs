@@ -14,7 +14,7 @@ use crate::transport::{DialFailure, Request, Transport, TransportError, address,
 /// etcd's client port (IANA `etcd-client`).
 pub const ETCD_CLIENT_PORT: u16 = 2379;
 
-/// Pause between two looks at something that is not ready yet.
+/// Pause between two checks of something that is not ready yet.
 const POLL: Duration = Duration::from_millis(300);
 
 /// How the etcd members are asked.
@@ -33,7 +33,7 @@ impl EtcdAccess {
     /// A connection to a member, that `through` opens. All that is asked over it has to be answered `within`.
     ///
     /// # Errors
-    /// What the member or the way to it said instead.
+    /// What the member or the connection to it reported instead.
     pub fn connect<'t>(
         &self,
         through: &'t mut dyn Transport,
@@ -49,8 +49,8 @@ impl EtcdAccess {
     }
 }
 
-/// How long one question to a member may take, from its first byte to its last: a member that sends a
-/// byte now and then must not hold a run up.
+/// How long one request to a member may take, from the first byte to the last: a member that sends a
+/// byte now and then must not block a run.
 pub(super) const ANSWER: Duration = Duration::from_secs(15);
 
 /// Asks one member for `/health`, over a connection that `through` opens.
@@ -58,7 +58,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// A member is healthy if it has a leader and can commit (etcd documentation, "Monitoring etcd").
 ///
 /// # Errors
-/// What the member or the way to it said instead.
+/// What the member or the connection to it reported instead.
 pub fn member_health(
     through: &mut dyn Transport,
     member: IpAddr,
@@ -104,11 +104,11 @@ pub fn is_needed(members: usize, healthy_others: usize) -> bool {
 /// The program that asks a member's service for its last words.
 const LAST_WORDS: &str = include_str!("node/etcd-words.sh");
 
-/// How often a member may end and be started again by systemd before it is given up. Every two seconds
-/// it is; what it dies of does not go away by waiting.
+/// How often systemd may restart a member before kubastion gives up. It restarts every two seconds;
+/// waiting does not fix what makes the member exit.
 pub(super) const RESTARTS: u32 = 5;
 
-/// Pause between two looks at a member's service.
+/// Pause between two checks of a member's service.
 const LOOK: Duration = Duration::from_secs(4);
 
 /// What systemd and the journal say of a member: how often it was started again, and its last words.
@@ -128,12 +128,12 @@ pub(super) fn last_words(through: &mut dyn Transport) -> (u32, String) {
         _ => {}
     });
     if let Err(e) = asked {
-        said.push(format!("its journal could not be read: {}", chain(&e)));
+        said.push(format!("the journal of etcd could not be read: {}", chain(&e)));
     }
     (restarts, said.join("\n"))
 }
 
-/// Waits until a member is healthy. One that ends again and again is given up before the deadline.
+/// Waits until a member is healthy. Gives up before the deadline on a member that keeps exiting.
 ///
 /// # Errors
 /// The last answer and the last words of its log, when `within` has passed.
@@ -156,7 +156,7 @@ pub fn wait_for_member(
             let (restarts, words) = last_words(through);
             if restarts >= RESTARTS {
                 return Err(format!(
-                    "it does not stay up, and was started {restarts} times again\n{words}"
+                    "etcd does not stay up and was restarted {restarts} times\n{words}"
                 ));
             }
             look = Instant::now() + LOOK;

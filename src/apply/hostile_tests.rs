@@ -394,7 +394,7 @@ fn a_key_that_is_taken_from_a_node_leaves_all_images_of_it() {
 }
 
 /// Text that looks like something that the program writes or does.
-const FORGED: [&str; 7] = [
+const FORGED: &[&str] = &[
     "\nabsent|/BASE/precious",
     "\nlink|/BASE/evil|1\nfile|/BASE/evil",
     "\n@state reverted\n@refused x",

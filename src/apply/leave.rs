@@ -11,7 +11,7 @@ use crate::error::{Problem, chain};
 use crate::event::Event;
 use crate::inventory::NodeName;
 
-/// What is known of the nodes that leave.
+/// State of the nodes that leave.
 #[derive(Debug, Default)]
 pub(super) struct Departure {
     /// Whether pods could be put on each of them before; none if the cluster does not know it.
@@ -20,9 +20,14 @@ pub(super) struct Departure {
 
 impl Departure {
     /// No new pods are put on a node. All that leave are cordoned first: what leaves one must not be put on the next.
-    pub(super) fn cordon(&mut self, c: &Execution<'_>, node: &NodeName) {
+    ///
+    /// # Errors
+    /// Why they still are.
+    pub(super) fn cordon(&mut self, c: &Execution<'_>, node: &NodeName) -> Result<(), String> {
         let answer = ask(c, |client| allow_pods(client, node, false));
+        let result = answer.clone().map(|_| ());
         self.cordoned.insert(node.clone(), answer);
+        result
     }
 
     /// Has the pods of a cordoned node leave it, and says what else the operator should know. One that keeps pods takes new
@@ -41,7 +46,7 @@ impl Departure {
             return (Ok(()), Vec::new());
         };
         if or_leave {
-            let what = format!("evict all pods of {node}, which is reset all the same");
+            let what = format!("evict all pods of {node}, which is reset anyway");
             c.sink.send(Event::Object { what, problem: Some(why) });
             return (Ok(()), Vec::new());
         }
@@ -50,10 +55,10 @@ impl Departure {
             && let Err(e) = ask(c, |client| allow_pods(client, node, true))
         {
             problems.push(
-                Problem::new("no new pods are put on the node")
+                Problem::new("the node is still cordoned")
                     .at(node.to_string())
                     .because(e)
-                    .hint(format!("`kubectl uncordon {node}`")),
+                    .hint(format!("run `kubectl uncordon {node}`")),
             );
         }
         problems.push(
@@ -61,7 +66,7 @@ impl Departure {
                 .at(node.to_string())
                 .because(why.clone())
                 .left("it was not reset")
-                .hint("--drain-timeout gives it more time, --undrained resets it all the same"),
+                .hint("set --drain-timeout to allow more time, or --undrained to reset it anyway"),
         );
         (Err(why), problems)
     }
@@ -74,7 +79,7 @@ impl Departure {
             None => return Err("it was not cordoned".into()),
         }
         let patience = Patience { within, pause: Duration::from_secs(1) };
-        // That pods are left is an answer, which another control plane would not better.
+        // Remaining pods are a valid answer: another control plane would answer the same.
         let drained = ask(c, |client| {
             let mut said = |what: &str| {
                 c.sink.send(Event::Waiting { node: node.clone(), what: what.to_owned() });
@@ -88,7 +93,10 @@ impl Departure {
             .map_err(|why| format!("its pods cannot be evicted: {why}"))?
             .map_err(|e| e.to_string())?;
         if !ownerless.is_empty() {
-            let what = format!("{node}: nothing makes {} anew", ownerless.join(", "));
+            let what = format!(
+                "{node}: evicted without a controller to recreate them: {}",
+                ownerless.join(", ")
+            );
             c.sink.send(Event::Object { what, problem: None });
         }
         Ok(())
@@ -99,21 +107,21 @@ impl Departure {
 /// to run there.
 ///
 /// # Errors
-/// Why the cluster was not told.
+/// Why the object was not deleted.
 pub(super) fn forget(c: &Execution<'_>, node: &NodeName) -> Result<(), String> {
     ask(c, |client| objects::forget(client, node))
 }
 
-/// What is said of a node that has left without its cluster's knowledge.
+/// The problem for a node that was reset but is still registered in its cluster.
 pub(super) fn not_forgotten(node: &NodeName, why: String) -> Problem {
-    Problem::new("the cluster was not told that the node has left it")
+    Problem::new("the Node object could not be deleted")
         .at(node.to_string())
         .because(why)
         .left("the node is reset")
-        .hint(format!("`kubectl delete node {node}`"))
+        .hint(format!("run `kubectl delete node {node}`"))
 }
 
-/// Asks the first control plane that can be.
+/// Asks the first control plane that answers.
 ///
 /// # Errors
 /// Why the last one could not.
@@ -121,8 +129,8 @@ fn ask<R>(
     c: &Execution<'_>,
     mut question: impl FnMut(&mut Client<'_>) -> Result<R, ApiError>,
 ) -> Result<R, String> {
-    let access = c.api.ok_or("the key store has no administrator's certificate")?;
-    let mut last = String::from("no control plane stays");
+    let access = c.api.ok_or("the key store has no administrator certificate")?;
+    let mut last = String::from("no control plane remains");
     for (name, address) in &access.servers {
         let Some(plane) = c.inventory.nodes.iter().find(|n| n.name == *name) else { continue };
         let asked = c.dialer.connect(&c.inventory.ssh.for_node(plane)).map_err(|e| chain(&e));

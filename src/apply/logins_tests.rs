@@ -112,6 +112,7 @@ fn lists_of_users_and_groups_go_by_patterns() {
 #[test]
 fn an_sshd_that_writes_its_keys_in_mixed_case_says_the_same() {
     let script = "to=::1 to_port=22
+timeout() { shift; \"$@\"; }
 sshd() { printf 'Port 22\\nPasswordAuthentication Yes\\nAuthorizedKeysFile %%h/.ssh/Keys\\nForceCommand none\\n'; }
 asked_of_sshd a ::1";
     assert_eq!(
@@ -122,8 +123,7 @@ asked_of_sshd a ::1";
 
 #[test]
 fn an_sshd_that_says_nothing_is_no_answer() {
-    let script =
-        "to=::1 to_port=22\nsshd() { echo 'no such user'; }\nasked_of_sshd a ::1 || echo failed";
+    let script = "to=::1 to_port=22\ntimeout() { shift; \"$@\"; }\nsshd() { echo 'no such user'; }\nasked_of_sshd a ::1 || echo failed";
     assert_eq!(run(script, &[]), "failed");
 }
 

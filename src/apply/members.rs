@@ -76,7 +76,7 @@ pub(super) fn list(c: &Execution<'_>, sessions: &Mutex<Sessions>) -> Result<Vec<
     any(c, sessions, &access.members, etcd::list)
 }
 
-/// Waits until all of some members are healthy.
+/// Waits until all given members are healthy.
 fn all_healthy(
     c: &Execution<'_>,
     sessions: &Mutex<Sessions>,
@@ -96,7 +96,7 @@ fn all_healthy(
     }
 }
 
-/// Makes a planned change that is no part of a node's transaction. A member is removed only while the remaining ones, which
+/// Makes a planned change that is not part of a node's transaction. A member is removed only while the remaining ones, which
 /// are those that the plan does not remove, are healthy before and after.
 ///
 /// # Errors
@@ -125,14 +125,14 @@ pub(super) fn change(
         }
         EtcdChange::Promote { node: name, id } => {
             let node = c.inventory.nodes.iter().find(|n| n.name == *name);
-            let node = node.ok_or_else(|| format!("{name} is not in the inventory"))?;
+            let node = node.ok_or_else(|| format!("the inventory has no node {name}"))?;
             promote(c, sessions, node, id_of(id)?)
         }
         EtcdChange::Add { .. } => Err("a member is added with its node's transaction".into()),
     }
 }
 
-/// A removal that was not made, for whoever reads the report.
+/// The problem for a removal that was not made.
 pub(super) fn not_changed(change: &EtcdChange, why: String) -> Problem {
     match change {
         EtcdChange::Remove { node: Some(node), .. } => {
@@ -147,8 +147,8 @@ pub(super) fn not_changed(change: &EtcdChange, why: String) -> Problem {
         change => Problem::new(format!("cannot {change}"))
             .at("etcd")
             .because(why)
-            .left("nothing that was to follow was begun")
-            .hint("run `kubastion plan` to see what is left to do"),
+            .left("the changes that depend on it were not started")
+            .hint("run `kubastion plan` to see the remaining changes"),
     }
 }
 
@@ -159,13 +159,14 @@ fn remove_member(
     id: u64,
 ) -> Result<(), String> {
     if stay.is_empty() {
-        return Err("no member that is in the inventory would be left".into());
+        return Err("no member of the inventory would remain".into());
     }
     all_healthy(c, sessions, stay, Duration::ZERO)
         .map_err(|why| format!("a remaining member is unhealthy: {why}"))?;
     patiently(|| any(c, sessions, stay, |s, ip, access| etcd::remove(s, ip, access, id)))?;
-    all_healthy(c, sessions, stay, SETTLE)
-        .map_err(|why| format!("it was removed, but another member is unhealthy now: {why}"))
+    all_healthy(c, sessions, stay, SETTLE).map_err(|why| {
+        format!("the member was removed, but another member is now unhealthy: {why}")
+    })
 }
 
 /// Adds a member that is about to start. Returns its id.
@@ -181,7 +182,7 @@ pub(super) fn add_learner(
 ) -> Result<u64, String> {
     let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
     let list = list(c, sessions)?;
-    // It starts with exactly these, or not at all.
+    // The new member starts with exactly these members, or not at all.
     let planned: BTreeSet<&str> =
         members.split(',').filter_map(|m| Some(m.split_once('=')?.1)).collect();
     let mut found: BTreeSet<&str> =
@@ -234,7 +235,7 @@ pub(super) fn promote(
         let words = with_session(c, node, sessions, |s| Ok(gate::last_words(s)));
         let (restarts, words) = words.unwrap_or_default();
         if restarts >= gate::RESTARTS || Instant::now() >= deadline {
-            return Err(format!("it could not be promoted: {why}\n{words}"));
+            return Err(format!("the member could not be promoted: {why}\n{words}"));
         }
         std::thread::sleep(POLL);
     }

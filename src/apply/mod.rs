@@ -5,8 +5,11 @@
 //! goes back by itself unless a *new* connection confirms; confirm and revert race for one atomic
 //! decision; and the controller believes only the state that the node itself reports.
 
+pub mod accept;
 mod access_paths;
+mod bundled;
 pub mod cas;
+pub mod change_error;
 pub mod drain;
 pub mod etcd;
 pub mod execute;

@@ -5,51 +5,25 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bundled::BundledObjects;
 use super::cas;
+use super::change_error::{ChangeError, words};
 use super::execution::{Execution, Sessions, with_session};
 use super::{MEMBER_SCRIPT, UPLOAD_SCRIPT};
-use crate::api::certificate_requests::{self, ApprovalError};
+use crate::api::certificate_requests;
 use crate::api::objects::{Conflicts, path};
 use crate::api::{ApiAccess, ApiError, Client};
 use crate::checks::{ANONYMOUS, gives_a_node};
 use crate::desired::differences::{Difference, differences, merge_patch};
 use crate::desired::objects::{DesiredObject, Owner, Wanted, objects};
 use crate::error::chain;
-use crate::facts::cluster::{Kind, list, namespace, text};
+use crate::event::Event;
+use crate::facts::cluster::{ObjectKind, list, namespace, text};
 use crate::inventory::{Inventory, NodeName};
 use crate::plain::plain;
 use crate::plan::api_change::{Action, ApiChange};
+use crate::transport::Request;
 use crate::transport::http::HttpRequest;
-use crate::transport::{Request, TransportError};
-
-/// Why a change was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// The API server says no, or nothing.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// The request for a certificate is not one to approve.
-    #[error(transparent)]
-    Approval(#[from] ApprovalError),
-    /// The object is not what the plan saw. Nothing was sent.
-    #[error("it is not as the plan saw it: {0}")]
-    NotAsPlanned(String),
-    /// The CAs of the key store could not be written.
-    #[error(transparent)]
-    Cas(#[from] cas::CasError),
-    /// What the plan sends is nothing that this inventory asks for.
-    #[error("the inventory asks for no such object")]
-    NotWanted,
-    /// It was sent, and is not as it should be all the same.
-    #[error("it was sent, and still differs: {0}")]
-    StillDiffers(String),
-    /// The node could not be asked to write kubeadm's ConfigMaps.
-    #[error("the node could not be asked")]
-    Node(#[source] TransportError),
-    /// kubeadm could not write them.
-    #[error("{0}")]
-    Kubeadm(String),
-}
 
 /// Carries changes out in their order, over the first control plane whose API server is ready, and says of each why it was
 /// not made. One that needs another one before it is not sent without that.
@@ -60,13 +34,13 @@ pub(super) fn carry_out(
 ) -> Vec<Result<(), String>> {
     let none = |why: String| changes.iter().map(|_| Err(why.clone())).collect();
     let Some(access) = c.api else {
-        return none("the key store has no administrator's certificate".into());
+        return none("the key store has no administrator certificate".into());
     };
     let mut last = String::from("there is no control plane");
     let is_open = |name: &NodeName| {
         sessions.lock().expect("no thread panics while holding it").contains_key(name)
     };
-    // A control plane that is known to answer goes before one that may be away.
+    // A control plane that is known to answer goes before one that may be down.
     let (open, others): (Vec<_>, Vec<_>) =
         access.servers.iter().partition(|(name, _)| is_open(name));
     for (name, address) in open.into_iter().chain(others) {
@@ -74,7 +48,11 @@ pub(super) fn carry_out(
         let made = with_session(c, server, sessions, |through| {
             let mut client = Client::new(through, *address, access);
             client.json(&HttpRequest::get("/version")).map_err(|e| chain(&e))?;
-            Ok(carry_out_over(&mut client, c.inventory, access, changes))
+            let mut said = |what: &str| {
+                c.sink.send(Event::Waiting { node: name.clone(), what: what.to_owned() });
+            };
+            let mut bundled = BundledObjects::new(c.bundled, &mut said);
+            Ok(carry_out_over(&mut client, c.inventory, access, changes, &mut bundled))
         });
         match made {
             Ok(results) => return results,
@@ -89,15 +67,19 @@ fn carry_out_over(
     inventory: &Inventory,
     access: &ApiAccess,
     changes: &[&ApiChange],
+    bundled: &mut BundledObjects<'_>,
 ) -> Vec<Result<(), String>> {
     // Namespace and name of objects that were not sent.
     let mut failed: Vec<(&str, &str)> = Vec::new();
-    let one = |made: &ApiChange, failed: &[(&str, &str)], client: &mut Client<'_>| match made
+    let mut one = |made: &ApiChange, failed: &[(&str, &str)], client: &mut Client<'_>| match made
         .after()
         .filter(|first| failed.contains(first))
     {
-        Some((_, first)) => Err(format!("{first} has to be there before it, and was not sent")),
-        None => change(client, inventory, access, made).map_err(|e| chain(&e)),
+        Some((_, first)) => Err(format!("it needs {first}, which was not sent")),
+        None => match made {
+            ApiChange::Bundled { .. } => bundled.send(client, made).map_err(|e| chain(&e)),
+            made => change(client, inventory, access, made).map_err(|e| chain(&e)),
+        },
     };
     let mut results = Vec::new();
     for made in changes {
@@ -121,9 +103,11 @@ pub fn change(
     change: &ApiChange,
 ) -> Result<(), ChangeError> {
     match change {
-        ApiChange::DeleteToken { name } => Ok(client.delete(&path(Kind::JoinTokens, "", name)?)?),
+        ApiChange::DeleteToken { name } => {
+            Ok(client.delete(&path(ObjectKind::JoinTokens, "", name)?)?)
+        }
         ApiChange::DeleteBootstrapBinding { name } => {
-            let path = path(Kind::ClusterRoleBindings, "", name)?;
+            let path = path(ObjectKind::ClusterRoleBindings, "", name)?;
             // Another one of that name may be there by now.
             match client.find(&HttpRequest::get(&path))? {
                 Some(binding) if gives_a_node(&binding) => {
@@ -133,11 +117,11 @@ pub fn change(
             }
         }
         ApiChange::DeleteRoleBinding { namespace, name } => {
-            let path = path(Kind::RoleBindings, namespace, name)?;
+            let path = path(ObjectKind::RoleBindings, namespace, name)?;
             match client.find(&HttpRequest::get(&path))? {
-                // It would leave somebody without rights whom the plan did not name.
+                // Deleting it would revoke rights of subjects that the plan did not name.
                 Some(binding) if !only_anonymous(&binding) => {
-                    Err(ChangeError::NotAsPlanned("it names others".into()))
+                    Err(ChangeError::NotAsPlanned("it names other subjects".into()))
                 }
                 Some(binding) => Ok(client.delete_as_read(&path, &binding)?),
                 None => Ok(()),
@@ -151,6 +135,8 @@ pub fn change(
             Ok(cas::set(client, inventory, access, *place, (adds, drops))?)
         }
         ApiChange::UploadConfiguration => upload_configuration(client),
+        // Where it comes from is for whoever has the bundle.
+        ApiChange::Bundled { .. } => BundledObjects::new(&[], &mut |_| {}).send(client, change),
         ApiChange::Apply { action, object, differs, .. } => {
             let desired = desired(inventory, object).ok_or(ChangeError::NotWanted)?;
             send(client, &desired, *action, differs)
@@ -158,12 +144,12 @@ pub fn change(
     }
 }
 
-/// Deletes the object of a node that has left. One that never was there is as good.
+/// Deletes the Node object of a node that has left. Succeeds if there is none.
 ///
 /// # Errors
 /// What the API server said instead.
 pub fn forget(client: &mut Client<'_>, node: &NodeName) -> Result<(), ApiError> {
-    client.delete(&path(Kind::Nodes, "", node.as_str())?)
+    client.delete(&path(ObjectKind::Nodes, "", node.as_str())?)
 }
 
 /// The object that a plan sends, as this inventory asks for it: word for word.
@@ -192,8 +178,8 @@ fn send(
     }
     let unplanned: Vec<&Difference> = match (action, &found) {
         (Action::Create, None) => Vec::new(),
-        (Action::Change, None) if is_own || desired.kind == Kind::Nodes => {
-            return Err(ChangeError::NotAsPlanned("it is gone".into()));
+        (Action::Change, None) if is_own || desired.kind == ObjectKind::Nodes => {
+            return Err(ChangeError::NotAsPlanned("it was deleted".into()));
         }
         (Action::Create, Some(_)) => differs.iter().collect(),
         (Action::Change, _) => differs.iter().filter(|d| !planned.contains(d)).collect(),
@@ -230,18 +216,17 @@ fn send(
     if left.is_empty() { Ok(()) } else { Err(ChangeError::StillDiffers(words(&left))) }
 }
 
-fn words<'d>(differences: impl IntoIterator<Item = &'d Difference>) -> String {
-    let all: Vec<String> = differences.into_iter().map(ToString::to_string).collect();
-    all.join("; ")
-}
-
 fn only_anonymous(binding: &Value) -> bool {
     list(binding, "/subjects").iter().all(|s| ANONYMOUS.contains(&text(s, "/name")))
 }
 
 /// Takes the anonymous subjects out of a binding. Whoever came since the plan was made stays.
 fn drop_anonymous(client: &mut Client<'_>, namespace: &str, name: &str) -> Result<(), ChangeError> {
-    let kind = if namespace.is_empty() { Kind::ClusterRoleBindings } else { Kind::RoleBindings };
+    let kind = if namespace.is_empty() {
+        ObjectKind::ClusterRoleBindings
+    } else {
+        ObjectKind::RoleBindings
+    };
     let path = path(kind, namespace, name)?;
     let Some(binding) = client.find(&HttpRequest::get(&path))? else { return Ok(()) };
     let subjects: Vec<&Value> = list(&binding, "/subjects")
@@ -250,7 +235,7 @@ fn drop_anonymous(client: &mut Client<'_>, namespace: &str, name: &str) -> Resul
         .collect();
     let body = json!({
         "metadata": {
-            // Nobody's change in between is lost without a word.
+            // A concurrent change is never overwritten silently.
             "resourceVersion": text(&binding, "/metadata/resourceVersion"),
             // Without the annotation, the API server puts the subjects of its own bindings back when it
             // starts (RBAC documentation, "Auto-reconciliation").

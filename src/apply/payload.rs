@@ -17,13 +17,13 @@ use crate::plan::{Action, Step, Transaction, UnfitField};
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// The plan names a file that the desired state does not have, or has with other content.
-    #[error("{0} is not what the plan was made for")]
+    #[error("{0} is not what the plan was made from")]
     Content(String),
     /// A path or name cannot be written as a step.
     #[error("a step cannot be written")]
     Unfit(#[source] UnfitField),
     /// The tar stream could not be put together.
-    #[error("the tar stream could not be put together")]
+    #[error("the tar stream could not be built")]
     Tar(#[source] std::io::Error),
 }
 
@@ -69,7 +69,7 @@ pub fn build(
             Step::Program { path, blob, .. } => {
                 let _ = writeln!(finals, "{}  {path}", blob.sha256);
             }
-            Step::Member { .. } => {
+            Step::Kubeadm { .. } => {
                 members.push(("member.sh".into(), MEMBER_SCRIPT.as_bytes().into(), 0o600));
             }
             _ => {}

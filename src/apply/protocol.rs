@@ -35,14 +35,14 @@ impl TxnState {
     /// For people.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Absent => "not known there",
-            Self::Staged | Self::Prepared => "not begun",
-            Self::Switching => "in its steps",
-            Self::Switched => "done, and waits for its confirmation",
+            Self::Absent => "unknown to the node",
+            Self::Staged | Self::Prepared => "not started",
+            Self::Switching => "in progress",
+            Self::Switched => "done, not confirmed yet",
             Self::Committed => "final",
-            Self::Reverting => "being taken back",
-            Self::Reverted => "taken back",
-            Self::Incomplete => "taken back in part",
+            Self::Reverting => "being rolled back",
+            Self::Reverted => "rolled back",
+            Self::Incomplete => "partly rolled back",
         }
     }
 
@@ -62,7 +62,7 @@ impl TxnState {
     }
 }
 
-/// What a call was answered.
+/// The answer to a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     /// The last state that was reported.
@@ -77,7 +77,7 @@ pub struct Answer {
     pub refused: Option<String>,
     /// Paths that are not as they were planned.
     pub moved: Option<String>,
-    /// Whether another run is at work on the node.
+    /// Whether another run is in progress on the node.
     pub busy: bool,
     /// Whether the node was armed.
     pub armed: bool,
@@ -98,7 +98,7 @@ pub enum Verb {
     Undo,
     /// Accept what a rollback could not undo.
     Accept,
-    /// Say how it stands.
+    /// Report the state.
     State,
 }
 
@@ -124,7 +124,7 @@ impl Verb {
     }
 }
 
-/// What a node says while a call is under way.
+/// What a node reports during a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// A step begins, counted from 1.
@@ -142,7 +142,7 @@ const STAGING: Duration = Duration::from_secs(300);
 /// here, see [`begin`]; tests do, to change something in between.
 ///
 /// # Errors
-/// If the node could not be asked; a refusal is an [`Answer`].
+/// If the node did not answer; a refusal is an [`Answer`].
 pub fn stage(
     transport: &mut dyn Transport,
     id: &str,
@@ -158,7 +158,7 @@ pub fn stage(
 /// [`TxnState::Prepared`].
 ///
 /// # Errors
-/// If the node could not be asked, or the connection broke meanwhile: what came of it is not known
+/// If the node did not answer, or the connection broke meanwhile: what came of it is not known
 /// then.
 pub fn begin(
     transport: &mut dyn Transport,
@@ -175,7 +175,7 @@ pub fn begin(
 /// begins, and what it waits for.
 ///
 /// # Errors
-/// If the node could not be asked, or the connection broke meanwhile.
+/// If the node did not answer, or the connection broke meanwhile.
 pub fn call(
     transport: &mut dyn Transport,
     id: &str,
@@ -234,7 +234,7 @@ fn read_line(answer: &mut Answer, line: &str, heard: &mut dyn FnMut(Heard)) {
     }
 }
 
-/// A node's words without anything that could steer a terminal, on one line.
+/// A node's words on one line, without terminal control sequences.
 fn printable(text: &str) -> String {
     plain_line(&text.chars().take(300).collect::<String>())
 }

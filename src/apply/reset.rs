@@ -1,4 +1,4 @@
-//! A node back to what it was before the first run.
+//! Restores a node to its state before the first run.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(super) const SCRIPT: &str =
 
 /// Pods that end slowly, and packages' services that start again.
 const DEADLINE: Duration = Duration::from_secs(600);
-/// For a look alone.
+/// Deadline of a check without a reset.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// What the node's program is told that it must be.
@@ -38,15 +38,15 @@ pub(super) fn carry_out(
     c.sink.send(Event::Begin { node: node.clone(), what: "reset".into(), steps: 0 });
     let left = |outcome| Reset { outcome, taken_back: Vec::new() };
     let reset = match c.inventory.nodes.iter().find(|n| n.name == *node) {
-        None => left(Outcome::Refused { why: "the inventory does not have the node".into() }),
+        None => left(Outcome::Refused { why: "the inventory does not have this node".into() }),
         Some(of) => match c.dialer.connect(&c.inventory.ssh.for_node(of)) {
             Ok(mut session) => reset(session.as_mut(), node, taken_for, data, c.sink),
             Err(e) => left(Outcome::Unreachable { why: chain(&e) }),
         },
     };
     let how = match &reset.outcome {
-        Outcome::Committed => "as it was".to_owned(),
-        Outcome::Refused { why } => format!("left as it is: {why}"),
+        Outcome::Committed => "original state restored".to_owned(),
+        Outcome::Refused { why } => format!("not reset: {why}"),
         Outcome::Unreachable { why } => format!("unreachable: {why}"),
         Outcome::Incomplete { why } => format!("INCOMPLETE: {why}"),
         Outcome::Reverted { why } | Outcome::Skipped { why } | Outcome::Unready { why } => {
@@ -110,7 +110,7 @@ fn reset(
         Some(("@state", "clean")) => clean = true,
         Some(("@undone", id)) if taken_back.len() < 1000 => taken_back.push(tail(id.as_bytes())),
         Some(("@step", id)) => {
-            let what = format!("{} to be taken back", tail(id.as_bytes()));
+            let what = format!("{} to be rolled back", tail(id.as_bytes()));
             sink.send(Event::Waiting { node: node.clone(), what });
         }
         Some(("@refused", why)) => refused = Some(tail(why.as_bytes())),
@@ -120,7 +120,9 @@ fn reset(
         _ => {}
     });
     let outcome = match output {
-        Err(e) => Outcome::Incomplete { why: format!("{}; a second reset goes on", chain(&e)) },
+        Err(e) => {
+            Outcome::Incomplete { why: format!("{}; run the reset again to continue", chain(&e)) }
+        }
         Ok(_) if clean => Outcome::Committed,
         Ok(_) if refused.is_some() && said.is_empty() => {
             Outcome::Refused { why: refused.unwrap_or_default() }
@@ -128,7 +130,9 @@ fn reset(
         Ok(o) => {
             said.extend(refused);
             said.push(format!("status {}: {}", o.status, tail(&o.stderr)));
-            Outcome::Incomplete { why: format!("{}; a second reset goes on", said.join("; ")) }
+            Outcome::Incomplete {
+                why: format!("{}; run the reset again to continue", said.join("; ")),
+            }
         }
     };
     Reset { outcome, taken_back }
@@ -154,6 +158,9 @@ mod tests {
         let found = reset(session.as_mut(), &node.name, TakenFor::Member, EtcdData::Keep, &Silent);
         assert_eq!(found.taken_back, ["2-b-host"]);
         let Outcome::Incomplete { why } = found.outcome else { panic!("{found:?}") };
-        assert!(why.contains("no room") && why.contains("a second reset goes on"), "{why}");
+        assert!(
+            why.contains("no room") && why.contains("run the reset again to continue"),
+            "{why}"
+        );
     }
 }

@@ -1,5 +1,5 @@
 //! One transaction on one node: staged, switched, confirmed over a new connection or taken back. Where
-//! a connection breaks, only the node's own word on its state counts.
+//! a connection breaks, only the state that the node reports counts.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use super::protocol::{self, Answer, Heard, TxnState, Verb};
 use super::upload::{self, UploadError};
 use crate::desired::KubeadmAction;
 use crate::error::chain;
-use crate::event::Event;
+use crate::event::{Event, with_reminders};
 use crate::inventory::{Node, NodeName};
 use crate::plan::{Step, Transaction};
 use crate::runs::record::{Line, Outcome, RecordError};
 use crate::transport::{Transport, TransportError};
 
-/// Seconds beyond a node's own deadline until which its final state is asked for. A reboot fits in.
+/// Seconds after a node's own deadline during which its final state is polled. A reboot fits in.
 const GRACE: Duration = Duration::from_secs(90);
-/// How long a new connection is tried before the node is asked over the old one to go back.
+/// How long a new connection is tried before the node is told over the old one to roll back.
 const RECONNECT: Duration = Duration::from_secs(15);
 /// Deadline of one attempt to connect again, in seconds.
 const RECONNECT_TIMEOUT_S: u32 = 5;
@@ -29,11 +29,11 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Switched {
     id: String,
     guarded: bool,
-    /// When the node goes back by itself.
+    /// When the node rolls back by itself.
     deadline: Instant,
 }
 
-/// The outer error is that of the record, the inner one how the node is left.
+/// The outer error is a failure to record, the inner one is the outcome of the node.
 pub(super) type SwitchResult = Result<Result<Option<Switched>, Outcome>, RecordError>;
 
 /// Stages and switches. `Ok(Ok(None))` if the node committed by itself, since nothing in the
@@ -73,9 +73,9 @@ pub(super) fn switch(
         Ok(p) => p,
         Err(e) => return Ok(Err(Outcome::Refused { why: chain(&e) })),
     };
-    // Before the node is sent anything: a killed run must still say where it was.
+    // Recorded before anything is sent: a killed run must still show where it was.
     let joins = transaction.steps.iter().any(|a| {
-        matches!(a.step, Step::Member { action: KubeadmAction::Init | KubeadmAction::Join, .. })
+        matches!(a.step, Step::Kubeadm { action: KubeadmAction::Init | KubeadmAction::Join, .. })
     });
     c.journal.write(&Line::Transaction {
         node: node.name.clone(),
@@ -86,22 +86,22 @@ pub(super) fn switch(
     })?;
     let confirm_within = transaction.confirm_within_s.map(|s| Duration::from_secs(u64::from(s)));
     let mut deadline = None;
-    let answer = protocol::begin(session.as_mut(), &id, &payload, &mut |heard| {
-        let number = match heard {
-            Heard::Step(number) => number,
-            Heard::Waiting(what) => {
-                c.sink.send(Event::Waiting { node: node.name.clone(), what });
-                return;
-            }
-        };
-        // The node arms itself in one of its steps, so not before the first.
-        deadline.get_or_insert_with(|| Instant::now() + confirm_within.unwrap_or_default());
-        let step = number
-            .checked_sub(1)
-            .and_then(|i| transaction.steps.get(i))
-            .map(|a| a.step.to_string())
-            .unwrap_or_default();
-        c.sink.send(Event::Step { node: node.name.clone(), number, what: step });
+    let answer = with_reminders(c.sink, &node.name, |reminder| {
+        protocol::begin(session.as_mut(), &id, &payload, &mut |heard| {
+            let number = match heard {
+                Heard::Step(number) => number,
+                Heard::Waiting(what) => return reminder.waits_for(&what),
+            };
+            // The node arms itself in one of its steps, so not before the first.
+            deadline.get_or_insert_with(|| Instant::now() + confirm_within.unwrap_or_default());
+            let step = number
+                .checked_sub(1)
+                .and_then(|i| transaction.steps.get(i))
+                .map(|a| a.step.to_string())
+                .unwrap_or_default();
+            reminder.is_at(format!("step {number} of {}: {step}", transaction.steps.len()));
+            c.sink.send(Event::Step { node: node.name.clone(), number, what: step });
+        })
     });
     if let Ok(a) = &answer
         && matches!(a.state, None | Some(TxnState::Prepared))
@@ -144,7 +144,7 @@ pub(super) fn switch(
     }
 }
 
-/// Brings the files of the bundle that a transaction needs. Nothing in use is changed by it.
+/// Uploads the bundle files that a transaction needs. Changes nothing in use.
 fn upload_all(
     c: &Execution<'_>,
     node: &Node,
@@ -179,7 +179,7 @@ fn learn(
     let until = s.deadline.max(Instant::now()) + GRACE;
     c.sink.send(Event::Waiting {
         node: node.name.clone(),
-        what: "the node's own word on its state".into(),
+        what: "the node to report its state".into(),
     });
     match final_state(c, node, s, until, why) {
         Outcome::Committed => Ok(None),
@@ -191,10 +191,10 @@ fn learn(
 fn final_state(c: &Execution<'_>, node: &Node, s: &Switched, until: Instant, why: &str) -> Outcome {
     let latest = Instant::now() + Verb::Switch.deadline();
     let mut until = until;
-    let mut last = String::from("it could not be reached");
+    let mut last = String::from("the node could not be reached");
     while Instant::now() < until {
         let Ok(mut session) = reconnect(c, node, until) else { break };
-        // A guarded transaction is asked to go back, which is faster than its timer.
+        // A guarded transaction is told to roll back, which is faster than its timer.
         let asked = protocol::call(session.as_mut(), &s.id, Verb::State, "-", &mut |_| {});
         match asked {
             Ok(Answer { state: Some(state), .. }) => match state {
@@ -202,11 +202,11 @@ fn final_state(c: &Execution<'_>, node: &Node, s: &Switched, until: Instant, why
                 TxnState::Reverted => return Outcome::Reverted { why: why.to_owned() },
                 TxnState::Incomplete => {
                     return Outcome::Incomplete {
-                        why: format!("{why}; the node could not undo all of it"),
+                        why: format!("{why}; the node could not undo everything"),
                     };
                 }
                 TxnState::Absent => {
-                    return Outcome::Reverted { why: format!("{why}; nothing was begun") };
+                    return Outcome::Reverted { why: format!("{why}; nothing was changed") };
                 }
                 TxnState::Staged
                 | TxnState::Prepared
@@ -219,11 +219,11 @@ fn final_state(c: &Execution<'_>, node: &Node, s: &Switched, until: Instant, why
                     let asked =
                         protocol::call(session.as_mut(), &s.id, Verb::Revert, reason, &mut |_| {});
                     if asked.is_ok_and(|a| a.busy) {
-                        last = "it is still at work".into();
+                        last = "still in progress".into();
                         until = until.max(Instant::now() + GRACE).min(latest);
                     }
                 }
-                TxnState::Reverting => last = "it is still going back".into(),
+                TxnState::Reverting => last = "still rolling back".into(),
             },
             Ok(a) => last = a.rest,
             Err(e) => last = chain(&e),
@@ -231,14 +231,14 @@ fn final_state(c: &Execution<'_>, node: &Node, s: &Switched, until: Instant, why
         std::thread::sleep(RETRY);
     }
     let back = if s.guarded {
-        "it goes back by itself, but has not said so"
+        "the node rolls back by itself, but has not confirmed it"
     } else {
-        "it may be half done"
+        "it may be partly done"
     };
     Outcome::Incomplete { why: format!("{why}; {back} ({last})") }
 }
 
-/// Connects anew, until `deadline`.
+/// Reconnects, until `deadline`.
 fn reconnect(
     c: &Execution<'_>,
     node: &Node,
@@ -250,7 +250,7 @@ fn reconnect(
     loop {
         match c.dialer.connect(&target) {
             Ok(t) => return Ok(t),
-            // Another key is another machine: trying again would not make it the right one.
+            // Another key means another machine: a retry does not help.
             Err(e @ (TransportError::HostKey { .. } | TransportError::LocalFile { .. })) => {
                 return Err(e);
             }
@@ -278,11 +278,11 @@ pub(super) fn confirm(
                     committed(&a)
                 }
                 Ok(a) => {
-                    let why = format!("it could not be confirmed ({})", refusal(&a));
+                    let why = format!("the confirmation failed ({})", refusal(&a));
                     take_back(c, node, s, sessions, &why)
                 }
                 Err(e) => {
-                    let why = format!("it could not be asked to confirm: {}", chain(&e));
+                    let why = format!("the confirmation could not be sent: {}", chain(&e));
                     take_back(c, node, s, sessions, &why)
                 }
             }
@@ -303,7 +303,7 @@ fn committed(a: &Answer) -> Outcome {
     }
 }
 
-/// Has a node go back now: over the connection that is still open, else by waiting for its timer.
+/// Rolls a node back now: over the connection that is still open, else by waiting for its timer.
 pub(super) fn take_back(
     c: &Execution<'_>,
     node: &Node,
@@ -311,7 +311,7 @@ pub(super) fn take_back(
     sessions: &Mutex<Sessions>,
     why: &str,
 ) -> Outcome {
-    c.sink.send(Event::Waiting { node: node.name.clone(), what: "the node to go back".into() });
+    c.sink.send(Event::Waiting { node: node.name.clone(), what: "the node to roll back".into() });
     let open = sessions.lock().expect("no thread panics while holding it").remove(&node.name);
     if let Some(mut session) = open {
         let asked =
@@ -321,7 +321,7 @@ pub(super) fn take_back(
             Some(TxnState::Committed) => return Outcome::Committed,
             Some(TxnState::Incomplete) => {
                 return Outcome::Incomplete {
-                    why: format!("{why}; the node could not undo all of it"),
+                    why: format!("{why}; the node could not undo everything"),
                 };
             }
             _ => {}
@@ -336,10 +336,10 @@ fn discard(session: &mut dyn Transport, id: &str) {
     let _ = protocol::call(session, id, Verb::Revert, "refused", &mut |_| {});
 }
 
-/// Why a node did not begin.
+/// Why a node did not start a transaction.
 fn refusal(a: &Answer) -> String {
     if a.busy {
-        "another run is at work on the node".into()
+        "another run is in progress on the node".into()
     } else if let Some(moved) = &a.moved {
         format!("changed since the plan was made: {moved}")
     } else if let Some(refused) = &a.refused {
@@ -362,7 +362,7 @@ fn failure(a: &Answer, transaction: &Transaction) -> String {
     text
 }
 
-/// Brings a transaction that an earlier run left open to an end: it goes back, unless it was confirmed meanwhile.
+/// Settles a transaction that an earlier run left open: it is rolled back, unless it was confirmed meanwhile.
 pub(super) fn settle(
     c: &Execution<'_>,
     node: &NodeName,
@@ -370,10 +370,14 @@ pub(super) fn settle(
     sessions: &Mutex<Sessions>,
 ) -> Outcome {
     let Some(node) = c.inventory.nodes.iter().find(|n| n.name == *node) else {
-        return Outcome::Refused { why: "the inventory does not have the node".into() };
+        return Outcome::Refused { why: "the inventory does not have this node".into() };
     };
-    let answer = with_session(c, node, sessions, |session| {
-        protocol::call(session, id, Verb::Revert, "left-open", &mut |_| {}).map_err(|e| chain(&e))
+    let answer = with_reminders(c.sink, &node.name, |reminder| {
+        reminder.waits_for(&format!("what an earlier run left unfinished to be undone ({id})"));
+        with_session(c, node, sessions, |session| {
+            let call = protocol::call(session, id, Verb::Revert, "left-open", &mut |_| {});
+            call.map_err(|e| chain(&e))
+        })
     });
     let answer = match answer {
         Ok(answer) => answer,
@@ -382,16 +386,18 @@ pub(super) fn settle(
     match answer.state {
         Some(TxnState::Committed) => Outcome::Committed,
         Some(TxnState::Reverted) => {
-            Outcome::Reverted { why: "an earlier run had left it open".into() }
+            Outcome::Reverted { why: "an earlier run left it unfinished".into() }
         }
-        _ if answer.busy => Outcome::Refused { why: "another run is at work on the node".into() },
+        _ if answer.busy => {
+            Outcome::Refused { why: "another run is in progress on the node".into() }
+        }
         _ if answer.refused.is_some() => {
             Outcome::Refused { why: answer.refused.unwrap_or_default() }
         }
         other => Outcome::Incomplete {
             why: format!(
-                "it is {} {}",
-                other.map_or("in no known state", TxnState::words),
+                "the transaction is {} {}",
+                other.map_or("in an unknown state", TxnState::words),
                 answer.said.join("; ")
             ),
         },

@@ -10,10 +10,10 @@ use super::flows::{self, Flow};
 use super::gate;
 use super::members;
 use super::transaction::{self, SwitchResult};
-use crate::api::Client;
 use crate::api::readiness::wait_for_node;
+use crate::api::{ApiAccess, Client};
 use crate::error::chain;
-use crate::event::Event;
+use crate::event::with_reminders;
 use crate::inventory::{Node, NodeName};
 use crate::plan::{Gate, Step, Task, Transaction};
 use crate::runs::record::{Outcome, RecordError};
@@ -30,7 +30,7 @@ pub(super) struct Work<'a> {
     pub transaction: &'a Transaction,
 }
 
-/// What is known of a node before its transaction.
+/// What is known about a node before its transaction.
 struct Before {
     open: BTreeSet<Flow>,
     paths: Vec<AccessPath>,
@@ -115,7 +115,7 @@ fn look_before(
     before
 }
 
-/// What keeps a node that has switched from being confirmed.
+/// Why a node that has switched cannot be confirmed.
 fn fault(
     c: &Execution<'_>,
     gates: &[Gate],
@@ -154,7 +154,7 @@ fn join_etcd(
     };
     let outcome = match transaction::switch(c, node, transaction, stage, sessions)? {
         Err(outcome) => outcome,
-        // It is guarded, and would have to be asked.
+        // It is guarded, so it would have to be confirmed.
         Ok(None) => Outcome::Committed,
         Ok(Some(s)) => {
             let ready = members::promote(c, sessions, node, id)
@@ -189,7 +189,7 @@ fn closed_flow(
     sessions: &Mutex<Sessions>,
 ) -> Option<String> {
     let closed = before.iter().find(|flow| !is_open(c, node, flow, sessions))?;
-    Some(format!("{} does not reach its port {} any more", closed.from, closed.port))
+    Some(format!("{} no longer reaches its port {}", closed.from, closed.port))
 }
 
 fn is_open(c: &Execution<'_>, node: &Node, flow: &Flow, sessions: &Mutex<Sessions>) -> bool {
@@ -200,7 +200,13 @@ fn is_open(c: &Execution<'_>, node: &Node, flow: &Flow, sessions: &Mutex<Session
 /// Whether a node that has joined is Ready, by the word of an API server.
 fn joined(c: &Execution<'_>, node: &Node) -> Outcome {
     let Some(access) = c.api else { return Outcome::Committed };
-    c.sink.send(Event::Waiting { node: node.name.clone(), what: "the node to be Ready".into() });
+    with_reminders(c.sink, &node.name, |reminder| {
+        reminder.waits_for("the node to be Ready");
+        is_ready(c, node, access)
+    })
+}
+
+fn is_ready(c: &Execution<'_>, node: &Node, access: &ApiAccess) -> Outcome {
     let own = access.servers.iter().find(|(name, _)| *name == node.name);
     let mut last = String::from("there is no control plane");
     // Its own API server, else any that answers.
@@ -264,9 +270,8 @@ pub(super) fn others_healthy(
             }),
         );
     }
-    (!problems.is_empty()).then(|| {
-        format!("stopping a member now could cost the quorum, since {}", problems.join("; "))
-    })
+    (!problems.is_empty())
+        .then(|| format!("stopping a member now could lose quorum: {}", problems.join("; ")))
 }
 
 /// Waits until the member on a node is healthy.
@@ -275,12 +280,14 @@ pub(super) fn etcd_health(
     node: &Node,
     sessions: &Mutex<Sessions>,
 ) -> Result<(), String> {
-    // Nothing is confirmed that could not be checked.
-    let access = c.etcd.ok_or("the key store has no certificate to ask etcd with")?;
+    // A change that could not be checked is not confirmed.
+    let access = c.etcd.ok_or("the key store has no client certificate for etcd")?;
     let within = Duration::from_secs(u64::from(crate::plan::diff::CONFIRM_ETCD_S) - 120);
-    c.sink.send(Event::Waiting { node: node.name.clone(), what: "etcd to be healthy".into() });
-    with_session(c, node, sessions, |s| {
-        gate::wait_for_member(s, node.internal_ip(), access, within)
+    with_reminders(c.sink, &node.name, |reminder| {
+        reminder.waits_for("etcd to be healthy");
+        with_session(c, node, sessions, |s| {
+            gate::wait_for_member(s, node.internal_ip(), access, within)
+        })
     })
     .map_err(|why| format!("etcd on {}: {why}", node.name))
 }

@@ -213,6 +213,27 @@ fn images_taken_before_another_change_are_not_used() {
     assert_eq!(first.state(), "prepared");
 }
 
+/// What is younger says the count, also where its file was lost or damaged.
+#[test]
+fn a_count_is_never_given_twice() {
+    for damage in [None, Some(&b""[..]), Some(b"\0\0garbage"), Some(b"00"), Some(b"99999999999\n")]
+    {
+        let first = Txn::staged("1-a-host", "");
+        assert!(first.run("prepare").contains("@prepared"));
+        let file = first.base.join("sequence");
+        match damage {
+            None => std::fs::remove_file(&file).unwrap(),
+            Some(bytes) => std::fs::write(&file, bytes).unwrap(),
+        }
+        let second = first.other("2-b-host");
+        assert!(second.run("prepare").contains("@prepared"));
+        let counts =
+            [&first, &second].map(|t| std::fs::read_to_string(t.path.join("sequence")).unwrap());
+        assert_eq!(counts, ["1\n", "2\n"], "{damage:?}");
+        assert!(second.run("switch -").contains("@state committed"), "{damage:?}");
+    }
+}
+
 #[test]
 fn nothing_is_prepared_on_top_of_a_change_that_waits_for_its_confirmation() {
     let first = switched("1-a-host");
@@ -301,6 +322,20 @@ fn a_disk_that_is_full_before_the_first_step_is_said_and_nothing_is_changed() {
     let said = txn.run_with("have_systemd() { [ -d /run/systemd/system ]; }", full, "begin");
     assert!(said.contains("@refused") && said.contains("disk full?"), "{said}");
     assert_eq!((txn.state().as_str(), txn.target().as_str()), ("staged", "old\n"));
+}
+
+#[test]
+fn what_lies_under_the_name_of_a_file_of_ours_is_said_and_nothing_is_changed() {
+    for name in ["lock", "touched", "sequence", "armed"] {
+        let txn = Txn::staged("1-a-host", "");
+        let path = txn.base.join(name);
+        std::fs::create_dir(&path).unwrap();
+        let said = txn.run("begin");
+        let wanted =
+            format!("@refused {} should be a regular file and is none (directory)", path.display());
+        assert!(said.contains(&wanted), "{said}");
+        assert!(!said.contains("@step"), "{said}");
+    }
 }
 
 #[test]
@@ -558,15 +593,16 @@ fn nothing_is_rolled_back_below_a_change_that_waits_for_its_confirmation() {
     assert!(first.base.join("armed").exists(), "the boot guard goes by it");
     // Nor where that mark was lost.
     std::fs::remove_file(first.base.join("armed")).unwrap();
-    assert!(first.run("undo").contains("@refused 2-b-host was made on top of it"));
+    assert!(first.run("undo").contains("@refused 2-b-host builds on it"));
 }
 
 /// What `reset.sh` says, with everything that it looks at or deletes below the transaction's directory.
 fn reset(txn: &Txn, line: &str, before: &str) -> String {
     let root = txn.base.to_str().unwrap();
     let mut script = RESET_SCRIPT.replace("/var/lib/kubastion", &format!("{root}/"));
-    for top in ["/var/lib/", "/var/log/", "/etc/", "/opt/", "/run/"] {
+    for top in ["/var/lib/", "/var/log/", "/etc/", "/opt/", "/run/", "/usr/local/"] {
         script = script.replace(&format!(" {top}"), &format!(" {root}{top}"));
+        script = script.replace(&format!(" '{top}"), &format!(" '{root}{top}"));
     }
     let script = script.replacen("export PATH\n", "export PATH\nsystemctl() { return 1; }\n", 1);
     // The target of these transactions lies there too.
@@ -659,6 +695,29 @@ fn a_reset_deletes_nothing_that_is_not_ours() {
     assert!(!kubelet.exists() && served.join("data").exists() && log.exists());
 }
 
+/// A kubelet that somebody started by hand goes on when its unit and its program are gone.
+#[test]
+fn a_reset_is_not_complete_while_a_program_of_ours_runs() {
+    if !has_namespaces("a_reset_is_not_complete_while_a_program_of_ours_runs") {
+        return;
+    }
+    let txn = Txn::staged("1-a-host", "");
+    assert!(txn.run("begin").contains("@state committed"));
+    let program = txn.base.join("usr/local/bin/kubelet");
+    std::fs::create_dir_all(program.parent().unwrap()).unwrap();
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    let start = "\"$1/usr/local/bin/kubelet\" 60 >/dev/null 2>&1 & \
+                 until readlink /proc/$!/exe | grep -q kubelet; do :; done; rm \"$1/usr/local/bin/kubelet\"; sleep() { :; }";
+    let said = reset(&txn, "keep-data member", start);
+    assert!(said.contains("@state incomplete: process "), "{said}");
+    assert!(said.contains("/usr/local/bin/kubelet, which was taken away: run `kill "), "{said}");
+    assert!(txn.base.join("txn").exists(), "another reset finds nothing");
+    let command = said.split('`').nth(1).unwrap();
+    assert!(Command::new("sh").args(["-c", command]).status().unwrap().success());
+    let said = reset(&txn, "keep-data member", "");
+    assert!(said.contains("@state clean"), "{said}");
+}
+
 #[test]
 fn nothing_is_written_or_owned_through_a_link_that_a_service_put_there() {
     let txn = Txn::staged("1-a-host", "");
@@ -720,7 +779,7 @@ fn a_rollback_takes_nobody_out_of_a_cluster() {
     std::fs::write(&mark, "digest\n").unwrap();
     for how in ["alone", "together"] {
         let said = call(&txn, &format!("1-kubernetes undo {how}"), "false");
-        assert!(said.contains("@refused it made the node a part of its cluster"), "{how}: {said}");
+        assert!(said.contains("@refused it joined the node to the cluster"), "{how}: {said}");
         assert_eq!((txn.state().as_str(), txn.target().as_str()), ("committed", "new\n"));
     }
     // One that changed the settings of a member is taken back.

@@ -1,29 +1,29 @@
-//! A transaction that was final is taken back on its node.
+//! Rolls back a committed transaction on its node.
 
 use std::time::{Duration, Instant};
 
 use super::execution::Execution;
 use super::protocol::{self, Answer, TxnState, Verb};
 use crate::error::chain;
-use crate::event::Event;
+use crate::event::{Event, with_reminders};
 use crate::plan::{Ended, Peers, TakeBack};
 use crate::runs::outcome::Outcome;
 use crate::transport::{Transport, TransportError};
 
-/// How long a node is asked again whose connection broke. A reboot fits in.
+/// How long a node is polled after its connection broke. A reboot fits in.
 pub const PATIENCE: Patience = Patience {
     pause: Duration::from_secs(2),
     lost: Duration::from_secs(90),
     busy: Duration::from_secs(400),
 };
 
-/// How long a node is asked again, and how often.
+/// How long a node is polled, and how often.
 pub struct Patience {
-    /// Between two connections.
+    /// Pause between two connections.
     pub pause: Duration,
-    /// Since it answered last.
+    /// Maximum time since its last answer.
     pub lost: Duration,
-    /// In all, for one that answers and is still at it: as long as going back may take.
+    /// Maximum total time for a node that answers but is still busy: as long as a rollback may take.
     pub busy: Duration,
 }
 
@@ -38,15 +38,18 @@ fn word(peers: Peers) -> &'static str {
 /// Carries the task out, over a connection of its own: see [`undo`].
 pub(super) fn take_back(c: &Execution<'_>, t: &TakeBack) -> Outcome {
     let Some(node) = c.inventory.nodes.iter().find(|n| n.name == t.node) else {
-        return Outcome::Refused { why: "the inventory does not have the node".into() };
+        return Outcome::Refused { why: "the inventory does not have this node".into() };
     };
     c.sink.send(Event::Begin {
         node: t.node.clone(),
-        what: format!("{} to be taken back", t.phase.name()),
+        what: format!("roll back {}", t.phase.name()),
         steps: 0,
     });
     let connect = || c.dialer.connect(&c.inventory.ssh.for_node(node));
-    undo(&connect, t, &PATIENCE, c.say)
+    with_reminders(c.sink, &t.node, |reminder| {
+        reminder.is_at(format!("the rollback of {}", t.phase.name()));
+        undo(&connect, t, &PATIENCE, c.say)
+    })
 }
 
 /// Takes back what a transaction did. A node goes on by itself when its connection breaks: only its own word says how
@@ -95,17 +98,17 @@ fn undo(
         }
     }
     match state {
-        // It never began with this.
+        // It never started this rollback.
         Some(TxnState::Committed) => {
-            Outcome::Refused { why: "another run is at work on the node".into() }
+            Outcome::Refused { why: "another run is in progress on the node".into() }
         }
         _ => Outcome::Incomplete {
-            why: format!("{broke}; it has not said how that ended: a second rollback asks it"),
+            why: format!("{broke}; the result is unknown: run the rollback again to check"),
         },
     }
 }
 
-/// Whether asking again would end the same way, or do harm: an account that counts wrong passwords is locked by them.
+/// Whether a retry would fail the same way or do harm: wrong passwords can lock an account.
 fn is_over(e: &TransportError) -> bool {
     !matches!(
         e,
@@ -119,7 +122,9 @@ fn is_over(e: &TransportError) -> bool {
 /// Of a node that was reset, if the clocks are right. That it was is not what makes a rollback a success: what a node
 /// has lost (its /var/lib/kubastion, say) it does not take back at a reset either.
 pub(super) fn knows_nothing(by: &str) -> String {
-    format!("run {by} reset the node since, and it knows nothing of this run: nothing was done")
+    format!(
+        "run {by} has since reset the node, which has no record of this run: nothing was changed"
+    )
 }
 
 /// What a node's answer to an undo means.
@@ -127,24 +132,24 @@ fn undone(a: Answer, t: &TakeBack) -> Outcome {
     // "Committed" is what a rollback that worked is called here.
     match (a.state, a.refused, t.ended) {
         (Some(TxnState::Reverted), ..) => Outcome::Committed,
-        // Nothing was begun.
+        // Nothing was started.
         (Some(TxnState::Absent), _, Ended::WithoutChange) => Outcome::Committed,
         (Some(TxnState::Absent), ..) if t.reset_by.is_some() => {
             Outcome::Skipped { why: t.reset_by.as_deref().map(knows_nothing).unwrap_or_default() }
         }
-        // Its record may have been begun, and nothing sent.
+        // Its record may have been started without anything being sent.
         (Some(TxnState::Absent), _, Ended::Unknown) => Outcome::Refused {
-            why: "the node does not know it: most likely it never got there. To go further back, name the run before \
-                  it, which `kubastion runs` shows"
+            why: "the node has no record of it: most likely the run never reached the node. To go back further, name \
+                  the run before it (see `kubastion runs`)"
                 .into(),
         },
         (Some(TxnState::Absent), ..) => Outcome::Refused {
-            why: "the node has no images of that run any more (it keeps those of the last ones)"
+            why: "the node no longer has the images of that run (it keeps only those of the latest runs)"
                 .into(),
         },
         (_, Some(why), _) => Outcome::Refused { why },
         (Some(TxnState::Incomplete), ..) => Outcome::Incomplete { why: a.said.join("; ") },
-        _ if a.busy => Outcome::Refused { why: "another run is at work on the node".into() },
+        _ if a.busy => Outcome::Refused { why: "another run is in progress on the node".into() },
         _ => Outcome::Incomplete { why: a.rest },
     }
 }
@@ -188,7 +193,7 @@ mod tests {
         };
         let inventory = testing::two_and_two();
         let node = &inventory.nodes[0];
-        let t = host(node.name.as_str(), Ended::Stands, None);
+        let t = host(node.name.as_str(), Ended::InPlace, None);
         let goes = |play: Play<'static>| {
             ASKED.store(0, Ordering::SeqCst);
             let connect = || Played(play).connect(&inventory.ssh.for_node(node));
@@ -230,13 +235,13 @@ mod tests {
             undone(Answer { state: Some(state), ..Answer::default() }, &host("n", ended, reset_by))
         };
         let absent = |ended, reset_by| answered(TxnState::Absent, ended, reset_by);
-        assert!(matches!(absent(Ended::Stands, None), Outcome::Refused { .. }));
+        assert!(matches!(absent(Ended::InPlace, None), Outcome::Refused { .. }));
         let Outcome::Refused { why } = absent(Ended::Unknown, None) else { panic!() };
-        assert!(why.contains("never got there"), "{why}");
+        assert!(why.contains("never reached the node"), "{why}");
         assert_eq!(absent(Ended::WithoutChange, None), Outcome::Committed);
         // By the clocks, the node was reset later.
-        let Outcome::Skipped { why } = absent(Ended::Stands, Some("3")) else { panic!() };
-        assert!(why.contains("run 3 reset the node since"), "{why}");
-        assert_eq!(answered(TxnState::Reverted, Ended::Stands, None), Outcome::Committed);
+        let Outcome::Skipped { why } = absent(Ended::InPlace, Some("3")) else { panic!() };
+        assert!(why.contains("run 3 has since reset the node"), "{why}");
+        assert_eq!(answered(TxnState::Reverted, Ended::InPlace, None), Outcome::Committed);
     }
 }

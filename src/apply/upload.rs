@@ -33,7 +33,7 @@ pub enum UploadError {
         source: Box<TransportError>,
     },
     /// The file in the bundle is not what its manifest says.
-    #[error("{what} is not sent")]
+    #[error("{what} was not sent")]
     Content {
         /// Name of the file.
         what: String,
@@ -41,17 +41,17 @@ pub enum UploadError {
         #[source]
         source: io::Error,
     },
-    /// The node would not take it.
-    #[error("{what} was not taken: {why}")]
+    /// The node rejected it.
+    #[error("{what} was rejected: {why}")]
     Refused {
         /// Name of the file.
         what: String,
-        /// The node's word.
+        /// The node's reason.
         why: String,
     },
 }
 
-/// Brings one file to a node, unless all of it is there.
+/// Sends one file to a node, unless the node has all of it.
 ///
 /// # Errors
 /// See [`UploadError`]. What arrived stays on the node for the next try.
@@ -73,16 +73,19 @@ pub fn send(
     };
     sink.send(Event::Waiting {
         node: node.clone(),
-        what: format!("{what} to arrive ({} MB)", (blob.size - here.min(blob.size)) / 1_000_000),
+        what: format!(
+            "the upload of {what} ({} MB)",
+            (blob.size - here.min(blob.size)) / 1_000_000
+        ),
     });
-    // Once more if somebody else sent a part meanwhile.
+    // Retried once if another run sent a part meanwhile.
     for _ in 0..2 {
         let mut reader = bundle.reader(file).map_err(UploadError::Open)?;
         let content = |source| UploadError::Content { what: what.clone(), source };
-        // What is there already is read here all the same: the digest is that of the whole.
+        // The part that the node has is read here too: the digest covers the complete file.
         let skipped = io::copy(&mut (&mut reader).take(here), &mut io::sink()).map_err(content)?;
         if skipped < here {
-            return Err(refused(format!("{here} bytes of it are there, more than it has")));
+            return Err(refused(format!("the node has {here} bytes of it, more than its size")));
         }
         let mut failed = None;
         let mut watched = Watched { reader, failed: &mut failed };
@@ -137,7 +140,7 @@ fn ask(
     })
 }
 
-/// Keeps the error of a reader, which the transport would take for one of the connection.
+/// Keeps a reader's error, which the transport would report as a connection error.
 struct Watched<'a, R> {
     reader: R,
     failed: &'a mut Option<io::Error>,

@@ -11,7 +11,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest, Sha256};
 
 use super::fault::{BundleError, Fault};
-use super::model::{FILES, FilePath, Kind, MANIFEST, MAX_FILE, Manifest, SIGNATURE, Sha256Hex};
+use super::model::{
+    ArtifactKind, FILES, FilePath, MANIFEST, MAX_FILE, Manifest, SIGNATURE, Sha256Hex,
+};
 use super::sign::SigningKey;
 use super::verify::Bundle;
 use crate::file_lock::FileLock;
@@ -45,7 +47,7 @@ impl Assembly {
     /// Begins a bundle. What an interrupted run has left is removed.
     ///
     /// # Errors
-    /// If OUT is there and is no bundle, or somebody else writes the same one.
+    /// If OUT exists and is not a bundle, or somebody else writes the same one.
     pub fn begin(out: &Path) -> Result<Self, Fault> {
         vacant(out)?;
         let partial = beside(out, ".partial")?;
@@ -105,7 +107,7 @@ impl Assembly {
     fn copy_io(
         &self,
         place: &Path,
-        kind: Kind,
+        kind: ArtifactKind,
         source: &mut impl Read,
         progress: &mut dyn FnMut(u64),
     ) -> io::Result<Written> {
@@ -124,7 +126,7 @@ impl Assembly {
             };
             size += count as u64;
             if size > MAX_FILE {
-                return Err(io::Error::other(format!("it has more than {MAX_FILE} bytes")));
+                return Err(io::Error::other(format!("it is larger than {MAX_FILE} bytes")));
             }
             digest.update(&buffer[..count]);
             file.write_all(&buffer[..count])?;
@@ -163,7 +165,7 @@ impl Assembly {
         let replaced = self.out.symlink_metadata().is_ok();
         let flags = if replaced { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
         renameat_with(CWD, &self.partial, CWD, &self.out, flags)
-            .map_err(|e| Fault::io("put in its place", &self.out)(e.into()))?;
+            .map_err(|e| Fault::io("moved into place", &self.out)(e.into()))?;
         if replaced {
             // Now the old bundle. That it stays would cost only room.
             let _ = std::fs::remove_dir_all(&self.partial);
@@ -191,7 +193,7 @@ impl Drop for Assembly {
 pub(super) fn beside(out: &Path, ending: &str) -> Result<PathBuf, Fault> {
     let name = out.file_name().map(ToOwned::to_owned);
     let mut name = name
-        .ok_or_else(|| Fault::io("written", out)(io::Error::other("it has no name of its own")))?;
+        .ok_or_else(|| Fault::io("written", out)(io::Error::other("the path has no file name")))?;
     name.push(ending);
     Ok(out.with_file_name(name))
 }

@@ -67,7 +67,7 @@ pub enum Need {
 }
 
 /// Every component, sorted by name.
-pub const COMPONENTS: [ComponentRow; 7] = [
+pub const COMPONENTS: &[ComponentRow] = &[
     ComponentRow { name: "cni-plugins", style: VersionStyle::Tag, binaries: &[], images: &[] },
     ComponentRow {
         name: "containerd",

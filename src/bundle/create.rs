@@ -17,7 +17,8 @@ use super::fault::{BundleError, Fault};
 use super::fetch::{Client, Download, FILE_LIMIT, FetchError};
 use super::import::{ImportRequest, import};
 use super::layout::{VERSIONS, check_version};
-use super::model::{Architecture, FilePath, Kind, Sha256Hex};
+use super::model::{Architecture, ArtifactKind, FilePath, Sha256Hex};
+use super::objects;
 use super::registry::{self, Reference};
 use super::sign::SigningKey;
 use super::sources::{Content, SOURCES, Source, default_versions, fill};
@@ -31,8 +32,6 @@ use crate::yaml;
 const WORKERS: usize = 3;
 /// Largest file of checksums in bytes.
 const MAX_CHECKSUMS: u64 = 1 << 20;
-/// Largest manifest in bytes.
-const MAX_MANIFEST: u64 = 16 << 20;
 
 /// What a bundle is to hold.
 pub struct Contents<'a> {
@@ -93,8 +92,7 @@ pub fn create(
         }
     }
     if !faults.is_empty() {
-        let kept =
-            "no bundle was written; what was fetched is kept, and another run goes on with it";
+        let kept = "no bundle was written; downloaded files are kept, and the next run continues with them";
         return Err(BundleError::new(request.out, faults).left(kept));
     }
     for (name, version) in &versions {
@@ -195,7 +193,7 @@ fn versions(contents: &Contents<'_>, faults: &mut Vec<Fault>) -> BTreeMap<String
         let Some(row) = ComponentRow::find(name).filter(|r| r.name != "kubernetes") else {
             let known = || COMPONENTS.iter().map(|c| c.name).filter(|n| *n != "kubernetes");
             let allowed = format!("allowed: {}", known().collect::<Vec<_>>().join(", "));
-            let fault = Fault::entry(place, "is no component whose version can be chosen");
+            let fault = Fault::entry(place, "is not a component with a selectable version");
             let fault = fault.why(allowed);
             faults.push(match nearest(name, known()) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
@@ -230,7 +228,7 @@ fn wanted_images(
     for path in contents.manifests {
         let read = File::open(path).and_then(|f| {
             let mut text = String::new();
-            f.take(MAX_MANIFEST).read_to_string(&mut text).map(|_| text)
+            f.take(objects::MAX_MANIFEST).read_to_string(&mut text).map(|_| text)
         });
         let text = match read {
             Ok(text) => text,
@@ -241,7 +239,12 @@ fn wanted_images(
         };
         let mut found = BTreeSet::new();
         match yaml::documents(&text) {
-            Ok(documents) => documents.iter().for_each(|d| container_images(d, &mut found)),
+            Ok(documents) => {
+                documents.iter().for_each(|d| container_images(d, &mut found));
+                let place = path.display().to_string();
+                let bad = |why| Fault::entry(place, "is not a Kubernetes manifest").why(why);
+                faults.extend(objects::objects(&text).map_err(bad).err());
+            }
             Err(e) => {
                 let place = path.display().to_string();
                 faults.push(Fault::entry(place, "cannot be read").why(e.to_string()));
@@ -391,7 +394,7 @@ impl Run<'_> {
     }
 
     fn image(&self, reference: &Reference) -> Result<Made, Fault> {
-        let path = FilePath::new(Kind::Image, &reference.file_name())
+        let path = FilePath::new(ArtifactKind::Image, &reference.file_name())
             .map_err(|e| Fault::entry(reference.name(), "has no file name").why(e.to_string()))?;
         let to = self.work.input().join(path.as_str());
         let architecture = self.request.contents.architecture;
@@ -412,7 +415,7 @@ struct Unpack<'a> {
 
 impl Unpack<'_> {
     fn copy(&self, name: &str) -> io::Result<Vec<FilePath>> {
-        let path = self.take(Kind::Binary, name, &mut File::open(self.archive)?)?;
+        let path = self.take(ArtifactKind::Binary, name, &mut File::open(self.archive)?)?;
         Ok(vec![path])
     }
 
@@ -420,12 +423,12 @@ impl Unpack<'_> {
         let mut taken = Vec::new();
         self.each(|path, entry| {
             if let Some(name) = members.remove(path) {
-                taken.push(self.take(Kind::Binary, name, entry)?);
+                taken.push(self.take(ArtifactKind::Binary, name, entry)?);
             }
             Ok(())
         })?;
         match members.into_keys().next() {
-            Some(missing) => Err(io::Error::other(format!("{missing} is not in it"))),
+            Some(missing) => Err(io::Error::other(format!("{missing} is missing in it"))),
             None => Ok(taken),
         }
     }
@@ -435,12 +438,12 @@ impl Unpack<'_> {
         let mut taken = Vec::new();
         self.each(|path, entry| {
             if !matches!(path, "LICENSE" | "README.md") {
-                taken.push(self.take(Kind::CniPlugin, path, entry)?);
+                taken.push(self.take(ArtifactKind::CniPlugin, path, entry)?);
             }
             Ok(())
         })?;
         match taken.is_empty() {
-            true => Err(io::Error::other("there is nothing in it")),
+            true => Err(io::Error::other("it is empty")),
             false => Ok(taken),
         }
     }
@@ -458,7 +461,7 @@ impl Unpack<'_> {
         Ok(())
     }
 
-    fn take(&self, kind: Kind, name: &str, content: &mut dyn Read) -> io::Result<FilePath> {
+    fn take(&self, kind: ArtifactKind, name: &str, content: &mut dyn Read) -> io::Result<FilePath> {
         let path = FilePath::new(kind, name).map_err(io::Error::other)?;
         let mut file = File::create_new(self.input.join(path.as_str()))?;
         io::copy(content, &mut file)?;
@@ -494,7 +497,7 @@ impl Workshop {
             _ => {}
         }
         std::fs::create_dir_all(self.fetched())?;
-        for kind in Kind::ALL {
+        for &kind in ArtifactKind::ALL {
             std::fs::create_dir_all(self.input().join(kind.directory()))?;
         }
         Ok(())
@@ -520,9 +523,8 @@ impl Workshop {
         for manifest in request.contents.manifests {
             let place = manifest.display().to_string();
             let name = manifest.file_name().map(|n| n.to_string_lossy().into_owned());
-            let path = FilePath::new(Kind::Manifest, &name.unwrap_or_default()).map_err(|e| {
-                Fault::entry(place, "has a name that is not allowed").why(e.to_string())
-            })?;
+            let path = FilePath::new(ArtifactKind::Manifest, &name.unwrap_or_default())
+                .map_err(|e| Fault::entry(place, "has an invalid name").why(e.to_string()))?;
             let to = self.input().join(path.as_str());
             std::fs::copy(manifest, &to).map_err(Fault::io("copied", manifest))?;
         }

@@ -22,13 +22,13 @@ pub enum Fault {
         source: std::io::Error,
     },
     /// A directory is there that is no bundle, and is not replaced by one.
-    #[error("{} is there and is no bundle", .0.display())]
+    #[error("{} exists and is not a bundle", .0.display())]
     Occupied(PathBuf),
     /// Another process makes the same bundle.
     #[error("{} is being written by another process", .0.display())]
     Busy(PathBuf),
     /// There is no manifest.
-    #[error("there is no {MANIFEST}, so this is no bundle")]
+    #[error("{MANIFEST} is missing: this is not a bundle")]
     NoManifest,
     /// The manifest has another format.
     #[error("the manifest has format {found}")]
@@ -49,7 +49,7 @@ pub enum Fault {
     #[error("the signature cannot be read")]
     SignatureMalformed(#[source] ssh_key::Error),
     /// The signature is one of something else.
-    #[error("the signature does not fit the manifest")]
+    #[error("the signature does not match the manifest")]
     SignatureWrong(#[source] ssh_key::Error),
     /// Somebody else signed.
     #[error("the bundle is signed by a key that is not trusted")]
@@ -138,7 +138,7 @@ impl Fault {
             }
             Fault::Format { .. } => {
                 problem.why.push(format!("this version of kubastion reads format {FORMAT}"));
-                problem.hint = Some("make the bundle again with this version".to_owned());
+                problem.hint = Some("create the bundle again with this version".to_owned());
             }
             Fault::UnknownSigner { found, trusted } => {
                 problem.why.push(format!("signed by {found}"));
@@ -149,27 +149,28 @@ impl Fault {
                 problem.state = Some("nothing was read from it".to_owned());
                 problem.hint = Some(
                     "if you know this key, add its public key to `kubernetes.bundle.signers` (`--signer \
-                     \"$(cat KEY.pub)\"` for `bundle verify`); otherwise name another bundle"
+                     \"$(cat KEY.pub)\"` for `bundle verify`); otherwise use another bundle"
                         .to_owned(),
                 );
             }
             Fault::Unreachable(_) => {
                 // The output path has nothing to do with it.
                 problem.place = None;
-                let hint = "set HTTPS_PROXY, use --mirror, or make the bundle from your own files \
-                            (`kubastion bundle import`)";
+                let hint = "set HTTPS_PROXY, use --mirror, or create the bundle from your own files with \
+                            `kubastion bundle import`";
                 problem.hint = Some(hint.to_owned());
             }
             Fault::NoManifest => {
                 if !subject.is_dir() {
-                    problem.what = "there is no such directory".to_owned();
+                    problem.what = "the directory does not exist".to_owned();
                 }
-                let hint = "is the path right (`kubernetes.bundle.path` in the inventory)? `kubastion bundle create` makes a \
-                            bundle";
+                let hint = "check the path (`kubernetes.bundle.path` in the inventory), or run `kubastion bundle \
+                            create` to create a bundle";
                 problem.hint = Some(hint.to_owned());
             }
             Fault::Occupied(_) => {
-                problem.hint = Some("name another --out, or move it away".to_owned());
+                problem.hint =
+                    Some("set --out to another directory, or move this one away".to_owned());
             }
             Fault::Key { hint, .. } => problem.hint = Some((*hint).to_owned()),
             _ => {}

@@ -37,13 +37,13 @@ const STEP: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The address is none.
-    #[error("{0} is no HTTPS address")]
+    #[error("{0} is not an HTTPS URL")]
     NotHttps(String),
     /// It leads on and on.
-    #[error("it leads to more than {MAX_REDIRECTS} other addresses, one after the other")]
+    #[error("it redirects more than {MAX_REDIRECTS} times")]
     TooManyRedirects,
     /// It leads nowhere.
-    #[error("it leads to another address without naming it")]
+    #[error("it redirects without a location")]
     NoLocation,
     /// The server says no.
     #[error("the server answers {0}")]
@@ -63,19 +63,19 @@ pub enum FetchError {
     #[error("it contains a malformed certificate")]
     Certificate(#[source] Box<ureq::Error>),
     /// The answer broke off.
-    #[error("the answer broke off")]
+    #[error("the answer is incomplete")]
     Body(#[source] io::Error),
     /// More than is allowed.
-    #[error("it has more than {0} bytes")]
+    #[error("it is larger than {0} bytes")]
     TooLarge(u64),
     /// The text is none.
-    #[error("the answer is no text")]
+    #[error("the answer is not text")]
     NotText,
     /// The checksum text does not name the file.
-    #[error("the published checksums do not name {0}")]
+    #[error("the published checksums do not list {0}")]
     NoChecksum(String),
     /// What came is something else.
-    #[error("it has the SHA-256 {found} and not {expected}")]
+    #[error("its SHA-256 is {found}, not {expected}")]
     Checksum {
         /// What was published.
         expected: String,
@@ -376,7 +376,7 @@ impl Client {
         if digest(file.to).is_ok_and(|d| d == *file.sha256) {
             return Ok(());
         }
-        let part = Part::beside(file.to);
+        let part = PartialFile::beside(file.to);
         self.retry(|| self.attempt(file, &part, sink))?;
         let found = digest(&part.data).map_err(FetchError::disk(&part.data))?;
         if found != *file.sha256 {
@@ -389,7 +389,12 @@ impl Client {
         Ok(())
     }
 
-    fn attempt(&self, file: &Download<'_>, part: &Part, sink: &dyn Sink) -> Result<(), FetchError> {
+    fn attempt(
+        &self,
+        file: &Download<'_>,
+        part: &PartialFile,
+        sink: &dyn Sink,
+    ) -> Result<(), FetchError> {
         let disk = || FetchError::disk(&part.data);
         let mut have = std::fs::metadata(&part.data).map_or(0, |m| m.len());
         let mut ask = Ask { token: file.token, ..Ask::default() };
@@ -412,7 +417,7 @@ impl Client {
         if answer.status != StatusCode::PARTIAL_CONTENT || answer.range_start() != Some(have) {
             if answer.status == StatusCode::PARTIAL_CONTENT {
                 part.remove();
-                let odd = io::Error::other("the server sent another part than was asked for");
+                let odd = io::Error::other("the server sent a different range than requested");
                 return Err(FetchError::Body(odd));
             }
             have = 0;
@@ -490,12 +495,12 @@ impl Answer {
 }
 
 /// A download that is not complete.
-struct Part {
+struct PartialFile {
     data: PathBuf,
     etag: PathBuf,
 }
 
-impl Part {
+impl PartialFile {
     fn beside(to: &Path) -> Self {
         let with = |ending: &str| {
             let mut name = to.as_os_str().to_owned();

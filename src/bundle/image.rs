@@ -27,7 +27,7 @@ const MAX_ENTRIES: usize = 100_000;
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// It is no tar file, or a damaged one.
-    #[error("it is no image archive")]
+    #[error("it is not an image archive")]
     Tar(#[source] io::Error),
     /// It is compressed in a way that is not read here.
     #[error("it is compressed with zstd; decompress it first (`zstd -d`)")]
@@ -47,10 +47,10 @@ pub enum ImageError {
         source: serde_json::Error,
     },
     /// Something that it refers to is not in it.
-    #[error("{0} is not in it, which its own index names")]
+    #[error("{0}, which its index lists, is missing in it")]
     Missing(String),
     /// A blob is not what its name says.
-    #[error("{0} in it is damaged: its SHA-256 is another one")]
+    #[error("{0} in it is damaged: its SHA-256 differs")]
     Damaged(String),
     /// No image in it has a full name.
     #[error("no image in it has a name with registry and tag")]
@@ -174,7 +174,7 @@ impl Entries {
                 }
             }
             if !kind.is_file() && !kind.is_symlink() && !kind.is_hard_link() {
-                let odd = io::Error::other(format!("{name} is neither file nor link"));
+                let odd = io::Error::other(format!("{name} is neither a file nor a link"));
                 return Err(ImageError::Tar(odd));
             }
             entries.present.insert(name);

@@ -14,14 +14,15 @@ use super::fault::{BundleError, Fault};
 use super::image;
 use super::layout::{self, Layout, VERSIONS};
 use super::model::{
-    ADD_ON, Architecture, Component, FORMAT, File, FilePath, IMPORTED, Kind, MANIFEST, Manifest,
+    ADD_ON, Architecture, ArtifactKind, Component, FORMAT, File, FilePath, IMPORTED, MANIFEST,
+    Manifest,
 };
+use super::objects;
 use super::rules::check_manifest;
 use super::sign::SigningKey;
 use super::verify::Bundle;
 use crate::event::{Event, Sink};
 use crate::plain::counted;
-use crate::yaml;
 
 /// What to import.
 pub struct ImportRequest<'a> {
@@ -152,7 +153,7 @@ fn collect(
     };
     for name in unused(&manifest) {
         let fault = Fault::entry(format!("{VERSIONS}: {name}"), "names a component without files");
-        faults.push(fault.hint("add its files, or take the line out"));
+        faults.push(fault.hint("add its files, or remove the line"));
     }
     // A fault about a file says it all; complaints about what was not taken from it would follow.
     if faults.is_empty() {
@@ -204,21 +205,23 @@ fn judge(
     let copy = assembly.path(&file.path);
     let open = || DiskFile::open(&copy).map_err(Fault::io("opened", &copy));
     file.component = match file.kind {
-        Kind::Binary => ComponentRow::of_binary(file.name()).map_or(ADD_ON, |(row, _)| row.name),
-        Kind::CniPlugin => "cni-plugins",
-        Kind::Image | Kind::Manifest => ADD_ON,
+        ArtifactKind::Binary => {
+            ComponentRow::of_binary(file.name()).map_or(ADD_ON, |(row, _)| row.name)
+        }
+        ArtifactKind::CniPlugin => "cni-plugins",
+        ArtifactKind::Image | ArtifactKind::Manifest => ADD_ON,
     }
     .to_owned();
     let judged = open().and_then(|opened| match file.kind {
-        Kind::Binary | Kind::CniPlugin => match (machine(opened), architecture) {
+        ArtifactKind::Binary | ArtifactKind::CniPlugin => match (machine(opened), architecture) {
             (Ok(found), Some(wanted)) if found != wanted => {
-                Err(Fault::entry(&place, "is for another machine")
-                    .why(format!("{found}, and the bundle is for {wanted}")))
+                Err(Fault::entry(&place, "is for another architecture")
+                    .why(format!("{found}, but the bundle is for {wanted}")))
             }
             (Ok(_), _) => Ok(()),
-            (Err(why), _) => Err(Fault::entry(&place, "is no program for Linux nodes").why(why)),
+            (Err(why), _) => Err(Fault::entry(&place, "is not a program for Linux nodes").why(why)),
         },
-        Kind::Image => {
+        ArtifactKind::Image => {
             let images = image::inspect(opened)
                 .map_err(|e| Fault::entry(&place, "cannot be used").why(chain(&e)))?;
             for image in &images {
@@ -226,8 +229,8 @@ fn judge(
                     && !image.architectures.contains(wanted.as_str())
                 {
                     let found = image.architectures.iter().cloned().collect::<Vec<_>>().join(", ");
-                    return Err(Fault::entry(&place, "is for another machine").why(format!(
-                        "{} is for {found}, and the bundle is for {wanted}",
+                    return Err(Fault::entry(&place, "is for another architecture").why(format!(
+                        "{} is for {found}, but the bundle is for {wanted}",
                         image.reference
                     )));
                 }
@@ -239,8 +242,8 @@ fn judge(
             file.images = images.into_iter().map(|i| i.reference).collect();
             Ok(())
         }
-        Kind::Manifest => check_yaml(opened)
-            .map_err(|why| Fault::entry(&place, "is no Kubernetes manifest").why(why)),
+        ArtifactKind::Manifest => check_yaml(opened)
+            .map_err(|why| Fault::entry(&place, "is not a Kubernetes manifest").why(why)),
     });
     faults.extend(judged.err());
 }
@@ -251,7 +254,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn machine_of_kubelet(assembly: &Assembly) -> Option<Architecture> {
-    let path = FilePath::new(Kind::Binary, "kubelet").expect("a plain name");
+    let path = FilePath::new(ArtifactKind::Binary, "kubelet").expect("a plain name");
     machine(DiskFile::open(assembly.path(&path)).ok()?).ok()
 }
 
@@ -259,9 +262,9 @@ fn machine_of_kubelet(assembly: &Assembly) -> Option<Architecture> {
 /// shared (which position-independent programs are).
 fn machine(mut program: impl Read) -> Result<Architecture, String> {
     let mut header = [0; 20];
-    program.read_exact(&mut header).map_err(|_| "it is no ELF file".to_owned())?;
+    program.read_exact(&mut header).map_err(|_| "it is not an ELF file".to_owned())?;
     if !header.starts_with(b"\x7fELF") {
-        return Err("it is no ELF file".to_owned());
+        return Err("it is not an ELF file".to_owned());
     }
     if header[4] != 2 || header[5] != 1 {
         return Err("it is an ELF file for 32-bit or big-endian machines".to_owned());
@@ -270,7 +273,7 @@ fn machine(mut program: impl Read) -> Result<Architecture, String> {
     if !matches!(word(16), 2 | 3) {
         return Err(format!("it is an ELF file of type {}, not a program", word(16)));
     }
-    let known = Architecture::ALL.into_iter().find(|a| a.elf_machine() == word(18));
+    let known = Architecture::ALL.iter().copied().find(|a| a.elf_machine() == word(18));
     known.ok_or_else(|| format!("it is an ELF file for machine {}", word(18)))
 }
 
@@ -278,18 +281,7 @@ fn machine(mut program: impl Read) -> Result<Architecture, String> {
 fn check_yaml(mut manifest: impl Read) -> Result<(), String> {
     let mut text = String::new();
     manifest.read_to_string(&mut text).map_err(|e| e.to_string())?;
-    let mut objects = 0;
-    let documents = yaml::documents(&text).map_err(|e| e.to_string())?;
-    for (i, value) in documents.iter().enumerate() {
-        if value.is_null() {
-            continue;
-        }
-        if !["apiVersion", "kind"].iter().all(|k| value.get(k).is_some_and(|v| v.is_string())) {
-            return Err(format!("document {} has no apiVersion or kind", i + 1));
-        }
-        objects += 1;
-    }
-    if objects == 0 { Err("it is empty".to_owned()) } else { Ok(()) }
+    objects::objects(&text).map(|_| ())
 }
 
 #[cfg(test)]
@@ -313,7 +305,7 @@ mod tests {
 
     #[test]
     fn manifests_are_kubernetes_objects() {
-        let good = "---\n# only a comment\n---\napiVersion: v1\nkind: Namespace\n---\n";
+        let good = "---\n# only a comment\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n";
         assert_eq!(check_yaml(good.as_bytes()), Ok(()));
         for bad in ["", "# nothing\n", "kind: Namespace\n", "a: [", "<html></html>"] {
             assert!(check_yaml(bad.as_bytes()).is_err(), "{bad}");

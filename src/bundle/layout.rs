@@ -16,7 +16,7 @@ use crate::yaml::Value;
 
 use super::component::{COMPONENTS, ComponentRow};
 use super::fault::Fault;
-use super::model::{FilePath, Kind};
+use super::model::{ArtifactKind, FilePath};
 use crate::inventory::{KubernetesVersion, diagnostic::nearest};
 
 /// Name of the file with the versions.
@@ -50,11 +50,12 @@ pub(super) fn read(from: &Path, faults: &mut Vec<Fault>) -> Layout {
     } else {
         let fault =
             Fault::entry(VERSIONS, "is missing").why("it names the version of each component");
-        faults.push(fault.hint("kubernetes: v1.36.2, and so on for each component"));
+        faults.push(fault.hint("write one line per component, as in kubernetes: v1.36.2"));
     }
-    let known: Vec<&str> = Kind::ALL.iter().map(|k| k.directory()).chain([VERSIONS]).collect();
+    let known: Vec<&str> =
+        ArtifactKind::ALL.iter().map(|k| k.directory()).chain([VERSIONS]).collect();
     for name in entries.iter().filter(|e| *e != VERSIONS) {
-        match Kind::ALL.into_iter().find(|k| k.directory() == name) {
+        match ArtifactKind::ALL.iter().copied().find(|k| k.directory() == name) {
             Some(kind) => read_directory(from, kind, &mut layout, faults),
             None => faults.push(unknown(name.clone(), name, &known)),
         }
@@ -72,15 +73,14 @@ fn names(directory: &Path) -> std::io::Result<Vec<String>> {
 }
 
 fn unknown(place: String, name: &str, known: &[&str]) -> Fault {
-    let fault =
-        Fault::entry(place, "is not known here").why(format!("allowed: {}", known.join(", ")));
+    let fault = Fault::entry(place, "is unknown").why(format!("allowed: {}", known.join(", ")));
     match nearest(name, known.iter().copied()) {
         Some(near) => fault.hint(format!("did you mean `{near}`?")),
         None => fault,
     }
 }
 
-fn read_directory(from: &Path, kind: Kind, layout: &mut Layout, faults: &mut Vec<Fault>) {
+fn read_directory(from: &Path, kind: ArtifactKind, layout: &mut Layout, faults: &mut Vec<Fault>) {
     let directory = from.join(kind.directory());
     let entries = match names(&directory) {
         Ok(entries) => entries,
@@ -107,8 +107,7 @@ fn read_directory(from: &Path, kind: Kind, layout: &mut Layout, faults: &mut Vec
         let path = match FilePath::new(kind, &name) {
             Ok(path) => path,
             Err(e) => {
-                faults
-                    .push(Fault::entry(place, "has a name that is not allowed").why(e.to_string()));
+                faults.push(Fault::entry(place, "has an invalid name").why(e.to_string()));
                 continue;
             }
         };
@@ -120,20 +119,20 @@ fn read_directory(from: &Path, kind: Kind, layout: &mut Layout, faults: &mut Vec
     }
 }
 
-fn misnamed(kind: Kind, name: &str, place: &str) -> Option<Fault> {
+fn misnamed(kind: ArtifactKind, name: &str, place: &str) -> Option<Fault> {
     let endings: &[&str] = match kind {
-        Kind::Binary => {
+        ArtifactKind::Binary => {
             let known: Vec<&str> =
                 COMPONENTS.iter().flat_map(|c| c.binaries.iter().map(|(n, _)| *n)).collect();
             return (!known.contains(&name)).then(|| unknown(place.to_owned(), name, &known));
         }
-        Kind::CniPlugin => return None,
-        Kind::Image => &[".tar", ".tar.gz", ".tgz"],
-        Kind::Manifest => &[".yaml", ".yml"],
+        ArtifactKind::CniPlugin => return None,
+        ArtifactKind::Image => &[".tar", ".tar.gz", ".tgz"],
+        ArtifactKind::Manifest => &[".yaml", ".yml"],
     };
     let fits = endings.iter().any(|e| name.ends_with(e));
     let allowed = || format!("allowed: files that end in {}", endings.join(", "));
-    (!fits).then(|| Fault::entry(place, "is not known here").why(allowed()))
+    (!fits).then(|| Fault::entry(place, "is unknown").why(allowed()))
 }
 
 fn read_versions(from: &Path, layout: &mut Layout, faults: &mut Vec<Fault>) {
@@ -159,7 +158,7 @@ fn read_versions(from: &Path, layout: &mut Layout, faults: &mut Vec<Fault>) {
             Value::String(name) => name.clone(),
             other => {
                 faults.push(
-                    Fault::entry(VERSIONS, "has a key that is no text").why(format!("{other:?}")),
+                    Fault::entry(VERSIONS, "has a key that is not text").why(format!("{other:?}")),
                 );
                 continue;
             }
@@ -180,7 +179,7 @@ fn read_versions(from: &Path, layout: &mut Layout, faults: &mut Vec<Fault>) {
                 }
                 layout.versions.insert(name, version);
             }
-            _ => faults.push(Fault::entry(place, "is no text").why(row.style.allowed())),
+            _ => faults.push(Fault::entry(place, "is not text").why(row.style.allowed())),
         }
     }
 }

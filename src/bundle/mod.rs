@@ -15,12 +15,14 @@
 mod assemble;
 pub mod component;
 pub mod create;
+mod extract;
 pub mod fault;
 pub mod fetch;
 pub mod image;
 pub mod import;
 pub mod layout;
 pub mod model;
+mod objects;
 pub mod registry;
 mod rules;
 pub mod sign;
@@ -35,7 +37,7 @@ pub use fault::{BundleError, Fault};
 pub use fetch::{Client, ClientOptions, FetchError, Unreached};
 pub use import::{ImportRequest, import};
 pub use model::{
-    Architecture, Component, DEFAULT_DIR, File, FilePath, Kind, Manifest, Mode, Sha256Hex,
+    Architecture, ArtifactKind, Component, DEFAULT_DIR, File, FilePath, Manifest, Mode, Sha256Hex,
 };
 pub use registry::Reference;
 pub use sign::SigningKey;

@@ -67,7 +67,7 @@ pub struct File {
     /// Path below `files/`.
     pub path: FilePath,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ArtifactKind,
     /// A name of [`COMPONENTS`], or [`ADD_ON`].
     pub component: String,
     /// SHA-256 of its content.
@@ -92,7 +92,7 @@ impl File {
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum ArtifactKind {
     /// A program, `files/bin/`.
     Binary,
     /// A CNI plugin, `files/cni/`.
@@ -103,36 +103,41 @@ pub enum Kind {
     Manifest,
 }
 
-impl Kind {
+impl ArtifactKind {
     /// Every kind.
-    pub const ALL: [Kind; 4] = [Kind::Binary, Kind::CniPlugin, Kind::Image, Kind::Manifest];
+    pub const ALL: &[ArtifactKind] = &[
+        ArtifactKind::Binary,
+        ArtifactKind::CniPlugin,
+        ArtifactKind::Image,
+        ArtifactKind::Manifest,
+    ];
 
     /// Directory of such files, below `files/` and in a directory that is imported.
     pub fn directory(self) -> &'static str {
         match self {
-            Kind::Binary => "bin",
-            Kind::CniPlugin => "cni",
-            Kind::Image => "images",
-            Kind::Manifest => "manifests",
+            ArtifactKind::Binary => "bin",
+            ArtifactKind::CniPlugin => "cni",
+            ArtifactKind::Image => "images",
+            ArtifactKind::Manifest => "manifests",
         }
     }
 
     /// Permissions of such files.
     pub fn mode(self) -> Mode {
         match self {
-            Kind::Binary | Kind::CniPlugin => Mode(0o755),
-            Kind::Image | Kind::Manifest => Mode(0o644),
+            ArtifactKind::Binary | ArtifactKind::CniPlugin => Mode(0o755),
+            ArtifactKind::Image | ArtifactKind::Manifest => Mode(0o644),
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ArtifactKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Kind::Binary => "binary",
-            Kind::CniPlugin => "cni-plugin",
-            Kind::Image => "image",
-            Kind::Manifest => "manifest",
+            ArtifactKind::Binary => "binary",
+            ArtifactKind::CniPlugin => "cni-plugin",
+            ArtifactKind::Image => "image",
+            ArtifactKind::Manifest => "manifest",
         })
     }
 }
@@ -149,7 +154,7 @@ pub enum Architecture {
 
 impl Architecture {
     /// Every architecture.
-    pub const ALL: [Architecture; 2] = [Architecture::Amd64, Architecture::Arm64];
+    pub const ALL: &[Architecture] = &[Architecture::Amd64, Architecture::Arm64];
 
     /// `e_machine` of ELF files (System V ABI, EM_X86_64 and EM_AARCH64).
     pub fn elf_machine(self) -> u16 {
@@ -178,7 +183,7 @@ impl FromStr for Architecture {
     type Err = ValueError;
 
     fn from_str(s: &str) -> Result<Self, ValueError> {
-        let known = Self::ALL.into_iter().find(|a| a.as_str() == s);
+        let known = Self::ALL.iter().copied().find(|a| a.as_str() == s);
         known.ok_or_else(|| ValueError::new(s, "an architecture is amd64 or arm64"))
     }
 }
@@ -207,7 +212,7 @@ impl ValueError {
 #[serde(try_from = "String", into = "String")]
 pub struct FilePath {
     text: String,
-    kind: Kind,
+    kind: ArtifactKind,
 }
 
 const PATH_ALLOWED: &str =
@@ -219,7 +224,7 @@ impl FilePath {
     /// # Errors
     /// A name that is not letters, digits, `.`, `_` and `-`, that begins with `.` or `-`, or that
     /// has more than 100 characters.
-    pub fn new(kind: Kind, name: &str) -> Result<Self, ValueError> {
+    pub fn new(kind: ArtifactKind, name: &str) -> Result<Self, ValueError> {
         format!("{}/{name}", kind.directory()).parse()
     }
 
@@ -234,7 +239,7 @@ impl FilePath {
     }
 
     /// The kind of file that lies under its directory.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ArtifactKind {
         self.kind
     }
 }
@@ -250,7 +255,11 @@ impl FromStr for FilePath {
     fn from_str(s: &str) -> Result<Self, ValueError> {
         let bad = || ValueError::new(s, PATH_ALLOWED);
         let (directory, name) = s.split_once('/').ok_or_else(bad)?;
-        let kind = Kind::ALL.into_iter().find(|k| k.directory() == directory).ok_or_else(bad)?;
+        let kind = ArtifactKind::ALL
+            .iter()
+            .copied()
+            .find(|k| k.directory() == directory)
+            .ok_or_else(bad)?;
         let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
         let good = !name.is_empty()
             && name.len() <= 100

@@ -42,7 +42,7 @@ pub enum RegistryError {
         source: FetchError,
     },
     /// The registry wants a login that is not offered here.
-    #[error("the registry wants a login, and only public images are pulled")]
+    #[error("the registry requires a login, but only public images are supported")]
     Login,
     /// What came is not what the digest or the specification says.
     #[error("{what} is malformed: {why}")]
@@ -227,7 +227,7 @@ impl Session<'_> {
         let document = Document { what: url.clone(), digest, media_type: declared, bytes };
         match named.strip_prefix("sha256:") {
             Some(wanted) if wanted != document.digest.as_str() => {
-                Err(document.malformed("its SHA-256 is another one"))
+                Err(document.malformed("its SHA-256 differs"))
             }
             _ => Ok(document),
         }
@@ -254,7 +254,7 @@ impl Session<'_> {
             .map_err(|source| RegistryError::Fetch { what: realm.clone(), source })?;
         let text = Secret::new(text);
         let answer: Answer = serde_json::from_str(text.expose()).map_err(|_| {
-            RegistryError::Malformed { what: realm, why: "it is no token".to_owned() }
+            RegistryError::Malformed { what: realm, why: "it is not a token".to_owned() }
         })?;
         answer.token.or(answer.access_token).map(Secret::new).ok_or(RegistryError::Login)
     }
@@ -343,7 +343,7 @@ impl Descriptor {
         let parsed = self.digest.strip_prefix("sha256:").and_then(|hex| hex.parse().ok());
         parsed.ok_or_else(|| RegistryError::Malformed {
             what: within.to_owned(),
-            why: format!("{:?} is no SHA-256", self.digest),
+            why: format!("{:?} is not a SHA-256", self.digest),
         })
     }
 }

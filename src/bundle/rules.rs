@@ -9,7 +9,9 @@ use time::format_description::well_known::Rfc3339;
 use super::component::{COMPONENTS, ComponentRow, Need};
 use super::fault::Fault;
 use super::image;
-use super::model::{ADD_ON, FILES, File, FilePath, Kind, MANIFEST, MAX_FILE, Manifest, in_bundle};
+use super::model::{
+    ADD_ON, ArtifactKind, FILES, File, FilePath, MANIFEST, MAX_FILE, Manifest, in_bundle,
+};
 
 /// What a manifest must say beside what its types demand. Also judges one that is being made.
 pub(super) fn check_manifest(manifest: &Manifest, faults: &mut Vec<Fault>) {
@@ -17,7 +19,7 @@ pub(super) fn check_manifest(manifest: &Manifest, faults: &mut Vec<Fault>) {
         faults.push(Fault::entry(format!("{MANIFEST}: {field}"), what).why(why));
     };
     if !matches!(OffsetDateTime::parse(&manifest.created, &Rfc3339), Ok(t) if t.offset().is_utc()) {
-        fault("created".into(), "is no time", "allowed: RFC 3339 in UTC".into());
+        fault("created".into(), "is not a time", "allowed: RFC 3339 in UTC".into());
     }
     for (name, component) in &manifest.components {
         let field = format!("components.{name}");
@@ -33,11 +35,11 @@ pub(super) fn check_manifest(manifest: &Manifest, faults: &mut Vec<Fault>) {
             fault(field, "malformed origin", format!("found {:?}", component.origin));
         }
     }
-    for row in &COMPONENTS {
+    for row in COMPONENTS {
         let is_needed =
             !row.images.is_empty() || row.binaries.iter().any(|(_, need)| *need == Need::Always);
         if is_needed && !manifest.components.contains_key(row.name) {
-            fault(format!("components.{}", row.name), "is missing", "every bundle has it".into());
+            fault(format!("components.{}", row.name), "is missing", "every bundle needs it".into());
         }
     }
     if let Some(kubernetes) = manifest.components.get("kubernetes")
@@ -48,10 +50,10 @@ pub(super) fn check_manifest(manifest: &Manifest, faults: &mut Vec<Fault>) {
     }
     for pair in manifest.files.windows(2) {
         if pair[0].path == pair[1].path {
-            fault(in_bundle(&pair[1].path), "is there twice", "each path once".into());
+            fault(in_bundle(&pair[1].path), "is listed twice", "list each path once".into());
         } else if pair[0].path > pair[1].path {
             let why = format!("it comes before {}", in_bundle(&pair[0].path));
-            fault(in_bundle(&pair[1].path), "is not in its place", why);
+            fault(in_bundle(&pair[1].path), "is not in sorted order", why);
         }
     }
     for file in &manifest.files {
@@ -69,40 +71,40 @@ fn check_file(manifest: &Manifest, file: &File, fault: &mut impl FnMut(String, &
     let path = in_bundle(&file.path);
     if file.kind != file.path.kind() {
         let why = format!("kind {} under {}/", file.kind, file.path.kind().directory());
-        fault(path.clone(), "is of another kind than its directory", why);
+        fault(path.clone(), "does not have the kind of its directory", why);
     }
     if file.mode != file.kind.mode() {
         let why = format!("{} instead of {}", file.mode, file.kind.mode());
-        fault(path.clone(), "has a mode that its kind does not have", why);
+        fault(path.clone(), "has the wrong mode for its kind", why);
     }
     if file.size > MAX_FILE {
         fault(path.clone(), "is too large", format!("{} bytes; allowed: {MAX_FILE}", file.size));
     }
     let of_table = match file.kind {
-        Kind::Binary => ComponentRow::of_binary(file.name()).map(|(row, _)| row.name),
-        Kind::CniPlugin => Some("cni-plugins"),
-        Kind::Image | Kind::Manifest => Some(file.component.as_str()),
+        ArtifactKind::Binary => ComponentRow::of_binary(file.name()).map(|(row, _)| row.name),
+        ArtifactKind::CniPlugin => Some("cni-plugins"),
+        ArtifactKind::Image | ArtifactKind::Manifest => Some(file.component.as_str()),
     };
     match of_table {
-        None => fault(path.clone(), "is a program that no component brings", known_programs()),
+        None => fault(path.clone(), "is a program of no known component", known_programs()),
         Some(name) if name != file.component => {
             fault(
                 path.clone(),
-                "is of another component",
+                "belongs to another component",
                 format!("{} and {name}", file.component),
             );
         }
         Some(name) if name != ADD_ON && !manifest.components.contains_key(name) => {
-            fault(path.clone(), "is of a component without a version", name.to_owned());
+            fault(path.clone(), "belongs to a component without a version", name.to_owned());
         }
         Some(_) => {}
     }
     if !is_origin(&file.origin) {
         fault(path.clone(), "malformed origin", format!("found {:?}", file.origin));
     }
-    if (file.kind == Kind::Image) == file.images.is_empty() {
-        let why = "image archives have references, and nothing else has";
-        fault(path.clone(), "references do not fit the kind", why.into());
+    if (file.kind == ArtifactKind::Image) == file.images.is_empty() {
+        let why = "only image archives have references, and each has at least one";
+        fault(path.clone(), "references do not match the kind", why.into());
     }
     if !file.images.is_sorted() || !file.images.iter().all(|i| image::is_reference(i)) {
         let why = format!("found {}", file.images.join(", "));
@@ -124,13 +126,13 @@ fn is_origin(text: &str) -> bool {
 /// Required programs and images.
 fn check_complete(manifest: &Manifest, faults: &mut Vec<Fault>) {
     let has: BTreeSet<&str> =
-        manifest.files.iter().filter(|f| f.kind == Kind::Binary).map(File::name).collect();
+        manifest.files.iter().filter(|f| f.kind == ArtifactKind::Binary).map(File::name).collect();
     let programs = || COMPONENTS.iter().flat_map(|row| row.binaries);
     let has_runtime = programs().any(|(n, need)| *need == Need::WithRuntime && has.contains(n));
     for (name, need) in programs() {
         let why = match need {
-            Need::Always => "every bundle has it",
-            Need::WithRuntime if has_runtime => "the container runtime comes whole or not at all",
+            Need::Always => "every bundle needs it",
+            Need::WithRuntime if has_runtime => "the container runtime must be complete or absent",
             Need::WithRuntime | Need::Optional => continue,
         };
         if !has.contains(name) {
@@ -143,7 +145,11 @@ fn check_complete(manifest: &Manifest, faults: &mut Vec<Fault>) {
             if let Some(first) = owners.insert(reference, &file.path) {
                 let why = format!("{reference} is also in {}", in_bundle(first));
                 faults.push(
-                    Fault::entry(in_bundle(&file.path), "holds an image a second time").why(why),
+                    Fault::entry(
+                        in_bundle(&file.path),
+                        "contains an image that is already in another file",
+                    )
+                    .why(why),
                 );
             }
         }
@@ -156,8 +162,8 @@ fn check_complete(manifest: &Manifest, faults: &mut Vec<Fault>) {
                 .why("a cluster of this version does not start without it");
             faults.push(match other {
                 Some(other) => fault.hint(format!(
-                    "an archive names it {other}: load it into a container engine, tag it \
-                     {reference} and save it again"
+                    "an archive has it as {other}: load it into a container engine, tag it {reference} and save \
+                     it again"
                 )),
                 None => fault,
             });

@@ -46,21 +46,24 @@ impl SigningKey {
         let file = File::open(path).map_err(Fault::io("opened", path))?;
         let metadata = file.metadata().map_err(Fault::io("read", path))?;
         if !metadata.is_file() {
-            return Err(unusable("it is no file".to_owned(), "name a private key with --key"));
+            return Err(unusable("it is not a file".to_owned(), "set --key to a private key"));
         }
         if metadata.mode() & 0o077 != 0 {
-            let why = format!("others may read it (mode {:04o})", metadata.mode() & 0o7777);
-            return Err(unusable(why, "chmod 600 the key, after thinking about who has read it"));
+            let why = format!("others can read it (mode {:04o})", metadata.mode() & 0o7777);
+            return Err(unusable(
+                why,
+                "check who may have read the key, then run `chmod 600` on it",
+            ));
         }
         // Room for all of it at once: a growing buffer would leave copies behind.
         let mut text = Vec::with_capacity(MAX_FILE as usize);
         let read = file.take(MAX_FILE).read_to_end(&mut text);
         let text = Secret::new(text);
         read.map_err(Fault::io("read", path))?;
-        const MAKE: &str = "make one with `ssh-keygen -t ed25519`; the private key is the file \
+        const MAKE: &str = "create one with `ssh-keygen -t ed25519`; the private key is the file \
                             without `.pub`";
         let mut key = PrivateKey::from_openssh(text.expose())
-            .map_err(|e| unusable(format!("it is no OpenSSH private key ({e})"), MAKE))?;
+            .map_err(|e| unusable(format!("it is not an OpenSSH private key ({e})"), MAKE))?;
         if key.algorithm() != Algorithm::Ed25519 {
             return Err(unusable(format!("it is a key of type {}", key.algorithm()), MAKE));
         }
@@ -70,7 +73,7 @@ impl SigningKey {
             })?;
             key = key
                 .decrypt(passphrase.expose().as_bytes())
-                .map_err(|_| unusable("the passphrase does not open it".to_owned(), "try again"))?;
+                .map_err(|_| unusable("wrong passphrase".to_owned(), "try again"))?;
         }
         Ok(Self { path: path.to_owned(), key })
     }
@@ -145,7 +148,7 @@ pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Fau
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(Fault::io("read", path))?;
     if bytes.len() as u64 > limit {
-        let too_large = std::io::Error::other(format!("it has more than {limit} bytes"));
+        let too_large = std::io::Error::other(format!("it is larger than {limit} bytes"));
         return Err(Fault::io("read", path)(too_large));
     }
     Ok(Some(bytes))

@@ -1,6 +1,6 @@
 //! What the desired state needs to know of a bundle.
 
-use super::model::{Architecture, File, Kind, Manifest};
+use super::model::{Architecture, ArtifactKind, File, Manifest};
 use crate::inventory::{Software, SoftwareFile, SoftwareKind};
 
 impl Manifest {
@@ -8,10 +8,10 @@ impl Manifest {
     pub fn software(&self) -> Software {
         let file = |f: &File| SoftwareFile {
             kind: match f.kind {
-                Kind::Binary => SoftwareKind::Program,
-                Kind::CniPlugin => SoftwareKind::CniPlugin,
-                Kind::Image => SoftwareKind::Images,
-                Kind::Manifest => SoftwareKind::Manifest,
+                ArtifactKind::Binary => SoftwareKind::Program,
+                ArtifactKind::CniPlugin => SoftwareKind::CniPlugin,
+                ArtifactKind::Image => SoftwareKind::Images,
+                ArtifactKind::Manifest => SoftwareKind::Manifest,
             },
             name: f.name().to_owned(),
             sha256: f.sha256.as_str().to_owned(),

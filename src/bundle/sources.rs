@@ -44,7 +44,7 @@ pub enum Content {
 }
 
 /// Everything that is fetched as a file. Images come from registries.
-pub const SOURCES: [Source; 7] = [
+pub const SOURCES: &[Source] = &[
     kubernetes("kubeadm"),
     kubernetes("kubectl"),
     kubernetes("kubelet"),
@@ -144,8 +144,8 @@ impl ChecksumForm {
 
 /// What is the same for every minor release. etcd runs outside of kubeadm, which asks for 3.5.24 or
 /// newer then (MinExternalEtcdVersion); 3.6 is the release that kubeadm 1.34 to 1.36 deploy.
-const COMMON: [(&str, &str); 4] =
-    [("cni-plugins", "v1.9.1"), ("containerd", "v2.2.7"), ("etcd", "v3.6.13"), ("runc", "v1.3.6")];
+const COMMON: &[(&str, &str)] =
+    &[("cni-plugins", "v1.9.1"), ("containerd", "v2.2.7"), ("etcd", "v3.6.13"), ("runc", "v1.3.6")];
 
 /// The versions of all components for a Kubernetes release, unless something else is asked for.
 pub fn default_versions(kubernetes: KubernetesVersion) -> Vec<(&'static str, String)> {
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn every_program_has_one_source_and_every_minor_its_versions() {
         let mut programs = Vec::new();
-        for source in &SOURCES {
+        for source in SOURCES {
             assert!(
                 source.url.starts_with("https://") && source.checksum_url.starts_with("https://")
             );
@@ -191,7 +191,8 @@ mod tests {
         for minor in KubernetesVersion::SUPPORTED_MINORS {
             let versions = default_versions(KubernetesVersion { minor, patch: 0 });
             let names: Vec<&str> = versions.iter().map(|(n, _)| *n).collect();
-            assert_eq!(names, COMPONENTS.map(|c| c.name));
+            let known: Vec<&str> = COMPONENTS.iter().map(|c| c.name).collect();
+            assert_eq!(names, known);
             for (name, version) in versions {
                 assert!(ComponentRow::find(name).unwrap().style.accepts(&version), "{name}");
             }
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_all_filled() {
-        for source in &SOURCES {
+        for source in SOURCES {
             for template in [source.url, source.checksum_url] {
                 let url = fill(template, "v1.2.3", Architecture::Arm64);
                 assert!(!url.contains(['{', '}']), "{url}");

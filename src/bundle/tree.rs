@@ -55,13 +55,13 @@ fn visit(directory: &Path, prefix: &str, depth: usize, listing: &mut Listing) ->
             listing.strangers.push((path, "a symbolic link"));
         } else if kind.is_dir() {
             let known = path == FILES
-                || path
-                    .strip_prefix("files/")
-                    .is_some_and(|d| super::model::Kind::ALL.iter().any(|k| k.directory() == d));
+                || path.strip_prefix("files/").is_some_and(|d| {
+                    super::model::ArtifactKind::ALL.iter().any(|k| k.directory() == d)
+                });
             if known && depth < 2 {
                 visit(&entry.path(), &format!("{path}/"), depth + 1, listing)?;
             } else {
-                listing.strangers.push((path, "a directory that no bundle has"));
+                listing.strangers.push((path, "an unknown directory"));
             }
         } else if !kind.is_file() {
             listing.strangers.push((path, "not a regular file"));
@@ -69,7 +69,7 @@ fn visit(directory: &Path, prefix: &str, depth: usize, listing: &mut Listing) ->
         } else {
             match path.strip_prefix("files/").map(str::parse) {
                 Some(Ok(file)) => listing.files.push(file),
-                _ => listing.strangers.push((path, "a file that the manifest does not name")),
+                _ => listing.strangers.push((path, "a file that the manifest does not list")),
             }
         }
     }

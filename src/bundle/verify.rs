@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use super::fault::{BundleError, Fault};
 use super::image::{self, Image, ImageError};
 use super::model::{
-    FILES, FORMAT, File, FilePath, Kind, MANIFEST, MAX_MANIFEST, Manifest, Mode, SIGNATURE,
+    ArtifactKind, FILES, FORMAT, File, FilePath, MANIFEST, MAX_MANIFEST, Manifest, Mode, SIGNATURE,
     Sha256Hex, in_bundle,
 };
 use super::rules::check_manifest;
@@ -150,18 +150,18 @@ impl Bundle {
     }
 
     /// The file of a kind and name, as in `calico.yaml`.
-    pub fn file(&self, kind: Kind, name: &str) -> Option<&File> {
+    pub fn file(&self, kind: ArtifactKind, name: &str) -> Option<&File> {
         self.of_kind(kind).find(|f| f.name() == name)
     }
 
     /// A program, by its name.
     pub fn binary(&self, name: &str) -> Option<&File> {
-        self.file(Kind::Binary, name)
+        self.file(ArtifactKind::Binary, name)
     }
 
     /// The image archives, sorted by path.
     pub fn images(&self) -> impl Iterator<Item = &File> {
-        self.of_kind(Kind::Image)
+        self.of_kind(ArtifactKind::Image)
     }
 
     /// The archive that holds an image, by its full reference.
@@ -171,15 +171,15 @@ impl Bundle {
 
     /// The CNI plugins, sorted by path.
     pub fn cni_plugins(&self) -> impl Iterator<Item = &File> {
-        self.of_kind(Kind::CniPlugin)
+        self.of_kind(ArtifactKind::CniPlugin)
     }
 
     /// A Kubernetes manifest, by its file name.
     pub fn manifest_file(&self, name: &str) -> Option<&File> {
-        self.file(Kind::Manifest, name)
+        self.file(ArtifactKind::Manifest, name)
     }
 
-    fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &File> {
+    fn of_kind(&self, kind: ArtifactKind) -> impl Iterator<Item = &File> {
         self.manifest.files.iter().filter(move |f| f.kind == kind)
     }
 
@@ -242,7 +242,7 @@ impl VerifiedReader {
             return Err(self.refuse("grew while it was read"));
         }
         if Sha256Hex::of(self.digest.clone().finalize()) != self.expected {
-            return Err(self.refuse("has another content than the manifest says"));
+            return Err(self.refuse("differs in content from the manifest"));
         }
         self.done = true;
         Ok(())
@@ -282,7 +282,7 @@ fn identity(fault: &Fault) -> (String, String) {
 }
 
 fn wrong_size(file: &File, found: u64) -> Fault {
-    Fault::entry(in_bundle(&file.path), "has another size than the manifest says")
+    Fault::entry(in_bundle(&file.path), "differs in size from the manifest")
         .why(format!("{found} bytes instead of {}", file.size))
 }
 
@@ -370,7 +370,7 @@ fn check_tree(dir: &Path, manifest: &Manifest, faults: &mut Vec<Fault>) {
         let mode = Mode::of(&metadata);
         if mode != file.mode {
             let why = format!("{mode} instead of {}", file.mode);
-            faults.push(Fault::entry(path, "has another mode than the manifest says").why(why));
+            faults.push(Fault::entry(path, "differs in mode from the manifest").why(why));
         }
     }
 }
@@ -418,13 +418,13 @@ fn read_all(dir: &Path, files: &[File], sink: &dyn Sink) -> Vec<Fault> {
         faults.into_inner().expect("no thread panics while holding it").into_values().collect();
     let (how, good) = match faults.len() {
         0 => {
-            let files = counted(files.len(), "file is/files are");
-            (format!("{files} what the manifest says"), true)
+            let files = counted(files.len(), "file");
+            (format!("{files} verified against the manifest"), true)
         }
         n => {
             let not = if n == 1 { "is" } else { "are" };
             let files = counted(files.len(), "file");
-            (format!("{n} of {files} {not} not what the manifest says"), false)
+            (format!("{n} of {files} {not} different from the manifest"), false)
         }
     };
     sink.send(Event::TransferEnd { what, how, good });
@@ -439,7 +439,7 @@ fn read_one(
 ) -> Result<(), Fault> {
     let mut reader = Counted { reader: VerifiedReader::open(dir, file)?, advance };
     // What an archive says it holds is looked at in the same go, and believed only after its end.
-    let images = (file.kind == Kind::Image).then(|| image::inspect(&mut reader));
+    let images = (file.kind == ArtifactKind::Image).then(|| image::inspect(&mut reader));
     loop {
         match reader.read(buffer) {
             Ok(0) => break,
@@ -474,7 +474,7 @@ fn holds_its_images(file: &File, found: Result<Vec<Image>, ImageError>) -> Resul
         return Ok(());
     }
     let held: Vec<String> = found.into_iter().map(|i| i.reference).collect();
-    Err(Fault::entry(place, "holds other images than the manifest says").why(format!(
+    Err(Fault::entry(place, "contains other images than the manifest lists").why(format!(
         "{} instead of {}",
         held.join(", "),
         missing.join(", ")

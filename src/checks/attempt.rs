@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::model::Verdict;
 use super::source::{Machine, Source, SourceKind, Sources};
-use crate::controls::{Config, Daemon, Probe};
+use crate::controls::{Attack, Config, Daemon};
 use crate::digest::Digest;
 use crate::inventory::NodeName;
 
@@ -16,7 +16,7 @@ pub struct Tried {
     /// The node that was tried.
     pub target: NodeName,
     /// What was tried, for machines.
-    pub probe: Probe,
+    pub attack: Attack,
     /// Where it was tried from: `operator` or a node.
     pub from: String,
     /// What was tried, for people.
@@ -81,11 +81,11 @@ impl Attempt {
         self.tried.evidence()
     }
 
-    /// By node, then probe: the order of reports.
+    /// By node, then attack: the order of reports.
     pub fn sort(attempts: &mut [Self]) {
         attempts.sort_by(|a, b| {
             let (a, b) = (&a.tried, &b.tried);
-            (&a.target, a.probe, &a.from, &a.what).cmp(&(&b.target, b.probe, &b.from, &b.what))
+            (&a.target, a.attack, &a.from, &a.what).cmp(&(&b.target, b.attack, &b.from, &b.what))
         });
     }
 }
@@ -100,55 +100,55 @@ pub fn setting_words(config: Config, path: &[&str]) -> String {
     format!("{} {} in effect", config.daemon().program(), path.join("."))
 }
 
-/// A probe in plain words, for people who have never heard of it.
-pub fn attempt_words(probe: Probe) -> &'static str {
-    match probe {
-        Probe::EtcdWithoutCertificate => "read etcd without a certificate",
-        Probe::EtcdForeignCertificate => "read etcd with a certificate of another CA",
-        Probe::EtcdPlainHttp => "speak plain HTTP to etcd",
-        Probe::EtcdHealthy => "ask etcd for its health with the right certificate",
-        Probe::EtcdAcceptedCas => "ask etcd which CAs it accepts",
-        Probe::EtcdPeerAcceptedCas => "ask etcd's peer port which CAs it accepts",
-        Probe::KubeletAcceptedCas => "ask the kubelet which CAs it accepts",
-        Probe::ApiserverAcceptedCas => "ask the API server which CAs it accepts",
-        Probe::EtcdServedCertificate => "compare etcd's certificate with the files and the store",
-        Probe::EtcdPeerWithoutCertificate => "join etcd's members without a certificate",
-        Probe::EtcdPeerPlainHttp => "speak plain HTTP to etcd's peer port",
-        Probe::EtcdPeerServedCertificate => {
+/// An attack in plain words, for people who have never heard of it.
+pub fn attempt_words(attack: Attack) -> &'static str {
+    match attack {
+        Attack::EtcdWithoutCertificate => "read etcd without a certificate",
+        Attack::EtcdForeignCertificate => "read etcd with a certificate of another CA",
+        Attack::EtcdPlainHttp => "speak plain HTTP to etcd",
+        Attack::EtcdHealthy => "ask etcd for its health with the right certificate",
+        Attack::EtcdAcceptedCas => "ask etcd which CAs it accepts",
+        Attack::EtcdPeerAcceptedCas => "ask etcd's peer port which CAs it accepts",
+        Attack::KubeletAcceptedCas => "ask the kubelet which CAs it accepts",
+        Attack::ApiserverAcceptedCas => "ask the API server which CAs it accepts",
+        Attack::EtcdServedCertificate => "compare etcd's certificate with the files and the store",
+        Attack::EtcdPeerWithoutCertificate => "join etcd's members without a certificate",
+        Attack::EtcdPeerPlainHttp => "speak plain HTTP to etcd's peer port",
+        Attack::EtcdPeerServedCertificate => {
             "compare etcd's peer certificate with the files and the store"
         }
-        Probe::EtcdOldTls => "speak TLS 1.1 to etcd",
-        Probe::EtcdWeakCiphers => "speak CBC or static RSA suites to etcd",
-        Probe::ClosedToPeers => "reach closed ports from another node",
-        Probe::ClosedToOperator => "reach closed ports from the operator's machine",
-        Probe::ForwardedToStranger => "reach pods and Services from an unknown address",
-        Probe::DefaultDrop => "reach a port that nothing listens on",
-        Probe::SshPassword => "log in over SSH with a password",
-        Probe::ApiserverAnonymous => "ask the API server without credentials",
-        Probe::ApiserverPlainHttp => "speak plain HTTP to the API server",
-        Probe::ApiserverOldTls => "speak TLS 1.1 to the API server",
-        Probe::ApiserverWeakCiphers => "speak CBC or static RSA suites to the API server",
-        Probe::KubeletAnonymous => "ask the kubelet without credentials",
-        Probe::KubeletWeakCiphers => "speak CBC or static RSA suites to the kubelet",
-        Probe::KubeletWithoutRights => "ask the kubelet with a certificate that has no rights",
-        Probe::ApiserverHealthCertificate => "misuse the certificate of the health probes",
-        Probe::ApiserverProfiling => "read profiles of the API server",
-        Probe::ControllerManagerProfiling => "read profiles of the controller manager",
-        Probe::SchedulerProfiling => "read profiles of the scheduler",
-        Probe::AuditEvent => "do something that the audit log has to tell of",
-        Probe::PodLogs => "read logs of pods through the API server",
-        Probe::PodExec => "run a program in a pod through the API server",
-        Probe::PodSecurity => "create pods that break the restricted standard",
-        Probe::MissingServiceAccount => "create a pod with a service account that is not there",
-        Probe::MissingNamespace => "create an object in a namespace that is not there",
-        Probe::ExternalIps => "claim an external address for a Service",
-        Probe::PullPolicy => "create a pod that uses an image without the right to pull it",
-        Probe::EventRateLimit => "create an event past the plugin that limits their rate",
-        Probe::NodeRestriction => "change Nodes as a kubelet",
-        Probe::NodeAuthorizer => "read Secrets as a kubelet",
-        Probe::ServiceAccountRights => "do what a service account has no right to",
-        Probe::ServiceAccountToken => "use a forged token and one whose account is gone",
-        Probe::SecretAtRest => "read a Secret raw from etcd",
-        Probe::EffectiveSetting => "ask a daemon for its settings in effect",
+        Attack::EtcdOldTls => "speak TLS 1.1 to etcd",
+        Attack::EtcdWeakCiphers => "speak CBC or static RSA suites to etcd",
+        Attack::ClosedToPeers => "reach closed ports from another node",
+        Attack::ClosedToOperator => "reach closed ports from the operator's machine",
+        Attack::ForwardedToStranger => "reach pods and Services from an unknown address",
+        Attack::DefaultDrop => "reach a port that nothing listens on",
+        Attack::SshPassword => "log in over SSH with a password",
+        Attack::ApiserverAnonymous => "ask the API server without credentials",
+        Attack::ApiserverPlainHttp => "speak plain HTTP to the API server",
+        Attack::ApiserverOldTls => "speak TLS 1.1 to the API server",
+        Attack::ApiserverWeakCiphers => "speak CBC or static RSA suites to the API server",
+        Attack::KubeletAnonymous => "ask the kubelet without credentials",
+        Attack::KubeletWeakCiphers => "speak CBC or static RSA suites to the kubelet",
+        Attack::KubeletWithoutRights => "ask the kubelet with a certificate that has no rights",
+        Attack::ApiserverHealthCertificate => "misuse the certificate of the health probes",
+        Attack::ApiserverProfiling => "read profiles of the API server",
+        Attack::ControllerManagerProfiling => "read profiles of the controller manager",
+        Attack::SchedulerProfiling => "read profiles of the scheduler",
+        Attack::AuditEvent => "do something that the audit log has to tell of",
+        Attack::PodLogs => "read logs of pods through the API server",
+        Attack::PodExec => "run a program in a pod through the API server",
+        Attack::PodSecurity => "create pods that break the restricted standard",
+        Attack::MissingServiceAccount => "create a pod with a service account that is not there",
+        Attack::MissingNamespace => "create an object in a namespace that is not there",
+        Attack::ExternalIps => "claim an external address for a Service",
+        Attack::PullPolicy => "create a pod that uses an image without the right to pull it",
+        Attack::EventRateLimit => "create an event past the plugin that limits their rate",
+        Attack::NodeRestriction => "change Nodes as a kubelet",
+        Attack::NodeAuthorizer => "read Secrets as a kubelet",
+        Attack::ServiceAccountRights => "do what a service account has no right to",
+        Attack::ServiceAccountToken => "use a forged token and one whose account is gone",
+        Attack::SecretAtRest => "read a Secret raw from etcd",
+        Attack::EffectiveSetting => "ask a daemon for its settings in effect",
     }
 }

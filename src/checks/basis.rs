@@ -79,9 +79,11 @@ pub(super) fn flag_values(argv: &[String], name: &str, boolean: bool) -> Vec<Str
 pub(super) fn running<'a>(daemon: Daemon, on: &Basis<'a>) -> Result<Vec<&'a [String]>, Verdict> {
     let Some(processes) = on.seen.running(daemon) else {
         return Err(match daemon {
-            Daemon::Etcd | Daemon::Containerd => on.seen.blind("processes were not looked at"),
+            Daemon::Etcd | Daemon::Containerd | Daemon::Haproxy | Daemon::Keepalived => {
+                on.seen.blind("processes were not checked")
+            }
             _ if on.seen.origin == Origin::Rendered => needs(daemon),
-            _ => Verdict::unknown("processes were not looked at"),
+            _ => Verdict::unknown("processes were not checked"),
         });
     };
     if !processes.is_empty() {
@@ -92,28 +94,30 @@ pub(super) fn running<'a>(daemon: Daemon, on: &Basis<'a>) -> Result<Vec<&'a [Str
     }
     Err(match daemon {
         Daemon::Etcd => Verdict::unknown("etcd does not run on this member"),
-        Daemon::Containerd => Verdict::unknown("containerd does not run on this node"),
+        Daemon::Containerd | Daemon::Haproxy | Daemon::Keepalived => {
+            Verdict::unknown(format!("{} does not run on this node", daemon.program()))
+        }
         Daemon::Apiserver | Daemon::ControllerManager | Daemon::Scheduler
             if on.seen.exists("/etc/kubernetes/manifests/kube-apiserver.yaml") =>
         {
-            Verdict::unknown(format!("{} is set up and does not run", daemon.program()))
+            Verdict::unknown(format!("{} is set up but does not run", daemon.program()))
         }
         Daemon::Kubelet if on.seen.exists("/var/lib/kubelet/config.yaml") => {
-            Verdict::unknown("kubelet is set up and does not run")
+            Verdict::unknown("kubelet is set up but does not run")
         }
         // The cluster knows the node: either its daemons are down, or it hides them.
         Daemon::Kubelet if on.seen.registered => {
-            Verdict::unknown("the cluster has this node, and no kubelet is seen on it")
+            Verdict::unknown("the cluster has this node, but no kubelet was found on it")
         }
         // A cluster may have something else in its place; this one has its configuration.
         Daemon::KubeProxy if on.seen.registered && matches!(on.seen.proxy_config, Some(Ok(_))) => {
-            Verdict::unknown("the cluster has this node, and no kube-proxy is seen on it")
+            Verdict::unknown("the cluster has this node, but no kube-proxy was found on it")
         }
         Daemon::Apiserver | Daemon::ControllerManager | Daemon::Scheduler
             if on.seen.registered && on.node.has_role(Role::ControlPlane) =>
         {
             let program = daemon.program();
-            Verdict::unknown(format!("the cluster has this node, and no {program} is seen on it"))
+            Verdict::unknown(format!("the cluster has this node, but no {program} was found on it"))
         }
         _ => needs(daemon),
     })
@@ -124,5 +128,5 @@ pub(super) fn running<'a>(daemon: Daemon, on: &Basis<'a>) -> Result<Vec<&'a [Str
 /// # Errors
 /// It was not read.
 pub(super) fn live<'a>(on: &Basis<'a>) -> Result<&'a LiveFacts, Verdict> {
-    on.seen.live.as_ref().ok_or_else(|| on.seen.blind("the live state was not read"))
+    on.seen.live()
 }

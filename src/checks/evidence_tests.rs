@@ -11,7 +11,7 @@ use crate::checks::node::staged::Staged;
 use crate::checks::observed::{Observed, Origin};
 use crate::checks::source::{Source, SourceKind, Sources};
 use crate::checks::tests::{NOW, attempts, hardened, inventory, judged, rendered};
-use crate::controls::{CATALOGUE, Check, Probe};
+use crate::controls::{Attack, CATALOGUE, Check};
 use crate::digest::Digest;
 use crate::facts::answers::Part;
 
@@ -66,7 +66,7 @@ fn blank(part: Part, seen: &mut Observed) {
         // As if no directory could be listed to its end.
         Part::Trees => {
             let (inventory, _) = hardened();
-            let dirs = crate::checks::watch(inventory, &inventory.nodes[0]).trees;
+            let dirs = crate::checks::watch::of_checks(inventory, &inventory.nodes[0]).trees;
             let unlisted = dirs.into_iter().map(|dir| (dir, Default::default()));
             seen.trees = Some(unlisted.collect());
         }
@@ -74,6 +74,7 @@ fn blank(part: Part, seen: &mut Observed) {
         Part::LiveProcesses => {
             for process in &mut seen_live.processes {
                 process.environment.insert("LD_PRELOAD".to_owned());
+                process.mapped.clear();
                 if process.comm == "sshd" {
                     process.argv = vec!["sshd: /usr/sbin/sshd -o x=y [listener]".to_owned()];
                 }
@@ -88,6 +89,17 @@ fn blank(part: Part, seen: &mut Observed) {
         Part::LiveSockets => seen_live.sockets = None,
         Part::LiveUnits => seen_live.units.clear(),
         Part::Mounts => seen_live.mounts = None,
+        Part::Irregular => seen_live.irregular = None,
+        Part::Manager => seen_live.manager = None,
+        Part::Owned => seen_live.unowned = None,
+        Part::Verified => seen_live.changed_files = None,
+        Part::SetId => seen_live.set_id = None,
+        Part::Capabilities => seen_live.capable = None,
+        Part::Keys => seen_live.readable_keys = None,
+        Part::AptSources => {
+            let path = "/etc/apt/sources.list".to_owned();
+            seen_live.apt_sources = vec![(path, "deb [trusted=yes] http://x y z".to_owned())];
+        }
         Part::Paths => {
             for access in seen_live.paths.values_mut() {
                 (access.changed_s, access.mode) = (1e12, 0o777);
@@ -97,9 +109,15 @@ fn blank(part: Part, seen: &mut Observed) {
         Part::LiveTrees => {
             let like = seen_live.paths["/etc/ssh/sshd_config"].clone();
             let changed = crate::facts::live::PathAccess { changed_s: 1e12, mode: 0o666, ..like };
-            let of_daemons =
-                crate::controls::daemons::DAEMONS.iter().flat_map(|d| d.reads_at_start);
-            for path in of_daemons.chain(&["/etc/ssh/sshd_config.d/x", "/etc/kubernetes/x.key"]) {
+            let of_daemons = crate::controls::daemons::DAEMONS
+                .iter()
+                .flat_map(|d| d.reads_at_start.iter().chain(d.reads_on_reload));
+            let others = [
+                "/etc/ssh/sshd_config.d/x",
+                "/etc/kubernetes/x.key",
+                "/etc/systemd/system.control/etcd.service",
+            ];
+            for path in of_daemons.chain(&others) {
                 seen_live.trees.insert((*path).to_owned(), changed.clone());
             }
             seen_live.trees.insert("/etc/kubernetes/manifests/x.yaml".into(), changed);
@@ -304,7 +322,7 @@ proptest! {
     fn no_attempt_holds_without_an_answer(given in verdict(), answered: bool) {
         let tried = Tried {
             target: "a".parse().unwrap(),
-            probe: Probe::DefaultDrop,
+            attack: Attack::DefaultDrop,
             from: "operator".into(),
             what: "w".into(),
         };
@@ -316,4 +334,48 @@ proptest! {
         };
         prop_assert_eq!(attempt.verdict().outcome(), wanted);
     }
+}
+
+/// What a check reads and nobody asked a node for would be unknown there, and only there.
+#[test]
+fn what_checks_read_is_asked_for() {
+    let (inventory, good) = hardened();
+    let watch = crate::checks::watch::of_checks(inventory, &inventory.nodes[0]);
+    let before = evidence(good);
+    let differ = |watch: &crate::facts::WatchList| -> Vec<String> {
+        let after = evidence(&as_asked(good, watch));
+        let all = before.iter().zip(&after).filter(|((_, a), (_, b))| a.verdict() != b.verdict());
+        all.map(|((check, _), (_, b))| format!("{}: {:?}", words(check), b.verdict())).collect()
+    };
+    assert_eq!(differ(&watch), [""; 0]);
+    // The test sees what is not asked for.
+    let mut less = watch.clone();
+    less.extras.clear();
+    assert!(differ(&less).len() >= 3);
+    assert!(!differ(&Default::default()).is_empty());
+}
+
+/// What a node would have answered to a watch list.
+fn as_asked(good: &Observed, watch: &crate::facts::WatchList) -> Observed {
+    use crate::facts::Extra;
+    let mut seen = good.clone();
+    seen.files.retain(|path, _| watch.files.contains(path));
+    seen.texts.retain(|path, _| watch.texts.contains(path));
+    seen.units.retain(|unit, _| watch.units.contains(unit));
+    seen.packages.retain(|name, _| watch.packages.contains(name));
+    seen.sysctls.retain(|key, _| {
+        watch
+            .sysctls
+            .iter()
+            .any(|k| k == key || crate::controls::of_interfaces(k).is_some_and(|i| i == *key))
+    });
+    seen.trees.as_mut().unwrap().retain(|dir, _| watch.trees.contains(dir));
+    let texts = seen.texts.iter();
+    seen.staged = Staged::from_texts(texts.filter_map(|(p, t)| Some((p.as_str(), t.as_deref()?))));
+    let asked = |extra| watch.extras.contains(&extra);
+    seen.lsm = seen.lsm.filter(|_| asked(Extra::Lsm));
+    seen.time = seen.time.filter(|_| asked(Extra::Time));
+    seen.audit_rules = seen.audit_rules.filter(|_| asked(Extra::Audit));
+    seen.sshd_matches = seen.sshd_matches.filter(|_| asked(Extra::SshdMatches));
+    seen
 }

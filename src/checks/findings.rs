@@ -1,4 +1,4 @@
-//! From checks and probes to findings: switches, releases, exceptions and nodes that did not answer.
+//! From checks and attacks to findings: switches, releases, exceptions and nodes that did not answer.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::checks::model::{
 use crate::checks::node::sources;
 use crate::checks::source::{Source, SourceKind};
 use crate::controls::{
-    self, CATALOGUE, Check, Component, Control, Daemon, Needs, Probe, Profiles, Scope, Severity,
+    self, Attack, CATALOGUE, Check, Component, Control, Daemon, Needs, Profiles, Scope, Severity,
 };
 use crate::error::Problem;
 use crate::facts::cluster::ClusterFacts;
@@ -163,9 +163,9 @@ fn not_judged(control: &Control, inventory: &Inventory) -> Option<Verdict> {
     let hardening = &inventory.hardening;
     if !control.wanted(inventory) {
         return Some(Verdict::not_applicable(match hardening.controls.get(control.id) {
-            Some(_) => "switched off by the inventory".to_owned(),
+            Some(_) => "switched off in the inventory".to_owned(),
             None if control.profiles == Profiles::WithRegistry => {
-                "on only where the inventory names a registry mirror".to_owned()
+                "on only if the inventory has a registry mirror".to_owned()
             }
             None => format!("not part of profile {:?}", hardening.profile).to_lowercase(),
         }));
@@ -174,7 +174,7 @@ fn not_judged(control: &Control, inventory: &Inventory) -> Option<Verdict> {
     let (first, last) = control.minors;
     if minor < first || minor > last {
         return Some(Verdict::not_applicable(format!(
-            "holds for Kubernetes 1.{first} to 1.{last} only"
+            "applies to Kubernetes 1.{first} to 1.{last} only"
         )));
     }
     None
@@ -207,10 +207,10 @@ pub fn exceptions_without_a_check(inventory: &Inventory) -> Vec<Problem> {
 /// Judges every control of a node, with the attempts that were made on it.
 pub fn of_node(on: &Basis<'_>, attempts: &[Attempt]) -> Vec<Finding> {
     of_basis(on, |check| {
-        let of = |probe, what: Option<String>| -> Vec<Evidence> {
+        let of = |attack, what: Option<String>| -> Vec<Evidence> {
             let is_of = |a: &&Attempt| {
                 let tried = a.tried();
-                tried.target == on.node.name && tried.probe == probe
+                tried.target == on.node.name && tried.attack == attack
             };
             let made = attempts.iter().filter(is_of);
             made.filter(|a| what.as_ref().is_none_or(|w| *w == a.tried().what))
@@ -220,22 +220,22 @@ pub fn of_node(on: &Basis<'_>, attempts: &[Attempt]) -> Vec<Finding> {
                 })
                 .collect()
         };
-        let probe = match check {
-            Check::Probe(probe) => *probe,
+        let attack = match check {
+            Check::Attack(attack) => *attack,
             // What is in effect is beside what files and command lines say, where it was asked for.
             Check::Flag(daemon, name, ..) => {
-                return of(Probe::EffectiveSetting, Some(flag_words(*daemon, name)));
+                return of(Attack::EffectiveSetting, Some(flag_words(*daemon, name)));
             }
             Check::Setting(config, path, ..) => {
-                return of(Probe::EffectiveSetting, Some(setting_words(*config, path)));
+                return of(Attack::EffectiveSetting, Some(setting_words(*config, path)));
             }
             _ => return Vec::new(),
         };
-        let made = of(probe, None);
+        let made = of(attack, None);
         if made.is_empty() {
-            let verdict = Verdict::unknown("it was not tried");
-            let source = Source::without_answer(SourceKind::Attempt, attempt_words(probe));
-            let asked = asked(check, attempt_words(probe).to_owned());
+            let verdict = Verdict::unknown("no attempt was made");
+            let source = Source::without_answer(SourceKind::Attempt, attempt_words(attack));
+            let asked = asked(check, attempt_words(attack).to_owned());
             return vec![Evidence::new(asked, verdict, source.into())];
         }
         made
@@ -261,16 +261,16 @@ fn of_basis(on: &Basis<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<Find
             for check in control.checks.iter().filter(|c| c.is_for(on.inventory, on.node)) {
                 match check {
                     // A port is closed, too, while its daemon is still to come.
-                    Check::Probe(_) if control.needs == Needs::Kubernetes && !kubernetes => {
+                    Check::Attack(_) if control.needs == Needs::Kubernetes && !kubernetes => {
                         let verdict = if on.seen.kubernetes_is_set_up() {
-                            Verdict::unknown("Kubernetes is set up on this node and does not run")
+                            Verdict::unknown("Kubernetes is set up on this node but does not run")
                         } else {
-                            Verdict::needs_kubernetes("it does not run on this node yet")
+                            Verdict::needs_kubernetes("Kubernetes does not run on this node yet")
                         };
                         let sources = sources::of(check, on, false);
                         evidence.push(Evidence::new(asked(check, words(check)), verdict, sources));
                     }
-                    Check::Probe(_) => evidence.extend(tried(check)),
+                    Check::Attack(_) => evidence.extend(tried(check)),
                     other => {
                         evidence.extend(judge(other, on));
                         evidence.extend(tried(check));
@@ -279,7 +279,7 @@ fn of_basis(on: &Basis<'_>, tried: impl Fn(&Check) -> Vec<Evidence>) -> Vec<Find
             }
             if evidence.is_empty() {
                 // Only attempts could tell, and none are made on what is only rendered.
-                let verdict = on.seen.blind("only an attempt can tell");
+                let verdict = on.seen.blind("only an attempt can show this");
                 return Finding::not_looked_at(control, subject(), verdict);
             }
             let mut finding = Finding::new(control, subject(), evidence);
@@ -320,7 +320,7 @@ pub fn of_cluster(
                 .map(|check| {
                     let verdict = match check {
                         Check::Manual(why) => {
-                            Verdict::not_applicable(format!("for people to judge: {why}"))
+                            Verdict::not_applicable(format!("needs a manual check: {why}"))
                         }
                         Check::Api(rule) => match api {
                             Api::Absent => needs_api(),
@@ -337,7 +337,7 @@ pub fn of_cluster(
                                 &Cluster { facts, inventory, reference, today: now.date(), now },
                             ),
                         },
-                        _ => Verdict::unknown("only a node could tell"),
+                        _ => Verdict::unknown("only a node can show this"),
                     };
                     let sources = match (check, api) {
                         (Check::Api(rule), Api::Read(_, lists)) => {

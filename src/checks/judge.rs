@@ -17,15 +17,17 @@ use crate::checks::node::health;
 use crate::checks::node::host;
 use crate::checks::node::in_effect;
 use crate::checks::node::kubernetes;
+use crate::checks::node::planted;
 use crate::checks::node::root_access;
 use crate::checks::node::sources;
 use crate::checks::node::ssh;
 use crate::checks::node::staged::scalar;
+use crate::checks::node::updates;
 use crate::checks::rule;
 use crate::controls::{Check, Config, Daemon, IfMissing, NodeRule, PathRule, Rule, TreeRule};
 use crate::facts::{EntryKind, FileFacts};
 
-/// Evaluates a check. Probes yield nothing: they are made elsewhere.
+/// Evaluates a check. Attacks yield nothing here: they are made elsewhere.
 pub fn judge(check: &Check, on: &Basis<'_>) -> Option<Evidence> {
     let judged: Judged = match check {
         Check::Path(rule) => path(rule, on).into(),
@@ -39,10 +41,12 @@ pub fn judge(check: &Check, on: &Basis<'_>) -> Option<Evidence> {
         Check::Setting(config, path, rule, over, _) => setting(*config, path, rule, *over, on),
         Check::LoopbackOnly(daemon, port) => loopback_only(*daemon, *port, on).into(),
         Check::Node(fact) => special(*fact, on),
-        Check::Probe(_) => return None,
+        Check::Attack(_) => return None,
         // Objects are judged once for the cluster: see `findings::of_cluster`.
         Check::Api(_) => needs_api().into(),
-        Check::Manual(why) => Verdict::not_applicable(format!("for people to judge: {why}")).into(),
+        Check::Manual(why) => {
+            Verdict::not_applicable(format!("needs a manual check: {why}")).into()
+        }
     };
     let sources = sources::of(check, on, judged.staged.is_some());
     let evidence = Evidence::new(asked(check, words(check)), judged.verdict, sources);
@@ -65,16 +69,16 @@ fn expected(check: &Check) -> String {
 /// What a fact is to be, where its words only say what is looked at.
 fn fact_expected(fact: NodeRule) -> Option<&'static str> {
     Some(match fact {
-        NodeRule::OnlyPods => "containers of pods alone",
+        NodeRule::OnlyPods => "only containers of pods",
         NodeRule::AuditPolicy => "rules that log what is sensitive, and no contents of Secrets",
-        NodeRule::SeparateCas => "a key of its own for each CA",
+        NodeRule::SeparateCas => "a separate key for each CA",
         NodeRule::CertificateLifetimes => {
-            "keys of ECDSA with 256 bits or RSA with 3072 or more, 30 days left or more, and no longer lives than 825 days, \
-             of CAs 3700"
+            "keys of ECDSA with 256 bits or RSA with 3072 or more, 30 days left or more, and a lifetime of at \
+             most 825 days, for CAs 3700"
         }
         NodeRule::KubeletServingFiles => "a serving certificate with every address of the node",
         NodeRule::KubeletUnits => "unit files of root:root with mode 0600 or tighter",
-        NodeRule::SshdSettings => "the settings of our file, or stricter ones",
+        NodeRule::SshdSettings => "the settings of kubastion's file, or stricter ones",
         NodeRule::SshdInEffect => "one sshd, with the settings of its files",
         NodeRule::SysctlsAtBoot => "the same settings after the next boot",
         NodeRule::StaticPods => "no static pods but the control plane's",
@@ -99,7 +103,7 @@ pub fn words(check: &Check) -> String {
         Check::Setting(config, path, ..) => format!("{} {}", config.kind(), path.join(".")),
         Check::LoopbackOnly(_, port) => format!("TCP port {port} on loopback only"),
         Check::Node(fact) => fact_words(*fact).to_owned(),
-        Check::Probe(probe) => format!("attempt to {}", super::attempt::attempt_words(*probe)),
+        Check::Attack(attack) => format!("attempt to {}", super::attempt::attempt_words(*attack)),
         Check::Api(rule) => rule.words().to_owned(),
         Check::Manual(_) => "by people".to_owned(),
     }
@@ -120,7 +124,7 @@ pub fn check_expectation(check: &Check) -> Option<String> {
         | Check::Gone(_)
         | Check::LoopbackOnly(..)
         | Check::Node(_)
-        | Check::Probe(_)
+        | Check::Attack(_)
         | Check::Api(_) => None,
     }
 }
@@ -199,6 +203,15 @@ fn fact_words(fact: NodeRule) -> &'static str {
         NodeRule::NoPendingChange => "a plan made now is empty",
         NodeRule::EtcdCorruptionCheck => "etcd's initial corruption check",
         NodeRule::NoRebootDue => "no reboot is due",
+        NodeRule::RegularFiles => "only regular files in directories of configuration",
+        NodeRule::NothingPreloaded => {
+            "code that daemons run, and variables that systemd gives them"
+        }
+        NodeRule::PackagedFiles => "programs, name services and OpenSSL modules of packages",
+        NodeRule::PrivilegedPrograms => "set-id programs and file capabilities",
+        NodeRule::KeysUnreadable => {
+            "no private key that everybody can read in home, temporary and configuration directories"
+        }
     }
 }
 
@@ -211,7 +224,7 @@ fn special(fact: NodeRule, on: &Basis<'_>) -> Judged {
         NodeRule::MandatoryAccessControl => host::mandatory_access_control(on).into(),
         NodeRule::TimeSync => host::time_sync(on).into(),
         NodeRule::AuditRules => host::audit_rules(on).into(),
-        NodeRule::SecurityUpdates => host::security_updates(on).into(),
+        NodeRule::SecurityUpdates => updates::security_updates(on).into(),
         NodeRule::ContainerdNoTcp => host::containerd_no_tcp(on).into(),
         NodeRule::ContainerdRelease => host::containerd_release(on).into(),
         NodeRule::ContainerdRuntime => host::containerd_runtime(on).into(),
@@ -248,6 +261,11 @@ fn special(fact: NodeRule, on: &Basis<'_>) -> Judged {
         NodeRule::NoPendingChange => pending(on).into(),
         NodeRule::EtcdCorruptionCheck => corruption_check(on).into(),
         NodeRule::NoRebootDue => host::no_reboot_due(on).into(),
+        NodeRule::RegularFiles => planted::regular_files(on).into(),
+        NodeRule::NothingPreloaded => planted::nothing_preloaded(on).into(),
+        NodeRule::PackagedFiles => planted::packaged_files(on).into(),
+        NodeRule::PrivilegedPrograms => planted::privileged_programs(on).into(),
+        NodeRule::KeysUnreadable => planted::keys_unreadable(on).into(),
     }
 }
 
@@ -284,12 +302,13 @@ fn corruption_check(on: &Basis<'_>) -> Verdict {
 /// The verdict for something that is not there.
 fn missing(missing: IfMissing, what: &str, on: &Basis<'_>) -> Verdict {
     match missing {
-        IfMissing::Fails => Verdict::fail(format!("{what} is there"), "it is not"),
-        IfMissing::Fine => Verdict::not_applicable(format!("there is no {what}")),
-        IfMissing::NotYet if on.seen.kubernetes_is_set_up() => {
-            Verdict::fail(format!("{what} is there"), "it is not, though Kubernetes is set up")
-        }
-        IfMissing::NotYet => Verdict::needs_kubernetes(format!("there is no {what} yet")),
+        IfMissing::Fails => Verdict::fail(format!("{what} exists"), "it does not exist"),
+        IfMissing::Fine => Verdict::not_applicable(format!("{what} does not exist")),
+        IfMissing::NotYet if on.seen.kubernetes_is_set_up() => Verdict::fail(
+            format!("{what} exists"),
+            "it does not exist, though Kubernetes is set up",
+        ),
+        IfMissing::NotYet => Verdict::needs_kubernetes(format!("{what} does not exist yet")),
     }
 }
 
@@ -311,7 +330,7 @@ fn mode_verdict(
 
 fn path(rule: &PathRule, on: &Basis<'_>) -> Verdict {
     match on.seen.files.get(rule.path) {
-        None => on.seen.blind(&format!("{} was not looked at", rule.path)),
+        None => on.seen.blind(&format!("{} was not checked", rule.path)),
         Some(FileFacts::Absent) => missing(rule.missing, rule.path, on),
         Some(FileFacts::Symlink { target }) => Verdict::fail(
             format!("{} itself", rule.path),
@@ -356,7 +375,7 @@ fn tree(rule: &TreeRule, on: &Basis<'_>) -> Verdict {
         return Verdict::fail(expected, format!("{first}{more}"));
     }
     if !tree.complete {
-        return Verdict::unknown(format!("{} could not be listed to its end", rule.dir));
+        return Verdict::unknown(format!("{} could not be listed completely", rule.dir));
     }
     // An empty directory is ready for what is to come, and says nothing about it.
     if judged == 0 || files == 0 && rule.missing == IfMissing::NotYet {
@@ -391,7 +410,7 @@ fn rendered_tree(rule: &TreeRule, expected: &str, on: &Basis<'_>) -> Verdict {
         }
     }
     if judged == 0 {
-        return Verdict::not_applicable(format!("nothing is put below {}", rule.dir));
+        return Verdict::not_applicable(format!("nothing is installed below {}", rule.dir));
     }
     Verdict::pass(format!("{judged} paths below {}", rule.dir))
 }
@@ -400,11 +419,11 @@ fn gone(path: &str, on: &Basis<'_>) -> Verdict {
     match on.seen.files.get(path) {
         // Kubernetes puts it there; before, its absence proves nothing.
         Some(FileFacts::Absent) if !on.seen.kubernetes_is_set_up() => {
-            Verdict::needs_kubernetes("nothing could have put it there yet")
+            Verdict::needs_kubernetes("nothing could have created it yet")
         }
-        Some(FileFacts::Absent) => Verdict::pass("nothing there"),
-        Some(_) => Verdict::fail(format!("nothing at {path}"), "something is there"),
-        None => on.seen.blind(&format!("{path} was not looked at")),
+        Some(FileFacts::Absent) => Verdict::pass("it does not exist"),
+        Some(_) => Verdict::fail(format!("nothing at {path}"), "it exists"),
+        None => on.seen.blind(&format!("{path} was not checked")),
     }
 }
 
@@ -446,7 +465,7 @@ fn flag(daemon: Daemon, name: &str, rule: &Rule, on: &Basis<'_>) -> Judged {
 
 fn runs_as(daemon: Daemon, user: &str, on: &Basis<'_>) -> Verdict {
     let Some(processes) = on.seen.running(daemon) else {
-        return on.seen.blind("processes were not looked at");
+        return on.seen.blind("processes were not checked");
     };
     if processes.is_empty() {
         return running(daemon, on).err().unwrap_or_else(|| needs(daemon));
@@ -492,11 +511,11 @@ fn setting(
             };
         };
         if let Some(dir) = given("config-dir").first() {
-            return Verdict::unknown(format!("{} reads {dir} too", config.daemon().program()));
+            return Verdict::unknown(format!("{} also reads {dir}", config.daemon().program()));
         }
         if given("config").last().is_some_and(|p| p != file) {
             return Verdict::unknown(format!(
-                "{} reads another file than {file}",
+                "{} reads a file other than {file}",
                 config.daemon().program()
             ));
         }

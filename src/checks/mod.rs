@@ -12,6 +12,7 @@ mod cluster;
 #[cfg(test)]
 mod evidence_tests;
 pub mod findings;
+pub mod gaps;
 mod judge;
 mod model;
 pub(crate) mod node;
@@ -26,10 +27,16 @@ mod watch;
 pub use attempt::{Attempt, Tried, Witness, attempt_words, flag_words, setting_words};
 pub use basis::Basis;
 pub use cluster::bindings::{ANONYMOUS, gives_a_node, has_anonymous};
+pub use cluster::kept::has_to_be_uploaded;
 pub use cluster::objects::judge_objects;
+pub(crate) use cluster::owners::{MAKERS, Owners};
+pub(crate) use cluster::pod_standard::broken;
 pub use cluster::reachable::InnerAddress;
 pub use cluster::reading::{Cluster, Reference};
 pub use cluster::sources::Lists;
+pub(crate) use cluster::workloads::{
+    is_of_kubernetes, level_by_default, makes_of_kubernetes, weaker_label,
+};
 pub use findings::{
     Summary, Verification, exceptions_without_a_check, of_node, of_rendered, unreachable,
 };

@@ -84,7 +84,7 @@ impl Verdict {
     pub(super) fn borne_by(self, sources: &Sources) -> Verdict {
         match (&self, sources.missing()) {
             (Verdict::Pass { .. }, Some(missing)) => Verdict::unknown(format!(
-                "evidence is missing: there is no answer of {} `{}`",
+                "evidence is missing: no answer from {} `{}`",
                 missing.kind.name(),
                 missing.what
             )),
@@ -276,7 +276,7 @@ pub struct Finding {
 pub struct ExceptionGrant {
     /// Why.
     pub reason: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// Last day on which it holds.
     pub expires: String,
@@ -290,8 +290,8 @@ impl Finding {
         let weight = |e: &Evidence| e.verdict().outcome().weight();
         let worst =
             evidence.iter().reduce(|worst, e| if weight(e) > weight(worst) { e } else { worst });
-        let verdict = worst
-            .map_or_else(|| Verdict::unknown("nothing was looked at"), |e| e.verdict().clone());
+        let verdict =
+            worst.map_or_else(|| Verdict::unknown("nothing was checked"), |e| e.verdict().clone());
         let expected = worst.map(|e| e.expected().to_owned());
         let staged = evidence.iter().filter_map(|e| e.staged().cloned()).reduce(Verdict::and);
         Self {
@@ -309,7 +309,7 @@ impl Finding {
         }
     }
 
-    /// A finding with one verdict for the whole control, of which nothing was looked at.
+    /// A finding with one verdict for the whole control, of which nothing was checked.
     pub(super) fn not_looked_at(
         control: &'static Control,
         subject: Subject,

@@ -11,7 +11,7 @@ use crate::controls::Daemon;
 use crate::desired::{Access, Content, Item, ItemKind, NodeDesired};
 use crate::digest::Digest;
 use crate::facts::answers::{Answers, Part, Program};
-use crate::facts::cluster::{self, ClusterFacts, Kind};
+use crate::facts::cluster::{self, ClusterFacts, ObjectKind};
 use crate::facts::live::LiveFacts;
 use crate::facts::{
     FileFacts, Listener, LsmFacts, NftFacts, NodeFacts, ProcessFacts, SshdMatch, TimeFacts,
@@ -25,7 +25,7 @@ pub(super) const ETCD_UNIT: &str = "/etc/systemd/system/etcd.service";
 /// Our rules file.
 pub(super) const FIREWALL_FILE: &str = "/etc/kubastion/firewall.nft";
 /// Packages that bring containerd.
-pub(super) const CONTAINERD_PACKAGES: [&str; 2] = ["containerd", "containerd.io"];
+pub(super) const CONTAINERD_PACKAGES: &[&str] = &["containerd", "containerd.io"];
 /// Our sshd drop-in.
 pub(super) const SSHD_DROP_IN: &str = "/etc/ssh/sshd_config.d/00-kubastion.conf";
 
@@ -98,6 +98,8 @@ pub struct Observed {
     pub inner: Vec<crate::checks::InnerAddress>,
     /// The live state, as opposed to files; `None` if it was not read.
     pub live: Option<LiveFacts>,
+    /// Why a node that was asked for its live state did not tell it.
+    pub live_error: Option<String>,
     /// What a plan made now would do on the node, or why there is none; `None` if none was tried.
     pub pending: Option<Result<Vec<String>, String>>,
     /// The machine that answered; `None` for what was only rendered.
@@ -143,6 +145,7 @@ impl Observed {
             proxy_config: None,
             inner: Vec::new(),
             live: None,
+            live_error: None,
             pending: None,
             machine: Some(Arc::new(machine)),
             answers: facts.answers.clone(),
@@ -153,7 +156,7 @@ impl Observed {
     /// Adds what the cluster's API holds about a node, and by which answers.
     pub fn add_objects(&mut self, node: &NodeName, facts: &ClusterFacts, lists: &Lists) {
         self.lists = lists.clone();
-        let nodes = facts.of(Kind::Nodes).unwrap_or_default();
+        let nodes = facts.of(ObjectKind::Nodes).unwrap_or_default();
         self.registered = nodes.iter().any(|n| cluster::name(n) == node.as_str());
         self.proxy_config = Some(crate::checks::cluster::reading::proxy_configuration(facts));
         self.inner = crate::checks::cluster::reachable::inner(node, facts);
@@ -190,6 +193,7 @@ impl Observed {
             proxy_config: None,
             inner: Vec::new(),
             live: None,
+            live_error: None,
             pending: None,
             machine: None,
             answers: Answers::default(),
@@ -267,7 +271,7 @@ impl Observed {
             | ItemKind::User { .. }
             | ItemKind::Module { .. }
             | ItemKind::Images { .. }
-            | ItemKind::Member { .. }
+            | ItemKind::Kubeadm { .. }
             | ItemKind::Firewall { .. }
             | ItemKind::FirewallAbsent => {}
         }
@@ -278,8 +282,19 @@ impl Observed {
     pub fn blind(&self, what: &str) -> Verdict {
         match self.origin {
             Origin::Node => Verdict::unknown(what),
-            Origin::Rendered => Verdict::not_applicable("only the running node can tell"),
+            Origin::Rendered => Verdict::not_applicable("only the running node can show this"),
         }
+    }
+
+    /// The live state.
+    ///
+    /// # Errors
+    /// It was not read; the verdict says why.
+    pub fn live(&self) -> Result<&LiveFacts, Verdict> {
+        self.live.as_ref().ok_or_else(|| match &self.live_error {
+            Some(why) => self.blind(&format!("the live state was not read: {why}")),
+            None => self.blind("the live state was not read"),
+        })
     }
 
     /// The digest of a part of what the node answered; `None` if it gave no answer to it.
@@ -345,12 +360,12 @@ impl Observed {
             Some(Some(text)) => Ok(text),
             Some(None) => Err(Verdict::unknown(format!("{path} could not be read as text"))),
             None if matches!(self.files.get(path), Some(FileFacts::Absent)) => {
-                Err(Verdict::fail(format!("{path} with the settings"), "there is no such file"))
+                Err(Verdict::fail(format!("{path} with the settings"), "the file does not exist"))
             }
             None if self.exists(path) => {
                 Err(Verdict::unknown(format!("{path} is not a regular file")))
             }
-            None => Err(self.blind(&format!("{path} was not looked at"))),
+            None => Err(self.blind(&format!("{path} was not checked"))),
         }
     }
 }

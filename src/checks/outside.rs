@@ -6,7 +6,7 @@ use crate::inventory::Inventory;
 
 /// The node's and the stranger's end of the link, from documentation networks that are never routed (RFC 5737, RFC 3849).
 /// A network that the inventory names is left out.
-const ENDS: [(&str, &str); 6] = [
+const ENDS: &[(&str, &str)] = &[
     ("198.51.100.1", "198.51.100.2"),
     ("203.0.113.1", "203.0.113.2"),
     ("192.0.2.1", "192.0.2.2"),

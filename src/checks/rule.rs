@@ -108,8 +108,8 @@ pub fn loopback(text: &str) -> bool {
 
 /// A Go duration (<https://pkg.go.dev/time#ParseDuration>) in seconds.
 pub fn seconds(text: &str) -> Option<f64> {
-    const UNITS: [(&str, f64); 6] =
-        [("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
+    const UNITS: &[(&str, f64)] =
+        &[("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9), ("h", 3600.0), ("m", 60.0), ("s", 1.0)];
     if text == "0" {
         return Some(0.0);
     }
@@ -140,7 +140,7 @@ mod tests {
     /// A rule, a value that holds, and values that do not.
     type Row = (Rule, Option<&'static str>, &'static [Option<&'static str>]);
 
-    const TABLE: [Row; 17] = [
+    const TABLE: &[Row] = &[
         (Rule::Is("false"), Some("false"), &[None, Some("true"), Some(""), Some("False ")]),
         (Rule::OneOf(&["a", "b"]), Some("b"), &[None, Some("c"), Some("a,b")]),
         (Rule::OneOfOrAbsent(&["a"]), None, &[Some("b"), Some("")]),
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn each_rule_passes_what_it_should_and_nothing_else() {
-        for (rule, good, bad) in &TABLE {
+        for (rule, good, bad) in TABLE {
             assert!(matches!(judge(rule, *good), Verdict::Pass { .. }), "{rule:?} {good:?}");
             for value in *bad {
                 assert!(matches!(judge(rule, *value), Verdict::Fail { .. }), "{rule:?} {value:?}");

@@ -66,7 +66,7 @@ pub struct Source {
 impl Source {
     /// What was rendered for a node.
     pub fn rendered() -> Self {
-        Self::without_answer(SourceKind::Rendered, "what was rendered for the node")
+        Self::without_answer(SourceKind::Rendered, "the configuration rendered for the node")
     }
 
     /// What was to be looked at, and was not.

@@ -20,23 +20,25 @@ use crate::workflow::{saved_plan, software};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// A plan saved by `kubastion plan --out`; without it, a plan is made, shown and asked about.
+    /// A plan saved by `kubastion plan --out`. Without it, a plan is made, shown and confirmed.
     #[arg(value_name = "PLAN")]
     pub plan: Option<PathBuf>,
     /// Which nodes, and how they are reached.
     #[command(flatten)]
     pub reach: Reach,
-    /// Do not ask. The question takes y or yes; after n, no or nothing, the exit code is 2.
+    /// Do not prompt. The prompt accepts y or yes; after n, no or an empty line, the exit code is 2.
     #[arg(short, long)]
     pub yes: bool,
 }
 
 const HELP: &str =
-    "Every change that can cut access is armed first: the node undoes it by itself unless a new
+    "Every change that can cut off access is armed first: the node undoes it by itself unless a new
 connection confirms it, even if this program is killed or the node reboots.
 Only what the plan shows is done. Further changes, from installed packages or in the cluster's
 objects, are shown and confirmed separately; a saved plan stops there (exit code 4).
 Keys and certificates that are due are issued after you confirm.
+Exit code 3: nodes are refused, and nothing was begun. Exit code 6: a node failed, did not answer, or was
+refused while others were changed.
 
 Examples:
   kubastion apply
@@ -54,7 +56,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let mut reach = args.reach.clone();
     if let Some(plan) = &saved {
         if !reach.nodes.is_empty() {
-            let problem = Problem::new("a saved plan says itself which nodes it is for");
+            let problem = Problem::new("a saved plan already names its nodes");
             return Err(CommandError::one(Exit::Usage, problem.at("--nodes")));
         }
         reach.nodes = plan.nodes.keys().cloned().collect();
@@ -128,7 +130,7 @@ impl Operator for Terminal {
     /// it has not read this.
     fn agree_to_rest(&self, rest: &Plan) -> Result<bool, CommandError> {
         if self.format == Format::Text {
-            eprintln!("\nThe packages are installed. The rest of the plan is now:");
+            eprintln!("\nThe packages are installed. The updated rest of the plan:");
             eprint!("{}", render(rest, Detail::Summary));
         }
         if self.yes || self.is_saved {

@@ -75,13 +75,19 @@ pub enum Verb {
     Bundle(super::bundle::Command),
     /// Check this machine and the nodes for problems. Changes nothing.
     Doctor(super::doctor::Args),
-    /// Show the SSH host keys of nodes, for a first contact.
+    /// Show the SSH host keys of the nodes before the first connection.
     Trust(super::trust::Args),
-    /// Show the changes that apply would make. Changes nothing.
+    /// Judge a cluster that others built, without an inventory. Changes nothing.
+    Assess(super::assess::Args),
+    /// List who would notice that a cluster that others built is hardened. Changes nothing.
+    Impact(super::impact::Args),
+    /// Write the inventory of a cluster that others built, and take over its CAs. Changes nothing there.
+    Import(super::import::Args),
+    /// Show the changes that `apply` would make. Changes nothing.
     Plan(super::plan::Args),
     /// Make the changes of a plan.
     Apply(super::apply::Args),
-    /// Check every control on every node, and attack the cluster. Changes nothing that stays.
+    /// Check every control on every node and attack the cluster. Leaves no changes behind.
     Verify(super::verify::Args),
     /// Write the administrator's kubeconfig from the key store.
     Kubeconfig(super::kubeconfig::Args),
@@ -95,7 +101,7 @@ pub enum Verb {
     Runs,
     /// Undo a run.
     Rollback(super::rollback::Args),
-    /// Remove nodes from their cluster and restore their former state.
+    /// Remove nodes from their cluster and restore their original state.
     Reset(super::reset::Args),
     /// Manage a lab: disposable nodes on this machine.
     #[command(subcommand, after_long_help = LAB_EXAMPLES)]
@@ -108,6 +114,9 @@ pub enum Verb {
 
 const LAB_EXAMPLES: &str = "Examples:
   kubastion lab up --dir .
+  kubastion lab up --stock --bundle /var/cache/kubastion/bundle --dir stock
+  kubastion lab up --stock --stock-variant odd --control-planes 1 \\
+      --bundle /var/cache/kubastion/bundle --dir odd
   kubastion lab status --dir .
   kubastion lab exec --dir . cp1 -- nft list table inet kubastion
   kubastion lab down --dir .";
@@ -119,10 +128,10 @@ pub enum LabVerb {
     Up(LabUp),
     /// Show the nodes.
     Status(LabDir),
-    /// Run a command in a node as root; its exit code is passed on.
+    /// Run a command on a node as root; exits with the exit code of the command.
     Exec(LabExec),
-    /// Power off the nodes and remove everything that the lab created. Keys and records of runs, which are beside the
-    /// inventory, stay: no verb deletes keys.
+    /// Power off the nodes and remove everything that the lab created. Keeps keys and run records, which are next to the
+    /// inventory: no verb deletes keys.
     Down(LabDir),
 }
 
@@ -146,13 +155,61 @@ pub struct LabUp {
     /// Worker nodes.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub workers: u8,
-    /// A bundle to bring Kubernetes up from: its directory. The keys that may have signed it are read
-    /// from the file DIR.signers beside it, one public key a line.
+    /// Directory of a bundle to install Kubernetes from. Trusted signing keys are read
+    /// from the file DIR.signers next to it, one public key per line.
     #[arg(long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
-    /// Where root filesystems are kept between labs.
+    /// Make a stock kubeadm cluster on the nodes, from the bundle, with kubeadm's defaults. The address of the first control plane is its API endpoint.
+    #[arg(long)]
+    pub stock: bool,
+    /// Settings of the stock cluster.
+    #[arg(long, requires = "stock", value_enum, default_value_t = StockVariant::Plain, value_name = "VARIANT")]
+    pub stock_variant: StockVariant,
+    /// Where etcd of the stock cluster runs.
+    #[arg(long, requires = "stock", value_enum, default_value_t = StockEtcd::Stacked, value_name = "PLACE")]
+    pub stock_etcd: StockEtcd,
+    /// Cache directory for root filesystems.
     #[arg(long, default_value = crate::lab::DEFAULT_CACHE, value_name = "DIR")]
     pub cache: PathBuf,
+}
+
+/// Settings of a stock cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StockVariant {
+    /// kubeadm's defaults.
+    Plain,
+    /// Extra names in certificates, an API server flag, a feature gate, maxPods, an audit policy from the host.
+    Odd,
+    /// One CA for the cluster, etcd and the front proxy.
+    SingleCa,
+}
+
+impl From<StockVariant> for crate::lab::StockVariant {
+    fn from(variant: StockVariant) -> Self {
+        match variant {
+            StockVariant::Plain => Self::Plain,
+            StockVariant::Odd => Self::Odd,
+            StockVariant::SingleCa => Self::SingleCa,
+        }
+    }
+}
+
+/// Where etcd of a stock cluster runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StockEtcd {
+    /// In static pods beside the API servers, as kubeadm does by itself.
+    Stacked,
+    /// As a systemd service of the control planes, with certificates of its own.
+    External,
+}
+
+impl From<StockEtcd> for crate::lab::StockEtcd {
+    fn from(etcd: StockEtcd) -> Self {
+        match etcd {
+            StockEtcd::Stacked => Self::Stacked,
+            StockEtcd::External => Self::External,
+        }
+    }
 }
 
 /// Arguments of `lab exec`.
@@ -170,7 +227,7 @@ pub struct LabExec {
 
 fn exit_codes() -> String {
     let mut text = String::from("Exit codes:\n");
-    for (code, meaning) in crate::workflow::command_error::Exit::ALL {
+    for &(code, meaning) in crate::workflow::command_error::Exit::ALL {
         text.push_str(&format!("  {}  {meaning}\n", code as u8));
     }
     text

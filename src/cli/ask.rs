@@ -12,6 +12,8 @@ pub enum Question {
     CarryOut,
     /// Something that cannot: the word has to be typed.
     ForGood,
+    /// Whether machines are those that are meant: the word has to be typed.
+    HostKeys,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +26,10 @@ enum Answer {
 impl Question {
     fn words(self) -> &'static str {
         match self {
-            Self::CarryOut => "Carry this out? [y/N] ",
-            Self::ForGood => {
-                "This cannot be taken back, so that the whole word is asked for. Type yes to carry it out: "
+            Self::CarryOut => "Continue? [y/N] ",
+            Self::ForGood => "This cannot be undone. Type yes to continue: ",
+            Self::HostKeys => {
+                "Are these the host keys that the machines show on their consoles? Type yes to continue: "
             }
         }
     }
@@ -36,7 +39,7 @@ impl Question {
             (_, "yes") | (Self::CarryOut, "y") => Answer::Yes,
             (Self::CarryOut, "n" | "no" | "") => Answer::No,
             (Self::CarryOut, _) => Answer::Unclear,
-            (Self::ForGood, _) => Answer::No,
+            (Self::ForGood | Self::HostKeys, _) => Answer::No,
         }
     }
 
@@ -53,7 +56,7 @@ impl Question {
             }
             match self.judge(&typed) {
                 Answer::Unclear => {
-                    eprintln!("y or yes carries it out, n, no or an empty line does not")
+                    eprintln!("answer y or yes to continue; n, no or an empty line to stop")
                 }
                 clear => return clear,
             }
@@ -68,7 +71,7 @@ impl Question {
 /// If the answer is no, or there is nobody to ask.
 pub fn ask(question: Question, instead: &str) -> Result<(), CommandError> {
     if !std::io::stdin().is_terminal() {
-        let problem = Problem::new("there is no terminal to ask on").left("nothing was changed");
+        let problem = Problem::new("there is no terminal to prompt on").left("nothing was changed");
         return Err(CommandError::one(Exit::Usage, problem.hint(instead)));
     }
     eprintln!();
@@ -81,7 +84,7 @@ pub fn ask(question: Question, instead: &str) -> Result<(), CommandError> {
     }
     let what = match question {
         Question::CarryOut => "the answer was no",
-        Question::ForGood => "the answer was not the word `yes`",
+        Question::ForGood | Question::HostKeys => "the answer was not the word `yes`",
     };
     Err(CommandError::one(Exit::Usage, Problem::new(what).left("nothing was changed")))
 }

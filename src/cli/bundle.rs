@@ -22,16 +22,16 @@ use crate::workflow::command_error::{CommandError, Exit};
 /// What to do with a bundle.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Make a bundle from the projects' releases, over HTTPS.
+    /// Create a bundle from upstream releases, over HTTPS.
     #[command(after_long_help = CREATE_HELP)]
     Create(Create),
-    /// Make a bundle from a directory of programs, image archives and manifests.
+    /// Create a bundle from a directory of programs, image archives and manifests.
     #[command(after_long_help = IMPORT_HELP)]
     Import(Import),
-    /// Check signature, completeness and every byte. Changes nothing.
+    /// Check the signature, the file list and every byte. Changes nothing.
     #[command(after_long_help = VERIFY_HELP)]
     Verify(Verify),
-    /// Show what a bundle holds. Checks that it is whole, not who signed it.
+    /// Show what a bundle contains. Checks that it is complete, not who signed it.
     #[command(after_long_help = LIST_HELP)]
     List {
         /// Directory of the bundle.
@@ -61,7 +61,7 @@ const IMPORT_HELP: &str = "The directory holds:
                       etcd: v3.6.8
                       coredns: v1.14.2
                       pause: \"3.10.2\"
-                      and, where their files are: containerd, runc, cni-plugins
+                      and containerd, runc, cni-plugins if present
   bin/                kubeadm kubelet kubectl etcd etcdctl, optional etcdutl,
                       and all or none of containerd containerd-shim-runc-v2
                       ctr runc
@@ -71,12 +71,12 @@ const IMPORT_HELP: &str = "The directory holds:
                       kube-proxy, pause, coredns, others
   manifests/*.yaml    Kubernetes manifests, optional
 
-Files are copied. An existing bundle is replaced when the new one is complete, not before.
+Files are copied. An existing bundle is replaced only once the new one is complete.
 
 Examples:
   ssh-keygen -t ed25519 -f ops-key
   kubastion bundle import --from ./input --out ./bundle --key ops-key";
-const VERIFY_HELP: &str = "Exit code 3 if anything is wrong; everything that is wrong is shown.
+const VERIFY_HELP: &str = "Exit code 3 if there is any problem. Every problem is shown.
 
 Examples:
   kubastion bundle verify ./bundle --signer \"$(cat ops-key.pub)\"
@@ -98,22 +98,22 @@ pub struct Create {
     /// What the bundle is written by.
     #[command(flatten)]
     target: Target,
-    /// Target architecture; this machine's if absent.
+    /// Target architecture. Default: the architecture of this machine.
     #[arg(long, value_name = "amd64|arm64")]
     arch: Option<Architecture>,
-    /// Version of a component, if not the default. Repeatable.
+    /// Version of a component, instead of the default. Repeatable.
     #[arg(long, value_name = "NAME=VERSION", value_parser = pair)]
     component: Vec<(String, String)>,
-    /// Kubernetes manifest to add; the images of its containers are pulled too. Repeatable.
+    /// Kubernetes manifest to add; its container images are pulled too. Repeatable.
     #[arg(long, value_name = "FILE")]
     manifest: Vec<PathBuf>,
-    /// Further image to pull. Repeatable.
+    /// Additional image to pull. Repeatable.
     #[arg(long, value_name = "REFERENCE")]
     image: Vec<Reference>,
     /// URL to use instead of https://HOST. Repeatable.
     #[arg(long, value_name = "HOST=URL", value_parser = pair)]
     mirror: Vec<(String, String)>,
-    /// Additional CA certificates, PEM.
+    /// Additional trusted CA certificates, PEM.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// Only check that the hosts answer. Nothing is fetched or written, and the key is not read.
@@ -129,13 +129,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// What `bundle import` takes.
 #[derive(Debug, clap::Args)]
 pub struct Import {
-    /// Directory to take everything from; nothing is written there.
+    /// Source directory. It is not changed.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
     /// What the bundle is written by.
     #[command(flatten)]
     target: Target,
-    /// Machine that everything must be for; that of bin/kubelet if absent.
+    /// Architecture that every file must have. Default: the architecture of bin/kubelet.
     #[arg(long, value_name = "amd64|arm64")]
     arch: Option<Architecture>,
 }
@@ -146,7 +146,7 @@ pub struct Target {
     /// Output directory.
     #[arg(long, default_value = crate::bundle::DEFAULT_DIR, value_name = "DIR")]
     out: PathBuf,
-    /// OpenSSH private key (ed25519) that signs it; its passphrase is asked for on the terminal.
+    /// OpenSSH private key (ed25519) to sign with; its passphrase is prompted for on the terminal.
     #[arg(long, value_name = "KEYFILE")]
     key: PathBuf,
 }
@@ -154,11 +154,11 @@ pub struct Target {
 /// What `bundle verify` takes.
 #[derive(Debug, clap::Args)]
 pub struct Verify {
-    /// Directory of the bundle. If absent: that of the inventory, or with --signer the usual one.
+    /// Directory of the bundle. Default: `kubernetes.bundle.path` of the inventory, or /var/cache/kubastion/bundle with --signer.
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Public key that may have signed it, as in a .pub file. Several times for several keys;
-    /// `kubernetes.bundle.signers` of the inventory if absent.
+    /// Trusted public key, as in a .pub file. Repeatable. Default:
+    /// `kubernetes.bundle.signers` of the inventory.
     #[arg(long, value_name = "KEY")]
     signer: Vec<SignerKey>,
 }
@@ -184,7 +184,7 @@ fn open_key(path: &Path) -> Result<SigningKey, CommandError> {
         let problem = problem.left("nothing was written");
         let hint = match fault {
             Fault::Key { hint, .. } => hint,
-            _ => "make one with `ssh-keygen -t ed25519`",
+            _ => "create one with `ssh-keygen -t ed25519`",
         };
         CommandError::one(Exit::InvalidInput, problem.hint(hint))
     })
@@ -197,8 +197,11 @@ fn run_create(global: &Global, args: &Create) -> Result<Exit, CommandError> {
         _ => None,
     };
     let Some(architecture) = args.arch.or(here) else {
-        let problem = Problem::new("which machine the bundle is for has to be said");
-        return Err(CommandError::one(Exit::Usage, problem.hint("--arch amd64 or --arch arm64")));
+        let problem = Problem::new("the architecture of the bundle is unknown");
+        return Err(CommandError::one(
+            Exit::Usage,
+            problem.hint("set --arch amd64 or --arch arm64"),
+        ));
     };
     let extra_ca_pem = match &args.ca_file {
         None => None,
@@ -250,10 +253,10 @@ fn reached(global: &Global, hosts: &[String]) -> Result<Exit, CommandError> {
 
 fn run_import(global: &Global, args: &Import) -> Result<Exit, CommandError> {
     if !args.from.is_dir() {
-        let problem = Problem::new("there is no such directory")
+        let problem = Problem::new("the directory does not exist")
             .at(args.from.display().to_string())
             .left("nothing was written")
-            .hint("name the directory of the bundle's files with --from (docs/bundle.md shows its layout)");
+            .hint("set --from to the directory with the bundle's files (docs/bundle.md shows its layout)");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let key = open_key(&args.target.key)?;
@@ -312,7 +315,7 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, CommandError> {
     let mut signers = args.signer.clone();
     if signers.is_empty() {
         let loaded = super::inventory::load_host_keys_optional(global).map_err(|mut stop| {
-            let other = "or name the trusted signing key with --signer";
+            let other = "or set --signer to the trusted signing key";
             if let Some(problem) = stop.problems.first_mut() {
                 let hint = problem.hint.take();
                 problem.hint = Some(hint.map_or(other.to_owned(), |h| format!("{h}; {other}")));
@@ -326,7 +329,7 @@ fn verify(global: &Global, args: &Verify) -> Result<Exit, CommandError> {
     if signers.is_empty() {
         let problem = Problem::new("no key is trusted to sign the bundle")
             .at(global.inventory.display().to_string())
-            .hint("name a key with --signer, or under kubernetes.bundle.signers in the inventory");
+            .hint("set --signer, or `kubernetes.bundle.signers` in the inventory");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let dir = dir.unwrap_or_else(|| crate::bundle::DEFAULT_DIR.into());

@@ -28,7 +28,7 @@ const COMPLETIONS_EXAMPLES: &str = "Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = MAN_EXAMPLES)]
 pub struct Man {
-    /// Directory for the pages, one for each verb; made if it is missing.
+    /// Output directory, one page per verb. Created if missing.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }

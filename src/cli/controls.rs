@@ -14,11 +14,11 @@ pub enum Command {
     /// List the controls.
     #[command(after_long_help = LIST_EXAMPLES)]
     List {
-        /// Only those of one component.
+        /// Only the controls of one component.
         #[arg(long, value_enum, value_name = "COMPONENT")]
         component: Option<Component>,
     },
-    /// Explain one control: where it comes from, and how it is judged.
+    /// Explain one control: its sources and its checks.
     #[command(after_long_help = SHOW_EXAMPLES)]
     Show {
         /// Control id.
@@ -63,7 +63,7 @@ pub fn run(global: &Global, command: &Command) -> Result<Exit, CommandError> {
 fn unknown(id: &str) -> CommandError {
     let hint = match nearest(id, CATALOGUE.iter().map(|c| c.id)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "`kubastion controls list` has them all".to_owned(),
+        None => "run `kubastion controls list` to see all of them".to_owned(),
     };
     CommandError::one(Exit::Usage, Problem::new(format!("there is no control `{id}`")).hint(hint))
 }

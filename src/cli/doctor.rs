@@ -14,14 +14,15 @@ pub struct Args {
     /// Which nodes.
     #[command(flatten)]
     reach: Reach,
-    /// Look at this machine only, and connect to no node.
+    /// Check this machine only. Connects to no node.
     #[arg(long)]
     offline: bool,
 }
 
-const HELP: &str = "Looks at this machine (inventory, keys, bundle, clock) and at every node (reachable, host key, login,
-sudo, operating system, clock, room, ports) and says how to mend everything that is wrong.
-Changes nothing. The exit code is 3 if something is wrong here, 6 if only nodes have problems.
+const HELP: &str = "Checks this machine (inventory, keys, bundle, clock) and every node
+(reachability, host key, login, sudo, operating system, clock, disk space, ports) and shows how to
+fix each problem.
+Changes nothing. The exit code is 3 if this machine has a problem, 6 if only nodes have problems.
 
 Examples:
   kubastion doctor

@@ -17,7 +17,7 @@ pub struct Global {
         value_name = "FILE"
     )]
     pub inventory: PathBuf,
-    /// Text for people, or JSON for machines. With JSON, standard error has one object a line; questions are text.
+    /// Output format. With json, standard error has one JSON object per line; prompts stay text.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "Options of every command")]
     pub format: Format,
 }
@@ -25,8 +25,8 @@ pub struct Global {
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Human-readable.
     Text,
-    /// For machines.
+    /// Machine-readable.
     Json,
 }

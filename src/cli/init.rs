@@ -32,23 +32,23 @@ pub struct Args {
     /// Kubernetes release.
     #[arg(long, default_value_t = KubernetesVersion::DEFAULT, value_name = "1.MINOR.PATCH")]
     kubernetes: KubernetesVersion,
-    /// Where clients reach the API servers; the first control-plane node if absent.
+    /// Where clients reach the API servers. Default: the first control-plane node.
     #[arg(long, value_name = "HOST:PORT")]
     endpoint: Option<Endpoint>,
-    /// A control-plane node, which also is an etcd member. Several times for several nodes. Without one,
-    /// a terminal is asked for the nodes and the login.
+    /// A control-plane node, which is also an etcd member. Repeatable. Without it, the nodes and the
+    /// login are prompted for on the terminal.
     #[arg(long, value_name = "NAME=ADDRESS[,ADDRESS]")]
     control_plane: Vec<NewNode>,
-    /// A worker. Several times for several nodes.
+    /// A worker. Repeatable.
     #[arg(long, value_name = "NAME=ADDRESS[,ADDRESS]")]
     worker: Vec<NewNode>,
-    /// Login user on the nodes; another one than root gets `sudo: passwordless`.
+    /// Login user on the nodes; any user but root gets `sudo: passwordless`.
     #[arg(long, default_value = "root", value_name = "USER")]
     ssh_user: UserName,
-    /// Private key to log in with; the running ssh-agent if absent.
+    /// Private key to log in with. Default: the running ssh-agent.
     #[arg(long, value_name = "FILE")]
     ssh_key: Option<PathBuf>,
-    /// known_hosts file that holds the nodes' host keys.
+    /// known_hosts file with the nodes' host keys.
     #[arg(long, value_name = "FILE")]
     known_hosts: Option<PathBuf>,
 }
@@ -77,14 +77,14 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let mut draft = args.draft();
     if draft.control_planes.is_empty() {
         if !std::io::stdin().is_terminal() {
-            let problem = Problem::new("no control-plane node is named")
-                .because("there is no terminal to ask on")
+            let problem = Problem::new("no control-plane node was given")
+                .because("there is no terminal to prompt on")
                 .left("nothing was written")
                 .hint("--control-plane NAME=ADDRESS");
             return Err(CommandError::one(Exit::Usage, problem));
         }
         ask(&mut draft).map_err(|e| {
-            let problem = Problem::from_error("the questions were not answered", &e);
+            let problem = Problem::from_error("the prompts were not answered", &e);
             CommandError::one(Exit::Usage, problem.left("nothing was written"))
         })?;
     }
@@ -92,10 +92,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     note(global.format, &format!("wrote {}", file.display()));
     if unknown > 0 {
         let next = format!(
-            "next: {} no host key yet. On each node's console run\n    \
-             ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n\
-             and put the SHA256:... text under the node's ssh.host_keys (`kubastion trust` shows what they \
-             present), or name a known_hosts file under ssh.\nThen: kubastion -i {} doctor",
+            "next: {} no host key yet. On each node's console run\n    ssh-keygen -lf \
+             /etc/ssh/ssh_host_ed25519_key.pub\nand add the SHA256:... fingerprint to the node's ssh.host_keys \
+             (`kubastion trust` shows what each node presents), or set ssh.known_hosts.\nThen: kubastion -i {} \
+             doctor",
             counted(unknown, "node has/nodes have"),
             file.display()
         );
@@ -108,22 +108,21 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
 fn ask(draft: &mut Draft) -> std::io::Result<()> {
     let mut lines = std::io::stdin().lock().lines();
     eprintln!(
-        "A node is NAME=ADDRESS, as in cp1=10.0.0.11. An empty line takes what stands in brackets."
+        "A node is NAME=ADDRESS, as in cp1=10.0.0.11. An empty line accepts the default in brackets."
     );
     while draft.control_planes.is_empty() {
         draft.control_planes =
-            answer(&mut lines, "Control-plane nodes, with spaces between", "", words)?;
+            answer(&mut lines, "Control-plane nodes, separated by spaces", "", words)?;
     }
     if draft.workers.is_empty() {
         draft.workers = answer(&mut lines, "Workers [none]", "", words)?;
     }
     let user = draft.ssh_user.to_string();
-    let question = format!("Who logs in to them over SSH [{user}]");
+    let question = format!("SSH user [{user}]");
     draft.ssh_user = answer(&mut lines, &question, &user, parse::<UserName>)?;
     if draft.ssh_key.is_none() {
         let file = |s: &str| Ok((!s.is_empty()).then(|| PathBuf::from(s)));
-        draft.ssh_key =
-            answer(&mut lines, "With which private key [what the ssh-agent holds]", "", file)?;
+        draft.ssh_key = answer(&mut lines, "SSH private key [keys of the ssh-agent]", "", file)?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::workflow::inventory::{HostKeys, context, read};
 pub enum Command {
     /// Write a commented inventory to start from.
     Init(Box<init::Args>),
-    /// Report everything that is wrong in the inventory; needs no network.
+    /// Report every problem in the inventory. Needs no network.
     #[command(after_long_help = CHECK_EXAMPLES)]
     Check,
     /// Print the JSON schema of inventories, for editors.

@@ -16,16 +16,16 @@ use crate::workflow::keys;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// Write it there, mode 0600, and not to standard output. A file that is there is not replaced.
+    /// Write to FILE, mode 0600, instead of standard output. An existing file is not replaced.
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// For an emergency: the certificate of group system:masters, whose rights no role can take away.
+    /// For emergencies: use the certificate of group system:masters, whose rights no role can restrict.
     #[arg(long)]
     pub super_admin: bool,
 }
 
 const HELP: &str =
-    "The kubeconfig is made from the key store, without contacting a node. Its key can do everything in
+    "The kubeconfig is built from the key store, without contacting a node. Its key can do everything in
 the cluster: keep it like the key store itself. The super-admin kubeconfig exists on no node; use it
 when the cluster's RBAC is broken. The output is YAML with every --format.
 
@@ -48,10 +48,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
         kubeconfig::admin(inventory, &material)
     };
     let text: Secret<Vec<u8>> = made.ok_or_else(|| {
-        let problem = Problem::new("the key store holds no certificate for it");
+        let problem = Problem::new("the key store has no certificate for this kubeconfig");
         CommandError::one(
             Exit::Pending,
-            problem.hint("`kubastion pki ensure` issues what is missing"),
+            problem.hint("run `kubastion pki ensure` to issue what is missing"),
         )
     })?;
     let unexpected = |e: std::io::Error, place: String| {
@@ -76,10 +76,10 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
                 .map_err(|e| match e.kind() {
                     std::io::ErrorKind::AlreadyExists => CommandError::one(
                         Exit::InvalidInput,
-                        Problem::new("this file is there already")
+                        Problem::new("the file already exists")
                             .at(file.display().to_string())
                             .left("it is unchanged")
-                            .hint("remove it, or name another with --out"),
+                            .hint("remove it, or set --out to another file"),
                     ),
                     _ => unexpected(e, file.display().to_string()),
                 })?;

@@ -13,16 +13,16 @@ use crate::workflow::keys;
 /// What to do with keys and certificates.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Show every certificate: names, expiry, and what is to be issued. Writes nothing.
+    /// Show every certificate: names, expiry, and what is due to be issued. Writes nothing.
     #[command(after_long_help = STATUS_HELP)]
     Status,
-    /// Issue what is missing, expiring or no longer what the inventory wants.
+    /// Issue what is missing, expiring or no longer matches the inventory.
     #[command(after_long_help = ENSURE_HELP)]
     Ensure,
 }
 
 const STATUS_HELP: &str =
-    "Exit code 4 if something is to be issued or renewed, or an accepted CA to be
+    "Exit code 4 if something is due to be issued or renewed, or an accepted CA to be
 removed; 5 if something has expired.
 
 Examples:
@@ -30,8 +30,8 @@ Examples:
   kubastion -i prod.yaml --format json pki status |
       jq '.entries[] | select(.state != \"ok\")'";
 const ENSURE_HELP: &str =
-    "A second run issues nothing. What is replaced is kept in the store's `retired`.
-CAs are made once and never replaced.
+    "A second run issues nothing. Replaced files are kept in the store's `retired` directory.
+CAs are created once and never replaced.
 
 Examples:
   kubastion pki ensure

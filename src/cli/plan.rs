@@ -21,10 +21,10 @@ pub struct Args {
     /// Save the plan for `kubastion apply FILE`.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// End with 4 if changes are pending.
+    /// Exit with 4 if changes are pending.
     #[arg(long)]
     pub exit_code: bool,
-    /// Show what changes inside files; of secrets only that they change.
+    /// Show the changes inside files. For secrets, only that they change.
     #[arg(long)]
     pub diff: bool,
     /// Show every step with its reason and its controls, and the notes of each node.
@@ -33,8 +33,10 @@ pub struct Args {
 }
 
 const HELP: &str =
-    "A saved plan is bound to what it saw: if the inventory, the keys or a node changes,
+    "A saved plan is bound to the state it was made from: if the inventory, the keys or a node changes,
 `apply FILE` refuses it. It holds no secrets.
+Exit code 3: nodes are refused. Exit code 6: a node or the API server did not answer. The plan of the other
+nodes is shown all the same.
 
 Examples:
   kubastion plan
@@ -78,11 +80,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     if let Some(file) = &args.out {
         saved_plan::save(file, plan)?;
         let file = file.display();
-        note(global.format, &format!("saved as {file}; `kubastion apply {file}` carries it out"));
+        note(global.format, &format!("saved as {file}; run `kubastion apply {file}` to apply it"));
     }
     let pending = preview.is_pending();
     if !preview.failed.is_empty() {
-        return Err(CommandError { exit: Exit::NodeFailed, problems: preview.failed });
+        return Err(CommandError { exit: preview.exit, problems: preview.failed });
     }
     Ok(if args.exit_code && pending { Exit::Pending } else { Exit::Done })
 }

@@ -5,7 +5,7 @@ use super::global::Global;
 use super::output::{monitor, note};
 use super::runs::finish;
 use crate::plan::EtcdData;
-use crate::plan::reset::Drain;
+use crate::plan::drain::Drain;
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
 use crate::workflow::reset::{How, carry_out, chosen};
@@ -17,19 +17,19 @@ pub struct Args {
     /// Which nodes, and how they are reached.
     #[command(flatten)]
     pub reach: Reach,
-    /// Delete etcd's data: the cluster's whole state.
+    /// Delete etcd's data, which is the entire state of the cluster.
     #[arg(long, conflicts_with = "keep_etcd_data")]
     pub delete_etcd_data: bool,
-    /// Leave etcd's data where it is, with every Secret in it.
+    /// Keep etcd's data on disk, with every Secret in it.
     #[arg(long)]
     pub keep_etcd_data: bool,
-    /// How long the pods of a node may take to leave it, in seconds.
+    /// Maximum time to drain a node, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub drain_timeout: u32,
-    /// Reset a node also if its pods could not be evicted: the API does not answer, or time is over.
+    /// Reset a node even if its pods could not be evicted, because the API did not answer or time ran out.
     #[arg(long)]
     pub undrained: bool,
-    /// Do not ask. The question takes the word yes alone; after anything else, the exit code is 2.
+    /// Do not prompt. The prompt accepts only the word yes; after anything else, the exit code is 2.
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -49,17 +49,17 @@ impl Args {
 const HELP: &str =
     "Removes a node from its cluster and undoes every run on it, newest first, from the images that the
 node keeps. Packages and what they create when they run, system logs and the API server's audit log
-(/var/log/kubernetes), and useradd's copies (/etc/passwd- and the like) stay. The key store is not touched: the same cluster can be made again.
+(/var/log/kubernetes), and useradd's copies (/etc/passwd- and the like) stay. The key store is not touched: the same cluster can be created again.
 
-If the cluster goes on, the node is drained first: it is cordoned, and its pods are evicted as
-PodDisruptionBudgets allow. Pods of DaemonSets and static pods end with the node. If pods are left
-at the timeout, or the API does not answer, the node stays as it is and is uncordoned; with
---undrained it is reset anyway, and its pods are cut off.
+If the cluster keeps running, the node is drained first: it is cordoned, and its pods are evicted as
+PodDisruptionBudgets allow. DaemonSet pods and static pods stop with the node. If pods are left
+at the timeout, or the API does not answer, the node is not reset and is uncordoned; with
+--undrained it is reset anyway, and its pods are stopped without eviction.
 
-A control plane leaves the same way; its etcd member is removed first, one at a time, and only while
+A control plane is removed the same way; its etcd member is removed first, one at a time, and only while
 all other members are healthy. The last control planes and members are reset together. Choose what
-happens to etcd's data on a node: --delete-etcd-data or --keep-etcd-data. A removed member cannot use
-its old data again.
+happens to etcd's data on a node: --delete-etcd-data or --keep-etcd-data. A removed member cannot reuse
+its old data.
 
 Examples:
   kubastion reset --nodes w2
@@ -75,7 +75,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let how = args.how();
     let nodes = chosen(&loaded.inventory, &args.reach, how.data)?;
     let names: Vec<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
-    let etcd = if args.delete_etcd_data { ", with etcd's data" } else { "" };
+    let etcd = if args.delete_etcd_data { ", and etcd's data deleted" } else { "" };
     let begins =
         format!("{} will be reset to the state before the first run{etcd}", names.join(", "));
     note(global.format, &begins);

@@ -13,16 +13,16 @@ use crate::workflow::rollback::Rollback;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// Run id, as `kubastion runs` shows it; if absent, the last apply that still stands: once more goes one
-    /// further back.
+    /// Run id, as `kubastion runs` shows it. Default: the last apply that is not rolled back, so repeating it goes
+    /// back one more run.
     pub run: Option<String>,
-    /// Undo nothing: leave a node with an incomplete rollback as it is now, so that the next run continues from there.
+    /// Undo nothing: accept a node with an incomplete rollback in its present state, so that the next run continues from there.
     #[arg(long)]
     pub accept_present: bool,
     /// Which nodes, and how they are reached.
     #[command(flatten)]
     pub reach: Reach,
-    /// Do not ask. The question takes y or yes; after n, no or nothing, the exit code is 2.
+    /// Do not prompt. The prompt accepts y or yes; after n, no or an empty line, the exit code is 2.
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -30,12 +30,12 @@ pub struct Args {
 const HELP: &str =
     "Restores files, owners, modes, units, kernel settings and kubastion's firewall table from the images
 that were taken before the run. Packages stay installed, and etcd's data is never touched.
-Nodes refuse a run that later runs build on (exit code 6): undo the later ones first. A run that
+A node refuses to undo a run that later runs build on (exit code 6): undo the later runs first. A run that
 joined nodes to a cluster is refused (exit code 3): use `kubastion reset`. Without RUN, the last
-run that is not undone yet is used, and is named first.
+run that is not undone yet is rolled back; its id is shown first.
 
 If something could not be undone (exit code 7, `incomplete`), apply refuses to run until you decide:
-mend the cause and run rollback again, or accept the node as it is with --accept-present.
+fix the cause and run rollback again, or accept the node as it is with --accept-present.
 
 Examples:
   kubastion runs
@@ -82,5 +82,8 @@ fn accept(global: &Global, args: &Args, rollback: &Rollback<'_>) -> Result<Exit,
     if !args.yes {
         ask(Question::ForGood, "use --yes")?;
     }
-    finish(global, undecided.accept()?)
+    let monitor = output::monitor(global.format);
+    let run = undecided.accept(&monitor, &|line| note(global.format, line));
+    drop(monitor);
+    finish(global, run?)
 }

@@ -31,15 +31,15 @@ pub fn main() -> std::process::ExitCode {
 fn if_interrupted(verb: &Verb) -> Option<(&'static str, &'static str)> {
     match verb {
         Verb::Apply(_) => Some((
-            "a node takes back by itself what was begun and not confirmed, within minutes",
-            "`kubastion plan` shows what is open, and `kubastion apply` goes on",
+            "a node rolls back unconfirmed changes by itself, within minutes",
+            "run `kubastion plan` to see what is open, and `kubastion apply` to continue",
         )),
         Verb::Rollback(_) => Some((
-            "a node ends by itself what it has begun to take back",
-            "the same rollback goes on; `kubastion runs` shows what it did",
+            "a node finishes by itself a rollback that has started",
+            "run the same rollback again to continue; `kubastion runs` shows what was done",
         )),
         Verb::Reset(_) => {
-            Some(("nodes may be reset in part, or drained", "the same reset goes on"))
+            Some(("nodes may be partly reset, or drained", "run the same reset again to continue"))
         }
         _ => None,
     }
@@ -64,6 +64,9 @@ fn dispatch(global: &Global, verb: Verb) -> Result<Exit, CommandError> {
         Verb::Completions(args) => super::completions::completions(&args, Cli::definition()),
         Verb::Man(args) => super::completions::man(&args, Cli::definition()),
         Verb::Trust(args) => super::trust::run(global, &args),
+        Verb::Import(args) => super::import::run(global, &args),
+        Verb::Assess(args) => super::assess::run(global, &args),
+        Verb::Impact(args) => super::impact::run(global, &args),
         Verb::Plan(args) => super::plan::run(global, &args),
         Verb::Apply(args) => super::apply::run(global, &args),
         Verb::Verify(args) => super::verify::run(global, &args),

@@ -14,7 +14,7 @@ use crate::workflow::observe::Reach;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// Only these nodes; all if absent.
+    /// Only these nodes. Default: all.
     #[arg(long, value_delimiter = ',', value_name = "NODE,...")]
     pub nodes: Vec<NodeName>,
 }
@@ -23,8 +23,8 @@ const HELP: &str =
     "Asks each node for its host keys, without logging in, and shows their fingerprints and whether
 the inventory, or the known_hosts file that it names, has them. Compare them on the machine's
 console (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`) or with your provider, then add them
-to the node's `ssh.host_keys`: YAML to copy follows for nodes without any. Nothing is trusted
-automatically. The exit code is 6 if a node shows no key, or none that the inventory names.
+to the node's `ssh.host_keys`: for nodes without host keys, YAML to copy is printed. Nothing is trusted
+automatically. The exit code is 6 if a node presents no key, or no key that the inventory lists.
 
 Examples:
   kubastion trust
@@ -41,7 +41,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let (shown, problems) = host_keys(inventory, &reach)?;
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for Presentation { node, keys, .. } in &shown {
-        for Presented { kind, fingerprint, is_trusted } in keys {
+        for Presented { kind, fingerprint, is_trusted, .. } in keys {
             let mark = if *is_trusted { "trusted" } else { "NOT trusted" };
             lines.push([node.to_string(), kind.to_string(), fingerprint.to_string(), mark.into()]);
             rows.push(serde_json::json!({
@@ -70,8 +70,8 @@ fn snippet(shown: &[Presentation]) -> String {
     for Presentation { node, keys, .. } in shown.iter().filter(|p| p.is_new) {
         if yaml.is_empty() {
             yaml.push_str(
-                "\n# Only after the fingerprints were compared with the machines' consoles: the `ssh` part of each\n\
-                 # belongs to the node of that name in the inventory.\nnodes:\n",
+                "\n# First compare the fingerprints on the console of each machine. Then copy each `ssh` part to \
+                 the\n# node of that name in the inventory.\nnodes:\n",
             );
         }
         yaml.push_str(&format!("  - name: {node}\n    ssh:\n      host_keys:\n"));
@@ -97,6 +97,7 @@ mod tests {
             kind: "Ed25519".into(),
             fingerprint: fingerprint.clone(),
             is_trusted: false,
+            refused: None,
         };
         assert_eq!(snippet(&[]), "");
         let new = Presentation { node: "cp1".parse().unwrap(), keys: vec![key], is_new: true };

@@ -20,21 +20,21 @@ pub struct Args {
     /// Show every control with all evidence.
     #[arg(short, long, conflicts_with = "summary")]
     pub verbose: bool,
-    /// Create nothing in the cluster or on the nodes. What only such an attempt can show is unknown.
+    /// Create nothing in the cluster or on the nodes. Checks that need such an attempt are unknown.
     #[arg(long)]
     pub read_only: bool,
-    /// Say in plain words what was proven and what was not.
+    /// Summarize in plain words what was proven and what was not.
     #[arg(long)]
     pub summary: bool,
 }
 
 const HELP: &str =
     "Reads the nodes, then attacks them over the network, from this machine and from other nodes.
-Some attempts create a namespace, `kubastion-probe-...`, and one a network namespace on each
-node; both are deleted again, and --read-only skips them. Nothing else is changed. A control holds
+Some attempts create a namespace, `kubastion-probe-...`, and one creates a network namespace on
+each node; both are deleted again, and --read-only skips them. Nothing else is changed. A control holds
 only if it was seen to hold: what cannot be checked is unknown, and unknown counts as a failure.
 
-Exit code 5: a control failed or could not be judged. 6: a node did not answer.
+Exit code 5: a control failed or could not be checked. 6: a node did not answer.
 
 Examples:
   kubastion verify

@@ -1,7 +1,8 @@
 //! Controls of admission plugins of kube-apiserver. Its list of plugins takes the place of kubeadm's, so that kubeadm's one is
 //! among them.
 
-use super::check::{Check, Daemon, NodeRule, Probe, Rule};
+use super::check::{Attack, Check, Daemon, NodeRule, Rule};
+use super::mending::{Noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -11,7 +12,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-admission-alwayspullimages",
         component: Component::Apiserver,
-        title: "Cached images are pulled anew, with credentials",
+        title: "Cached images are pulled again, with credentials",
         severity: Severity::Medium,
         references: References {
             nsa: "Kubernetes Pod security > Building secure container images",
@@ -23,6 +24,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::NewPods),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -30,7 +32,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Has("AlwaysPullImages"),
                 Set::AsJudged,
             ),
-            Check::Probe(Probe::PullPolicy),
+            Check::Attack(Attack::PullPolicy),
         ],
     },
     Control {
@@ -48,6 +50,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -55,7 +58,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Has("DenyServiceExternalIPs"),
                 Set::AsJudged,
             ),
-            Check::Probe(Probe::ExternalIps),
+            Check::Attack(Attack::ExternalIps),
         ],
     },
     Control {
@@ -73,6 +76,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -87,7 +91,7 @@ pub(super) const ROWS: &[Control] = &[
                 Set::To("/etc/kubernetes/config/admission.yaml"),
             ),
             Check::Node(NodeRule::EventRateLimit),
-            Check::Probe(Probe::EventRateLimit),
+            Check::Attack(Attack::EventRateLimit),
         ],
     },
     Control {
@@ -105,6 +109,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -112,7 +117,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Lacks("NamespaceLifecycle"),
                 Set::AsJudged,
             ),
-            Check::Probe(Probe::MissingNamespace),
+            Check::Attack(Attack::MissingNamespace),
         ],
     },
     Control {
@@ -130,6 +135,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -137,13 +143,13 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Lacks("AlwaysAdmit"),
                 Set::AsJudged,
             ),
-            Check::Probe(Probe::PodSecurity),
+            Check::Attack(Attack::PodSecurity),
         ],
     },
     Control {
         id: "apiserver-admission-noderestriction",
         component: Component::Apiserver,
-        title: "Kubelets may change only what is theirs",
+        title: "Kubelets can change only their own objects",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Role-based access control",
@@ -155,6 +161,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -162,7 +169,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Has("NodeRestriction"),
                 Set::AsJudged,
             ),
-            Check::Probe(Probe::NodeRestriction),
+            Check::Attack(Attack::NodeRestriction),
         ],
     },
     Control {
@@ -180,6 +187,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::NewPods),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -187,13 +195,13 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Lacks("ServiceAccount"),
                 Set::AsJudged,
             ),
-            Check::Probe(Probe::MissingServiceAccount),
+            Check::Attack(Attack::MissingServiceAccount),
         ],
     },
     Control {
         id: "apiserver-admission-validatingwebhook",
         component: Component::Apiserver,
-        title: "ValidatingAdmissionWebhook is named among the plugins",
+        title: "ValidatingAdmissionWebhook is listed among the admission plugins",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -205,6 +213,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,

@@ -1,6 +1,7 @@
 //! Controls of kube-apiserver.
 
-use super::check::{Check, Daemon, IfMissing, NodeRule, PathRule, Probe, Rule, STRONG_SUITES};
+use super::check::{Attack, Check, Daemon, IfMissing, NodeRule, PathRule, Rule, STRONG_SUITES};
+use super::mending::{Noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -10,7 +11,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-anonymous-auth",
         component: Component::Apiserver,
-        title: "The API server turns anonymous requests away",
+        title: "The API server rejects anonymous requests",
         severity: Severity::Critical,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -22,9 +23,10 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::AnonymousClients),
         checks: &[
             Check::Node(NodeRule::AnonymousRequests),
-            Check::Probe(Probe::ApiserverAnonymous),
+            Check::Attack(Attack::ApiserverAnonymous),
         ],
     },
     Control {
@@ -42,6 +44,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -49,13 +52,13 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::To("/var/log/kubernetes/audit/audit.log"),
             ),
-            Check::Probe(Probe::AuditEvent),
+            Check::Attack(Attack::AuditEvent),
         ],
     },
     Control {
         id: "apiserver-audit-log-rotation",
         component: Component::Apiserver,
-        title: "Audit files are kept long enough",
+        title: "Audit logs are retained long enough",
         severity: Severity::Medium,
         references: References {
             nsa: "Audit logging and threat detection > Kubernetes native audit logging",
@@ -67,6 +70,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -91,7 +95,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-audit-policy",
         component: Component::Apiserver,
-        title: "The audit policy covers what is sensitive",
+        title: "The audit policy covers sensitive requests",
         severity: Severity::Critical,
         references: References {
             nsa: "Audit logging and threat detection > Kubernetes native audit logging",
@@ -103,6 +107,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -111,28 +116,29 @@ pub(super) const ROWS: &[Control] = &[
                 Set::To("/etc/kubernetes/config/audit-policy.yaml"),
             ),
             Check::Node(NodeRule::AuditPolicy),
-            Check::Probe(Probe::AuditEvent),
+            Check::Attack(Attack::AuditEvent),
         ],
     },
     Control {
         id: "apiserver-authenticated-probes",
         component: Component::Apiserver,
-        title: "Health probes of the API server do without anonymous access",
+        title: "Health probes of the API server need no anonymous access",
         severity: Severity::High,
         references: References { nsa: "", cis: &[], stig: &[], kubescape: &[] },
         profiles: Profiles::All,
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Node(NodeRule::AuthenticatedProbes),
-            Check::Probe(Probe::ApiserverHealthCertificate),
+            Check::Attack(Attack::ApiserverHealthCertificate),
         ],
     },
     Control {
         id: "apiserver-authorization-node-rbac",
         component: Component::Apiserver,
-        title: "Requests are authorized by Node and RBAC, nothing else",
+        title: "Requests are authorized by Node and RBAC only",
         severity: Severity::Critical,
         references: References {
             nsa: "Authentication and authorization > Role-based access control",
@@ -144,6 +150,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -152,8 +159,8 @@ pub(super) const ROWS: &[Control] = &[
                 Set::AsJudged,
             ),
             Check::Flag(Daemon::Apiserver, "authorization-config", Rule::Absent, Set::AsJudged),
-            Check::Probe(Probe::NodeAuthorizer),
-            Check::Probe(Probe::ServiceAccountRights),
+            Check::Attack(Attack::NodeAuthorizer),
+            Check::Attack(Attack::ServiceAccountRights),
         ],
     },
     Control {
@@ -171,6 +178,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         // kubeadm switches them on. Nodes join with certificates of the operator's.
         checks: &[Check::Flag(
             Daemon::Apiserver,
@@ -182,7 +190,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-client-ca",
         component: Component::Apiserver,
-        title: "Client certificates are checked against the cluster CA",
+        title: "Client certificates are verified against the cluster CA",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -194,6 +202,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -224,6 +233,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -232,13 +242,13 @@ pub(super) const ROWS: &[Control] = &[
                 Set::To("/etc/kubernetes/enc/encryption.yaml"),
             ),
             Check::Node(NodeRule::EncryptedSecrets),
-            Check::Probe(Probe::SecretAtRest),
+            Check::Attack(Attack::SecretAtRest),
         ],
     },
     Control {
         id: "apiserver-encryption-provider",
         component: Component::Apiserver,
-        title: "An approved provider encrypts what is written",
+        title: "An approved provider encrypts new data",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Secrets",
@@ -250,12 +260,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Node(NodeRule::EncryptionProvider), Check::Probe(Probe::SecretAtRest)],
+        mending: restart(&[Daemon::Apiserver]),
+        checks: &[Check::Node(NodeRule::EncryptionProvider), Check::Attack(Attack::SecretAtRest)],
     },
     Control {
         id: "apiserver-etcd-mtls",
         component: Component::Apiserver,
-        title: "The API server and etcd show each other certificates",
+        title: "The API server and etcd authenticate each other with certificates",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -267,6 +278,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -297,7 +309,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-kubelet-ca",
         component: Component::Apiserver,
-        title: "The API server checks who serves as a kubelet",
+        title: "The API server verifies the serving certificates of kubelets",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -309,6 +321,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -316,13 +329,13 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::To("/etc/kubernetes/pki/ca.crt"),
             ),
-            Check::Probe(Probe::PodLogs),
+            Check::Attack(Attack::PodLogs),
         ],
     },
     Control {
         id: "apiserver-kubelet-client-cert",
         component: Component::Apiserver,
-        title: "The API server shows kubelets a client certificate",
+        title: "The API server presents a client certificate to kubelets",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -334,6 +347,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -353,14 +367,14 @@ pub(super) const ROWS: &[Control] = &[
                 owner: "root",
                 missing: IfMissing::NotYet,
             }),
-            Check::Probe(Probe::PodLogs),
-            Check::Probe(Probe::PodExec),
+            Check::Attack(Attack::PodLogs),
+            Check::Attack(Attack::PodExec),
         ],
     },
     Control {
         id: "apiserver-no-alpha-features",
         component: Component::Apiserver,
-        title: "No alpha features by the dozen",
+        title: "Alpha features are not enabled in bulk",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -372,6 +386,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[Check::Node(NodeRule::NoAlpha)],
     },
     Control {
@@ -389,6 +404,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::AnonymousClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -398,13 +414,13 @@ pub(super) const ROWS: &[Control] = &[
             ),
             Check::Flag(Daemon::Apiserver, "insecure-port", Rule::IsOrAbsent("0"), Set::Nothing),
             Check::Flag(Daemon::Apiserver, "insecure-bind-address", Rule::Absent, Set::AsJudged),
-            Check::Probe(Probe::ApiserverPlainHttp),
+            Check::Attack(Attack::ApiserverPlainHttp),
         ],
     },
     Control {
         id: "apiserver-no-static-credentials",
         component: Component::Apiserver,
-        title: "No passwords or tokens in files of the API server",
+        title: "The API server uses no password or token files",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -416,6 +432,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(Daemon::Apiserver, "token-auth-file", Rule::Absent, Set::AsJudged),
             Check::Flag(Daemon::Apiserver, "basic-auth-file", Rule::Absent, Set::AsJudged),
@@ -424,7 +441,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-profiling-off",
         component: Component::Apiserver,
-        title: "The API server serves no profiles",
+        title: "The API server serves no profiling data",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -436,9 +453,10 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Flag(Daemon::Apiserver, "profiling", Rule::Is("false"), Set::AsJudged),
-            Check::Probe(Probe::ApiserverProfiling),
+            Check::Attack(Attack::ApiserverProfiling),
         ],
     },
     Control {
@@ -456,6 +474,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[Check::Flag(
             Daemon::Apiserver,
             "request-timeout",
@@ -466,7 +485,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-sa-token-expiration",
         component: Component::Apiserver,
-        title: "Tokens in pods end when they say",
+        title: "Tokens in pods are not valid past their expiry",
         severity: Severity::High,
         references: References {
             nsa: "Kubernetes Pod security > Protecting Pod service account tokens",
@@ -478,6 +497,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::NewPods),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -499,7 +519,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-service-account-key",
         component: Component::Apiserver,
-        title: "Service-account tokens have a key of their own",
+        title: "Service-account tokens have their own key",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -511,6 +531,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver, Daemon::ControllerManager]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -529,7 +550,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-service-account-lookup",
         component: Component::Apiserver,
-        title: "Deleted service accounts lose their tokens at once",
+        title: "Tokens of deleted service accounts are rejected at once",
         severity: Severity::Medium,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -541,6 +562,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -548,7 +570,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::IsOrAbsent("true"),
                 Set::AsJudged,
             ),
-            Check::Probe(Probe::ServiceAccountToken),
+            Check::Attack(Attack::ServiceAccountToken),
         ],
     },
     Control {
@@ -566,6 +588,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::OldTlsClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -573,7 +596,7 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Within(STRONG_SUITES),
                 Set::Suites,
             ),
-            Check::Probe(Probe::ApiserverWeakCiphers),
+            Check::Attack(Attack::ApiserverWeakCiphers),
         ],
     },
     Control {
@@ -591,6 +614,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::OldTlsClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -598,13 +622,13 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::OneOf(&["VersionTLS12", "VersionTLS13"]),
                 Set::To("VersionTLS12"),
             ),
-            Check::Probe(Probe::ApiserverOldTls),
+            Check::Attack(Attack::ApiserverOldTls),
         ],
     },
     Control {
         id: "apiserver-tls-serving",
         component: Component::Apiserver,
-        title: "The API server serves with a certificate of the cluster CA",
+        title: "The API server serves a certificate issued by the cluster CA",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -616,6 +640,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -634,7 +659,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-user-authn",
         component: Component::Apiserver,
-        title: "People log in through OIDC",
+        title: "Users log in through OIDC",
         severity: Severity::Medium,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -646,6 +671,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,

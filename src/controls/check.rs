@@ -32,7 +32,7 @@ pub enum Check {
     /// Something that takes more than one value to judge.
     Node(NodeRule),
     /// An attempt over the network, made while verifying.
-    Probe(Probe),
+    Attack(Attack),
     /// Objects of the Kubernetes API.
     Api(ApiRule),
     /// No program can judge it; why, in words.
@@ -79,7 +79,7 @@ pub struct TreeRule {
     pub owner: &'static str,
     /// Its group.
     pub group: &'static str,
-    /// What it means that there is no such directory.
+    /// What it means that the directory does not exist.
     pub missing: IfMissing,
 }
 
@@ -95,7 +95,8 @@ pub enum IfMissing {
 }
 
 /// A daemon whose processes are judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Daemon {
     /// kube-apiserver.
     Apiserver,
@@ -111,6 +112,10 @@ pub enum Daemon {
     KubeProxy,
     /// containerd.
     Containerd,
+    /// haproxy of the managed endpoint.
+    Haproxy,
+    /// keepalived of the managed endpoint.
+    Keepalived,
 }
 
 impl Daemon {
@@ -124,6 +129,8 @@ impl Daemon {
             Daemon::Kubelet => "kubelet",
             Daemon::KubeProxy => "kube-proxy",
             Daemon::Containerd => "containerd",
+            Daemon::Haproxy => "haproxy",
+            Daemon::Keepalived => "keepalived",
         }
     }
 
@@ -293,6 +300,16 @@ pub enum NodeRule {
     EtcdCorruptionCheck,
     /// The distribution says of no installed package that it wants a reboot.
     NoRebootDue,
+    /// Programs find files alone where they read all that they find.
+    RegularFiles,
+    /// Daemons run code of packages and of the bundle alone.
+    NothingPreloaded,
+    /// What answers for names, what OpenSSL loads and programs of packages are as the packages brought them.
+    PackagedFiles,
+    /// No program runs as somebody else than who starts it, but for those of packages.
+    PrivilegedPrograms,
+    /// No private key lies in a file that everybody can read.
+    KeysUnreadable,
 }
 
 /// What objects of the Kubernetes API have to be like. User namespaces are all but those that
@@ -334,7 +351,7 @@ pub enum ApiRule {
     WebhooksKnown,
     /// Every aggregated API is in the inventory.
     AggregatedApisKnown,
-    /// Every Node is in the inventory.
+    /// Every Node is in the inventory and Ready.
     NodesKnown,
     /// No Secret holds a token of a ServiceAccount, which would never end.
     NoLastingTokens,
@@ -364,7 +381,7 @@ pub enum ApiRule {
 
 impl ApiRule {
     /// Every rule, with its words for reports.
-    pub const ALL: [(ApiRule, &str); 30] = [
+    pub const ALL: &[(ApiRule, &str)] = &[
         (
             ApiRule::NoAnonymousBindings,
             "no binding names system:anonymous or system:unauthenticated",
@@ -417,7 +434,7 @@ impl ApiRule {
         (ApiRule::AggregatedApisKnown, "all aggregated APIs are named in the inventory"),
         (
             ApiRule::NodesKnown,
-            "every Node is in the inventory, and control planes keep their taint",
+            "every Node is in the inventory and Ready, and control planes keep their taint",
         ),
         (
             ApiRule::NoLastingTokens,
@@ -464,7 +481,7 @@ impl ApiRule {
 /// An attempt over the network, made while verifying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Probe {
+pub enum Attack {
     /// etcd's client port answers nobody without a certificate.
     EtcdWithoutCertificate,
     /// etcd's client port refuses a certificate of the cluster CA.
@@ -519,11 +536,11 @@ pub enum Probe {
     KubeletWithoutRights,
     /// The certificate of the API server's health probes opens health paths alone.
     ApiserverHealthCertificate,
-    /// The API server serves no profiles, even to an administrator.
+    /// The API server serves no profiling data, even to an administrator.
     ApiserverProfiling,
-    /// The controller manager serves no profiles.
+    /// The controller manager serves no profiling data.
     ControllerManagerProfiling,
-    /// The scheduler serves no profiles.
+    /// The scheduler serves no profiling data.
     SchedulerProfiling,
     /// A request is in the audit log, once and without the content of Secrets.
     AuditEvent,
@@ -578,7 +595,7 @@ mod tests {
     #[test]
     fn every_rule_about_objects_is_in_a_row_and_has_words() {
         let mut said = std::collections::BTreeSet::new();
-        for (rule, _) in ApiRule::ALL {
+        for &(rule, _) in ApiRule::ALL {
             let words = rule.words();
             assert!(words.contains(' ') && !words.ends_with('.'), "{rule:?}: {words:?}");
             assert!(said.insert(words), "two rules are told in the same words: {words}");

@@ -1,6 +1,7 @@
 //! Controls of the container runtime.
 
-use super::check::{Check, IfMissing, NodeRule, PathRule};
+use super::check::{Check, Daemon, IfMissing, NodeRule, PathRule};
+use super::mending::{Noticed, noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -9,7 +10,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "containerd-config-permissions",
         component: Component::Containerd,
-        title: "The container runtime is for root alone",
+        title: "Only root can access the container runtime",
         severity: Severity::High,
         references: References {
             nsa: "Kubernetes Pod security > Hardening container environments",
@@ -21,6 +22,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: restart(&[Daemon::Containerd]).noticed_by(Noticed::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/etc/containerd/config.toml",
@@ -40,7 +42,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "containerd-files-known",
         component: Component::Containerd,
-        title: "Registries, CNI, NRI and CDI hold only what the inventory names",
+        title: "Registries, CNI, NRI and CDI contain only what the inventory names",
         severity: Severity::High,
         references: References {
             nsa: "Kubernetes Pod security > Hardening container environments",
@@ -52,12 +54,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: restart(&[Daemon::Containerd]).noticed_by(Noticed::NewPods),
         checks: &[Check::Node(NodeRule::ForeignFiles)],
     },
     Control {
         id: "containerd-only-pods",
         component: Component::Containerd,
-        title: "The container runtime runs pods and nothing else",
+        title: "The container runtime runs only pods",
         severity: Severity::High,
         references: References {
             nsa: "Kubernetes Pod security > Hardening container environments",
@@ -69,6 +72,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::NodePods),
         checks: &[Check::Node(NodeRule::OnlyPods)],
     },
     Control {
@@ -86,6 +90,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: restart(&[Daemon::Containerd]),
         checks: &[
             Check::Node(NodeRule::ContainerdRelease),
             Check::Node(NodeRule::ContainerdRuntime),

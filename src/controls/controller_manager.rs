@@ -1,6 +1,7 @@
 //! Controls of kube-controller-manager.
 
-use super::check::{Check, Daemon, Probe, Rule};
+use super::check::{Attack, Check, Daemon, Rule};
+use super::mending::{Noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -22,6 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::ControllerManager]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Flag(
                 Daemon::ControllerManager,
@@ -35,7 +37,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kcm-profiling-off",
         component: Component::ControllerManager,
-        title: "The controller manager serves no profiles",
+        title: "The controller manager serves no profiling data",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -47,9 +49,10 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::ControllerManager]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Flag(Daemon::ControllerManager, "profiling", Rule::Is("false"), Set::AsJudged),
-            Check::Probe(Probe::ControllerManagerProfiling),
+            Check::Attack(Attack::ControllerManagerProfiling),
         ],
     },
     Control {
@@ -67,6 +70,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "root-ca-file",
@@ -77,7 +81,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kcm-rotate-kubelet-server-cert",
         component: Component::ControllerManager,
-        title: "Rotation of kubelet serving certificates is not switched off",
+        title: "Rotation of kubelet serving certificates is not disabled",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -89,6 +93,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "feature-gates",
@@ -99,7 +104,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kcm-sa-credentials",
         component: Component::ControllerManager,
-        title: "Every controller acts under its own account",
+        title: "Every controller uses its own service account",
         severity: Severity::Medium,
         references: References {
             nsa: "Authentication and authorization > Role-based access control",
@@ -111,6 +116,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "use-service-account-credentials",
@@ -133,6 +139,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver, Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "service-account-private-key-file",
@@ -143,7 +150,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kcm-terminated-pod-gc",
         component: Component::ControllerManager,
-        title: "Finished pods are cleared away early",
+        title: "Terminated pods are garbage-collected early",
         severity: Severity::Low,
         references: References {
             nsa: "Network separation and hardening > Resource policies",
@@ -155,6 +162,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "terminated-pod-gc-threshold",
@@ -177,6 +185,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::ControllerManager]).noticed_by(Noticed::OldTlsClients),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "tls-min-version",

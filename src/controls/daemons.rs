@@ -2,6 +2,16 @@
 //! judged by this table, in addition to controls on single flags.
 
 use super::check::{Daemon, Rule};
+use super::mending::{Mending, Noticed};
+
+/// What haproxy goes by.
+pub const HAPROXY_CONFIG: &str = "/etc/haproxy/haproxy.cfg";
+
+/// What keepalived goes by.
+pub const KEEPALIVED_CONFIG: &str = "/etc/keepalived/keepalived.conf";
+
+/// Where haproxy tells keepalived about itself, on the loopback only; templates/endpoint names it too.
+pub const ENDPOINT_STATUS_PORT: u16 = 10262;
 
 /// How a daemon is started and configured.
 #[derive(Debug)]
@@ -18,13 +28,22 @@ pub struct DaemonRow {
     pub own_environment: &'static [&'static str],
     /// Flags that kubeadm or the unit gives it and that no control is about. Any other flag is unexpected.
     pub flags: &'static [(&'static str, Rule)],
+    /// Whether values stand behind their flags as words of their own.
+    pub values_apart: bool,
+    /// Whether it starts processes of its own program, which count as one with it.
+    pub forks: bool,
     /// Files and directories that it reads when it starts, and never again. The manifests of static pods are not among
     /// them: the kubelet watches them, starts a pod anew for another content, and leaves it for the same one written again.
     pub reads_at_start: &'static [&'static str],
+    /// Files and directories that it reads when it starts and when its unit is reloaded. Certificates, whose owner and mode
+    /// others may set after that, are not among them.
+    pub reads_on_reload: &'static [&'static str],
     /// Ports that it may listen on.
     pub ports: &'static [u16],
     /// Whether more ports may be open on loopback addresses.
     pub loopback: Loopback,
+    /// Who notices when it is started again.
+    pub restart_noticed: Noticed,
 }
 
 /// Whether a daemon may listen on loopback addresses beside its ports.
@@ -38,7 +57,7 @@ pub enum Loopback {
 
 /// Environment variables that change what a program does: ld.so(8), Go's runtime, whom it asks in place of the server that
 /// it means (golang.org/x/net/http/httpproxy) and whose certificates it believes (crypto/x509).
-pub const ANY_PROGRAM: [&str; 12] = [
+pub const ANY_PROGRAM: &[&str] = &[
     "LD_",
     "GODEBUG",
     "GOTRACEBACK",
@@ -58,6 +77,18 @@ impl DaemonRow {
     pub fn of(daemon: Daemon) -> &'static DaemonRow {
         let row = DAEMONS.iter().find(|r| r.daemon == daemon);
         row.expect("a test walks all daemons")
+    }
+}
+
+impl Mending {
+    /// Everybody who notices, of the restarts too; nobody is nobody.
+    pub fn everybody(&self) -> Vec<Noticed> {
+        let of = |daemon: &Daemon| DaemonRow::of(*daemon).restart_noticed;
+        let mut all: Vec<Noticed> = self.restarts.iter().map(of).chain([self.noticed]).collect();
+        all.retain(|n| *n != Noticed::Nobody);
+        all.sort();
+        all.dedup();
+        all
     }
 }
 
@@ -101,6 +132,8 @@ pub static DAEMONS: &[DaemonRow] = &[
             ("tls-cert-file", Rule::Is("/etc/kubernetes/pki/apiserver.crt")),
             ("tls-private-key-file", Rule::Is("/etc/kubernetes/pki/apiserver.key")),
         ],
+        values_apart: false,
+        forks: false,
         // The encryption and authentication configuration, CAs and certificates are read again when they change
         // (https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/).
         reads_at_start: &[
@@ -111,8 +144,10 @@ pub static DAEMONS: &[DaemonRow] = &[
             "/etc/kubernetes/pki/sa.pub",
             "/etc/kubernetes/pki/sa.key",
         ],
+        reads_on_reload: &[],
         ports: &[6443],
         loopback: Loopback::Strict,
+        restart_noticed: Noticed::ServerClients,
     },
     DaemonRow {
         daemon: Daemon::ControllerManager,
@@ -146,9 +181,13 @@ pub static DAEMONS: &[DaemonRow] = &[
             ("service-cluster-ip-range", Rule::Given),
             ("use-service-account-credentials", Rule::Is("true")),
         ],
+        values_apart: false,
+        forks: false,
         reads_at_start: &["/etc/kubernetes/pki/sa.key", "/etc/kubernetes/controller-manager.conf"],
+        reads_on_reload: &[],
         ports: &[10257],
         loopback: Loopback::Strict,
+        restart_noticed: Noticed::Nobody,
     },
     DaemonRow {
         daemon: Daemon::Scheduler,
@@ -163,9 +202,13 @@ pub static DAEMONS: &[DaemonRow] = &[
             ("kubeconfig", Rule::Is("/etc/kubernetes/scheduler.conf")),
             ("leader-elect", Rule::Is("true")),
         ],
+        values_apart: false,
+        forks: false,
         reads_at_start: &["/etc/kubernetes/scheduler.conf"],
+        reads_on_reload: &[],
         ports: &[10259],
         loopback: Loopback::Strict,
+        restart_noticed: Noticed::Nobody,
     },
     DaemonRow {
         daemon: Daemon::Etcd,
@@ -181,10 +224,14 @@ pub static DAEMONS: &[DaemonRow] = &[
         ],
         // Its unit is ours: the command line is compared with that, word by word.
         flags: &[],
+        values_apart: false,
+        forks: false,
         // Certificates and keys are read again at each handshake, the CA is not.
         reads_at_start: &["/etc/etcd/pki/ca.crt", "/etc/systemd/system/etcd.service"],
+        reads_on_reload: &[],
         ports: &[2379, 2380, 2381],
         loopback: Loopback::Strict,
+        restart_noticed: Noticed::EtcdClients,
     },
     DaemonRow {
         daemon: Daemon::Kubelet,
@@ -206,6 +253,8 @@ pub static DAEMONS: &[DaemonRow] = &[
             ("register-with-taints", Rule::Given),
             ("pod-infra-container-image", Rule::Given),
         ],
+        values_apart: false,
+        forks: false,
         reads_at_start: &[
             "/var/lib/kubelet/config.yaml",
             "/var/lib/kubelet/instance-config.yaml",
@@ -213,8 +262,10 @@ pub static DAEMONS: &[DaemonRow] = &[
             "/etc/default/kubelet",
             "/etc/sysconfig/kubelet",
         ],
+        reads_on_reload: &[],
         ports: &[10248, 10250],
         loopback: Loopback::Any,
+        restart_noticed: Noticed::Sessions,
     },
     DaemonRow {
         daemon: Daemon::KubeProxy,
@@ -226,9 +277,13 @@ pub static DAEMONS: &[DaemonRow] = &[
             ("config", Rule::Is("/var/lib/kube-proxy/config.conf")),
             ("hostname-override", Rule::Given),
         ],
+        values_apart: false,
+        forks: false,
         reads_at_start: &[],
+        reads_on_reload: &[],
         ports: &[10249, 10256],
         loopback: Loopback::Any,
+        restart_noticed: Noticed::Nobody,
     },
     DaemonRow {
         daemon: Daemon::Containerd,
@@ -237,9 +292,54 @@ pub static DAEMONS: &[DaemonRow] = &[
         environment: &["CONTAINERD_"],
         own_environment: &[],
         flags: &[("config", Rule::Is("/etc/containerd/config.toml"))],
+        values_apart: true,
+        forks: false,
         reads_at_start: &["/etc/containerd/config.toml", "/etc/containerd/conf.d"],
+        reads_on_reload: &[],
         ports: &[],
         loopback: Loopback::Any,
+        restart_noticed: Noticed::Sessions,
+    },
+    // haproxy(1), "Options"; its packaged units start a main process, which starts itself anew at a reload (`-sf`, `-x`) and
+    // has workers.
+    DaemonRow {
+        daemon: Daemon::Haproxy,
+        unit: Some("haproxy.service"),
+        programs: &["/usr/sbin/haproxy"],
+        environment: &[],
+        own_environment: &[],
+        flags: &[
+            ("Ws", Rule::Given),
+            // The second is what RHEL's unit adds.
+            ("f", Rule::OneOf(&[HAPROXY_CONFIG, "/etc/haproxy/haproxy.cfg,/etc/haproxy/conf.d"])),
+            ("p", Rule::Given),
+            ("S", Rule::Is("/run/haproxy-master.sock")),
+            ("sf", Rule::Given),
+            ("x", Rule::Given),
+        ],
+        values_apart: true,
+        forks: true,
+        reads_at_start: &["/etc/default/haproxy", "/etc/sysconfig/haproxy"],
+        reads_on_reload: &[HAPROXY_CONFIG, "/etc/haproxy/conf.d"],
+        ports: &[ENDPOINT_STATUS_PORT],
+        loopback: Loopback::Strict,
+        restart_noticed: Noticed::EndpointClients,
+    },
+    DaemonRow {
+        daemon: Daemon::Keepalived,
+        unit: Some("keepalived.service"),
+        programs: &["/usr/sbin/keepalived"],
+        environment: &[],
+        own_environment: &[],
+        // Of Debian's and RHEL's units (keepalived(8)): `-D` logs more.
+        flags: &[("dont-fork", Rule::Given), ("D", Rule::Given)],
+        values_apart: false,
+        forks: true,
+        reads_at_start: &["/etc/default/keepalived", "/etc/sysconfig/keepalived"],
+        reads_on_reload: &[KEEPALIVED_CONFIG],
+        ports: &[],
+        loopback: Loopback::Strict,
+        restart_noticed: Noticed::EndpointClients,
     },
 ];
 
@@ -250,11 +350,20 @@ mod tests {
     #[test]
     fn every_daemon_has_a_row_with_what_it_goes_by() {
         use Daemon::{
-            Apiserver, Containerd, ControllerManager, Etcd, KubeProxy, Kubelet, Scheduler,
+            Apiserver, Containerd, ControllerManager, Etcd, Haproxy, Keepalived, KubeProxy,
+            Kubelet, Scheduler,
         };
-        for daemon in
-            [Apiserver, ControllerManager, Scheduler, Etcd, Kubelet, KubeProxy, Containerd]
-        {
+        for daemon in [
+            Apiserver,
+            ControllerManager,
+            Scheduler,
+            Etcd,
+            Kubelet,
+            KubeProxy,
+            Containerd,
+            Haproxy,
+            Keepalived,
+        ] {
             let row = DaemonRow::of(daemon);
             assert_eq!(row.unit.is_some(), !row.programs.is_empty(), "{daemon:?}");
             assert!(row.flags.iter().all(|(name, _)| !name.starts_with('-')), "{daemon:?}");

@@ -1,8 +1,9 @@
 //! Controls of etcd.
 
 use super::check::{
-    Check, Daemon, IfMissing, NodeRule, PathRule, Probe, Rule, STRONG_SUITES, TreeRule,
+    Attack, Check, Daemon, IfMissing, NodeRule, PathRule, Rule, STRONG_SUITES, TreeRule,
 };
+use super::mending::{Noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -12,7 +13,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "etcd-client-cert-auth",
         component: Component::Etcd,
-        title: "etcd answers only clients with a certificate of its CA",
+        title: "etcd accepts only clients with a certificate of its CA",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -24,17 +25,18 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Flag(Daemon::Etcd, "client-cert-auth", Rule::Is("true"), Set::AsJudged),
-            Check::Probe(Probe::EtcdWithoutCertificate),
-            Check::Probe(Probe::EtcdForeignCertificate),
-            Check::Probe(Probe::EtcdHealthy),
+            Check::Attack(Attack::EtcdWithoutCertificate),
+            Check::Attack(Attack::EtcdForeignCertificate),
+            Check::Attack(Attack::EtcdHealthy),
         ],
     },
     Control {
         id: "etcd-data-dir",
         component: Component::Etcd,
-        title: "etcd's data is for etcd alone",
+        title: "Only etcd can access its data",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -46,6 +48,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]),
         checks: &[
             Check::Path(PathRule {
                 path: "/var/lib/etcd",
@@ -70,7 +73,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "etcd-listen-local",
         component: Component::Etcd,
-        title: "etcd listens only where it is needed",
+        title: "etcd listens only on the addresses it needs",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -82,6 +85,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -90,13 +94,13 @@ pub(super) const ROWS: &[Control] = &[
                 Set::To("http://127.0.0.1:2381"),
             ),
             Check::LoopbackOnly(Daemon::Etcd, 2381),
-            Check::Probe(Probe::ClosedToPeers),
+            Check::Attack(Attack::ClosedToPeers),
         ],
     },
     Control {
         id: "etcd-no-auto-tls",
         component: Component::Etcd,
-        title: "etcd makes no client certificates for itself",
+        title: "etcd does not generate its own client certificates",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -108,12 +112,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]),
         checks: &[Check::Flag(Daemon::Etcd, "auto-tls", Rule::Is("false"), Set::AsJudged)],
     },
     Control {
         id: "etcd-no-peer-auto-tls",
         component: Component::Etcd,
-        title: "etcd makes no peer certificates for itself",
+        title: "etcd does not generate its own peer certificates",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -125,12 +130,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]),
         checks: &[Check::Flag(Daemon::Etcd, "peer-auto-tls", Rule::Is("false"), Set::AsJudged)],
     },
     Control {
         id: "etcd-peer-client-cert-auth",
         component: Component::Etcd,
-        title: "Members show each other certificates",
+        title: "etcd members authenticate each other with certificates",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -142,6 +148,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]),
         checks: &[
             Check::Flag(Daemon::Etcd, "peer-client-cert-auth", Rule::Is("true"), Set::AsJudged),
             Check::Flag(
@@ -150,13 +157,13 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Given,
                 Set::To("/etc/etcd/pki/ca.crt"),
             ),
-            Check::Probe(Probe::EtcdPeerWithoutCertificate),
+            Check::Attack(Attack::EtcdPeerWithoutCertificate),
         ],
     },
     Control {
         id: "etcd-peer-tls",
         component: Component::Etcd,
-        title: "Members talk to each other by TLS only",
+        title: "etcd members communicate over TLS only",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -168,6 +175,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -187,14 +195,14 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Https,
                 Set::Elsewhere("https:// and the address of the node"),
             ),
-            Check::Probe(Probe::EtcdPeerPlainHttp),
-            Check::Probe(Probe::EtcdPeerServedCertificate),
+            Check::Attack(Attack::EtcdPeerPlainHttp),
+            Check::Attack(Attack::EtcdPeerServedCertificate),
         ],
     },
     Control {
         id: "etcd-run-as-user",
         component: Component::Etcd,
-        title: "etcd runs without root",
+        title: "etcd does not run as root",
         severity: Severity::Medium,
         references: References {
             nsa: "Kubernetes Pod security > Non-root containers",
@@ -206,6 +214,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]),
         checks: &[
             Check::RunsAs(Daemon::Etcd, "etcd"),
             Check::Tree(TreeRule {
@@ -223,7 +232,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "etcd-server-tls",
         component: Component::Etcd,
-        title: "Clients reach etcd by TLS only",
+        title: "Clients reach etcd over TLS only",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -235,6 +244,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -255,8 +265,8 @@ pub(super) const ROWS: &[Control] = &[
                 Rule::Https,
                 Set::Elsewhere("https:// and the address of the node"),
             ),
-            Check::Probe(Probe::EtcdPlainHttp),
-            Check::Probe(Probe::EtcdServedCertificate),
+            Check::Attack(Attack::EtcdPlainHttp),
+            Check::Attack(Attack::EtcdServedCertificate),
         ],
     },
     Control {
@@ -274,6 +284,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd]).noticed_by(Noticed::OldTlsClients),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -282,14 +293,14 @@ pub(super) const ROWS: &[Control] = &[
                 Set::Elsewhere("TLS1.2, from etcd 3.4.25 and 3.5.8 on"),
             ),
             Check::Flag(Daemon::Etcd, "cipher-suites", Rule::Within(STRONG_SUITES), Set::Suites),
-            Check::Probe(Probe::EtcdOldTls),
-            Check::Probe(Probe::EtcdWeakCiphers),
+            Check::Attack(Attack::EtcdOldTls),
+            Check::Attack(Attack::EtcdWeakCiphers),
         ],
     },
     Control {
         id: "etcd-unique-ca",
         component: Component::Etcd,
-        title: "etcd has a CA of its own",
+        title: "etcd has its own CA",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Etcd",
@@ -301,6 +312,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
+        mending: restart(&[Daemon::Etcd, Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -309,7 +321,7 @@ pub(super) const ROWS: &[Control] = &[
                 Set::To("/etc/etcd/pki/ca.crt"),
             ),
             Check::Node(NodeRule::EtcdOwnCa),
-            Check::Probe(Probe::EtcdForeignCertificate),
+            Check::Attack(Attack::EtcdForeignCertificate),
         ],
     },
 ];

@@ -1,7 +1,8 @@
 //! Controls of a node's operating system and of the files Kubernetes keeps on it.
 
-use super::check::{Check, IfMissing, NodeRule, PathRule, Probe, Rule, TreeRule};
+use super::check::{Attack, Check, IfMissing, NodeRule, PathRule, Rule, TreeRule};
 use super::kernel::KERNEL_SETTINGS;
+use super::mending::{Noticed, QUIET, noticed};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -10,7 +11,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "apiserver-audit-log-permissions",
         component: Component::Host,
-        title: "Only root reads the audit log",
+        title: "Only root can read the audit log",
         severity: Severity::Medium,
         references: References {
             nsa: "Audit logging and threat detection > Kubernetes native audit logging",
@@ -22,6 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/var/log/kubernetes/audit",
@@ -40,7 +42,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-admin-kubeconfigs",
         component: Component::Host,
-        title: "Administrator kubeconfigs are for root alone",
+        title: "Only root can access administrator kubeconfigs",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Kubeconfig files",
@@ -52,6 +54,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/etc/kubernetes/admin.conf",
@@ -70,7 +73,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-apiserver-aux-configs",
         component: Component::Host,
-        title: "Encryption, audit and admission files are for root alone",
+        title: "Only root can access encryption, audit and admission files",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Secrets",
@@ -82,6 +85,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[
             Check::Tree(TreeRule {
                 dir: "/etc/kubernetes/enc",
@@ -106,7 +110,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-kcm-conf",
         component: Component::Host,
-        title: "The controller manager's kubeconfig is for root alone",
+        title: "Only root can access the controller manager's kubeconfig",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Kubeconfig files",
@@ -118,6 +122,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Path(PathRule {
             path: "/etc/kubernetes/controller-manager.conf",
             mode: 0o600,
@@ -140,6 +145,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Path(PathRule {
             path: "/etc/kubernetes/pki/ca.crt",
             mode: 0o600,
@@ -150,7 +156,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-kubelet-config",
         component: Component::Host,
-        title: "The kubelet's configuration is for root alone",
+        title: "Only root can access the kubelet's configuration",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Worker node segmentation",
@@ -162,6 +168,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/var/lib/kubelet/config.yaml",
@@ -186,7 +193,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-kubelet-kubeconfig",
         component: Component::Host,
-        title: "The kubelet's kubeconfig is for root alone",
+        title: "Only root can access the kubelet's kubeconfig",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Kubeconfig files",
@@ -198,6 +205,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/etc/kubernetes/kubelet.conf",
@@ -211,7 +219,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-kubelet-service",
         component: Component::Host,
-        title: "Unit files of the kubelet are for root alone",
+        title: "Only root can access unit files of the kubelet",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Worker node segmentation",
@@ -223,12 +231,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Node(NodeRule::KubeletUnits)],
     },
     Control {
         id: "files-scheduler-conf",
         component: Component::Host,
-        title: "The scheduler's kubeconfig is for root alone",
+        title: "Only root can access the scheduler's kubeconfig",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Kubeconfig files",
@@ -240,6 +249,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Path(PathRule {
             path: "/etc/kubernetes/scheduler.conf",
             mode: 0o600,
@@ -250,7 +260,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-static-pod-manifests",
         component: Component::Host,
-        title: "Only root reads and writes static pods",
+        title: "Only root can read and write static pod manifests",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -264,6 +274,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Tree(TreeRule {
             dir: "/etc/kubernetes/manifests",
             suffix: "",
@@ -277,7 +288,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "host-auditd",
         component: Component::Host,
-        title: "The kernel reports changes to what Kubernetes keeps",
+        title: "The kernel audits changes to Kubernetes' files",
         severity: Severity::Medium,
         references: References {
             nsa: "Audit logging and threat detection > Worker node and container logging",
@@ -289,12 +300,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: QUIET,
         checks: &[Check::Node(NodeRule::AuditRules)],
     },
     Control {
         id: "host-log-forwarding",
         component: Component::Host,
-        title: "Logs leave the node",
+        title: "Logs are forwarded to another machine",
         severity: Severity::Medium,
         references: References {
             nsa: "Audit logging and threat detection > Syslog / SIEM",
@@ -306,6 +318,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: QUIET,
         checks: &[Check::Node(NodeRule::LogForwarding)],
     },
     Control {
@@ -323,12 +336,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::NodePods),
         checks: &[Check::Node(NodeRule::MandatoryAccessControl)],
     },
     Control {
         id: "host-no-preload",
         component: Component::Host,
-        title: "No library is loaded into every program",
+        title: "No foreign library is loaded into daemons",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Worker node segmentation",
@@ -340,7 +354,8 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        checks: &[Check::Gone("/etc/ld.so.preload")],
+        mending: QUIET,
+        checks: &[Check::Gone("/etc/ld.so.preload"), Check::Node(NodeRule::NothingPreloaded)],
     },
     Control {
         id: "host-ssh-disabled-on-workers",
@@ -357,12 +372,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Worker,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::Logins),
         checks: &[Check::Node(NodeRule::NoSshd)],
     },
     Control {
         id: "host-ssh-hardening",
         component: Component::Host,
-        title: "SSH takes keys only",
+        title: "SSH accepts keys only",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -374,6 +390,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::Logins),
         checks: &[
             Check::Sshd("passwordauthentication", Rule::Is("no")),
             Check::Sshd("kbdinteractiveauthentication", Rule::IsOrAbsent("no")),
@@ -395,13 +412,13 @@ pub(super) const ROWS: &[Control] = &[
             Check::Sshd("x11forwarding", Rule::Is("no")),
             Check::Sshd("maxauthtries", Rule::OneOf(&["1", "2", "3", "4"])),
             Check::Node(NodeRule::SshdSettings),
-            Check::Probe(Probe::SshPassword),
+            Check::Attack(Attack::SshPassword),
         ],
     },
     Control {
         id: "host-sysctls",
         component: Component::Host,
-        title: "Kernel settings are hardened, and those the kubelet expects",
+        title: "Kernel settings are hardened and match what the kubelet expects",
         severity: Severity::High,
         references: References {
             nsa: "Kubernetes Pod security > Hardening container environments",
@@ -413,6 +430,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::NodePods),
         checks: &KERNEL_CHECKS,
     },
     Control {
@@ -430,12 +448,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: QUIET,
         checks: &[Check::Node(NodeRule::TimeSync)],
     },
     Control {
         id: "host-updates",
         component: Component::Host,
-        title: "Security updates are installed by themselves",
+        title: "Security updates are installed automatically",
         severity: Severity::High,
         references: References {
             nsa: "Upgrading and application security practices",
@@ -447,6 +466,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: QUIET,
         checks: &[Check::Node(NodeRule::SecurityUpdates)],
     },
 ];

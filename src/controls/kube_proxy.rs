@@ -1,6 +1,7 @@
 //! Controls of kube-proxy.
 
-use super::check::{Check, Config, Daemon, IfMissing, PathRule, Probe, Rule};
+use super::check::{Attack, Check, Config, Daemon, IfMissing, PathRule, Rule};
+use super::mending::{Noticed, noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -10,7 +11,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-proxy-kubeconfig",
         component: Component::KubeProxy,
-        title: "A kubeconfig of kube-proxy is for root alone",
+        title: "Only root can access a kubeconfig of kube-proxy",
         severity: Severity::Low,
         references: References {
             nsa: "Network separation and hardening > Kubeconfig files",
@@ -22,6 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Path(PathRule {
             path: "/etc/kubernetes/proxy.conf",
             mode: 0o600,
@@ -32,7 +34,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kube-proxy-healthz-firewalled",
         component: Component::KubeProxy,
-        title: "kube-proxy's health port is not open to the world",
+        title: "kube-proxy's health port is not open to everyone",
         severity: Severity::Low,
         references: References {
             nsa: "Network separation and hardening > Worker node segmentation",
@@ -44,7 +46,8 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        checks: &[Check::Probe(Probe::ClosedToOperator)],
+        mending: noticed(Noticed::NodeClients),
+        checks: &[Check::Attack(Attack::ClosedToOperator)],
     },
     Control {
         id: "kube-proxy-metrics-local",
@@ -61,13 +64,14 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::KubeProxy]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Setting(
                 Config::KubeProxy,
                 &["metricsBindAddress"],
                 Rule::Loopback,
                 Some("metrics-bind-address"),
-                Set::Elsewhere("127.0.0.1:10249"),
+                Set::To("127.0.0.1:10249"),
             ),
             Check::LoopbackOnly(Daemon::KubeProxy, 10249),
         ],

@@ -1,6 +1,7 @@
 //! Controls of the kubelet.
 
-use super::check::{Check, Config, Daemon, NodeRule, Probe, Rule, STRONG_SUITES};
+use super::check::{Attack, Check, Config, Daemon, NodeRule, Rule, STRONG_SUITES};
+use super::mending::{Noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -11,7 +12,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-anonymous-auth",
         component: Component::Kubelet,
-        title: "Kubelets turn anonymous requests away",
+        title: "Kubelets reject anonymous requests",
         severity: Severity::Critical,
         references: References {
             nsa: "Authentication and authorization > Authentication / Worker node segmentation",
@@ -23,6 +24,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::AnonymousClients),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -38,13 +40,13 @@ pub(super) const ROWS: &[Control] = &[
                 Some("authentication-token-webhook"),
                 Set::Always("true"),
             ),
-            Check::Probe(Probe::KubeletAnonymous),
+            Check::Attack(Attack::KubeletAnonymous),
         ],
     },
     Control {
         id: "kubelet-authorization-webhook",
         component: Component::Kubelet,
-        title: "Kubelets ask the API server who may do what",
+        title: "Kubelets delegate authorization to the API server",
         severity: Severity::Critical,
         references: References {
             nsa: "Authentication and authorization > Role-based access control",
@@ -56,6 +58,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::ApiClients),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -64,13 +67,13 @@ pub(super) const ROWS: &[Control] = &[
                 Some("authorization-mode"),
                 Set::Always("Webhook"),
             ),
-            Check::Probe(Probe::KubeletWithoutRights),
+            Check::Attack(Attack::KubeletWithoutRights),
         ],
     },
     Control {
         id: "kubelet-client-ca",
         component: Component::Kubelet,
-        title: "Kubelets check client certificates",
+        title: "Kubelets verify client certificates",
         severity: Severity::Critical,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -82,6 +85,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::ApiClients),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["authentication", "x509", "clientCAFile"],
@@ -93,7 +97,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-debug-handlers",
         component: Component::Kubelet,
-        title: "Kubelets serve no profiles and flags",
+        title: "Kubelets serve no profiling data or flags",
         severity: Severity::Low,
         references: References {
             nsa: "Network separation and hardening > Worker node segmentation",
@@ -105,6 +109,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -132,7 +137,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-event-qps",
         component: Component::Kubelet,
-        title: "Kubelets send events at a bounded rate",
+        title: "Kubelets limit the rate of their events",
         severity: Severity::Low,
         references: References {
             nsa: "Audit logging and threat detection > Worker node and container logging",
@@ -144,6 +149,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["eventRecordQPS"],
@@ -167,6 +173,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -193,6 +200,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: (35, ALL_MINORS.1),
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::NewPods),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["imagePullCredentialsVerificationPolicy"],
@@ -216,6 +224,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["makeIPTablesUtilChains"],
@@ -227,7 +236,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-no-hostname-override",
         component: Component::Kubelet,
-        title: "Nodes are called what their hosts are called",
+        title: "Node names match host names",
         severity: Severity::Medium,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -239,6 +248,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]),
         checks: &[Check::Flag(Daemon::Kubelet, "hostname-override", Rule::Absent, Set::AsJudged)],
     },
     Control {
@@ -256,6 +266,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Worker,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::NodePods),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["staticPodPath"],
@@ -267,7 +278,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-pod-pids-limit",
         component: Component::Kubelet,
-        title: "No pod can use up the process table",
+        title: "No pod can exhaust the process table",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Resource policies",
@@ -279,6 +290,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::NewPods),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["podPidsLimit"],
@@ -290,7 +302,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-protect-kernel-defaults",
         component: Component::Kubelet,
-        title: "Kubelets insist on the kernel settings they expect",
+        title: "Kubelets require the kernel settings they expect",
         severity: Severity::High,
         references: References {
             nsa: "Kubernetes Pod security > Hardening container environments",
@@ -302,6 +314,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["protectKernelDefaults"],
@@ -325,6 +338,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -351,6 +365,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["rotateCertificates"],
@@ -374,6 +389,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -410,6 +426,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::NewPods),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["seccompDefault"],
@@ -421,7 +438,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-serving-cert",
         component: Component::Kubelet,
-        title: "Kubelets serve with a certificate of the cluster CA",
+        title: "Kubelets serve a certificate issued by the cluster CA",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -433,6 +450,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]),
         checks: &[
             // The files that the last check is about.
             Check::Setting(
@@ -455,7 +473,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "kubelet-streaming-timeout",
         component: Component::Kubelet,
-        title: "Idle exec and attach sessions end",
+        title: "Idle exec and attach sessions time out",
         severity: Severity::Low,
         references: References {
             nsa: "Network separation and hardening > Worker node segmentation",
@@ -467,6 +485,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::Sessions),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["streamingConnectionIdleTimeout"],
@@ -490,6 +509,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::OldTlsClients),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -505,7 +525,7 @@ pub(super) const ROWS: &[Control] = &[
                 Some("tls-min-version"),
                 Set::To("VersionTLS12"),
             ),
-            Check::Probe(Probe::KubeletWeakCiphers),
+            Check::Attack(Attack::KubeletWeakCiphers),
         ],
     },
 ];

@@ -12,14 +12,17 @@ mod controller_manager;
 pub mod daemons;
 mod etcd;
 mod host;
+mod id_list;
 pub mod ids;
 mod in_effect;
 mod kernel;
 mod kube_proxy;
 mod kubelet;
+mod mending;
 pub mod metadata;
 mod model;
 mod network;
+mod passthrough;
 pub mod paths;
 mod pki;
 mod policy;
@@ -30,11 +33,14 @@ pub mod settings;
 
 pub use catalogue::{CATALOGUE, COUNT, find};
 pub use check::{
-    ApiRule, Check, Config, Daemon, IfMissing, NodeRule, PathRule, Probe, Rule, STRONG_SUITES,
+    ApiRule, Attack, Check, Config, Daemon, IfMissing, NodeRule, PathRule, Rule, STRONG_SUITES,
     TreeRule,
 };
 pub use daemons::{DaemonRow, Loopback};
+pub use id_list::IdList;
 pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy, of_interfaces};
+pub use mending::{Mending, Noticed};
 pub use metadata::{METADATA_SERVICES, MetadataService};
 pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
+pub use passthrough::{conflict, daemon, is_list};
 pub use scope::Scope;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::check::Check;
+use super::mending::Mending;
 use super::scope::Scope;
 use crate::inventory::{Inventory, KubernetesVersion, Profile, Switch};
 
@@ -27,6 +28,8 @@ pub struct Control {
     pub minors: (u16, u16),
     /// What has to be there before it can be judged.
     pub needs: Needs,
+    /// What it takes to make it hold on a cluster that runs, and who notices.
+    pub mending: Mending,
     /// How it is judged. All of them have to pass.
     #[serde(skip)]
     pub checks: &'static [Check],

@@ -1,6 +1,7 @@
 //! Controls of the host firewall, the CNI and network policies.
 
-use super::check::{ApiRule, Check, IfMissing, NodeRule, Probe, TreeRule};
+use super::check::{ApiRule, Attack, Check, IfMissing, NodeRule, TreeRule};
+use super::mending::{Noticed, noticed};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -9,7 +10,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-cni",
         component: Component::Network,
-        title: "CNI configuration and leases are for root alone",
+        title: "Only root can access CNI configuration and leases",
         severity: Severity::Medium,
         references: References {
             nsa: "",
@@ -21,6 +22,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[
             Check::Tree(TreeRule {
                 dir: "/etc/cni/net.d",
@@ -57,13 +59,14 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::NodeClients),
         checks: &[
             Check::Node(NodeRule::Firewall),
             Check::Node(NodeRule::ForeignRules),
-            Check::Probe(Probe::DefaultDrop),
-            Check::Probe(Probe::ClosedToPeers),
-            Check::Probe(Probe::ClosedToOperator),
-            Check::Probe(Probe::ForwardedToStranger),
+            Check::Attack(Attack::DefaultDrop),
+            Check::Attack(Attack::ClosedToPeers),
+            Check::Attack(Attack::ClosedToOperator),
+            Check::Attack(Attack::ForwardedToStranger),
         ],
     },
     Control {
@@ -81,19 +84,20 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Worker,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::NodeClients),
         checks: &[
             Check::Node(NodeRule::Firewall),
             Check::Node(NodeRule::ForeignRules),
-            Check::Probe(Probe::DefaultDrop),
-            Check::Probe(Probe::ClosedToPeers),
-            Check::Probe(Probe::ClosedToOperator),
-            Check::Probe(Probe::ForwardedToStranger),
+            Check::Attack(Attack::DefaultDrop),
+            Check::Attack(Attack::ClosedToPeers),
+            Check::Attack(Attack::ClosedToOperator),
+            Check::Attack(Attack::ForwardedToStranger),
         ],
     },
     Control {
         id: "host-metadata-api-block",
         component: Component::Network,
-        title: "Pods cannot ask the cloud for credentials",
+        title: "Pods cannot get credentials from cloud metadata services",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Protecting sensitive cloud infrastructure",
@@ -105,12 +109,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::NodePods),
         checks: &[Check::Node(NodeRule::MetadataBlocked)],
     },
     Control {
         id: "network-cni-with-policies",
         component: Component::Network,
-        title: "The pod network enforces policies",
+        title: "The pod network enforces network policies",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Network policies",
@@ -122,6 +127,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: noticed(Noticed::AllPods),
         checks: &[Check::Node(NodeRule::CniConfig)],
     },
     Control {
@@ -139,6 +145,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::AllPods),
         checks: &[Check::Api(ApiRule::DefaultDeny)],
     },
     Control {
@@ -156,12 +163,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        checks: &[Check::Manual("it takes a capture on the wire between two nodes")],
+        mending: noticed(Noticed::AllPods),
+        checks: &[Check::Manual("a packet capture between two nodes is needed")],
     },
     Control {
         id: "network-service-endpoints",
         component: Component::Network,
-        title: "Services lead to the cluster's own pods and API servers",
+        title: "Services route only to the cluster's own pods and API servers",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Network policies",
@@ -173,6 +181,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::ApiClients),
         checks: &[Check::Api(ApiRule::ServiceEndpointsKnown)],
     },
 ];

@@ -1,7 +1,7 @@
 //! Files and directories that root runs or reads on every node, which only root may replace.
 
 /// Directories and small files: a plan takes the right to write them from others.
-pub const GUARDED: [&str; 33] = [
+pub const GUARDED: &[&str] = &[
     "/etc/apt/apt.conf.d",
     "/etc/apt/sources.list.d",
     "/etc/audit/rules.d",
@@ -38,19 +38,19 @@ pub const GUARDED: [&str; 33] = [
 ];
 
 /// Programs, which are judged alone: reading them for each plan would cost more than all the rest.
-pub const PROGRAMS: [&str; 4] = ["/bin/bash", "/bin/sh", "/usr/sbin/nft", "/usr/sbin/sshd"];
+pub const PROGRAMS: &[&str] = &["/bin/bash", "/bin/sh", "/usr/sbin/nft", "/usr/sbin/sshd"];
 
 /// Where units of systemd look for programs, in this order
 /// (<https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html>, `ExecSearchPath`; `/snap/bin` on Ubuntu).
-pub const PROGRAM_DIRECTORIES: [&str; 7] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"];
+pub const PROGRAM_DIRECTORIES: &[&str] =
+    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/snap/bin"];
 
 /// Directories that come before those of packages.
-pub const LOCAL_DIRECTORIES: [&str; 2] = ["/usr/local/sbin", "/usr/local/bin"];
+pub const LOCAL_DIRECTORIES: &[&str] = &["/usr/local/sbin", "/usr/local/bin"];
 
 /// Programs that daemons start by their names: one of the same name in a [local directory](LOCAL_DIRECTORIES)
 /// would run in its place, also where no package has one. Of what packages have, every name counts.
-pub const STARTED_BY_NAME: [&str; 57] = [
+pub const STARTED_BY_NAME: &[&str] = &[
     "containerd-shim-runc-v2",
     "crun",
     "runc",
@@ -115,3 +115,79 @@ pub const STARTED_BY_NAME: [&str; 57] = [
 
 /// Distributions let their log daemon's group write here, and nothing below is run.
 pub const LOGS: &str = "/var/log";
+
+/// Programs that run as their owner or group, as packages of Debian, Ubuntu and RHEL bring them; `*` stands for one name. What a row
+/// is for is said where it is no part of every system.
+pub const SET_ID: &[(&str, &str)] = &[
+    ("/usr/bin/at", "at"),
+    ("/usr/bin/bsd-write", "bsdmainutils"),
+    ("/usr/bin/chage", "passwd"),
+    ("/usr/bin/chfn", "passwd"),
+    ("/usr/bin/chsh", "passwd"),
+    ("/usr/bin/crontab", "cron"),
+    ("/usr/bin/dotlockfile", "liblockfile-bin"),
+    ("/usr/bin/expiry", "passwd"),
+    ("/usr/bin/fusermount", "fuse"),
+    ("/usr/bin/fusermount3", "fuse3"),
+    ("/usr/bin/gpasswd", "passwd"),
+    ("/usr/bin/locate", "plocate"),
+    ("/usr/bin/mlocate", "mlocate"),
+    ("/usr/bin/mount", "mount"),
+    ("/usr/bin/newgidmap", "uidmap"),
+    ("/usr/bin/newgrp", "login"),
+    ("/usr/bin/newuidmap", "uidmap"),
+    ("/usr/bin/ntfs-3g", "ntfs-3g"),
+    ("/usr/bin/passwd", "passwd"),
+    ("/usr/bin/pkexec", "polkit"),
+    ("/usr/bin/plocate", "plocate"),
+    ("/usr/bin/screen", "screen"),
+    ("/usr/bin/ssh-agent", "openssh-client"),
+    ("/usr/bin/su", "util-linux"),
+    ("/usr/bin/sudo", "sudo"),
+    ("/usr/bin/umount", "mount"),
+    ("/usr/bin/wall", "bsdutils"),
+    ("/usr/bin/write", "bsdmainutils"),
+    ("/usr/bin/write.ul", "bsdutils"),
+    ("/usr/lib/*/utempter/utempter", "libutempter0"),
+    ("/usr/lib/dbus-1.0/dbus-daemon-launch-helper", "dbus"),
+    ("/usr/lib/landscape/apt-update", "landscape-common"),
+    ("/usr/lib/openssh/ssh-keysign", "openssh-client"),
+    ("/usr/lib/policykit-1/polkit-agent-helper-1", "polkit"),
+    ("/usr/lib/polkit-1/polkit-agent-helper-1", "polkit"),
+    ("/usr/lib/snapd/snap-confine", "snapd"),
+    ("/usr/libexec/dbus-1/dbus-daemon-launch-helper", "dbus"),
+    ("/usr/libexec/openssh/ssh-keysign", "openssh"),
+    ("/usr/libexec/utempter/utempter", "libutempter"),
+    ("/usr/sbin/exim4", "exim4"),
+    ("/usr/sbin/grub2-set-bootflag", "grub2-tools"),
+    ("/usr/sbin/mount.cifs", "cifs-utils"),
+    ("/usr/sbin/mount.nfs", "nfs-common"),
+    ("/usr/sbin/pam_extrausers_chkpwd", "libpam-modules"),
+    ("/usr/sbin/pam_timestamp_check", "pam"),
+    ("/usr/sbin/postdrop", "postfix"),
+    ("/usr/sbin/postlog", "postfix"),
+    ("/usr/sbin/postqueue", "postfix"),
+    ("/usr/sbin/unix_chkpwd", "libpam-modules"),
+];
+
+/// Programs with file capabilities, as packages bring them, with the numbers of those (linux/capability.h).
+pub const CAPABLE: &[(&str, &[u64])] = &[
+    ("/usr/bin/arping", &[13]),
+    ("/usr/bin/clockdiff", &[13, 23]),
+    ("/usr/bin/dumpcap", &[12, 13]),
+    ("/usr/bin/fping", &[13]),
+    ("/usr/bin/mtr-packet", &[13]),
+    ("/usr/bin/newgidmap", &[6]),
+    ("/usr/bin/newuidmap", &[7]),
+    ("/usr/bin/ping", &[13]),
+    ("/usr/bin/ping4", &[13]),
+    ("/usr/bin/ping6", &[13]),
+    ("/usr/bin/traceroute6.iputils", &[13]),
+    ("/usr/lib/*/gstreamer1.0/gstreamer-1.0/gst-ptp-helper", &[10, 12, 23]),
+    // What it needs to make a sandbox (snapd, cmd/snap-confine).
+    ("/usr/lib/snapd/snap-confine", &[0, 1, 2, 3, 6, 7, 8, 12, 18, 19, 21, 27]),
+    ("/usr/sbin/arping", &[13]),
+    ("/usr/sbin/clockdiff", &[13, 23]),
+    ("/usr/sbin/mtr-packet", &[13]),
+    ("/usr/sbin/suexec", &[6, 7]),
+];

@@ -1,6 +1,7 @@
 //! Controls of keys and certificates.
 
-use super::check::{Check, IfMissing, NodeRule, TreeRule};
+use super::check::{Check, Daemon, IfMissing, NodeRule, TreeRule};
+use super::mending::{Noticed, noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -9,7 +10,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-pki-cert-mode",
         component: Component::Pki,
-        title: "Certificates are readable by root alone",
+        title: "Only root can read certificates",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -21,6 +22,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Tree(TreeRule {
             dir: "/etc/kubernetes/pki",
             suffix: ".crt",
@@ -34,7 +36,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "files-pki-key-mode",
         component: Component::Pki,
-        title: "Private keys are readable by root alone",
+        title: "Only root can read private keys",
         severity: Severity::Critical,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -46,6 +48,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Tree(TreeRule {
             dir: "/etc/kubernetes/pki",
             suffix: ".key",
@@ -72,6 +75,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::LocalUsers),
         checks: &[Check::Tree(TreeRule {
             dir: "/etc/kubernetes/pki",
             suffix: "",
@@ -85,7 +89,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "pki-key-algorithm-and-lifetime",
         component: Component::Pki,
-        title: "Keys are strong, and certificates far from their end",
+        title: "Keys are strong, and certificates are not close to expiry",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -97,12 +101,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Node(NodeRule::CertificateLifetimes)],
     },
     Control {
         id: "pki-separate-cas",
         component: Component::Pki,
-        title: "Cluster, etcd and front proxy have CAs of their own",
+        title: "Cluster, etcd and front proxy each have their own CA",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Encryption",
@@ -114,12 +119,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: restart(&[Daemon::Apiserver]),
         checks: &[Check::Node(NodeRule::SeparateCas)],
     },
     Control {
         id: "pki-super-admin-removed",
         component: Component::Pki,
-        title: "No credential on a node is above RBAC",
+        title: "No credential on a node bypasses RBAC",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Role-based access control",
@@ -131,6 +137,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
+        mending: noticed(Noticed::ApiClients),
         checks: &[
             Check::Gone("/etc/kubernetes/super-admin.conf"),
             Check::Node(NodeRule::NoMasters),

@@ -1,6 +1,7 @@
 //! Controls of objects in the Kubernetes API.
 
-use super::check::{ApiRule, Check, Config, Daemon, NodeRule, Probe, Rule};
+use super::check::{ApiRule, Attack, Check, Config, Daemon, NodeRule, Rule};
+use super::mending::{Noticed, QUIET, noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -22,12 +23,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::AnonymousClients),
         checks: &[Check::Api(ApiRule::NoAnonymousBindings)],
     },
     Control {
         id: "apiserver-bootstrap-token-lifecycle",
         component: Component::Policy,
-        title: "Join tokens live briefly and are deleted",
+        title: "Join tokens are short-lived and deleted",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -39,6 +41,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::ApiClients),
         checks: &[Check::Api(ApiRule::NoJoinTokens), Check::Api(ApiRule::NoBootstrapBindings)],
     },
     Control {
@@ -56,6 +59,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::ApiClients),
         checks: &[Check::Api(ApiRule::AggregatedApisKnown)],
     },
     Control {
@@ -73,6 +77,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: QUIET,
         checks: &[
             Check::Api(ApiRule::KubeadmConfiguration),
             Check::Api(ApiRule::ClusterInfo),
@@ -87,7 +92,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "policy-controllers-lead",
         component: Component::Policy,
-        title: "The controller manager and the scheduler do their work",
+        title: "The controller manager and the scheduler hold and renew their Leases",
         severity: Severity::High,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -99,6 +104,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: QUIET,
         checks: &[Check::Api(ApiRule::ControllersLead)],
     },
     Control {
@@ -116,6 +122,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::NewPods),
         checks: &[
             Check::Api(ApiRule::DefaultAccountsMountNothing),
             Check::Api(ApiRule::NewAccountsMountNothing),
@@ -136,12 +143,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::NewPods),
         checks: &[Check::Api(ApiRule::ImagesPinned)],
     },
     Control {
         id: "policy-namespaces-clean",
         component: Component::Policy,
-        title: "System namespaces hold nothing of users",
+        title: "System namespaces contain no user objects",
         severity: Severity::Low,
         references: References {
             nsa: "Network separation and hardening > Namespaces",
@@ -153,12 +161,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::ApiClients),
         checks: &[Check::Api(ApiRule::NamespacesClean)],
     },
     Control {
         id: "policy-nodes-known",
         component: Component::Policy,
-        title: "Nodes are those of the inventory, and control planes keep their taint",
+        title: "Nodes match the inventory and are Ready, and control planes keep their taint",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Authentication",
@@ -170,6 +179,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: QUIET,
         checks: &[Check::Api(ApiRule::NodesKnown)],
     },
     Control {
@@ -187,6 +197,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::ApiClients),
         checks: &[Check::Api(ApiRule::NoRetiredAddOns)],
     },
     Control {
@@ -204,6 +215,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::ApiClients),
         checks: &[Check::Api(ApiRule::NoLastingTokens)],
     },
     Control {
@@ -221,6 +233,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["imageMaximumGCAge"],
@@ -232,7 +245,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "policy-pod-security",
         component: Component::Policy,
-        title: "Pods are held to the restricted standard",
+        title: "Pods must meet the restricted standard",
         severity: Severity::Critical,
         references: References {
             nsa: "Kubernetes Pod security > Pod security enforcement",
@@ -251,6 +264,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::NewPods),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -259,13 +273,13 @@ pub(super) const ROWS: &[Control] = &[
                 Set::To("/etc/kubernetes/config/admission.yaml"),
             ),
             Check::Node(NodeRule::PodSecurity),
-            Check::Probe(Probe::PodSecurity),
+            Check::Attack(Attack::PodSecurity),
         ],
     },
     Control {
         id: "policy-pod-security-in-force",
         component: Component::Policy,
-        title: "Namespaces and pods keep to their Pod Security level",
+        title: "Namespaces and pods meet their Pod Security level",
         severity: Severity::Critical,
         references: References {
             nsa: "Kubernetes Pod security > Pod security enforcement",
@@ -277,12 +291,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::NewPods),
         checks: &[Check::Api(ApiRule::NamespaceLevels), Check::Api(ApiRule::PodsWithinStandard)],
     },
     Control {
         id: "policy-rbac-minimal",
         component: Component::Policy,
-        title: "No rights beyond those Kubernetes and kubeadm bring",
+        title: "No rights beyond the defaults of Kubernetes and kubeadm",
         severity: Severity::High,
         references: References {
             nsa: "Authentication and authorization > Role-based access control",
@@ -301,6 +316,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::ApiClients),
         checks: &[Check::Api(ApiRule::MinimalRbac)],
     },
     Control {
@@ -318,6 +334,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::NewPods),
         checks: &[Check::Api(ApiRule::QuotasAndLimits)],
     },
     Control {
@@ -335,12 +352,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::NewPods),
         checks: &[Check::Api(ApiRule::SecretsNotInEnvironment)],
     },
     Control {
         id: "policy-system-workload-hardening",
         component: Component::Policy,
-        title: "System pods give up privileges they do not need",
+        title: "System pods drop privileges they do not need",
         severity: Severity::Medium,
         references: References {
             nsa: "Kubernetes Pod security > Immutable container file systems / Non-root containers",
@@ -352,6 +370,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::NodePods),
         checks: &[Check::Api(ApiRule::SystemPodsHardened)],
     },
     Control {
@@ -369,6 +388,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
+        mending: noticed(Noticed::ApiClients),
         checks: &[Check::Api(ApiRule::WebhooksKnown)],
     },
 ];

@@ -1,6 +1,7 @@
 //! Controls of kube-scheduler.
 
-use super::check::{Check, Daemon, Probe, Rule};
+use super::check::{Attack, Check, Daemon, Rule};
+use super::mending::{Noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -22,6 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Scheduler]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Flag(Daemon::Scheduler, "bind-address", Rule::Loopback, Set::To("127.0.0.1")),
             Check::LoopbackOnly(Daemon::Scheduler, 10259),
@@ -30,7 +32,7 @@ pub(super) const ROWS: &[Control] = &[
     Control {
         id: "scheduler-profiling-off",
         component: Component::Scheduler,
-        title: "The scheduler serves no profiles",
+        title: "The scheduler serves no profiling data",
         severity: Severity::Medium,
         references: References {
             nsa: "Network separation and hardening > Control plane hardening",
@@ -42,10 +44,11 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Scheduler]).noticed_by(Noticed::Scrapers),
         checks: &[
             Check::Flag(Daemon::Scheduler, "profiling", Rule::Is("false"), Set::AsJudged),
             Check::Flag(Daemon::Scheduler, "config", Rule::Absent, Set::AsJudged),
-            Check::Probe(Probe::SchedulerProfiling),
+            Check::Attack(Attack::SchedulerProfiling),
         ],
     },
     Control {
@@ -63,6 +66,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
+        mending: restart(&[Daemon::Scheduler]).noticed_by(Noticed::OldTlsClients),
         checks: &[Check::Flag(
             Daemon::Scheduler,
             "tls-min-version",

@@ -172,9 +172,8 @@ impl Row {
             FlagOrSetting::Setting(config, path) => {
                 let key = format!("{} {}", config.kind(), path.join("."));
                 match self.set {
-                    Set::To(value) | Set::Always(value) | Set::Listed(value) => {
-                        format!("{key}: {value}")
-                    }
+                    Set::To(value) | Set::Always(value) => format!("{key}: {value}"),
+                    Set::Listed(entry) => format!("{key}: [{entry}]"),
                     Set::Switch { on, .. } => format!("{key}: {on}"),
                     Set::Inventory(name, _) => format!("{key}: by `{name}` of the inventory"),
                     Set::Suites => format!("{key}: [{}]", SUITES.join(", ")),
@@ -188,7 +187,12 @@ impl Row {
 
 /// What people set where for a control, a line each.
 pub fn remediation(control: &Control) -> Vec<String> {
-    let of = rows().filter(|row| row.control.id == control.id);
+    remediation_of(control, |_| true)
+}
+
+/// The same for some of its flags and settings.
+pub fn remediation_of(control: &Control, is_meant: impl Fn(FlagOrSetting) -> bool) -> Vec<String> {
+    let of = rows().filter(|row| row.control.id == control.id && is_meant(row.subject));
     let mut lines: Vec<String> = Vec::new();
     for row in of {
         // A list that has to lack something is left as it is otherwise.
@@ -263,9 +267,11 @@ mod tests {
             let wanted = match daemon {
                 Daemon::Etcd => Scope::EtcdMember,
                 Daemon::Kubelet | Daemon::KubeProxy | Daemon::Containerd => Scope::Kubelet,
-                Daemon::Apiserver | Daemon::ControllerManager | Daemon::Scheduler => {
-                    Scope::ControlPlane
-                }
+                Daemon::Apiserver
+                | Daemon::ControllerManager
+                | Daemon::Scheduler
+                | Daemon::Haproxy
+                | Daemon::Keepalived => Scope::ControlPlane,
             };
             // Certificates are judged on every node.
             let everywhere = row.control.scope == Scope::Every;

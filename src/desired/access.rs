@@ -17,7 +17,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     let own: BTreeSet<&str> = collector.items.iter().filter_map(path).collect();
     let above = own.iter().flat_map(|p| ancestors(p));
     let guarded: BTreeSet<&str> =
-        above.chain(GUARDED).filter(|p| *p != LOGS && !own.contains(p)).collect();
+        above.chain(GUARDED.iter().copied()).filter(|p| *p != LOGS && !own.contains(p)).collect();
     let mended: Vec<ItemKind> = guarded
         .into_iter()
         .filter_map(|path| {

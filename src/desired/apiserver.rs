@@ -23,8 +23,8 @@ use crate::pki::kubeconfig::API_PORT;
 use crate::pki::{Ca, Material};
 use crate::plain::hex;
 use crate::render::input::kubernetes::{
-    Admission, ApiserverExecProbes, ApiserverProbes, Component, EncryptionConfig, NamedKey,
-    Provider, ReadAtStart, SecurityContext,
+    Admission, ApiserverExecProbes, ApiserverProbes, ControlPlaneComponent, EncryptionConfig,
+    NamedKey, Provider, ReadAtStart, SecurityContext,
 };
 use crate::render::{self, Text};
 use crate::secret::Secret;
@@ -39,8 +39,7 @@ pub(crate) const APISERVER_PROBE: &str = "/usr/local/lib/kubastion/probe";
 const PROBES: &[&str] = &["apiserver-authenticated-probes"];
 
 /// Static pods that kubeadm writes; etcd's where somebody else built the cluster.
-const MANIFESTS: [&str; 4] =
-    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const MANIFESTS: &[&str] = &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.is_control_plane() {
@@ -48,7 +47,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     }
     let manifests = "/etc/kubernetes/manifests";
     collector.directory(&["files-static-pod-manifests"], manifests, Access::root(0o700));
-    for name in MANIFESTS {
+    for &name in MANIFESTS {
         let path = format!("{manifests}/{name}.yaml");
         collector.permissions(&["files-static-pod-manifests"], &path, 0o600);
     }
@@ -65,7 +64,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
 }
 
 /// kubeadm's file of a control plane.
-const INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
+pub const INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
 
 /// kubeadm's patch that names what the API server reads when it starts.
 pub(super) const READ_AT_START: &str =
@@ -122,9 +121,9 @@ fn staged(context: &Context<'_>, collector: &mut Collector<'_>) {
     for daemon in [Daemon::Apiserver, Daemon::ControllerManager, Daemon::Scheduler] {
         controls.extend(kubeadm::flags(context, daemon).controls);
     }
-    controls.extend(order::of_settings(Config::Kubelet));
-    // Of kube-proxy's document, and a zero that kubeadm leaves out of the kubelet's: a patch adds it on each node.
-    controls.extend(["kube-proxy-metrics-local", "kubelet-read-only-port"]);
+    controls.extend([Config::Kubelet, Config::KubeProxy].into_iter().flat_map(order::of_settings));
+    // A zero that kubeadm leaves out of the kubelet's document: a patch adds it on each node.
+    controls.push("kubelet-read-only-port");
     controls.sort_unstable();
     controls.dedup();
     let (path, shared) = (INIT, context.shared);
@@ -189,9 +188,9 @@ fn patches(context: &Context<'_>, collector: &mut Collector<'_>) {
         });
     }
     let components = [
-        ("kube-apiserver", Component::KubeApiserver),
-        ("kube-controller-manager", Component::KubeControllerManager),
-        ("kube-scheduler", Component::KubeScheduler),
+        ("kube-apiserver", ControlPlaneComponent::KubeApiserver),
+        ("kube-controller-manager", ControlPlaneComponent::KubeControllerManager),
+        ("kube-scheduler", ControlPlaneComponent::KubeScheduler),
     ];
     let wanted = context.on(WORKLOADS[0]);
     for (name, component) in components {
@@ -253,12 +252,13 @@ fn policy(context: &Context<'_>) -> AuditPolicy {
 }
 
 /// What is wrong with a policy that is not accepted as YAML.
-const NO_YAML: &str = "it is not YAML, or has anchors, aliases, tags, merge keys or a key twice";
+const NO_YAML: &str =
+    "it is not valid YAML, or has anchors, aliases, tags, merge keys or duplicate keys";
 
 /// The operator's own policy, if it is one.
 fn custom_policy(context: &Context<'_>) -> Result<String, ResolveError> {
     let text = context.files.audit_policy.as_ref();
-    let text = text.ok_or(ResolveError::AuditPolicy("its file was not read"))?;
+    let text = text.ok_or(ResolveError::AuditPolicy("the file was not read"))?;
     let parsed: crate::yaml::Value =
         crate::yaml::parse(text).map_err(|_| ResolveError::AuditPolicy(NO_YAML))?;
     let is = |key, value| parsed.get(key).and_then(|v| v.as_str()) == Some(value);
@@ -323,14 +323,13 @@ fn notes(context: &Context<'_>, collector: &mut Collector<'_>) {
                 )
             }
         };
-        collector.note(format!("the API server's probes only open a TCP connection, and would not notice a server that hangs: {why}"));
+        collector.note(format!("the API server's probes only open a TCP connection, so a server that hangs goes unnoticed: {why}"));
     }
     let named = context.inventory.hardening.controls.contains_key(kubeadm::ALWAYS_PULL);
     if !named && !context.on(kubeadm::ALWAYS_PULL) {
-        collector.note("AlwaysPullImages stays off: the inventory names no registry mirror, and every start of a pod would depend on registries outside");
+        collector.note("AlwaysPullImages stays off: the inventory has no registry mirror, so every pod start would depend on external registries");
     }
     if policy(context) == AuditPolicy::Stig && context.on("apiserver-audit-policy") {
-        collector
-            .note("the audit policy of the STIG writes the content of Secrets to the audit log");
+        collector.note("the STIG audit policy writes the content of Secrets to the audit log");
     }
 }

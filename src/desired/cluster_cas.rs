@@ -35,7 +35,7 @@ pub enum CaPlace {
 
 impl CaPlace {
     /// All of them.
-    pub const ALL: [CaPlace; 3] = [CaPlace::ClusterInfo, CaPlace::Clients, CaPlace::FrontProxy];
+    pub const ALL: &[CaPlace] = &[CaPlace::ClusterInfo, CaPlace::Clients, CaPlace::FrontProxy];
 
     /// Namespace and name of the ConfigMap.
     pub fn map(self) -> &'static str {
@@ -140,7 +140,7 @@ mod tests {
         let (ours, other) = (made("ours"), made("other"));
         let both = format!("{}{}", ours.pem, other.pem);
         let endpoint = "api.example:6443";
-        for place in CaPlace::ALL {
+        for &place in CaPlace::ALL {
             let text = |pem: &str| place.wanted(pem, endpoint);
             let (namespace, name) = place.map().split_once('/').unwrap();
             let maps = [

@@ -13,7 +13,7 @@ use crate::render::{self, Input, TEMPLATES};
 pub(super) struct Collector<'a> {
     context: &'a Context<'a>,
     phase: Phase,
-    part: Part,
+    purpose: Purpose,
     pub items: Vec<Item>,
     pub notes: Vec<String>,
     pub errors: Vec<ResolveError>,
@@ -21,7 +21,7 @@ pub(super) struct Collector<'a> {
 
 /// What becomes of an item when all its controls are switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Purpose {
     /// It was there for the controls only, and goes.
     Hardening,
     /// The cluster needs it anyway, and it stays. Modes and removals go.
@@ -57,29 +57,29 @@ impl<'a> Collector<'a> {
         Self {
             context,
             phase: Phase::Packages,
-            part: Part::Hardening,
+            purpose: Purpose::Hardening,
             items: Vec::new(),
             notes: Vec::new(),
             errors: Vec::new(),
         }
     }
 
-    /// What is worked out once for all nodes.
+    /// What is computed once for all nodes.
     pub fn shared(&self) -> &'a Shared {
         self.context.shared
     }
 
     /// Items from here on belong to this phase.
-    pub fn phase(&mut self, phase: Phase, part: Part) {
+    pub fn phase(&mut self, phase: Phase, purpose: Purpose) {
         self.phase = phase;
-        self.part = part;
+        self.purpose = purpose;
     }
 
-    /// An item. Whether one whose controls are all switched off stays is its [`Part`]'s to say; one
+    /// An item. Whether one whose controls are all switched off stays is its [`Purpose`]'s to say; one
     /// without controls stays.
     pub fn push(&mut self, controls: &[&'static str], kind: ItemKind) {
         let on: Vec<_> = controls.iter().copied().filter(|c| self.context.on(c)).collect();
-        let only_hardens = self.part == Part::Hardening
+        let only_hardens = self.purpose == Purpose::Hardening
             || matches!(kind, ItemKind::Permissions { .. } | ItemKind::Absent { .. });
         if controls.is_empty() || !on.is_empty() || !only_hardens {
             self.items.push(Item { phase: self.phase, controls: on, kind });
@@ -183,7 +183,7 @@ impl<'a> Collector<'a> {
                 .any(|i| matches!(&i.kind, ItemKind::Package { name } if name == package));
             if !loaded && !coming {
                 let name = unit.name;
-                self.note(format!("there is no {name} and nothing here installs it"));
+                self.note(format!("there is no {name}, and nothing in the plan installs it"));
                 return;
             }
         }

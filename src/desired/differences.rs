@@ -1,5 +1,6 @@
 //! Objects of the cluster's API as they should be against those that are there, field by field.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -63,8 +64,45 @@ pub fn differences(desired: &DesiredObject, found: Option<&Value>) -> Vec<Differ
     all
 }
 
+/// In what an object is not as the API server would make it of what is sent. Of a `Secret`, no value is said.
+pub fn changes_by_sending(is: &Value, would_be: &Value) -> Vec<Difference> {
+    let mut all = Vec::new();
+    for key in fields(is).chain(fields(would_be)).map(|(k, _)| k).collect::<BTreeSet<_>>() {
+        // What others say of it is nobody's wish.
+        if key == "status" {
+            continue;
+        }
+        let of = |object: &Value| {
+            let mut value = object.get(key).cloned().unwrap_or_default();
+            if let (true, Some(fields)) = (key == "metadata", value.as_object_mut()) {
+                fields.retain(|k, _| !KEPT_BY_THE_SERVER.contains(&k.as_str()));
+            }
+            value
+        };
+        let (is, would_be) = (of(is), of(would_be));
+        if is.is_null() || would_be.is_null() {
+            if is != would_be {
+                let some = |v: &Value| (!v.is_null()).then(|| shown(v));
+                all.push(Difference { path: key.into(), is: some(&is), wanted: some(&would_be) });
+            }
+            continue;
+        }
+        compare(key, &would_be, Some(&is), Others::Count, &mut all);
+    }
+    if text(would_be, "/kind") == "Secret" {
+        for value in all.iter_mut().flat_map(|d| [&mut d.is, &mut d.wanted]).flatten() {
+            *value = "(hidden)".into();
+        }
+    }
+    all
+}
+
+/// Fields of `metadata` that the server writes, which differ between two answers to one question.
+const KEPT_BY_THE_SERVER: &[&str] =
+    &["creationTimestamp", "generation", "managedFields", "resourceVersion", "uid"];
+
 /// Whether an object of the name is among those that are there, and is as it should be.
-pub fn stands(desired: &DesiredObject, listed: &[Value]) -> bool {
+pub fn is_as_desired(desired: &DesiredObject, listed: &[Value]) -> bool {
     find(desired, listed).is_some_and(|o| differences(desired, Some(o)).is_empty())
 }
 
@@ -226,4 +264,48 @@ pub fn merge_patch(from: &Value, to: &Value) -> Value {
         }
     }
     Value::Object(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sending_would_change_is_named_and_what_the_server_writes_is_not() {
+        let is = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "a", "resourceVersion": "1", "managedFields": [1], "labels": {"a": "b"}},
+            "data": {"a": "1", "gone": "x"}, "status": {"ready": 1},
+        });
+        let mut same = is.clone();
+        same["metadata"]["resourceVersion"] = json!("2");
+        same["metadata"]["managedFields"] = json!([1, 2]);
+        same["metadata"]["generation"] = json!(7);
+        same["status"] = json!({});
+        assert_eq!(changes_by_sending(&is, &same), []);
+        let mut other = same;
+        other["data"] = json!({"a": "2"});
+        other["metadata"]["labels"] = json!({"a": "c"});
+        other["immutable"] = json!(true);
+        let said = |other: &Value| -> Vec<String> {
+            changes_by_sending(&is, other).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            said(&other),
+            [
+                "data.a: \"1\" -> \"2\"",
+                "data.gone: \"x\" -> (none)",
+                "immutable: (none) -> true",
+                "metadata.labels.a: \"b\" -> \"c\"",
+            ]
+        );
+        other["kind"] = json!("Secret");
+        let all = said(&other);
+        assert_eq!(all[0], "data.a: (hidden) -> (hidden)");
+        assert!(all.iter().all(|line| !line.contains('"')), "{all:?}");
+        for odd in [json!(null), json!([]), json!({"metadata": 1, "data": [1]})] {
+            changes_by_sending(&is, &odd);
+            changes_by_sending(&odd, &is);
+        }
+    }
 }

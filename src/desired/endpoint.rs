@@ -11,28 +11,25 @@ use super::collector::{Collector, Unit};
 use super::context::Context;
 use super::error::ResolveError;
 use super::model::{Access, ItemKind, OnChange};
+use crate::controls::daemons::{HAPROXY_CONFIG, KEEPALIVED_CONFIG};
 use crate::facts::NodeFacts;
 use crate::inventory::{Node, Role, VirtualAddress};
-use crate::pki::Kind;
+use crate::pki::CertificateKind;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::endpoint::{ApiServer, Haproxy, Keepalived};
 
-const HAPROXY: &str = "/etc/haproxy/haproxy.cfg";
-const KEEPALIVED: &str = "/etc/keepalived/keepalived.conf";
 /// Directory of programs of ours; keepalived runs no script that others than root could change.
 const LIBRARY: &str = "/usr/local/lib/kubastion";
 /// templates/endpoint/keepalived.conf names it too.
 const CHECK: &str = "/usr/local/lib/kubastion/endpoint-check";
 /// Who runs [`CHECK`]; the name is the one that keepalived itself looks for.
 const SCRIPT_USER: &str = "keepalived_script";
-/// Where haproxy tells keepalived about itself, on the loopback only; templates/endpoint names it too.
-pub(crate) const ENDPOINT_STATUS_PORT: u16 = 10262;
 const CA: &str = "/etc/kubernetes/pki/ca.crt";
 /// Priority of the first control plane; each further one has one less. What a check adds must fit in
 /// below 255, which VRRP keeps for the owner of an address.
 const FIRST_PRIORITY: u8 = 200;
-const UNITS: [&str; 2] = ["haproxy.service", "keepalived.service"];
+const UNITS: &[&str] = &["haproxy.service", "keepalived.service"];
 
 pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.is_control_plane() {
@@ -45,11 +42,13 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     collector.push(&[], user);
     collector.directory(&[], LIBRARY, Access::root(0o755));
     collector.fixed(&[], CHECK, "endpoint/check.sh");
-    let certificate = format!("/etc/kubernetes/pki/{}.crt", Kind::ApiserverProbe.profile().file);
-    let key = format!("/etc/kubernetes/pki/{}.key", Kind::ApiserverProbe.profile().file);
-    collector.template(&[], HAPROXY, |_| Ok(haproxy(context, endpoint, &certificate)));
-    collector.template(&[], KEEPALIVED, |source| keepalived(context, endpoint, source.facts));
-    for name in UNITS {
+    let certificate =
+        format!("/etc/kubernetes/pki/{}.crt", CertificateKind::ApiserverProbe.profile().file);
+    let key = format!("/etc/kubernetes/pki/{}.key", CertificateKind::ApiserverProbe.profile().file);
+    collector.template(&[], HAPROXY_CONFIG, |_| Ok(haproxy(context, endpoint, &certificate)));
+    collector
+        .template(&[], KEEPALIVED_CONFIG, |source| keepalived(context, endpoint, source.facts));
+    for &name in UNITS {
         let drop_in = format!("/etc/systemd/system/{name}.d/kubastion.conf");
         collector.fixed(&[], &drop_in, "endpoint/restart.conf");
     }
@@ -57,17 +56,21 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     // Reloading keeps connections and the address; a file that haproxy cannot read ends it before.
     let reloaded =
         |name, watches| Unit { on_change: OnChange::Reload, watches, ..Unit::running(name) };
-    let files = vec![HAPROXY.to_owned(), CA.to_owned(), certificate, key];
+    let files = vec![HAPROXY_CONFIG.to_owned(), CA.to_owned(), certificate, key];
     collector.packaged_unit(&[], "haproxy", reloaded(UNITS[0], files));
-    collector.packaged_unit(&[], "keepalived", reloaded(UNITS[1], vec![KEEPALIVED.to_owned()]));
+    collector.packaged_unit(
+        &[],
+        "keepalived",
+        reloaded(UNITS[1], vec![KEEPALIVED_CONFIG.to_owned()]),
+    );
     if context.os().selinux && context.facts().is_some() && !context.platform.container {
-        collector.note("where SELinux enforces, haproxy may connect to the API servers only with `setsebool -P haproxy_connect_any 1`");
+        collector.note("with SELinux enforcing, haproxy can connect to the API servers only after `setsebool -P haproxy_connect_any 1`");
     }
 }
 
 /// The endpoint was managed and is not any more: a load balancer that others run stays as it is.
 fn given_up(context: &Context<'_>, collector: &mut Collector<'_>) {
-    for name in UNITS {
+    for &name in UNITS {
         if context.facts().is_none_or(|f| f.unit_marks.contains_key(name)) {
             collector.unit(&[], Unit { enabled: false, active: false, ..Unit::running(name) });
         }

@@ -6,7 +6,7 @@ use crate::render::RenderError;
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The distribution is not known.
-    #[error("{0} is neither of the Debian nor of the Red Hat family")]
+    #[error("{0} belongs neither to the Debian nor to the Red Hat family")]
     Distribution(String),
     /// A file could not be rendered.
     #[error("{path} cannot be written")]
@@ -17,11 +17,14 @@ pub enum ResolveError {
         #[source]
         source: RenderError,
     },
+    /// The inventory wants the cluster CA's key on control planes, and certificates are signed elsewhere.
+    #[error("the key store has no key of the cluster CA: set `pki.ca_custody: operator`")]
+    CaKey,
     /// The key store has no certificate that the node's roles call for.
-    #[error("the key store holds no {0}; `kubastion pki ensure` issues what is missing")]
+    #[error("the key store has no {0}; run `kubastion pki ensure` to issue what is missing")]
     Certificate(String),
     /// A pod network is too small for all nodes.
-    #[error("pod network {network} has no part for each of {nodes} nodes")]
+    #[error("pod network {network} is too small for {nodes} nodes")]
     PodNetwork {
         /// The network.
         network: String,
@@ -30,7 +33,7 @@ pub enum ResolveError {
     },
     /// The node is part of a cluster with other CAs.
     #[error(
-        "{path} on the node is not the CA of the key store, or no file of its own: the node belongs to another cluster, or the store does; `pki.dir` names the store, and `kubastion doctor` compares all nodes"
+        "{path} on the node is not the CA of the key store, or not a regular file: the node or the key store belongs to another cluster; check `pki.dir`, and run `kubastion doctor` to compare all nodes"
     )]
     ForeignCa {
         /// The CA certificate on the node.
@@ -38,7 +41,7 @@ pub enum ResolveError {
     },
     /// Nothing says which interface should get the endpoint's address.
     #[error(
-        "no interface has the node's address {0}; `cluster.load_balancer.interface` can name the one for the endpoint"
+        "no interface has the node's address {0}; set `cluster.load_balancer.interface` to the interface for the endpoint"
     )]
     EndpointInterface(std::net::IpAddr),
     /// The endpoint's address would reach nobody from this node's interface.

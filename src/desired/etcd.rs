@@ -13,7 +13,7 @@ use super::version::Version;
 use crate::controls::Daemon;
 use crate::facts::NodeFacts;
 use crate::kubernetes::Release;
-use crate::pki::{Ca, Kind};
+use crate::pki::{Ca, CertificateKind};
 use crate::render::Text;
 use crate::render::input::etcd::{EtcdBootstrap, EtcdUnit, Flag, Member};
 
@@ -50,7 +50,10 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         Ok(Content::Text(shared.text(s.material.trust(Ca::Etcd).bundle())))
     });
     watches.push(ETCD_CA.to_owned());
-    let pairs = [("server", Kind::EtcdServer, SERVER), ("peer", Kind::EtcdPeer, PEER)];
+    let pairs = [
+        ("server", CertificateKind::EtcdServer, SERVER),
+        ("peer", CertificateKind::EtcdPeer, PEER),
+    ];
     for (name, kind, controls) in pairs {
         let (crt, key) = (format!("/etc/etcd/pki/{name}.crt"), format!("/etc/etcd/pki/{name}.key"));
         key_file(collector, controls, &crt, |s| {
@@ -174,7 +177,7 @@ fn version(context: &Context<'_>, facts: &NodeFacts) -> Option<Version> {
 }
 
 /// What a fresh node of these releases gets.
-const CANDIDATES: [((&str, &str), Version); 4] = [
+const CANDIDATES: &[((&str, &str), Version)] = &[
     (("debian", "12"), Version(3, 4, 23)),
     (("debian", "13"), Version(3, 5, 16)),
     (("ubuntu", "22.04"), Version(3, 3, 25)),
@@ -188,15 +191,15 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, collector: &mut Collector<'_>
         && v < oldest
     {
         collector.note(format!(
-            "etcd {v} will be refused by kubeadm 1.{}, which wants {oldest} or newer",
+            "kubeadm 1.{} refuses etcd {v}: it requires {oldest} or newer",
             context.minor()
         ));
     }
     if !found.is_some_and(knows_tls_floor) {
-        collector.note("this etcd has no --tls-min-version; its floor is TLS 1.2 by itself");
+        collector.note("this etcd has no --tls-min-version flag: TLS 1.2 is its own minimum");
     }
     if exists(context, "/var/lib/etcd/default") {
-        collector.note("/var/lib/etcd/default is left from the package's own instance; it is not used and can be deleted");
+        collector.note("/var/lib/etcd/default is left over from the package's own instance; it is unused and can be deleted");
     }
     if context.os().starts_etcd
         && !facts.packages.contains_key("etcd-server")

@@ -34,9 +34,9 @@ const KUBELET: u16 = 10250;
 /// Default of the API server's `--service-node-port-range`.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 /// What the usual CNIs speak between nodes: Geneve, VXLAN (IANA's and Linux' port), WireGuard.
-const CNI_UDP: [u16; 5] = [4789, 6081, 8472, 51820, 51821];
+const CNI_UDP: &[u16] = &[4789, 6081, 8472, 51820, 51821];
 /// BGP, Cilium's health check, Calico's Typha.
-const CNI_TCP: [u16; 3] = [179, 4240, 5473];
+const CNI_TCP: &[u16] = &[179, 4240, 5473];
 
 /// Loads the table when the node boots.
 const UNIT: &str = "kubastion-firewall.service";
@@ -91,7 +91,7 @@ pub(crate) fn other_firewalls(facts: &NodeFacts) -> Vec<String> {
     }
     if facts.nft.foreign_tables.iter().any(|t| t.ends_with(" firewalld")) {
         found.push(format!(
-            "firewalld is active beside kubastion's firewall: {LET_IN}, or switch it off (`systemctl disable --now firewalld`)"
+            "firewalld is active alongside kubastion's firewall: {LET_IN}, or switch it off (`systemctl disable --now firewalld`)"
         ));
     }
     found
@@ -116,14 +116,14 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, collector: &mut Collector<'_>
         let closed = closed(rules, facts);
         if !closed.is_empty() {
             collector.note(format!(
-                "the firewall will close {}, where something listens: if clients need it, add a rule to `firewall.extra_rules` (`ss -lntup` on the node shows the listeners)",
+                "the firewall will close {}, which has a listener: if clients need it, add a rule to `firewall.extra_rules` (run `ss -lntup` on the node to see the listeners)",
                 closed.join(", "),
             ));
         }
         let tunnels = tunnels(facts);
         if !tunnels.is_empty() {
             collector.note(format!(
-                "tunnels end on the node ({}): open their ports to the other end in `firewall.extra_rules`; without a rule they last only as long as the established connection",
+                "the node is a tunnel endpoint ({}): open the tunnel's ports to its peer in `firewall.extra_rules`; without a rule, a tunnel lasts only as long as its established connection",
                 tunnels.join(", "),
             ));
         }
@@ -131,8 +131,8 @@ fn notes(context: &Context<'_>, facts: &NodeFacts, collector: &mut Collector<'_>
 }
 
 /// Ports of daemons that the architecture closes to all, or opens to some.
-const KNOWN: [u16; 9] =
-    [ETCD_CLIENT, ETCD_PEER, 2381, API_PORT, KUBELET, 10256, 10257, 10259, 10249];
+const KNOWN: &[u16] =
+    &[ETCD_CLIENT, ETCD_PEER, 2381, API_PORT, KUBELET, 10256, 10257, 10259, 10249];
 
 /// Ports that something listens on beyond loopback, and that no rule opens to anybody.
 fn closed(rules: &Firewall, facts: &NodeFacts) -> Vec<String> {
@@ -170,7 +170,7 @@ fn is_loopback(address: &str) -> bool {
 }
 
 /// Name prefixes of tunnel interfaces.
-const TUNNELS: [&str; 13] = [
+const TUNNELS: &[&str] = &[
     "wg",
     "tun",
     "tap",
@@ -319,6 +319,109 @@ pub fn firewall_sha256(
     Some(table(&context, facts).ok()?.text.sha256().to_owned())
 }
 
+/// How a connection from outside of a node gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Door {
+    /// It ends at a process of the host.
+    Host,
+    /// It was sent to a port of the node or to another address, and goes on to a pod.
+    Pod,
+}
+
+/// Who may connect to a node, by the rules that the inventory makes for it.
+pub struct Doors {
+    table: Arc<Table>,
+    has_service_clients: bool,
+}
+
+/// Sets of the table, by what their names begin with, and who is in them.
+const WHO: &[(&str, &str)] = &[
+    ("admins", "firewall.admin_networks"),
+    ("control_planes", "control planes"),
+    ("etcd_members", "etcd members"),
+    ("nodes", "nodes"),
+    ("pods", "pods"),
+];
+
+/// Who is let in where a rule names no source.
+pub const ANYBODY: &str = "anybody";
+
+impl Doors {
+    /// Those of a node; `None` where no table is loaded, or one that drops nothing.
+    ///
+    /// # Errors
+    /// Why nobody can tell.
+    pub fn of(
+        inventory: &Inventory,
+        files: &Files,
+        node: &Node,
+        facts: &NodeFacts,
+        shared: &Shared,
+    ) -> Result<Option<Self>, String> {
+        let platform = Platform::of(facts).map_err(|e| e.to_string())?;
+        let context = Context { inventory, files, node, platform, shared, source: None };
+        let is_loaded = inventory.firewall.mode == FirewallMode::Enforce
+            && controls(&context).iter().any(|c| context.on(c));
+        match is_loaded {
+            true => {
+                let table = table(&context, facts).map_err(|e| e.to_string())?;
+                let has_service_clients = !inventory.firewall.service_clients.is_empty();
+                Ok(Some(Self { table, has_service_clients }))
+            }
+            false => Ok(None),
+        }
+    }
+
+    /// Who may connect to a port; nobody if nobody is named. Protocols but TCP and UDP have no rules.
+    pub fn open_to(
+        &self,
+        door: Door,
+        protocol: Option<FirewallProtocol>,
+        port: u16,
+    ) -> BTreeSet<&'static str> {
+        let rules = &self.table.rules;
+        let is_it = |r: &&Rule| {
+            let own = match protocol {
+                Some(FirewallProtocol::Tcp) => Protocol::Tcp,
+                Some(FirewallProtocol::Udp) => Protocol::Udp,
+                None => return false,
+            };
+            r.protocol == own && r.ports.contains(&port)
+        };
+        let of = |rules: &[Rule]| -> BTreeSet<&'static str> {
+            rules.iter().filter(is_it).map(|r| who(&r.from)).collect()
+        };
+        let mut open = match door {
+            Door::Host => of(&rules.input),
+            Door::Pod => of(&rules.forwarded),
+        };
+        if door == Door::Pod {
+            // Those of the set `inside`.
+            open.extend(["nodes", "pods"]);
+            open.extend(self.has_service_clients.then_some("firewall.service_clients"));
+            if protocol.is_some() && NODE_PORTS.contains(&port) {
+                open.extend(rules.nodeport_clients.iter().map(who));
+            }
+        }
+        if open.contains(ANYBODY) { [ANYBODY].into() } else { open }
+    }
+
+    /// Ports that something listens on beyond loopback, and that no rule opens to anybody.
+    pub fn closes(&self, facts: &NodeFacts) -> Vec<String> {
+        closed(&self.table.rules, facts)
+    }
+}
+
+/// Who is in the set that a rule names.
+fn who(from: &Source) -> &'static str {
+    if from.kind == SourceKind::Any {
+        return ANYBODY;
+    }
+    let is_set =
+        |name: &str| ["v4", "v6"].iter().any(|f| from.set == Text::of(format!("{name}_{f}")));
+    WHO.iter().find(|(name, _)| is_set(name)).map_or("firewall.extra_rules", |(_, who)| who)
+}
+
 fn table(context: &Context<'_>, facts: &NodeFacts) -> Result<Arc<Table>, ResolveError> {
     let roles = [Role::ControlPlane, Role::Worker, Role::Etcd];
     let class = Class {
@@ -381,8 +484,8 @@ fn rules_of(context: &Context<'_>, ssh_ports: &[u16]) -> Firewall {
         input.extend(rules(&planes, Protocol::Tcp, &[KUBELET], "kubelet, API servers"));
         input.extend(rules(&pods, Protocol::Tcp, &[KUBELET], "kubelet, metrics from pods"));
         if inventory.runtime.cni == Cni::None {
-            input.extend(rules(&nodes, Protocol::Tcp, &CNI_TCP, "CNI between nodes"));
-            input.extend(rules(&nodes, Protocol::Udp, &CNI_UDP, "CNI between nodes"));
+            input.extend(rules(&nodes, Protocol::Tcp, CNI_TCP, "CNI between nodes"));
+            input.extend(rules(&nodes, Protocol::Udp, CNI_UDP, "CNI between nodes"));
             input.extend(rules(&nodes, Protocol::IpIp, &[], "CNI between nodes"));
         }
     }

@@ -31,14 +31,14 @@ pub(super) fn guard(collector: &mut Collector<'_>) {
 const SYSCTLS: &[&str] = &["host-sysctls"];
 
 /// Kernel modules of a kubelet's node.
-const MODULES: [&str; 2] = ["br_netfilter", "overlay"];
+const MODULES: &[&str] = &["br_netfilter", "overlay"];
 
-/// Kernel settings, modules and swap. Of [`Part::Cluster`](super::collector::Part): kubeadm needs some of it.
+/// Kernel settings, modules and swap. Of [`Purpose::Cluster`](super::collector::Purpose): kubeadm needs some of it.
 pub(super) fn kernel(context: &Context<'_>, collector: &mut Collector<'_>) {
     let container = context.platform.container;
     if container && context.facts().is_some() {
         collector.note(
-            "the node is a container: kernel.*, vm.* and fs.* settings, kernel modules, swap and the clock are its host's and are left alone",
+            "the node is a container: its host controls kernel.*, vm.* and fs.* settings, kernel modules, swap and the clock",
         );
     }
     // One list for the kernel and for its file: what is set now is there after a boot, too.
@@ -90,7 +90,7 @@ pub(super) fn kernel(context: &Context<'_>, collector: &mut Collector<'_>) {
     collector.template(SYSCTLS, "/etc/modules-load.d/kubastion.conf", |_| {
         Ok(Modules { modules: Text::all(MODULES) })
     });
-    for name in MODULES {
+    for &name in MODULES {
         collector.push(SYSCTLS, ItemKind::Module { name: name.to_owned() });
     }
     // The kubelet does not start beside active swap unless told to.
@@ -109,7 +109,7 @@ pub(super) fn services(context: &Context<'_>, collector: &mut Collector<'_>) {
 }
 
 /// Paths whose changes are recorded on every node, and the key under which they are found.
-const AUDITED: [(&str, AuditPermissions, &str); 17] = [
+const AUDITED: &[(&str, AuditPermissions, &str)] = &[
     ("/etc/kubernetes", AuditPermissions::Wa, "kubernetes"),
     ("/etc/cni", AuditPermissions::Wa, "cni"),
     ("/etc/containerd", AuditPermissions::Wa, "containerd"),
@@ -130,7 +130,7 @@ const AUDITED: [(&str, AuditPermissions, &str); 17] = [
     ("/etc/sudoers.d", AuditPermissions::Wa, "identity"),
 ];
 /// And on etcd members.
-const AUDITED_ON_MEMBERS: [(&str, AuditPermissions, &str); 2] = [
+const AUDITED_ON_MEMBERS: &[(&str, AuditPermissions, &str)] = &[
     ("/etc/etcd", AuditPermissions::Wa, "etcd"),
     // Attributes only: every write of the database would be an event.
     ("/var/lib/etcd", AuditPermissions::A, "etcd"),
@@ -140,7 +140,7 @@ fn audit(context: &Context<'_>, collector: &mut Collector<'_>) {
     const CONTROLS: &[&str] = &["host-auditd"];
     let rules = "/etc/audit/rules.d/90-kubastion.rules";
     collector.template(CONTROLS, rules, |_| {
-        let members = if context.is_member() { &AUDITED_ON_MEMBERS[..] } else { &[] };
+        let members = if context.is_member() { AUDITED_ON_MEMBERS } else { &[] };
         let watch = |w: &(&str, AuditPermissions, &str)| AuditWatch {
             path: Text::of(w.0),
             permissions: w.1,
@@ -151,7 +151,7 @@ fn audit(context: &Context<'_>, collector: &mut Collector<'_>) {
     if context.platform.container || !context.platform.audit {
         if context.facts().is_some() && context.speaks_of(CONTROLS[0]) {
             collector.note(
-                "the kernel's audit subsystem cannot be used from this node: audit rules are written and not loaded",
+                "the kernel's audit subsystem is not available on this node: audit rules are written but not loaded",
             );
         }
         return;

@@ -12,15 +12,17 @@ use super::firewall::{ETCD_CLIENT, in_url};
 use super::model::KubeadmAction;
 use super::order::{self, Flags};
 use super::software;
-use crate::controls::Daemon;
-use crate::inventory::{IpNetText, KeyAlgorithm, is_reserved_label};
+use crate::controls::{Config, Daemon};
+use crate::inventory::{
+    ArgumentValues, Component, ExtraVolume, IpNetText, KeyAlgorithm, PathType, is_reserved_label,
+};
 use crate::kubernetes::Release;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::etcd::Flag;
 use crate::render::input::kubernetes::{
-    KubeProxy, KubeadmAlgorithm, KubeadmCluster, KubeadmInit, Registration, Taint, Volume,
-    VolumeKind,
+    ComponentConfig, ComponentKind, KubeadmAlgorithm, KubeadmCluster, KubeadmInit, Registration,
+    Shape, Taint, Volume, VolumeKind,
 };
 
 /// What an API server does with anonymous requests.
@@ -56,7 +58,7 @@ const PKI: &str = "/etc/kubernetes/pki";
 
 /// Flags of a part of the control plane. Those that kubeadm sets by itself are among them where a control wants them: what
 /// is written can be judged.
-pub(super) fn flags(context: &Context<'_>, daemon: Daemon) -> Flags {
+pub(super) fn flags<'a>(context: &Context<'a>, daemon: Daemon) -> Flags<'a> {
     let also: &[(&str, &str)] = match daemon {
         Daemon::Apiserver => &[("shutdown-watch-termination-grace-period", WATCHES_END)],
         // By default it is `ca.crt`.
@@ -114,6 +116,7 @@ pub(super) fn cluster(context: &Context<'_>) -> KubeadmCluster {
         apiserver_args: args(context, Daemon::Apiserver),
         apiserver_volumes: volumes(context),
         controller_manager_args: args(context, Daemon::ControllerManager),
+        controller_manager_volumes: passed(context, Component::ControllerManager),
         scheduler_args: args(context, Daemon::Scheduler),
         scheduler_volumes: scheduler_volumes(context),
     }
@@ -128,10 +131,30 @@ fn algorithm(wanted: KeyAlgorithm, minor: u16) -> KubeadmAlgorithm {
     }
 }
 
+/// Volumes that the inventory passes through into a static pod.
+fn passed(context: &Context<'_>, component: Component) -> Vec<Volume> {
+    let volume = |v: &ExtraVolume| Volume {
+        name: Text::of(&v.name),
+        path: Text::of(&v.host_path),
+        mount: Text::of(v.mount_path()),
+        read_only: v.read_only,
+        kind: match v.path_type {
+            None => VolumeKind::Unset,
+            Some(PathType::Directory) => VolumeKind::Directory,
+            Some(PathType::DirectoryOrCreate) => VolumeKind::DirectoryOrCreate,
+            Some(PathType::File) => VolumeKind::File,
+            Some(PathType::FileOrCreate) => VolumeKind::FileOrCreate,
+            Some(PathType::Socket) => VolumeKind::Socket,
+        },
+    };
+    context.inventory.extra_volumes(component).iter().map(volume).collect()
+}
+
 fn volumes(context: &Context<'_>) -> Vec<Volume> {
     let volume = |name: &str, path: &str, read_only| Volume {
         name: Text::of(name),
         path: Text::of(path),
+        mount: Text::of(path),
         read_only,
         kind: VolumeKind::Directory,
     };
@@ -146,6 +169,7 @@ fn volumes(context: &Context<'_>) -> Vec<Volume> {
             volumes.push(volume("kubastion-kms", directory, true));
         }
     }
+    volumes.extend(passed(context, Component::ApiServer));
     volumes
 }
 
@@ -153,23 +177,32 @@ fn volumes(context: &Context<'_>) -> Vec<Volume> {
 fn scheduler_volumes(context: &Context<'_>) -> Vec<Volume> {
     let file = |name: &str, path: String| Volume {
         name: Text::of(name),
-        path: Text::of(path),
+        path: Text::of(&path),
+        mount: Text::of(&path),
         read_only: true,
         kind: VolumeKind::File,
     };
-    match context.on("scheduler-client-ca") {
+    let mut volumes = match context.on("scheduler-client-ca") {
         true => vec![
             file("kubastion-ca", format!("{PKI}/ca.crt")),
             file("kubastion-front-proxy-ca", format!("{PKI}/front-proxy-ca.crt")),
         ],
         false => Vec::new(),
-    }
+    };
+    volumes.extend(passed(context, Component::Scheduler));
+    volumes
 }
 
-pub(super) fn kube_proxy(context: &Context<'_>) -> KubeProxy {
-    KubeProxy {
-        cluster_cidr: list(&context.inventory.cluster.pod_networks),
-        lab: context.inventory.host.lab,
+/// The cluster's KubeProxyConfiguration, as `kubeadm init` takes it.
+pub(super) fn kube_proxy(context: &Context<'_>) -> ComponentConfig {
+    let networks = list(&context.inventory.cluster.pod_networks);
+    let also = vec![(&["clusterCIDR"][..], Shape::Quoted(networks))];
+    ComponentConfig {
+        kind: ComponentKind::KubeProxyConfiguration,
+        settings: order::settings(context, Config::KubeProxy, also),
+        // Who says it for himself is not told by the lab.
+        lab: context.inventory.host.lab
+            && !context.inventory.kube_proxy.extra.contains_key("conntrack"),
     }
 }
 
@@ -193,6 +226,9 @@ pub(super) fn registration(context: &Context<'_>, action: KubeadmAction) -> Regi
     let labels: Vec<String> = labels.map(|(k, v)| format!("{k}={v}")).collect();
     if !labels.is_empty() {
         args.push(("node-labels", labels.join(",")));
+    }
+    for (name, ArgumentValues(values)) in context.inventory.extra_args(Component::Kubelet) {
+        args.extend(values.iter().map(|value| (name.as_str(), value.clone())));
     }
     let mut taints: Vec<Taint> = node.taints.iter().filter_map(|t| taint(t)).collect();
     if context.is_control_plane() && !node.has_role(crate::inventory::Role::Worker) {

@@ -13,7 +13,8 @@ use crate::inventory::IpNetText;
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::kubernetes::{
-    JoinKind, KubeadmJoin, KubeadmMember, Kubelet, KubeletDropIn, KubeletPatch, Shape,
+    ComponentConfig, ComponentKind, JoinKind, KubeadmJoin, KubeadmMember, KubeletDropIn,
+    KubeletPatch, Shape,
 };
 
 /// Files that kubeadm writes, the control that wants their mode, and the mode.
@@ -104,7 +105,7 @@ fn join(context: &Context<'_>) -> KubeadmJoin {
 }
 
 /// The cluster's KubeletConfiguration, as `kubeadm init` takes it.
-pub(super) fn config(context: &Context<'_>, facts: &NodeFacts) -> Kubelet {
+pub(super) fn config(context: &Context<'_>, facts: &NodeFacts) -> ComponentConfig {
     let cluster = &context.inventory.cluster;
     let driver = if facts.cgroup_version == 2 { "systemd" } else { "cgroupfs" };
     let also: Vec<(&'static [&'static str], Shape)> = vec![
@@ -115,7 +116,11 @@ pub(super) fn config(context: &Context<'_>, facts: &NodeFacts) -> Kubelet {
         (&["healthzPort"], Shape::Number(10248)),
     ];
     let settings = order::settings(context, Config::Kubelet, also);
-    Kubelet { settings, lab: context.inventory.host.lab }
+    let kind = ComponentKind::KubeletConfiguration;
+    // Who says it for himself is not told by the lab.
+    let inventory = context.inventory;
+    let lab = inventory.host.lab && !inventory.kubelet.extra.contains_key("evictionHard");
+    ComponentConfig { kind, settings, lab }
 }
 
 /// The unit that keeps a file of name servers beside /etc/resolv.conf, which names itself.
@@ -132,7 +137,7 @@ fn resolv_conf(facts: &NodeFacts) -> &'static str {
 }
 
 /// The cluster's DNS has the tenth address of the Service network (kubeadm).
-fn dns(network: &IpNetText) -> std::net::IpAddr {
+pub fn dns(network: &IpNetText) -> std::net::IpAddr {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
     match network.0.network() {
         IpAddr::V4(a) => Ipv4Addr::from_bits(a.to_bits() + 10).into(),

@@ -59,7 +59,7 @@ pub enum Phase {
 
 impl Phase {
     /// All phases in their order.
-    pub const ALL: [Phase; 7] = [
+    pub const ALL: &[Phase] = &[
         Phase::Repositories,
         Phase::Packages,
         Phase::Software,
@@ -85,7 +85,7 @@ impl Phase {
     /// The phase that the id of a transaction names at its end; none of an id that is not one of ours.
     pub fn of_transaction(id: &str) -> Option<Self> {
         let (_, name) = id.rsplit_once('-')?;
-        Self::ALL.into_iter().find(|p| p.name() == name)
+        Self::ALL.iter().copied().find(|p| p.name() == name)
     }
 }
 
@@ -138,7 +138,7 @@ pub enum ItemKind {
         references: Vec<String>,
     },
     /// The node is part of the cluster, with its components as the watched files say.
-    Member {
+    Kubeadm {
         /// How it becomes one.
         action: KubeadmAction,
         /// Files whose change means that the components are to be configured anew.

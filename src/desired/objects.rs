@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::controls;
-use crate::facts::cluster::{Kind, name, namespace, text};
+use crate::facts::cluster::{ObjectKind, name, namespace, text};
 use crate::inventory::{Inventory, Node, Role, is_reserved_label};
 
 /// An object as it should be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DesiredObject {
     /// Its kind, as facts list it.
-    pub kind: Kind,
+    pub kind: ObjectKind,
     /// What is sent: `apiVersion`, `kind`, `metadata` with name and namespace, and the fields that are wanted.
     pub body: Value,
     /// Whose it is.
@@ -198,13 +198,16 @@ pub fn mount_nothing() -> [DesiredObject; 2] {
         after,
         controls: &[ACCOUNTS],
     };
-    [own(Kind::MutatingPolicies, policy, None), own(Kind::MutatingBindings, binding, Some(POLICY))]
+    [
+        own(ObjectKind::MutatingPolicies, policy, None),
+        own(ObjectKind::MutatingBindings, binding, Some(POLICY)),
+    ]
 }
 
 /// The default ServiceAccount of a namespace mounts its token into no pod that does not ask for it.
 fn default_account(namespace: &str) -> DesiredObject {
     DesiredObject {
-        kind: Kind::ServiceAccounts,
+        kind: ObjectKind::ServiceAccounts,
         body: json!({
             "apiVersion": "v1", "kind": "ServiceAccount",
             "metadata": {"name": "default", "namespace": namespace},
@@ -235,7 +238,7 @@ fn labels(node: &Node) -> DesiredObject {
         metadata["labels"] = json!(labels);
     }
     DesiredObject {
-        kind: Kind::Nodes,
+        kind: ObjectKind::Nodes,
         body: json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}),
         owner: Owner::Others,
         when: When::Exists,
@@ -245,7 +248,7 @@ fn labels(node: &Node) -> DesiredObject {
 }
 
 fn in_default(
-    kind: Kind,
+    kind: ObjectKind,
     mut body: Value,
     after: Option<&'static str>,
     controls: &'static [&'static str],
@@ -283,8 +286,8 @@ pub fn traffic() -> [DesiredObject; 2] {
         "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
     });
     [
-        in_default(Kind::NetworkPolicies, allow_dns, None, &[TRAFFIC]),
-        in_default(Kind::NetworkPolicies, deny_all, Some(DNS), &[TRAFFIC]),
+        in_default(ObjectKind::NetworkPolicies, allow_dns, None, &[TRAFFIC]),
+        in_default(ObjectKind::NetworkPolicies, deny_all, Some(DNS), &[TRAFFIC]),
     ]
 }
 
@@ -309,8 +312,8 @@ pub fn resources() -> [DesiredObject; 2] {
         }},
     });
     [
-        in_default(Kind::LimitRanges, limits, None, &[RESOURCES]),
-        in_default(Kind::ResourceQuotas, quota, Some(LIMITS), &[RESOURCES]),
+        in_default(ObjectKind::LimitRanges, limits, None, &[RESOURCES]),
+        in_default(ObjectKind::ResourceQuotas, quota, Some(LIMITS), &[RESOURCES]),
     ]
 }
 
@@ -329,7 +332,7 @@ mod tests {
             all.iter().map(|o| (o.word(), o.namespace(), o.name())).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
         for (i, object) in all.iter().enumerate() {
-            assert_eq!(Kind::of_word(object.word()), Some(object.kind));
+            assert_eq!(ObjectKind::of_word(object.word()), Some(object.kind));
             assert!(!object.name().is_empty());
             let own = matches!(object.owner, Owner::Kubastion(_));
             assert_eq!(own, object.name().starts_with("kubastion-"), "{}", object.name());

@@ -1,11 +1,14 @@
 //! Flags and settings that the rows of the catalogue ask for, in the order in which they are written.
 
+use serde_json::Value;
+
 use super::context::Context;
 use crate::controls::set::{Place, Set};
 use crate::controls::settings::{self, FlagOrSetting, Row};
 use crate::controls::{Config, Daemon};
+use crate::inventory::{ArgumentValues, Component, fields};
 use crate::render::Text;
-use crate::render::input::kubernetes::{Setting, Shape};
+use crate::render::input::kubernetes::{FlowMark, FlowPart, Setting, Shape};
 
 /// The order that former versions wrote things in. A file in another order is another file: a control plane would be rendered
 /// anew, and an etcd started anew, for nothing. What is not here follows by name, so that nothing new has to be added.
@@ -107,6 +110,11 @@ const AS_BEFORE: &[&str] = &[
     "enableSystemLogQuery",
     "imageMaximumGCAge",
     "imagePullCredentialsVerificationPolicy",
+    // KubeProxyConfiguration.
+    "clusterCIDR",
+    "metricsBindAddress",
+    "nodePortAddresses",
+    "iptables",
 ];
 
 /// Place of a name, for sorting.
@@ -115,17 +123,40 @@ fn place_of(name: &str) -> (usize, &str) {
 }
 
 /// Flags of a daemon with their values, and the controls that want them or their absence.
-pub(super) struct Flags {
-    pub flags: Vec<(&'static str, String)>,
+pub(super) struct Flags<'a> {
+    pub flags: Vec<(&'a str, String)>,
     pub controls: Vec<&'static str>,
 }
 
-/// Flags of a daemon. `also` are those that no control is about.
-pub(super) fn flags(context: &Context<'_>, daemon: Daemon, also: &[(&'static str, &str)]) -> Flags {
+/// What is passed through to a daemon.
+fn component(daemon: Daemon) -> Option<Component> {
+    Component::ALL.iter().copied().find(|c| crate::controls::daemon(*c) == daemon)
+}
+
+/// Flags of a daemon. `also` are those that no control is about. What the inventory passes through stands in place of both,
+/// which it may only where the control is switched off; entries of a list are added to it.
+pub(super) fn flags<'a>(
+    context: &Context<'a>,
+    daemon: Daemon,
+    also: &[(&'static str, &str)],
+) -> Flags<'a> {
     let place = place(context);
-    let mut flags: Vec<(&'static str, String)> =
-        also.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    let mut lists: Vec<(&'static str, Vec<String>)> = Vec::new();
+    let mut flags: Vec<(&'a str, String)> = Vec::new();
+    let mut lists: Vec<(&'a str, Vec<String>)> = Vec::new();
+    let passed = component(daemon).map(|c| context.inventory.extra_args(c));
+    for (name, ArgumentValues(values)) in passed.into_iter().flatten() {
+        if crate::controls::is_list(daemon, name) {
+            let entries = values.iter().flat_map(|v| v.split(',')).map(|e| e.trim().to_owned());
+            lists.push((name, entries.collect()));
+        } else {
+            flags.extend(values.iter().map(|value| (name.as_str(), value.clone())));
+        }
+    }
+    for (name, value) in also {
+        if !flags.iter().any(|(n, _)| n == name) {
+            flags.push((name, (*value).to_owned()));
+        }
+    }
     let mut controls = Vec::new();
     let rows = settings::rows().filter_map(|row| match row.subject {
         FlagOrSetting::Flag(of, name) if of == daemon && row.is_ours() => Some((name, row)),
@@ -154,7 +185,7 @@ pub(super) fn flags(context: &Context<'_>, daemon: Daemon, also: &[(&'static str
         flags.push((name, entries.join(",")));
     }
     let own = |name: &str| format!("{name} of {}", daemon.program());
-    let key = |name: &'static str| {
+    let key = |name: &'a str| -> (usize, &'a str) {
         let own = own(name);
         let own = AS_BEFORE.iter().find(|n| **n == own);
         place_of(own.copied().unwrap_or(name))
@@ -163,26 +194,89 @@ pub(super) fn flags(context: &Context<'_>, daemon: Daemon, also: &[(&'static str
     Flags { flags, controls }
 }
 
-/// Settings of a configuration file, as the lines of its document. `also` are those that no control is about.
+/// Settings of a configuration file, as the lines of its document. `also` are those that no control is about. What the
+/// inventory passes through stands in place of what a control would set that is switched off.
 pub(super) fn settings(
     context: &Context<'_>,
     config: Config,
     also: Vec<(&'static [&'static str], Shape)>,
 ) -> Vec<Setting> {
     let place = place(context);
-    let mut all = also;
+    let mut all: Vec<(Vec<&str>, Shape)> =
+        also.into_iter().map(|(path, shape)| (path.to_vec(), shape)).collect();
+    let passed = component(config.daemon()).map(|c| context.inventory.extra_fields(c));
+    for (way, value) in passed.into_iter().flat_map(fields) {
+        all.push(within(way, value));
+    }
     for row in settings::rows() {
         let FlagOrSetting::Setting(of, path) = row.subject else { continue };
         if of != config || !row.is_of_release(context.inventory) {
             continue;
         }
         let value = row.set.value(row.control.wanted(context.inventory), &place);
-        if let Some(value) = value.filter(|_| !all.iter().any(|(p, _)| *p == path)) {
-            all.push((path, shape(&row, &value)));
+        // A field that is passed through may be all of what the control would set a part of.
+        let is_there = |(p, _): &(Vec<&str>, Shape)| p.iter().zip(path).all(|(a, b)| a == b);
+        if let Some(value) = value.filter(|_| !all.iter().any(is_there)) {
+            all.push((path.to_vec(), shape(&row, &value)));
         }
     }
-    all.sort_by_key(|(path, _)| (place_of(path[0]), *path));
+    all.sort_by(|(a, _), (b, _)| (place_of(a[0]), a).cmp(&(place_of(b[0]), b)));
     lines(&all)
+}
+
+/// How many sections a document may have in each other; what is deeper stands on one line.
+const DEPTH: usize = 3;
+
+/// A field with the value that is passed through: below as many sections as a document has.
+fn within<'v>(mut way: Vec<&'v str>, value: &Value) -> (Vec<&'v str>, Shape) {
+    let inner = way.split_off(way.len().min(DEPTH));
+    let value = inner.into_iter().rev().fold(value.clone(), |value, key| {
+        Value::Object([(key.to_owned(), value)].into_iter().collect())
+    });
+    let shape = match &value {
+        Value::Bool(on) => Shape::Switch(*on),
+        Value::String(text) => Shape::Quoted(Text::of(text)),
+        Value::Number(n) if n.is_i64() => Shape::Number(n.as_i64().unwrap_or_default()),
+        other => {
+            let mut parts = Vec::new();
+            flow(other, &mut parts);
+            Shape::Flow(parts)
+        }
+    };
+    (way, shape)
+}
+
+/// A value on one line.
+fn flow(value: &Value, parts: &mut Vec<FlowPart>) {
+    let mark = |parts: &mut Vec<FlowPart>, mark| parts.push(FlowPart::Mark(mark));
+    match value {
+        Value::Null => mark(parts, FlowMark::Null),
+        Value::Bool(on) => parts.push(FlowPart::Switch(*on)),
+        Value::Number(n) => parts.push(FlowPart::Number(n.clone())),
+        Value::String(text) => parts.push(FlowPart::Text(Text::of(text))),
+        Value::Array(items) => {
+            mark(parts, FlowMark::ListBegins);
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    mark(parts, FlowMark::Next);
+                }
+                flow(item, parts);
+            }
+            mark(parts, FlowMark::ListEnds);
+        }
+        Value::Object(entries) => {
+            mark(parts, FlowMark::MappingBegins);
+            for (n, (key, value)) in entries.iter().enumerate() {
+                if n > 0 {
+                    mark(parts, FlowMark::Next);
+                }
+                parts.push(FlowPart::Text(Text::of(key)));
+                mark(parts, FlowMark::Is);
+                flow(value, parts);
+            }
+            mark(parts, FlowMark::MappingEnds);
+        }
+    }
 }
 
 /// Controls that a configuration file is written for.
@@ -199,8 +293,10 @@ fn place<'a>(context: &Context<'a>) -> Place<'a> {
 
 /// A value of a row in the type that it has in a document.
 fn shape(row: &Row, value: &str) -> Shape {
-    if matches!(row.set, Set::Suites | Set::Listed(_)) {
-        return Shape::List(Text::all(value.split(',')));
+    match row.set {
+        Set::Suites => return Shape::List(Text::all(value.split(','))),
+        Set::Listed(entry) => return Shape::Words(Text::all([entry])),
+        _ => {}
     }
     match (value, value.parse()) {
         ("true", _) => Shape::Switch(true),
@@ -211,7 +307,7 @@ fn shape(row: &Row, value: &str) -> Shape {
 }
 
 /// One line for each key, of a section before what is in it.
-fn lines(all: &[(&'static [&'static str], Shape)]) -> Vec<Setting> {
+fn lines(all: &[(Vec<&str>, Shape)]) -> Vec<Setting> {
     let mut lines = Vec::new();
     let mut before: &[&str] = &[];
     for (path, shape) in all {
@@ -233,11 +329,11 @@ mod tests {
 
     #[test]
     fn sections_stand_once_and_before_what_is_in_them() {
-        let all: [(&'static [&'static str], Shape); 4] = [
-            (&["a", "b", "c"], Shape::Switch(true)),
-            (&["a", "b", "d"], Shape::Number(1)),
-            (&["a", "e"], Shape::Switch(false)),
-            (&["e"], Shape::Number(2)),
+        let all = [
+            (vec!["a", "b", "c"], Shape::Switch(true)),
+            (vec!["a", "b", "d"], Shape::Number(1)),
+            (vec!["a", "e"], Shape::Switch(false)),
+            (vec!["e"], Shape::Number(2)),
         ];
         let shown: Vec<String> =
             lines(&all).iter().map(|l| format!("{} {:?}", l.depth, l.key)).collect();

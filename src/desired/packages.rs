@@ -44,7 +44,7 @@ const ETCD: &[&str] = &["etcd-run-as-user"];
 /// kubeadm looks for conntrack, iptables, ethtool, socat and friends in its preflight
 /// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>).
 #[rustfmt::skip]
-const PACKAGES: [Package; 16] = [
+const PACKAGES: &[Package] = &[
     Package { need: Need::Every,    name: |n| n.nftables,     command: "",            controls: FIREWALL },
     Package { need: Need::Every,    name: |n| n.chrony,       command: "",            controls: &["host-time-sync"] },
     Package { need: Need::Every,    name: |n| n.audit,        command: "",            controls: &["host-auditd"] },
@@ -64,28 +64,28 @@ const PACKAGES: [Package; 16] = [
 ];
 
 /// Other names of packages whose version decides something.
-const ALSO: [&str; 2] = ["containerd.io", "etcd"];
+const ALSO: &[&str] = &["containerd.io", "etcd"];
 
 /// Every package that is asked about on a node, also where the inventory leaves its item out: notes say what is
 /// missing.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let all = PACKAGES.iter().flat_map(|p| FAMILIES.iter().map(|os| (p.name)(&os.packages)));
-    all.filter(|n| !n.is_empty()).chain(ALSO)
+    all.filter(|n| !n.is_empty()).chain(ALSO.iter().copied())
 }
 
 /// Kubernetes and etcd change version when an upgrade says so, not at night.
-pub(super) const HELD: [&str; 6] =
-    ["cri-tools", "etcd-client", "etcd-server", "kubeadm", "kubectl", "kubelet"];
+pub(super) const HELD: &[&str] =
+    &["cri-tools", "etcd-client", "etcd-server", "kubeadm", "kubectl", "kubelet"];
 
 /// Packages of the Kubernetes project's repositories, and whether only control planes need them.
-const KUBERNETES: [(&str, bool); 3] = [("kubeadm", false), ("kubectl", true), ("kubelet", false)];
+const KUBERNETES: &[(&str, bool)] = &[("kubeadm", false), ("kubectl", true), ("kubelet", false)];
 
 /// For `source: packages`; the version is the repository's to pin.
 fn kubernetes(context: &Context<'_>, collector: &mut Collector<'_>) {
     if context.inventory.kubernetes.source != SoftwareSource::Packages || !context.has_kubelet() {
         return;
     }
-    for (name, control_plane) in KUBERNETES {
+    for &(name, control_plane) in KUBERNETES {
         if !control_plane || context.is_control_plane() {
             collector.push(&[], ItemKind::Package { name: name.to_owned() });
         }
@@ -96,7 +96,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     kubernetes(context, collector);
     let host = &context.inventory.host;
     let mut noted = std::collections::BTreeSet::new();
-    for package in &PACKAGES {
+    for package in PACKAGES {
         let needed = match package.need {
             Need::Every => true,
             Need::Kubelet => context.has_kubelet(),
@@ -131,7 +131,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
             // One program of a kind stands for all: makers ship them together.
             if context.facts().is_some() && !found && noted.insert(package.command) {
                 collector.note(format!(
-                    "{} is needed, and the repositories of this distribution do not have it: install it from its makers' repository",
+                    "{} is required, but the repositories of this distribution do not have it: install it from its vendor's repository",
                     // The family has no name for it; its makers' is Debian's.
                     (package.name)(&OsFamily::Debian.row().packages)
                 ));

@@ -14,7 +14,7 @@ use super::places::ISSUING_CA;
 use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::CaCustody;
 use crate::pki::kubeconfig::{self, KubeletIdentity};
-use crate::pki::{Ca, Kind, Pair, Trust};
+use crate::pki::{Ca, CertificateKind, Pair, Trust};
 use crate::secret::Secret;
 
 /// Where the kubelet's own client certificate lies. A kubelet that rotates it writes elsewhere
@@ -25,7 +25,7 @@ const CLIENT: KubeletIdentity<'_> = KubeletIdentity::Files {
 };
 
 /// Where nodes hold certificates of CAs.
-pub const CA_FILES: [(&str, Ca); 4] = [
+pub const CA_FILES: &[(&str, Ca)] = &[
     (CLUSTER_CA, Ca::Cluster),
     ("/etc/kubernetes/pki/etcd/ca.crt", Ca::Etcd),
     ("/etc/kubernetes/pki/front-proxy-ca.crt", Ca::FrontProxy),
@@ -55,7 +55,7 @@ impl HeldCas<'_> {
 /// The files of CA certificates that a node holds. Of a link and the like nothing more is known: something is there, and
 /// nobody looked at what it leads to.
 pub fn held_cas(facts: &NodeFacts) -> impl Iterator<Item = HeldCas<'_>> {
-    CA_FILES.into_iter().filter_map(|(path, ca)| match facts.files.get(path) {
+    CA_FILES.iter().filter_map(|&(path, ca)| match facts.files.get(path) {
         Some(FileFacts::File { sha256, .. }) => {
             let text = facts.texts.get(path).and_then(Option::as_deref);
             Some(HeldCas { path, ca, sha256, text })
@@ -70,12 +70,12 @@ pub fn held_cas(facts: &NodeFacts) -> impl Iterator<Item = HeldCas<'_>> {
 const OWNERSHIP: &str = "files-pki-ownership";
 
 /// Leaves of a control plane below /etc/kubernetes/pki, by kubeadm's file names.
-const CONTROL_PLANE: [(Kind, &[&str]); 5] = [
-    (Kind::Apiserver, &["apiserver-tls-serving"]),
-    (Kind::ApiserverKubeletClient, &["apiserver-kubelet-client-cert"]),
-    (Kind::ApiserverEtcdClient, &["apiserver-etcd-mtls"]),
-    (Kind::ApiserverProbe, &["apiserver-authenticated-probes"]),
-    (Kind::FrontProxyClient, &["pki-separate-cas"]),
+const CONTROL_PLANE: &[(CertificateKind, &[&str])] = &[
+    (CertificateKind::Apiserver, &["apiserver-tls-serving"]),
+    (CertificateKind::ApiserverKubeletClient, &["apiserver-kubelet-client-cert"]),
+    (CertificateKind::ApiserverEtcdClient, &["apiserver-etcd-mtls"]),
+    (CertificateKind::ApiserverProbe, &["apiserver-authenticated-probes"]),
+    (CertificateKind::FrontProxyClient, &["pki-separate-cas"]),
 ];
 
 pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
@@ -100,24 +100,28 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
 
 fn kubelet(context: &Context<'_>, collector: &mut Collector<'_>) {
     let pairs = [
-        ("/var/lib/kubelet/pki/client", Kind::KubeletClient, "kubelet-rotate-client-certs"),
-        ("/var/lib/kubelet/pki/serving", Kind::KubeletServing, "kubelet-serving-cert"),
+        (
+            "/var/lib/kubelet/pki/client",
+            CertificateKind::KubeletClient,
+            "kubelet-rotate-client-certs",
+        ),
+        ("/var/lib/kubelet/pki/serving", CertificateKind::KubeletServing, "kubelet-serving-cert"),
     ];
     for (path, kind, control) in pairs {
         pair(context, collector, &[control], path, kind);
     }
     secret(collector, &["files-kubelet-kubeconfig"], "/etc/kubernetes/kubelet.conf", |s| {
         let made = kubeconfig::kubelet(context.inventory, s.material, context.node, CLIENT);
-        made.ok_or_else(|| missing(context, Kind::KubeletClient))
+        made.ok_or_else(|| missing(context, CertificateKind::KubeletClient))
     });
     secret(collector, &[], "/etc/kubernetes/kubastion/discovery.conf", |s| {
         let made = kubeconfig::discovery(context.inventory, s.material, context.node, CLIENT);
-        made.ok_or_else(|| missing(context, Kind::KubeletClient))
+        made.ok_or_else(|| missing(context, CertificateKind::KubeletClient))
     });
 }
 
 fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
-    for (kind, controls) in CONTROL_PLANE {
+    for &(kind, controls) in CONTROL_PLANE {
         let path = format!("/etc/kubernetes/pki/{}", kind.profile().file);
         pair(context, collector, controls, &path, kind);
     }
@@ -132,7 +136,8 @@ fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
     match context.inventory.pki.ca_custody {
         CaCustody::ControlPlane => {
             secret(collector, &key_controls, key, |s| {
-                Ok(s.material.ca(Ca::Cluster).key_pem.clone())
+                let ca = s.material.ca(Ca::Cluster).ok_or(ResolveError::CaKey)?;
+                Ok(ca.key_pem.clone())
             });
         }
         CaCustody::Operator => {
@@ -160,15 +165,15 @@ fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
 
     secret(collector, &["files-admin-kubeconfigs"], "/etc/kubernetes/admin.conf", |s| {
         let made = kubeconfig::admin(context.inventory, s.material);
-        made.ok_or_else(|| missing(context, Kind::Admin))
+        made.ok_or_else(|| missing(context, CertificateKind::Admin))
     });
     secret(collector, &["files-kcm-conf"], "/etc/kubernetes/controller-manager.conf", |s| {
         let made = kubeconfig::controller_manager(context.inventory, s.material, context.node);
-        made.ok_or_else(|| missing(context, Kind::ControllerManager))
+        made.ok_or_else(|| missing(context, CertificateKind::ControllerManager))
     });
     secret(collector, &["files-scheduler-conf"], "/etc/kubernetes/scheduler.conf", |s| {
         let made = kubeconfig::scheduler(context.inventory, s.material, context.node);
-        made.ok_or_else(|| missing(context, Kind::Scheduler))
+        made.ok_or_else(|| missing(context, CertificateKind::Scheduler))
     });
     let path = "/etc/kubernetes/super-admin.conf".to_owned();
     collector.push(&["pki-super-admin-removed"], ItemKind::Absent { path });
@@ -184,7 +189,7 @@ pub(super) fn ours(context: &Context<'_>, collector: &mut Collector<'_>, path: &
     }
 }
 
-fn missing(context: &Context<'_>, kind: Kind) -> ResolveError {
+fn missing(context: &Context<'_>, kind: CertificateKind) -> ResolveError {
     ResolveError::Certificate(format!("{} of {}", kind.profile().file, context.node.name))
 }
 
@@ -193,7 +198,7 @@ fn pair(
     collector: &mut Collector<'_>,
     controls: &[&'static str],
     path: &str,
-    kind: Kind,
+    kind: CertificateKind,
 ) {
     let with = |more: &'static str| [controls, &[more, OWNERSHIP][..]].concat();
     cert(collector, &with("files-pki-cert-mode"), &format!("{path}.crt"), |s| {
@@ -208,7 +213,7 @@ fn pair(
 pub(super) fn held<'a>(
     context: &Context<'_>,
     source: Source<'a>,
-    kind: Kind,
+    kind: CertificateKind,
 ) -> Result<&'a Pair, ResolveError> {
     let pair = source.material.node(kind, &context.node.name);
     pair.ok_or_else(|| missing(context, kind))

@@ -59,7 +59,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
                 Ok(KubernetesRepo { repository: Text::of(repository), key: Text::of(DNF_KEY) })
             });
             if context.facts().is_some() {
-                collector.note("dnf takes the newest packages of this minor release: it cannot be told another version here");
+                collector.note("dnf installs the newest packages of this minor release: no other version can be selected here");
             }
         }
     }

@@ -1,13 +1,13 @@
 //! Which items a node should hold.
 
-use super::collector::{Collector, Part};
+use super::collector::{Collector, Purpose};
 use super::context::{Context, Source};
 use super::error::ResolveError;
 use super::model::{NodeDesired, Phase};
 use super::platform::Platform;
 use super::shared::Shared;
 use super::{
-    access, apiserver, endpoint, etcd, firewall, host, kubelet, member, packages, pki_files,
+    access, apiserver, endpoint, etcd, firewall, host, join, kubelet, packages, pki_files,
     repository, runtime, software, ssh,
 };
 use crate::facts::NodeFacts;
@@ -39,40 +39,39 @@ pub fn resolve(
 
 /// All subjects, in the order in which their items are brought about.
 pub(super) fn collect(context: &Context<'_>, collector: &mut Collector<'_>) {
-    collector.phase(Phase::Repositories, Part::Cluster);
+    collector.phase(Phase::Repositories, Purpose::Cluster);
     repository::items(context, collector);
-    collector.phase(Phase::Packages, Part::Cluster);
+    collector.phase(Phase::Packages, Purpose::Cluster);
     packages::items(context, collector);
-    collector.phase(Phase::Software, Part::Cluster);
+    collector.phase(Phase::Software, Purpose::Cluster);
     software::programs(context, collector);
-    software::manifests(context, collector);
-    collector.phase(Phase::Host, Part::Hardening);
+    collector.phase(Phase::Host, Purpose::Hardening);
     host::guard(collector);
-    collector.phase(Phase::Host, Part::Cluster);
+    collector.phase(Phase::Host, Purpose::Cluster);
     host::kernel(context, collector);
-    collector.phase(Phase::Host, Part::Hardening);
+    collector.phase(Phase::Host, Purpose::Hardening);
     firewall::items(context, collector);
     ssh::items(context, collector);
     host::services(context, collector);
-    collector.phase(Phase::Host, Part::Cluster);
+    collector.phase(Phase::Host, Purpose::Cluster);
     runtime::items(context, collector);
     pki_files::items(context, collector);
     kubelet::items(context, collector);
-    member::unit_file(context, collector);
+    join::unit_file(context, collector);
     apiserver::items(context, collector);
     if context.inventory.kubernetes.source == SoftwareSource::None {
         apiserver::read_at_start(context, collector);
     }
     endpoint::items(context, collector);
-    collector.phase(Phase::Etcd, Part::Cluster);
+    collector.phase(Phase::Etcd, Purpose::Cluster);
     etcd::items(context, collector);
-    collector.phase(Phase::Images, Part::Cluster);
+    collector.phase(Phase::Images, Purpose::Cluster);
     software::images(context, collector);
-    collector.phase(Phase::Kubernetes, Part::Cluster);
+    collector.phase(Phase::Kubernetes, Purpose::Cluster);
     if context.inventory.kubernetes.source != SoftwareSource::None {
         apiserver::read_at_start(context, collector);
     }
-    member::items(context, collector);
-    collector.phase(Phase::Host, Part::Hardening);
+    join::items(context, collector);
+    collector.phase(Phase::Host, Purpose::Hardening);
     access::items(context, collector);
 }

@@ -32,8 +32,8 @@ const CONTROLS: &[&str] = &["containerd-config-permissions", "containerd-runtime
 pub(crate) const CONFLIST: &str = "/etc/cni/net.d/10-kubastion.conflist";
 const CNI: &[&str] = &["files-cni"];
 /// Leases of the bridge network, by its name in the configuration.
-const LEASES: [&str; 3] =
-    ["/var/lib/cni", "/var/lib/cni/networks", "/var/lib/cni/networks/kubastion"];
+const LEASES: &[&str] =
+    &["/var/lib/cni", "/var/lib/cni/networks", "/var/lib/cni/networks/kubastion"];
 
 pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.has_kubelet() {
@@ -51,6 +51,11 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     }
     let bundled = software::bundled(context, "containerd");
     let mut watches = vec![CONFIG.to_owned()];
+    // It does not notice a file that comes by a rename (containerd, internal/cri/server/cni_conf_syncer.go: create events are
+    // passed over), and its node would stay NotReady.
+    if context.inventory.runtime.cni == Cni::Bridge {
+        watches.push(CONFLIST.to_owned());
+    }
     if bundled {
         collector.template(CONTROLS, UNIT, |_| {
             // A container may not protect its processes from the host's memory killer.
@@ -83,7 +88,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         && version(context, facts).is_some_and(|v| v < Version(major, least, 0))
     {
         collector.note(format!(
-            "this containerd is too old for the kubelet of Kubernetes 1.{minor}, which wants {major}.{least}"
+            "this containerd is too old for the kubelet of Kubernetes 1.{minor}, which requires {major}.{least}"
         ));
     }
 }
@@ -104,7 +109,7 @@ fn cni(context: &Context<'_>, collector: &mut Collector<'_>) {
         Ok(BridgeNetwork { routes: Text::all(routes), subnets: Text::all(&subnets) })
     });
     // host-local makes them as the umask of the runtime says, which is not for it to choose.
-    for path in LEASES {
+    for &path in LEASES {
         collector.directory(CNI, path, Access::root(0o700));
     }
     // It would make this one 0750, for a file that nobody executes.
@@ -250,7 +255,7 @@ fn lost(text: &str) -> Option<String> {
     let mut found = BTreeSet::new();
     for (key, usual) in [("root", "/var/lib/containerd"), ("state", "/run/containerd")] {
         if own.get(key).and_then(toml::Value::as_str).is_some_and(|v| !v.is_empty() && v != usual) {
-            found.insert(format!("`{key}` (data there is no longer found)"));
+            found.insert(format!("`{key}` (containerd no longer finds the data there)"));
         }
     }
     if own.get("imports").and_then(toml::Value::as_array).is_some_and(|i| !i.is_empty()) {
@@ -309,9 +314,9 @@ fn lost(text: &str) -> Option<String> {
         said.push(format!("{more} more"));
     }
     let keep = if mirrors {
-        "to keep mirrors, set `runtime.registry_mirrors` in the inventory; the others have no key there"
+        "to keep mirrors, set `runtime.registry_mirrors` in the inventory; the inventory has no key for the others"
     } else {
-        "the inventory has no keys for these"
+        "the inventory has no keys for these settings"
     };
     Some(format!(
         "{FILE}, which removes: {}; {keep}; `kubastion rollback` restores the file",

@@ -5,16 +5,12 @@
 use super::collector::Collector;
 use super::context::Context;
 use super::model::{Access, Blob, ItemKind};
-use super::places::STAGED;
 use crate::inventory::{Cni, Software, SoftwareFile, SoftwareKind};
 
 /// Where programs of a bundle go: before what a package brings, and never in its way.
 pub(super) const PROGRAMS: &str = "/usr/local/bin";
 /// Where CNI plugins of a bundle go, as their makers have it.
 pub(super) const CNI_PLUGINS: &str = "/opt/cni/bin";
-
-/// Where manifests of add-ons are staged.
-const MANIFESTS: &str = "/etc/kubernetes/kubastion/manifests";
 
 /// Which nodes get a program or image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +22,7 @@ enum Need {
 
 /// Programs, which nodes need them, and the controls that they serve.
 #[rustfmt::skip]
-const PROGRAM_ROWS: [(&str, Need, &[&str]); 10] = [
+const PROGRAM_ROWS: &[(&str, Need, &[&str])] = &[
     ("containerd",              Need::Kubelet,      RUNTIME),
     ("containerd-shim-runc-v2", Need::Kubelet,      RUNTIME),
     ("ctr",                     Need::Kubelet,      RUNTIME),
@@ -44,15 +40,15 @@ const ETCD: &[&str] = &["etcd-run-as-user"];
 
 /// Images that only control planes run, by the last part of their name. Everything else may be
 /// scheduled anywhere.
-const CONTROL_PLANE_IMAGES: [&str; 3] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const CONTROL_PLANE_IMAGES: &[&str] =
+    &["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// What the bridge network calls.
-const BRIDGE_PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+const BRIDGE_PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "portmap"];
 
 pub(super) fn programs(context: &Context<'_>, collector: &mut Collector<'_>) {
     let Some(software) = software(context) else { return };
-    for (name, need, controls) in PROGRAM_ROWS {
+    for &(name, need, controls) in PROGRAM_ROWS {
         let Some(file) = software.program(name).filter(|_| needs(context, need)) else { continue };
         program(collector, controls, PROGRAMS, file);
     }
@@ -80,30 +76,6 @@ fn program(
     let path = format!("{directory}/{}", file.name);
     collector
         .push(controls, ItemKind::Program { path, blob: blob(file), access: Access::root(0o755) });
-}
-
-/// Manifests of add-ons, such as a CNI: applied by the control plane that starts the cluster, and again
-/// when they change.
-pub(super) fn manifests(context: &Context<'_>, collector: &mut Collector<'_>) {
-    let Some(software) = software(context).filter(|_| context.is_control_plane()) else { return };
-    let mut files = software.of(SoftwareKind::Manifest).peekable();
-    if files.peek().is_none() {
-        return;
-    }
-    collector.directory(&[], "/etc/kubernetes", Access::root(0o755));
-    collector.directory(&[], STAGED, Access::root(0o700));
-    collector.directory(&[], MANIFESTS, Access::root(0o700));
-    for file in files {
-        let path = format!("{MANIFESTS}/{}", file.name);
-        let kind = ItemKind::Program { path, blob: blob(file), access: Access::root(0o600) };
-        collector.push(&[], kind);
-    }
-}
-
-/// Paths of the manifests of add-ons.
-pub(super) fn manifest_paths(context: &Context<'_>) -> Vec<String> {
-    let files = software(context).into_iter().flat_map(|s| s.of(SoftwareKind::Manifest));
-    files.map(|f| format!("{MANIFESTS}/{}", f.name)).collect()
 }
 
 pub(super) fn images(context: &Context<'_>, collector: &mut Collector<'_>) {

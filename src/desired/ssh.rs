@@ -55,14 +55,14 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     );
     if context.facts().is_some_and(|f| f.input_kept == InputKept::Unknown) {
         collector.note(format!(
-            "it is unknown whether sudo records its input, which includes private keys: `sudo -l -U {user}` on the node must not show log_input"
+            "it is unknown whether sudo records its input, which includes private keys: run `sudo -l -U {user}` on the node and check that it does not show log_input"
         ));
     }
     if let Some(facts) = context.facts().filter(|_| context.speaks_of(CONTROLS[0])) {
         match started {
             Started::Service => {}
             Started::SocketAndService => collector.note(format!(
-                "{socket} starts sshd: a running sshd is restarted, since it cannot be reloaded. Connections stay, and new ones wait at the socket"
+                "{socket} starts sshd: a running sshd is restarted, since it cannot be reloaded. Open connections stay up, and new ones wait at the socket"
             )),
             Started::SocketAlone => collector.note(format!(
                 "{socket} starts an sshd for each connection, so new settings apply without a reload"
@@ -70,12 +70,12 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         }
         for lost in locked_out(facts) {
             collector.note(format!(
-                "logins that need {lost} are locked out: password and keyboard-interactive authentication will be off, also as a second factor. First remove that setting, or enable them in that `Match` block"
+                "logins that need {lost} are locked out: password and keyboard-interactive authentication will be off, also as a second factor. First remove that setting, or enable these methods in that `Match` block"
             ));
         }
         if is_ignored(facts, &collector.items) {
             collector.note(format!(
-                "{DROP_IN} is in place and sshd takes passwords all the same: /etc/ssh/sshd_config lacks `Include /etc/ssh/sshd_config.d/*.conf` at its beginning, or something before it says otherwise",
+                "{DROP_IN} is in place, but sshd still accepts passwords: /etc/ssh/sshd_config lacks `Include /etc/ssh/sshd_config.d/*.conf` at its beginning, or a setting before it overrides the file",
             ));
         }
     }

@@ -25,8 +25,8 @@ const TIMESYNCD_SERVERS: &str = "/etc/systemd/timesyncd.conf.d/kubastion.conf";
 
 /// Units that keep a clock, beside chrony's. Packages of two of them exclude each other: installing one more takes the
 /// node's own away, and no rollback brings a package back.
-pub(super) const TIME_UNITS: [&str; 5] =
-    [TIMESYNCD, "ntpsec.service", "ntp.service", "ntpd.service", "openntpd.service"];
+pub(super) const TIME_UNITS: &[&str] =
+    &[TIMESYNCD, "ntpsec.service", "ntp.service", "ntpd.service", "openntpd.service"];
 
 impl TimeDaemon {
     /// The one that the node has been given. One that is installed and neither enabled nor running was given up.
@@ -39,7 +39,7 @@ impl TimeDaemon {
         if facts.packages.contains_key("chrony") {
             return Self::Chrony;
         }
-        match TIME_UNITS.into_iter().find(is_used) {
+        match TIME_UNITS.iter().copied().find(is_used) {
             None => Self::Chrony,
             Some(TIMESYNCD) => Self::Timesyncd,
             Some(unit) => Self::Other(unit),
@@ -66,19 +66,24 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         TimeDaemon::Chrony => chrony(context, collector),
         TimeDaemon::Timesyncd => {
             if spoken_of {
-                collector.note("systemd-timesyncd keeps the time and stays: chrony, which would replace it, is not installed");
+                collector.note("systemd-timesyncd is kept as the time service: chrony, which would replace it, is not installed");
             }
             timesyncd(context, collector);
         }
         TimeDaemon::Other(unit) if spoken_of => collector.note(if servers {
             format!(
-                "{unit} keeps the time and stays: `host.ntp_servers` is not written to its configuration, so add the servers there"
+                "{unit} is kept as the time service: `host.ntp_servers` is not written to its configuration, so add the servers there"
             )
         } else {
-            format!("{unit} keeps the time and stays: chrony, which would replace it, is not installed")
+            format!("{unit} is kept as the time service: chrony, which would replace it, is not installed")
         }),
         TimeDaemon::Other(_) => {}
     }
+}
+
+/// Whether the daemon may run with servers of a file that is to go, or was: it reads it once.
+fn had_servers(context: &Context<'_>, unit: &str, path: &str) -> bool {
+    exists(context, path) || context.facts().is_some_and(|f| f.unit_marks.contains_key(unit))
 }
 
 fn timesyncd(context: &Context<'_>, collector: &mut Collector<'_>) {
@@ -90,6 +95,8 @@ fn timesyncd(context: &Context<'_>, collector: &mut Collector<'_>) {
         collector.template(TIME, TIMESYNCD_SERVERS, |_| {
             Ok(TimesyncdServers { servers: Text::all(servers) })
         });
+    }
+    if !servers.is_empty() || had_servers(context, TIMESYNCD, TIMESYNCD_SERVERS) {
         unit = Unit {
             on_change: OnChange::Restart,
             watches: vec![TIMESYNCD_SERVERS.to_owned()],
@@ -119,6 +126,9 @@ fn chrony(context: &Context<'_>, collector: &mut Collector<'_>) {
         watches.push(path.to_owned());
     } else if let Place::DropIn(path) = context.os().chrony_servers {
         collector.gone(path);
+        if had_servers(context, context.os().chrony, path) {
+            watches.push(path.to_owned());
+        }
     }
     if context.platform.container {
         return;

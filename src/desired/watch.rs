@@ -16,19 +16,29 @@ use crate::inventory::{Files, Inventory, Node, Role};
 use crate::plain::hex;
 
 /// Paths that decide something, and that no item may be about.
-const FILES: [&str; 4] = [
+const FILES: &[&str] = &[
     "/var/lib/etcd/default",
     "/var/lib/etcd/member",
     "/var/lib/kubastion/etcd-data",
+    super::apiserver::INIT,
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
     "/var/lib/kubelet/config.yaml",
 ];
 
 /// Files of a control plane whose texts say what the cluster runs with.
-const TEXTS: [&str; 2] =
-    ["/etc/kubernetes/enc/encryption.yaml", "/etc/kubernetes/manifests/kube-apiserver.yaml"];
+const TEXTS: &[&str] = &[
+    "/etc/kubernetes/enc/encryption.yaml",
+    "/etc/kubernetes/kubastion/kubeadm-init.yaml",
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    "/etc/kubernetes/manifests/kube-controller-manager.yaml",
+];
+
+/// Files of every kubelet that say the same.
+const OF_KUBELETS: &[&str] =
+    &["/etc/kubernetes/kubastion/kubeadm-kubelet.yaml", "/var/lib/kubelet/config.yaml"];
 
 /// Units that decide something beside those of the items.
-const UNITS: [&str; 3] = ["ssh.socket", "sshd.socket", super::kubelet::RESOLVED];
+const UNITS: &[&str] = &["ssh.socket", "sshd.socket", super::kubelet::RESOLVED];
 
 /// Everything that [`super::resolve()`] and a plan may ask about a node, whatever it will turn out to be. What
 /// checks of controls read is in `checks::watch`, from the checks.
@@ -48,13 +58,13 @@ pub fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
             watch.sshd.extend(of_sshd(super::ssh::DROP_IN, &text));
         }
     }
-    for path in FILES.into_iter().chain(GUARDED) {
+    for path in FILES.iter().chain(GUARDED).copied() {
         add_path(&mut watch, path);
     }
     if node.has_role(Role::ControlPlane) {
         for path in TEXTS {
             add_path(&mut watch, path);
-            watch.texts.insert(path.to_owned());
+            watch.texts.insert((*path).to_owned());
         }
         watch.extras.insert(Extra::EncryptionKeys);
         if let Some(socket) = inventory.encryption.kms_socket() {
@@ -63,19 +73,21 @@ pub fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
     }
     // Which CAs a file holds where its digest is not the wanted one: ours and another, or others alone.
     let cas = super::pki_files::CA_FILES
-        .into_iter()
-        .map(|(path, _)| path)
+        .iter()
+        .map(|&(path, _)| path)
         .filter(|path| watch.files.contains(*path));
     let cas: Vec<String> = cas.map(str::to_owned).collect();
     watch.texts.extend(cas);
     // What its own settings are that ours replace.
     if node.has_role(Role::ControlPlane) || node.has_role(Role::Worker) {
-        add_path(&mut watch, super::runtime::CONFIG);
-        watch.texts.insert(super::runtime::CONFIG.to_owned());
+        for path in OF_KUBELETS.iter().copied().chain([super::runtime::CONFIG]) {
+            add_path(&mut watch, path);
+            watch.texts.insert(path.to_owned());
+        }
     }
     // Who would be locked out by what sshd is to forbid.
     watch.extras.insert(Extra::SshdMatches);
-    watch.units.extend(UNITS.into_iter().chain(super::time::TIME_UNITS).map(str::to_owned));
+    watch.units.extend(UNITS.iter().chain(super::time::TIME_UNITS).copied().map(str::to_owned));
     watch.packages.extend(packages::names().map(str::to_owned));
     watch
 }
@@ -121,14 +133,14 @@ pub fn watch_list(items: &[Item]) -> WatchList {
             ItemKind::SwapOff
             | ItemKind::Firewall { .. }
             | ItemKind::FirewallAbsent
-            | ItemKind::Member { .. } => {}
+            | ItemKind::Kubeadm { .. } => {}
         }
     }
     watch
 }
 
 /// Settings of sshd that decide who gets in (sshd_config(5)).
-const OF_LOGINS: [&str; 19] = [
+const OF_LOGINS: &[&str] = &[
     "allowgroups",
     "allowusers",
     "authenticationmethods",

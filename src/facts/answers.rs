@@ -52,8 +52,22 @@ pub enum Part {
     LiveSockets,
     /// Units as systemd has read them.
     LiveUnits,
-    /// Mounts that came or went.
+    /// Mounts that came or went, and from when to when the journal tells.
     Mounts,
+    /// What is no regular file among files.
+    Irregular,
+    /// Variables that systemd gives to everything.
+    Manager,
+    /// Which files no package brought.
+    Owned,
+    /// Which files of packages were changed.
+    Verified,
+    /// Programs that run as their owner.
+    SetId,
+    /// File capabilities.
+    Capabilities,
+    /// Keys that everybody can read.
+    Keys,
     /// Who may write paths.
     Paths,
     /// What others put beside our files.
@@ -80,6 +94,8 @@ pub enum Part {
     Containers,
     /// apt's settings.
     Apt,
+    /// Options of apt's sources.
+    AptSources,
     /// Packages that are held.
     Held,
     /// Package sources.
@@ -170,7 +186,7 @@ impl Part {
                 Part::LiveProcesses,
                 Live,
                 &["process"],
-                "cat /proc/PID/stat /proc/PID/cmdline /proc/PID/environ; \
+                "cat /proc/PID/stat /proc/PID/cmdline /proc/PID/environ /proc/PID/maps; \
                  readlink /proc/PID/exe /proc/PID/ns/net",
             ),
             (
@@ -191,8 +207,45 @@ impl Part {
             (
                 Part::Mounts,
                 Live,
-                &["mounts"],
-                "journalctl -q -b -o json --output-fields=UNIT _PID=1, for mount units",
+                &["mounts", "journal"],
+                "journalctl -q -b -o json --output-fields=UNIT _PID=1, for mount units, and for its first and \
+                 last entry; systemctl show -p LogLevel -p LogTarget",
+            ),
+            (
+                Part::Irregular,
+                Live,
+                &["irregular"],
+                "find -xtype p -o -xtype b -o -xtype c -o -xtype s, on /etc and directories of \
+                 configuration",
+            ),
+            (
+                Part::Manager,
+                Live,
+                &["manager", "manager-file"],
+                "systemctl show-environment; grep Environment on /etc/systemd/system.conf and its \
+                 drop-ins",
+            ),
+            (
+                Part::Owned,
+                Live,
+                &["modules", "owned"],
+                "grep -xF on /var/lib/dpkg/info/*.list or rpm -qf, for what /proc/PID/maps, \
+                 /etc/nsswitch.conf and openssl.cnf name",
+            ),
+            (Part::Verified, Live, &["verified"], "dpkg --verify or rpm -V"),
+            (Part::SetId, Live, &["setid"], "find -xdev -type f -perm /6000"),
+            (
+                Part::Capabilities,
+                Live,
+                &["capable", "capables"],
+                "find -xdev -type f -perm /111 -print0 | tar --xattrs -cvvf /dev/null",
+            ),
+            (
+                Part::Keys,
+                Live,
+                &["keys"],
+                "find -perm -o=r and grep on /root, /home, /opt, /etc, /srv, /tmp, /var/tmp and /mnt, \
+                 for private keys",
             ),
             (
                 Part::Paths,
@@ -205,7 +258,7 @@ impl Part {
                 Live,
                 &["trees"],
                 "find -maxdepth 4 -printf '%y %m %U %u %C@ %p\\0%l\\0' on /etc/systemd/system, \
-                 /etc/ssh, /etc/containerd, /etc/kubernetes and /etc/etcd",
+                 what systemd reads before it, /etc/ssh, /etc/containerd, /etc/kubernetes and /etc/etcd",
             ),
             (Part::Acls, Live, &["acls"], "ls -ldbn, for lines with a plus"),
             (Part::Interfaces, Live, &["interfaces"], "grep -s '' /proc/sys/net/*/conf/*"),
@@ -245,6 +298,12 @@ impl Part {
                 Live,
                 &["apt"],
                 "apt-config dump --format '%F=%v%n', of what is about updates",
+            ),
+            (
+                Part::AptSources,
+                Live,
+                &["apt-source"],
+                "cat /etc/apt/sources.list /etc/apt/sources.list.d/*",
             ),
             (Part::Held, Live, &["held"], "apt-mark showhold"),
             (Part::PackageSources, Live, &["sources"], "apt-cache policy"),

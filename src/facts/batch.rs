@@ -13,7 +13,7 @@ pub const SCRIPT: &str =
     concat!(include_str!("../apply/node/logins.sh"), include_str!("collect.sh"));
 
 /// Commands whose presence matters to later stages.
-pub const COMMANDS: [&str; 16] = [
+pub const COMMANDS: &[&str] = &[
     "apt-get",
     "auditctl",
     "bash",
@@ -33,10 +33,11 @@ pub const COMMANDS: [&str; 16] = [
 ];
 
 /// Daemons whose command lines are read.
-pub const PROCESSES: [&str; 8] = [
+pub const PROCESSES: &[&str] = &[
     "containerd",
     "etcd",
     "haproxy",
+    "keepalived",
     "kube-apiserver",
     "kube-controller",
     "kube-scheduler",
@@ -65,7 +66,7 @@ pub enum FactsError {
         stderr: String,
     },
     /// The answer is not of the expected shape.
-    #[error("the node's answer makes no sense")]
+    #[error("the node's answer cannot be parsed")]
     Parse(#[source] ParseError),
 }
 
@@ -157,10 +158,10 @@ pub(super) fn request_lines(watch: &WatchList, word: &str) -> String {
             Extra::EncryptionKeys => "X encryption\n",
         });
     }
-    for command in COMMANDS {
+    for &command in COMMANDS {
         lines.extend(["C ", command, "\n"]);
     }
-    for process in PROCESSES {
+    for &process in PROCESSES {
         lines.extend(["N ", process, "\n"]);
     }
     // How long it is comes first: what a shell that stays is sent next is not part of it.

@@ -13,7 +13,7 @@ use crate::inventory::NodeName;
 
 /// A kind of object, and where its list is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum ObjectKind {
     /// `Secret`s of type bootstrap.kubernetes.io/token; without their data.
     JoinTokens,
     /// `Secret`s of type kubernetes.io/service-account-token, in all namespaces; without their data.
@@ -94,119 +94,125 @@ pub enum Kind {
     CsiDrivers,
 }
 
-impl Kind {
+impl ObjectKind {
     /// Every kind, with the path of its list.
-    pub const ALL: [(Kind, &str); 39] = [
+    pub const ALL: &[(ObjectKind, &str)] = &[
         (
-            Kind::JoinTokens,
+            ObjectKind::JoinTokens,
             "/api/v1/namespaces/kube-system/secrets?fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken",
         ),
         (
-            Kind::AccountTokens,
+            ObjectKind::AccountTokens,
             "/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Fservice-account-token",
         ),
-        (Kind::ConfigMaps, "/api/v1/configmaps"),
-        (Kind::Roles, "/apis/rbac.authorization.k8s.io/v1/roles"),
-        (Kind::RoleBindings, "/apis/rbac.authorization.k8s.io/v1/rolebindings"),
-        (Kind::ClusterRoles, "/apis/rbac.authorization.k8s.io/v1/clusterroles"),
-        (Kind::ClusterRoleBindings, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
-        (Kind::SigningRequests, "/apis/certificates.k8s.io/v1/certificatesigningrequests"),
-        (Kind::Nodes, "/api/v1/nodes"),
-        (Kind::Namespaces, "/api/v1/namespaces"),
-        (Kind::ServiceAccounts, "/api/v1/serviceaccounts"),
-        (Kind::NetworkPolicies, "/apis/networking.k8s.io/v1/networkpolicies"),
-        (Kind::ResourceQuotas, "/api/v1/resourcequotas"),
-        (Kind::LimitRanges, "/api/v1/limitranges"),
-        (Kind::Pods, "/api/v1/pods"),
+        (ObjectKind::ConfigMaps, "/api/v1/configmaps"),
+        (ObjectKind::Roles, "/apis/rbac.authorization.k8s.io/v1/roles"),
+        (ObjectKind::RoleBindings, "/apis/rbac.authorization.k8s.io/v1/rolebindings"),
+        (ObjectKind::ClusterRoles, "/apis/rbac.authorization.k8s.io/v1/clusterroles"),
+        (ObjectKind::ClusterRoleBindings, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
+        (ObjectKind::SigningRequests, "/apis/certificates.k8s.io/v1/certificatesigningrequests"),
+        (ObjectKind::Nodes, "/api/v1/nodes"),
+        (ObjectKind::Namespaces, "/api/v1/namespaces"),
+        (ObjectKind::ServiceAccounts, "/api/v1/serviceaccounts"),
+        (ObjectKind::NetworkPolicies, "/apis/networking.k8s.io/v1/networkpolicies"),
+        (ObjectKind::ResourceQuotas, "/api/v1/resourcequotas"),
+        (ObjectKind::LimitRanges, "/api/v1/limitranges"),
+        (ObjectKind::Pods, "/api/v1/pods"),
         // Right after the pods that they lead to.
-        (Kind::EndpointSlices, "/apis/discovery.k8s.io/v1/endpointslices"),
-        (Kind::PersistentVolumes, "/api/v1/persistentvolumes"),
-        (Kind::DaemonSets, "/apis/apps/v1/daemonsets"),
-        (Kind::Deployments, "/apis/apps/v1/deployments"),
-        (Kind::StatefulSets, "/apis/apps/v1/statefulsets"),
-        (Kind::ReplicaSets, "/apis/apps/v1/replicasets"),
-        (Kind::ReplicationControllers, "/api/v1/replicationcontrollers"),
-        (Kind::Jobs, "/apis/batch/v1/jobs"),
-        (Kind::CronJobs, "/apis/batch/v1/cronjobs"),
-        (Kind::Services, "/api/v1/services"),
-        (Kind::ServiceCidrs, "/apis/networking.k8s.io/v1/servicecidrs"),
-        (Kind::FlowSchemas, "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"),
-        (Kind::PriorityLevels, "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations"),
-        (Kind::Leases, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"),
-        (Kind::RuntimeClasses, "/apis/node.k8s.io/v1/runtimeclasses"),
-        (Kind::MutatingPolicies, "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"),
+        (ObjectKind::EndpointSlices, "/apis/discovery.k8s.io/v1/endpointslices"),
+        (ObjectKind::PersistentVolumes, "/api/v1/persistentvolumes"),
+        (ObjectKind::DaemonSets, "/apis/apps/v1/daemonsets"),
+        (ObjectKind::Deployments, "/apis/apps/v1/deployments"),
+        (ObjectKind::StatefulSets, "/apis/apps/v1/statefulsets"),
+        (ObjectKind::ReplicaSets, "/apis/apps/v1/replicasets"),
+        (ObjectKind::ReplicationControllers, "/api/v1/replicationcontrollers"),
+        (ObjectKind::Jobs, "/apis/batch/v1/jobs"),
+        (ObjectKind::CronJobs, "/apis/batch/v1/cronjobs"),
+        (ObjectKind::Services, "/api/v1/services"),
+        (ObjectKind::ServiceCidrs, "/apis/networking.k8s.io/v1/servicecidrs"),
+        (ObjectKind::FlowSchemas, "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas"),
         (
-            Kind::MutatingBindings,
+            ObjectKind::PriorityLevels,
+            "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations",
+        ),
+        (ObjectKind::Leases, "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"),
+        (ObjectKind::RuntimeClasses, "/apis/node.k8s.io/v1/runtimeclasses"),
+        (
+            ObjectKind::MutatingPolicies,
+            "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies",
+        ),
+        (
+            ObjectKind::MutatingBindings,
             "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings",
         ),
         (
-            Kind::ValidatingPolicies,
+            ObjectKind::ValidatingPolicies,
             "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
         ),
         (
-            Kind::ValidatingBindings,
+            ObjectKind::ValidatingBindings,
             "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
         ),
         (
-            Kind::ValidatingWebhooks,
+            ObjectKind::ValidatingWebhooks,
             "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
         ),
         (
-            Kind::MutatingWebhooks,
+            ObjectKind::MutatingWebhooks,
             "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
         ),
-        (Kind::ApiServices, "/apis/apiregistration.k8s.io/v1/apiservices"),
-        (Kind::CustomResources, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
-        (Kind::CsiDrivers, "/apis/storage.k8s.io/v1/csidrivers"),
+        (ObjectKind::ApiServices, "/apis/apiregistration.k8s.io/v1/apiservices"),
+        (ObjectKind::CustomResources, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
+        (ObjectKind::CsiDrivers, "/apis/storage.k8s.io/v1/csidrivers"),
     ];
 
     /// What a plan depends on; checks ask for everything.
-    pub const FOR_A_PLAN: [Kind; 14] = [
-        Kind::ConfigMaps,
-        Kind::Namespaces,
-        Kind::ServiceAccounts,
-        Kind::NetworkPolicies,
-        Kind::ResourceQuotas,
-        Kind::LimitRanges,
-        Kind::Pods,
-        Kind::JoinTokens,
-        Kind::RoleBindings,
-        Kind::ClusterRoleBindings,
-        Kind::SigningRequests,
-        Kind::Nodes,
-        Kind::MutatingPolicies,
-        Kind::MutatingBindings,
+    pub const FOR_A_PLAN: &[ObjectKind] = &[
+        ObjectKind::ConfigMaps,
+        ObjectKind::Namespaces,
+        ObjectKind::ServiceAccounts,
+        ObjectKind::NetworkPolicies,
+        ObjectKind::ResourceQuotas,
+        ObjectKind::LimitRanges,
+        ObjectKind::Pods,
+        ObjectKind::JoinTokens,
+        ObjectKind::RoleBindings,
+        ObjectKind::ClusterRoleBindings,
+        ObjectKind::SigningRequests,
+        ObjectKind::Nodes,
+        ObjectKind::MutatingPolicies,
+        ObjectKind::MutatingBindings,
     ];
 
     /// The first minor release whose API server has it by default; 0 for all that are supported.
     pub fn since_minor(self) -> u16 {
         match self {
             // In v1, and switched on: enhancement 3962.
-            Kind::MutatingPolicies | Kind::MutatingBindings => 36,
+            ObjectKind::MutatingPolicies | ObjectKind::MutatingBindings => 36,
             _ => 0,
         }
     }
 
     /// What a plan for a minor release depends on.
-    pub fn for_a_plan(minor: u16) -> Vec<Kind> {
-        Self::FOR_A_PLAN.into_iter().filter(|kind| kind.since_minor() <= minor).collect()
+    pub fn for_a_plan(minor: u16) -> Vec<ObjectKind> {
+        Self::FOR_A_PLAN.iter().copied().filter(|kind| kind.since_minor() <= minor).collect()
     }
 
     /// Everything that a minor release has.
-    pub fn for_checks(minor: u16) -> Vec<Kind> {
+    pub fn for_checks(minor: u16) -> Vec<ObjectKind> {
         Self::ALL.iter().map(|(kind, _)| *kind).filter(|k| k.since_minor() <= minor).collect()
     }
 
     /// The kind of objects that are called so in manifests; only of those that kubastion sends.
-    pub fn of_word(word: &str) -> Option<Kind> {
-        const WORDS: [(&str, Kind); 7] = [
-            ("LimitRange", Kind::LimitRanges),
-            ("MutatingAdmissionPolicy", Kind::MutatingPolicies),
-            ("MutatingAdmissionPolicyBinding", Kind::MutatingBindings),
-            ("NetworkPolicy", Kind::NetworkPolicies),
-            ("Node", Kind::Nodes),
-            ("ResourceQuota", Kind::ResourceQuotas),
-            ("ServiceAccount", Kind::ServiceAccounts),
+    pub fn of_word(word: &str) -> Option<ObjectKind> {
+        const WORDS: &[(&str, ObjectKind)] = &[
+            ("LimitRange", ObjectKind::LimitRanges),
+            ("MutatingAdmissionPolicy", ObjectKind::MutatingPolicies),
+            ("MutatingAdmissionPolicyBinding", ObjectKind::MutatingBindings),
+            ("NetworkPolicy", ObjectKind::NetworkPolicies),
+            ("Node", ObjectKind::Nodes),
+            ("ResourceQuota", ObjectKind::ResourceQuotas),
+            ("ServiceAccount", ObjectKind::ServiceAccounts),
         ];
         WORDS.iter().find(|(w, _)| *w == word).map(|(_, kind)| *kind)
     }
@@ -234,20 +240,41 @@ pub const KUBELET_CONFIG: &str = "kube-system/kubelet-config";
 /// The ConfigMap from which aggregated API servers, the controller manager and the scheduler take the CAs of clients.
 pub const AUTHENTICATION_CONFIG: &str = "kube-system/extension-apiserver-authentication";
 /// `ConfigMap`s whose data is kept.
-const KEPT: [&str; 6] =
-    [CLUSTER_INFO, PROXY_CONFIG, DNS_CONFIG, KUBEADM_CONFIG, KUBELET_CONFIG, AUTHENTICATION_CONFIG];
+const KEPT: &[&str] = &[
+    CLUSTER_INFO,
+    PROXY_CONFIG,
+    DNS_CONFIG,
+    KUBEADM_CONFIG,
+    KUBELET_CONFIG,
+    AUTHENTICATION_CONFIG,
+];
 
 /// What the API answered.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ClusterFacts {
     /// Objects by kind. A kind that could not be listed is not there: what depends on it is unknown.
-    pub objects: BTreeMap<Kind, Vec<Value>>,
+    pub objects: BTreeMap<ObjectKind, Vec<Value>>,
     /// Why a kind could not be listed.
-    pub unread: BTreeMap<Kind, String>,
+    pub unread: BTreeMap<ObjectKind, String>,
     /// What was answered for each kind that was listed.
-    pub answers: BTreeMap<Kind, ListAnswer>,
+    pub answers: BTreeMap<ObjectKind, ListAnswer>,
     /// The node over whose connection its own API server was asked; `None` of what nobody was asked.
     pub server: Option<NodeName>,
+    /// Objects of the bundle's manifests, in the order in which they are sent.
+    pub bundled: Vec<BundledFact>,
+    /// Why it is not known which of them are there.
+    pub unread_bundled: Option<String>,
+}
+
+/// An object of a bundle's manifest, and what the cluster has of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BundledFact {
+    /// The manifest's name.
+    pub file: String,
+    /// The object, as the manifest has it.
+    pub object: Value,
+    /// As it is, and as it would be if it were sent, by the server's own word; `None` if there is none.
+    pub seen: Option<(Value, Value)>,
 }
 
 /// The answer to the request for a list.
@@ -264,30 +291,30 @@ impl ClusterFacts {
     ///
     /// # Errors
     /// If the answer is not a list, or not all of one.
-    pub fn insert(&mut self, kind: Kind, list: &mut Value) -> Result<(), String> {
+    pub fn insert(&mut self, kind: ObjectKind, list: &mut Value) -> Result<(), String> {
         if list.pointer("/metadata/continue").and_then(Value::as_str).is_some_and(|c| !c.is_empty())
         {
-            return Err("the list goes on".into());
+            return Err("the list is incomplete".into());
         }
         let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
             return Err("the answer has no items".into());
         };
         let mut items = items;
-        if matches!(kind, Kind::JoinTokens | Kind::AccountTokens) {
+        if matches!(kind, ObjectKind::JoinTokens | ObjectKind::AccountTokens) {
             for item in &mut items {
                 if let Some(object) = item.as_object_mut() {
                     object.remove("data");
                 }
             }
         }
-        if kind == Kind::CustomResources {
+        if kind == ObjectKind::CustomResources {
             // Schemas are most of it, and are large.
             for item in &mut items {
                 let conversion = item.pointer("/spec/conversion").cloned();
                 item["spec"] = json!({ "conversion": conversion });
             }
         }
-        if kind == Kind::ConfigMaps {
+        if kind == ObjectKind::ConfigMaps {
             // Others' may be large, or hold what should be in a Secret.
             for item in &mut items {
                 let is_kept =
@@ -306,9 +333,9 @@ impl ClusterFacts {
     ///
     /// # Errors
     /// Why the list could not be read.
-    pub fn of(&self, kind: Kind) -> Result<&[Value], String> {
+    pub fn of(&self, kind: ObjectKind) -> Result<&[Value], String> {
         self.objects.get(&kind).map(Vec::as_slice).ok_or_else(|| {
-            self.unread.get(&kind).cloned().unwrap_or_else(|| "it was not asked for".into())
+            self.unread.get(&kind).cloned().unwrap_or_else(|| "it was not requested".into())
         })
     }
 }
@@ -335,7 +362,7 @@ pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
 
 /// Whether a namespace is there to stay.
 pub fn is_steady(facts: &ClusterFacts, space: &str) -> bool {
-    let all = facts.of(Kind::Namespaces).unwrap_or_default();
+    let all = facts.of(ObjectKind::Namespaces).unwrap_or_default();
     all.iter()
         .any(|n| name(n) == space && text(n, "/status/phase") != "Terminating" && !is_of_a_probe(n))
 }
@@ -361,17 +388,17 @@ mod tests {
 
     #[test]
     fn every_kind_has_one_path() {
-        let kinds: BTreeSet<Kind> = Kind::ALL.iter().map(|(k, _)| *k).collect();
-        assert_eq!(kinds.len(), Kind::ALL.len());
+        let kinds: BTreeSet<ObjectKind> = ObjectKind::ALL.iter().map(|(k, _)| *k).collect();
+        assert_eq!(kinds.len(), ObjectKind::ALL.len());
         assert!(kinds.iter().all(|k| k.path().starts_with("/api")));
     }
 
     #[test]
     fn a_release_is_not_asked_for_what_it_lacks() {
-        for asked in [Kind::for_a_plan, Kind::for_checks] {
-            assert!(!asked(35).contains(&Kind::MutatingPolicies));
-            assert!(asked(36).contains(&Kind::MutatingPolicies));
-            assert!(asked(35).contains(&Kind::Pods));
+        for asked in [ObjectKind::for_a_plan, ObjectKind::for_checks] {
+            assert!(!asked(35).contains(&ObjectKind::MutatingPolicies));
+            assert!(asked(36).contains(&ObjectKind::MutatingPolicies));
+            assert!(asked(35).contains(&ObjectKind::Pods));
         }
     }
 
@@ -380,11 +407,11 @@ mod tests {
         let mut facts = ClusterFacts::default();
         let mut list =
             json!({"items": [{"metadata": {"name": "t"}, "data": {"token-secret": "x"}}]});
-        facts.insert(Kind::JoinTokens, &mut list).unwrap();
-        assert!(!facts.of(Kind::JoinTokens).unwrap()[0].to_string().contains("token-secret"));
+        facts.insert(ObjectKind::JoinTokens, &mut list).unwrap();
+        assert!(!facts.of(ObjectKind::JoinTokens).unwrap()[0].to_string().contains("token-secret"));
         let mut half = json!({"metadata": {"continue": "more"}, "items": []});
-        assert!(facts.insert(Kind::Pods, &mut half).is_err());
-        assert!(facts.insert(Kind::Pods, &mut json!({"kind": "Status"})).is_err());
-        assert!(facts.of(Kind::Pods).is_err());
+        assert!(facts.insert(ObjectKind::Pods, &mut half).is_err());
+        assert!(facts.insert(ObjectKind::Pods, &mut json!({"kind": "Status"})).is_err());
+        assert!(facts.of(ObjectKind::Pods).is_err());
     }
 }

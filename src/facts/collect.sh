@@ -127,7 +127,7 @@ done
 # Keys of each interface have a pattern for its name.
 set +f
 # shellcheck disable=SC2086 # a list
-grep -as '' /dev/null $paths
+grep -as -D skip '' /dev/null $paths
 set -f
 
 section packages
@@ -142,14 +142,13 @@ elif have rpm; then
 fi
 
 # `systemctl show` costs a millisecond a unit, and more for one that does not exist; `is-enabled`
-# reads all unit files there are. So the links that enabling makes are read here (systemd.unit(5)),
+# reads all unit files there are. So the links that enabling makes are looked for here (systemd.unit(5)),
 # and systemd gets one question, for what it has loaded. An alias answers for its unit.
 section units
 set +f
-set -- /etc/systemd/system/*.wants/* /etc/systemd/system/*.requires/* \
-    /run/systemd/system/*.wants/* /run/systemd/system/*.requires/*
-links=" $* "
-set -- /etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system \
+# In systemd's own order (systemd.unit(5), "Unit File Load Path").
+set -- /etc/systemd/system.control /run/systemd/system.control /run/systemd/transient /run/systemd/generator.early \
+    /etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system \
     /usr/lib/systemd/system /lib/systemd/system /run/systemd/generator*
 set -f
 there= linked= targets=
@@ -175,10 +174,8 @@ for file in $there; do
         state="alias ${to##*/}"
         asked="$asked ${to##*/}"
     else
-        case "$links:$file" in
-        *" /etc/systemd/system/"*".wants/$u "* | *" /etc/systemd/system/"*".requires/$u "*) state=enabled ;;
-        *".wants/$u "* | *".requires/$u "*) state=enabled-runtime ;;
-        *:/run/systemd/generator*) state=generated ;;
+        case $file in
+        /run/systemd/generator*) state=generated ;;
         *)
             unlinked="$unlinked $file"
             continue
@@ -187,15 +184,40 @@ for file in $there; do
     fi
     print "file $u $state"
 done
+# A link counts where the unit's own file says: anybody can make a directory for a unit that nothing starts. Ours are wanted
+# in every place that it names. A link to nothing masks the wish (systemd.unit(5)).
 # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
-[ -z "$unlinked" ] || installs=$nl$(grep -sH '^\(WantedBy\|RequiredBy\|UpheldBy\|Alias\|Also\) *=' $unlinked)
+[ -z "$unlinked" ] || installs=$nl$(grep -sH -D skip '^\(WantedBy\|RequiredBy\|UpheldBy\|Alias\|Also\) *=' $unlinked)
 for file in $unlinked; do
-    case $installs in
+    u=${file##*/}
+    found= lacks=
+    for k in WantedBy RequiredBy; do
+        d=wants
+        [ "$k" = WantedBy ] || d=requires
+        rest=$installs
+        while :; do
+            case $rest in *"$nl$file:$k"*) ;; *) break ;; esac
+            rest=${rest#*"$nl$file:$k"}
+            v=${rest%%"$nl"*}
+            for t in ${v#*=}; do
+                if [ -L "/etc/systemd/system/$t.$d/$u" ] && [ -s "/etc/systemd/system/$t.$d/$u" ]; then
+                    found=enabled
+                elif [ -L "/run/systemd/system/$t.$d/$u" ] && [ -s "/run/systemd/system/$t.$d/$u" ]; then
+                    found=${found:-enabled-runtime}
+                else
+                    lacks=yes
+                fi
+            done
+        done
+    done
+    case $u:$lacks in kubastion-*:yes) found= ;; esac
+    case $found:$installs in
+    enabled*) state=$found ;;
     *"$nl$file:"[WRU]* | *"$nl$file:Alias"*) state=disabled ;;
     *"$nl$file:Also"*) state=indirect ;;
     *) state=static ;;
     esac
-    print "file ${file##*/} $state"
+    print "file $u $state"
 done
 # shellcheck disable=SC2086 # a list: no item has a blank, or `IFS` is a line break
 [ -z "$units" ] || { systemctl list-units --all --plain --no-legend --no-pager --full -- $asked 2>/dev/null && echo ok; }
@@ -225,13 +247,24 @@ fi
 
 section sshd
 # With `Match LocalPort`, sshd -T needs connection parameters: use ones that never occur (RFC 5737).
+# It would wait for what is no regular file among those that it includes: then there is nobody to ask.
+sshd_asked=
 if have sshd; then
-    { sshd -T 2>/dev/null || sshd -T -C user=nobody-asks,host=192.0.2.1,addr=192.0.2.1,laddr=192.0.2.2,lport=1 2>/dev/null; } && echo ok
+    sshd_asked=yes
+    set +f
+    for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*; do
+        [ ! -e "$f" ] || [ -f "$f" ] || [ -d "$f" ] || sshd_asked=
+    done
+    set -f
+fi
+if [ -n "$sshd_asked" ]; then
+    { timeout 10 sshd -T 2>/dev/null || { [ $? -lt 124 ] &&
+        timeout 10 sshd -T -C user=nobody-asks,host=192.0.2.1,addr=192.0.2.1,laddr=192.0.2.2,lport=1 2>/dev/null; }; } && echo ok
 fi
 # It leaves out what a `Match` line says of some connections only. `Match all` is for all of them.
 section matches
 case "$extras " in *' matches '*) search=yes ;; *) search= ;; esac
-if [ -n "$search" ] && have sshd; then
+if [ -n "$search" ] && [ -n "$sshd_asked" ]; then
     searched= more=/etc/ssh/sshd_config whole=ok
     IFS=$nl
     while [ -n "$more" ]; do
@@ -301,7 +334,7 @@ for v in $sshd_wanted; do
     case $v in =*) sshd_file=${v#=} ;; esac
 done
 IFS=' '
-if [ -n "$sshd_file" ] && have sshd && [ "$(sha256sum 2>/dev/null <"${sshd_file#* }")" != "${sshd_file%% *}  -" ]; then (
+if [ -n "$sshd_file" ] && [ -n "$sshd_asked" ] && [ "$([ -f "${sshd_file#* }" ] && sha256sum 2>/dev/null <"${sshd_file#* }")" != "${sshd_file%% *}  -" ]; then (
     # In a shell of its own, since logins.sh has names of its own.
     whole=ok
     # What is said first is what counts, also for sshd, and a `Match` goes before either.
@@ -352,7 +385,7 @@ if have nft && tables=$(nft list tables 2>/dev/null); then
         ;;
     esac
 fi
-[ ! -r "$base/firewall.loaded" ] || { IFS= read -r v <"$base/firewall.loaded"; print "recorded $v"; }
+[ ! -f "$base/firewall.loaded" ] || { IFS= read -r v <"$base/firewall.loaded"; print "recorded $v"; }
 
 section marks
 set +f
@@ -396,7 +429,7 @@ section images
 # Names with their digests: a name can be given to another image. A record without digests predates them.
 if [ -n "$images" ] && there=$(ctr -n k8s.io images ls 2>/dev/null | while read -r name _ v _; do print "$name $v"; done); then
     for i in $images; do
-        [ -r "$base/images/$i" ] || continue
+        [ -f "$base/images/$i" ] || continue
         missing=
         while IFS= read -r v; do
             case $v in *' '*) ;; *) missing=yes ;; esac
@@ -547,7 +580,7 @@ if [ -n "$files" ]; then
                 # A program is hundreds of times larger than a setting. Its digest was recorded when it
                 # was read last; no write and no replacement leaves all of this as it was.
                 record=$base/programs/${f##*/}.$(printf %s "$f" | cksum | tr ' ' -)
-                if IFS= read -r v <"$record" &&
+                if [ -f "$record" ] && IFS= read -r v <"$record" &&
                     [ "${v#* }" = "$(stat -c '%s %i %.9Y %.9Z %n' "$f")" ]; then
                     recorded="$recorded${v%% *}  $f$nl"
                     continue

@@ -6,6 +6,7 @@
 pub mod answers;
 mod batch;
 pub mod cluster;
+mod credentials;
 pub mod etcd;
 mod extras;
 pub mod live;
@@ -13,4 +14,5 @@ pub mod model;
 pub mod parse;
 
 pub use batch::{COMMANDS, FactsError, PROCESSES, SCRIPT, collect};
+pub use credentials::{CREDENTIALS_SCRIPT, Held, read_credentials};
 pub use model::*;

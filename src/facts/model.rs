@@ -315,7 +315,8 @@ pub struct UnitFacts {
     /// `SubState`: running, exited, dead ...
     pub sub: String,
     /// How it is started at boot: enabled, enabled-runtime, disabled, static, indirect, alias, masked
-    /// or generated, as `systemctl is-enabled` says it; empty if there is no unit file. Enablement that
+    /// or generated, as `systemctl is-enabled` says it, but that only links in places that the unit's own file names make it
+    /// enabled, and ours need all of them; empty if there is no unit file. Enablement that
     /// only a drop-in's `[Install]` asks for is not looked at.
     pub file: String,
 }

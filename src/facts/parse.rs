@@ -19,7 +19,7 @@ pub enum ParseError {
     #[error("the answer was cut off")]
     CutOff,
     /// A section is missing or twice there.
-    #[error("section {0} is missing or twice there")]
+    #[error("section {0} is missing or duplicated")]
     Section(&'static str),
     /// A section that nobody asked for, or text before the first one.
     #[error("unexpected section in the answer: {0:?}")]
@@ -33,7 +33,7 @@ pub enum ParseError {
         found: String,
     },
     /// A watched path was not answered for.
-    #[error("nothing was said about {path}{detail}")]
+    #[error("the answer does not cover {path}{detail}")]
     Path {
         /// The path.
         path: String,
@@ -49,7 +49,7 @@ pub(super) fn value_error(what: &'static str, found: impl AsRef<str>) -> ParseEr
 type Sections<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 /// What every answer has, in the order of `collect.sh`: only a section that is asked for here can be missing.
-pub(super) const SECTIONS: [&str; 24] = [
+pub(super) const SECTIONS: &[&str] = &[
     "node",
     "disks",
     "commands",
@@ -77,11 +77,11 @@ pub(super) const SECTIONS: [&str; 24] = [
 ];
 
 /// Sections that are there if any path is asked about; without one, the path has no answer.
-const OF_FILES: [&str; 2] = ["links", "sha256"];
+const OF_FILES: &[&str] = &["links", "sha256"];
 
 /// Sections in which a node that can tell always tells something: an empty one is no answer.
-const SAYS_SOMETHING: [&str; 8] =
-    ["node", "read", "packages", "units", "listeners", "sshd", "matches", "nft"];
+const SAYS_SOMETHING: &[&str] =
+    &["node", "read", "packages", "units", "listeners", "sshd", "matches", "nft"];
 
 /// The lines of a section.
 fn section<'s, 'a>(sections: &'s Sections<'a>, name: &str) -> &'s [&'a str] {
@@ -234,7 +234,7 @@ fn answers(word: &str, answer: &[u8]) -> Answers {
                 named.insert(name, Digest::of(&answer[from..at]));
             }
             let name = name.strip_suffix(b"\n").unwrap_or(name);
-            let known = SECTIONS.into_iter().chain(OF_FILES).find(|s| s.as_bytes() == name);
+            let known = SECTIONS.iter().chain(OF_FILES).copied().find(|s| s.as_bytes() == name);
             current = known.map(|name| (name, at + line.len()));
         } else if matches!(current, Some(("read", _)))
             && let Some(rest) = line.strip_prefix(b"/proc/sys/")
@@ -273,7 +273,7 @@ fn split<'a>(text: &'a str, word: &str) -> Result<Sections<'a>, ParseError> {
         Some(rest) if rest.iter().all(|l| l.is_empty()) => {}
         _ => return Err(ParseError::CutOff),
     }
-    for name in SECTIONS {
+    for &name in SECTIONS {
         if !sections.contains_key(name) {
             return Err(ParseError::Section(name));
         }

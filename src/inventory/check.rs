@@ -11,8 +11,9 @@ use serde_json::Value as Schema;
 use super::diagnostic::{Diagnostic, Path, Segment, nearest};
 use super::model::Inventory;
 use super::names::{TEXT_TYPES, TextType};
+use super::passthrough::ANY_FORMAT;
 use crate::yaml::tree::{Entry, Node, Value};
-use crate::yaml::{Mapping, Value as Yaml};
+use crate::yaml::{self, Mapping, Value as Yaml};
 
 /// The JSON schema of an inventory (draft 2020-12), derived from the types.
 pub fn schema() -> Schema {
@@ -76,13 +77,16 @@ impl<'a> Walk<'a> {
         Resolved { schema, text_type: None, optional }
     }
 
-    /// Of a word and a mapping that may stand in the same place, the one that is there.
+    /// Of a word, a list and a mapping that may stand in the same place, the one that is there.
     fn alternative(&self, schema: &'a Schema, node: &Node) -> &'a Schema {
-        let is_mapping = matches!(node.value, Value::Mapping(_));
+        let fits = |kind: &str| match node.value {
+            Value::Mapping(_) => kind == "object",
+            Value::Sequence(_) => kind == "array",
+            Value::Scalar { .. } => !matches!(kind, "object" | "array"),
+        };
         let choices = schema["anyOf"].as_array().into_iter().flatten();
-        let mut fitting = choices
-            .filter(|c| c["type"] != "null")
-            .filter(|c| (kind(self.resolve(c).schema) == "object") == is_mapping);
+        let mut fitting =
+            choices.filter(|c| c["type"] != "null").filter(|c| fits(kind(self.resolve(c).schema)));
         fitting.next().unwrap_or(schema)
     }
 
@@ -98,10 +102,28 @@ impl<'a> Walk<'a> {
         if optional && node.is_null() {
             return Some(Yaml::Null);
         }
+        if schema["format"] == ANY_FORMAT {
+            return self.any(node, path);
+        }
         match kind(schema) {
             "object" => self.mapping(schema, node, path),
             "array" => self.sequence(schema, node, path),
             _ => self.scalar(schema, text_type, node, path),
+        }
+    }
+
+    /// What Kubernetes knows the kind of, and nobody here.
+    fn any(&mut self, node: &Node, path: &Path) -> Option<Yaml> {
+        if node.is_null() {
+            self.report(node, path, "wrong type").found(node.describe()).allowed("a value");
+            return None;
+        }
+        match yaml::for_kubernetes(node) {
+            Ok(value) => Some(value),
+            Err(e) => {
+                self.report(node, path, "the value cannot be read").found(e);
+                None
+            }
         }
     }
 
@@ -118,7 +140,7 @@ impl<'a> Walk<'a> {
         for entry in entries {
             let (parent, path) = (path, path.then(&entry.key));
             if !seen.insert(&entry.key) {
-                self.at_key(entry, &path, "this key stands here twice")
+                self.at_key(entry, &path, "the key is listed twice")
                     .found(format!("`{}`", entry.key))
                     .allowed("each key once");
                 continue;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::passed::Conflicts;
 use crate::clock::Clock;
 
 /// What the check of an inventory depends on beside the file.
@@ -13,6 +14,8 @@ pub struct LoadContext<'a> {
     pub known_controls: &'a [&'a str],
     /// Ids of critical controls, which need a reason, an owner and a last day to be switched off.
     pub critical_controls: &'a [&'a str],
+    /// Says who sets what is passed through to daemons.
+    pub conflicts: Conflicts,
     /// What a leading `~/` in a path stands for; without it, a directory called `~`.
     pub home: Option<PathBuf>,
     /// Nodes may lack a host key. Whoever logs in leaves those out.

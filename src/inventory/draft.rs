@@ -13,7 +13,7 @@ pub struct Draft {
     pub name: ClusterName,
     /// Kubernetes release.
     pub kubernetes: KubernetesVersion,
-    /// Where clients reach the API servers; the first control-plane node if absent.
+    /// Where clients reach the API servers. Default: the first control-plane node.
     pub endpoint: Option<Endpoint>,
     /// Control-plane nodes, which also are etcd members; one at least.
     pub control_planes: Vec<NewNode>,
@@ -21,9 +21,9 @@ pub struct Draft {
     pub workers: Vec<NewNode>,
     /// Login user on the nodes.
     pub ssh_user: UserName,
-    /// Private key to log in with; the running ssh-agent if absent.
+    /// Private key to log in with. Default: the running ssh-agent.
     pub ssh_key: Option<PathBuf>,
-    /// known_hosts file that holds the nodes' host keys.
+    /// known_hosts file with the nodes' host keys.
     pub known_hosts: Option<PathBuf>,
 }
 

@@ -33,27 +33,27 @@ pub struct PodSecurityExemption {
     pub namespace: String,
     /// The level that applies instead.
     pub level: PodLevel,
-    /// Workloads that it is for, as `DaemonSet/NAME` (what made a pod in the end; `Pod/NAME` for one that nothing made); others
-    /// in the namespace may not break the standard. Empty means all. What the namespace lets in is the same for all.
+    /// Exempt workloads, as `DaemonSet/NAME` (the top-level owner of a pod; `Pod/NAME` for a pod without an owner). Others
+    /// in the namespace must meet the standard. Empty means all. The namespace's own admission level is the same for all.
     #[serde(default)]
     pub workloads: Vec<String>,
     /// Why.
     pub reason: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// Last day of the exemption, `YYYY-MM-DD` in UTC.
     pub expires: String,
 }
 
-/// A level of the Pod Security Standards, the widest first.
+/// A level of the Pod Security Standards, the least strict first.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum PodLevel {
-    /// Everything is let through.
+    /// Everything is allowed.
     Privileged,
-    /// Known ways to the node are closed.
+    /// Known privilege escalations are blocked.
     Baseline,
     /// Good practice for pods is enforced.
     Restricted,
@@ -73,13 +73,13 @@ impl std::fmt::Display for PodLevel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AllowedObject {
-    /// What it is.
+    /// Kind of the object.
     pub kind: AllowedKind,
-    /// Its name; that of a RoleBinding as `namespace/name`.
+    /// Name of the object; for a RoleBinding, `namespace/name`.
     pub name: String,
     /// Why.
     pub reason: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// Last day on which it is allowed, `YYYY-MM-DD` in UTC.
     pub expires: String,
@@ -90,28 +90,28 @@ pub struct AllowedObject {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub enum AllowedKind {
-    /// Is asked about requests, and sees them.
+    /// Reviews requests, and so sees them.
     ValidatingWebhookConfiguration,
     /// Changes requests.
     MutatingWebhookConfiguration,
     /// Changes requests, inside the API server.
     MutatingAdmissionPolicy,
-    /// Hands a part of the API to a Service.
+    /// Delegates a part of the API to a Service.
     #[serde(rename = "APIService")]
     ApiService,
-    /// Gives rights over the cluster (`policy-rbac-minimal`).
+    /// Grants rights in the whole cluster (`policy-rbac-minimal`).
     ClusterRoleBinding,
-    /// Gives rights in a namespace (`policy-rbac-minimal`).
+    /// Grants rights in a namespace (`policy-rbac-minimal`).
     RoleBinding,
     /// Is a path of a node (`policy-pod-security-in-force`).
     PersistentVolume,
-    /// Puts requests before others (`policy-cluster-configuration`).
+    /// Prioritizes requests (`policy-cluster-configuration`).
     FlowSchema,
     /// Has a share of all requests (`policy-cluster-configuration`).
     PriorityLevelConfiguration,
-    /// Has its objects converted outside the cluster (`policy-webhooks-known`).
+    /// Converts its objects outside the cluster (`policy-webhooks-known`).
     CustomResourceDefinition,
-    /// Is given tokens of pods (`policy-webhooks-known`).
+    /// Receives pod tokens (`policy-webhooks-known`).
     #[serde(rename = "CSIDriver")]
     CsiDriver,
 }
@@ -134,7 +134,7 @@ impl std::fmt::Display for AllowedKind {
     }
 }
 
-/// Whether a control is wanted, and who says so if it is not: `on`, `off`, or a mapping.
+/// Whether a control is enabled, and if not, why: `on`, `off`, or a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlSwitch {
     /// On or off.
@@ -143,12 +143,12 @@ pub struct ControlSwitch {
     pub granted: Option<SwitchedOff>,
 }
 
-/// Why a control is off, who answers for it, and until when.
+/// Why a control is off, who is responsible for it, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitchedOff {
     /// Why.
     pub reason: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
     /// Last day on which it is off, `YYYY-MM-DD` in UTC.
     pub expires: String,
@@ -169,7 +169,7 @@ struct Written {
     state: Switch,
     /// Why.
     reason: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     owner: String,
     /// Last day on which it is off, `YYYY-MM-DD` in UTC.
     expires: String,

@@ -76,7 +76,8 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
     let open = std::fs::File::open(file);
     open.and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(|e| {
         let mut error = unreadable(format!("the inventory cannot be read: {e}"));
-        error.problems[0].hint("-i names another file; `kubastion inventory init` writes one");
+        error.problems[0]
+            .hint("set -i to another file, or run `kubastion inventory init` to write one");
         error
     })?;
     let base = match file.parent() {
@@ -107,7 +108,7 @@ pub fn load(file: &FilePath, context: &LoadContext<'_>) -> Result<Loaded, LoadEr
             .map_err(|e| refuse(format!("{} cannot be read: {e}", key.display())))?;
         let begin = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
         if !text.starts_with(begin) || text.len() > MAX_KEY_BYTES {
-            return Err(refuse(format!("{} is no OpenPGP key in ASCII armor", key.display())));
+            return Err(refuse(format!("{} is not an ASCII-armored OpenPGP key", key.display())));
         }
         loaded.files.signing_key = Some(text);
     }

@@ -12,12 +12,15 @@ mod granted;
 mod load;
 pub mod model;
 pub mod names;
+mod passed;
+mod passthrough;
 mod probe;
 mod reference;
 mod software;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validate;
+mod written;
 
 pub use check::schema;
 pub use context::LoadContext;
@@ -30,9 +33,15 @@ pub use granted::{
 pub use load::{LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;
+pub use passed::{Component, Conflict, Conflicts, Passed, fields};
+pub use passthrough::{
+    AnyValue, ArgumentValues, ComponentExtras, ExtraVolume, KUBEADM_VOLUMES, KubeProxyExtras,
+    KubeletExtras, PathType,
+};
 #[cfg(test)]
 pub(crate) use probe::elf;
 pub use probe::{BUILT_IN_PROBE, Probe, ProbeError};
 pub use reference::reference;
-pub use software::{Software, SoftwareFile, SoftwareKind};
+pub use software::{BundledObject, Software, SoftwareFile, SoftwareKind};
 pub(crate) use validate::is_reserved_label;
+pub use written::{Comments, text};

@@ -15,6 +15,7 @@ use super::names::{
     ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, IpNetText, KubernetesVersion,
     NodeName, SignerKey, UserName,
 };
+use super::passthrough::{ComponentExtras, KubeProxyExtras, KubeletExtras};
 
 /// A whole inventory file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +34,7 @@ pub struct Inventory {
     /// How nodes are reached, unless a node says otherwise.
     #[serde(default)]
     pub ssh: SshDefaults,
-    /// The machines. Sorted by name after loading.
+    /// The nodes. Sorted by name after loading.
     pub nodes: Vec<Node>,
     /// Host firewall.
     #[serde(default)]
@@ -53,7 +54,22 @@ pub struct Inventory {
     /// Container runtime and CNI.
     #[serde(default)]
     pub runtime: Runtime,
-    /// Host settings beside Kubernetes.
+    /// What API servers are given beside what controls and other keys set.
+    #[serde(default)]
+    pub api_server: ComponentExtras,
+    /// What controller managers are given beside what controls and other keys set.
+    #[serde(default)]
+    pub controller_manager: ComponentExtras,
+    /// What schedulers are given beside what controls and other keys set.
+    #[serde(default)]
+    pub scheduler: ComponentExtras,
+    /// What kubelets are given beside what controls and other keys set.
+    #[serde(default)]
+    pub kubelet: KubeletExtras,
+    /// What kube-proxy is given beside what controls and other keys set.
+    #[serde(default)]
+    pub kube_proxy: KubeProxyExtras,
+    /// Host settings outside Kubernetes.
     #[serde(default)]
     pub host: HostSettings,
 }
@@ -76,17 +92,17 @@ pub struct Cluster {
     pub kubernetes: KubernetesVersion,
     /// Address under which every client reaches the API servers.
     pub endpoint: Endpoint,
-    /// What answers at the endpoint and passes connections on to the API servers.
+    /// The load balancer at the endpoint, which forwards connections to the API servers.
     #[serde(default)]
     pub load_balancer: LoadBalancer,
-    /// Further names and addresses for the API server certificate.
+    /// Additional names and addresses for the API server certificate.
     #[serde(default)]
     pub extra_sans: Vec<Host>,
     /// Pod networks; one, or one IPv4 and one IPv6.
-    /// With `runtime.cni: bridge`, nodes get their parts in the order of `nodes`: add nodes at the end.
+    /// With `runtime.cni: bridge`, nodes get their subnets in the order of `nodes`: add nodes at the end.
     #[serde(default = "default_pod_networks")]
     pub pod_networks: Vec<IpNetText>,
-    /// Service networks, of the same families in the same order as `pod_networks`.
+    /// Service networks, with the same address families in the same order as `pod_networks`.
     #[serde(default = "default_service_networks")]
     pub service_networks: Vec<IpNetText>,
     /// DNS domain of Services.
@@ -94,29 +110,30 @@ pub struct Cluster {
     pub domain: DnsDomain,
 }
 
-/// What answers at the endpoint and passes connections on to the API servers.
+/// The load balancer at the endpoint, which forwards connections to the API servers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoadBalancer {
-    /// Who runs it.
+    /// Who runs the load balancer.
     pub mode: LoadBalancerMode,
-    /// VRRP router id, 1 to 255, for `mode: managed`; no other VRRP instance of the network may have
-    /// it. If absent, the last byte of the endpoint's address, or 51 where that is 0.
+    /// VRRP router id, 1 to 255, for `mode: managed`; it must be unique among the VRRP instances of the
+    /// network. If absent, the last byte of the endpoint's address, or 51 if that is 0.
+    #[schemars(range(min = 1))]
     pub virtual_router_id: Option<u8>,
     /// Interface of all control planes that gets the endpoint's address, for `mode: managed`. If
-    /// absent, on each node the one that has the node's address.
+    /// absent, the interface with the node's address.
     pub interface: Option<String>,
 }
 
-/// Who runs what answers at the endpoint.
+/// Who runs the load balancer at the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadBalancerMode {
-    /// Somebody else, or nobody: the endpoint is a load balancer of the site, or a control plane.
+    /// Not kubastion: the endpoint is an external load balancer or a control plane.
     #[default]
     External,
     /// haproxy on every control plane, and keepalived, which keeps the endpoint's address on one of
-    /// them. The endpoint is a free address of the nodes' network, with another port than 6443.
+    /// them. The endpoint is a free address of the nodes' network, with a port other than 6443.
     Managed,
 }
 
@@ -153,7 +170,7 @@ impl Cluster {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kubernetes {
-    /// What kubelet, etcd, the container runtime and the images are installed from.
+    /// Source of the kubelet, etcd, the container runtime and the images.
     pub source: SoftwareSource,
     /// The bundle, for `source: bundle`.
     pub bundle: BundleSource,
@@ -161,31 +178,32 @@ pub struct Kubernetes {
     pub packages: PackageSource,
 }
 
-/// What the software is installed from.
+/// Source of the Kubernetes software.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SoftwareSource {
-    /// Nothing is installed: everything else is staged, and Kubernetes is not brought up.
+    /// Nothing is installed: everything else is staged, and Kubernetes is not started.
     #[default]
     None,
     /// A signed bundle on the operator's machine; the nodes need no network.
     Bundle,
     /// The distribution's package manager, from the Kubernetes project's repositories.
     Packages,
-    /// It is on the nodes already.
+    /// It is already on the nodes.
     Preinstalled,
 }
 
-/// A bundle and who may have signed it.
+/// A bundle and its trusted signing keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BundleSource {
     /// Directory of the bundle. Relative paths start at the inventory's directory.
+    #[schemars(extend("format" = "path"))]
     pub path: Option<PathBuf>,
     /// Keys that are trusted to sign bundles; one signature is enough.
     pub signers: Vec<SignerKey>,
-    /// SHA-256 of the bundle's `manifest.json`, hexadecimal. Pins one bundle: an older one, which the same
-    /// key has signed, is refused.
+    /// SHA-256 of the bundle's `manifest.json`, hexadecimal. Pins one bundle: an older one signed with the
+    /// same key is refused.
     pub manifest_sha256: Option<String>,
 }
 
@@ -193,11 +211,12 @@ pub struct BundleSource {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PackageSource {
-    /// URL of the repository; the Kubernetes project's own for the release and the distribution unless
-    /// given (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>).
+    /// URL of the repository. Default: the Kubernetes project's own for the release and the distribution
+    /// (<https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>).
     pub repository: Option<String>,
-    /// File with the key that signs the repository, OpenPGP in ASCII armor. Packages that another key
-    /// has signed are refused by the nodes.
+    /// File with the signing key of the repository, ASCII-armored OpenPGP. Nodes refuse packages
+    /// signed by any other key.
+    #[schemars(extend("format" = "path"))]
     pub signing_key: Option<PathBuf>,
 }
 
@@ -207,17 +226,18 @@ pub struct PackageSource {
 pub struct Hardening {
     /// Set of controls and values to start from.
     pub profile: Profile,
-    /// Switches single controls on or off, by control id. To switch off a critical one, give a reason, an owner and
-    /// a last day.
+    /// Switches single controls on or off, by control id. A critical control is switched off only with a reason, an
+    /// owner and an expiry date.
     pub controls: BTreeMap<String, ControlSwitch>,
-    /// Controls that some nodes may fail for now, with a reason and an end.
+    /// Controls that some nodes may fail for now, with a reason and an expiry date.
     pub exceptions: Vec<Exception>,
     /// Exemptions from Pod Security.
     pub pod_security: PodSecurity,
-    /// Allowed webhooks, mutating policies, aggregated APIs, bindings of roles, volumes on nodes and rules of flow control. Any
-    /// other is judged.
+    /// Allowed webhooks, mutating policies, aggregated APIs, role bindings, volumes on nodes and flow-control rules. All
+    /// others are findings.
     pub allowed_objects: Vec<AllowedObject>,
-    /// Longest lifetime of a service account token, in hours (`--service-account-max-token-expiration`), 1 to 8760.
+    /// Longest lifetime of a service account token, in hours (`--service-account-max-token-expiration`).
+    #[schemars(range(min = 1, max = 8760))]
     pub service_account_token_hours: u32,
 }
 
@@ -263,7 +283,7 @@ pub enum Profile {
     Stig,
 }
 
-/// A control that some nodes may fail until a day.
+/// A control that some nodes may fail until a given day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
@@ -273,14 +293,14 @@ pub struct Exception {
     /// checks: an exception for one must not hide another.
     #[serde(default)]
     pub check: Option<String>,
-    /// Nodes it holds for; empty means all.
+    /// Nodes the exception applies to; empty means all.
     #[serde(default)]
     pub nodes: Vec<NodeName>,
     /// Why.
     pub reason: String,
-    /// Who answers for it.
+    /// Who is responsible for it.
     pub owner: String,
-    /// Last day on which it holds, `YYYY-MM-DD` in UTC.
+    /// Last day of the exception, `YYYY-MM-DD` in UTC.
     pub expires: String,
 }
 
@@ -291,18 +311,22 @@ pub struct SshDefaults {
     /// Login user.
     pub user: UserName,
     /// TCP port of sshd.
+    #[schemars(range(min = 1))]
     pub port: u16,
     /// Private key file of the operator. Relative paths start at the inventory's directory.
+    #[schemars(extend("format" = "path"))]
     pub key_file: Option<PathBuf>,
     /// Use the keys of the running ssh-agent.
     pub agent: bool,
-    /// How root is reached from the login user.
+    /// How the login user becomes root.
     pub sudo: Sudo,
-    /// Hosts to go through, the first one reached directly.
+    /// Jump hosts, in order; the first is reached directly.
     pub jump: Vec<JumpHost>,
     /// OpenSSH known_hosts file with the nodes' keys. Relative paths start at the inventory's directory.
+    #[schemars(extend("format" = "path"))]
     pub known_hosts: Option<PathBuf>,
     /// Deadline for connecting and logging in, in seconds.
+    #[schemars(range(min = 1))]
     pub connect_timeout_s: u32,
 }
 
@@ -321,7 +345,7 @@ impl Default for SshDefaults {
     }
 }
 
-/// How root is reached from the login user.
+/// How the login user becomes root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Sudo {
@@ -330,31 +354,33 @@ pub enum Sudo {
     None,
     /// `sudo -n`.
     Passwordless,
-    /// `sudo -S`; the password is asked for once per run and sent on standard input.
+    /// `sudo -S`; the password is prompted for once per run and sent on standard input.
     Password,
 }
 
-/// A host on the way to the nodes.
+/// A jump host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JumpHost {
     /// Name or address.
     pub host: Host,
-    /// TCP port of its sshd.
+    /// TCP port of sshd.
     #[serde(default = "default_ssh_port")]
+    #[schemars(range(min = 1))]
     pub port: u16,
-    /// Login user; the node's user if absent.
+    /// Login user. Default: the node's user.
     #[serde(default)]
     pub user: Option<UserName>,
-    /// Private key file; the node's key if absent.
+    /// Private key file. Default: the node's key.
     #[serde(default)]
+    #[schemars(extend("format" = "path"))]
     pub key_file: Option<PathBuf>,
-    /// Accepted host-key fingerprints; the known_hosts file if empty.
+    /// Accepted host-key fingerprints. If empty, the known_hosts file is used.
     #[serde(default)]
     pub host_keys: Vec<HostKeyFingerprint>,
 }
 
-/// A machine.
+/// A node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
@@ -362,7 +388,7 @@ pub struct Node {
     pub name: NodeName,
     /// Addresses inside the cluster; the first is the node's internal IP. One, or one per family.
     pub addresses: Vec<IpAddr>,
-    /// What the machine does.
+    /// Roles of the node.
     pub roles: Vec<Role>,
     /// Kubernetes labels.
     #[serde(default)]
@@ -390,7 +416,7 @@ impl Node {
     }
 }
 
-/// What a machine does.
+/// Role of a node.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -418,27 +444,30 @@ impl std::fmt::Display for Role {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeSsh {
-    /// Address to connect to; the first of the node's `addresses` if absent.
+    /// Address to connect to. Default: the first of the node's `addresses`.
     pub host: Option<Host>,
     /// Login user.
     pub user: Option<UserName>,
     /// TCP port of sshd.
+    #[schemars(range(min = 1))]
     pub port: Option<u16>,
     /// Private key file.
+    #[schemars(extend("format" = "path"))]
     pub key_file: Option<PathBuf>,
     /// Use the running ssh-agent.
     pub agent: Option<bool>,
-    /// How root is reached.
+    /// How the login user becomes root.
     pub sudo: Option<Sudo>,
-    /// Hosts to go through; an empty list means none.
+    /// Jump hosts; an empty list means none.
     pub jump: Option<Vec<JumpHost>>,
-    /// Accepted host-key fingerprints; the known_hosts file if empty.
+    /// Accepted host-key fingerprints. If empty, the known_hosts file is used.
     pub host_keys: Vec<HostKeyFingerprint>,
     /// OpenSSH known_hosts file.
+    #[schemars(extend("format" = "path"))]
     pub known_hosts: Option<PathBuf>,
 }
 
-/// Host firewall: one nftables table of our own per node.
+/// Host firewall: one nftables table of kubastion per node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Firewall {
@@ -449,7 +478,7 @@ pub struct Firewall {
     /// Networks outside the cluster that may reach pod and Service addresses through a node. Empty: none. Node ports, host
     /// ports and load balancer addresses are opened by `extra_rules`.
     pub service_clients: Vec<IpNetText>,
-    /// Rules beside those that follow from the roles.
+    /// Rules in addition to those that follow from the roles.
     pub extra_rules: Vec<FirewallRule>,
 }
 
@@ -460,7 +489,7 @@ pub enum FirewallMode {
     /// Drops it.
     #[default]
     Enforce,
-    /// Logs and counts it, and lets it through.
+    /// Logs and counts it, but accepts it.
     LogOnly,
     /// No table.
     Off,
@@ -494,11 +523,11 @@ pub enum FirewallProtocol {
     Udp,
 }
 
-/// Where etcd runs. It is always a systemd service of user `etcd`.
+/// Where etcd runs: as a systemd service of user `etcd`, unless others made the cluster with static pods.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Etcd {
-    /// Which nodes are members.
+    /// Which nodes are etcd members.
     pub placement: EtcdPlacement,
 }
 
@@ -509,8 +538,11 @@ pub enum EtcdPlacement {
     /// The control-plane nodes.
     #[default]
     ControlPlane,
-    /// The nodes with role `etcd`, which may not be control-plane nodes.
+    /// The nodes with role `etcd`, which must not be control-plane nodes.
     Dedicated,
+    /// The control-plane nodes, as static pods that kubeadm made: clusters that others built. Such a cluster is verified, and
+    /// not changed.
+    Stacked,
 }
 
 /// API server audit log.
@@ -520,12 +552,15 @@ pub struct Audit {
     /// Which policy is loaded.
     pub policy: AuditPolicy,
     /// The policy file for `policy: custom`. Relative paths start at the inventory's directory.
+    #[schemars(extend("format" = "path"))]
     pub file: Option<PathBuf>,
-    /// Days a rotated file is kept (`--audit-log-maxage`); CIS 1.2.17 wants 30 or more.
+    /// Days a rotated file is kept (`--audit-log-maxage`); CIS 1.2.17 requires 30 or more.
     pub max_age_days: u32,
-    /// Rotated files kept (`--audit-log-maxbackup`); CIS 1.2.18 wants 10 or more.
+    /// Rotated files kept (`--audit-log-maxbackup`); CIS 1.2.18 requires 10 or more.
     pub max_backups: u32,
-    /// Size in MB at which the log is rotated (`--audit-log-maxsize`); CIS 1.2.19 wants 100 or more.
+    /// Size in MB at which the log is rotated (`--audit-log-maxsize`); CIS 1.2.19 requires 100 or more. kube-apiserver
+    /// takes 0 as never, and the log would fill the disk.
+    #[schemars(range(min = 1))]
     pub max_size_mb: u32,
 }
 
@@ -560,7 +595,7 @@ pub enum AuditPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Encryption {
-    /// Provider that writes.
+    /// Provider that encrypts new data.
     pub provider: EncryptionProvider,
     /// Resources that are encrypted.
     pub resources: Vec<String>,
@@ -610,17 +645,22 @@ pub enum EncryptionProvider {
 #[serde(deny_unknown_fields, default)]
 pub struct Pki {
     /// Directory of the key store. Relative paths start at the inventory's directory.
+    #[schemars(extend("format" = "path"))]
     pub dir: PathBuf,
     /// Key algorithm.
     pub algorithm: KeyAlgorithm,
-    /// Lifetime of a CA certificate, in days.
+    /// Lifetime of a CA certificate, in days. X.509 parsers disagree on dates more than a century away.
+    #[schemars(range(min = 1, max = 36500))]
     pub ca_days: u32,
     /// Lifetime of a leaf certificate, in days.
+    #[schemars(range(min = 1, max = 36500))]
     pub leaf_days: u32,
-    /// A leaf with fewer days left is issued anew.
+    /// A leaf certificate with fewer days left is reissued.
     pub renew_before_days: u32,
-    /// Where the Kubernetes CA key lives. The etcd and front-proxy CA keys never reach a node.
+    /// Where the Kubernetes CA key is kept. The etcd and front-proxy CA keys never reach a node.
     pub ca_custody: CaCustody,
+    /// Where the CAs come from.
+    pub cas: CaOrigin,
     /// How the store is encrypted on the operator's disk.
     pub store: PkiStore,
 }
@@ -634,6 +674,7 @@ impl Default for Pki {
             leaf_days: 365,
             renew_before_days: 60,
             ca_custody: CaCustody::ControlPlane,
+            cas: CaOrigin::Created,
             store: PkiStore::default(),
         }
     }
@@ -654,15 +695,26 @@ pub enum KeyAlgorithm {
     Rsa4096,
 }
 
-/// Where the Kubernetes CA key lives.
+/// Where the Kubernetes CA key is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CaCustody {
     /// On the control-plane nodes, which CSR signing needs.
     #[default]
     ControlPlane,
-    /// With the operator only; kubelet certificates are then renewed by this tool.
+    /// Only on the operator's machine; kubastion then renews the kubelet certificates.
     Operator,
+}
+
+/// Where the CAs come from, and with them the service-account key and the encryption keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaOrigin {
+    /// The first `pki ensure` or `apply` creates them.
+    #[default]
+    Created,
+    /// The cluster had its own before: none is ever created in place of one that the key store lacks.
+    Imported,
 }
 
 /// How the key store is encrypted on the operator's disk.
@@ -673,9 +725,11 @@ pub struct PkiStore {
     pub encryption: StoreEncryption,
     /// age recipients (`age1...`) for `encryption: age-recipients`.
     pub recipients: Vec<String>,
-    /// age identity file that opens the store. Relative paths start at the inventory's directory.
+    /// age identity file that decrypts the store. Relative paths start at the inventory's directory.
+    #[schemars(extend("format" = "path"))]
     pub identity_file: Option<PathBuf>,
-    /// File that holds the passphrase, mode 0600, for use without a terminal.
+    /// File with the passphrase, mode 0600, for use without a terminal.
+    #[schemars(extend("format" = "path"))]
     pub passphrase_file: Option<PathBuf>,
 }
 
@@ -709,18 +763,18 @@ pub enum Cni {
     /// A bridge per node with host-local addresses; routes between nodes are added for labs.
     #[default]
     Bridge,
-    /// Somebody else installs one.
+    /// Installed by another tool.
     None,
 }
 
-/// Host settings beside Kubernetes.
+/// Host settings outside Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostSettings {
     /// Install missing packages with the distribution's package manager.
     pub packages: Switch,
-    /// NTP servers, for chrony or the node's own systemd-timesyncd; the distribution's default
-    /// if empty.
+    /// NTP servers, for chrony or the node's own systemd-timesyncd. If empty, the distribution's
+    /// default is used.
     pub ntp_servers: Vec<Host>,
     /// Install security updates automatically.
     pub security_updates: Switch,
@@ -764,7 +818,7 @@ impl Inventory {
     /// The etcd members, sorted by name: by placement the control-plane nodes or those with role `etcd`.
     pub fn etcd_members(&self) -> impl Iterator<Item = &Node> {
         let role = match self.etcd.placement {
-            EtcdPlacement::ControlPlane => Role::ControlPlane,
+            EtcdPlacement::ControlPlane | EtcdPlacement::Stacked => Role::ControlPlane,
             EtcdPlacement::Dedicated => Role::Etcd,
         };
         self.with_role(role)
@@ -815,9 +869,9 @@ pub struct SshTarget {
     pub key_file: Option<PathBuf>,
     /// Use the running ssh-agent.
     pub agent: bool,
-    /// How root is reached.
+    /// How the login user becomes root.
     pub sudo: Sudo,
-    /// Hosts to go through.
+    /// Jump hosts.
     pub jump: Vec<JumpHost>,
     /// Accepted host-key fingerprints.
     pub host_keys: Vec<HostKeyFingerprint>,

@@ -296,7 +296,7 @@ fn parses<T: FromStr<Err = NameError>>(s: &str) -> Result<(), NameError> {
 }
 
 /// Every type of text with a syntax of its own.
-pub(super) const TEXT_TYPES: [TextType; 10] = [
+pub(super) const TEXT_TYPES: &[TextType] = &[
     TextType { name: "NodeName", check: parses::<NodeName>, example: "node" },
     TextType { name: "ClusterName", check: parses::<ClusterName>, example: "cluster" },
     TextType { name: "DnsDomain", check: parses::<DnsDomain>, example: "cluster.local" },

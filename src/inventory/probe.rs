@@ -33,18 +33,18 @@ pub enum ProbeError {
     #[error("it is not a 64-bit little-endian ELF executable")]
     NotElf,
     /// A program for other machines.
-    #[error("it is a program for an architecture that is not known here (ELF machine {0})")]
+    #[error("it is a program for an unknown architecture (ELF machine {0})")]
     Machine(u16),
     /// It asks for a loader and libraries, which a container without them cannot give.
     #[error("it is not linked statically")]
     Dynamic,
     /// Its tables lie outside the file.
-    #[error("it is cut off")]
+    #[error("it is truncated")]
     Truncated,
 }
 
 /// Machines of the ELF header, by the name that `uname -m` has for them.
-const MACHINES: [(u16, &str); 2] = [(62, "x86_64"), (183, "aarch64")];
+const MACHINES: &[(u16, &str)] = &[(62, "x86_64"), (183, "aarch64")];
 /// Program header of the path of a loader.
 const PT_INTERP: u32 = 3;
 

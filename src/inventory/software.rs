@@ -42,6 +42,15 @@ pub enum SoftwareKind {
     Manifest,
 }
 
+/// An object of a manifest of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundledObject {
+    /// The manifest's name, as in `calico.yaml`.
+    pub file: String,
+    /// The object, with `apiVersion`, `kind` and a name.
+    pub object: serde_json::Value,
+}
+
 impl Software {
     /// A program by its name.
     pub fn program(&self, name: &str) -> Option<&SoftwareFile> {

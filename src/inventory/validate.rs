@@ -5,6 +5,7 @@
 
 mod cluster;
 mod nodes;
+mod passthrough;
 pub(super) mod review;
 mod settings;
 mod ssh;
@@ -26,7 +27,7 @@ struct Rule {
     check: fn(&Inventory, &mut Review<'_>),
 }
 
-const RULES: [Rule; 30] = [
+const RULES: &[Rule] = &[
     Rule { needs: &["cluster"], check: cluster::network_families },
     Rule { needs: &["cluster"], check: cluster::network_sizes },
     Rule { needs: &["cluster"], check: cluster::network_overlaps },
@@ -53,10 +54,12 @@ const RULES: [Rule; 30] = [
     Rule { needs: &["firewall"], check: settings::firewall },
     Rule { needs: &["cluster", "firewall"], check: settings::administrators },
     Rule { needs: &["audit"], check: settings::audit },
-    Rule { needs: &[], check: settings::tokens },
     Rule { needs: &["encryption"], check: settings::encryption },
     Rule { needs: &["pki"], check: settings::pki },
     Rule { needs: &["runtime"], check: settings::runtime },
+    Rule { needs: &["hardening"], check: passthrough::arguments },
+    Rule { needs: &["hardening"], check: passthrough::fields },
+    Rule { needs: &[], check: passthrough::volumes },
 ];
 
 /// Runs every rule that can be judged. Returns errors and warnings.
@@ -72,11 +75,12 @@ pub(super) fn validate(
         today: context.clock.now().date(),
         known_controls: context.known_controls,
         critical_controls: context.critical_controls,
+        conflicts: context.conflicts,
         host_keys_optional: context.host_keys_optional,
         errors: Vec::new(),
         warnings: Vec::new(),
     };
-    for rule in &RULES {
+    for rule in RULES {
         if !rule.needs.iter().any(|section| incomplete.contains(*section)) {
             (rule.check)(subject.inventory, &mut review);
         }

@@ -1,5 +1,6 @@
 //! Runs a program of this machine and turns its failure into an [`Error`].
 
+use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::error::Error;
 
 /// Where Debian keeps administrators' programs.
-pub(super) const SBIN: [&str; 2] = ["/usr/sbin", "/sbin"];
+pub(super) const SBIN: &[&str] = &["/usr/sbin", "/sbin"];
 
 /// Runs a program with empty standard input and returns its standard output.
 pub(super) fn run(command: &mut Command) -> Result<Vec<u8>, Error> {
@@ -17,6 +18,11 @@ pub(super) fn run(command: &mut Command) -> Result<Vec<u8>, Error> {
 /// Runs a program with `input` on its standard input and returns its standard output.
 pub(super) fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Vec<u8>, Error> {
     finish(command.stdin(Stdio::piped()), Some(input))
+}
+
+/// Runs a program with a file as its standard input and returns its standard output.
+pub(super) fn run_with_file(command: &mut Command, file: File) -> Result<Vec<u8>, Error> {
+    finish(command.stdin(file), None)
 }
 
 fn finish(command: &mut Command, input: Option<&[u8]>) -> Result<Vec<u8>, Error> {
@@ -42,7 +48,7 @@ fn finish(command: &mut Command, input: Option<&[u8]>) -> Result<Vec<u8>, Error>
 /// has a PATH without those directories.
 fn with_sbin(command: &mut Command) -> &mut Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from));
+    let dirs = std::env::split_paths(&path).chain(SBIN.iter().map(PathBuf::from));
     match std::env::join_paths(dirs) {
         Ok(path) => command.env("PATH", path),
         Err(_) => command,

@@ -39,13 +39,13 @@ pub enum Error {
     #[error("{0}")]
     Spec(String),
     /// This machine cannot carry a lab; everything that is missing.
-    #[error("this machine cannot carry a lab: {} things are missing", .0.len())]
+    #[error("this machine cannot run a lab: {} prerequisites are missing", .0.len())]
     Preflight(Vec<Prerequisite>),
     /// The directory holds no lab.
-    #[error("{} holds no lab", .0.display())]
+    #[error("{} contains no lab", .0.display())]
     NoLab(PathBuf),
     /// The directory holds a lab that is not the one asked for, or one that is not running.
-    #[error("{} already holds a lab", dir.display())]
+    #[error("{} already contains a lab", dir.display())]
     Occupied {
         /// The lab directory.
         dir: PathBuf,
@@ -114,6 +114,9 @@ pub enum Error {
     /// Something is still mounted below the lab directory, so nothing there is removed.
     #[error("{} is still mounted", .0.display())]
     StillMounted(PathBuf),
+    /// The bundle lacks images of a stock cluster.
+    #[error("the bundle lacks {} that kubeadm asks for", crate::plain::counted(.0.len(), "image"))]
+    LackingImages(Vec<String>),
     /// Some nodes failed.
     #[error("{} of the lab's nodes failed", .0.len())]
     Nodes(Vec<NodeError>),
@@ -123,7 +126,7 @@ pub enum Error {
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// A step failed.
-    #[error("node {node} could not be made")]
+    #[error("node {node} could not be created")]
     Step {
         /// Its name.
         node: String,
@@ -162,6 +165,30 @@ pub enum NodeError {
         node: String,
         /// The last lines of its console.
         console: String,
+    },
+    /// A step of making a stock cluster failed in the node.
+    #[error("a stock cluster could not be made: step `{step}` ended with {status}")]
+    Stock {
+        /// Its name.
+        node: String,
+        /// The lab directory.
+        dir: PathBuf,
+        /// Which step of `sh/stock.sh`.
+        step: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What its components said last.
+        said: String,
+    },
+    /// Kubernetes gave some nodes no network for their pods in time.
+    #[error("not every node had a pod network within {waited_s} s")]
+    NoPodNetwork {
+        /// The node that was asked.
+        node: String,
+        /// How long it was waited for, in seconds.
+        waited_s: u64,
+        /// What it said.
+        said: String,
     },
     /// Processes of the node are left after SIGKILL.
     #[error("node {node} still has processes after SIGKILL: {pids}")]
@@ -209,15 +236,18 @@ impl Error {
             Error::Occupied { dir, why } => vec![
                 Problem::new(self.to_string())
                     .because(why)
-                    .hint(format!("`kubastion lab down --dir {}` removes it", dir.display())),
+                    .hint(format!("run `kubastion lab down --dir {}` to remove it", dir.display())),
             ],
+            Error::LackingImages(images) => {
+                vec![Problem::new(self.to_string()).because(images.join(", "))]
+            }
             Error::NoLab(_) => {
-                vec![Problem::new(self.to_string()).hint("`kubastion lab up` makes one")]
+                vec![Problem::new(self.to_string()).hint("run `kubastion lab up` to create one")]
             }
             Error::State { source, .. } => vec![
                 Problem::new(self.to_string())
                     .because(source.to_string())
-                    .hint("written by another version? Take the lab down with that one"),
+                    .hint("if another version of kubastion created the lab, use that version for `lab down`"),
             ],
             other => vec![problem_with_sources(other)],
         }
@@ -229,7 +259,7 @@ impl NodeError {
         match self {
             NodeError::Step { node, source } => {
                 let inner = source.problems().into_iter().next();
-                let mut problem = Problem::new("the node could not be made").at(node);
+                let mut problem = Problem::new("the node could not be created").at(node);
                 if let Some(inner) = inner {
                     problem = problem.because(inner.what);
                     problem.why.extend(inner.why);
@@ -241,6 +271,21 @@ impl NodeError {
             | NodeError::Ended { node, console } => Problem::new(self.to_string())
                 .at(node)
                 .because(format!("the end of its console:\n{console}")),
+            NodeError::Stock { node, dir, step, said, .. } => {
+                let look = match step.as_str() {
+                    "init" | "join" => "less /var/log/kubeadm.log",
+                    "configure" | "import" => "journalctl -u containerd",
+                    _ => "journalctl -u kubelet",
+                };
+                let dir = dir.display();
+                Problem::new(self.to_string())
+                    .at(node)
+                    .because(format!("what it said last:\n{said}"))
+                    .hint(format!("`kubastion lab exec --dir {dir} {node} -- {look}`"))
+            }
+            NodeError::NoPodNetwork { node, said, .. } => Problem::new(self.to_string())
+                .at(node)
+                .because(format!("nodes and their networks:\n{said}")),
             NodeError::Unkillable { node, .. } => Problem::new(self.to_string()).at(node),
         }
     }

@@ -14,7 +14,7 @@ use super::inventory::{self, INVENTORY_FILE};
 use super::node::{self, HostKey, Identity, NodeDir};
 use super::preflight::{is_root, preflight};
 use super::rootfs::{self, make_private_dir, write, write_with_mode};
-use super::spec::Spec;
+use super::spec::{Spec, Stock};
 use super::state::{NodeState, Phase, STATE_FILE, State, Version};
 use super::status::NodeStatus;
 use super::{cgroup, network};
@@ -40,7 +40,7 @@ pub struct Step {
 /// Takes steps and shows nothing.
 pub fn quiet(_: &Step) {}
 
-fn step(what: impl Into<String>) -> Step {
+pub(super) fn step(what: impl Into<String>) -> Step {
     Step { node: None, what: what.into() }
 }
 
@@ -71,7 +71,8 @@ pub struct Lab {
 
 impl Lab {
     /// Makes a lab and waits until every node's sshd answers and its init is done. If `spec.dir` holds the same lab
-    /// already and its nodes run, that one is returned.
+    /// already and its nodes run, that one is returned. Where a stock cluster is asked for, the nodes are bare and the
+    /// lab is in [`Phase::Making`] until `stock::make` is done.
     ///
     /// # Errors
     /// [`Error::Preflight`] with everything this machine lacks; [`Error::Occupied`] if the
@@ -95,14 +96,16 @@ impl Lab {
         }
         if dir.join(INVENTORY_FILE).exists() {
             return Err(Error::Spec(format!(
-                "{} exists and was not made by a lab; use another directory",
+                "{} exists and was not created by a lab; use another directory",
                 dir.join(INVENTORY_FILE).display()
             )));
         }
         raise_inotify_limit(progress);
         let codename = rootfs::codename()?;
         let rootfs = rootfs::ensure(&cache, codename, || {
-            progress(&step(format!("making a Debian {codename} root filesystem, once (a minute)")));
+            progress(&step(format!(
+                "building a Debian {codename} root filesystem (about a minute, only once)"
+            )));
         })?;
 
         let mut lab = Self { state: new_state(spec, rootfs), dir };
@@ -137,8 +140,9 @@ impl Lab {
             Ok(())
         })?;
         lab.write_inventory()?;
-        lab.state.phase = Phase::Up;
-        lab.state.write(&lab.dir)?;
+        if spec.stock.is_none() {
+            lab.finish()?;
+        }
         progress(&step(format!("inventory at {}", lab.inventory().display())));
         Ok(lab)
     }
@@ -192,6 +196,7 @@ impl Lab {
             let _ = std::fs::remove_dir(left);
         }
         rootfs::remove_dir(&self.dir.join("ssh"))?;
+        rootfs::remove_dir(&self.software())?;
         for file in [INVENTORY_FILE, STATE_FILE, LOCK_FILE] {
             let path = self.dir.join(file);
             match std::fs::remove_file(&path) {
@@ -244,6 +249,22 @@ impl Lab {
     /// An OpenSSH known_hosts file with every node.
     pub fn known_hosts(&self) -> PathBuf {
         self.dir.join("ssh/known_hosts")
+    }
+
+    /// Where the software of a stock cluster is while it is made. [`Lab::down`] removes it.
+    pub fn software(&self) -> PathBuf {
+        self.dir.join("software")
+    }
+
+    /// Which stock cluster was asked for.
+    pub fn stock(&self) -> Option<Stock> {
+        self.state.stock
+    }
+
+    /// Everything that was asked for is there.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        self.state.phase = Phase::Up;
+        self.state.write(&self.dir)
     }
 
     /// Names of the nodes, control planes first.
@@ -398,13 +419,14 @@ impl Lab {
         Ok(NodeDir::new(&self.dir, &self.state, node))
     }
 
-    fn nodes(&self) -> Vec<NodeDir<'_>> {
+    /// All nodes, control planes first.
+    pub(super) fn nodes(&self) -> Vec<NodeDir<'_>> {
         let nodes = self.state.nodes.iter();
         nodes.map(|n| NodeDir::new(&self.dir, &self.state, n)).collect()
     }
 
     /// Does something to all nodes at the same time and reports every failure.
-    fn for_each(
+    pub(super) fn for_each(
         &self,
         act: impl Fn(&NodeDir<'_>) -> Result<(), NodeError> + Sync,
     ) -> Result<(), Error> {
@@ -455,7 +477,13 @@ impl Lab {
     fn must_be(&self, spec: &Spec) -> Result<(), Error> {
         let occupied = |why: String| Error::Occupied { dir: self.dir.clone(), why };
         if self.state.phase != Phase::Up {
-            return Err(occupied("it was never finished".into()));
+            return Err(occupied("its creation did not finish".into()));
+        }
+        if self.state.stock != spec.stock {
+            return Err(occupied(match self.state.stock {
+                None => "its nodes were created without a stock cluster".to_owned(),
+                Some(stock) => format!("it has a stock cluster with {stock}"),
+            }));
         }
         let wanted: Vec<String> = spec.places().into_iter().map(|p| p.name).collect();
         if wanted != self.node_names() {
@@ -466,7 +494,7 @@ impl Lab {
         if off.is_empty() {
             Ok(())
         } else {
-            Err(occupied(format!("these of its nodes are off: {}", off.join(", "))))
+            Err(occupied(format!("some of its nodes are off: {}", off.join(", "))))
         }
     }
 }
@@ -474,11 +502,11 @@ impl Lab {
 /// Held while a lab is made or removed.
 const LOCK_FILE: &str = ".lab.lock";
 
-fn lock(dir: &Path) -> Result<FileLock, Error> {
+pub(super) fn lock(dir: &Path) -> Result<FileLock, Error> {
     let path = dir.join(LOCK_FILE);
     let file = File::create(&path).map_err(Error::io("open", &path))?;
     FileLock::try_exclusive(file).map_err(|_| {
-        Error::Spec(format!("another `kubastion lab` is at work in {}", dir.display()))
+        Error::Spec(format!("another `kubastion lab` is running in {}", dir.display()))
     })
 }
 
@@ -498,6 +526,7 @@ fn new_state(spec: &Spec, rootfs: PathBuf) -> State {
         rootfs,
         nodes: Vec::new(),
         bundle: spec.bundle.clone(),
+        stock: spec.stock,
     };
     name_nodes(&mut state, spec);
     state

@@ -24,7 +24,7 @@ pub(super) fn text(state: &State, host_keys: &[HostKeyFingerprint]) -> String {
     let software = state.bundle.as_ref().map(software).unwrap_or_default();
     let mut text = format!(
         "\
-# Made by `kubastion lab up`; gone with `kubastion lab down`.
+# Created by `kubastion lab up`, removed by `kubastion lab down`.
 version: kubastion/v1
 cluster:
   name: lab
@@ -54,10 +54,11 @@ host:
     text
 }
 
-/// One control plane is its own endpoint. Several share an address, where there is something to run on them.
+/// One control plane is its own endpoint, and so is the first of a stock cluster. Several share an address, where there is
+/// something to run on them.
 fn endpoint(state: &State) -> String {
     let planes = state.nodes.iter().filter(|n| n.roles.contains(&Role::ControlPlane)).count();
-    if planes > 1 && state.bundle.is_some() {
+    if planes > 1 && state.bundle.is_some() && state.stock.is_none() {
         let (octet, port) = address::ENDPOINT;
         let address = address::in_slot(state.slot, octet);
         return format!("{address}:{port}\n  load_balancer:\n    mode: managed");
@@ -115,7 +116,7 @@ fn exceptions(state: &State) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::Spec;
+    use super::super::spec::{Spec, Stock};
     use super::super::state::{NodeState, Phase, Version};
     use super::*;
     use crate::inventory::Inventory;
@@ -136,6 +137,7 @@ mod tests {
             rootfs: "/cache/bookworm-1".into(),
             nodes: nodes.collect(),
             bundle: None,
+            stock: None,
         };
         let key: HostKeyFingerprint = format!("SHA256:{}", "a".repeat(43)).parse().unwrap();
         let of = |state: &State| text(state, &vec![key.clone(); 4]);
@@ -157,6 +159,11 @@ mod tests {
         let inventory: Inventory = crate::yaml::from_text(&of(&state)).unwrap();
         assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.5:8443");
         assert!(inventory.cluster.virtual_address().is_some());
+        state.stock = Some(Stock::default());
+        let inventory: Inventory = crate::yaml::from_text(&of(&state)).unwrap();
+        assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.11:6443");
+        assert_eq!(inventory.cluster.virtual_address(), None);
+        state.stock = None;
         state.nodes.drain(1..3);
         let inventory: Inventory = crate::yaml::from_text(&of(&state)).unwrap();
         assert_eq!(inventory.cluster.endpoint.to_string(), "10.213.7.11:6443");

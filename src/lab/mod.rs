@@ -6,6 +6,7 @@
 //! ```text
 //! Spec --preflight--> rootfs (cached) --slot--> switch + host link --per node--> overlay, keys,
 //!   supervisor (netns, cgroups, systemd-nspawn) --SSH banner--> inventory.yaml
+//!   --stock, software--> kubeadm init, join --> a cluster as others have it
 //! ```
 //!
 //! Nodes have no uplink: the switch is a network namespace, and the host does not forward for it.
@@ -32,10 +33,11 @@ mod rootfs;
 mod spec;
 mod state;
 mod status;
+pub mod stock;
 
 pub use error::{Error, NodeError};
 pub use handle::{Lab, Step, quiet};
 pub use preflight::preflight;
-pub use spec::{DEFAULT_CACHE, LabBundle, Spec};
+pub use spec::{DEFAULT_CACHE, LabBundle, Spec, Stock, StockEtcd, StockVariant};
 pub use state::{Phase, STATE_FILE};
 pub use status::{NodeStatus, RunState};

@@ -30,7 +30,7 @@ const LAB_CGROUPS: &str = include_str!("sh/lab-cgroups.service");
 
 /// Directories of a node that are plain directories of the host: each holds file systems or
 /// databases that do not work on overlayfs (containerd's snapshots are overlayfs themselves).
-const PLAIN: [(&str, &str); 3] = [
+const PLAIN: &[(&str, &str)] = &[
     ("containerd", "/var/lib/containerd"),
     ("kubelet", "/var/lib/kubelet"),
     ("etcd", "/var/lib/etcd"),
@@ -81,7 +81,7 @@ impl<'a> NodeDir<'a> {
             let path = self.path(part);
             std::fs::create_dir_all(&path).map_err(Error::io("make", path))?;
         }
-        for (name, inside) in PLAIN {
+        for &(name, inside) in PLAIN {
             self.make_plain(name, inside)?;
         }
         self.mount()?;
@@ -111,7 +111,7 @@ impl<'a> NodeDir<'a> {
             .arg("-f")
             .arg(root.join("etc/ssh/ssh_host_ed25519_key")))?;
         authorize(&root.join("root"), &identity.operator_key, 0)?;
-        for user in &USERS {
+        for user in USERS {
             authorize(&root.join("home").join(user.name), &identity.operator_key, user.id)?;
         }
         let line = Secret::new(format!("opspw:{}\n", identity.password.expose()));
@@ -224,7 +224,7 @@ impl<'a> NodeDir<'a> {
             "--link-journal=no".into(),
             "--bind=/dev/kmsg".into(),
         ];
-        for (name, inside) in PLAIN {
+        for &(name, inside) in PLAIN {
             let mut bind = OsString::from("--bind=");
             bind.push(self.path(name));
             bind.push(":");

@@ -44,15 +44,17 @@ pub fn preflight() -> Vec<Prerequisite> {
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let absent: Vec<_> = PROGRAMS.iter().filter(|(name, _)| !is_in(&dirs, name)).collect();
     for (name, package) in &absent {
-        missing
-            .push(Prerequisite::new(format!("no `{name}`"), format!("apt-get install {package}")));
+        missing.push(Prerequisite::new(
+            format!("`{name}` is missing"),
+            format!("apt-get install {package}"),
+        ));
     }
     if let Err(m) = is_root() {
         missing.push(m);
     } else if !has_sys_admin() {
         missing.push(Prerequisite::new(
-            "CAP_SYS_ADMIN is missing, so no namespace or mount can be made",
-            "in a container engine, start this container privileged",
+            "CAP_SYS_ADMIN is missing, so no namespace or mount can be created",
+            "in a container, start the container privileged",
         ));
     } else if absent.is_empty() {
         missing.extend(kernel_features());
@@ -66,7 +68,7 @@ pub(super) fn is_root() -> Result<(), Prerequisite> {
         return Ok(());
     }
     Err(Prerequisite::new(
-        "a lab is made of network namespaces, mounts and containers, which needs root",
+        "a lab creates network namespaces, mounts and containers, which needs root",
         "run it with sudo, or as root",
     ))
 }
@@ -93,7 +95,7 @@ fn parse_release(os_release: &str) -> Result<&'static str, Prerequisite> {
                 name => name,
             };
             Err(Prerequisite::new(
-                format!("a lab runs on Debian 12 and 13; this is {found}"),
+                format!("a lab needs Debian 12 or 13; this is {found}"),
                 "use a Debian 12 or 13 machine, or the Vagrant scenarios",
             ))
         }
@@ -101,8 +103,8 @@ fn parse_release(os_release: &str) -> Result<&'static str, Prerequisite> {
 }
 
 fn is_in(dirs: &[PathBuf], program: &str) -> bool {
-    let more = SBIN.map(PathBuf::from);
-    dirs.iter().chain(&more).any(|d| d.join(program).is_file())
+    let more = SBIN.iter().map(Path::new);
+    dirs.iter().map(PathBuf::as_path).chain(more).any(|d| d.join(program).is_file())
 }
 
 fn has_sys_admin() -> bool {

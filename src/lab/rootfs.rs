@@ -31,7 +31,7 @@ pub(super) struct LabUser {
 }
 
 /// `ops` uses sudo without a password, `opspw` with one.
-pub(super) const USERS: [LabUser; 2] = [
+pub(super) const USERS: &[LabUser] = &[
     LabUser { name: "ops", id: 1000, sudoers: "ops ALL=(ALL:ALL) NOPASSWD: ALL\n" },
     LabUser { name: "opspw", id: 1001, sudoers: "opspw ALL=(ALL:ALL) ALL\n" },
 ];
@@ -100,7 +100,7 @@ pub(super) fn codename() -> Result<&'static str, Error> {
 fn key(codename: &str) -> String {
     let mut digest = Sha256::new();
     digest.update(format!("recipe {RECIPE}\n{codename}\n{}\n", std::env::consts::ARCH));
-    for package in packages::PACKAGES {
+    for &package in packages::PACKAGES {
         digest.update(format!("{package:?}\n"));
     }
     for (unit, why) in NOT_IN_A_CONTAINER {
@@ -132,7 +132,7 @@ fn finish(root: &Path) -> Result<(), Error> {
     for unit in NOT_ENABLED {
         in_root(root, &["systemctl", "disable", "--quiet", unit])?;
     }
-    for user in &USERS {
+    for user in USERS {
         // `*` is no password but, other than `!`, no lock either: sshd refuses locked accounts
         // where PAM is off.
         let id = user.id.to_string();

@@ -7,7 +7,7 @@ use super::address;
 use super::error::Error;
 use crate::inventory::Role;
 
-/// Where root filesystems are kept between labs.
+/// Cache directory for root filesystems.
 pub const DEFAULT_CACHE: &str = "/var/cache/kubastion/lab";
 
 /// Most nodes of one kind: their addresses are cut from one /24 and they share one kernel.
@@ -26,6 +26,56 @@ pub struct Spec {
     pub workers: u8,
     /// The bundle that the inventory names, if any.
     pub bundle: Option<LabBundle>,
+    /// Whether a stock cluster is made on the nodes, and which. `None` leaves them bare.
+    pub stock: Option<Stock>,
+}
+
+/// A cluster as others have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stock {
+    /// What kubeadm was told.
+    pub variant: StockVariant,
+    /// Where etcd runs.
+    pub etcd: StockEtcd,
+}
+
+/// What kubeadm was told of a stock cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StockVariant {
+    /// Nothing beside what a lab needs: its defaults.
+    #[default]
+    Plain,
+    /// Settings that operators often have.
+    Odd,
+    /// One CA for the cluster, etcd and the front proxy, as from a company's own PKI.
+    SingleCa,
+}
+
+/// Where etcd of a stock cluster runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StockEtcd {
+    /// In static pods, beside the API servers.
+    #[default]
+    Stacked,
+    /// As a service of the control planes, with certificates of its own.
+    External,
+}
+
+impl std::fmt::Display for Stock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.variant {
+            StockVariant::Plain => "kubeadm's defaults",
+            StockVariant::Odd => "odd settings",
+            StockVariant::SingleCa => "a single CA",
+        })?;
+        match self.etcd {
+            StockEtcd::Stacked => Ok(()),
+            StockEtcd::External => f.write_str(" and external etcd"),
+        }
+    }
 }
 
 /// A bundle for a lab.
@@ -60,6 +110,7 @@ impl Spec {
             control_planes,
             workers,
             bundle: None,
+            stock: None,
         }
     }
 

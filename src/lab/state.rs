@@ -34,6 +34,9 @@ pub(super) struct State {
     /// The bundle that the inventory names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<super::spec::LabBundle>,
+    /// The stock cluster on its nodes, if any. [`Phase::Up`] then is that the cluster is made, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stock: Option<super::spec::Stock>,
 }
 
 /// Format of the state file.
@@ -50,7 +53,7 @@ pub(super) enum Version {
 pub enum Phase {
     /// Being made, or given up half-way.
     Making,
-    /// Every node answered once and the inventory is written.
+    /// Every node answered once, the inventory is written, and the stock cluster made if one was asked for.
     Up,
 }
 

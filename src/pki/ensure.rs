@@ -17,7 +17,7 @@ use super::profile::{Ca, wanted};
 use super::seal::AskPassphrase;
 use super::store::{Contents, NewFile, Store};
 use crate::clock::Clock;
-use crate::inventory::Inventory;
+use crate::inventory::{CaOrigin, Inventory};
 use crate::secret::Secret;
 
 /// Something that was issued.
@@ -44,6 +44,10 @@ pub fn ensure(
     clock: Clock,
 ) -> Result<(Material, Vec<Issued>), PkiError> {
     let now = clock.now();
+    // A store that does not exist is not made only to be refused.
+    if store.missing_cas().len() == Ca::ALL.len() {
+        refuse_imported(inventory, &assess(inventory, &Contents::default(), now))?;
+    }
     let lock = store.lock(ask)?;
     let contents = store.read_all()?;
     let due: Vec<Assessment> = assess(inventory, &contents, now);
@@ -109,12 +113,34 @@ impl Prepared {
     }
 }
 
+/// Refuses to make what a cluster that others built has of its own.
+///
+/// # Errors
+/// [`PkiError::Imported`] for the first CA or key that the store lacks.
+pub fn refuse_imported(inventory: &Inventory, all: &[Assessment]) -> Result<(), PkiError> {
+    if inventory.pki.cas != CaOrigin::Imported {
+        return Ok(());
+    }
+    let lost = |a: &&Assessment| {
+        matches!(a.entry, Entry::Ca(_) | Entry::ServiceAccountKey | Entry::EncryptionKeys)
+            && a.reasons == [Reason::Missing]
+    };
+    match all.iter().find(lost) {
+        None => Ok(()),
+        Some(lost) => {
+            let (what, dir) = (lost.entry.to_string(), inventory.pki.dir.clone());
+            Err(PkiError::Imported { what, dir })
+        }
+    }
+}
+
 /// Refuses what must not be mended by making a new one.
 fn refuse_broken(
     inventory: &Inventory,
     contents: &Contents,
     all: &[Assessment],
 ) -> Result<(), PkiError> {
+    refuse_imported(inventory, all)?;
     for assessment in all {
         let damaged = |file: String, why: &Reason| PkiError::Damaged {
             path: inventory.pki.dir.join(file),
@@ -126,7 +152,7 @@ fn refuse_broken(
                 // The CA was there once if something of it still is: a lost file, not a new cluster.
                 let leaf = contents.public.keys().find(|path| signed_by(*ca, path));
                 if let Some(leaf) = leaf {
-                    let why = format!("it is missing, and certificates such as {leaf} are its own");
+                    let why = format!("it is missing, but it issued certificates such as {leaf}");
                     return Err(PkiError::CaIncomplete { ca: ca.name(), why });
                 }
             }
@@ -163,7 +189,7 @@ fn refuse_broken(
             (entry @ Entry::Accepted(_), [reason, ..]) => {
                 return Err(PkiError::NotAcceptable {
                     path: inventory.pki.dir.join(format!("{}.crt", entry.file())),
-                    why: match (reason, &assessment.accepted) {
+                    why: match (reason, &assessment.certificate) {
                         (Reason::Damaged(why), _) => why.clone(),
                         (other, Some(which)) => format!("{}: {other}", which.subject),
                         (other, None) => other.to_string(),
@@ -173,7 +199,30 @@ fn refuse_broken(
             (Entry::Leaf(_), _) => {}
         }
     }
-    Ok(())
+    refuse_unsigned(all)
+}
+
+/// Refuses to go on where a CA would have to sign whose key is elsewhere. What is valid and soon over, or of another kind than
+/// the inventory would have it, is for whoever signs.
+fn refuse_unsigned(all: &[Assessment]) -> Result<(), PkiError> {
+    let stands = |r: &Reason| {
+        matches!(
+            r,
+            Reason::Expiring { .. } | Reason::LivesTooLong { .. } | Reason::Algorithm { .. }
+        )
+    };
+    let mut due: BTreeMap<Ca, Vec<String>> = BTreeMap::new();
+    for a in all.iter().filter(|a| a.signed_elsewhere && !a.reasons.iter().all(stands)) {
+        if let Entry::Leaf(id) = &a.entry {
+            due.entry(id.kind.profile().issuer).or_default().push(id.to_string());
+        }
+    }
+    match due.pop_first() {
+        None => Ok(()),
+        Some((ca, certificates)) => {
+            Err(PkiError::SignedElsewhere { ca: ca.name(), certificates: certificates.join(", ") })
+        }
+    }
 }
 
 /// Whether a certificate of the store is a leaf of a CA, by its place.

@@ -46,7 +46,7 @@ pub enum PkiError {
         wanted: String,
     },
     /// The store is encrypted in another way than the inventory says.
-    #[error("the key store {} has encryption `{found}`, and the inventory says `{wanted}`", dir.display())]
+    #[error("the key store {} has encryption `{found}`, but the inventory says `{wanted}`", dir.display())]
     OtherEncryption {
         /// The store.
         dir: PathBuf,
@@ -75,7 +75,7 @@ pub enum PkiError {
     #[error("no passphrase for the key store")]
     Passphrase(#[source] std::io::Error),
     /// A key file did not open.
-    #[error("{} does not open with this passphrase or identity", path.display())]
+    #[error("{} cannot be decrypted with this passphrase or identity", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
@@ -97,13 +97,34 @@ pub enum PkiError {
         why: String,
     },
     /// A key that the cluster's data or tokens depend on is not there any more.
-    #[error("the {what} cannot be found at {file}, and API servers have certificates already")]
+    #[error("the {what} is missing at {file}, but API servers already have certificates")]
     KeyLost {
         /// Which.
         what: String,
         /// Its place in the store, without the ending.
         file: String,
     },
+    /// The cluster has its own, which the store lacks.
+    #[error("the {what} is not in the key store {}, and none is created in its place", dir.display())]
+    Imported {
+        /// What is missing.
+        what: String,
+        /// The store.
+        dir: PathBuf,
+    },
+    /// Certificates are due from a CA whose key the store does not have.
+    #[error(
+        "the key of the {ca} CA is not in the key store, and certificates are due: {certificates}"
+    )]
+    SignedElsewhere {
+        /// Name of the CA.
+        ca: &'static str,
+        /// Which ones.
+        certificates: String,
+    },
+    /// The store that was to be filled has something.
+    #[error("the key store {} already holds keys or certificates", .0.display())]
+    NotEmpty(PathBuf),
     /// A CA has expired.
     #[error("the {ca} CA expired on {not_after}")]
     CaExpired {
@@ -151,10 +172,10 @@ impl PkiError {
             let problem = Problem::new("the accepted CAs of the key store cannot be used")
                 .at(path.display().to_string())
                 .because(why)
-                .left("the store and the nodes stay as they are")
+                .left("the key store and the nodes were not changed")
                 .hint(
-                    "the file holds certificates of CAs alone (PEM), without those of the store's own CAs and without keys: take \
-                     out what is wrong, then run `kubastion pki status`",
+                    "the file may contain only CA certificates (PEM), no certificates of the store's own CAs and \
+                     no keys: remove everything else, then run `kubastion pki status`",
                 );
             return vec![problem];
         }
@@ -167,25 +188,34 @@ impl PkiError {
 
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            PkiError::Busy(_) => "wait for the other run to end; the lock goes with its process",
-            PkiError::OtherCluster { .. } => "give each cluster a `pki.dir` of its own",
-            PkiError::OtherEncryption { .. } => {
-                "set `pki.store` as the store is, or move the store away and start a new PKI"
+            PkiError::Busy(_) => {
+                "wait for the other run to end; the lock is released when its process exits"
             }
-            PkiError::Passphrase(_) => "run in a terminal, or name a `pki.store.passphrase_file`",
+            PkiError::OtherCluster { .. } => "give each cluster its own `pki.dir`",
+            PkiError::OtherEncryption { .. } => {
+                "change `pki.store` to match the key store, or move the store away and start a new PKI"
+            }
+            PkiError::Passphrase(_) => "run in a terminal, or set `pki.store.passphrase_file`",
             PkiError::CaIncomplete { .. } => {
-                "restore the file from a backup of the store; a CA is never made a second time"
+                "restore the file from a backup of the store; a CA is never created a second time"
             }
             PkiError::KeyLost { file, .. } if file == Entry::EncryptionKeys.file().as_str() => {
-                "restore the file from a backup of the store: data encrypted with the old key cannot be read with a new one. If a \
-                 KMS plugin encrypts, keep `encryption.provider: kms`: moving to another provider is not supported yet"
+                "restore the file from a backup of the store: data encrypted with the old key cannot be read with a new one. If \
+                 a KMS plugin encrypts the data, keep `encryption.provider: kms`: moving to another provider is not supported yet"
             }
             PkiError::KeyLost { .. } => {
-                "restore the file from a backup of the store; what was encrypted or signed with the old key is lost with a new one"
+                "restore the file from a backup of the store; with a new key, everything encrypted or signed with the old key is lost"
             }
-            PkiError::CaExpired { .. } => {
-                "nodes that trust it must get a new CA: that is a rotation"
+            PkiError::Imported { .. } => {
+                "the inventory says `pki.cas: imported`: the cluster already has its own CAs and keys. Set `pki.dir` to their key \
+                 store, or restore it from a backup"
             }
+            PkiError::SignedElsewhere { .. } => {
+                "have them signed by that CA and put each with its key below `nodes/NODE/` or `operator/` of the key store \
+                 (names and uses: `kubastion pki status`), or put the CA's key into the store"
+            }
+            PkiError::NotEmpty(_) => "give each cluster its own directory",
+            PkiError::CaExpired { .. } => "rotate the CA: nodes that trust it need a new CA",
             PkiError::Damaged { .. } => "restore the file from a backup of the store",
             PkiError::Missing(_) => "run `kubastion pki ensure`",
             _ => return None,

@@ -17,7 +17,7 @@ use super::material::parse_key_ring;
 use super::profile::{CA_USAGES, Ca, Wanted, leaf_usages, wanted};
 use super::store::Contents;
 use super::trust;
-use crate::inventory::{EncryptionProvider, Inventory, KeyAlgorithm, Pki};
+use crate::inventory::{CaOrigin, EncryptionProvider, Inventory, KeyAlgorithm, Pki};
 
 /// Why something is to be issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,17 +93,17 @@ impl fmt::Display for Reason {
             Reason::CertificateMissing => f.write_str("its certificate is missing"),
             Reason::Expired => f.write_str("it has expired"),
             Reason::Expiring { days, renew_before } => {
-                write!(f, "{days} days are left, and it is renewed from {renew_before} on")
+                write!(f, "{days} days are left, and it is due for renewal from {renew_before} on")
             }
             Reason::RotationDue { days } => {
-                write!(f, "{days} days are left, and a CA is replaced by a rotation only")
+                write!(f, "{days} days are left, and only a rotation replaces a CA")
             }
             Reason::RemovalDue => {
-                f.write_str("it has expired: nobody is believed for it any more, and it should be taken out of the file")
+                f.write_str("it has expired: its certificates are no longer accepted, and it should be removed from the file")
             }
             Reason::NotYetValid => f.write_str("it is not valid yet"),
             Reason::LivesTooLong { days, allowed } => {
-                write!(f, "it lives {days} days, and {allowed} are allowed")
+                write!(f, "its lifetime is {days} days, but {allowed} are allowed")
             }
             Reason::Subject { found, wanted } => {
                 write!(f, "its subject is {found}, not {wanted}")
@@ -112,10 +112,10 @@ impl fmt::Display for Reason {
                 write!(f, "it lacks the names {}", list(missing))
             }
             Reason::Names { missing, surplus } if missing.is_empty() => {
-                write!(f, "it has the names {} too many", list(surplus))
+                write!(f, "it has the extra names {}", list(surplus))
             }
             Reason::Names { missing, surplus } => {
-                write!(f, "it lacks the names {} and has {} too many", list(missing), list(surplus))
+                write!(f, "it lacks the names {} and has the extra names {}", list(missing), list(surplus))
             }
             Reason::Usages => f.write_str("its key usages are not those of its profile"),
             Reason::Issuer(ca) => write!(f, "the {} CA of this store did not sign it", ca.name()),
@@ -160,9 +160,9 @@ impl fmt::Display for State {
     }
 }
 
-/// A CA that is accepted and does not issue.
+/// Which certificate a CA has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
+pub struct Certificate {
     /// Its subject, printable.
     pub subject: String,
     /// SHA-256 of its certificate.
@@ -174,8 +174,10 @@ pub struct Accepted {
 pub struct Assessment {
     /// What it is.
     pub entry: Entry,
-    /// Which one, of an accepted CA that can be read.
-    pub accepted: Option<Accepted>,
+    /// Which one, of a CA that can be read.
+    pub certificate: Option<Certificate>,
+    /// Whether others sign it: the cluster had its CA before, and that CA's key is not in the store.
+    pub signed_elsewhere: bool,
     /// Names and addresses in the certificate, or those it will get.
     pub names: Vec<San>,
     /// First moment of the certificate that is there.
@@ -195,6 +197,7 @@ impl Assessment {
     /// is there; what else is wrong with one is for a rotation to mend.
     pub fn is_to_be_issued(&self) -> bool {
         match self.entry {
+            _ if self.signed_elsewhere => false,
             Entry::Ca(_) | Entry::ServiceAccountKey | Entry::EncryptionKeys => {
                 self.reasons == [Reason::Missing]
             }
@@ -210,6 +213,8 @@ struct CaState {
     inspected: Inspected,
     public: PKey<Public>,
     subject: Vec<u8>,
+    /// Whether others sign with its key.
+    signs_elsewhere: bool,
 }
 
 /// Judges everything that the inventory wants, in a fixed order: CAs, keys, leaves by node.
@@ -219,7 +224,7 @@ pub fn assess(inventory: &Inventory, contents: &Contents, now: OffsetDateTime) -
     let mut all = Vec::new();
     let mut cas = BTreeMap::new();
     let accepted = trust::accepted(contents);
-    for ca in Ca::ALL {
+    for &ca in Ca::ALL {
         let (assessment, state) = assess_ca(ca, &inventory.pki, contents, now);
         all.push(assessment);
         cas.insert(ca, state);
@@ -240,7 +245,8 @@ fn assessment(entry: Entry, reasons: Vec<Reason>) -> Assessment {
     let state = reasons.iter().map(state_of).max().unwrap_or(State::Ok);
     Assessment {
         entry,
-        accepted: None,
+        certificate: None,
+        signed_elsewhere: false,
         names: Vec::new(),
         not_before: None,
         not_after: None,
@@ -292,7 +298,8 @@ fn assess_ca(
         let x509 = X509::from_der(&inspected.der).map_err(|e| e.to_string())?;
         let public = x509.public_key().map_err(|e| e.to_string())?;
         let subject = x509.subject_name().to_der().map_err(|e| e.to_string())?;
-        Ok(CaState { inspected, public, subject })
+        let signs_elsewhere = pki.cas == CaOrigin::Imported && key.is_none();
+        Ok(CaState { inspected, public, subject, signs_elsewhere })
     });
     let state = match read {
         Ok(state) => state,
@@ -300,15 +307,26 @@ fn assess_ca(
     };
     let mut reasons = times(&state.inspected, pki, Dates::Ca, now);
     let inspected = &state.inspected;
-    // With a leaf in mind: a CA that may not sign, or whose path may go on, is none of ours.
-    if inspected.ca != Some(Some(0)) || inspected.key_usage != Some(usage_bits(CA_USAGES)) {
+    let is_a_ca = match pki.cas {
+        // With a leaf in mind: a CA that may not sign, or whose path may go on, is none of ours.
+        CaOrigin::Created => {
+            inspected.ca == Some(Some(0)) && inspected.key_usage == Some(usage_bits(CA_USAGES))
+        }
+        CaOrigin::Imported => trust::anchor(&inspected.der).is_ok(),
+    };
+    if !is_a_ca {
         reasons.push(Reason::Usages);
     }
     match key {
+        None if state.signs_elsewhere => {}
         None => reasons.push(Reason::KeyMissing),
         Some(key) => reasons.extend(key_reason(key.expose(), &state.public)),
     }
-    let judged = dated(assessment(entry, reasons), inspected, now);
+    let mut judged = dated(assessment(entry, reasons), inspected, now);
+    judged.signed_elsewhere = state.signs_elsewhere;
+    judged.certificate = trust::anchor(&inspected.der)
+        .ok()
+        .map(|anchor| Certificate { subject: anchor.subject, sha256: anchor.sha256 });
     (judged, Some(state))
 }
 
@@ -324,7 +342,7 @@ fn assess_accepted(ca: Ca, all: &trust::Accepted, now: OffsetDateTime) -> Vec<As
             reasons.push(Reason::NotYetValid);
         }
         Assessment {
-            accepted: Some(Accepted {
+            certificate: Some(Certificate {
                 subject: anchor.subject.clone(),
                 sha256: anchor.sha256.clone(),
             }),
@@ -342,6 +360,17 @@ fn assess_accepted(ca: Ca, all: &trust::Accepted, now: OffsetDateTime) -> Vec<As
 }
 
 fn assess_leaf(
+    wanted: &Wanted,
+    ca: Option<&CaState>,
+    pki: &Pki,
+    contents: &Contents,
+    now: OffsetDateTime,
+) -> Assessment {
+    let signed_elsewhere = ca.is_some_and(|ca| ca.signs_elsewhere);
+    Assessment { signed_elsewhere, ..judge_leaf(wanted, ca, pki, contents, now) }
+}
+
+fn judge_leaf(
     wanted: &Wanted,
     ca: Option<&CaState>,
     pki: &Pki,
@@ -380,7 +409,9 @@ fn assess_leaf(
         let issuer = x509.issuer_name().to_der().unwrap_or_default();
         issuer == ca.subject
             && inspected.authority_key_id.is_some()
-            && inspected.authority_key_id == ca.inspected.subject_key_id
+            // CAs of others may have no identifier of their key.
+            && (inspected.authority_key_id == ca.inspected.subject_key_id
+                || (pki.cas == CaOrigin::Imported && ca.inspected.subject_key_id.is_none()))
             && x509.verify(&ca.public).unwrap_or(false)
     });
     if !signed {

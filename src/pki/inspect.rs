@@ -81,7 +81,7 @@ pub(super) fn inspect_der(der: Vec<u8>) -> Result<Inspected, String> {
     let (rest, cert) = x509_parser::parse_x509_certificate(&der)
         .map_err(|e| format!("it is not an X.509 certificate ({e})"))?;
     if !rest.is_empty() {
-        return Err("something follows the certificate".to_owned());
+        return Err("there is data after the certificate".to_owned());
     }
     let mut inspected = Inspected {
         der: Vec::new(),

@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value as Text;
 
 use super::material::{Material, Pair};
-use super::profile::{Ca, Kind};
+use super::profile::{Ca, CertificateKind};
 use crate::inventory::{Inventory, Node, Role};
 use crate::secret::Secret;
 
@@ -27,14 +27,16 @@ pub enum KubeletIdentity<'a> {
 
 /// admin.conf: group `kubeadm:cluster-admins`, at the cluster's endpoint.
 pub fn admin(inventory: &Inventory, material: &Material) -> Option<Secret<Vec<u8>>> {
-    let user =
-        User { name: "kubernetes-admin", identity: embedded(material.operator(Kind::Admin)?) };
+    let user = User {
+        name: "kubernetes-admin",
+        identity: embedded(material.operator(CertificateKind::Admin)?),
+    };
     Some(write(inventory, material, &endpoint(inventory), &user))
 }
 
 /// super-admin.conf: group `system:masters`, at the cluster's endpoint. It stays with the operator.
 pub fn super_admin(inventory: &Inventory, material: &Material) -> Option<Secret<Vec<u8>>> {
-    let pair = material.operator(Kind::SuperAdmin)?;
+    let pair = material.operator(CertificateKind::SuperAdmin)?;
     let user = User { name: "kubernetes-super-admin", identity: embedded(pair) };
     Some(write(inventory, material, &endpoint(inventory), &user))
 }
@@ -45,7 +47,7 @@ pub fn controller_manager(
     material: &Material,
     node: &Node,
 ) -> Option<Secret<Vec<u8>>> {
-    let pair = material.node(Kind::ControllerManager, &node.name)?;
+    let pair = material.node(CertificateKind::ControllerManager, &node.name)?;
     let user = User { name: "system:kube-controller-manager", identity: embedded(pair) };
     Some(write(inventory, material, &local(node), &user))
 }
@@ -56,7 +58,7 @@ pub fn scheduler(
     material: &Material,
     node: &Node,
 ) -> Option<Secret<Vec<u8>>> {
-    let pair = material.node(Kind::Scheduler, &node.name)?;
+    let pair = material.node(CertificateKind::Scheduler, &node.name)?;
     let user = User { name: "system:kube-scheduler", identity: embedded(pair) };
     Some(write(inventory, material, &local(node), &user))
 }
@@ -69,7 +71,7 @@ pub fn kubelet(
     node: &Node,
     identity: KubeletIdentity<'_>,
 ) -> Option<Secret<Vec<u8>>> {
-    let pair = material.node(Kind::KubeletClient, &node.name)?;
+    let pair = material.node(CertificateKind::KubeletClient, &node.name)?;
     let server = if node.has_role(Role::ControlPlane) { local(node) } else { endpoint(inventory) };
     let identity = match identity {
         KubeletIdentity::Embedded => embedded(pair),
@@ -87,7 +89,7 @@ pub fn discovery(
     node: &Node,
     identity: KubeletIdentity<'_>,
 ) -> Option<Secret<Vec<u8>>> {
-    let pair = material.node(Kind::KubeletClient, &node.name)?;
+    let pair = material.node(CertificateKind::KubeletClient, &node.name)?;
     let identity = match identity {
         KubeletIdentity::Embedded => embedded(pair),
         KubeletIdentity::Files { cert, key } => Identity::Files { cert, key },

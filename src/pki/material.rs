@@ -9,22 +9,22 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::entry::{ENCRYPTION_KEYS, SERVICE_ACCOUNT};
 use super::error::PkiError;
-use super::profile::{Ca, CertId, Kind, wanted};
+use super::profile::{Ca, CertId, CertificateKind, wanted};
 use super::store::Contents;
 #[cfg(test)]
 use super::trust::Anchor;
 use super::trust::{Trust, trusts};
-use crate::inventory::{EncryptionProvider, Inventory, NodeName};
+use crate::inventory::{CaOrigin, EncryptionProvider, Inventory, NodeName};
 use crate::secret::Secret;
 
 /// Bytes of a secretbox or aescbc key.
-const KEY_LEN: usize = 32;
+pub(super) const KEY_LEN: usize = 32;
 
 /// A certificate and its key, both PEM.
 pub struct Pair {
     /// The certificate.
     pub cert_pem: String,
-    /// The private key, PKCS#8.
+    /// The private key: PKCS#8, or as others made it.
     pub key_pem: Secret<Vec<u8>>,
 }
 
@@ -53,7 +53,13 @@ impl Material {
     /// # Errors
     /// The first entry that is not there; accepted CAs that cannot be used.
     pub fn from_contents(inventory: &Inventory, contents: &Contents) -> Result<Self, PkiError> {
-        let cas = Ca::ALL.into_iter().map(|ca| Ok((ca, pair(contents, ca.file(), "crt")?)));
+        let elsewhere = |ca: Ca| {
+            inventory.pki.cas == CaOrigin::Imported
+                && contents.public.contains_key(&format!("{}.crt", ca.file()))
+                && !contents.secret.contains_key(&format!("{}.key", ca.file()))
+        };
+        let cas = Ca::ALL.iter().copied().filter(|ca| !elsewhere(*ca));
+        let cas = cas.map(|ca| Ok((ca, pair(contents, ca.file(), "crt")?)));
         let leaves = wanted(inventory).into_iter().map(|w| {
             let pair = pair(contents, &w.id.file(), "crt")?;
             Ok((w.id, pair))
@@ -98,10 +104,10 @@ impl Material {
             secret: Secret::new(vec![b'0' + n; KEY_LEN]),
         };
         Self {
-            cas: Ca::ALL.into_iter().map(|ca| (ca, pair(ca.file()))).collect(),
+            cas: Ca::ALL.iter().map(|&ca| (ca, pair(ca.file()))).collect(),
             trusts: Ca::ALL
-                .into_iter()
-                .map(|ca| (ca, Trust::new(pair(ca.file()).cert_pem, accepted(ca))))
+                .iter()
+                .map(|&ca| (ca, Trust::new(pair(ca.file()).cert_pem, accepted(ca))))
                 .collect(),
             leaves: wanted(inventory)
                 .into_iter()
@@ -113,12 +119,12 @@ impl Material {
     }
 
     /// A node's certificate and key; none if the node's roles do not call for one.
-    pub fn node(&self, kind: Kind, node: &NodeName) -> Option<&Pair> {
+    pub fn node(&self, kind: CertificateKind, node: &NodeName) -> Option<&Pair> {
         self.leaves.get(&CertId::node(kind, node))
     }
 
     /// A certificate and key of the operator; none for kinds that nodes hold.
-    pub fn operator(&self, kind: Kind) -> Option<&Pair> {
+    pub fn operator(&self, kind: CertificateKind) -> Option<&Pair> {
         self.leaves.get(&CertId::operator(kind))
     }
 
@@ -127,9 +133,9 @@ impl Material {
         self.trusts.get(&ca).expect("material is made with all CAs")
     }
 
-    /// The CA that issues, with its key.
-    pub fn ca(&self, ca: Ca) -> &Pair {
-        self.cas.get(&ca).expect("material is made with all CAs")
+    /// The CA that issues, with its key; none if its certificates are signed elsewhere.
+    pub fn ca(&self, ca: Ca) -> Option<&Pair> {
+        self.cas.get(&ca)
     }
 
     /// The key that signs service-account tokens.
@@ -182,8 +188,21 @@ const RING_FORMAT: &str = "kubastion-encryption-keys/v1";
 pub(super) fn new_key_ring() -> Secret<Vec<u8>> {
     let secret = Secret::new(crate::clock::random_bytes::<KEY_LEN>());
     let key = StoredKey { name: "k1".to_owned(), secret: BASE64_STANDARD.encode(secret.expose()) };
-    let ring = StoredRing { format: RING_FORMAT.to_owned(), keys: vec![key] };
-    let mut text = serde_json::to_vec_pretty(&ring).expect("texts are JSON");
+    stored_ring(&StoredRing { format: RING_FORMAT.to_owned(), keys: vec![key] })
+}
+
+/// A ring of keys that others made.
+pub(super) fn key_ring(keys: &[EncryptionKey]) -> Secret<Vec<u8>> {
+    let stored = |k: &EncryptionKey| StoredKey {
+        name: k.name.clone(),
+        secret: BASE64_STANDARD.encode(k.secret.expose()),
+    };
+    let keys = keys.iter().map(stored).collect();
+    stored_ring(&StoredRing { format: RING_FORMAT.to_owned(), keys })
+}
+
+fn stored_ring(ring: &StoredRing) -> Secret<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(ring).expect("texts are JSON");
     text.push(b'\n');
     Secret::new(text)
 }
@@ -204,7 +223,7 @@ pub(super) fn parse_key_ring(bytes: &[u8]) -> Result<Vec<EncryptionKey>, String>
         let secret = secret.ok().filter(|s| s.expose().len() == KEY_LEN);
         let secret = secret.ok_or_else(|| format!("key {} is not 32 bytes", keys.len() + 1))?;
         if stored.name.is_empty() || keys.iter().any(|k| k.name == stored.name) {
-            return Err(format!("key {} has no name of its own", keys.len() + 1));
+            return Err(format!("key {} has no unique name", keys.len() + 1));
         }
         keys.push(EncryptionKey { name: stored.name.clone(), secret });
     }

@@ -18,17 +18,21 @@ mod material;
 mod profile;
 mod seal;
 mod store;
+mod taken;
 mod trust;
 
-pub use ensure::{Issued, Prepared, ensure, prepare};
+pub use ensure::{Issued, Prepared, ensure, prepare, refuse_imported};
 pub use entry::Entry;
 pub use error::{Offender, PkiError};
-pub use expiry::{Accepted, Assessment, Reason, State, assess};
+pub use expiry::{Assessment, Certificate, Reason, State, assess};
 pub use inspect::San;
 pub use material::{EncryptionKey, Material, Pair};
-pub use profile::{Ca, CertId, Holder, Kind, PROFILES, Profile};
+pub use profile::{Ca, CertId, CertificateKind, Holder, PROFILES, Profile};
 pub use seal::{Ask, AskPassphrase};
 pub use store::{Contents, Store};
+pub use taken::{
+    FoundCa, FoundEncryption, FoundKeys, Taken, TakenOver, found_encryption, take_over,
+};
 #[cfg(test)]
 pub(crate) use trust::made;
 pub use trust::{Anchor, Trust, certificates, trusts};

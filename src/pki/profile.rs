@@ -27,7 +27,7 @@ pub enum Ca {
 
 impl Ca {
     /// All of them.
-    pub const ALL: [Ca; 3] = [Ca::Cluster, Ca::Etcd, Ca::FrontProxy];
+    pub const ALL: &[Ca] = &[Ca::Cluster, Ca::Etcd, Ca::FrontProxy];
 
     /// Common name of the CA; its organization is the cluster's name.
     pub fn common_name(self) -> &'static str {
@@ -59,7 +59,7 @@ impl Ca {
 
 /// Kinds of leaf certificates; each has a row in [`PROFILES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum CertificateKind {
     /// What the API server serves with.
     Apiserver,
     /// The API server as a client of kubelets.
@@ -131,7 +131,7 @@ pub enum Names {
 #[derive(Debug)]
 pub struct Profile {
     /// Which one.
-    pub kind: Kind,
+    pub kind: CertificateKind,
     /// Path below the holder's directory without its extension, as kubeadm names it.
     pub file: &'static str,
     /// Who signs.
@@ -155,52 +155,52 @@ const BOTH: &[Ext] = &[Ext::ServerAuth, Ext::ClientAuth];
 
 /// Every leaf certificate, in the order of `pki status`.
 #[rustfmt::skip]
-pub const PROFILES: [Profile; 14] = [
-    Profile { kind: Kind::Apiserver, file: "apiserver", issuer: Ca::Cluster, holder: Holder::ControlPlane,
+pub const PROFILES: &[Profile] = &[
+    Profile { kind: CertificateKind::Apiserver, file: "apiserver", issuer: Ca::Cluster, holder: Holder::ControlPlane,
         common_name: CommonName::Fixed("kube-apiserver"), organization: None,
         names: Names::Apiserver, ext_key_usages: SERVER },
-    Profile { kind: Kind::ApiserverKubeletClient, file: "apiserver-kubelet-client", issuer: Ca::Cluster, holder: Holder::ControlPlane,
+    Profile { kind: CertificateKind::ApiserverKubeletClient, file: "apiserver-kubelet-client", issuer: Ca::Cluster, holder: Holder::ControlPlane,
         common_name: CommonName::Fixed("kube-apiserver-kubelet-client"), organization: None,
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::ApiserverEtcdClient, file: "apiserver-etcd-client", issuer: Ca::Etcd, holder: Holder::ControlPlane,
+    Profile { kind: CertificateKind::ApiserverEtcdClient, file: "apiserver-etcd-client", issuer: Ca::Etcd, holder: Holder::ControlPlane,
         common_name: CommonName::Fixed("kube-apiserver-etcd-client"), organization: None,
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::ApiserverProbe, file: "apiserver-probe", issuer: Ca::Cluster, holder: Holder::ControlPlane,
+    Profile { kind: CertificateKind::ApiserverProbe, file: "apiserver-probe", issuer: Ca::Cluster, holder: Holder::ControlPlane,
         common_name: CommonName::Fixed("kubastion:apiserver-probe"), organization: None,
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::FrontProxyClient, file: "front-proxy-client", issuer: Ca::FrontProxy, holder: Holder::ControlPlane,
+    Profile { kind: CertificateKind::FrontProxyClient, file: "front-proxy-client", issuer: Ca::FrontProxy, holder: Holder::ControlPlane,
         common_name: CommonName::Fixed("front-proxy-client"), organization: None,
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::ControllerManager, file: "controller-manager", issuer: Ca::Cluster, holder: Holder::ControlPlane,
+    Profile { kind: CertificateKind::ControllerManager, file: "controller-manager", issuer: Ca::Cluster, holder: Holder::ControlPlane,
         common_name: CommonName::Fixed("system:kube-controller-manager"), organization: None,
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::Scheduler, file: "scheduler", issuer: Ca::Cluster, holder: Holder::ControlPlane,
+    Profile { kind: CertificateKind::Scheduler, file: "scheduler", issuer: Ca::Cluster, holder: Holder::ControlPlane,
         common_name: CommonName::Fixed("system:kube-scheduler"), organization: None,
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::EtcdServer, file: "etcd/server", issuer: Ca::Etcd, holder: Holder::EtcdMember,
+    Profile { kind: CertificateKind::EtcdServer, file: "etcd/server", issuer: Ca::Etcd, holder: Holder::EtcdMember,
         common_name: CommonName::Node, organization: None,
         names: Names::NodeAndLoopback, ext_key_usages: BOTH },
-    Profile { kind: Kind::EtcdPeer, file: "etcd/peer", issuer: Ca::Etcd, holder: Holder::EtcdMember,
+    Profile { kind: CertificateKind::EtcdPeer, file: "etcd/peer", issuer: Ca::Etcd, holder: Holder::EtcdMember,
         common_name: CommonName::Node, organization: None,
         names: Names::NodeAndLoopback, ext_key_usages: BOTH },
-    Profile { kind: Kind::EtcdHealthcheckClient, file: "etcd/healthcheck-client", issuer: Ca::Etcd, holder: Holder::EtcdMember,
+    Profile { kind: CertificateKind::EtcdHealthcheckClient, file: "etcd/healthcheck-client", issuer: Ca::Etcd, holder: Holder::EtcdMember,
         common_name: CommonName::Fixed("kube-etcd-healthcheck-client"), organization: None,
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::KubeletClient, file: "kubelet-client", issuer: Ca::Cluster, holder: Holder::Kubelet,
+    Profile { kind: CertificateKind::KubeletClient, file: "kubelet-client", issuer: Ca::Cluster, holder: Holder::Kubelet,
         common_name: CommonName::SystemNode, organization: Some("system:nodes"),
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::KubeletServing, file: "kubelet-serving", issuer: Ca::Cluster, holder: Holder::Kubelet,
+    Profile { kind: CertificateKind::KubeletServing, file: "kubelet-serving", issuer: Ca::Cluster, holder: Holder::Kubelet,
         common_name: CommonName::SystemNode, organization: Some("system:nodes"),
         names: Names::Node, ext_key_usages: SERVER },
-    Profile { kind: Kind::Admin, file: "admin", issuer: Ca::Cluster, holder: Holder::Operator,
+    Profile { kind: CertificateKind::Admin, file: "admin", issuer: Ca::Cluster, holder: Holder::Operator,
         common_name: CommonName::Fixed("kubernetes-admin"), organization: Some("kubeadm:cluster-admins"),
         names: Names::None, ext_key_usages: CLIENT },
-    Profile { kind: Kind::SuperAdmin, file: "super-admin", issuer: Ca::Cluster, holder: Holder::Operator,
+    Profile { kind: CertificateKind::SuperAdmin, file: "super-admin", issuer: Ca::Cluster, holder: Holder::Operator,
         common_name: CommonName::Fixed("kubernetes-super-admin"), organization: Some("system:masters"),
         names: Names::None, ext_key_usages: CLIENT },
 ];
 
-impl Kind {
+impl CertificateKind {
     /// The row of the table.
     pub fn profile(self) -> &'static Profile {
         PROFILES.iter().find(|p| p.kind == self).expect("every kind has a row; a test walks them")
@@ -211,19 +211,19 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CertId {
     /// Which kind.
-    pub kind: Kind,
+    pub kind: CertificateKind,
     /// For which node; none for the operator's.
     pub node: Option<NodeName>,
 }
 
 impl CertId {
     /// A node's certificate.
-    pub fn node(kind: Kind, node: &NodeName) -> Self {
+    pub fn node(kind: CertificateKind, node: &NodeName) -> Self {
         Self { kind, node: Some(node.clone()) }
     }
 
     /// A certificate of the operator.
-    pub fn operator(kind: Kind) -> Self {
+    pub fn operator(kind: CertificateKind) -> Self {
         Self { kind, node: None }
     }
 
@@ -259,7 +259,7 @@ pub(super) struct Wanted {
 /// Every leaf certificate that the inventory wants, sorted.
 pub(super) fn wanted(inventory: &Inventory) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = Vec::new();
-    for profile in &PROFILES {
+    for profile in PROFILES {
         match profile.holder {
             Holder::Operator => all.push(want(profile, None, inventory)),
             holder => {

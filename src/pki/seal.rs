@@ -42,11 +42,11 @@ impl Seal {
     pub fn from_recipients(store: &PkiStore, identity_file: &[u8]) -> Result<Self, PkiError> {
         let parse = |r: &String| {
             r.parse::<Recipient>()
-                .map_err(|e| PkiError::Identity(format!("recipient `{r}` is not usable: {e}")))
+                .map_err(|e| PkiError::Identity(format!("recipient `{r}` cannot be used: {e}")))
         };
         let recipients = store.recipients.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let no_identity =
-            || PkiError::Identity("the identity file holds no age identity".to_owned());
+            || PkiError::Identity("the identity file contains no age identity".to_owned());
         let text = std::str::from_utf8(identity_file).map_err(|_| no_identity())?;
         let lines = text.lines().map(str::trim).filter(|l| l.starts_with("AGE-SECRET-KEY-1"));
         // The line itself must not get into a message.
@@ -58,8 +58,8 @@ impl Seal {
         }
         let own: Vec<String> = identities.iter().map(|i| i.to_public().to_string()).collect();
         if !recipients.iter().any(|r| own.contains(&r.to_string())) {
-            let what = "the identity file opens for none of the recipients, so that new keys could \
-                        be written and never read";
+            let what = "the identity file matches none of the recipients: new keys could be written but never \
+                        read";
             return Err(PkiError::Identity(what.to_owned()));
         }
         Ok(Seal::Age { identities, recipients })
@@ -76,7 +76,7 @@ impl Seal {
         let text = decrypt(path, sealed, &[&key])?;
         let damaged = || PkiError::Damaged {
             path: path.to_owned(),
-            why: "it holds no age identity".to_owned(),
+            why: "it contains no age identity".to_owned(),
         };
         let text = std::str::from_utf8(text.expose()).map_err(|_| damaged())?;
         let identity: Identity = text.trim().parse().map_err(|_| damaged())?;

@@ -64,6 +64,11 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// Whether it is that of a new store.
+    pub(super) fn is_empty(&self) -> bool {
+        self.public.is_empty() && self.secret.is_empty()
+    }
+
     /// The same with files that are not written yet.
     pub(super) fn with(&self, files: &[NewFile]) -> Self {
         let mut all = Self { public: self.public.clone(), secret: self.secret.clone() };
@@ -160,7 +165,7 @@ impl Store {
     /// The CAs of which there is no certificate here. Certificates are never encrypted.
     pub fn missing_cas(&self) -> Vec<Ca> {
         let there = |ca: &Ca| self.dir.join(format!("{}.crt", ca.file())).exists();
-        Ca::ALL.into_iter().filter(|ca| !there(ca)).collect()
+        Ca::ALL.iter().copied().filter(|ca| !there(ca)).collect()
     }
 
     /// Whether there is a certificate of any CA.
@@ -385,7 +390,7 @@ impl Store {
     fn check_access(&self) -> Result<bool, PkiError> {
         let meta = match std::fs::symlink_metadata(&self.dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other.map_err(io_error("looked at", &self.dir))?,
+            other => other.map_err(io_error("checked", &self.dir))?,
         };
         let mut offenders = Vec::new();
         judge(&self.dir, &meta, &mut offenders);
@@ -413,7 +418,7 @@ fn is_secret(name: &str) -> bool {
 /// # Errors
 /// If others can read or replace it, or it cannot be read.
 pub(super) fn read_private(path: &Path) -> Result<Secret<Vec<u8>>, PkiError> {
-    let meta = std::fs::symlink_metadata(path).map_err(io_error("looked at", path))?;
+    let meta = std::fs::symlink_metadata(path).map_err(io_error("checked", path))?;
     let mut offenders = Vec::new();
     judge(path, &meta, &mut offenders);
     if !offenders.is_empty() {
@@ -431,7 +436,7 @@ impl Store {
         let bytes = read_private(path)?;
         let no_passphrase = || PkiError::Damaged {
             path: path.to_owned(),
-            why: "its first line is no passphrase".to_owned(),
+            why: "its first line is not a passphrase".to_owned(),
         };
         let text = std::str::from_utf8(bytes.expose()).map_err(|_| no_passphrase())?;
         let line = text.lines().next().unwrap_or_default();
@@ -457,7 +462,7 @@ fn judge(path: &Path, meta: &std::fs::Metadata, offenders: &mut Vec<Offender>) {
     let (mode, wanted) = (meta.mode() & 0o7777, if meta.is_dir() { 0o700 } else { 0o600 });
     if mode & !wanted != 0 {
         let mend = format!("chmod {wanted:04o} {}", path.display());
-        offend(format!("its mode is {mode:04o}, and {wanted:04o} is the loosest"), Some(mend));
+        offend(format!("its mode is {mode:04o}, but must be {wanted:04o} or tighter"), Some(mend));
     }
 }
 
@@ -469,7 +474,7 @@ fn walk(dir: &Path, visit: &mut dyn FnMut(&Path, &std::fs::Metadata)) -> Result<
     };
     for entry in entries {
         let path = entry.map_err(io_error("listed", dir))?.path();
-        let meta = std::fs::symlink_metadata(&path).map_err(io_error("looked at", &path))?;
+        let meta = std::fs::symlink_metadata(&path).map_err(io_error("checked", &path))?;
         visit(&path, &meta);
         if meta.is_dir() {
             walk(&path, visit)?;

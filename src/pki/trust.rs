@@ -110,7 +110,7 @@ pub(super) struct Accepted {
 /// has gone by.
 pub(super) fn accepted(contents: &Contents) -> Accepted {
     let mut all = Accepted::default();
-    for ca in Ca::ALL {
+    for &ca in Ca::ALL {
         let Some(bytes) = contents.public.get(&accepted_file(ca)) else { continue };
         match anchors(bytes, issuing(contents, ca)) {
             Ok(anchors) => {
@@ -124,14 +124,15 @@ pub(super) fn accepted(contents: &Contents) -> Accepted {
         let own = issuing(contents, ca).and_then(|der| Some(key_of(&parsed(&der)?)));
         all.good.get(&ca).into_iter().flatten().map(|a| a.key).chain(own).collect()
     };
-    let keys: BTreeMap<Ca, BTreeSet<[u8; 32]>> = Ca::ALL.map(|ca| (ca, keys_of(ca))).into();
+    let keys: BTreeMap<Ca, BTreeSet<[u8; 32]>> =
+        Ca::ALL.iter().map(|&ca| (ca, keys_of(ca))).collect();
     let mut shared = Vec::new();
     for (ca, anchors) in &all.good {
         for anchor in anchors {
             let other = keys.iter().find(|(o, held)| *o != ca && held.contains(&anchor.key));
             if let Some((other, _)) = other {
                 let why = format!(
-                    "{} has a key that the {} CA has too, and each of the three CAs has keys of its own",
+                    "{} has the same key as the {} CA, but each of the three CAs must have its own keys",
                     anchor.subject,
                     other.name()
                 );
@@ -154,7 +155,7 @@ pub fn trusts(dir: &Path, contents: &Contents) -> Result<BTreeMap<Ca, Trust>, Pk
         return Err(PkiError::NotAcceptable { path: dir.join(accepted_file(ca)), why });
     }
     let mut trusts = BTreeMap::new();
-    for ca in Ca::ALL {
+    for &ca in Ca::ALL {
         let file = format!("{}.crt", ca.file());
         let Some(pem) = contents.public.get(&file) else { continue };
         let pem = String::from_utf8(pem.clone()).map_err(|_| PkiError::Damaged {
@@ -189,13 +190,13 @@ fn anchors(bytes: &[u8], issuing: Option<Vec<u8>>) -> Result<Vec<Anchor>, String
     let blocks = pem::parse_many(text).map_err(|e| format!("it is not PEM ({e})"))?;
     if let Some(other) = blocks.iter().find(|b| b.tag() != "CERTIFICATE") {
         let tag = plain_line(other.tag());
-        return Err(format!("it holds a {tag}, and certificates are all that belongs there"));
+        return Err(format!("it contains a {tag}, but only certificates are allowed there"));
     }
     if blocks.is_empty() {
-        return Err("it holds no certificate".to_owned());
+        return Err("it contains no certificate".to_owned());
     }
     if blocks.len() != text.matches("-----BEGIN").count() {
-        return Err("one of its certificates is cut off".to_owned());
+        return Err("one of its certificates is incomplete".to_owned());
     }
     let mut anchors: Vec<Anchor> = Vec::new();
     for (n, block) in blocks.into_iter().enumerate() {
@@ -206,7 +207,7 @@ fn anchors(bytes: &[u8], issuing: Option<Vec<u8>>) -> Result<Vec<Anchor>, String
             return Err(at("it is the certificate of the CA that issues".to_owned()));
         }
         if anchors.iter().any(|a| a.sha256 == anchor.sha256) {
-            return Err(at("it stands there twice".to_owned()));
+            return Err(at("it is listed twice".to_owned()));
         }
         anchors.push(anchor);
     }
@@ -216,7 +217,7 @@ fn anchors(bytes: &[u8], issuing: Option<Vec<u8>>) -> Result<Vec<Anchor>, String
 /// Bit of `keyCertSign` (RFC 5280, 4.2.1.3).
 const SIGNS: u16 = 1 << 5;
 
-fn anchor(der: &[u8]) -> Result<Anchor, String> {
+pub(super) fn anchor(der: &[u8]) -> Result<Anchor, String> {
     let inspected: Inspected = inspect_der(der.to_vec())?;
     let certificate = parsed(der).ok_or("it is not an X.509 certificate")?;
     let subject = plain_line(&certificate.subject().to_string());

@@ -1,6 +1,6 @@
 //! One change of an object of the cluster's API, as a plan holds it.
 
-use std::collections::BTreeSet;
+use crate::controls::IdList;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub enum ApiChange {
         /// Its name.
         name: String,
     },
-    /// Delete a binding that gives a role to whoever asks, and to nobody else.
+    /// Delete a binding that grants a role to anonymous users only.
     DeleteRoleBinding {
         /// Its namespace.
         namespace: String,
@@ -54,7 +54,7 @@ pub enum ApiChange {
     /// Write kubeadm's ConfigMaps and kube-proxy's anew, from the files on a control plane: kubeadm-config, kubelet-config and
     /// kube-proxy in kube-system.
     UploadConfiguration,
-    /// Have a ConfigMap of the cluster name the CAs that the key store trusts, and no others.
+    /// Write exactly the CAs that the key store trusts into a ConfigMap of the cluster.
     SetCas {
         /// Which one.
         place: CaPlace,
@@ -65,9 +65,31 @@ pub enum ApiChange {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         drops: Vec<String>,
     },
+    /// Make an object of a manifest of the bundle, or change what differs in it, by server-side apply. What is sent is in the
+    /// bundle: it may hold secrets.
+    Bundled {
+        /// Which of the two.
+        action: Action,
+        /// The manifest.
+        file: String,
+        /// `apiVersion` of the object.
+        api_version: String,
+        /// Its kind.
+        kind: String,
+        /// Its namespace; empty for one that names none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Lower-case hexadecimal SHA-256 of what is sent, as JSON.
+        sha256: String,
+        /// What is changed; apply changes nothing else. Empty for an object that is made.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        differs: Vec<Difference>,
+    },
     /// Make an object that should exist, or change what differs in it, by server-side apply.
     Apply {
-        /// Which of both.
+        /// Which of the two.
         action: Action,
         /// What is sent.
         object: Value,
@@ -78,18 +100,18 @@ pub enum ApiChange {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
         /// Controls that want it.
-        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-        controls: BTreeSet<String>,
+        #[serde(default, skip_serializing_if = "IdList::is_empty")]
+        controls: IdList,
     },
 }
 
-/// What becomes of an object.
+/// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// There is none yet.
+    /// The object is created.
     Create,
-    /// Fields of it get another value.
+    /// Fields of the object change.
     Change,
 }
 
@@ -112,7 +134,7 @@ impl fmt::Display for ApiChange {
                 let name = plain_line(name);
                 write!(
                     f,
-                    "delete ClusterRoleBinding {name}, which lets bootstrap tokens become nodes"
+                    "delete ClusterRoleBinding {name}, which lets holders of bootstrap tokens become nodes"
                 )
             }
             ApiChange::DeleteRoleBinding { namespace, name } => {
@@ -127,9 +149,9 @@ impl fmt::Display for ApiChange {
                 };
                 let name = plain_line(name);
                 match namespace.as_str() {
-                    "" => write!(f, "leave only {keep} in ClusterRoleBinding {name}"),
+                    "" => write!(f, "keep only {keep} in ClusterRoleBinding {name}"),
                     space => {
-                        write!(f, "leave only {keep} in RoleBinding {}/{name}", plain_line(space))
+                        write!(f, "keep only {keep} in RoleBinding {}/{name}", plain_line(space))
                     }
                 }
             }
@@ -137,7 +159,8 @@ impl fmt::Display for ApiChange {
                 write!(f, "approve {}, a serving certificate for {node}", plain_line(name))
             }
             ApiChange::UploadConfiguration => f.write_str(
-                "write kubeadm's ConfigMaps in kube-system as its files on control planes say",
+                "update kubeadm's ConfigMaps in kube-system and kube-proxy's from its files on the control planes \
+                 (restarts kube-proxy if its own changes)",
             ),
             ApiChange::SetCas { place, adds, drops } => {
                 let of = |what: &str, all: &[String]| {
@@ -148,17 +171,27 @@ impl fmt::Display for ApiChange {
                 let what = what.collect::<Vec<_>>().join(", ");
                 write!(f, "write the CAs of the key store into {place}, {what} (SHA-256)")
             }
+            ApiChange::Bundled { action, file, kind, namespace, name, differs, .. } => {
+                let space = if namespace.is_empty() { "" } else { "/" };
+                let what = plain_line(&format!("{kind} {namespace}{space}{name} ({file})"));
+                write!(f, "{action} {what}")?;
+                write_differences(f, differs)
+            }
             ApiChange::Apply { action, object, differs, .. } => {
                 write!(f, "{action} {}", called(object))?;
-                for (i, difference) in differs.iter().take(SHOWN).enumerate() {
-                    write!(f, "{} {difference}", if i == 0 { ":" } else { ";" })?;
-                }
-                match differs.len().checked_sub(SHOWN) {
-                    None | Some(0) => Ok(()),
-                    Some(more) => write!(f, "; and {more} more"),
-                }
+                write_differences(f, differs)
             }
         }
+    }
+}
+
+fn write_differences(f: &mut fmt::Formatter<'_>, differs: &[Difference]) -> fmt::Result {
+    for (i, difference) in differs.iter().take(SHOWN).enumerate() {
+        write!(f, "{} {difference}", if i == 0 { ":" } else { ";" })?;
+    }
+    match differs.len().checked_sub(SHOWN) {
+        None | Some(0) => Ok(()),
+        Some(more) => write!(f, "; and {more} more"),
     }
 }
 
@@ -193,7 +226,14 @@ impl ApiChange {
     }
 
     fn is_part_of(&self, planned: &ApiChange) -> bool {
-        use ApiChange::{Apply, SetCas};
+        use ApiChange::{Apply, Bundled, SetCas};
+        if let (Bundled { differs: due, .. }, Bundled { differs: shown, .. }) = (self, planned) {
+            let mut same = self.clone();
+            if let Bundled { differs, .. } = &mut same {
+                differs.clone_from(shown);
+            }
+            return same == *planned && due.iter().all(|one| shown.contains(one));
+        }
         if let (SetCas { place, adds, drops }, SetCas { place: shown, adds: into, drops: out }) =
             (self, planned)
         {

@@ -60,7 +60,7 @@ pub fn render(
                             _ => {
                                 let _ = writeln!(
                                     out,
-                                    "--- {path}: what is there is not shown: no text, or closed to others and not kubastion's"
+                                    "--- {path}: the present content is not shown: it is not text, or others cannot read it and kubastion did not write it"
                                 );
                                 ""
                             }
@@ -73,7 +73,7 @@ pub fn render(
                 Some(Content::Bytes(_)) if !file.secret => {
                     let _ = writeln!(
                         out,
-                        "--- {path}\n+++ {path}\n@@ no text, {was}: {} bytes @@",
+                        "--- {path}\n+++ {path}\n@@ not text, {was}: {} bytes @@",
                         file.size
                     );
                 }
@@ -160,6 +160,6 @@ mod tests {
         let out = render(&plan, &desired, &old);
         assert!(out.contains("-b\n+B\n"), "{out}");
         assert!(out.contains("secret, replaced: 13 bytes") && !out.contains("poison"), "{out}");
-        assert!(out.contains("@@ no text, replaced: 4 bytes @@") && !out.contains("ELF"), "{out}");
+        assert!(out.contains("@@ not text, replaced: 4 bytes @@") && !out.contains("ELF"), "{out}");
     }
 }

@@ -1,19 +1,19 @@
-//! What is to be done to objects of the cluster's API: facts against what should be, as pure data.
+//! Changes of the cluster's API objects: facts against the desired state, as pure data.
 
 use serde_json::{Value, json};
 
 use super::api_change::ApiChange;
+use super::bundled;
 use super::fleet::FleetFacts;
 use super::model::{NodePlan, Plan};
 use super::objects;
 use crate::checks::{ANONYMOUS, gives_a_node, has_anonymous};
-use crate::checks::{Cluster, Reference, Verdict, judge_objects};
+use crate::checks::{Cluster, Reference, has_to_be_uploaded};
 use crate::clock::Clock;
-use crate::controls::ApiRule;
 use crate::desired;
 use crate::desired::cluster_cas::CaPlace;
 pub use crate::desired::objects::Wanted;
-use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
+use crate::facts::cluster::{ClusterFacts, ObjectKind, list, name, namespace, text};
 use crate::inventory::{Inventory, Loaded, Node, Role};
 use crate::pki::{Ca, Material};
 
@@ -22,14 +22,14 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
     let of = |kind| facts.of(kind).unwrap_or_default();
     let mut changes = Vec::new();
     if wanted.no_tokens {
-        let tokens = of(Kind::JoinTokens).iter().map(|t| name(t).to_owned());
+        let tokens = of(ObjectKind::JoinTokens).iter().map(|t| name(t).to_owned());
         changes.extend(tokens.map(|name| ApiChange::DeleteToken { name }));
-        let bindings = of(Kind::ClusterRoleBindings).iter().filter(|b| gives_a_node(b));
+        let bindings = of(ObjectKind::ClusterRoleBindings).iter().filter(|b| gives_a_node(b));
         let names = bindings.map(|b| name(b).to_owned());
         changes.extend(names.map(|name| ApiChange::DeleteBootstrapBinding { name }));
     }
     if wanted.no_anonymous {
-        let all = of(Kind::RoleBindings).iter().chain(of(Kind::ClusterRoleBindings));
+        let all = of(ObjectKind::RoleBindings).iter().chain(of(ObjectKind::ClusterRoleBindings));
         for binding in all.filter(|b| has_anonymous(b)) {
             let keep: Vec<String> = list(binding, "/subjects")
                 .iter()
@@ -37,7 +37,7 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
                 .filter(|s| !ANONYMOUS.contains(&s.as_str()))
                 .collect();
             let (namespace, name) = (namespace(binding).to_owned(), name(binding).to_owned());
-            // One of the cluster may be Kubernetes' own, which would make it anew.
+            // A ClusterRoleBinding may be one that Kubernetes would recreate.
             changes.push(if keep.is_empty() && !namespace.is_empty() {
                 ApiChange::DeleteRoleBinding { namespace, name }
             } else {
@@ -46,7 +46,8 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
         }
     }
     changes.extend(objects::changes(inventory, facts, wanted));
-    for request in of(Kind::SigningRequests) {
+    changes.extend(bundled::changes(facts));
+    for request in of(ObjectKind::SigningRequests) {
         if let Some(node) = serving_request(inventory, request) {
             let (name, node) = (name(request).to_owned(), node.name.clone());
             changes.push(ApiChange::Approve { name, node });
@@ -57,7 +58,7 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
 
 /// What is to be done with the CAs that the cluster keeps in ConfigMaps of its own.
 pub fn cas(facts: &ClusterFacts, material: &Material) -> Vec<ApiChange> {
-    let maps = facts.of(Kind::ConfigMaps).unwrap_or_default();
+    let maps = facts.of(ObjectKind::ConfigMaps).unwrap_or_default();
     let change = |place: CaPlace| {
         let ca = match place {
             CaPlace::ClusterInfo | CaPlace::Clients => Ca::Cluster,
@@ -66,7 +67,7 @@ pub fn cas(facts: &ClusterFacts, material: &Material) -> Vec<ApiChange> {
         let (adds, drops) = place.change(place.text(maps)?, material.trust(ca).bundle())?;
         Some(ApiChange::SetCas { place, adds, drops })
     };
-    CaPlace::ALL.into_iter().filter_map(change).collect()
+    CaPlace::ALL.iter().copied().filter_map(change).collect()
 }
 
 /// A plan with the changes of API objects, for the cluster that was read, or the one that the plan starts.
@@ -80,9 +81,12 @@ pub fn with_objects(
     let inventory = &loaded.inventory;
     // No control plane was read: only what joining nodes need is known.
     let joins_alone = read.is_none() && !plan.nodes.values().any(NodePlan::starts_cluster);
-    let mut facts = read.unwrap_or_else(|| just_started(inventory.cluster.kubernetes.minor));
+    let mut facts = read.unwrap_or_else(|| ClusterFacts {
+        bundled: bundled::none_of(&loaded.files.bundled),
+        ..just_started(inventory.cluster.kubernetes.minor)
+    });
     // Nodes that the plan joins will exist by then.
-    let nodes = facts.objects.entry(Kind::Nodes).or_default();
+    let nodes = facts.objects.entry(ObjectKind::Nodes).or_default();
     for (node, _) in plan.nodes.iter().filter(|(_, n)| n.is_about_membership()) {
         if !nodes.iter().any(|n| name(n) == node.as_str()) {
             nodes.push(json!({"metadata": {"name": node.as_str()}}));
@@ -123,8 +127,8 @@ fn configures_a_control_plane(inventory: &Inventory, plan: &Plan) -> bool {
         .any(|n| plan.nodes.get(&n.name).is_some_and(NodePlan::is_about_membership))
 }
 
-/// Whether kubeadm's ConfigMaps say something else than its files on control planes, by the rule that `verify` has: after a
-/// rollback, or because somebody changed them. Where no control plane was looked at, nobody can tell.
+/// Whether kubeadm's ConfigMaps or kube-proxy's say something else than its files on control planes, by the rules that `verify`
+/// has: after a rollback, or because somebody changed them. Where no control plane was looked at, nobody can tell.
 fn is_configuration_stale(
     loaded: &Loaded,
     facts: &ClusterFacts,
@@ -143,7 +147,7 @@ fn is_configuration_stale(
     let reference = Reference { kubeadm, ..Reference::default() };
     let now = Clock::System.now();
     let cluster = Cluster { facts, inventory, reference: &reference, today: now.date(), now };
-    matches!(judge_objects(ApiRule::KubeadmConfiguration, &cluster), Verdict::Fail { .. })
+    has_to_be_uploaded(&cluster)
 }
 
 /// What kubeadm leaves behind in a cluster that it has just started, as far as [`changes`] goes by it: with that, a plan
@@ -156,16 +160,16 @@ pub fn just_started(minor: u16) -> ClusterFacts {
     };
     let spaces = ["default", "kube-node-lease", "kube-public", "kube-system"];
     let mut facts = ClusterFacts::default();
-    for kind in Kind::for_a_plan(minor) {
+    for kind in ObjectKind::for_a_plan(minor) {
         let items = match kind {
-            Kind::JoinTokens => vec![json!({"metadata": {"name": KUBEADMS_TOKEN}})],
-            Kind::RoleBindings => vec![binding(
+            ObjectKind::JoinTokens => vec![json!({"metadata": {"name": KUBEADMS_TOKEN}})],
+            ObjectKind::RoleBindings => vec![binding(
                 "kube-public",
                 "kubeadm:bootstrap-signer-clusterinfo",
                 "",
                 &["system:anonymous"],
             )],
-            Kind::ClusterRoleBindings => vec![
+            ObjectKind::ClusterRoleBindings => vec![
                 binding(
                     "",
                     "system:public-info-viewer",
@@ -175,7 +179,7 @@ pub fn just_started(minor: u16) -> ClusterFacts {
                 binding("", "kubeadm:kubelet-bootstrap", "system:node-bootstrapper", &[JOINING]),
                 binding("", "kubeadm:node-autoapprove-bootstrap", APPROVE_NODES, &[JOINING]),
             ],
-            Kind::Namespaces => spaces.map(|n| json!({"metadata": {"name": n}})).into(),
+            ObjectKind::Namespaces => spaces.map(|n| json!({"metadata": {"name": n}})).into(),
             _ => Vec::new(),
         };
         facts.objects.insert(kind, items);
@@ -183,7 +187,7 @@ pub fn just_started(minor: u16) -> ClusterFacts {
     facts
 }
 
-/// The group of whoever joins with a token of kubeadm.
+/// The group of nodes that join with a token of kubeadm.
 const JOINING: &str = "system:bootstrappers:kubeadm:default-node-token";
 /// The role by which requests of joining nodes are approved.
 const APPROVE_NODES: &str = "system:certificates.k8s.io:certificatesigningrequests:nodeclient";
@@ -207,7 +211,7 @@ fn serving_request<'i>(inventory: &'i Inventory, request: &Value) -> Option<&'i 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use crate::controls::IdList;
 
     use super::*;
     use crate::desired::differences::Difference;
@@ -222,9 +226,9 @@ mod tests {
         let mut facts = ClusterFacts::default();
         let mut put =
             |kind, items: Value| facts.insert(kind, &mut json!({"items": items})).unwrap();
-        put(Kind::JoinTokens, json!([{"metadata": {"name": "bootstrap-token-abcdef"}}]));
+        put(ObjectKind::JoinTokens, json!([{"metadata": {"name": "bootstrap-token-abcdef"}}]));
         put(
-            Kind::RoleBindings,
+            ObjectKind::RoleBindings,
             json!([
                 {"metadata": {"namespace": "kube-public", "name": "kubeadm:bootstrap-signer-clusterinfo"},
                  "subjects": [{"kind": "User", "name": "system:anonymous"}]},
@@ -234,7 +238,7 @@ mod tests {
             ]),
         );
         put(
-            Kind::ClusterRoleBindings,
+            ObjectKind::ClusterRoleBindings,
             json!([{"metadata": {"name": "system:public-info-viewer"}, "subjects": [
                 {"name": "system:authenticated"}, {"name": "system:unauthenticated"}]},
                 {"metadata": {"name": "kubeadm:kubelet-bootstrap"}, "subjects": [{"name": "joining"}],
@@ -244,7 +248,7 @@ mod tests {
                  "name": "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"}}]),
         );
         put(
-            Kind::SigningRequests,
+            ObjectKind::SigningRequests,
             json!([
                 {"metadata": {"name": "csr-1"}, "spec": {"signerName": "kubernetes.io/kubelet-serving",
                  "username": "system:node:w1"}},
@@ -254,7 +258,7 @@ mod tests {
                  "username": "system:node:w1"}},
             ]),
         );
-        put(Kind::Nodes, json!([{"metadata": {"name": "w1", "labels": {}}}]));
+        put(ObjectKind::Nodes, json!([{"metadata": {"name": "w1", "labels": {}}}]));
         facts
     }
 
@@ -266,10 +270,10 @@ mod tests {
             said,
             [
                 "delete join token bootstrap-token-abcdef",
-                "delete ClusterRoleBinding kubeadm:kubelet-bootstrap, which lets bootstrap tokens become nodes",
+                "delete ClusterRoleBinding kubeadm:kubelet-bootstrap, which lets holders of bootstrap tokens become nodes",
                 "delete RoleBinding kube-public/kubeadm:bootstrap-signer-clusterinfo, which names anonymous users",
-                "leave only bob in RoleBinding a/c",
-                "leave only system:authenticated in ClusterRoleBinding system:public-info-viewer",
+                "keep only bob in RoleBinding a/c",
+                "keep only system:authenticated in ClusterRoleBinding system:public-info-viewer",
                 "change Node w1: metadata.labels[node-role.kubernetes.io/worker]: (none) -> \"\"",
                 "approve csr-1, a serving certificate for w1",
             ]
@@ -303,7 +307,7 @@ mod tests {
                     wanted: Some(name.clone()),
                 }],
                 after: None,
-                controls: BTreeSet::new(),
+                controls: IdList::default(),
             },
         ] {
             let said = change.to_string();

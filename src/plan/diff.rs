@@ -11,7 +11,7 @@ mod pending;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use self::items::{add, config_digest};
 use self::known::Known;
@@ -20,11 +20,12 @@ use self::pending::Pending;
 use super::model::NodePlan;
 use super::step::{Action, Step};
 use super::why::Why;
+use crate::controls::IdList;
 use crate::desired::{ItemKind, NodeDesired, Phase};
 use crate::facts::NodeFacts;
 
 pub use self::items::Obstacle;
-pub use self::marks::{CONFIRM_ETCD_S, CONFIRM_HOST_S, GUARD_UNIT, KUBELET_CONFIG, MEMBER_MARK};
+pub use self::marks::{CLUSTER_MARK, CONFIRM_ETCD_S, CONFIRM_HOST_S, GUARD_UNIT, KUBELET_CONFIG};
 pub use crate::desired::watch_list;
 
 /// Plans one node.
@@ -50,7 +51,7 @@ pub fn node_plan(
     }
     for item in &desired.items {
         let (unit, watches) = match &item.kind {
-            ItemKind::Member { watches, .. } => (MEMBER_MARK, watches),
+            ItemKind::Kubeadm { watches, .. } => (CLUSTER_MARK, watches),
             ItemKind::Unit { name, watches, .. } => (name.as_str(), watches),
             _ => continue,
         };
@@ -60,7 +61,7 @@ pub fn node_plan(
         }
         for phase in known.mended_before(item.phase, watches) {
             let step = Step::MarkStale { unit: unit.to_owned() };
-            let action = Action { step, controls: BTreeSet::new(), why: vec![Why::RunsChanged] };
+            let action = Action { step, controls: IdList::default(), why: vec![Why::RunsChanged] };
             phases.entry(phase).or_default().stale.push(action);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::diff::{KUBELET_CONFIG, MEMBER_MARK};
+use super::diff::{CLUSTER_MARK, KUBELET_CONFIG};
 use super::stored_data;
 use crate::error::Problem;
 use crate::facts::etcd::Roster;
@@ -21,11 +21,11 @@ pub struct Answered {
 impl Answered {
     /// Whether the node is part of a cluster.
     pub fn is_member(&self) -> bool {
-        self.facts.unit_marks.contains_key(MEMBER_MARK)
+        self.facts.unit_marks.contains_key(CLUSTER_MARK)
             || self.facts.processes.contains_key("kube-apiserver")
     }
 
-    /// Whether a kubeadm, whosever, has configured a kubelet here.
+    /// Whether any kubeadm has configured a kubelet here.
     pub fn has_kubelet_config(&self) -> bool {
         matches!(self.facts.files.get(KUBELET_CONFIG), Some(FileFacts::File { .. }))
     }
@@ -47,7 +47,7 @@ pub struct FleetFacts {
 }
 
 impl FleetFacts {
-    /// Takes in what a node answered.
+    /// Adds a node's answer.
     pub fn insert(&mut self, name: NodeName, node: Answered) {
         if !node.is_member() {
             self.outside.insert(name.clone());
@@ -58,7 +58,14 @@ impl FleetFacts {
         self.answered.insert(name, node);
     }
 
-    /// Takes a node out of which nothing is known for certain any more.
+    /// What one of the control planes encrypts stored objects with, without the keys.
+    pub fn encryption(&self) -> Option<&str> {
+        let members = self.answered.values().filter(|n| n.is_member());
+        let mut texts = members.filter_map(|n| n.facts.texts.get(stored_data::ENCRYPTION));
+        texts.find_map(Option::as_deref)
+    }
+
+    /// Removes a node whose state is no longer certain.
     pub fn forget(&mut self, name: NodeName, why: Problem) {
         self.answered.remove(&name);
         self.outside.remove(&name);
@@ -66,7 +73,7 @@ impl FleetFacts {
         self.failed.insert(name, why);
     }
 
-    /// Takes out nodes that no plan can be made for. What they answered about the cluster and etcd stays known.
+    /// Removes nodes that no plan can be made for. Their answers about the cluster and etcd stay known.
     pub fn leave_out(&mut self, failed: BTreeMap<NodeName, Problem>) {
         for (name, why) in failed {
             self.answered.remove(&name);

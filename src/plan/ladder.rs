@@ -6,15 +6,15 @@
 //! objects    what the cluster's API holds, which is read only once the nodes are done
 //! ```
 //!
-//! Every rung is made from facts alone, so that a run that was cut off goes on where the cluster is. What was begun below
-//! is not begun again in the same run: what is left of it is for the next one.
+//! Every rung is planned from facts alone, so an interrupted run continues from the cluster's present state. A rung
+//! is not repeated in the same run: what is left of it is for the next run.
 
 use super::model::Plan;
 use super::planner::Planned;
 use super::stage::{Stage, Task};
 use crate::desired::Phase;
 
-/// A rung, in the order in which they are climbed.
+/// A rung, in execution order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rung {
     /// Sources of packages, and packages.
@@ -25,22 +25,22 @@ pub enum Rung {
     Objects,
 }
 
-/// What has to be so before the next rung can be planned.
+/// What must hold before the next rung can be planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
     /// The nodes are looked at again.
     Look,
     /// The control planes are looked at, and their API servers answer.
     AskApi,
-    /// DNS and kube-proxy run, if nodes became part of the cluster.
+    /// DNS and kube-proxy run, if nodes became part of the cluster or they were restarted, and what a bundle's manifests bring.
     Ready,
 }
 
 impl Rung {
     /// All of them.
-    pub const ALL: [Rung; 3] = [Rung::Packages, Rung::Nodes, Rung::Objects];
+    pub const ALL: &[Rung] = &[Rung::Packages, Rung::Nodes, Rung::Objects];
 
-    /// What is waited for after it.
+    /// What to wait for after it.
     pub fn then(self) -> Then {
         match self {
             Rung::Packages => Then::Look,
@@ -65,7 +65,7 @@ impl Rung {
 /// The first rung above `after` that a plan has something for, and the part of the plan that it is. `None` at the top.
 pub fn next(planned: &Planned, after: Option<Rung>) -> Option<(Rung, Plan)> {
     let plan = &planned.plan;
-    let above = Rung::ALL.into_iter().filter(|rung| after.is_none_or(|below| *rung > below));
+    let above = Rung::ALL.iter().copied().filter(|rung| after.is_none_or(|below| *rung > below));
     above.into_iter().find_map(|rung| {
         let part = plan.part(|stage| rung.has(stage, plan));
         (!part.stages.is_empty()).then_some((rung, part))
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_stage_is_on_one_rung_and_no_rung_is_climbed_twice() {
-        let planned = planned(&Phase::ALL, 2);
+        let planned = planned(Phase::ALL, 2);
         let mut after = None;
         let mut climbed = Vec::new();
         while let Some((rung, part)) = next(&planned, after) {

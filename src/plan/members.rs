@@ -3,6 +3,7 @@
 //! A member has an id for life. If it was removed or lost its data, it is added again under a new id, as a learner until it
 //! has caught up (etcd documentation, "Learner").
 
+use crate::controls::IdList;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{NodePlan, Transaction};
@@ -22,7 +23,7 @@ pub struct WantedMember {
     pub name: NodeName,
     /// Where its peers reach it.
     pub peer_url: String,
-    /// What was found there; `None` if the node was not checked.
+    /// What was found on the node; `None` if it was not checked.
     pub found: Option<Found>,
 }
 
@@ -66,7 +67,7 @@ pub fn health_problems(roster: &Roster, wanted: &[WantedMember]) -> Vec<Problem>
         .map(|alarm| {
             let (why, hint) = match alarm.kind.as_str() {
                 "NOSPACE" => (
-                    "etcd is read-only until the alarm is disarmed, so nothing in the cluster could be changed",
+                    "etcd is read-only until the alarm is disarmed, so nothing in the cluster can be changed",
                     "run `etcdctl compact`, `etcdctl defrag` on each member, then `etcdctl alarm disarm`; docs/recovery.md has \
                      the commands",
                 ),
@@ -134,9 +135,9 @@ pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> MembershipChanges {
             (None, None, Some(Found { data: true, runs: true })) => to.blocked.push(
                 Problem::new("an etcd that is not a member of the cluster runs here")
                     .at(w.name.to_string())
-                    .because("a plan cannot tell which of the two holds the cluster's data")
+                    .because("kubastion cannot tell which of the two holds the cluster's data")
                     .left("no plan was made")
-                    .hint("run `etcdctl member list` against both, and stop the one that is not wanted"),
+                    .hint("run `etcdctl member list` against both, and stop the etcd that you do not need"),
             ),
             (None, None, Some(_)) => {
                 to.join.insert(w.name.clone(), None);
@@ -146,7 +147,7 @@ pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> MembershipChanges {
                 if !m.started && !m.learner && m.name == w.name.as_str() => {}
             (Some(m), _, Some(Found { data: false, .. })) => {
                 lost += usize::from(!m.learner && m.started);
-                to.join.insert(w.name.clone(), Some(removal(m, "its data is missing on the node")));
+                to.join.insert(w.name.clone(), Some(removal(m, "its data on the node is missing")));
             }
             (Some(m), _, Some(Found { runs: false, .. })) if !m.started => {
                 let why = "it was added but never started, and the data on its node is older";
@@ -178,7 +179,7 @@ pub fn compare(roster: &Roster, wanted: &[WantedMember]) -> MembershipChanges {
     }
     if to.stay.is_empty() && to.blocked.is_empty() {
         to.blocked.push(
-            Problem::new("no etcd member that holds the data would be left")
+            Problem::new("no etcd member with the data would remain")
                 .because("none of the current members is in the inventory")
                 .left("no plan was made")
                 .hint("move in two steps: add the new members and apply, then remove the old ones"),
@@ -234,8 +235,8 @@ pub fn joins(
 fn join(plan: &mut NodePlan, members: String, aside: bool) {
     let step = Step::EtcdJoin { members };
     let why = vec![Why::NotInEtcd { has_data: aside }];
-    let action = Action { step, controls: BTreeSet::new(), why };
-    let plain = |step| Action { step, controls: BTreeSet::new(), why: Vec::new() };
+    let action = Action { step, controls: IdList::default(), why };
+    let plain = |step| Action { step, controls: IdList::default(), why: Vec::new() };
     let arm = || plain(Step::Arm { within_s: CONFIRM_ETCD_S });
     match plan.transactions.iter_mut().find(|t| t.phase == Phase::Etcd) {
         Some(t) => {
@@ -467,7 +468,7 @@ mod tests {
         // All others than those that have the data.
         let to = compare(&roster(vec![listed(9)]), &wanted(&[BARE, BARE, BARE]));
         assert!(
-            to.blocked[0].to_string().contains("no etcd member that holds the data would be left"),
+            to.blocked[0].to_string().contains("no etcd member with the data would remain"),
             "{to:?}"
         );
         // A second cluster.

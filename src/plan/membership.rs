@@ -22,7 +22,7 @@ pub fn wanted_members(inventory: &Inventory, fleet: &FleetFacts) -> Vec<WantedMe
         peer_url: desired::peer_url(n.internal_ip()),
         found: match fleet.answered.get(&n.name) {
             Some(node) => Some(found(node)),
-            // It was looked at, and is left out for a reason of its own.
+            // It was checked, but is excluded for another reason.
             None => fleet
                 .without_etcd_data
                 .contains(&n.name)
@@ -52,7 +52,7 @@ pub(super) fn membership(
             };
         }
         Some(Err(why)) => {
-            // The members are still repaired one by one, but the plan must not look as if there were no alarm.
+            // Members are still repaired one by one, but the plan must not hide an alarm.
             for (_, plan) in plans.iter_mut().filter(|(n, _)| wanted.iter().any(|w| w.name == **n))
             {
                 plan.notes.push(format!("etcd's members and alarms could not be listed: {why}"));

@@ -5,11 +5,15 @@
 //! byte, and so the same id. A saved plan is therefore bound to what it saw: apply plans again and
 //! refuses if the id has changed.
 
+pub mod accept;
 pub mod api_change;
+pub mod bundled;
 pub mod changes;
 pub mod cluster;
 pub mod diff;
+pub mod drain;
 pub mod fleet;
+pub mod immutable;
 pub mod ladder;
 pub mod members;
 pub mod membership;
@@ -21,10 +25,14 @@ pub mod preflight;
 pub mod reset;
 pub mod rollback;
 pub mod settle;
+pub mod stacked;
 pub mod stage;
 pub mod step;
 pub mod stored_data;
 pub mod why;
+
+#[cfg(test)]
+mod keys_tests;
 
 pub use diff::{Obstacle, node_plan};
 pub use fleet::{Answered, FleetFacts};

@@ -77,13 +77,13 @@ impl NodePlan {
     /// Whether it makes the node part of the cluster, or configures what is.
     pub fn is_about_membership(&self) -> bool {
         let mut steps = self.transactions.iter().flat_map(|t| &t.steps);
-        steps.any(|a| matches!(a.step, Step::Member { .. }))
+        steps.any(|a| matches!(a.step, Step::Kubeadm { .. }))
     }
 
     /// Whether it starts the cluster.
     pub fn starts_cluster(&self) -> bool {
         let mut steps = self.transactions.iter().flat_map(|t| &t.steps);
-        steps.any(|a| matches!(a.step, Step::Member { action: KubeadmAction::Init, .. }))
+        steps.any(|a| matches!(a.step, Step::Kubeadm { action: KubeadmAction::Init, .. }))
     }
 }
 
@@ -204,7 +204,7 @@ impl Plan {
     /// Whether a node becomes part of the cluster, or has its components configured anew.
     pub fn has_members(&self) -> bool {
         let steps = self.nodes.values().flat_map(|n| &n.transactions).flat_map(|t| &t.steps);
-        steps.into_iter().any(|a| matches!(a.step, Step::Member { .. }))
+        steps.into_iter().any(|a| matches!(a.step, Step::Kubeadm { .. }))
     }
 
     /// Number of steps on all nodes.
@@ -248,7 +248,7 @@ mod tests {
             confirm_within_s: Some(60),
             steps: vec![Action {
                 step,
-                controls: ["c".to_owned()].into(),
+                controls: ["host-sysctls"].into_iter().collect(),
                 why: vec![Why::Differs],
             }],
             expect: [("/etc/a".into(), None)].into(),

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::desired::differences::{differences, find, stands};
+use crate::desired::differences::{differences, find, is_as_desired};
 use crate::desired::objects::{DesiredObject, Owner, Wanted, When, objects};
 use crate::facts::cluster::is_steady;
-use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
+use crate::facts::cluster::{ClusterFacts, ObjectKind, list, name, namespace, text};
 use crate::inventory::Inventory;
 use crate::plan::api_change::{Action, ApiChange};
 
@@ -15,7 +15,7 @@ pub(super) fn changes(
     facts: &ClusterFacts,
     wanted: Wanted,
 ) -> Vec<ApiChange> {
-    let namespaces = facts.of(Kind::Namespaces).unwrap_or_default();
+    let namespaces = facts.of(ObjectKind::Namespaces).unwrap_or_default();
     let steady = namespaces.iter().map(name).filter(|space| is_steady(facts, space));
     let all = objects(inventory, steady, wanted);
     let mut changes: Vec<ApiChange> = Vec::new();
@@ -25,18 +25,18 @@ pub(super) fn changes(
         let differs = differences(object, found);
         let action = match (object.owner, found) {
             (Owner::Kubastion(_), None) => Action::Create,
-            // Others make it: whether it is there already makes no difference.
+            // Created by others: whether it already exists makes no difference.
             _ => Action::Change,
         };
         let is_due = action == Action::Create || !differs.is_empty();
         if !is_due || !may(object, found, listed, &all, facts) {
             continue;
         }
-        // Without what has to be there first, it would do harm.
+        // Without its prerequisite, the object would do harm.
         let first = |name: &str| {
             let first =
                 all.iter().find(|o| (o.name(), o.namespace()) == (name, object.namespace()));
-            first.is_some_and(|o| facts.of(o.kind).is_ok_and(|l| stands(o, l)))
+            first.is_some_and(|o| facts.of(o.kind).is_ok_and(|l| is_as_desired(o, l)))
                 || changes.iter().any(|c| c.object() == Some((object.namespace(), name)))
         };
         if action == Action::Create && !object.after.is_none_or(first) {
@@ -47,13 +47,13 @@ pub(super) fn changes(
             object: object.body.clone(),
             differs: if action == Action::Create { Vec::new() } else { differs },
             after: object.after.map(str::to_owned),
-            controls: object.controls.iter().map(|id| (*id).to_owned()).collect(),
+            controls: object.controls.iter().copied().collect(),
         });
     }
     changes
 }
 
-/// Whether nobody is hurt if an object is made or changed now.
+/// Whether an object can be created or changed now without harm.
 fn may(
     object: &DesiredObject,
     found: Option<&Value>,
@@ -62,11 +62,11 @@ fn may(
     facts: &ClusterFacts,
 ) -> bool {
     let space = object.namespace();
-    let pods = facts.of(Kind::Pods);
+    let pods = facts.of(ObjectKind::Pods);
     match (object.when, pods) {
         (When::Always, _) => true,
         (When::Exists, _) => found.is_some(),
-        // Not knowing what runs, nothing is touched.
+        // While it is unknown what runs, nothing is changed.
         (_, Err(_)) => false,
         (When::NoTokenMounted, Ok(pods)) => {
             !pods.iter().any(|p| namespace(p) == space && mounts_default(p))

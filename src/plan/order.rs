@@ -39,7 +39,7 @@ pub fn stages(
         stages.push(Stage::etcd_removals(removals));
     }
     let mut promotions = (!promotions.is_empty()).then(|| Stage::etcd_promotions(promotions));
-    for phase in Phase::ALL {
+    for &phase in Phase::ALL {
         if phase > Phase::Etcd {
             stages.extend(promotions.take());
         }
@@ -126,7 +126,7 @@ fn member_groups(
         let steps = plans[name].transactions.iter().flat_map(|t| &t.steps);
         steps
             .filter_map(|a| {
-                if let Step::Member { action, .. } = &a.step { Some(*action) } else { None }
+                if let Step::Kubeadm { action, .. } = &a.step { Some(*action) } else { None }
             })
             .next()
     };
@@ -176,6 +176,7 @@ fn host_groups(inventory: &Inventory, busy: &[&NodeName], etcd: EtcdState) -> Ve
 
 #[cfg(test)]
 mod tests {
+    use crate::controls::IdList;
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
@@ -195,7 +196,11 @@ mod tests {
         let transaction = |phase| Transaction {
             phase,
             confirm_within_s: None,
-            steps: vec![Action { step: Step::SwapOff, controls: BTreeSet::new(), why: Vec::new() }],
+            steps: vec![Action {
+                step: Step::SwapOff,
+                controls: IdList::default(),
+                why: Vec::new(),
+            }],
             expect: BTreeMap::new(),
         };
         inventory

@@ -1,6 +1,6 @@
 //! The plan of a run: every node's own, and what holds for all of them together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fleet::FleetFacts;
 use super::membership::membership;
@@ -8,20 +8,20 @@ use super::why::HeldBack;
 use crate::checks::{self, Basis, Observed, Verdict};
 use crate::clock::Clock;
 use crate::controls::Severity;
-use crate::desired::{self, CONFLIST, DesiredState, NodeDesired, Phase, Shared};
+use crate::desired::{self, CONFLIST, Content, DesiredState, ItemKind, NodeDesired, Phase, Shared};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Files, Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::Material;
 use crate::plan::order::{EtcdState, stages};
-use crate::plan::{EtcdChange, NodePlan, Plan, node_plan, preflight, stored_data};
+use crate::plan::{EtcdChange, NodePlan, Plan, Step, immutable, node_plan, preflight, stored_data};
 use crate::transport::fleet;
 
 /// A plan, and what belongs to it.
 pub struct Planned {
     /// The plan.
     pub plan: Plan,
-    /// What those nodes should hold that have work in it.
+    /// What it sends those nodes that have work in it.
     pub desired: DesiredState,
     /// Nodes that no plan can be made for, and why.
     pub failed: BTreeMap<NodeName, Problem>,
@@ -38,9 +38,8 @@ pub fn plan(loaded: &Loaded, fleet: &FleetFacts, material: &Material) -> Planned
         plans: BTreeMap::new(),
         desired: DesiredState { nodes: BTreeMap::new() },
         shared: Shared::default(),
-        failed: BTreeMap::new(),
+        failed: refusals(loaded, fleet),
     };
-    planner.preflight();
     let first = first_node(inventory, planner.fleet, &planner.failed);
     planner.plan_nodes(first.as_ref().ok().and_then(Option::as_ref));
     planner.wait_for_first(&first);
@@ -60,27 +59,40 @@ struct Planner<'a> {
     fleet: &'a FleetFacts,
     plans: BTreeMap<NodeName, NodePlan>,
     desired: DesiredState,
-    /// What is worked out once for all nodes.
+    /// What is computed once for all nodes.
     shared: Shared,
     /// Nodes that get no plan, and why.
     failed: BTreeMap<NodeName, Problem>,
 }
 
-impl Planner<'_> {
-    /// Nodes that cannot be what they should be.
-    fn preflight(&mut self) {
-        let (seen, software) = (&self.fleet.answered, self.files.software.as_ref());
-        let clock = preflight::median(seen.values().map(|s| s.facts.clock_epoch_s).collect());
-        for node in &self.inventory.nodes {
-            let name = &node.name;
-            let Some(seen) = seen.get(name) else { continue };
-            let problems = preflight::check(self.inventory, software, node, &seen.facts, clock);
-            if !problems.is_empty() {
-                self.failed.insert(name.clone(), join(name, "the node is not ready", problems));
-            }
+/// Nodes that get no plan whatever the keys are, and why: those that cannot reach their desired state, and all of a cluster
+/// that cannot become what the inventory says, whichever node shows it.
+pub fn refusals(loaded: &Loaded, fleet: &FleetFacts) -> BTreeMap<NodeName, Problem> {
+    let Loaded { inventory, files, .. } = loaded;
+    let (seen, software) = (&fleet.answered, files.software.as_ref());
+    let clock = preflight::median(seen.values().map(|s| s.facts.clock_epoch_s).collect());
+    let answered: Vec<(&Node, &NodeFacts)> =
+        inventory.nodes.iter().filter_map(|n| Some((n, &seen.get(&n.name)?.facts))).collect();
+    let mut refused = BTreeMap::new();
+    for (node, facts) in &answered {
+        let problems = preflight::check(inventory, software, node, facts, clock);
+        if !problems.is_empty() {
+            let problem = join(&node.name, "the node is not ready", problems);
+            refused.insert(node.name.clone(), problem);
         }
     }
+    let problems = immutable::found(inventory, answered.into_iter());
+    if !problems.is_empty() {
+        for name in seen.keys() {
+            const WHAT: &str = "the inventory changes what a running cluster cannot change";
+            let problem = || join(name, WHAT, problems.clone());
+            refused.entry(name.clone()).or_insert_with(problem);
+        }
+    }
+    refused
+}
 
+impl Planner<'_> {
     /// Each node by itself: what it should hold against what it does. On all cores, in the order of the inventory.
     fn plan_nodes(&mut self, first: Option<&NodeName>) {
         let nodes: Vec<_> = self
@@ -94,17 +106,19 @@ impl Planner<'_> {
             })
             .collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let parts = Parts {
+        let input = NodeInput {
             inventory: self.inventory,
             files: self.files,
             material: self.material,
             shared: &self.shared,
             first,
+            encryption: self.fleet.encryption(),
         };
         let made = fleet::each(nodes, cores, |(node, facts, host_key)| {
-            let made = parts.plan_node(node, facts, host_key);
-            // Where nothing is to be done nobody asks for the contents again.
-            let made = made.map(|(plan, wanted)| {
+            let made = input.plan_node(node, facts, host_key);
+            // Without changes, the contents are not needed again.
+            let made = made.map(|(plan, mut wanted)| {
+                keep_contents(&mut wanted, &plan);
                 let wanted = (!plan.transactions.is_empty()).then_some(wanted);
                 (plan, wanted)
             });
@@ -123,7 +137,7 @@ impl Planner<'_> {
         }
     }
 
-    /// No node joins a cluster that nobody can start.
+    /// No node joins a cluster that no control plane can start.
     fn wait_for_first(&mut self, first: &Result<Option<NodeName>, HeldBack>) {
         match first {
             Ok(Some(first)) if self.failed.contains_key(first) => {
@@ -166,7 +180,10 @@ impl Planner<'_> {
         let moved: Vec<&str> = self
             .plans
             .iter()
-            .filter(|(name, plan)| preflight::moves_pods(plan, &self.fleet.answered[*name].facts))
+            .filter(|(name, plan)| {
+                let facts = &self.fleet.answered[*name].facts;
+                preflight::moves_pods(plan, facts, self.text(name, CONFLIST))
+            })
             .map(|(name, _)| name.as_str())
             .collect();
         if moved.is_empty() {
@@ -176,11 +193,20 @@ impl Planner<'_> {
             .because(format!("parts of `pod_networks` or {CONFLIST} changed: {}", moved.join(", ")))
             .left("no plan was made")
             .hint(
-                "the bridge network gives nodes their parts in the order of the inventory: add nodes at \
-                 its end; to move one, `kubastion reset --nodes` takes it out first. A file that somebody \
-                 changed can be removed: it is written anew",
+                "restore `cluster.pod_networks` and the order of `nodes`: the bridge network assigns subnets in that \
+                 order, so add new nodes at the end; to move a node, run `kubastion reset --nodes` for it first",
             );
         self.fail_all(|name| problem.clone().at(name.to_string()));
+    }
+
+    /// What the plan writes to a file of a node, if it is a text.
+    fn text(&self, node: &NodeName, wanted: &str) -> Option<&str> {
+        self.desired.nodes.get(node)?.items.iter().find_map(|item| match &item.kind {
+            ItemKind::File { path, content: Content::Text(text), .. } if path == wanted => {
+                Some(text.as_ref())
+            }
+            _ => None,
+        })
     }
 
     /// Changes of etcd's membership; no plan for any node if they cannot be made.
@@ -229,18 +255,43 @@ impl Planner<'_> {
     }
 }
 
+/// Leaves of what a node should hold what the plan sends, and what it takes away.
+fn keep_contents(wanted: &mut NodeDesired, plan: &NodePlan) {
+    let steps = plan.transactions.iter().flat_map(|t| &t.steps);
+    let written: BTreeSet<(&str, &str)> = steps
+        .filter_map(|action| match &action.step {
+            Step::Files { directory, files } => {
+                Some(files.keys().map(|name| (directory.as_str(), name.as_str())))
+            }
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    wanted.items.retain(|item| match &item.kind {
+        ItemKind::File { path, .. } => {
+            let (directory, name) = path.rsplit_once('/').expect("every path is absolute");
+            written.contains(&(if directory.is_empty() { "/" } else { directory }, name))
+        }
+        ItemKind::Absent { .. } => true,
+        _ => false,
+    });
+    wanted.items.shrink_to_fit();
+}
+
 /// What the plan of one node is made from, beside the node.
-struct Parts<'a> {
+struct NodeInput<'a> {
     inventory: &'a Inventory,
     files: &'a Files,
     material: &'a Material,
     shared: &'a Shared,
     /// The node that starts the cluster.
     first: Option<&'a NodeName>,
+    /// What a control plane that was checked encrypts with.
+    encryption: Option<&'a str>,
 }
 
-impl Parts<'_> {
-    /// The plan of one node, and what it should hold.
+impl NodeInput<'_> {
+    /// The plan of one node, and its desired state.
     ///
     /// # Errors
     /// Why it gets none.
@@ -250,7 +301,7 @@ impl Parts<'_> {
         facts: &NodeFacts,
         host_key: &str,
     ) -> Result<(NodePlan, NodeDesired), Problem> {
-        let Self { inventory, files, material, shared, first } = self;
+        let Self { inventory, files, material, shared, first, encryption } = self;
         let fails = |what: &str, problems: Vec<Problem>| match problems.is_empty() {
             true => Ok(()),
             false => Err(join(&node.name, what, problems)),
@@ -261,17 +312,20 @@ impl Parts<'_> {
         let mut wanted = desired::resolve(inventory, files, node, facts, material, shared)
             .map_err(|errors| {
                 let errors: Vec<&dyn std::error::Error> = errors.iter().map(|e| e as _).collect();
-                join(&node.name, "what it should hold cannot be worked out", of(&errors))
+                join(&node.name, "the desired state of the node cannot be computed", of(&errors))
             })?;
         if *first == Some(&node.name) {
-            desired::member::found(&mut wanted.items);
+            desired::join::start_cluster(&mut wanted.items);
         }
-        fails("stored data would be lost", stored_data::endangered(node, facts, &wanted))?;
+        fails(
+            "stored data would be lost",
+            stored_data::endangered(node, facts, &wanted, *encryption),
+        )?;
         let broken = judge_rendered(inventory, files, node, facts, &wanted);
-        fails("what was rendered for it breaks a critical control", broken.critical)?;
+        fails("the configuration rendered for the node fails a critical control", broken.critical)?;
         let mut plan = node_plan(&wanted, facts, host_key).map_err(|missing| {
             let errors: Vec<&dyn std::error::Error> = missing.iter().map(|e| e as _).collect();
-            join(&node.name, "the way to what it should hold is blocked", of(&errors))
+            join(&node.name, "the node cannot be brought to its desired state", of(&errors))
         })?;
         fails("the node is not ready", preflight::room(&plan, facts))?;
         plan.notes.extend(broken.notes);
@@ -354,35 +408,39 @@ fn judge_rendered(
                     "{}: {}: expected {expected}, rendered {actual}",
                     finding.control, finding.title
                 ))
-                .hint("grant an exception, or switch the control off under `hardening.controls`; both need a reason, an owner and a last day"),
+                .hint("add an exception, or switch the control off under `hardening.controls`; both need a reason, an owner and an expiry date"),
             );
         } else {
             // Without what was found, which may hold a date: a plan depends on what it does alone.
-            broken.notes.push(format!("{} will not hold: expected {expected}", finding.control));
+            broken.notes.push(format!("{} will fail: expected {expected}", finding.control));
         }
     }
     broken
 }
 
-/// Several problems of one node as one.
+/// Several problems as one of a node. Of one that another node shows, that node is named.
 fn join(node: &NodeName, what: &str, problems: Vec<Problem>) -> Problem {
     let mut hints: Vec<String> = problems.iter().filter_map(|p| p.hint.clone()).collect();
     hints.dedup();
     let mut whole = Problem::new(what).at(node.to_string()).left("nothing was changed on it");
     for p in problems {
         let text = if p.what.is_empty() { p.why.join(": ") } else { p.what };
-        whole = whole.because(text);
+        let elsewhere = p.place.filter(|place| place != node.as_str());
+        whole = whole.because(match elsewhere {
+            Some(place) => format!("{place}: {text}"),
+            None => text,
+        });
     }
     whole.hint = (!hints.is_empty()).then(|| hints.join("; "));
     whole
 }
 
-/// Takes phases out of plans that could only fail, after minutes.
+/// Removes phases from plans that could only fail, after minutes.
 fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &HeldBack) {
     plans.values_mut().for_each(|plan| plan.hold_back(phases, why.clone()));
 }
 
-/// What a plan leaves for a later one, for whoever takes the run for all there is to do.
+/// What a plan leaves for a later one, so that the run is not mistaken for complete.
 pub fn held_back(plan: &Plan) -> Vec<Problem> {
     let mut nodes: BTreeMap<&HeldBack, Vec<&str>> = BTreeMap::new();
     for (name, node) in &plan.nodes {
@@ -393,10 +451,10 @@ pub fn held_back(plan: &Plan) -> Vec<Problem> {
     let problem = |(why, nodes): (&HeldBack, Vec<&str>)| {
         Problem::new(why.to_string())
             .at(nodes.join(", "))
-            .left("that was not begun on them, and nothing was changed by it")
+            .left("this was not started on them and changed nothing there")
             .hint(
-                "see to the nodes that are not ready; where --nodes is used, name all control planes and \
-                 etcd members; then apply again",
+                "fix the nodes that are not ready; with --nodes, name all control planes and etcd members; then \
+                 run `kubastion apply` again",
             )
     };
     nodes.into_iter().map(problem).collect()
@@ -404,12 +462,20 @@ pub fn held_back(plan: &Plan) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
+    use crate::controls::IdList;
     use crate::inventory::testing;
-    use crate::plan::{Action, Step, Transaction};
+    use crate::plan::{Action, Transaction};
     use crate::report::plan::{Detail, render};
+
+    #[test]
+    fn of_a_problem_of_another_node_that_node_is_named() {
+        let node: NodeName = "cp3".parse().unwrap();
+        let all = [("cp2", "a"), ("cp3", "b")].map(|(at, what)| Problem::new(what).at(at));
+        let mut all = all.to_vec();
+        all.push(Problem::new("c"));
+        assert_eq!(join(&node, "x", all).why, ["cp2: a", "b", "c"]);
+    }
 
     #[test]
     fn what_is_held_back_is_a_problem_with_its_reason_and_shows_in_the_plan() {
@@ -418,7 +484,7 @@ mod tests {
             confirm_within_s: None,
             steps: vec![Action {
                 step: Step::DaemonReload,
-                controls: BTreeSet::new(),
+                controls: IdList::default(),
                 why: Vec::new(),
             }],
             expect: BTreeMap::new(),

@@ -2,12 +2,16 @@
 //! of an apply, it costs a rollback.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use crate::desired::{CONFLIST, ENDPOINT_STATUS_PORT, tunnel_closed};
+use ipnet::IpNet;
+
+use crate::controls::daemons::ENDPOINT_STATUS_PORT;
+use crate::desired::{CONFLIST, tunnel_closed};
 use crate::error::Problem;
 use crate::facts::{FileFacts, InputKept, Login, NodeFacts};
 use crate::inventory::{Inventory, Node, Role, Software, SoftwareSource};
-use crate::plan::diff::MEMBER_MARK;
+use crate::plan::diff::CLUSTER_MARK;
 use crate::plan::{NodePlan, Step, stored_data};
 use crate::runs::record::run_of;
 
@@ -24,12 +28,12 @@ const PLANE_CPUS: u64 = 2;
 const PLANE_MEMORY_BYTES: u64 = 1700 << 20;
 
 /// Commands that the node-side programs need.
-const NEEDED: [&str; 5] = ["fallocate", "flock", "sha256sum", "stat", "tar"];
+const NEEDED: &[&str] = &["fallocate", "flock", "sha256sum", "stat", "tar"];
 
-/// Everything that stands in the way on one node.
+/// Every blocker on one node.
 ///
 /// `reference_epoch_s` is the median of all nodes' clocks, so that one wrong clock (also the
-/// operator's) stands out instead of condemning the others.
+/// operator's) is reported instead of all others.
 pub fn check(
     inventory: &Inventory,
     software: Option<&Software>,
@@ -42,12 +46,12 @@ pub fn check(
         problems.push(Problem::new(what).at(node.name.to_string()).hint(hint));
     };
     if !facts.systemd {
-        report("PID 1 is not systemd".into(), "only systems with systemd are supported");
+        report("PID 1 is not systemd".into(), "only systemd is supported");
     }
     if facts.os.family().is_none() {
         report(
             format!("{} is not supported", facts.os.pretty),
-            "supported are the Debian and Red Hat families",
+            "only the Debian and Red Hat families are supported",
         );
     }
     for command in NEEDED.iter().filter(|c| !facts.commands.contains(**c)) {
@@ -61,8 +65,8 @@ pub fn check(
         report(
             "sudo records its input (`log_input`), which includes private keys".into(),
             &format!(
-                "add `Defaults:{user} !log_input` to a file in /etc/sudoers.d on the node; `sudo -l -U {user}` shows \
-                 whether another line sets it"
+                "add `Defaults:{user} !log_input` to a file in /etc/sudoers.d on the node; run `sudo -l -U \
+                 {user}` to see whether another line sets it"
             ),
         );
     }
@@ -72,21 +76,21 @@ pub fn check(
                 "the host name is `{}`, and the inventory says `{}`",
                 facts.hostname, node.name
             ),
-            "make the inventory's name and the host name equal: the kubelet registers under it \
-             (CIS 4.2.7)",
+            "make the node's name in the inventory and its host name equal: the kubelet registers under the host \
+             name (CIS 4.2.7)",
         );
     }
     let known = |a: &std::net::IpAddr| facts.addresses.iter().any(|i| i.network.addr() == *a);
     for address in node.addresses.iter().filter(|a| !facts.addresses.is_empty() && !known(a)) {
         report(
             format!("the node has no interface with the address {address}"),
-            "`addresses` are the ones that nodes reach each other by; put an address that only SSH uses under \
-             `ssh.host`",
+            "`addresses` lists the addresses that nodes use among each other; set `ssh.host` for an address that \
+             only SSH uses",
         );
     }
     let full =
         |free: u64, of: &str| format!("{} MB are free on the file system of {of}", free >> 20);
-    const FULL: &str = "200 MB are needed, for the images of the old state and the new files";
+    const FULL: &str = "200 MB are needed for the images of the old state and for the new files";
     if facts.var_free_bytes < MIN_FREE_BYTES {
         report(full(facts.var_free_bytes, VAR), FULL);
     }
@@ -99,13 +103,13 @@ pub fn check(
     if skew.abs() > MAX_SKEW_S {
         report(
             format!("the clock is {skew} s off the median of all nodes"),
-            "synchronize it first: certificates would not be valid yet, or not any more",
+            "synchronize the clock first: certificates would be not yet valid, or expired",
         );
     }
     if facts.cgroup_version == 1 && !inventory.host.lab {
         report(
-            "the cgroup hierarchy is version 1".into(),
-            "Kubernetes 1.35 and later refuse it; boot with systemd.unified_cgroup_hierarchy=1",
+            "the node uses cgroup v1".into(),
+            "Kubernetes 1.35 and later refuse cgroup v1; boot with systemd.unified_cgroup_hierarchy=1",
         );
     }
     if let Some(software) = software
@@ -113,7 +117,7 @@ pub fn check(
     {
         report(
             format!("the machine is {}, and the bundle is for {}", facts.arch, software.machine),
-            "name a bundle for this architecture under `kubernetes.bundle.path`",
+            "set `kubernetes.bundle.path` to a bundle for this architecture",
         );
     }
     if inventory.kubernetes.source == SoftwareSource::Preinstalled
@@ -121,25 +125,27 @@ pub fn check(
     {
         for program in ["kubeadm", "kubelet"].iter().filter(|p| !facts.commands.contains(**p)) {
             report(
-                format!("`{program}` is not on the node, and the inventory says that it is"),
-                "install it, or name another `kubernetes.source`",
+                format!(
+                    "`{program}` is not on the node, but the inventory says that it is preinstalled"
+                ),
+                "install it, or set another `kubernetes.source`",
             );
         }
     }
     if node.has_role(Role::ControlPlane)
         && inventory.kubernetes.source != SoftwareSource::None
-        && !facts.unit_marks.contains_key(MEMBER_MARK)
+        && !facts.unit_marks.contains_key(CLUSTER_MARK)
     {
         if facts.cpus < PLANE_CPUS {
             report(
-                format!("it has {} CPU", facts.cpus),
-                "kubeadm wants two or more for a control plane",
+                format!("the node has {} CPU", facts.cpus),
+                "kubeadm requires two or more for a control plane",
             );
         }
         if facts.memory_bytes < PLANE_MEMORY_BYTES {
             report(
-                format!("it has {} MB of memory", facts.memory_bytes >> 20),
-                "kubeadm wants 1700 MB or more for a control plane",
+                format!("the node has {} MB of memory", facts.memory_bytes >> 20),
+                "kubeadm requires 1700 MB or more for a control plane",
             );
         }
     }
@@ -150,8 +156,8 @@ pub fn check(
     {
         report(
             format!("the KMS plugin's socket {socket} is missing"),
-            "start the plugin of `encryption.kms_endpoint` first: without it the API server neither starts nor reads a \
-             Secret",
+            "start the plugin of `encryption.kms_endpoint` first: without it, the API server does not start and \
+             cannot read Secrets",
         );
     }
     if let Some(why) = tunnel_closed(inventory, node, facts) {
@@ -165,14 +171,14 @@ pub fn check(
     let lost = facts.logins.iter().flatten().find(|l| l.name == own.as_str() && l.lost.is_some());
     if let Some(Login { name, lost: Some(why), .. }) = lost {
         report(
-            format!("login `{name}`, which kubastion uses, would no longer work: {why}"),
-            "give it a key of its own, or name another login under `ssh.user`",
+            format!("login `{name}`, which kubastion uses, would stop working: {why}"),
+            "give the login its own key, or set `ssh.user` to another login",
         );
     }
     for (port, daemon) in taken(inventory, node, facts) {
         report(
-            format!("port {port} is taken, and no {daemon} runs here"),
-            "`ss -lntp` on the node shows who listens; it has to go first",
+            format!("port {port} is in use, but not by {daemon}"),
+            "run `ss -lntp` on the node to see which process listens, and stop it",
         );
     }
     for t in facts.open_transactions.iter().filter(|t| t.needs_hands()) {
@@ -180,9 +186,9 @@ pub fn check(
         report(
             format!("transaction {} of an earlier run could not be undone", t.id),
             &format!(
-                "`kubastion rollback {run}` tries again when its cause is mended (restore.out in /var/lib/kubastion/txn/{} \
-                 names it); with --accept-present the node stays as it is. If `kubastion reset --nodes {}` was under \
-                 way, run that again",
+                "fix the cause (restore.out in /var/lib/kubastion/txn/{} names it), then run `kubastion rollback \
+                 {run}`, or add --accept-present to keep the node as it is. If `kubastion reset --nodes {}` was \
+                 running, run it again",
                 t.id, node.name
             ),
         );
@@ -265,27 +271,49 @@ pub fn room(plan: &NodePlan, facts: &NodeFacts) -> Vec<Problem> {
         .map(|(directory, free, wanted)| {
             let (free, wanted) = (free >> 20, wanted >> 20);
             Problem::new(format!("{free} MB are free on the file system of {directory}"))
-                .hint(format!("{wanted} MB are needed for what comes out of the bundle"))
+                .hint(format!("{wanted} MB are needed for the software of the bundle"))
         })
         .collect()
 }
 
-/// Whether pods of a member would get addresses of another part of the pod network: those that run keep the
-/// old ones, which by then are another node's.
-pub fn moves_pods(plan: &NodePlan, facts: &NodeFacts) -> bool {
+/// The bridge that pods of a node are on (templates/runtime/bridge.conflist).
+const BRIDGE: &str = "cni0";
+
+/// Whether pods of a node would get addresses of another part of the pod network: those that run keep the old ones, which by
+/// then are another node's. `conflist` is what the plan writes. The bridge tells where pods are, whatever somebody made of the
+/// file; without a bridge no pod has run, and another file is one of another network.
+pub fn moves_pods(plan: &NodePlan, facts: &NodeFacts, conflist: Option<&str>) -> bool {
     let is_conflist = |directory: &str, name: &str| {
         CONFLIST.strip_prefix(directory).is_some_and(|rest| rest.strip_prefix('/') == Some(name))
     };
-    facts.unit_marks.contains_key(MEMBER_MARK)
-        && plan.transactions.iter().flat_map(|t| &t.steps).any(|action| match &action.step {
-            Step::Files { directory, files } => {
-                files.iter().any(|(name, file)| file.replaces && is_conflist(directory, name))
-            }
-            _ => false,
-        })
+    let written = plan.transactions.iter().flat_map(|t| &t.steps).find_map(|a| match &a.step {
+        Step::Files { directory, files } => {
+            files.iter().find(|(name, _)| is_conflist(directory, name)).map(|(_, file)| file)
+        }
+        _ => None,
+    });
+    let Some(file) = written.filter(|_| facts.unit_marks.contains_key(CLUSTER_MARK)) else {
+        return false;
+    };
+    let is_local = |a: &IpAddr| matches!(a, IpAddr::V6(a) if a.is_unicast_link_local());
+    let on_bridge = facts.addresses.iter().filter(|a| a.interface == BRIDGE);
+    let pods: Vec<IpAddr> = on_bridge.map(|a| a.network.addr()).filter(|a| !is_local(a)).collect();
+    if pods.is_empty() {
+        return file.replaces;
+    }
+    let wanted = conflist.map(subnets).unwrap_or_default();
+    pods.iter().any(|pod| !wanted.iter().any(|subnet| subnet.contains(pod)))
 }
 
-/// The middle one of all clocks.
+/// The subnets of a network of containerd's.
+fn subnets(conflist: &str) -> Vec<IpNet> {
+    let network: serde_json::Value = serde_json::from_str(conflist).unwrap_or_default();
+    let ranges = network.pointer("/plugins/0/ipam/ranges").and_then(|r| r.as_array());
+    let ranges = ranges.into_iter().flatten().filter_map(|r| r.as_array()).flatten();
+    ranges.filter_map(|r| r["subnet"].as_str()?.parse().ok()).collect()
+}
+
+/// The median of all clocks.
 pub fn median(mut clocks: Vec<i64>) -> i64 {
     clocks.sort_unstable();
     clocks.get(clocks.len() / 2).copied().unwrap_or_default()
@@ -295,8 +323,8 @@ pub fn median(mut clocks: Vec<i64>) -> i64 {
 mod tests {
     use super::*;
     use crate::desired::{Blob, Phase};
-    use crate::facts::LostLogin;
     use crate::facts::{Disk, Listener};
+    use crate::facts::{InterfaceAddress, LostLogin};
     use crate::inventory::testing;
     use crate::plan::{Action, Transaction};
 
@@ -364,7 +392,7 @@ mod tests {
         assert!(found.contains("1 CPU") && found.contains("1024 MB of memory"), "{found}");
         assert_eq!(said(&inventory("none"), &small), "", "nothing is started there");
         // One that is there already runs with what it has.
-        small.unit_marks.insert(MEMBER_MARK.into(), "m".into());
+        small.unit_marks.insert(CLUSTER_MARK.into(), "m".into());
         assert_eq!(said(&inventory("bundle"), &small), "");
     }
 
@@ -390,7 +418,7 @@ mod tests {
         facts.listeners = Some(vec![listener(6443), listener(10250), listener(2379)]);
         let found = said(&inventory("bundle"), &facts);
         for port in ["6443", "10250", "2379"] {
-            assert!(found.contains(&format!("port {port} is taken")), "{found}");
+            assert!(found.contains(&format!("port {port} is in use")), "{found}");
         }
         // Where no cluster is brought up, only etcd's are needed.
         let found = said(&inventory("none"), &facts);
@@ -486,7 +514,7 @@ mod tests {
         assert!(at(&facts, now).contains("host name is `elsewhere`, and the inventory says `n`"));
         facts.hostname = "n".into();
         facts.cgroup_version = 1;
-        assert!(at(&facts, now).contains("cgroup hierarchy is version 1"));
+        assert!(at(&facts, now).contains("the node uses cgroup v1"));
         let mut lab = inventory.clone();
         lab.host.lab = true;
         assert!(check(&lab, None, node, &facts, now).is_empty(), "a lab may have it");
@@ -542,26 +570,36 @@ mod tests {
         assert_eq!(said(&inventory("bundle"), &facts), "");
         facts.logins = Some(vec![login(user.as_str(), why)]);
         let found = said(&inventory("bundle"), &facts);
-        assert!(found.contains("would no longer work: no enabled method"), "{found}");
+        assert!(found.contains("would stop working: no enabled method"), "{found}");
     }
 
     #[test]
     fn pods_of_a_member_keep_their_network() {
-        let moves = |is_member: bool, path: &str, replaces: bool| {
+        let moves = |is_member: bool, path: &str, replaces: bool, bridge: Option<&str>| {
             let mut facts = facts();
             if is_member {
-                facts.unit_marks.insert(MEMBER_MARK.into(), "m".into());
+                facts.unit_marks.insert(CLUSTER_MARK.into(), "m".into());
             }
             let (directory, name) = path.rsplit_once('/').unwrap();
             let (sha256, access) = (String::new(), crate::desired::Access::root(0o600));
             let file = crate::plan::NewFile { sha256, size: 1, access, secret: false, replaces };
             let step =
                 Step::Files { directory: directory.into(), files: [(name.into(), file)].into() };
-            moves_pods(&plan_of(step), &facts)
+            facts.addresses.extend(bridge.map(|network| InterfaceAddress {
+                interface: BRIDGE.into(),
+                network: network.parse().unwrap(),
+            }));
+            let text = r#"{"plugins": [{"ipam": {"ranges": [[{"subnet": "10.244.1.0/24"}]]}}]}"#;
+            moves_pods(&plan_of(step), &facts, Some(text))
         };
-        assert!(moves(true, CONFLIST, true));
-        assert!(!moves(false, CONFLIST, true), "nothing runs there yet");
-        assert!(!moves(true, CONFLIST, false), "it was not there");
-        assert!(!moves(true, "/etc/cni/net.d/99-other.conflist", true));
+        assert!(moves(true, CONFLIST, true, None));
+        assert!(!moves(false, CONFLIST, true, None), "nothing runs there yet");
+        assert!(!moves(true, CONFLIST, false, None), "it was not there");
+        assert!(!moves(true, "/etc/cni/net.d/99-other.conflist", true, None));
+        // The bridge has the last word: over a file that somebody changed, and over one that somebody removed.
+        let (own, other) = (Some("10.244.1.1/24"), Some("10.99.1.1/24"));
+        assert!(!moves(true, CONFLIST, true, own) && !moves(true, CONFLIST, false, own));
+        assert!(moves(true, CONFLIST, true, other) && moves(true, CONFLIST, false, other));
+        assert!(!moves(false, CONFLIST, true, other));
     }
 }

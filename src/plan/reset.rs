@@ -1,7 +1,8 @@
-//! The plan by which nodes leave their cluster and go back to what they were before the first run.
+//! The plan that removes nodes from their cluster and restores their state before the first run.
 
 use std::collections::BTreeMap;
 
+use super::drain::{self, Drain};
 use super::model::{NodePlan, Plan};
 use super::stage::{EtcdChange, EtcdData, Gate, Group, OnFailure, Stage, TakenFor, Task};
 use super::why::HeldBack;
@@ -16,23 +17,14 @@ pub struct Leaving<'a> {
     pub inventory: &'a Inventory,
     /// The nodes.
     pub nodes: &'a [&'a Node],
-    /// Those that stay as they are all the same, and why.
+    /// Nodes that are not reset, and why.
     pub kept: &'a BTreeMap<NodeName, String>,
     /// How pods leave their nodes; none where no cluster goes on.
     pub drain: Option<Drain>,
     /// etcd's members, where some of them stay.
     pub members: &'a [Listed],
-    /// What becomes of etcd's data.
+    /// What happens to etcd's data.
     pub data: EtcdData,
-}
-
-/// How nodes are drained.
-#[derive(Debug, Clone, Copy)]
-pub struct Drain {
-    /// How long the pods of one node may take, in seconds.
-    pub within_s: u64,
-    /// Whether a node that still has some is reset all the same.
-    pub or_leave: bool,
 }
 
 /// The plan: pods leave before etcd's members, members before their nodes, and the cluster is told last. A node that could
@@ -50,12 +42,7 @@ pub fn plan(leaving: &Leaving<'_>) -> Plan {
         goes.iter().copied().partition(|n| !inventory.serves(n));
     let mut stages = Vec::new();
     if let Some(how) = drain.filter(|_| !goes.is_empty()) {
-        let in_order = || workers.iter().chain(&serving).map(|n| n.name.clone());
-        let cordon = in_order().map(|node| Task::Cordon { node });
-        stages.push(stage("cordon", Vec::new(), vec![Group::together(cordon)]));
-        let Drain { within_s, or_leave } = how;
-        let drain = in_order().map(|node| Task::Drain { node, within_s, or_leave });
-        stages.push(stage("drain", Vec::new(), vec![Group::together(drain)]));
+        stages.extend(drain::stages(workers.iter().chain(&serving).copied(), how));
     }
     let removals: Vec<Group> = serving
         .iter()

@@ -1,4 +1,4 @@
-//! The plan that takes back what a run did: its stages in reverse, and in each what serves one node after the other.
+//! The plan that rolls back a run: its stages in reverse, and within a stage the serving nodes one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,7 @@ pub fn plan(
     peers: Peers,
     is_member: &dyn Fn(&Node) -> bool,
 ) -> Plan {
-    // One that refuses is asked first of all, and not after its peers are gone.
+    // A node that would refuse is asked first, not after its peers are gone.
     let on_top = on_top(all, run, serving);
     let work = work(all, run, nodes);
     let names = work.values().flatten().map(|(node, _)| node.name.clone());
@@ -49,7 +49,7 @@ pub fn plan(
             phase: t.phase,
             ended: match &t.outcome {
                 None => Ended::Unknown,
-                Some(o) if history::may_stand(o) => Ended::Stands,
+                Some(o) if history::may_be_in_place(o) => Ended::InPlace,
                 Some(_) => Ended::WithoutChange,
             },
             peers,
@@ -90,7 +90,7 @@ pub fn plan(
 fn keeps_etcd(all: &[RunRecord], run: &RunRecord, node: &NodeName) -> bool {
     let of_etcd = |r: &RunRecord| {
         let mut own = r.transactions.iter().filter(|t| t.node == *node && t.phase == Phase::Etcd);
-        own.any(|t| t.outcome.as_ref().is_none_or(history::may_stand))
+        own.any(|t| t.outcome.as_ref().is_none_or(history::may_be_in_place))
     };
     let mut before = all.iter().take_while(|r| r.run != run.run);
     !of_etcd(run)
@@ -125,7 +125,7 @@ mod tests {
         ];
         let serving: BTreeSet<NodeName> = ["n".parse().unwrap()].into();
         let why = on_top(&all, &all[0], &serving).unwrap().to_string();
-        assert!(why.contains("run 2") && why.contains("on n: roll that back first"), "{why}");
+        assert!(why.contains("run 2 of n builds on it: roll back that run first"), "{why}");
         assert_eq!(on_top(&all, &all[1], &serving), None);
         assert_eq!(
             on_top(&all, &all[0], &BTreeSet::new()),

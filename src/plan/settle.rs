@@ -1,4 +1,4 @@
-//! The plan that brings to an end what earlier runs left open: it goes back, before anything else is planned.
+//! The plan that settles what earlier runs left open: it is rolled back before anything else is planned.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::desired::Phase;
 use crate::facts::NodeFacts;
 use crate::inventory::NodeName;
 
-/// The plan for nodes as they were seen. What needs manual repair is left alone.
+/// The plan for the nodes as observed. Transactions that need manual repair are not touched.
 pub fn plan<'f>(
     cluster: &str,
     nodes: impl IntoIterator<Item = (&'f NodeName, &'f NodeFacts)>,

@@ -103,7 +103,7 @@ pub enum Task {
         /// Where its peers reach it.
         peer_url: String,
     },
-    /// A transaction that an earlier run left open is brought to an end.
+    /// A transaction that an earlier run left open is settled.
     Settle {
         /// The node.
         node: NodeName,
@@ -114,8 +114,19 @@ pub enum Task {
         /// How it was left.
         left: String,
     },
-    /// What a transaction did is taken back.
+    /// A transaction is rolled back.
     TakeBack(TakeBack),
+    /// What a rollback could not undo is accepted: the node stays as it is.
+    Accept {
+        /// The node.
+        node: NodeName,
+        /// Transaction id.
+        transaction: String,
+        /// What it was about.
+        phase: Phase,
+        /// The run that it is part of.
+        run: String,
+    },
     /// No new pods are put on the nodes.
     Cordon {
         /// The node.
@@ -130,11 +141,11 @@ pub enum Task {
         /// Whether the node's work goes on if some stay.
         or_leave: bool,
     },
-    /// All that was ever done on a node is taken back.
+    /// Everything ever done on a node is rolled back.
     Reset {
         /// The node.
         node: NodeName,
-        /// What becomes of etcd's data.
+        /// What happens to etcd's data.
         data: EtcdData,
         /// What the node must be.
         taken_for: TakenFor,
@@ -158,6 +169,7 @@ impl Task {
             | Task::JoinEtcd { node, .. }
             | Task::Settle { node, .. }
             | Task::TakeBack(TakeBack { node, .. })
+            | Task::Accept { node, .. }
             | Task::Cordon { node }
             | Task::Drain { node, .. }
             | Task::Reset { node, .. }
@@ -208,7 +220,7 @@ pub enum Ended {
     /// No record says so.
     Unknown,
     /// It left something on its node, or may have.
-    Stands,
+    InPlace,
     /// It left nothing.
     WithoutChange,
 }
@@ -223,13 +235,13 @@ pub enum Peers {
     Stay,
 }
 
-/// What becomes of etcd's data at a reset.
+/// What happens to etcd's data at a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EtcdData {
     /// It stays where it is.
     Keep,
-    /// It is gone for good.
+    /// It is deleted for good.
     Delete,
 }
 
@@ -237,7 +249,7 @@ pub enum EtcdData {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TakenFor {
-    /// Nobody counts on it: it is refused if it runs an API server or etcd.
+    /// No other node depends on it: refused if it runs an API server or etcd.
     Worker,
     /// A control plane or an etcd member, which goes together with all others.
     Member,

@@ -1,6 +1,7 @@
 //! The steps of a transaction: what a node can be told to do, as data, as a line of the node's program and in words.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::controls::IdList;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,8 @@ pub struct Action {
     /// What is done.
     pub step: Step,
     /// Controls that want it.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub controls: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "IdList::is_empty")]
+    pub controls: IdList,
     /// What is different now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub why: Vec<Why>,
@@ -91,7 +92,8 @@ pub enum Step {
         references: Vec<String>,
     },
     /// Make the node part of the cluster, or configure its components anew.
-    Member {
+    #[serde(rename = "member")]
+    Kubeadm {
         /// How it becomes one.
         action: KubeadmAction,
         /// Digest of the configuration, recorded when it took effect.
@@ -103,7 +105,7 @@ pub enum Step {
         /// `NAME=PEER-URL` of every member and of itself, with commas between.
         members: String,
     },
-    /// Note that a daemon runs with what was changed on the node: what would show that is mended by this
+    /// Note that a daemon runs with changes made on the node: what would show that is mended by this
     /// transaction, and the daemon is started again by a later one, which may not come.
     MarkStale {
         /// Unit name, or that of the member's mark.
@@ -114,7 +116,7 @@ pub enum Step {
         /// Absolute path.
         path: String,
     },
-    /// From here on the node goes back by itself.
+    /// From here on, the node rolls back by itself.
     Arm {
         /// Seconds until it does.
         within_s: u32,
@@ -189,7 +191,7 @@ pub struct NewFile {
 /// A field that cannot be written as part of a step line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} cannot be part of a step: it is empty or holds `|`, a line end or another control character"
+    "{0:?} cannot be part of a step: it is empty or contains `|`, a line break or another control character"
 )]
 pub struct UnfitField(String);
 
@@ -255,7 +257,7 @@ impl Step {
             Step::Images { archive, references } => {
                 format!("images|{}|{}", word(&archive.sha256)?, field(&references.join(" "))?)
             }
-            Step::Member { action, mark } => {
+            Step::Kubeadm { action, mark } => {
                 let verb = match action {
                     KubeadmAction::Init => "init",
                     KubeadmAction::Join => "join",
@@ -320,8 +322,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Packages { names, .. } => write!(f, "install {}", names.join(", ")),
-            Step::User { name, .. } => write!(f, "make system user {name}"),
-            Step::Directory { path, access } => write!(f, "directory {path} {access}"),
+            Step::User { name, .. } => write!(f, "create system user {name}"),
+            Step::Directory { path, access } => write!(f, "create directory {path} {access}"),
             Step::Permissions { path, access } => write!(f, "set {path} to {access}"),
             Step::Files { directory, files } if files.len() == 1 => {
                 let (name, file) = files.iter().next().expect("the guard says there is one");
@@ -337,28 +339,28 @@ impl fmt::Display for Step {
             }
             Step::Images { archive, references } => {
                 let size = archive.size.div_ceil(1_000_000);
-                write!(f, "take in {} ({size} MB)", references.join(", "))
+                write!(f, "import {} ({size} MB)", references.join(", "))
             }
-            Step::Member { action: KubeadmAction::Init, .. } => f.write_str("start the cluster (kubeadm init)"),
-            Step::Member { action: KubeadmAction::Join, .. } => f.write_str("join the cluster (kubeadm join)"),
-            Step::Member { action: KubeadmAction::Configure, .. } => {
-                f.write_str("configure its Kubernetes components anew (kubeadm init phase)")
+            Step::Kubeadm { action: KubeadmAction::Init, .. } => f.write_str("start the cluster (kubeadm init)"),
+            Step::Kubeadm { action: KubeadmAction::Join, .. } => f.write_str("join the cluster (kubeadm join)"),
+            Step::Kubeadm { action: KubeadmAction::Configure, .. } => {
+                f.write_str("reconfigure the node's Kubernetes components (kubeadm init phase)")
             }
             Step::EtcdJoin { members } => write!(f, "join the etcd cluster {members}"),
-            Step::MarkStale { unit } => write!(f, "note that {unit} has to be started again"),
+            Step::MarkStale { unit } => write!(f, "mark {unit} for a restart"),
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
-                write!(f, "arm: goes back by itself unless confirmed within {within_s} s")
+                write!(f, "arm: roll back automatically unless confirmed within {within_s} s")
             }
             Step::DaemonReload => f.write_str("reload systemd's unit files"),
             Step::Sysctl { key, value } => write!(f, "sysctl {key} = {value}"),
             Step::Module { name } => write!(f, "load module {name}"),
-            Step::SwapOff => f.write_str("switch swap off"),
+            Step::SwapOff => f.write_str("turn off swap"),
             Step::Firewall { path } => write!(f, "load nftables table inet kubastion from {path}"),
             Step::FirewallAbsent => f.write_str("remove nftables table inet kubastion"),
             Step::CheckSshd => f.write_str("test sshd's configuration"),
             Step::CheckLogins { without } => {
-                f.write_str("ask sshd whether every login still works")?;
+                f.write_str("check with sshd that every login still works")?;
                 if without.is_empty() { Ok(()) } else { write!(f, ", except {}", without.join(", ")) }
             }
             Step::Unit { name, enable, run, change, .. } => {
@@ -377,9 +379,9 @@ impl fmt::Display for Step {
                 }
                 write!(f, "{} {name}", words.join(" and "))
             }
-            Step::Verify => f.write_str("read back all digests"),
+            Step::Verify => f.write_str("verify all digests"),
             Step::Prove => f.write_str(
-                "load what a boot would load, and hold existing connections to the new rules until the confirmation",
+                "load what the next boot would load, and apply the new rules to existing connections until the confirmation",
             ),
         }
     }
@@ -393,6 +395,8 @@ impl fmt::Display for Access {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// One of each kind, by the one before: the compiler wants a row for a new one.
@@ -415,8 +419,8 @@ mod tests {
             Step::Permissions { .. } => Step::Files { directory: path(), files: BTreeMap::new() },
             Step::Files { .. } => Step::Program { path: path(), blob, access },
             Step::Program { .. } => Step::Images { archive: blob, references: vec![name()] },
-            Step::Images { .. } => Step::Member { action: KubeadmAction::Init, mark: name() },
-            Step::Member { .. } => Step::EtcdJoin { members: "a=https://[::1]:2380".into() },
+            Step::Images { .. } => Step::Kubeadm { action: KubeadmAction::Init, mark: name() },
+            Step::Kubeadm { .. } => Step::EtcdJoin { members: "a=https://[::1]:2380".into() },
             Step::EtcdJoin { .. } => Step::MarkStale { unit: name() },
             Step::MarkStale { .. } => Step::Remove { path: path() },
             Step::Remove { .. } => Step::Arm { within_s: 1 },
@@ -465,7 +469,7 @@ mod tests {
     }
 
     /// Steps that are not undone, and why.
-    const NOT_UNDONE: [(&str, &str); 10] = [
+    const NOT_UNDONE: &[(&str, &str)] = &[
         ("package-apt", "a package that is taken away takes along what needs it"),
         ("package-dnf", "the same"),
         ("images", "the kubelet collects what nothing uses"),

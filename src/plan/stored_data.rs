@@ -9,14 +9,16 @@ use sha2::{Digest, Sha256};
 use crate::desired::{Content, ItemKind, NodeDesired, Version};
 use crate::error::Problem;
 use crate::facts::{FileFacts, NodeFacts};
-use crate::inventory::{Inventory, Node};
+use crate::inventory::{Inventory, Node, Role};
 use crate::plain::hex;
-use crate::plan::diff::MEMBER_MARK;
+use crate::plan::diff::CLUSTER_MARK;
 
-/// What the API server encrypts with.
+/// The API server's encryption configuration.
 pub const ENCRYPTION: &str = "/etc/kubernetes/enc/encryption.yaml";
 /// The static pod of the API server, which names the release that runs.
 pub const APISERVER_POD: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+/// The static pod of the controller manager.
+pub const CONTROLLER_MANAGER_POD: &str = "/etc/kubernetes/manifests/kube-controller-manager.yaml";
 /// Where etcd keeps a member's data.
 pub const ETCD_MEMBER: &str = "/var/lib/etcd/member";
 /// Written before our etcd starts without data: what is there later is its own.
@@ -32,17 +34,24 @@ pub fn found(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Vec<Probl
     all.map(|p| p.at(node.name.to_string())).collect()
 }
 
-/// Planned changes that would make stored data unreadable.
-pub fn endangered(node: &Node, facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
-    if !is_member(facts) {
+/// Planned changes that would make stored data unreadable. `of_others` is what another control plane encrypts with, if one
+/// was checked: it speaks for a node that has no file.
+pub fn endangered(
+    node: &Node,
+    facts: &NodeFacts,
+    wanted: &NodeDesired,
+    of_others: Option<&str>,
+) -> Vec<Problem> {
+    if !node.has_role(Role::ControlPlane) {
         return Vec::new();
     }
-    encryption(facts, wanted).into_iter().map(|p| p.at(node.name.to_string())).collect()
+    let problems = encryption(facts, wanted, of_others);
+    problems.into_iter().map(|p| p.at(node.name.to_string())).collect()
 }
 
 /// Whether the node is part of a cluster, whoever made it one.
 fn is_member(facts: &NodeFacts) -> bool {
-    facts.unit_marks.contains_key(MEMBER_MARK) || is_file(facts, APISERVER_POD)
+    facts.unit_marks.contains_key(CLUSTER_MARK) || is_file(facts, APISERVER_POD)
 }
 
 fn is_file(facts: &NodeFacts, path: &str) -> bool {
@@ -63,7 +72,7 @@ pub fn has_our_etcd_data(facts: &NodeFacts) -> bool {
 fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option<Problem> {
     let foreign = has_etcd_data(facts) && !has_our_etcd_data(facts);
     (inventory.is_etcd_member(node) && foreign).then(|| {
-        Problem::new(format!("{ETCD_MEMBER} holds data that this cluster's etcd did not write"))
+        Problem::new(format!("{ETCD_MEMBER} contains data that this cluster's etcd did not write"))
             .because("etcd would serve it, with the objects, RBAC rules and peers of the cluster it comes from")
             .left("nothing was changed")
             .hint(format!(
@@ -93,7 +102,7 @@ fn release(inventory: &Inventory, facts: &NodeFacts) -> Option<Problem> {
     (!same).then(|| {
         Problem::new(format!("the node runs Kubernetes {runs}, but the inventory says {wanted}"))
             .because(
-                "apply does not upgrade a running cluster: that takes `kubeadm upgrade`, one control plane after another, \
+                "apply does not upgrade a running cluster: use `kubeadm upgrade`, one control plane at a time, \
                  with drained nodes and an etcd snapshot",
             )
             .left("nothing was changed")
@@ -134,12 +143,12 @@ fn entries(text: &str) -> Option<Vec<Entry>> {
 }
 
 /// Reasons to refuse a change of the encryption at rest.
-fn encryption(facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
+fn encryption(facts: &NodeFacts, wanted: &NodeDesired, of_others: Option<&str>) -> Vec<Problem> {
     let refused = |what: String| {
         Problem::new(what)
             .because("all stored objects would have to be rewritten first, which apply does not do")
             .left("nothing was changed")
-            .hint("restore `encryption` in the inventory to what the cluster uses, then run `kubastion plan`")
+            .hint("set `encryption` in the inventory back to what the cluster uses, then run `kubastion plan`")
     };
     let new = wanted.items.iter().find_map(|i| match &i.kind {
         ItemKind::File { path, content: Content::Secret(bytes), .. } if path == ENCRYPTION => {
@@ -147,24 +156,35 @@ fn encryption(facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
         }
         _ => None,
     });
-    if !is_file(facts, APISERVER_POD) {
-        return Vec::new();
-    }
-    let there = is_file(facts, ENCRYPTION);
-    let (text, wanted_text) = match (there, new) {
-        (false, None) => return Vec::new(),
-        (false, Some(_)) if !uses_encryption(facts) => {
+    let runs = is_file(facts, APISERVER_POD);
+    // Before a node is part of a cluster, nothing is stored with what is staged there.
+    let own = (is_member(facts) && is_file(facts, ENCRYPTION))
+        .then(|| facts.texts.get(ENCRYPTION).and_then(Option::as_deref));
+    let (text, wanted_text) = match (own.or(of_others.map(Some)), new) {
+        (None, None) => return Vec::new(),
+        (None, Some(_)) if !runs => return Vec::new(),
+        (None, Some(_)) if !uses_encryption(facts) => {
             return vec![refused(
                 "encryption at rest would be switched on in a cluster that already stores objects in plain text".into(),
             )];
         }
-        (false, Some(_)) => return Vec::new(),
-        (true, None) => {
+        // What the inventory says now may not be what stored objects are encrypted with.
+        (None, Some(_)) => {
+            return vec![
+                Problem::new(format!(
+                    "{ENCRYPTION} is missing, and no other control plane was checked that has it"
+                ))
+                .because("what stored objects are encrypted with cannot be determined")
+                .left("nothing was changed")
+                .hint("restore the file from another control plane or from a backup"),
+            ];
+        }
+        (Some(_), None) => {
             return vec![refused(
                 "encryption at rest would be switched off, but stored objects are encrypted".into(),
             )];
         }
-        (true, Some((text, _))) => (facts.texts.get(ENCRYPTION).and_then(Option::as_deref), text),
+        (Some(text), Some((wanted, _))) => (text, wanted),
     };
     let Some(new) = entries(wanted_text) else { return Vec::new() };
     let Some(old) = text.and_then(entries) else {
@@ -176,7 +196,7 @@ fn encryption(facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
         ];
     };
     let mut problems: Vec<Problem> = lost(&old, &new).into_iter().map(refused).collect();
-    if problems.is_empty() && old == new && other_secrets(facts, wanted_text) {
+    if problems.is_empty() && runs && old == new && other_secrets(facts, wanted_text) {
         problems.push(
             Problem::new("the encryption keys on the node differ from the key store's keys of the same names")
                 .because("stored objects could not be decrypted with the key store's keys")
@@ -187,7 +207,7 @@ fn encryption(facts: &NodeFacts, wanted: &NodeDesired) -> Vec<Problem> {
     problems
 }
 
-/// Whether the API server that is set up reads an encryption configuration: its file is gone, and is put back.
+/// Whether the API server that is set up reads an encryption configuration.
 fn uses_encryption(facts: &NodeFacts) -> bool {
     let pod = facts.texts.get(APISERVER_POD).and_then(Option::as_deref).unwrap_or_default();
     pod.contains("--encryption-provider-config=")

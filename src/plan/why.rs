@@ -1,4 +1,4 @@
-//! Why a plan does something, or leaves it for later: typed, so that nobody has to read words to tell.
+//! Why a plan does something, or leaves it for later: typed, so that code does not parse words.
 
 use std::fmt;
 
@@ -78,21 +78,21 @@ impl fmt::Display for Why {
             Why::Exists => "exists",
             Why::File { name, why } => return write!(f, "{name} {why}"),
             Why::Differs => "differs",
-            Why::OtherVersion => "is another version",
+            Why::OtherVersion => "has another version",
             Why::Link { target } => return write!(f, "is a link to {target}"),
             Why::Is(found) => return write!(f, "is {found}"),
-            Why::ImagesMissing => "not all are there",
+            Why::ImagesMissing => "some are missing",
             Why::NotLoaded => "is not loaded",
             Why::Loaded => "is loaded",
             Why::LoadedByAnother => "was loaded by another program",
             Why::ChangedSinceLoaded => "was changed since it was loaded",
-            Why::OlderRules => "is an older one",
+            Why::OlderRules => "is older",
             Why::SwapActive { areas } => return write!(f, "active: {}", areas.join(" ")),
             Why::NotEnabled => "is not enabled",
             Why::Enabled => "is enabled",
             Why::RunsOlder => "runs with an older configuration",
-            Why::RunsChanged => "runs with what was changed on the node",
-            Why::RunsForeign => "runs with a configuration that is not ours",
+            Why::RunsChanged => "runs with changes made on the node",
+            Why::RunsForeign => "runs with a configuration that kubastion did not write",
             Why::NotInCluster => "is not part of the cluster",
             Why::NotInEtcd { has_data: false } => "is not a member",
             Why::NotInEtcd { has_data: true } => {
@@ -137,12 +137,12 @@ pub enum HeldBack {
         /// Which it is.
         node: NodeName,
     },
-    /// It is to be reset, and cannot leave its cluster well.
+    /// It is to be reset, but cannot leave its cluster cleanly.
     Stays {
         /// Why.
         why: String,
     },
-    /// A later run stands on one of the nodes that others depend on.
+    /// A later run builds on this one on a node that others depend on.
     LaterRun {
         /// The run.
         run: String,
@@ -155,31 +155,31 @@ impl fmt::Display for HeldBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HeldBack::FirstNotReady { node } => {
-                write!(f, "the cluster is not started: {node} is not ready for it")
+                write!(f, "the cluster is not started: {node} is not ready")
             }
             HeldBack::ControlPlaneUnchecked { node } => write!(
                 f,
-                "the cluster is not started: control plane {node} was not checked, and may already be part of one"
+                "the cluster is not started: control plane {node} was not checked and may already be part of a cluster"
             ),
             HeldBack::NoControlPlaneReady => {
-                f.write_str("the cluster is not started: no control plane is ready for it")
+                f.write_str("the cluster is not started: no control plane is ready")
             }
             HeldBack::NoQuorum { ready, members } => write!(
                 f,
-                "etcd is not started, and no cluster: {ready} of {members} members are ready, and {} are a quorum",
+                "neither etcd nor the cluster is started: {ready} of {members} etcd members are ready, and a quorum needs {}",
                 members / 2 + 1
             ),
             HeldBack::EtcdNotListed { holder, why } => write!(
                 f,
-                "etcd is not started: {holder} holds the data of an etcd cluster, and its members cannot be listed: {why}"
+                "etcd is not started: {holder} has the data of an etcd cluster whose members cannot be listed: {why}"
             ),
             HeldBack::MemberUnchecked { node } => write!(
                 f,
-                "etcd is not started: {node} was not checked, and may already be a member of a cluster"
+                "etcd is not started: {node} was not checked and may already be a member of an etcd cluster"
             ),
             HeldBack::Stays { why } => f.write_str(why),
             HeldBack::LaterRun { run, node } => {
-                write!(f, "run {run} was made on top of it on {node}: roll that back first")
+                write!(f, "run {run} of {node} builds on it: roll back that run first")
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(crate) const USAGE: &str = "usage: kubastion-probe [--timeout-s=N] --ca=FILE --cert=FILE --key=FILE ADDRESS:PORT /livez|/readyz";
 
 /// Health endpoints (<https://kubernetes.io/docs/reference/using-api/health-checks/>).
-const PATHS: [&str; 2] = ["/livez", "/readyz"];
+const PATHS: &[&str] = &["/livez", "/readyz"];
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,8 +68,9 @@ impl Args {
                 .parse()
                 .map_err(|_| format!("`{server}` is not an address with a port; {USAGE}"))?,
             path: PATHS
-                .into_iter()
-                .find(|p| p == path)
+                .iter()
+                .copied()
+                .find(|p| *p == path)
                 .ok_or_else(|| format!("`{path}` is not a health endpoint; {USAGE}"))?,
             timeout: Duration::from_secs(timeout_s),
         })

@@ -41,9 +41,9 @@ impl std::fmt::Display for NotHealthy {
             Self::File(path, why) => write!(f, "{}: {why}", path.display()),
             Self::Setup(why) => write!(f, "the client certificate cannot be used: {why}"),
             Self::Connect(server, e) => write!(f, "no connection to {server}: {e}"),
-            Self::Exchange(e) => write!(f, "the exchange broke off: {e}"),
+            Self::Exchange(e) => write!(f, "the connection broke: {e}"),
             Self::Deadline(all, doing) => {
-                write!(f, "no answer within {} s: time ran out while {doing}", all.as_secs())
+                write!(f, "no answer within {} s: timed out while {doing}", all.as_secs())
             }
             Self::Garbage => write!(f, "the answer is not HTTP"),
             Self::Status(status, checks) if checks.is_empty() => write!(f, "status {status}"),
@@ -80,7 +80,7 @@ pub(crate) fn ask(args: &Args) -> Result<(), NotHealthy> {
             _ => NotHealthy::Exchange(e),
         }
     };
-    stream.write_all(request.as_bytes()).map_err(broken("shaking hands"))?;
+    stream.write_all(request.as_bytes()).map_err(broken("doing the TLS handshake"))?;
     stream.flush().map_err(broken("asking"))?;
     answer(&mut stream.take(MAX_ANSWER)).map_err(|e| match e {
         Unanswered::Io(e) => broken("waiting for the answer")(e),
@@ -150,12 +150,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, NotHealthy>
     let file = |why| NotHealthy::File(path.to_owned(), why);
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let all = all.map_err(|e| file(pem_words(&e, "certificate")))?;
-    if all.is_empty() { Err(file("it holds no certificate".into())) } else { Ok(all) }
+    if all.is_empty() { Err(file("it contains no certificate".into())) } else { Ok(all) }
 }
 
 fn pem_words(e: &pem::Error, what: &str) -> String {
     match e {
-        pem::Error::NoItemsFound => format!("it holds no {what}"),
+        pem::Error::NoItemsFound => format!("it contains no {what}"),
         _ => "it is not PEM".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Variables of a build script that would change what the other cargo does.
-const OURS: [&str; 5] = [
+const OURS: &[&str] = &[
     "CARGO_ENCODED_RUSTFLAGS",
     "RUSTC_WORKSPACE_WRAPPER",
     "CARGO_MAKEFLAGS",
@@ -44,7 +44,7 @@ fn build() -> Vec<u8> {
         // random.
         .args(["--", "-C", "target-feature=+crt-static"])
         .current_dir(var("CARGO_MANIFEST_DIR"));
-    for name in OURS {
+    for &name in OURS {
         cargo.env_remove(name);
     }
     let path = shared.join(&target).join("probe/probe");

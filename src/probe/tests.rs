@@ -246,15 +246,17 @@ fn the_deadline_holds_for_everything_together() {
             std::thread::park_timeout(Duration::from_millis(900));
         }
     });
-    for (server, doing) in
-        [(silent, "shaking hands"), (mute, "waiting for the answer"), (slow, "waiting for the")]
-    {
+    for (server, doing) in [
+        (silent, "doing the TLS handshake"),
+        (mute, "waiting for the answer"),
+        (slow, "waiting for the"),
+    ] {
         let begin = Instant::now();
         let (code, said) = files.ask(server, 1);
         assert_eq!(code, Some(1));
         assert!(said.contains("no answer within 1 s") && said.contains(doing), "{said}");
         let took = begin.elapsed();
-        assert!(took >= Duration::from_millis(990) && took < Duration::from_secs(5), "{took:?}");
+        assert!(took >= Duration::from_millis(990) && took < Duration::from_secs(20), "{took:?}");
     }
 }
 
@@ -272,17 +274,17 @@ fn a_closed_port_and_a_clear_one_are_said() {
     });
     let (code, said) = files.ask(clear, 10);
     assert_eq!(code, Some(1));
-    assert!(said.contains("the exchange broke off"), "{said}");
+    assert!(said.contains("the connection broke"), "{said}");
 }
 
 #[test]
 fn files_that_cannot_be_used_are_named() {
     let nobody: SocketAddr = "127.0.0.1:9".parse().unwrap();
     for (file, text, wanted) in [
-        ("ca.crt", Some(""), "it holds no certificate"),
+        ("ca.crt", Some(""), "it contains no certificate"),
         ("ca.crt", None, "No such file"),
         ("probe.crt", Some("-----BEGIN CERTIFICATE-----\nnothing\n"), "it is not PEM"),
-        ("probe.key", Some("text"), "it holds no private key"),
+        ("probe.key", Some("text"), "it contains no private key"),
     ] {
         let files = Files::new();
         match text {

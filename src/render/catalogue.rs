@@ -65,15 +65,14 @@ pub const TEMPLATES: &[Template] = rows![
     "host/sysctl.conf",                 Lines, "Sysctl",           0o644;
     "host/timesyncd.conf",              Unit,  "TimesyncdServers", 0o644;
     "kubeadm/cluster.yaml",             Yaml,  "KubeadmCluster",   0o600;
+    "kubeadm/component.yaml",           Yaml,  "ComponentConfig",  0o600;
     "kubeadm/coredns.yaml",             Yaml,  "-",                0o600;
     "kubeadm/init.yaml",                Yaml,  "KubeadmInit",      0o600;
     "kubeadm/join.yaml",                Yaml,  "KubeadmJoin",      0o600;
-    "kubeadm/kube-proxy.yaml",          Yaml,  "KubeProxy",        0o600;
     "kubeadm/member.yaml",              Yaml,  "KubeadmMember",    0o600;
     "kubeadm/read-at-start.yaml",       Yaml,  "ReadAtStart",      0o600;
     "kubeadm/security-context.yaml",    Yaml,  "SecurityContext",  0o600;
     "kubelet/10-kubeadm.conf",          Unit,  "KubeletDropIn",    0o600;
-    "kubelet/config.yaml",              Yaml,  "Kubelet",          0o600;
     "kubelet/kubelet.service",          Unit,  "-",                0o600;
     "kubelet/patch.yaml",               Yaml,  "KubeletPatch",     0o600;
     "runtime/bridge.conflist",          Json,  "BridgeNetwork",    0o600;

@@ -81,7 +81,7 @@ fn unit(text: &str) -> Result<Value, FormatError> {
             continue;
         }
         if let Some(name) = line.strip_prefix('[') {
-            let name = name.strip_suffix(']').ok_or_else(|| error("an open section name"))?;
+            let name = name.strip_suffix(']').ok_or_else(|| error("an unclosed section name"))?;
             sections.push((name.to_owned(), Vec::new()));
             continue;
         }
@@ -109,7 +109,7 @@ fn lines(text: &str) -> Result<Value, FormatError> {
                 "}" | "};" => {
                     depth = depth.checked_sub(1).ok_or_else(|| FormatError {
                         line: n + 1,
-                        what: "a closing brace too many".into(),
+                        what: "an extra closing brace".into(),
                     })?;
                 }
                 _ => {}
@@ -120,7 +120,7 @@ fn lines(text: &str) -> Result<Value, FormatError> {
         }
     }
     if depth > 0 {
-        return Err(FormatError { line: 0, what: "a brace stays open".into() });
+        return Err(FormatError { line: 0, what: "an unclosed brace".into() });
     }
     Ok(Value::Sequence(all))
 }
@@ -147,7 +147,7 @@ fn words(line: &str) -> Result<Vec<String>, String> {
         }
     }
     if open {
-        return Err("a quote stays open".into());
+        return Err("an unclosed quote".into());
     }
     if !word.is_empty() {
         words.push(word);

@@ -44,7 +44,7 @@ pub fn table(bundle: &Bundle) -> String {
     // Writing to a String cannot fail.
     _ = writeln!(
         text,
-        "Kubernetes {} for {}, made {}, signed by {} (signer not checked; see `kubastion bundle verify`)",
+        "Kubernetes {} for {}, made {}, signed by {} (signer not checked; run `kubastion bundle verify`)",
         manifest.kubernetes,
         manifest.architecture,
         manifest.created,

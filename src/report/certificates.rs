@@ -16,7 +16,12 @@ pub struct Row {
     node: Option<String>,
     issuer: Option<&'static str>,
     #[serde(flatten)]
-    accepted: Option<AcceptedRow>,
+    certificate: Option<CertificateRow>,
+    /// Of a CA that does not issue: why.
+    #[serde(skip)]
+    says: Option<&'static str>,
+    /// Whether its CA's key is not in the store.
+    signed_elsewhere: bool,
     names: Vec<String>,
     not_after: Option<String>,
     days_left: Option<i64>,
@@ -24,9 +29,9 @@ pub struct Row {
     reasons: Vec<Reason>,
 }
 
-/// Which CA is accepted.
+/// Which certificate a CA has.
 #[derive(Serialize)]
-struct AcceptedRow {
+struct CertificateRow {
     subject: String,
     sha256: String,
 }
@@ -42,11 +47,20 @@ impl Row {
             }
             other => (other.to_string(), None, None),
         };
+        let says = match &a.entry {
+            Entry::Accepted(_) => Some("accepted, does not issue"),
+            Entry::Ca(_) if a.signed_elsewhere => Some("its key is not here, issues nothing"),
+            _ => None,
+        };
         Self {
             name,
+            says,
+            signed_elsewhere: a.signed_elsewhere,
             node,
             issuer,
-            accepted: a.accepted.map(|a| AcceptedRow { subject: a.subject, sha256: a.sha256 }),
+            certificate: a
+                .certificate
+                .map(|a| CertificateRow { subject: a.subject, sha256: a.sha256 }),
             names: a.names.iter().map(San::to_string).collect(),
             not_after: a.not_after.map(rfc3339),
             days_left: a.days_left,
@@ -85,8 +99,8 @@ pub fn table(rows: &[Row]) -> String {
         // Writing to a String cannot fail.
         _ = writeln!(text, "{line}");
         let Some(row) = i.checked_sub(1).map(|r| &rows[r]) else { continue };
-        if let Some(ca) = &row.accepted {
-            _ = writeln!(text, "    {}: accepted, does not issue", ca.subject);
+        if let (Some(ca), Some(says)) = (&row.certificate, row.says) {
+            _ = writeln!(text, "    {}: {says}", ca.subject);
             _ = writeln!(text, "    SHA-256 {}", ca.sha256);
         }
         for reason in &row.reasons {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::checks::{check_expectation, check_words};
 use crate::controls::settings::remediation;
-use crate::controls::{ALL_MINORS, Check, Control, Scope};
+use crate::controls::{ALL_MINORS, Check, Control, Mending, Noticed, Scope};
 use crate::report::table::{self, Column};
 
 /// A line a control.
@@ -32,19 +32,21 @@ pub fn show(c: &Control) -> String {
     line("STIG", &c.references.stig.join(", "));
     line("kubescape", &c.references.kubescape.join(", "));
     line("profiles", &word(&c.profiles));
-    line("judged on", scope(c.scope));
+    line("checked on", scope(c.scope));
     line("needs", &word(&c.needs));
     if c.minors != ALL_MINORS {
         line("releases", &format!("1.{} to 1.{}", c.minors.0, c.minors.1));
     }
+    line("restarts", &restarts(&c.mending));
+    line("noticed by", &noticed(&c.mending));
     out.push_str(&table::text([Column::TEXT, Column::TEXT], rows));
-    out.push_str("\n  It holds if all of this does:\n");
+    out.push_str("\n  Passes if all of these hold:\n");
     for check in c.checks {
         let _ = writeln!(out, "    - {}", how(check));
     }
     let remediation = remediation(c);
     if !remediation.is_empty() {
-        out.push_str("\n  It is set so:\n");
+        out.push_str("\n  Settings:\n");
         for line in remediation {
             let _ = writeln!(out, "    - {line}");
         }
@@ -56,6 +58,18 @@ pub fn show(c: &Control) -> String {
         }
     }
     out
+}
+
+/// Daemons that are started again to make a control hold.
+pub fn restarts(mending: &Mending) -> String {
+    let names: Vec<&str> = mending.restarts.iter().map(|d| d.program()).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+/// Who notices that a control is made to hold.
+pub fn noticed(mending: &Mending) -> String {
+    let words: Vec<&str> = mending.everybody().into_iter().map(Noticed::words).collect();
+    if words.is_empty() { Noticed::Nobody.words().to_owned() } else { words.join("; ") }
 }
 
 fn scope(scope: Scope) -> &'static str {

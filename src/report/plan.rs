@@ -103,7 +103,7 @@ fn object(change: &ApiChange, detail: Detail, out: &mut String) {
                 let _ = writeln!(out, "        {difference}");
             }
             if !controls.is_empty() {
-                let ids: Vec<&str> = controls.iter().map(String::as_str).collect();
+                let ids = controls.ids();
                 let _ = writeln!(out, "        for: {}", ids.join(" "));
             }
         }
@@ -139,7 +139,7 @@ fn block(node: &NodePlan, detail: Detail) -> String {
                         let _ = writeln!(out, "        now: {}", a.why_text());
                     }
                     if !a.controls.is_empty() {
-                        let ids: Vec<&str> = a.controls.iter().map(String::as_str).collect();
+                        let ids = a.controls.ids();
                         let _ = writeln!(out, "        for: {}", ids.join(" "));
                     }
                 }
@@ -197,7 +197,7 @@ fn held_back(node: &NodePlan, out: &mut String) {
 fn heading(t: &Transaction) -> String {
     match t.confirm_within_s {
         Some(s) => format!(
-            "{} ({}; goes back by itself unless a new connection confirms within {s} s)",
+            "{} ({}; rolls back automatically unless a new connection confirms within {s} s)",
             t.phase.name(),
             counted(t.steps.len(), "step")
         ),
@@ -245,8 +245,8 @@ fn summary(t: &Transaction) -> Vec<String> {
     let counts: Vec<String> = [
         (files, "file", format!(" ({new} new)")),
         (directories, "directory/directories", String::new()),
-        (programs, "program of the bundle/programs of the bundle", mb(program_bytes)),
-        (archives, "archive of images/archives of images", mb(archive_bytes)),
+        (programs, "program from the bundle/programs from the bundle", mb(program_bytes)),
+        (archives, "image archive", mb(archive_bytes)),
         (modes, "owner or mode/owners or modes", String::new()),
         (sysctls, "kernel setting", String::new()),
     ]
@@ -321,7 +321,7 @@ mod tests {
             ),
             differs: ["a", "b", "c", "d"].map(pods).into(),
             after: None,
-            controls: ["policy-resource-quotas".to_owned()].into(),
+            controls: ["policy-resource-quotas"].into_iter().collect(),
         };
         let plan = Plan::new("c".into(), String::new(), Default::default(), Vec::new());
         let plan = plan.with_api(vec![change]);

@@ -21,7 +21,7 @@ pub fn list(runs: &[RunRecord]) -> String {
     let row = |run: &RunRecord| {
         let how = match (run.exit, &run.ended) {
             (Some(code), _) => format!("exit {code}"),
-            (None, _) => "cut off".to_owned(),
+            (None, _) => "interrupted".to_owned(),
         };
         [run.run.to_string(), run.kind.name().to_owned(), how, count(run)]
     };
@@ -45,8 +45,11 @@ pub fn list(runs: &[RunRecord]) -> String {
                 Some(o) => words(run.kind, o),
                 None => {
                     let later = later(runs, run, t).map(since);
-                    let open = "the next apply settles what is still open of it";
-                    format!("the run ended before it; {}", later.as_deref().unwrap_or(open))
+                    let open = "the next apply settles what is unfinished";
+                    format!(
+                        "the run ended before the transaction did; {}",
+                        later.as_deref().unwrap_or(open)
+                    )
                 }
             };
             let _ = writeln!(out, "    {} {}: {what}", t.node, t.phase.name());
@@ -82,7 +85,7 @@ fn count(run: &RunRecord) -> String {
         // Which nodes it was to be of is not written down.
         return match run.ended {
             Some(_) => format!("{done} of {} reset", counted(run.reset.len(), "node")),
-            None => format!("{} reset, others are not known", counted(done, "node")),
+            None => format!("{} reset, others unknown", counted(done, "node")),
         };
     }
     let done = run.transactions.iter().filter(|t| t.outcome.as_ref().is_some_and(good)).count();
@@ -93,9 +96,9 @@ fn count(run: &RunRecord) -> String {
 /// What a run of a kind calls it when all went well.
 fn wanted(kind: RunKind) -> &'static str {
     match kind {
-        RunKind::Rollback => "taken back",
-        RunKind::Accept => "left as they are",
-        RunKind::Reset => "as it was before the first run",
+        RunKind::Rollback => "rolled back",
+        RunKind::Accept => "accepted as they are",
+        RunKind::Reset => "restored to the state before the first run",
         RunKind::Settle => "settled",
         RunKind::Apply => "committed",
     }
@@ -108,12 +111,12 @@ fn is_wanted(kind: RunKind, outcome: &Outcome) -> bool {
 
 fn since(later: Later<'_>) -> String {
     match later {
-        Later::TakenBack(r) => format!("run {} took it back", r.run),
+        Later::TakenBack(r) => format!("run {} rolled it back", r.run),
         Later::Accepted(r) => format!("run {} accepted it as it is", r.run),
         Later::Reset(r) => format!("run {} reset the node", r.run),
         Later::Settled(r, how) if how.is_good() => format!("run {} found it done", r.run),
-        Later::Settled(r, _) => format!("run {} took back what was open of it", r.run),
-        Later::Passed(r) => format!("nothing of it was open any more when run {} began", r.run),
+        Later::Settled(r, _) => format!("run {} rolled back what was unfinished", r.run),
+        Later::Passed(r) => format!("nothing of it was unfinished when run {} started", r.run),
     }
 }
 
@@ -149,7 +152,7 @@ fn first_line(words: &str) -> String {
 /// What did not come out as wanted, in which state that left the nodes, and how to go on: the first
 /// phase of each node, since the later ones only follow.
 pub fn problems(outcomes: &Outcomes) -> Vec<Problem> {
-    let again = "mend the cause, and run `kubastion apply` again: what is done stays done";
+    let again = "fix the cause and run `kubastion apply` again: finished work is kept";
     let mut problems = Vec::new();
     for (node, phases) in outcomes {
         // One that was left out says only that another one failed, which is said of that one.
@@ -161,32 +164,33 @@ pub fn problems(outcomes: &Outcomes) -> Vec<Problem> {
             Outcome::Reverted { why } => (
                 format!("{phase} failed"),
                 why,
-                format!("{phase} is undone on it; what was done before stays"),
+                format!("{phase} is undone on this node; earlier phases stay done"),
                 again,
             ),
             Outcome::Refused { why } => (
-                format!("{phase} was not begun"),
+                format!("{phase} was not started"),
                 why,
-                "nothing was changed by it".to_owned(),
+                "this phase changed nothing".to_owned(),
                 again,
             ),
             Outcome::Unreachable { why } => (
-                format!("{phase} was not begun: the node cannot be reached"),
+                format!("{phase} was not started: the node cannot be reached"),
                 why,
-                "nothing was changed by it".to_owned(),
-                "when the node is back, run `kubastion apply` again",
+                "this phase changed nothing".to_owned(),
+                "when the node is reachable again, run `kubastion apply`",
             ),
             Outcome::Unready { why } => (
-                format!("{phase} is done, and the node is not ready"),
+                format!("{phase} is done, but the node is not ready"),
                 why,
-                "its part of the plan is done".to_owned(),
-                "`kubastion verify` looks again; the log of its kubelet says more",
+                "the node's part of the plan is done".to_owned(),
+                "run `kubastion verify` to check again; the kubelet's log has details",
             ),
             Outcome::Incomplete { why } => (
-                format!("{phase} was cut off"),
+                format!("{phase} was interrupted"),
                 why,
-                "neither as before nor as planned, or not known".to_owned(),
-                "when the node is back, `kubastion apply` first takes back what was left open, and goes on",
+                "the node is in neither its old nor its planned state, or its state is unknown"
+                    .to_owned(),
+                "when the node is reachable again, run `kubastion apply`: it first rolls back what is unfinished",
             ),
         };
         let problem = Problem::new(what).at(node.to_string()).because(why.clone());
@@ -195,15 +199,20 @@ pub fn problems(outcomes: &Outcomes) -> Vec<Problem> {
     problems
 }
 
+/// On one line: a node's own words may have several, and the table has one for each transaction.
 fn words(kind: RunKind, o: &Outcome) -> String {
+    let line = |why: &String| {
+        let lines = why.lines().map(str::trim).filter(|l| !l.is_empty());
+        lines.collect::<Vec<_>>().join("; ")
+    };
     match o {
         Outcome::Committed => wanted(kind).into(),
-        Outcome::Reverted { why } => format!("went back ({why})"),
-        Outcome::Refused { why } => format!("refused ({why})"),
-        Outcome::Unreachable { why } => format!("unreachable ({why})"),
-        Outcome::Skipped { why } => format!("left out ({why})"),
-        Outcome::Unready { why } => format!("done, but {why}"),
-        Outcome::Incomplete { why } => format!("INCOMPLETE ({why})"),
+        Outcome::Reverted { why } => format!("rolled back ({})", line(why)),
+        Outcome::Refused { why } => format!("refused ({})", line(why)),
+        Outcome::Unreachable { why } => format!("unreachable ({})", line(why)),
+        Outcome::Skipped { why } => format!("skipped ({})", line(why)),
+        Outcome::Unready { why } => format!("done, but {}", line(why)),
+        Outcome::Incomplete { why } => format!("INCOMPLETE ({})", line(why)),
     }
 }
 
@@ -228,6 +237,13 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_of_several_lines_is_one_line_of_the_table() {
+        let refused = Outcome::Refused { why: "etcd ended\n  exit 1\n\nsee its log\n".into() };
+        let said = words(RunKind::Apply, &refused);
+        assert_eq!(said, "refused (etcd ended; exit 1; see its log)");
+    }
+
+    #[test]
     fn what_a_run_left_open_is_told_by_the_later_ones() {
         let reverted = || Outcome::Reverted { why: String::new() };
         let mut reset = run("b", RunKind::Reset, None);
@@ -242,15 +258,15 @@ mod tests {
             (Some(run("b", RunKind::Apply, Some(("b-host", None)))), "the next apply settles"),
             (
                 Some(run("b", RunKind::Apply, Some(("b-host", Some(Outcome::Committed))))),
-                "nothing of it was open any more when run b",
+                "nothing of it was unfinished when run b",
             ),
             (
                 Some(run("b", RunKind::Settle, Some(("a-host", Some(reverted()))))),
-                "run b took back what was open",
+                "run b rolled back what was unfinished",
             ),
             (
                 Some(run("b", RunKind::Rollback, Some(("a-host", Some(Outcome::Committed))))),
-                "run b took it back",
+                "run b rolled it back",
             ),
             (
                 Some(run("b", RunKind::Accept, Some(("a-host", Some(Outcome::Committed))))),
@@ -264,7 +280,11 @@ mod tests {
                     .collect();
             let said = list(&runs);
             let line = said.lines().nth(1).unwrap();
-            assert!(line.contains("the run ended before it; ") && line.contains(wanted), "{said}");
+            assert!(
+                line.contains("the run ended before the transaction did; ")
+                    && line.contains(wanted),
+                "{said}"
+            );
         }
     }
 
@@ -279,6 +299,6 @@ mod tests {
         let said = list(&[reset.clone()]);
         assert!(said.contains("1 of 2 nodes reset\n    m: refused (why)\n"), "{said}");
         let said = super::reset(&reset.reset);
-        assert_eq!(said, "m: refused (why)\nn: as it was before the first run\n");
+        assert_eq!(said, "m: refused (why)\nn: restored to the state before the first run\n");
     }
 }

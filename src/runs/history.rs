@@ -82,14 +82,14 @@ fn worked(outcome: &Outcome) -> bool {
 }
 
 /// Whether a transaction that ended so left anything on its node.
-pub fn may_stand(outcome: &Outcome) -> bool {
+pub fn may_be_in_place(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Committed | Outcome::Incomplete { .. } | Outcome::Unready { .. })
 }
 
 /// Whether something of a transaction is on its node still, so that it can be taken back. Packages never
 /// go.
-pub fn stands(all: &[RunRecord], run: &RunRecord, t: &TransactionRecord) -> bool {
-    let left_something = t.outcome.as_ref().is_none_or(may_stand);
+pub fn is_in_place(all: &[RunRecord], run: &RunRecord, t: &TransactionRecord) -> bool {
+    let left_something = t.outcome.as_ref().is_none_or(may_be_in_place);
     let gone = match later(all, run, t) {
         Some(Later::TakenBack(_) | Later::Accepted(_) | Later::Reset(_)) => true,
         Some(Later::Settled(_, how)) => !how.is_good(),

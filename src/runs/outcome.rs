@@ -117,7 +117,7 @@ impl Index<&Phase> for NodeOutcomes {
 /// By phase: see [`NodeOutcomes::of`].
 impl Serialize for NodeOutcomes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let phases = Phase::ALL.into_iter().filter_map(|p| Some((p, self.of(p)?)));
+        let phases = Phase::ALL.iter().filter_map(|&p| Some((p, self.of(p)?)));
         serializer.collect_map(phases)
     }
 }

@@ -190,7 +190,7 @@ pub struct TransactionRecord {
 
 /// Why a record could not be written or read.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: cannot {action} the record of a run")]
+#[error("{path}: cannot {action} the run record")]
 pub struct RecordError {
     path: String,
     action: &'static str,
@@ -519,7 +519,9 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
                 r.ended = Some(at);
                 r.exit = Some(exit);
             }
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "lines in a wrong order")),
+            _ => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "lines in the wrong order"));
+            }
         }
     }
     Ok(record)

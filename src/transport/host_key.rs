@@ -67,7 +67,7 @@ pub fn judge(policy: &Policy<'_>, blob: &[u8]) -> Result<String, Refusal> {
     }
     let Some(entries) = entries else {
         return Err(Refusal::Unknown(format!(
-            "it presented {print}, and the inventory has neither `host_keys` nor `known_hosts` for it"
+            "it presented {print}, but the inventory has neither `host_keys` nor `known_hosts` for it"
         )));
     };
     if entries.keys.iter().any(|k| k.blob == blob) {
@@ -76,16 +76,16 @@ pub fn judge(policy: &Policy<'_>, blob: &[u8]) -> Result<String, Refusal> {
     if !entries.keys.is_empty() {
         let promised: Vec<String> = entries.keys.iter().map(|k| fingerprint(&k.blob)).collect();
         return Err(Refusal::Mismatch(format!(
-            "it presented {print}, known_hosts promises {}",
+            "it presented {print}, known_hosts lists {}",
             promised.join(" or ")
         )));
     }
     Err(Refusal::Unknown(if entries.cert_authority {
         format!(
-            "it presented {print}, and known_hosts has only an @cert-authority line for it, \
-             which is not supported: add the key itself"
+            "it presented {print}, but known_hosts has only an @cert-authority line for it, which is not \
+             supported: add the key itself"
         )
     } else {
-        format!("it presented {print}, and known_hosts has no line for it")
+        format!("it presented {print}, but known_hosts has no line for it")
     }))
 }

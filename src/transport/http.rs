@@ -88,13 +88,15 @@ pub struct HttpRequest {
     method: Method,
     path: String,
     token: Option<Secret<String>>,
+    /// Media type of the answer, where another one than the server's own is wanted.
+    accept: Option<&'static str>,
     /// Media type, and the bytes.
     body: Option<(&'static str, Vec<u8>)>,
 }
 
 impl HttpRequest {
     fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), token: None, body: None }
+        Self { method, path: path.into(), token: None, accept: None, body: None }
     }
 
     fn with_json(
@@ -140,6 +142,13 @@ impl HttpRequest {
     /// PATCH by server-side apply (Kubernetes documentation, "Server-Side Apply"). JSON is YAML.
     pub fn apply_patch(path: impl Into<String>, body: impl Borrow<Value>) -> Self {
         Self::with_json(Method::PATCH, path, "application/apply-patch+yaml", body)
+    }
+
+    /// With the media type that the answer has to have.
+    #[must_use]
+    pub fn accepting(mut self, media: &'static str) -> Self {
+        self.accept = Some(media);
+        self
     }
 
     /// With a token for `Authorization: Bearer`.
@@ -364,7 +373,7 @@ impl<S: Read + Write> Wire<S> {
             }
             self.unread.drain(..used);
             if taken + self.unread.len() > MAX_HEAD {
-                return Err(HttpError::NotHttp("an endless head".into()));
+                return Err(HttpError::NotHttp("the header is too long".into()));
             }
             if used > 0 {
                 continue;
@@ -462,9 +471,12 @@ fn prepare(
     for (name, value) in headers {
         built = built.header(name, *value);
     }
+    if let Some(media) = request.accept {
+        built = built.header(header::ACCEPT, media);
+    }
     if let Some(token) = &request.token {
         let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-            .map_err(|_| no(&"its token is none"))?;
+            .map_err(|_| no(&"the token is malformed"))?;
         value.set_sensitive(true);
         built = built.header(AUTHORIZATION, value);
     }

@@ -132,7 +132,7 @@ fn parse_line(raw: &str) -> Result<Line, &'static str> {
         .map(|n| u32::from_be_bytes(*n) as usize)
         .and_then(|n| blob.get(4..4usize.checked_add(n)?));
     if named != Some(algorithm.as_bytes()) {
-        return Err("has a key of another type than it says");
+        return Err("has a key that does not match its type");
     }
     Ok(Line { marker, hosts, key: Key { algorithm, blob } })
 }

@@ -250,31 +250,31 @@ impl TransportError {
         Some(match self {
             Self::Connect { source, .. } => match source.kind() {
                 std::io::ErrorKind::ConnectionRefused => {
-                    "is sshd running, and is `ssh.port` right?".into()
+                    "check that sshd is running and that `ssh.port` is right".into()
                 }
-                _ => "is the address right, and does a firewall let this machine in?".into(),
+                _ => "check the address, and that no firewall blocks this machine".into(),
             },
             Self::Handshake { .. } => {
-                "is this really an SSH server? `ssh -v` shows what it offers".into()
+                "check that this is an SSH server: `ssh -v` shows what it offers".into()
             }
-            Self::HostKey { .. } => "nothing was sent. If the machine was rebuilt, compare \
-                 `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on its console with \
-                 `kubastion trust`, then put the fingerprint into the inventory"
+            Self::HostKey { .. } => "nothing was sent. If the machine was rebuilt, compare `ssh-keygen -lf \
+                                     /etc/ssh/ssh_host_ed25519_key.pub` on its console with `kubastion trust`, \
+                                     then add the fingerprint to the inventory"
                 .into(),
             Self::Login { .. } => "check `ssh.user` and `ssh.key_file`; a key with a passphrase \
                  must be in the ssh-agent, with `ssh.agent: true`"
                 .into(),
             Self::Root { .. } => "check `ssh.sudo` (none, passwordless, password)".into(),
             Self::NotStarted { .. } | Self::Silent { .. } => {
-                "does a start-up file of the login shell (.bashrc, .profile, /etc/profile.d) read, ask or end the \
-                 shell? `ssh USER@NODE sh -c true </dev/null` has to return at once"
+                "check whether a start-up file of the login shell (.bashrc, .profile, /etc/profile.d) reads \
+                 input, prompts or exits: `ssh USER@NODE sh -c true </dev/null` has to return at once"
                     .into()
             }
             Self::LocalFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                "are `ssh.key_file` and `ssh.known_hosts` right? Relative paths start at the inventory"
+                "check `ssh.key_file` and `ssh.known_hosts`; relative paths start at the inventory"
                     .into()
             }
-            Self::TooMuch { .. } => "look at the node by hand before trusting it".into(),
+            Self::TooMuch { .. } => "inspect the node by hand before trusting it".into(),
             _ => return None,
         })
     }

@@ -17,7 +17,7 @@ use super::{TransportError, address, relay};
 use crate::inventory::{HostKeyFingerprint, SshTarget};
 
 /// Host-key algorithms in the order of our preference. SHA-1 signatures (`ssh-rsa`) are not accepted.
-const HOST_KEY_ALGORITHMS: [&str; 6] = [
+const HOST_KEY_ALGORITHMS: &[&str] = &[
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
@@ -28,7 +28,7 @@ const HOST_KEY_ALGORITHMS: [&str; 6] = [
 
 /// Key exchanges, ciphers and MACs that are offered. libssh2 offers more by itself, down to
 /// diffie-hellman-group1-sha1 and arcfour: a server that is nothing better should not be spoken to.
-const METHODS: [(MethodType, &str); 5] = [
+const METHODS: &[(MethodType, &str)] = &[
     (
         MethodType::Kex,
         "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,\
@@ -227,7 +227,7 @@ fn pause(dropped: u32) -> Duration {
 /// Whether the server went away before it said who it is.
 fn is_dropped(error: &TransportError) -> bool {
     /// `LIBSSH2_ERROR_` `BANNER_RECV`, `SOCKET_DISCONNECT`, `SOCKET_RECV`.
-    const CODES: [i32; 3] = [-2, -13, -43];
+    const CODES: &[i32] = &[-2, -13, -43];
     match error {
         TransportError::Handshake { source, .. } => {
             CODES.iter().any(|c| source.code() == ssh2::ErrorCode::Session(*c))
@@ -256,7 +256,8 @@ fn host_key_preferences(policy: &Policy<'_>) -> Vec<String> {
     {
         let promised = known.lookup(policy.host, policy.port).keys;
         let names: Vec<&str> = HOST_KEY_ALGORITHMS
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|a| {
                 promised.iter().any(|k| {
                     k.algorithm == *a || (k.algorithm == "ssh-rsa" && a.starts_with("rsa-sha2"))
@@ -321,7 +322,7 @@ fn handshake(
     let fail = |source| TransportError::Handshake { address: place.to_owned(), source };
     let mut session = Session::new().map_err(fail)?;
     session.method_pref(MethodType::HostKey, algorithms).map_err(fail)?;
-    for (method, names) in METHODS {
+    for &(method, names) in METHODS {
         session.method_pref(method, names).map_err(fail)?;
     }
     let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1);
@@ -361,7 +362,7 @@ fn login(session: &Session, hop: &Hop<'_>, place: &str) -> Result<(), TransportE
         }
     }
     if tried.is_empty() {
-        tried.push("nothing, since the inventory names neither `key_file` nor `agent`".into());
+        tried.push("nothing: the inventory has neither `key_file` nor `agent: true`".into());
     }
     Err(TransportError::Login {
         address: place.to_owned(),
@@ -428,7 +429,7 @@ pub fn offered_methods(
     methods.map_err(|source| TransportError::Login {
         address: address(target.host.as_str(), target.port),
         user: user.to_owned(),
-        tried: "nothing but the question what is offered".to_owned(),
+        tried: "only the query for login methods".to_owned(),
         source: Some(source),
     })
 }
@@ -442,6 +443,8 @@ pub struct Presented {
     pub fingerprint: String,
     /// Whether a connection would be made: the inventory, or the known_hosts file it names, has it.
     pub is_trusted: bool,
+    /// Why not, where something else was promised, or it is revoked; `None` where nobody has said anything of the host.
+    pub refused: Option<String>,
 }
 
 /// The host keys a server presents, one for each family of algorithms, without logging in.
@@ -471,10 +474,15 @@ pub fn present_host_keys(
         match handshake(Arc::new(socket), &algorithms, &place, deadline) {
             Ok(session) => {
                 if let Some((blob, kind)) = session.host_key() {
+                    let judged = host_key::judge(&hop.policy(known.as_ref()), blob);
                     keys.push(Presented {
                         kind: format!("{kind:?}"),
                         fingerprint: host_key::fingerprint(blob),
-                        is_trusted: host_key::judge(&hop.policy(known.as_ref()), blob).is_ok(),
+                        is_trusted: judged.is_ok(),
+                        refused: match judged {
+                            Ok(_) | Err(Refusal::Unknown(_)) => None,
+                            Err(other) => Some(other.reason().to_owned()),
+                        },
                     });
                 }
             }

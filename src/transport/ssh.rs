@@ -223,7 +223,7 @@ impl SshSession {
         let step = |what| Self::broken(what, timeout);
         let refused = |reason: String| TransportError::Root { user: self.user.clone(), reason };
         let password = self.credentials.sudo_password.as_ref().ok_or_else(|| {
-            refused("the inventory says `sudo: password` and none was given".into())
+            refused("the inventory says `sudo: password`, but no password was given".into())
         })?;
         let prompt = frame::prompt(lines.marker);
         // sudo prompts on standard error; it is read as part of the noise before the marker.
@@ -371,7 +371,7 @@ impl SshSession {
             return Err(TransportError::NotStarted { status, said });
         }
         if is_new && status == frame::LOST && stdout.is_empty() && stderr.is_empty() {
-            let said = "a start-up file read the input that was meant for it".to_owned();
+            let said = "a start-up file of the shell read the program's input".to_owned();
             return Err(TransportError::NotStarted { status, said });
         }
         Ok((Output { status, stdout, stderr }, waits))

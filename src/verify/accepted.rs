@@ -27,7 +27,7 @@ pub(super) fn accepted(
     wanted: Option<&[String]>,
 ) -> Judged {
     let Some(wanted) = wanted else {
-        return Judged::unknown("the key store has no CA to compare with");
+        return Judged::unknown("there is no CA to compare with");
     };
     let wanted: Option<Vec<Vec<u8>>> = wanted
         .iter()
@@ -35,7 +35,7 @@ pub(super) fn accepted(
         .collect::<Option<Vec<_>>>()
         .map(|of| of.into_iter().flatten().collect());
     let Some(wanted) = wanted else {
-        return Judged::unknown("a CA of the key store cannot be read");
+        return Judged::unknown("a CA to compare with cannot be read");
     };
     let stream = match through.dial(host, port, CONNECT_TIMEOUT) {
         Ok(stream) => stream,
@@ -47,8 +47,11 @@ pub(super) fn accepted(
             Judged::by(heard, Verdict::unknown(answer.why().err().unwrap_or_default()))
         }
         Ok(None) => Judged::by(
-            Digest::of("it asks for none"),
-            Verdict::fail("it asks clients for a certificate", "it asks for none"),
+            Digest::of("the server does not ask for a client certificate"),
+            Verdict::fail(
+                "the server asks clients for a certificate",
+                "the server does not ask for a client certificate",
+            ),
         ),
         Ok(Some(named)) => {
             let heard = Digest::of_pieces(named.iter().map(Vec::as_slice));
@@ -60,7 +63,7 @@ pub(super) fn accepted(
 /// Each CA counts as often as it is named: another one of the same name is another one.
 fn judge(mut wanted: Vec<Vec<u8>>, named: Vec<Vec<u8>>) -> Verdict {
     if named.is_empty() {
-        return Verdict::unknown("it does not name its client CAs");
+        return Verdict::unknown("the server does not list its client CAs");
     }
     let count = named.len();
     let mut others = Vec::new();
@@ -72,14 +75,20 @@ fn judge(mut wanted: Vec<Vec<u8>>, named: Vec<Vec<u8>>) -> Verdict {
             None => others.push(words(&name)),
         }
     }
-    let expected = "only certificates of the key store's CAs";
+    let expected = "only certificates of the cluster's CAs";
     if !others.is_empty() {
-        return Verdict::fail(expected, format!("it also accepts those of {}", others.join(", ")));
+        return Verdict::fail(
+            expected,
+            format!("it also accepts certificates of {}", others.join(", ")),
+        );
     }
     if let Some(missing) = wanted.first() {
-        return Verdict::fail(expected, format!("it accepts none of {}", words(missing)));
+        return Verdict::fail(
+            expected,
+            format!("it does not accept certificates of {}", words(missing)),
+        );
     }
-    Verdict::pass(format!("only those of {count} CAs of the key store"))
+    Verdict::pass(format!("only certificates of the cluster's {count} CAs"))
 }
 
 /// A distinguished name for a report.

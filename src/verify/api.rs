@@ -21,7 +21,7 @@ use super::{CONNECT_TIMEOUT, Field, Judged, Writes, effective};
 use crate::checks::Observed;
 use crate::checks::Verdict;
 use crate::clock::random_bytes;
-use crate::controls::{Config, Daemon, Probe};
+use crate::controls::{Attack, Config, Daemon};
 use crate::digest::Digest;
 use crate::error::chain;
 use crate::facts::cluster::{list, name, text};
@@ -30,48 +30,48 @@ use crate::secret::Secret;
 use crate::transport::Transport;
 use crate::transport::http::{HttpAnswer, get_without_tls};
 
-/// The label of everything that a probe makes.
+/// The label of everything that an attack makes.
 pub use crate::facts::cluster::PROBE_LABEL as LABEL;
 use crate::facts::cluster::{PROBE_PREFIX, is_of_a_probe};
-/// How old a namespace of a probe has to be to be a leftover.
+/// How old a namespace of an attack has to be to be a leftover.
 const LEFTOVER: Duration = Duration::minutes(10);
 
 /// Attempts that only read.
-const READING: [Probe; 6] = [
-    Probe::ApiserverHealthCertificate,
-    Probe::ApiserverProfiling,
-    Probe::ControllerManagerProfiling,
-    Probe::SchedulerProfiling,
-    Probe::AuditEvent,
-    Probe::PodLogs,
+const READING: &[Attack] = &[
+    Attack::ApiserverHealthCertificate,
+    Attack::ApiserverProfiling,
+    Attack::ControllerManagerProfiling,
+    Attack::SchedulerProfiling,
+    Attack::AuditEvent,
+    Attack::PodLogs,
 ];
 
 /// Attempts that need a namespace to work in.
-const WRITING: [Probe; 12] = [
-    Probe::PodExec,
-    Probe::PodSecurity,
-    Probe::MissingServiceAccount,
-    Probe::MissingNamespace,
-    Probe::ExternalIps,
-    Probe::PullPolicy,
-    Probe::EventRateLimit,
-    Probe::NodeRestriction,
-    Probe::NodeAuthorizer,
-    Probe::ServiceAccountRights,
-    Probe::ServiceAccountToken,
-    Probe::SecretAtRest,
+const WRITING: &[Attack] = &[
+    Attack::PodExec,
+    Attack::PodSecurity,
+    Attack::MissingServiceAccount,
+    Attack::MissingNamespace,
+    Attack::ExternalIps,
+    Attack::PullPolicy,
+    Attack::EventRateLimit,
+    Attack::NodeRestriction,
+    Attack::NodeAuthorizer,
+    Attack::ServiceAccountRights,
+    Attack::ServiceAccountToken,
+    Attack::SecretAtRest,
 ];
 
-/// Every probe made by way of the API.
-pub(super) fn all() -> impl Iterator<Item = Probe> {
-    READING.into_iter().chain(WRITING)
+/// Every attack made by way of the API.
+pub(super) fn all() -> impl Iterator<Item = Attack> {
+    READING.iter().chain(WRITING).copied()
 }
 
-type Made = Vec<(Probe, String, Judged)>;
+type Made = Vec<(Attack, String, Judged)>;
 
-fn unknown(probes: impl IntoIterator<Item = Probe>, why: &str) -> Made {
+fn unknown(attacks: impl IntoIterator<Item = Attack>, why: &str) -> Made {
     let words = |p| crate::checks::attempt_words(p).to_owned();
-    probes.into_iter().map(|p| (p, words(p), Judged::unknown(why))).collect()
+    attacks.into_iter().map(|p| (p, words(p), Judged::unknown(why))).collect()
 }
 
 /// Tries the API server of a node over the node's own connection.
@@ -82,9 +82,9 @@ pub(super) fn attack(
     through: &mut dyn Transport,
 ) -> Made {
     let Some(keys) = field.api else {
-        return unknown(all(), "the operator's store gave no certificates to try with");
+        return unknown(all(), "there are no certificates for the attempt");
     };
-    let mut on = Attack { field, keys, target, seen, through };
+    let mut on = Attacker { field, keys, target, seen, through };
     let mut made = on.health_certificate();
     made.extend(on.daemons());
     made.extend(on.audit());
@@ -95,13 +95,16 @@ pub(super) fn attack(
             made.extend(on.writing());
         }
         Writes::Forbidden => {
-            made.extend(unknown(WRITING, "not tried: nothing is to be written (--read-only)"));
+            made.extend(unknown(
+                WRITING.iter().copied(),
+                "not attempted: it would write to the cluster",
+            ));
         }
     }
     made
 }
 
-struct Attack<'a> {
+struct Attacker<'a> {
     field: &'a Field<'a>,
     keys: &'a ApiKeys,
     target: &'a Node,
@@ -115,7 +118,7 @@ fn random_name() -> String {
     format!("{PROBE_PREFIX}{hex}")
 }
 
-impl Attack<'_> {
+impl Attacker<'_> {
     fn api(&mut self) -> Caller<'_> {
         Caller {
             through: &mut *self.through,
@@ -133,13 +136,13 @@ impl Attack<'_> {
 
     /// The certificate of the API server's health probes opens health and nothing else.
     fn health_certificate(&mut self) -> Made {
-        let probe = Probe::ApiserverHealthCertificate;
+        let attack = Attack::ApiserverHealthCertificate;
         let keys = self.keys;
         let Some(identity) = keys.probes.get(&self.target.name) else {
-            return unknown([probe], "the operator's store holds no certificate of health probes");
+            return unknown([attack], "there is no certificate for the health probes");
         };
         let row = |what, path: &str, status| Try {
-            probe,
+            attack,
             what,
             call: Call::get(path),
             expect: Expect::Status(status),
@@ -165,14 +168,14 @@ impl Attack<'_> {
 
     /// Profiling is off, and the flags in effect are those that are wanted.
     fn daemons(&mut self) -> Made {
-        const DAEMONS: [(Daemon, Probe, Option<u16>); 3] = [
-            (Daemon::Apiserver, Probe::ApiserverProfiling, None),
-            (Daemon::ControllerManager, Probe::ControllerManagerProfiling, Some(10257)),
-            (Daemon::Scheduler, Probe::SchedulerProfiling, Some(10259)),
+        const DAEMONS: &[(Daemon, Attack, Option<u16>)] = &[
+            (Daemon::Apiserver, Attack::ApiserverProfiling, None),
+            (Daemon::ControllerManager, Attack::ControllerManagerProfiling, Some(10257)),
+            (Daemon::Scheduler, Attack::SchedulerProfiling, Some(10259)),
         ];
         let keys = self.keys;
         let mut made = Made::new();
-        for (daemon, probe, port) in DAEMONS {
+        for &(daemon, attack, port) in DAEMONS {
             let calls = [Call::get("/flagz"), Call::get("/debug/pprof/")];
             let calls: Vec<&Call> = calls.iter().collect();
             let who = Who::Known(&keys.admin);
@@ -184,7 +187,7 @@ impl Attack<'_> {
             let (Some(profiling), Some(flagz)) = (profiling, flagz) else { continue };
             let what = format!("GET /debug/pprof/ of {} as administrator", daemon.program());
             let verdict = judge(Expect::Status(404), &profiling);
-            made.push((probe, what, Judged::by(heard(&profiling), verdict)));
+            made.push((attack, what, Judged::by(heard(&profiling), verdict)));
             let running = self.seen.running(daemon).unwrap_or_default();
             let running = running.first().map(|p| p.argv.as_slice());
             let Some(argv) = self.seen.staged.argv(daemon).or(running) else { continue };
@@ -220,7 +223,7 @@ impl Attack<'_> {
             }
             other => other.into(),
         };
-        vec![(Probe::AuditEvent, "ask for a ConfigMap with a random name".into(), verdict)]
+        vec![(Attack::AuditEvent, "ask for a ConfigMap with a random name".into(), verdict)]
     }
 
     /// The API server reads logs from every kubelet, whose certificate it verifies.
@@ -229,7 +232,7 @@ impl Attack<'_> {
         let who = Who::Known(&keys.admin);
         let pods = match self.api().json(who, Call::get("/api/v1/namespaces/kube-system/pods")) {
             Ok(pods) => pods,
-            Err(why) => return unknown([Probe::PodLogs], &why),
+            Err(why) => return unknown([Attack::PodLogs], &why),
         };
         let mut made = Made::new();
         let mut calls = Vec::new();
@@ -250,7 +253,7 @@ impl Attack<'_> {
                     ))));
                 }
                 None => made.push((
-                    Probe::PodLogs,
+                    Attack::PodLogs,
                     what,
                     Judged::unknown("no pod of kube-system runs there"),
                 )),
@@ -265,7 +268,7 @@ impl Attack<'_> {
                 }
                 other => judge(Expect::Status(200), other),
             };
-            made.push((Probe::PodLogs, what, Judged::by(heard(answer), verdict)));
+            made.push((Attack::PodLogs, what, Judged::by(heard(answer), verdict)));
         }
         made
     }
@@ -277,11 +280,11 @@ impl Attack<'_> {
         let path = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-proxy";
         let pods = match self.api().json(who, Call::get(path)) {
             Ok(pods) => pods,
-            Err(why) => return unknown([Probe::PodExec], &why),
+            Err(why) => return unknown([Attack::PodExec], &why),
         };
         let nodes = match self.api().json(who, Call::get("/api/v1/nodes")) {
             Ok(nodes) => nodes,
-            Err(why) => return unknown([Probe::PodExec], &why),
+            Err(why) => return unknown([Attack::PodExec], &why),
         };
         let all = of_members(list(&pods, "/items"), list(&nodes, "/items"));
         // Starting a program is dear: the API servers share the pods out among themselves.
@@ -304,13 +307,13 @@ impl Attack<'_> {
             );
             let answer = self.api().listen(who, &path, VERSION);
             let what = format!("run a program in a pod on {}", text(pod, "/spec/nodeName"));
-            made.push((Probe::PodExec, what, Judged::by(heard(&answer), ran(&answer))));
+            made.push((Attack::PodExec, what, Judged::by(heard(&answer), ran(&answer))));
         }
         if made.is_empty() {
-            let why = "no pod of kube-proxy runs, and nothing is known of others";
+            let why = "no kube-proxy pod runs, and no other pod is known";
             made.push((
-                Probe::PodExec,
-                crate::checks::attempt_words(Probe::PodExec).to_owned(),
+                Attack::PodExec,
+                crate::checks::attempt_words(Attack::PodExec).to_owned(),
                 Verdict::not_applicable(why).into(),
             ));
         }
@@ -329,7 +332,10 @@ impl Attack<'_> {
         });
         let mut made = match self.api().json(who, Call::post("/api/v1/namespaces", body)) {
             Ok(_) => self.inside(&space),
-            Err(why) => unknown(WRITING, &format!("there is no namespace to try in: {why}")),
+            Err(why) => unknown(
+                WRITING.iter().copied(),
+                &format!("no namespace could be created for the attempts: {why}"),
+            ),
         };
         // Also where creating it seemed to fail: the answer alone may have been lost.
         let gone = self.api().one(who, Call::delete(format!("/api/v1/namespaces/{space}")));
@@ -338,9 +344,9 @@ impl Attack<'_> {
             Ok(a) => Some(said(&a)),
             Err(why) => Some(why),
         };
-        let problem = left.map(|why| format!("namespace {space} was left behind: {why}"));
+        let problem = left.map(|why| format!("namespace {space} could not be deleted: {why}"));
         for why in problem.into_iter().chain(swept.err()) {
-            made.push((Probe::PodSecurity, "clean up".into(), Judged::unknown(why)));
+            made.push((Attack::PodSecurity, "clean up".into(), Judged::unknown(why)));
         }
         made
     }
@@ -354,7 +360,10 @@ impl Attack<'_> {
         for space in leftovers(list(&spaces, "/items"), self.field.now) {
             let gone = self.api().one(who, Call::delete(format!("/api/v1/namespaces/{space}")))?;
             if !matches!(gone.status, 200..300 | 404 | 409) {
-                return Err(format!("namespace {space} of an earlier run stays: {}", said(&gone)));
+                return Err(format!(
+                    "namespace {space} of an earlier run could not be deleted: {}",
+                    said(&gone)
+                ));
             }
         }
         Ok(())
@@ -397,7 +406,7 @@ impl Attack<'_> {
                 .ok_or_else(|| "another value".to_owned()),
             Some(Ok(a)) => Err(said(a)),
             Some(Err(why)) => Err(why.clone()),
-            None => Err("nothing was asked".into()),
+            None => Err("no request was made".into()),
         };
 
         let mut made = self.make(who, &admission(space));
@@ -406,7 +415,7 @@ impl Attack<'_> {
             let answer = self.api().one(who, pod);
             let what = "create a pod that pulls its image only if it is missing (dry run)";
             made.push((
-                Probe::PullPolicy,
+                Attack::PullPolicy,
                 what.into(),
                 Judged::by(heard(&answer), pulled_anew(&answer)),
             ));
@@ -414,20 +423,20 @@ impl Attack<'_> {
         let calls =
             [Call::post(within("events?dryRun=All"), event_in(space)), Call::get("/metrics")];
         let answers = self.api().batch(who, &calls.iter().collect::<Vec<_>>());
-        let what = "create an event (dry run), and read who had a say in it";
+        let what = "create an event (dry run), and read which admission plugins handled it";
         // What it was judged from is both answers.
         let both: Option<Vec<String>> =
             answers.iter().map(|a| heard(a).map(|d| d.to_string())).collect();
         let both = both.map(|digests| Digest::of(digests.join("\n")));
-        made.push((Probe::EventRateLimit, what.into(), Judged::by(both, limited(&answers))));
+        made.push((Attack::EventRateLimit, what.into(), Judged::by(both, limited(&answers))));
         match keys.kubelets.get(&self.target.name) {
             Some(kubelet) => {
                 let tries = as_kubelet(self.target.name.as_str(), space);
                 made.extend(self.make(Who::Known(kubelet), &tries));
             }
             None => made.extend(unknown(
-                [Probe::NodeRestriction, Probe::NodeAuthorizer],
-                "the operator's store holds no certificate of the kubelet",
+                [Attack::NodeRestriction, Attack::NodeAuthorizer],
+                "there is no certificate of the kubelet",
             )),
         }
         match tokens.as_slice() {
@@ -438,7 +447,7 @@ impl Attack<'_> {
                 made.extend(self.dead_tokens(space, second, positive));
             }
             _ => made.extend(unknown(
-                [Probe::ServiceAccountRights, Probe::ServiceAccountToken],
+                [Attack::ServiceAccountRights, Attack::ServiceAccountToken],
                 "the API server issued no token",
             )),
         }
@@ -481,10 +490,10 @@ impl Attack<'_> {
         let first = verdict(&forged);
         let mut second = verdict(unused);
         second.verdict = only_if(&gone, second.verdict);
-        let probe = Probe::ServiceAccountToken;
+        let attack = Attack::ServiceAccountToken;
         vec![
-            (probe, "ask with a token whose signature is not ours".into(), first),
-            (probe, "ask with the token of a service account that is gone".into(), second),
+            (attack, "send a request with a token of a foreign signature".into(), first),
+            (attack, "send a request with the token of a deleted service account".into(), second),
         ]
     }
 
@@ -496,7 +505,7 @@ impl Attack<'_> {
         read_back: Result<(), String>,
     ) -> Made {
         let inventory = self.field.inventory;
-        let what = "read a Secret that was just written raw from etcd";
+        let what = "read a newly written Secret directly from etcd";
         let own = inventory.is_etcd_member(self.target);
         let member = if own { Some(self.target) } else { inventory.etcd_members().next() };
         let raw = match (self.field.keys, member) {
@@ -509,7 +518,7 @@ impl Attack<'_> {
                 };
                 raw_value(&mut etcd, &keys.health, space, SECRET)
             }
-            _ => Err("the operator's store gave no certificate to ask etcd with".into()),
+            _ => Err("there is no client certificate for etcd".into()),
         };
         let provider = inventory.encryption.provider;
         let stored = raw.as_ref().ok().map(Digest::of);
@@ -523,9 +532,9 @@ impl Attack<'_> {
             l
         });
         vec![
-            (Probe::SecretAtRest, what.into(), at_rest),
+            (Attack::SecretAtRest, what.into(), at_rest),
             (
-                Probe::AuditEvent,
+                Attack::AuditEvent,
                 "write a Secret with a random value".into(),
                 Judged::by(heard, event(inventory, "create", logged)),
             ),
@@ -553,7 +562,7 @@ fn unable_to_run(pods: &[&Value]) -> Made {
         };
         let why =
             format!("its kube-proxy does not run: {}", crate::transport::tail(phase.as_bytes()));
-        (Probe::PodExec, what, Judged::unknown(why))
+        (Attack::PodExec, what, Judged::unknown(why))
     };
     down.map(row).collect()
 }
@@ -619,7 +628,7 @@ fn forge(token: &str) -> String {
 /// Attempts on what is in effect, all by one answer.
 fn in_effect(judged: Vec<(String, Verdict)>, heard: Option<Digest>) -> Made {
     let made = judged.into_iter();
-    made.map(|(what, v)| (Probe::EffectiveSetting, what, Judged::by(heard, v))).collect()
+    made.map(|(what, v)| (Attack::EffectiveSetting, what, Judged::by(heard, v))).collect()
 }
 
 /// The settings of a kubelet that are in effect, through an API server.
@@ -629,14 +638,14 @@ pub(super) fn kubelet_settings(
     server: &Node,
     through: &mut dyn Transport,
 ) -> Made {
-    let config = field.api.ok_or_else(|| "the operator's store gave no certificates".to_owned());
+    let config = field.api.ok_or_else(|| "there are no certificates".to_owned());
     let config = config.and_then(|keys| {
         let host = server.internal_ip().to_string();
         let mut api = Caller { through, host, port: field.ports.apiserver, ca: Some(&keys.ca) };
         let path = format!("/api/v1/nodes/{}/proxy/configz", kubelet.name);
         let (answer, heard) = api.json_heard(Who::Known(&keys.admin), Call::get(path))?;
         let config = answer.get("kubeletconfig").cloned();
-        Ok((config.ok_or_else(|| "/configz holds no settings".to_owned())?, heard))
+        Ok((config.ok_or_else(|| "/configz has no settings".to_owned())?, heard))
     });
     let settings = effective::settings(
         Config::Kubelet,
@@ -666,7 +675,7 @@ pub(super) fn kube_proxy_settings(
         })
         .and_then(|(all, heard)| {
             let config = all.get("kubeproxy.config.k8s.io").cloned();
-            Ok((config.ok_or_else(|| "/configz holds no settings".to_owned())?, heard))
+            Ok((config.ok_or_else(|| "/configz has no settings".to_owned())?, heard))
         });
     let heard = config.as_ref().ok().map(|(_, heard)| *heard);
     let config = config.as_ref().map(|(config, _)| config).map_err(String::as_str);
@@ -680,10 +689,10 @@ pub(super) fn kubelet_without_rights(
     kubelet: &Node,
     through: &mut dyn Transport,
 ) -> Made {
-    let probe = Probe::KubeletWithoutRights;
+    let attack = Attack::KubeletWithoutRights;
     let identity: Option<&Identity> = field.api.and_then(|k| k.probes.get(&from.name));
     let (Some(keys), Some(identity)) = (field.api, identity) else {
-        return unknown([probe], "the operator's store holds no certificate without rights");
+        return unknown([attack], "there is no certificate without rights");
     };
     let host = kubelet.internal_ip().to_string();
     let mut caller = Caller { through, host, port: field.ports.kubelet, ca: Some(&keys.ca) };
@@ -695,7 +704,7 @@ pub(super) fn kubelet_without_rights(
         .zip(&answers)
         .map(|(path, answer)| {
             let what = format!("GET {path} with a certificate that has no rights");
-            (probe, what, Judged::by(heard(answer), judge(Expect::Status(403), answer)))
+            (attack, what, Judged::by(heard(answer), judge(Expect::Status(403), answer)))
         })
         .collect()
 }
@@ -772,8 +781,8 @@ mod tests {
     }
 
     #[test]
-    fn no_probe_both_reads_and_writes_or_stands_twice() {
-        let probes: std::collections::BTreeSet<Probe> = all().collect();
-        assert_eq!(probes.len(), READING.len() + WRITING.len());
+    fn no_attack_both_reads_and_writes_or_stands_twice() {
+        let attacks: std::collections::BTreeSet<Attack> = all().collect();
+        assert_eq!(attacks.len(), READING.len() + WRITING.len());
     }
 }

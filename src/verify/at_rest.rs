@@ -59,7 +59,7 @@ pub(super) fn encrypted(
         return Verdict::fail(prefix, format!("a value that starts with `{start}`"));
     }
     if let Err(why) = readable {
-        return Verdict::unknown(format!("the API does not give the Secret back: {why}"));
+        return Verdict::unknown(format!("the Secret cannot be read back through the API: {why}"));
     }
     // Prefix, version, name of the key.
     let head = raw.split(|b| *b == b':').take(5).collect::<Vec<_>>().join(&b':');
@@ -120,13 +120,13 @@ pub(super) fn search(
         )
         .map_err(|e| chain(&e))?;
     match output.status {
-        3 => return Err("there is no audit log to read".into()),
+        3 => return Err("no audit log exists".into()),
         0 | 1 => {}
         status => return Err(format!("the search ended with status {status}")),
     }
     let said = String::from_utf8_lossy(&output.stdout);
     let Some((lines, rest)) = said.split_once("end\n") else {
-        return Err(format!("the search broke off: {}", output.stderr_tail()));
+        return Err(format!("the search was interrupted: {}", output.stderr_tail()));
     };
     let events = lines.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
     Ok(Logged { events, leaked: rest.contains("leaked"), heard: Digest::of(&output.stdout) })
@@ -165,7 +165,7 @@ pub(super) fn event(inventory: &Inventory, verb: &str, logged: Result<Logged, St
     }
     let bodies = ["requestObject", "responseObject"].iter().any(|k| event.get(*k).is_some());
     if level == Some("Metadata") && (bodies || logged.leaked) {
-        return Verdict::fail("no content of Secrets in the log", "the content is there");
+        return Verdict::fail("no content of Secrets in the log", "the log contains it");
     }
     Verdict::pass(format!("one event of level {actual}"))
 }

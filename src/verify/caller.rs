@@ -86,7 +86,7 @@ impl Caller<'_> {
     /// One request.
     pub fn one(&mut self, who: Who<'_>, call: Call) -> Answered {
         let mut answers = self.batch(who, &[&call]);
-        answers.pop().unwrap_or_else(|| Err("nothing was asked".into()))
+        answers.pop().unwrap_or_else(|| Err("no request was made".into()))
     }
 
     /// One request whose answer has to be 2xx and JSON.
@@ -165,9 +165,11 @@ pub(super) fn judge(expect: Expect, answer: &Answered) -> Verdict {
 pub(super) fn only_if(positive: &Verdict, verdict: Verdict) -> Verdict {
     match (positive, &verdict) {
         (Verdict::Pass { .. }, _) | (_, Verdict::Fail { .. } | Verdict::Unknown { .. }) => verdict,
-        (Verdict::Fail { actual: why, .. } | Verdict::Unknown { why }, _) => Verdict::unknown(
-            format!("refused, but so was what has to work, so that it proves nothing: {why}"),
-        ),
+        (Verdict::Fail { actual: why, .. } | Verdict::Unknown { why }, _) => {
+            Verdict::unknown(format!(
+                "refused, but a request that should succeed was refused too, so this proves nothing: {why}"
+            ))
+        }
         (Verdict::NotApplicable { .. }, _) => verdict,
     }
 }

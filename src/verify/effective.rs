@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::checks::node::staged::scalar;
 use crate::checks::{Verdict, flag_words, rule, setting_words};
 use crate::controls::{CATALOGUE, Check, Config, Daemon, Rule};
-use crate::inventory::{Inventory, Node};
+use crate::inventory::{Component, Inventory, Node, fields};
 
 /// Flags as `/flagz` lists them. The page promises no format: name and value are parted by a colon,
 /// an equals sign or a space.
@@ -53,7 +53,12 @@ pub(super) fn flags(
     let mut wanted: BTreeMap<String, String> = BTreeMap::new();
     for word in argv.iter().skip(1) {
         if let Some((name, value)) = word.strip_prefix("--").and_then(|f| f.split_once('=')) {
-            wanted.insert(name.replace('_', "-"), value.to_owned());
+            // A flag that is repeated is one list there.
+            let all = wanted.entry(name.replace('_', "-")).or_default();
+            if !all.is_empty() {
+                all.push(',');
+            }
+            all.push_str(value);
         }
     }
     let effective = page.map(parse_flagz);
@@ -112,7 +117,60 @@ pub(super) fn settings(
         };
         judged.insert(setting_words(of, path), verdict);
     }
+    judged.extend(passed(of, inventory, config));
     judged.into_iter().collect()
+}
+
+/// Each field that the inventory passes through, in the configuration that is in effect.
+fn passed<'i>(
+    of: Config,
+    inventory: &'i Inventory,
+    config: Result<&'i Value, &'i str>,
+) -> impl Iterator<Item = (String, Verdict)> + 'i {
+    let component = match of {
+        Config::Kubelet => Component::Kubelet,
+        Config::KubeProxy => Component::KubeProxy,
+    };
+    fields(inventory.extra_fields(component)).into_iter().map(move |(way, wanted)| {
+        let verdict = match config {
+            Err(why) => Verdict::unknown(why.to_owned()),
+            Ok(config) => {
+                let actual = way.iter().try_fold(config, |v, key| get(v, key));
+                let words = |v: &Value| rule::shown(Some(&plain_json(v)));
+                match actual {
+                    Some(actual) if is_same(wanted, actual) => Verdict::pass(words(actual)),
+                    // Go leaves zero values out.
+                    None if is_zero(wanted) => Verdict::pass("not given"),
+                    Some(actual) => Verdict::fail(words(wanted), words(actual)),
+                    None => Verdict::fail(words(wanted), "not given"),
+                }
+            }
+        };
+        (setting_words(of, &way), verdict)
+    })
+}
+
+/// A string without its quotes, all else as JSON.
+fn plain_json(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty() || rule::seconds(text) == Some(0.0),
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
+        Value::Bool(true) => false,
+    }
+}
+
+/// Whether a daemon means what was written: durations are spelled in another way.
+fn is_same(wanted: &Value, actual: &Value) -> bool {
+    let seconds = |v: &Value| v.as_str().and_then(rule::seconds);
+    let durations = seconds(wanted).is_some() && seconds(wanted) == seconds(actual);
+    wanted == actual || durations || (is_zero(wanted) && is_zero(actual))
 }
 
 #[cfg(test)]
@@ -189,6 +247,20 @@ mod tests {
             worker[&setting_words(Config::Kubelet, &["staticPodPath"])].outcome(),
             Outcome::Fail
         );
+        let mut passed = inventory.clone();
+        passed.kubelet = crate::yaml::from_text(
+            "extra: {podPidsLimit: 4096, a: {b: 5m0s, c: [1]}, d: false, e: 1}\n",
+        )
+        .unwrap();
+        let config = json!({"a": {"b": "300s", "c": [1, 2]}});
+        let made: BTreeMap<String, Outcome> =
+            settings(Config::Kubelet, &passed, &passed.nodes[1], Ok(&config))
+                .into_iter()
+                .map(|(w, v)| (w, v.outcome()))
+                .collect();
+        let of = |path: &[&str]| made[&setting_words(Config::Kubelet, path)];
+        assert_eq!((of(&["a", "b"]), of(&["d"])), (Outcome::Pass, Outcome::Pass));
+        assert_eq!((of(&["a", "c"]), of(&["e"])), (Outcome::Fail, Outcome::Fail));
         assert!(
             settings(Config::Kubelet, &inventory, &inventory.nodes[0], Err("x"))
                 .iter()

@@ -6,7 +6,7 @@ use super::tls::{Answer, Side, ask, floor, plain, refusal, served};
 use super::{Judged, Keys, Ports};
 use crate::checks::Verdict;
 use crate::checks::node::certificates::der;
-use crate::controls::Probe;
+use crate::controls::Attack;
 use crate::digest::Digest;
 use crate::transport::Transport;
 
@@ -24,33 +24,34 @@ pub struct Member<'a> {
 }
 
 /// Tries a member in every way that has to fail, and in the one that has to work.
-pub fn probe_member(
+pub fn attack_member(
     through: &mut dyn Transport,
     member: &Member<'_>,
     keys: Option<&Keys>,
     ports: Ports,
-) -> Vec<(Probe, String, Judged)> {
+) -> Vec<(Attack, String, Judged)> {
     let mut made = client_port(through, member, keys, ports);
     made.extend(peer_port(through, member, keys, ports));
     let ca = keys.map(|k| std::slice::from_ref(&k.etcd_ca));
-    for (probe, port) in
-        [(Probe::EtcdAcceptedCas, ports.etcd_client), (Probe::EtcdPeerAcceptedCas, ports.etcd_peer)]
-    {
-        made.push((probe, CAS, accepted(through, member.host, port, ca)));
+    for (attack, port) in [
+        (Attack::EtcdAcceptedCas, ports.etcd_client),
+        (Attack::EtcdPeerAcceptedCas, ports.etcd_peer),
+    ] {
+        made.push((attack, CAS, accepted(through, member.host, port, ca)));
     }
-    made.into_iter().map(|(probe, what, verdict)| (probe, what.to_owned(), verdict)).collect()
+    made.into_iter().map(|(attack, what, verdict)| (attack, what.to_owned(), verdict)).collect()
 }
 
-type Made = Vec<(Probe, &'static str, Judged)>;
+type Made = Vec<(Attack, &'static str, Judged)>;
 
 /// What is tried on the client port beside the question for its health.
-const CLIENT_PORT: [(Probe, &str); 6] = [
-    (Probe::EtcdWithoutCertificate, "GET /health without a certificate"),
-    (Probe::EtcdForeignCertificate, "GET /health with a certificate of the cluster CA"),
-    (Probe::EtcdPlainHttp, "plain HTTP on the client port"),
-    (Probe::EtcdOldTls, "TLS 1.1 on the client port"),
-    (Probe::EtcdWeakCiphers, "CBC and static RSA suites on the client port"),
-    (Probe::EtcdServedCertificate, "certificate on the client port"),
+const CLIENT_PORT: &[(Attack, &str)] = &[
+    (Attack::EtcdWithoutCertificate, "GET /health without a certificate"),
+    (Attack::EtcdForeignCertificate, "GET /health with a certificate of the cluster CA"),
+    (Attack::EtcdPlainHttp, "plain HTTP on the client port"),
+    (Attack::EtcdOldTls, "TLS 1.1 on the client port"),
+    (Attack::EtcdWeakCiphers, "CBC and static RSA suites on the client port"),
+    (Attack::EtcdServedCertificate, "certificate on the client port"),
 ];
 
 fn client_port(
@@ -64,36 +65,36 @@ fn client_port(
     let (health, positive) = match keys {
         Some(keys) => healthy(through, host, keys, port),
         None => {
-            let why = "the operator's store gave no certificate to ask with".to_owned();
+            let why = "there is no client certificate for etcd".to_owned();
             (Judged::unknown(why.clone()), Positive::Refused(why))
         }
     };
-    let mut made = vec![(Probe::EtcdHealthy, "health with the health-check certificate", health)];
+    let mut made = vec![(Attack::EtcdHealthy, "health with the health-check certificate", health)];
     if let Positive::NoWay(why) = positive {
         // One wait for a port that drops is enough.
-        made.extend(CLIENT_PORT.map(|(p, what)| (p, what, Judged::unknown(why.clone()))));
+        made.extend(CLIENT_PORT.iter().map(|&(p, what)| (p, what, Judged::unknown(why.clone()))));
         return made;
     }
     let positive = positive.result();
     let [old, weak] = floor(through, side(keys.map(|k| &k.health)));
     let presented = served(through, side(keys.map(|k| &k.health)));
-    for (probe, what) in CLIENT_PORT {
-        let verdict = match probe {
-            Probe::EtcdWithoutCertificate => {
+    for &(attack, what) in CLIENT_PORT {
+        let verdict = match attack {
+            Attack::EtcdWithoutCertificate => {
                 let answer = ask(through, side(None), "/health");
                 refusal(answer, &positive, "no answer without a certificate")
             }
-            Probe::EtcdForeignCertificate => {
+            Attack::EtcdForeignCertificate => {
                 foreign(through, side(keys.map(|k| &k.foreign)), &positive)
             }
-            Probe::EtcdPlainHttp => {
+            Attack::EtcdPlainHttp => {
                 refusal(plain(through, host, port, "/health"), &positive, "no answer to plain HTTP")
             }
-            Probe::EtcdOldTls => old.clone(),
-            Probe::EtcdWeakCiphers => weak.clone(),
+            Attack::EtcdOldTls => old.clone(),
+            Attack::EtcdWeakCiphers => weak.clone(),
             _ => same(&presented, member.files[0], member.store[0]),
         };
-        made.push((probe, what, verdict));
+        made.push((attack, what, verdict));
     }
     made
 }
@@ -113,9 +114,9 @@ fn peer_port(
     let presented = served(through, side(keys.map(|k| &k.health)));
     if let Err(Answer::NoWay(why)) = &presented {
         return [
-            (Probe::EtcdPeerServedCertificate, certificate),
-            (Probe::EtcdPeerWithoutCertificate, without),
-            (Probe::EtcdPeerPlainHttp, clear),
+            (Attack::EtcdPeerServedCertificate, certificate),
+            (Attack::EtcdPeerWithoutCertificate, without),
+            (Attack::EtcdPeerPlainHttp, clear),
         ]
         .map(|(p, what)| (p, what, Judged::unknown(why.clone())))
         .into();
@@ -131,12 +132,12 @@ fn peer_port(
     let in_clear = refusal(answer, &positive, "no answer to plain HTTP");
     vec![
         (
-            Probe::EtcdPeerServedCertificate,
+            Attack::EtcdPeerServedCertificate,
             certificate,
             same(&presented, member.files[1], member.store[1]),
         ),
-        (Probe::EtcdPeerWithoutCertificate, without, unnamed),
-        (Probe::EtcdPeerPlainHttp, clear, in_clear),
+        (Attack::EtcdPeerWithoutCertificate, without, unnamed),
+        (Attack::EtcdPeerPlainHttp, clear, in_clear),
     ]
 }
 
@@ -158,7 +159,7 @@ impl Positive {
 
 fn foreign(through: &mut dyn Transport, side: Side<'_>, positive: &Result<(), String>) -> Judged {
     if side.identity.is_none() {
-        return Judged::unknown("the operator's store gave no certificate to try with");
+        return Judged::unknown("there is no certificate for the attempt");
     }
     refusal(ask(through, side, "/health"), positive, "a certificate of another CA refused")
 }
@@ -211,7 +212,7 @@ fn same_certificate(
         Err(Answer::Http { .. }) => return Verdict::unknown("no handshake"),
     };
     let mut compared = Vec::new();
-    for (name, pem) in [("the node's file", file), ("the operator's store", store)] {
+    for (name, pem) in [("the node's file", file), ("the key store", store)] {
         let Some(pem) = pem else { continue };
         match der(pem) {
             Some(der) if der == *presented => compared.push(name),
@@ -226,6 +227,9 @@ fn same_certificate(
     if compared.len() == 2 {
         Verdict::pass(format!("equals {}", compared.join(" and ")))
     } else {
-        Verdict::unknown("the file or the store could not be read")
+        Verdict::unknown(match file {
+            None => "the node's file could not be read",
+            Some(_) => "there is no certificate of a key store to compare with",
+        })
     }
 }

@@ -4,7 +4,7 @@ use super::accepted::accepted;
 use super::tls::{Answer, Side, ask, floor, plain, refusal};
 use super::{Judged, Ports};
 use crate::checks::Verdict;
-use crate::controls::Probe;
+use crate::controls::Attack;
 use crate::transport::Transport;
 
 /// What an attempt is called that reads the names of CAs.
@@ -20,15 +20,15 @@ pub enum Health {
 }
 
 /// Tries an API server without credentials, without TLS and with weak TLS.
-pub fn probe_apiserver(
+pub fn attack_apiserver(
     through: &mut dyn Transport,
     host: &str,
     ports: Ports,
     health: Health,
     cas: Option<&[String]>,
-) -> Vec<(Probe, String, Judged)> {
+) -> Vec<(Attack, String, Judged)> {
     let side = Side { host, port: ports.apiserver, ca: None, identity: None };
-    const PATHS: [&str; 6] = [
+    const PATHS: &[&str] = &[
         "/",
         "/api",
         "/metrics",
@@ -40,29 +40,29 @@ pub fn probe_apiserver(
     if health == Health::Refused {
         paths.extend(["/healthz", "/livez", "/readyz"]);
     }
-    let mut made = anonymous(through, side, &paths, Probe::ApiserverAnonymous);
+    let mut made = anonymous(through, side, &paths, Attack::ApiserverAnonymous);
     // An answer of any kind shows that the way is open.
     let positive = ask(through, side, "/livez").why();
     let answer = plain(through, host, ports.apiserver, "/version");
     let verdict = refusal(answer, &positive, "no answer to plain HTTP");
-    made.push((Probe::ApiserverPlainHttp, "plain HTTP".to_owned(), verdict));
+    made.push((Attack::ApiserverPlainHttp, "plain HTTP".to_owned(), verdict));
     let [old, weak] = floor(through, side);
-    made.push((Probe::ApiserverOldTls, "TLS 1.1".to_owned(), old));
-    made.push((Probe::ApiserverWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
+    made.push((Attack::ApiserverOldTls, "TLS 1.1".to_owned(), old));
+    made.push((Attack::ApiserverWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
     let taken = accepted(through, host, ports.apiserver, cas);
-    made.push((Probe::ApiserverAcceptedCas, CAS.to_owned(), taken));
+    made.push((Attack::ApiserverAcceptedCas, CAS.to_owned(), taken));
     made
 }
 
 /// Tries a kubelet without credentials and with weak TLS.
-pub fn probe_kubelet(
+pub fn attack_kubelet(
     through: &mut dyn Transport,
     host: &str,
     ports: Ports,
     cas: Option<&[String]>,
-) -> Vec<(Probe, String, Judged)> {
+) -> Vec<(Attack, String, Judged)> {
     let side = Side { host, port: ports.kubelet, ca: None, identity: None };
-    const PATHS: [&str; 7] = [
+    const PATHS: &[&str] = &[
         "/pods",
         "/metrics",
         "/runningpods/",
@@ -71,11 +71,11 @@ pub fn probe_kubelet(
         "/run/kube-system/probe/probe",
         "/exec/kube-system/probe/probe?command=id",
     ];
-    let mut made = anonymous(through, side, &PATHS, Probe::KubeletAnonymous);
+    let mut made = anonymous(through, side, PATHS, Attack::KubeletAnonymous);
     let [_, weak] = floor(through, side);
-    made.push((Probe::KubeletWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
+    made.push((Attack::KubeletWeakCiphers, "CBC and static RSA suites".to_owned(), weak));
     let taken = accepted(through, host, ports.kubelet, cas);
-    made.push((Probe::KubeletAcceptedCas, CAS.to_owned(), taken));
+    made.push((Attack::KubeletAcceptedCas, CAS.to_owned(), taken));
     made
 }
 
@@ -84,8 +84,8 @@ fn anonymous(
     through: &mut dyn Transport,
     side: Side<'_>,
     paths: &[&str],
-    probe: Probe,
-) -> Vec<(Probe, String, Judged)> {
+    attack: Attack,
+) -> Vec<(Attack, String, Judged)> {
     let mut made = Vec::new();
     for path in paths {
         let answer = ask(through, side, path);
@@ -98,7 +98,7 @@ fn anonymous(
             other => Verdict::unknown(other.why().err().unwrap_or_default()),
         };
         let what = format!("GET {path} without credentials");
-        made.push((probe, what, Judged::by(heard, verdict)));
+        made.push((attack, what, Judged::by(heard, verdict)));
     }
     made
 }

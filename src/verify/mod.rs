@@ -34,9 +34,9 @@ use crate::transport::{Transport, fleet};
 
 pub use api::LABEL;
 pub use caller::{ApiKeys, Identity};
-pub use etcd::{EtcdKeys, Member, probe_member};
+pub use etcd::{EtcdKeys, Member, attack_member};
 pub use judged::Judged;
-pub use kubernetes::{Health, probe_apiserver, probe_kubelet};
+pub use kubernetes::{Health, attack_apiserver, attack_kubelet};
 pub use operator::password_verdict;
 pub use stranger::STRANGER_SCRIPT;
 pub use sweep::{Reach, SWEEP_SCRIPT, sweep};

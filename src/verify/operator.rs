@@ -8,7 +8,7 @@ use super::sweep::Reach;
 use super::{Attempt, CONNECT_TIMEOUT, Field, Judged};
 use crate::checks::{Observed, Tried, Verdict, Witness};
 use crate::clock::Clock;
-use crate::controls::Probe;
+use crate::controls::Attack;
 use crate::digest::Digest;
 use crate::error::chain;
 use crate::inventory::{Node, Role};
@@ -39,11 +39,11 @@ pub(super) fn attempts(field: &Field<'_>) -> Vec<Attempt> {
         aims.extend(users.into_iter().map(|u| Aim::Password(node, u)));
         match no_own_way(field, node, target.jump.is_empty()) {
             Some(why) => {
-                for probe in [Probe::ClosedToOperator, Probe::DefaultDrop] {
+                for attack in [Attack::ClosedToOperator, Attack::DefaultDrop] {
                     made.push(attempt(
                         node,
-                        probe,
-                        crate::checks::attempt_words(probe),
+                        attack,
+                        crate::checks::attempt_words(attack),
                         Verdict::not_applicable(why).into(),
                     ));
                 }
@@ -64,13 +64,13 @@ pub(super) fn attempts(field: &Field<'_>) -> Vec<Attempt> {
 /// Why the operator's machine cannot judge what is closed, if so.
 fn no_own_way(field: &Field<'_>, node: &Node, direct: bool) -> Option<&'static str> {
     if !direct {
-        return Some("the node is reached through a jump host only");
+        return Some("the node can be reached only through a jump host");
     }
     let source = source_address(node.internal_ip())?;
     let networks = field.inventory.cluster.pod_networks.iter();
     let is_node = field.inventory.nodes.iter().any(|n| n.addresses.contains(&source));
     (is_node || networks.into_iter().any(|n| n.0.contains(&source)))
-        .then_some("the operator's machine is itself part of the cluster")
+        .then_some("this machine is part of the cluster")
 }
 
 /// The address that packets to a host leave from. Sends nothing.
@@ -108,9 +108,9 @@ fn unused(seen: &Observed) -> Option<u16> {
     UNUSED.into_iter().find(|p| !listeners.iter().any(|l| l.port == *p))
 }
 
-fn attempt(node: &Node, probe: Probe, what: impl Into<String>, judged: Judged) -> Attempt {
+fn attempt(node: &Node, attack: Attack, what: impl Into<String>, judged: Judged) -> Attempt {
     let tried =
-        Tried { target: node.name.clone(), probe, from: "operator".to_owned(), what: what.into() };
+        Tried { target: node.name.clone(), attack, from: "operator".to_owned(), what: what.into() };
     // This machine saw it itself.
     let seen = Witness { machine: None, read: judged.answer.map(|_| Clock::System.now()) };
     Attempt::new(tried, judged.verdict, judged.answer, seen)
@@ -122,20 +122,20 @@ fn try_one(field: &Field<'_>, aim: &Aim<'_>) -> Attempt {
         Aim::Closed(node, address, port) => {
             let reach = reach(*address, *port);
             let judged = Judged::by(reach.digest(), closed_verdict(Ok(reach)));
-            attempt(node, Probe::ClosedToOperator, words(address, port), judged)
+            attempt(node, Attack::ClosedToOperator, words(address, port), judged)
         }
         Aim::Drop(node, address, port) => {
             let reach = reach(*address, *port);
             let judged = Judged::by(reach.digest(), drop_verdict(reach));
             let what = format!("{}, where nothing listens", words(address, port));
-            attempt(node, Probe::DefaultDrop, what, judged)
+            attempt(node, Attack::DefaultDrop, what, judged)
         }
         Aim::Password(node, user) => {
             let target = field.inventory.ssh.for_node(node);
             let offered = reach::offered_methods(&target, user, SSH_TIMEOUT);
             let heard = offered.as_ref().ok().map(|methods| Digest::of(methods.join(",")));
             let judged = Judged::by(heard, password_verdict(offered.map_err(|e| chain(&e))));
-            attempt(node, Probe::SshPassword, format!("log in as {user} without a key"), judged)
+            attempt(node, Attack::SshPassword, format!("log in as {user} without a key"), judged)
         }
     }
 }
@@ -157,10 +157,12 @@ fn reach(address: IpAddr, port: u16) -> Reach {
 fn drop_verdict(reach: Reach) -> Verdict {
     match reach {
         Reach::TimedOut => Verdict::pass("no answer: the packet was dropped"),
-        Reach::Refused => Verdict::fail("no answer", "answered with a reset: nothing drops it"),
+        Reach::Refused => {
+            Verdict::fail("no answer", "answered with a reset: the packet was not dropped")
+        }
         Reach::Open => Verdict::fail("no answer", "the connection was accepted"),
         Reach::Unreachable | Reach::Other => {
-            Verdict::unknown("the attempt ended in an unknown way")
+            Verdict::unknown("the result of the attempt is unknown")
         }
     }
 }
@@ -171,7 +173,9 @@ pub fn password_verdict(offered: Result<Vec<String>, String>) -> Verdict {
     match offered {
         Err(why) => Verdict::unknown(why),
         Ok(methods) if methods == ["publickey"] => Verdict::pass(expected),
-        Ok(methods) if methods.is_empty() => Verdict::unknown("sshd offered nothing at all"),
+        Ok(methods) if methods.is_empty() => {
+            Verdict::unknown("sshd offered no authentication method")
+        }
         Ok(methods) => Verdict::fail(expected, methods.join(", ")),
     }
 }

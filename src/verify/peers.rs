@@ -8,7 +8,7 @@ use super::{Attempt, Field, Health, Ports, api, etcd, kubernetes, stranger};
 use crate::checks::Observed;
 use crate::checks::node::certificates::{ETCD_PEER, ETCD_SERVER};
 use crate::checks::{Tried, Verdict, Witness};
-use crate::controls::{Daemon, Probe};
+use crate::controls::{Attack, Daemon};
 use crate::inventory::{Inventory, Node, NodeName, Role};
 use crate::transport::Transport;
 
@@ -32,7 +32,7 @@ pub(super) enum Job {
 }
 
 /// Ports of Kubernetes that nobody but the node itself has to reach.
-const LOCAL: [u16; 4] = [10248, 10249, 10257, 10259];
+const LOCAL: &[u16] = &[10248, 10249, 10257, 10259];
 
 /// Who tries whom: members ask the next member, control planes ask kubelets, and everybody's closed
 /// ports are tried by one node that the firewall has to keep out.
@@ -153,7 +153,7 @@ pub(super) fn attempts(
         let (Some(target), Some(seen)) = (node(name), field.seen.get(name)) else { continue };
         let host = target.internal_ip().to_string();
         let results = match job {
-            Job::Etcd(_) => etcd::probe_member(
+            Job::Etcd(_) => etcd::attack_member(
                 through,
                 &member(field, target, seen, &host),
                 field.keys,
@@ -164,11 +164,11 @@ pub(super) fn attempts(
                     .is_some_and(|c| c.wanted(field.inventory));
                 let health = if refused { Health::Refused } else { Health::Open };
                 let cas = field.keys.map(|k| k.apiserver_cas.as_slice());
-                kubernetes::probe_apiserver(through, &host, field.ports, health, cas)
+                kubernetes::attack_apiserver(through, &host, field.ports, health, cas)
             }
             Job::Kubelet(_) => {
                 let cas = field.keys.map(|k| k.kubelet_cas.as_slice());
-                let mut made = kubernetes::probe_kubelet(through, &host, field.ports, cas);
+                let mut made = kubernetes::attack_kubelet(through, &host, field.ports, cas);
                 if let Some(source) = node(from) {
                     made.extend(api::kubelet_without_rights(field, source, target, through));
                 }
@@ -194,8 +194,8 @@ pub(super) fn attempts(
                 continue;
             }
         };
-        made.extend(results.into_iter().map(|(probe, what, judged)| {
-            let tried = Tried { target: name.clone(), probe, from: from.to_string(), what };
+        made.extend(results.into_iter().map(|(attack, what, judged)| {
+            let tried = Tried { target: name.clone(), attack, from: from.to_string(), what };
             Attempt::new(tried, judged.verdict, judged.answer, field.witness(from))
         }));
     }
@@ -231,13 +231,15 @@ fn closed(
     aims.iter()
         .map(|(target, address, port)| {
             let reach = match &found {
-                Ok(found) => found.get(&(*address, *port)).copied().ok_or("not tried".to_owned()),
+                Ok(found) => {
+                    found.get(&(*address, *port)).copied().ok_or("not attempted".to_owned())
+                }
                 Err(why) => Err(why.clone()),
             };
             let to = crate::transport::address(&address.to_string(), *port);
             let tried = Tried {
                 target: target.clone(),
-                probe: Probe::ClosedToPeers,
+                attack: Attack::ClosedToPeers,
                 from: from.to_string(),
                 what: format!("connect to {to}"),
             };
@@ -253,8 +255,8 @@ pub(super) fn closed_verdict(reach: Result<Reach, String>) -> Verdict {
         Ok(Reach::Open) => Verdict::fail("closed", "the connection was accepted"),
         Ok(Reach::Refused) => Verdict::pass("refused"),
         Ok(Reach::TimedOut) => Verdict::pass("no answer"),
-        Ok(Reach::Unreachable) => Verdict::unknown("there is no way to the address"),
-        Ok(Reach::Other) => Verdict::unknown("the attempt ended in an unknown way"),
+        Ok(Reach::Unreachable) => Verdict::unknown("no route to the address"),
+        Ok(Reach::Other) => Verdict::unknown("the result of the attempt is unknown"),
         Err(why) => Verdict::unknown(why),
     }
 }
@@ -263,12 +265,12 @@ pub(super) fn closed_verdict(reach: Result<Reach, String>) -> Verdict {
 pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attempt> {
     let mut added = Vec::new();
     for (target, seen) in field.nodes() {
-        let mut add = |probe, verdict| {
+        let mut add = |attack, verdict| {
             let tried = Tried {
                 target: target.name.clone(),
-                probe,
+                attack,
                 from: "operator".to_owned(),
-                what: crate::checks::attempt_words(probe).to_owned(),
+                what: crate::checks::attempt_words(attack).to_owned(),
             };
             added.push(Attempt::new(tried, verdict, None, Witness::default()));
         };
@@ -288,34 +290,34 @@ pub(super) fn nobody_kept_out(field: &Field<'_>, made: &[Attempt]) -> Vec<Attemp
         let tried = made
             .iter()
             .map(Attempt::tried)
-            .any(|a| a.target == target.name && a.probe == Probe::ClosedToPeers);
+            .any(|a| a.target == target.name && a.attack == Attack::ClosedToPeers);
         if kept_out == 0 && !tried {
-            let why = "no other node has to be kept out";
-            add(Probe::ClosedToPeers, Verdict::not_applicable(why));
+            let why = "every other node may connect";
+            add(Attack::ClosedToPeers, Verdict::not_applicable(why));
         }
         // A worker has none, and no control of one either.
         if !seen.runs(Daemon::Apiserver) && target.has_role(Role::ControlPlane) {
-            for probe in [
-                Probe::ApiserverAnonymous,
-                Probe::ApiserverPlainHttp,
-                Probe::ApiserverOldTls,
-                Probe::ApiserverWeakCiphers,
+            for attack in [
+                Attack::ApiserverAnonymous,
+                Attack::ApiserverPlainHttp,
+                Attack::ApiserverOldTls,
+                Attack::ApiserverWeakCiphers,
             ]
             .into_iter()
             .chain(api::all())
             {
-                add(probe, down(Daemon::Apiserver));
+                add(attack, down(Daemon::Apiserver));
             }
         }
         if !seen.runs(Daemon::Kubelet) {
-            for probe in
-                [Probe::KubeletAnonymous, Probe::KubeletWeakCiphers, Probe::KubeletWithoutRights]
+            for attack in
+                [Attack::KubeletAnonymous, Attack::KubeletWeakCiphers, Attack::KubeletWithoutRights]
             {
-                add(probe, down(Daemon::Kubelet));
+                add(attack, down(Daemon::Kubelet));
             }
             // A dedicated etcd member forwards nothing to pods.
             if target.has_role(Role::ControlPlane) || target.has_role(Role::Worker) {
-                add(Probe::ForwardedToStranger, down(Daemon::Kubelet));
+                add(Attack::ForwardedToStranger, down(Daemon::Kubelet));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Field, Judged, Writes};
 use crate::checks::{InnerAddress, Observed, Verdict, attempt_words, outside};
-use crate::controls::{Daemon, Probe};
+use crate::controls::{Attack, Daemon};
 use crate::digest::Digest;
 use crate::error::chain;
 use crate::inventory::Node;
@@ -14,11 +14,11 @@ use crate::transport::{Request, Transport};
 /// The program that tries it.
 pub const STRANGER_SCRIPT: &str = include_str!("stranger.sh");
 
-type Made = Vec<(Probe, String, Judged)>;
+type Made = Vec<(Attack, String, Judged)>;
 
 fn unknown(why: impl Into<String>) -> Made {
-    let probe = Probe::ForwardedToStranger;
-    vec![(probe, attempt_words(probe).to_owned(), Judged::unknown(why))]
+    let attack = Attack::ForwardedToStranger;
+    vec![(attack, attempt_words(attack).to_owned(), Judged::unknown(why))]
 }
 
 /// Tries a node, by its own forwarding.
@@ -34,18 +34,18 @@ pub(super) fn attempts(
     }
     if field.writes == Writes::Forbidden {
         return unknown(
-            "not tried: it needs a network namespace on the node, which --read-only rules out",
+            "not attempted: it needs a network namespace on the node, which --read-only does not allow",
         );
     }
     let inventory = field.inventory;
     if inventory.firewall.service_clients.iter().any(|n| n.0.prefix_len() == 0) {
         return unknown(
-            "`firewall.service_clients` names every address: there is no unknown one to try from",
+            "`firewall.service_clients` includes every address: no unknown address is left to try from",
         );
     }
     let aims = seen.inner.clone();
     if aims.is_empty() {
-        return unknown("no pod and no Service is known: the cluster's API was not read");
+        return unknown("no pod or Service is known: the cluster's API was not read");
     }
     let families: BTreeSet<bool> = aims.iter().map(|a| a.address.is_ipv4()).collect();
     let mut input = String::new();
@@ -88,7 +88,7 @@ pub(super) fn attempts(
                 let source = source.map_or_else(|| "a stranger".to_owned(), ToString::to_string);
                 let to = crate::transport::address(&aim.address.to_string(), aim.port);
                 let what = format!("connect from {source} to {} ({to}) through {name}", aim.what);
-                (Probe::ForwardedToStranger, what, Judged::by(heard, verdict))
+                (Attack::ForwardedToStranger, what, Judged::by(heard, verdict))
             })
             .collect(),
     }
@@ -125,14 +125,14 @@ fn judge<'a>(
             Some("timeout") => Verdict::pass("no answer"),
             Some("refused") => Verdict::pass("refused"),
             other => {
-                Verdict::unknown(format!("unexpected result: {}", other.unwrap_or("not tried")))
+                Verdict::unknown(format!("unexpected result: {}", other.unwrap_or("not attempted")))
             }
         };
         made.push((aim, verdict));
     }
     if made.is_empty() {
         return Err(
-            "the node itself reaches none of the pods and Services that were tried".to_owned()
+            "the node itself cannot reach any of the pods and Services that were tried".to_owned()
         );
     }
     Ok(made)

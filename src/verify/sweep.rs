@@ -66,7 +66,7 @@ pub fn sweep(
     let mut lines: Vec<&str> = text.lines().collect();
     if lines == ["notried"] {
         return Err(
-            "the node has no bash or no timeout, so that nothing can be tried from it".to_owned()
+            "the node has no bash or no timeout, so no attempt can be made from it".to_owned()
         );
     }
     if lines.pop() != Some("end") {

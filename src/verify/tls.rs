@@ -52,7 +52,7 @@ pub(super) enum Answer {
     Http { status: u16, body: Vec<u8> },
     /// The server refused, in or right after the handshake.
     Refused(String),
-    /// There was no connection to ask over.
+    /// There was no connection for the request.
     NoWay(String),
     /// Nothing can be concluded.
     Nothing(String),
@@ -78,14 +78,14 @@ impl Answer {
 }
 
 /// OpenSSL's words for what our own side cannot do.
-const OURS: [&str; 4] =
-    ["no protocols available", "no ciphers available", "no cipher match", "no shared cipher list"];
+const OURS: &[&str] =
+    &["no protocols available", "no ciphers available", "no cipher match", "no shared cipher list"];
 
 fn no_tls(e: &TlsError) -> Answer {
     match e {
         TlsError::Setup(_) => Answer::Nothing(chain(e)),
         TlsError::Handshake(why) if OURS.iter().any(|o| why.contains(o)) => {
-            Answer::Nothing(format!("this machine's OpenSSL cannot try it: {why}"))
+            Answer::Nothing(format!("this machine's OpenSSL cannot make the attempt: {why}"))
         }
         TlsError::Handshake(_) => Answer::Refused(chain(e)),
     }
@@ -111,16 +111,16 @@ fn no_answer(e: HttpError) -> Answer {
 pub(super) fn no_way(e: &TransportError) -> Answer {
     let how = match e {
         TransportError::Dial { failure, .. } => match failure {
-            DialFailure::Refused => "it was refused",
+            DialFailure::Refused => "connection refused",
             DialFailure::TimedOut => "no answer",
-            DialFailure::Unreachable => "there is no way to the address",
-            DialFailure::NotTried => "the node has no bash to try it with",
-            DialFailure::Other => "it failed",
+            DialFailure::Unreachable => "no route to the address",
+            DialFailure::NotTried => "the node has no bash for the attempt",
+            DialFailure::Other => "the attempt failed",
         }
         .to_owned(),
         other => chain(other),
     };
-    Answer::NoWay(format!("no connection to ask over: {how}"))
+    Answer::NoWay(format!("no connection for the request: {how}"))
 }
 
 /// Sends a GET over TLS, from the node that `through` leads to.
@@ -170,7 +170,7 @@ pub(super) fn refusal(answer: Answer, positive: &Result<(), String>, expected: &
         }
         (Answer::Refused(why), Ok(())) => Verdict::pass(format!("refused ({why})")),
         (Answer::Refused(_), Err(why)) => Verdict::unknown(format!(
-            "refused, but so was what has to work, so that it proves nothing: {why}"
+            "refused, but a request that should succeed was refused too, so this proves nothing: {why}"
         )),
         (Answer::NoWay(why) | Answer::Nothing(why), _) => Verdict::unknown(why),
     };
@@ -214,7 +214,7 @@ pub(super) fn plain(through: &mut dyn Transport, host: &str, port: u16, path: &s
     let status = head.strip_prefix("HTTP/1.").and_then(|h| h.split(' ').nth(1)?.parse().ok());
     match (status, ended) {
         // Go's servers tell a client in plain text that they speak TLS only.
-        (Some(400), _) => Answer::Refused("status 400: it wants TLS".to_owned()),
+        (Some(400), _) => Answer::Refused("status 400: the server requires TLS".to_owned()),
         (Some(status), _) => Answer::Http { status, body: raw },
         (None, Err(e)) if raw.is_empty() && e.kind() == std::io::ErrorKind::TimedOut => {
             Answer::Nothing("no answer in time".to_owned())

@@ -1,4 +1,4 @@
-//! What pods, nodes and service accounts must not do, tried in a namespace of the probe's own.
+//! What pods, nodes and service accounts must not do, tried in a namespace of the attack's own.
 //!
 //! Objects are created with `dryRun=All`: admission decides, and nothing is kept.
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use super::Judged;
 use super::caller::{Answered, Call, Expect, heard, judge, only_if};
 use crate::checks::Verdict;
-use crate::controls::Probe;
+use crate::controls::Attack;
 use crate::secret::Secret;
 
-/// Name of the probe's service account.
+/// Name of the attack's service account.
 pub(super) const ACCOUNT: &str = "probe";
-/// Name of the probe's Secret.
+/// Name of the attack's Secret.
 pub(super) const SECRET: &str = "probe";
 
 /// An attempt, before it is made.
 pub(super) struct Try {
-    pub probe: Probe,
+    pub attack: Attack,
     pub what: &'static str,
     pub call: Call,
     pub expect: Expect,
@@ -25,7 +25,7 @@ pub(super) struct Try {
 
 /// Attempts with what came of them. The first of a table is what has to work: where it does not,
 /// refusals of the others prove nothing.
-pub(super) fn verdicts(tries: &[Try], answers: &[Answered]) -> Vec<(Probe, String, Judged)> {
+pub(super) fn verdicts(tries: &[Try], answers: &[Answered]) -> Vec<(Attack, String, Judged)> {
     let judged: Vec<Verdict> =
         tries.iter().zip(answers).map(|(t, answer)| judge(t.expect, answer)).collect();
     let Some(positive) = judged.first().cloned() else { return Vec::new() };
@@ -35,7 +35,7 @@ pub(super) fn verdicts(tries: &[Try], answers: &[Answered]) -> Vec<(Probe, Strin
         .zip(judged)
         .map(|((t, answer), verdict)| {
             let verdict = only_if(&positive, verdict);
-            (t.probe, t.what.to_owned(), Judged::by(heard(answer), verdict))
+            (t.attack, t.what.to_owned(), Judged::by(heard(answer), verdict))
         })
         .collect()
 }
@@ -115,8 +115,8 @@ fn put(object: &mut Value, pointer: &str, value: Value) {
 pub(super) fn admission(space: &str) -> Vec<Try> {
     let pods = format!("/api/v1/namespaces/{space}/pods?dryRun=All");
     let mut tries = vec![Try {
-        probe: Probe::PodSecurity,
-        what: "create a pod that fulfils the restricted standard (dry run)",
+        attack: Attack::PodSecurity,
+        what: "create a pod that meets the restricted standard (dry run)",
         call: Call::post(&pods, compliant()),
         expect: Expect::Status(201),
     }];
@@ -124,19 +124,19 @@ pub(super) fn admission(space: &str) -> Vec<Try> {
         let mut pod = compliant();
         put(&mut pod, at, value);
         let (call, expect) = (Call::post(&pods, pod), Expect::Denied("violates PodSecurity"));
-        tries.push(Try { probe: Probe::PodSecurity, what, call, expect });
+        tries.push(Try { attack: Attack::PodSecurity, what, call, expect });
     }
     let mut nobody = compliant();
     put(&mut nobody, "/spec/serviceAccountName", json!("nobody"));
     tries.push(Try {
-        probe: Probe::MissingServiceAccount,
-        what: "create a pod with a service account that is not there (dry run)",
+        attack: Attack::MissingServiceAccount,
+        what: "create a pod with a service account that does not exist (dry run)",
         call: Call::post(&pods, nobody),
         expect: Expect::Denied("error looking up service account"),
     });
     tries.push(Try {
-        probe: Probe::MissingNamespace,
-        what: "create a ConfigMap in a namespace that is not there (dry run)",
+        attack: Attack::MissingNamespace,
+        what: "create a ConfigMap in a namespace that does not exist (dry run)",
         call: Call::post(
             format!("/api/v1/namespaces/{space}-gone/configmaps?dryRun=All"),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe"}}),
@@ -149,7 +149,7 @@ pub(super) fn admission(space: &str) -> Vec<Try> {
         "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.1"]},
     });
     tries.push(Try {
-        probe: Probe::ExternalIps,
+        attack: Attack::ExternalIps,
         what: "create a Service that claims an external address (dry run)",
         call: Call::post(format!("/api/v1/namespaces/{space}/services?dryRun=All"), service),
         expect: Expect::Denied("external IPs"),
@@ -188,9 +188,9 @@ pub(super) fn event_in(space: &str) -> Value {
 }
 
 /// Whether EventRateLimit had a say in an event that was just created. Its limits themselves are far
-/// above what a probe should send: the configuration file is judged for those.
+/// above what an attack should send: the configuration file is judged for those.
 pub(super) fn limited(answers: &[Answered]) -> Verdict {
-    let [event, metrics] = answers else { return Verdict::unknown("nothing was asked") };
+    let [event, metrics] = answers else { return Verdict::unknown("no request was made") };
     let created = judge(Expect::Status(201), event);
     if !matches!(created, Verdict::Pass { .. }) {
         return created;
@@ -210,12 +210,12 @@ pub(super) fn limited(answers: &[Answered]) -> Verdict {
             .clone()
             .any(|l| l.contains(&of("EventRateLimit")) && l.contains(create) && counted(l)) =>
         {
-            Verdict::pass("EventRateLimit decided on it")
+            Verdict::pass("EventRateLimit handled the event")
         }
         () if counts.any(|l| l.contains(&of("NamespaceLifecycle"))) => {
-            Verdict::fail("EventRateLimit decides on events", "no event went through it")
+            Verdict::fail("EventRateLimit handles events", "no event passed through it")
         }
-        () => Verdict::unknown("the metrics do not tell which admission plugins ran"),
+        () => Verdict::unknown("the metrics do not show which admission plugins ran"),
     }
 }
 
@@ -227,32 +227,32 @@ pub(super) fn as_kubelet(own: &str, space: &str) -> Vec<Try> {
     let another = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
     vec![
         Try {
-            probe: Probe::NodeRestriction,
+            attack: Attack::NodeRestriction,
             what: "as a kubelet, read its own Node",
             call: Call::get(format!("/api/v1/nodes/{own}")),
             expect: Expect::Status(200),
         },
         Try {
-            probe: Probe::NodeRestriction,
+            attack: Attack::NodeRestriction,
             // A Node that is there would do as well, but a cluster may have one alone.
-            what: "as a kubelet, make a Node of another name (dry run)",
+            what: "as a kubelet, create a Node with another name (dry run)",
             call: Call::post("/api/v1/nodes?dryRun=All", another),
             expect: Expect::Denied("is not allowed to modify node"),
         },
         Try {
-            probe: Probe::NodeRestriction,
+            attack: Attack::NodeRestriction,
             what: "as a kubelet, give its own Node a label of node-restriction.kubernetes.io (dry run)",
             call: Call::merge_patch(node(own), label("node-restriction.kubernetes.io/probe")),
             expect: Expect::Denied("is not allowed to modify labels"),
         },
         Try {
-            probe: Probe::NodeAuthorizer,
+            attack: Attack::NodeAuthorizer,
             what: "as a kubelet, read a Secret that no pod of its node uses",
             call: Call::get(format!("/api/v1/namespaces/{space}/secrets/{SECRET}")),
             expect: Expect::Status(403),
         },
         Try {
-            probe: Probe::NodeAuthorizer,
+            attack: Attack::NodeAuthorizer,
             what: "as a kubelet, list the Secrets of kube-system",
             call: Call::get("/api/v1/namespaces/kube-system/secrets"),
             expect: Expect::Status(403),
@@ -287,13 +287,13 @@ pub(super) fn as_account(space: &str, token: &Secret<String>) -> Vec<Try> {
             403,
         ),
         (
-            "with the token of a service account, drive a kubelet",
+            "with the token of a service account, control a kubelet",
             Call::get("/api/v1/nodes/probe/proxy/pods"),
             403,
         ),
     ];
     let tries = table.into_iter().map(|(what, call, status)| Try {
-        probe: Probe::ServiceAccountRights,
+        attack: Attack::ServiceAccountRights,
         what,
         call: call.with_token(token),
         expect: Expect::Status(status),

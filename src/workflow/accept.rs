@@ -2,14 +2,16 @@
 
 use super::records::{self, Finished};
 use super::rollback::Rollback;
-use crate::apply::Report;
-use crate::apply::protocol::{self, Answer, TxnState, Verb};
+use crate::apply::accept::is_undecided;
+use crate::apply::execution::Sessions;
+use crate::apply::{Execution, execute};
 use crate::error::Problem;
-use crate::error::chain;
+use crate::event::Sink;
 use crate::inventory::Node;
 use crate::plain::plain_line;
-use crate::runs::record::{Line, Outcome, Outcomes, RunKind, TransactionRecord};
-use crate::transport::{Dialer, TransportError, fleet};
+use crate::plan;
+use crate::runs::record::{Outcome, RunKind, TransactionRecord};
+use crate::transport::{Dialer, fleet};
 use crate::workflow::command_error::{CommandError, Exit};
 
 type Transaction<'r> = (&'r Node, &'r TransactionRecord);
@@ -29,17 +31,15 @@ impl<'r> Undecided<'r> {
     /// If none reports anything.
     pub fn of(rollback: &'r Rollback<'r>, dialer: &'r dyn Dialer) -> Result<Self, CommandError> {
         let mut undecided = Self { rollback, dialer, open: Vec::new(), problems: Vec::new() };
-        let all: Vec<_> = rollback.work().into_values().flatten().collect();
-        for (one, answer) in undecided.ask_nodes(all, Verb::State) {
+        let (inventory, run) = (&rollback.loaded.inventory, &rollback.run.run);
+        let all: Vec<Transaction<'_>> = rollback.work().into_values().flatten().collect();
+        let asked = fleet::each(all, fleet::WINDOW, |(node, t)| {
+            ((node, t), is_undecided(inventory, dialer, node, &t.id, run))
+        });
+        for (one, answer) in asked {
             match answer {
-                Ok(a)
-                    if matches!(a.state, Some(TxnState::Incomplete | TxnState::Reverting))
-                        // One whose images the node does not trust.
-                        || !a.notes.is_empty() =>
-                {
-                    undecided.open.push(one);
-                }
-                Ok(_) => {}
+                Ok(true) => undecided.open.push(one),
+                Ok(false) => {}
                 Err(e) => undecided.problems.push(
                     Problem::from_error("the node is unreachable", &e)
                         .at(one.0.name.to_string())
@@ -48,30 +48,17 @@ impl<'r> Undecided<'r> {
             }
         }
         if undecided.open.is_empty() {
-            let what = format!("run {} left nothing undecided on these nodes", rollback.run.run);
+            let what =
+                format!("run {} has no incomplete rollback on these nodes", rollback.run.run);
             let problem = Problem::new(what).left("nothing was changed");
             let mut problems = undecided.problems;
             problems.push(
                 problem
-                    .hint("run `kubastion plan`: it names the transactions that could not be undone, with their nodes"),
+                    .hint("run `kubastion plan` to see the transactions that could not be undone, with their nodes"),
             );
             return Err(CommandError { exit: Exit::InvalidInput, problems });
         }
         Ok(undecided)
-    }
-
-    fn ask_nodes(
-        &self,
-        all: Vec<Transaction<'r>>,
-        verb: Verb,
-    ) -> Vec<(Transaction<'r>, Result<Answer, TransportError>)> {
-        let (ssh, run) = (&self.rollback.loaded.inventory.ssh, &self.rollback.run.run);
-        fleet::each(all, fleet::WINDOW, |(node, t)| {
-            let answer = self.dialer.connect(&ssh.for_node(node)).and_then(|mut session| {
-                protocol::call(session.as_mut(), &t.id, verb, run, &mut |_| {})
-            });
-            ((node, t), answer)
-        })
     }
 
     /// What will be accepted, in lines.
@@ -93,30 +80,22 @@ impl<'r> Undecided<'r> {
         &self.problems
     }
 
-    /// Accepts it as it is.
+    /// Accepts it as it is. `say` hears what nodes remark.
     ///
     /// # Errors
     /// If that cannot be recorded.
-    pub fn accept(self) -> Result<Finished, CommandError> {
-        let journal = self.rollback.begin(RunKind::Accept)?;
-        for (node, t) in &self.open {
-            let (node, phase, id) = (node.name.clone(), t.phase, t.id.clone());
-            let line = Line::Transaction { node, phase, id, stage: None, joins: false };
-            journal.write(&line).map_err(records::stop)?;
-        }
-        let mut outcomes = Outcomes::new();
-        for ((node, t), answer) in self.ask_nodes(self.open.clone(), Verb::Accept) {
-            let outcome = match answer {
-                Ok(a) if a.state == Some(TxnState::Reverted) => Outcome::Committed,
-                Ok(a) if a.busy => {
-                    Outcome::Refused { why: "another run is at work on the node".into() }
-                }
-                Ok(a) => Outcome::Refused { why: a.refused.unwrap_or(a.rest) },
-                Err(e) => Outcome::Unreachable { why: chain(&e) },
-            };
-            records::ended(&journal, &mut outcomes, node.name.clone(), t.phase, outcome)?;
-        }
-        let report = Report { outcomes, problems: self.problems, ..Report::default() };
+    pub fn accept(
+        self,
+        sink: &dyn Sink,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Result<Finished, CommandError> {
+        let Self { rollback, dialer, open, problems } = self;
+        let plan = plan::accept::plan(&rollback.run, open.iter().map(|(_, t)| *t));
+        let journal = rollback.begin(RunKind::Accept)?;
+        let inventory = &rollback.loaded.inventory;
+        let execution = Execution::without_contents(&plan, inventory, dialer, &journal, sink, say);
+        let mut report = execute(&execution, Sessions::new()).map_err(records::stop)?;
+        report.problems.splice(0..0, problems);
         records::finish(journal, report)
     }
 }
@@ -127,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::desired::Phase;
+    use crate::event::Silent;
     use crate::inventory::testing;
     use crate::runs::record::{RunRecord, read_all};
     use crate::transport::played::Played;
@@ -160,13 +140,15 @@ mod tests {
             gone: Vec::new(),
         };
         let goes = |dialer: &Played| {
-            Undecided::of(&rollback, dialer).and_then(Undecided::accept).map(|f| f.exit)
+            Undecided::of(&rollback, dialer)
+                .and_then(|u| u.accept(&Silent, &|_| {}))
+                .map(|f| f.exit)
         };
 
         let settled = Played(&|_, _, _| "@state committed\n".into());
         let stop = goes(&settled).unwrap_err();
         assert!(
-            stop.problems[0].what.contains("run 7-a left nothing undecided"),
+            stop.problems[0].what.contains("run 7-a has no incomplete rollback"),
             "{:?}",
             stop.problems
         );
@@ -186,9 +168,17 @@ mod tests {
         assert_eq!(CALLS.lock().unwrap().iter().filter(|c| c.contains(" accept ")).count(), 1);
         let records = read_all(dir.path()).unwrap().runs;
         assert_eq!((records.len(), records[0].kind), (1, RunKind::Accept));
+        let record = std::fs::read_dir(crate::runs::record::directory(dir.path())).unwrap();
+        let record = std::fs::read_to_string(record.last().unwrap().unwrap().path()).unwrap();
+        let lines: Vec<serde_json::Value> =
+            record.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let words: Vec<&str> = lines.iter().map(|l| l["line"].as_str().unwrap()).collect();
+        assert_eq!(words, ["begin", "plan", "transaction", "result", "end"], "as any other run");
+        let task = &lines[1]["plan"]["stages"][0]["groups"][0]["tasks"][0]["accept"];
+        assert_eq!((&task["transaction"], &task["run"]), (&"7-a-etcd".into(), &"7-a".into()));
         let all = [vec![run.clone()], records].concat();
-        let stands = |t| crate::runs::history::stands(&all, &run, t);
+        let is_in_place = |t| crate::runs::history::is_in_place(&all, &run, t);
         let [host, etcd] = &run.transactions[..] else { panic!() };
-        assert!(stands(host) && !stands(etcd), "the next rollback is of what is there");
+        assert!(is_in_place(host) && !is_in_place(etcd), "the next rollback is of what is there");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::etcd_members::etcd_access;
 use super::keys::{self, Keys, PkiUse};
-use super::objects;
+use super::objects::{self, Rest};
 use super::observe::{self, Fleet, Reach};
 use super::records::{self, Finished};
 use super::saved_plan;
@@ -12,9 +12,9 @@ use crate::api::ApiAccess;
 use crate::apply::{Execution, Report, execute};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
-use crate::desired::{DesiredState, Phase};
+use crate::desired::Phase;
 use crate::error::Problem;
-use crate::event::{Event, Silent, Sink};
+use crate::event::Sink;
 use crate::inventory::{Loaded, Node, NodeName, Role};
 use crate::pki::Material;
 use crate::plan::ladder::{self, Rung, Then};
@@ -24,7 +24,7 @@ use crate::report::runs;
 use crate::runs::outcome::{NodeOutcomes, Outcomes};
 use crate::runs::record::{Journal, RunKind, RunLock};
 use crate::transport::ssh::SshDialer;
-use crate::workflow::command_error::{CommandError, Exit};
+use crate::workflow::command_error::{CommandError, Exit, LeftOut};
 
 /// Whoever is told and asked while a plan is carried out. What is agreed to by a flag or by a saved plan need not be
 /// asked.
@@ -106,6 +106,16 @@ struct Ready<'l> {
     planned: Planned,
     api: Option<ApiAccess>,
     problems: Vec<Problem>,
+    /// How many nodes these are about.
+    left_out: LeftOut,
+    /// Why the cluster's objects could not be read. An API server that is down may be what the plan restores.
+    unread: Option<Problem>,
+}
+
+impl Ready<'_> {
+    fn all_problems(&self) -> Vec<Problem> {
+        self.problems.iter().chain(&self.unread).cloned().collect()
+    }
 }
 
 /// Carries out the plan that was saved, or one that is made now.
@@ -121,14 +131,14 @@ pub fn apply(
 ) -> Result<Applied, CommandError> {
     let mut ready = prepare(loaded, saved, reach, operator)?;
     if let Some(saved) = saved {
-        saved_plan::fits(saved, &ready.planned.plan, &ready.fleet.facts.failed)?;
+        saved_plan::fits(saved, &ready.planned.plan, &ready.fleet.facts.failed, ready.left_out)?;
     }
     let plan = &ready.planned.plan;
     if plan.is_empty() {
         return issue_keys_alone(ready, saved.is_some(), operator);
     }
     if saved.is_none() {
-        operator.agree_to_plan(plan, ready.keys.due().as_deref(), &ready.problems)?;
+        operator.agree_to_plan(plan, ready.keys.due().as_deref(), &ready.all_problems())?;
     }
     if let Some(bundle) = bundle {
         intact(bundle, plan, operator)?;
@@ -145,6 +155,9 @@ fn prepare<'l>(
     operator: &dyn Operator,
 ) -> Result<Ready<'l>, CommandError> {
     let inventory = &loaded.inventory;
+    if let Some(problem) = plan::stacked::refused(inventory) {
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
     let nodes = observe::chosen(inventory, reach)?;
     // Before anything is done: a run that is at work here would have its open transactions undone.
     let base = &loaded.base_dir;
@@ -160,16 +173,16 @@ fn prepare<'l>(
     let material = keys.material();
     fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
     let mut planned = planner::plan(loaded, &fleet.facts, material);
+    let (unanswered, refused) = (fleet.facts.failed.len(), planned.failed.len());
+    let left_out = LeftOut { unanswered, refused };
     fleet.facts.leave_out(std::mem::take(&mut planned.failed));
-    let mut problems: Vec<Problem> = fleet.facts.failed.values().cloned().collect();
+    let problems: Vec<Problem> = fleet.facts.failed.values().cloned().collect();
+    let mut unread = None;
     let api = objects::access(inventory, material);
     if let Some(access) = &api {
-        let (with_objects, problem) =
-            objects::plan(loaded, planned.plan, &mut fleet, access, material);
-        planned.plan = with_objects;
-        problems.extend(problem);
+        (planned.plan, unread) = objects::plan(loaded, planned.plan, &mut fleet, access, material);
     }
-    Ok(Ready { loaded, nodes, lock, keys, dialer, fleet, planned, api, problems })
+    Ok(Ready { loaded, nodes, lock, keys, dialer, fleet, planned, api, problems, left_out, unread })
 }
 
 /// Brings to an end what earlier runs left open, as a run of its own: `kubastion runs` tells it of the run that had left
@@ -193,22 +206,14 @@ fn settle(
     let journal =
         Journal::begin_locked(lock, base, RunKind::Settle, Some(&plan.id), cluster, clock)
             .map_err(records::stop)?;
-    let execution = Execution {
-        plan: &plan,
-        desired: &DesiredState::default(),
-        inventory,
-        dialer,
-        etcd: None,
-        api: None,
-        bundle: None,
-        sink: &Silent,
-        say: &|text| operator.note(text),
-        journal: &journal,
-        clock,
-    };
+    let note = |text: &str| operator.note(text);
+    let monitor = operator.progress();
+    let sink = monitor.as_ref();
+    let execution = Execution::without_contents(&plan, inventory, dialer, &journal, sink, &note);
     // The others are needed for what is planned next.
     let sessions = fleet.sessions.extract_if(.., |name, _| plan.nodes.contains_key(name)).collect();
     let report = execute(&execution, sessions).map_err(records::stop)?;
+    drop(monitor);
     journal.end(Exit::Done as u8).map_err(records::stop)?;
     let again: Vec<&Node> =
         nodes.iter().copied().filter(|n| plan.nodes.contains_key(&n.name)).collect();
@@ -228,16 +233,21 @@ fn issue_keys_alone(
     is_saved: bool,
     operator: &dyn Operator,
 ) -> Result<Applied, CommandError> {
-    let Ready { loaded, mut keys, planned: Planned { plan, .. }, mut problems, .. } = ready;
+    let mut problems = ready.all_problems();
+    let mut left_out = ready.left_out;
+    left_out.unanswered += usize::from(ready.unread.is_some());
+    let Ready { loaded, mut keys, planned: Planned { plan, .. }, .. } = ready;
     // Keys of the operator alone change no node.
     if let (true, Some(due)) = (!is_saved && problems.is_empty(), keys.due()) {
         operator.agree_to_keys(&due)?;
         keys.keep(loaded)?.iter().for_each(|text| operator.note(text));
     }
-    problems.extend(planner::held_back(&plan));
+    let held_back = planner::held_back(&plan);
+    let exit = if held_back.is_empty() { left_out.exit() } else { Exit::NodeFailed };
+    problems.extend(held_back);
     match problems.is_empty() {
         true => Ok(Applied::Nothing { nodes: plan.nodes.len() }),
-        false => Err(CommandError { exit: Exit::NodeFailed, problems }),
+        false => Err(CommandError { exit, problems }),
     }
 }
 
@@ -246,7 +256,8 @@ fn carry_out(
     bundle: Option<&Bundle>,
     operator: &dyn Operator,
 ) -> Result<Applied, CommandError> {
-    let Ready { loaded, nodes, lock, keys, dialer, fleet, planned, api, problems } = ready;
+    let Ready { loaded, nodes, lock, keys, dialer, fleet, planned, api, problems, unread, .. } =
+        ready;
     let (inventory, material) = (&loaded.inventory, keys.material());
     let shown = planned.plan.clone();
     let journal = Journal::begin_locked(
@@ -272,6 +283,7 @@ fn carry_out(
             etcd: etcd.as_ref(),
             api: api.as_ref(),
             bundle,
+            bundled: &loaded.files.bundled,
             sink: monitor.as_ref(),
             say: &|text| operator.note(text),
             journal: &journal,
@@ -282,10 +294,12 @@ fn carry_out(
         operator,
         report: Report { problems, ..Report::default() },
         left: None,
+        unread,
     };
     run.climb(&planned)?;
-    let Run { mut report, left, .. } = run;
+    let Run { mut report, left, unread, .. } = run;
     drop(monitor);
+    report.problems.extend(unread);
     report.problems.extend(runs::problems(&report.outcomes));
     Ok(Applied::Run { run: Box::new(records::finish(journal, report)?), left })
 }
@@ -302,6 +316,8 @@ struct Run<'a> {
     operator: &'a (dyn Operator + 'a),
     report: Report,
     left: Option<Left>,
+    /// Why the cluster's objects could not be read, as long as they were not.
+    unread: Option<Problem>,
 }
 
 impl Run<'_> {
@@ -367,8 +383,8 @@ impl Run<'_> {
     /// cluster.
     fn change_objects(&mut self) -> Result<(), CommandError> {
         let Some(access) = self.execution.api else { return Ok(()) };
-        let has_members = self.shown.has_members();
-        if !has_members && self.shown.api().next().is_none() {
+        let expected = objects::expected(self.shown, self.execution.bundled);
+        if expected.is_none() && self.shown.api().next().is_none() {
             return Ok(());
         }
         let (inventory, sink) = (self.execution.inventory, self.execution.sink);
@@ -379,12 +395,23 @@ impl Run<'_> {
             .collect();
         let dialer = self.execution.dialer;
         self.fleet = observe::look(inventory, &self.loaded.files, &members, dialer);
-        let rest =
-            objects::plan_rest(self.loaded, self.shown, &mut self.fleet, access, self.material);
+        let rest = objects::plan_rest(
+            self.loaded,
+            self.shown,
+            &mut self.fleet,
+            access,
+            self.material,
+            sink,
+        );
         match rest {
             Ok(None) => return Ok(()),
-            Err(problem) => self.report.problems.push(problem),
-            Ok(Some((plan, unplanned))) => {
+            Err(problem) => {
+                self.unread = None;
+                self.report.problems.push(problem);
+            }
+            Ok(Some(Rest { plan, unplanned, problem })) => {
+                self.unread = None;
+                self.report.problems.extend(problem);
                 for change in &unplanned {
                     let text = format!("not done, since it is not in the plan: {change}");
                     self.operator.note(&text);
@@ -396,16 +423,14 @@ impl Run<'_> {
                 self.report.extend(report);
             }
         }
-        if has_members {
-            let mut said = |node: &NodeName, what: &str| {
-                sink.send(Event::Waiting { node: node.clone(), what: what.to_owned() });
-            };
+        if let Some(expected) = expected {
             let waited = objects::wait_until_ready(
                 self.execution.inventory,
                 self.execution.dialer,
                 &self.fleet.facts,
                 access,
-                &mut said,
+                &expected,
+                sink,
             );
             self.report.problems.extend(waited);
         }
@@ -490,7 +515,7 @@ mod tests {
         let reach = Reach::default();
         let Err(stop) = apply(&loaded, None, None, &reach, &Nobody) else { panic!() };
         let said: String = stop.problems.iter().map(ToString::to_string).collect();
-        assert!(said.contains("another run is at work"), "{said}");
+        assert!(said.contains("another run is in progress"), "{said}");
         assert!(!dir.path().join("pki").exists(), "it went on to the key store");
     }
 
@@ -502,7 +527,7 @@ mod tests {
                 confirm_within_s: None,
                 steps: vec![crate::plan::Action {
                     step: step.clone(),
-                    controls: BTreeSet::new(),
+                    controls: crate::controls::IdList::default(),
                     why: Vec::new(),
                 }],
                 expect: BTreeMap::new(),

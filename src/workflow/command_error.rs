@@ -16,7 +16,7 @@ pub enum Exit {
     /// The command line is wrong, or a question was not answered with yes.
     Usage = 2,
     /// The inventory, a plan file or another input is invalid, or what was asked for is refused before anything is
-    /// begun.
+    /// begun, for some nodes or all.
     InvalidInput = 3,
     /// Changes are pending (`plan --exit-code`) or a node drifted.
     Pending = 4,
@@ -35,21 +35,45 @@ pub enum Exit {
 
 impl Exit {
     /// Every code with its meaning.
-    pub const ALL: [(Exit, &'static str); 10] = [
+    pub const ALL: &[(Exit, &'static str)] = &[
         (Exit::Done, "done"),
         (Exit::Unexpected, "unexpected error"),
-        (Exit::Usage, "wrong command line, or the answer to a question was not yes"),
-        (Exit::InvalidInput, "invalid inventory, plan or other input, or refused before it began"),
-        (Exit::Pending, "changes are pending or a node drifted"),
-        (Exit::Findings, "a control failed or could not be judged"),
-        (Exit::NodeFailed, "a node failed or was unreachable; what was begun there is rolled back"),
-        (Exit::RollbackIncomplete, "a rollback is incomplete; a node needs manual repair"),
+        (Exit::Usage, "invalid command line, or the prompt was not answered with yes"),
         (
-            Exit::Unreachable,
-            "a host that software is fetched from is unreachable; nothing was done",
+            Exit::InvalidInput,
+            "invalid inventory, plan or other input, or a command or node was refused",
         ),
-        (Exit::Interrupted, "interrupted; the message says how the nodes stand"),
+        (Exit::Pending, "changes are pending or a node drifted"),
+        (Exit::Findings, "a control failed or could not be checked"),
+        (
+            Exit::NodeFailed,
+            "a node failed or was unreachable; its unfinished changes are rolled back",
+        ),
+        (Exit::RollbackIncomplete, "a rollback is incomplete; a node needs manual repair"),
+        (Exit::Unreachable, "a download host is unreachable; nothing was changed"),
+        (Exit::Interrupted, "interrupted; the message says what state the nodes are in"),
     ];
+}
+
+/// How many nodes a plan leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// Nodes, or an API server, that did not answer, or not all of what was asked.
+    pub unanswered: usize,
+    /// Nodes that answered and are refused.
+    pub refused: usize,
+}
+
+impl LeftOut {
+    /// What it amounts to where nothing is begun. A refusal is the inventory's business or the node's, and another try ends
+    /// the same; of one that did not answer, nothing is known.
+    pub fn exit(self) -> Exit {
+        match self {
+            LeftOut { unanswered: 0, refused: 0 } => Exit::Done,
+            LeftOut { unanswered: 0, .. } => Exit::InvalidInput,
+            LeftOut { .. } => Exit::NodeFailed,
+        }
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -112,6 +136,19 @@ impl From<&BundleError> for CommandError {
 mod tests {
     use super::*;
 
+    #[test]
+    fn nodes_that_are_refused_are_no_nodes_that_failed() {
+        for (unanswered, refused, exit) in [
+            (0, 0, Exit::Done),
+            (0, 1, Exit::InvalidInput),
+            (0, 3, Exit::InvalidInput),
+            (1, 0, Exit::NodeFailed),
+            (1, 3, Exit::NodeFailed),
+        ] {
+            assert_eq!(LeftOut { unanswered, refused }.exit(), exit, "{unanswered} {refused}");
+        }
+    }
+
     /// A code without a row would be one that no help explains: another variant does not compile without its place here.
     #[test]
     fn every_exit_code_has_its_row() {
@@ -127,7 +164,7 @@ mod tests {
             Exit::Unreachable => 8,
             Exit::Interrupted => 9,
         };
-        for (index, (exit, _)) in Exit::ALL.into_iter().enumerate() {
+        for (index, &(exit, _)) in Exit::ALL.iter().enumerate() {
             assert_eq!(place(exit), index);
         }
     }

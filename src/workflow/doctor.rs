@@ -20,7 +20,7 @@ use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Loaded, Node, SoftwareSource};
 use crate::pki::{self, Ca, Material, PkiError, Reason, State, Store, Trust};
 use crate::plain::counted;
-use crate::plan::preflight;
+use crate::plan::{immutable, preflight};
 use crate::plan::{members, membership};
 use crate::report::doctor::{Finding, Level};
 use crate::workflow::command_error::{CommandError, Exit};
@@ -55,11 +55,11 @@ impl Examination {
         let mut findings = Vec::new();
         let chosen = observe::chosen(&loaded.inventory, reach)?.len();
         let chosen = counted(chosen, "node");
-        let what = format!("{}: {chosen} to look at", file.display());
+        let what = format!("{}: checking {chosen}", file.display());
         findings.push(Finding::new(HERE, Level::Ok, what));
         let keys = operator(file, &mut loaded, &mut findings);
         if nodes == Nodes::LeftAlone {
-            findings.push(Finding::new(HERE, Level::Note, "no node was looked at (--offline)"));
+            findings.push(Finding::new(HERE, Level::Note, "no node was checked (--offline)"));
             return Ok(Self { findings });
         }
         let (inventory, files) = (&loaded.inventory, &loaded.files);
@@ -67,7 +67,7 @@ impl Examination {
         // It is said above; asked all the same, they would say it once more.
         nodes.retain(|n| inventory.ssh.for_node(n).has_host_key());
         let dialer = observe::dialer(inventory, &nodes, reach)?;
-        say(&format!("looking at {}", counted(nodes.len(), "node")));
+        say(&format!("checking {}", counted(nodes.len(), "node")));
         let mut fleet = observe::look(inventory, files, &nodes, &dialer);
         fleet.ask_etcd(inventory, keys.as_ref().and_then(|k| k.etcd.as_ref()));
         of_nodes(&loaded, &nodes, &fleet, keys.as_ref().map(|k| &k.cas), &mut findings);
@@ -125,7 +125,7 @@ fn operator(file: &Path, loaded: &mut Loaded, findings: &mut Vec<Finding>) -> Op
 fn inventory_file(file: &Path) -> Option<Finding> {
     mode_of(file).filter(|mode| mode & 0o022 != 0).map(|_| {
         Finding::new(HERE, Level::Problem, "others can write the inventory")
-            .hint(format!("`chmod go-w {}`", file.display()))
+            .hint(format!("run `chmod go-w {}`", file.display()))
     })
 }
 
@@ -135,9 +135,9 @@ fn software_for_nodes(loaded: &mut Loaded) -> Vec<Finding> {
     let mut say = |finding| findings.push(finding);
     match software::bundle(loaded) {
         Ok(None) if loaded.inventory.kubernetes.source == SoftwareSource::None => {
-            let what = "no source of Kubernetes: hosts and etcd are hardened, the rest is staged";
+            let what = "the inventory has no Kubernetes source: hosts and etcd are hardened, the rest is staged";
             say(Finding::new(HERE, Level::Note, what)
-                .hint("`kubernetes.source` names one; see `kubastion bundle --help`"));
+                .hint("set `kubernetes.source`; see `kubastion bundle --help`"));
         }
         Ok(None) => {}
         Ok(Some(bundle)) => {
@@ -171,7 +171,8 @@ fn ssh_keys(inventory: &Inventory) -> Vec<Finding> {
         };
         if !findings.iter().any(|f| f.what == what) {
             findings.push(
-                Finding::new(HERE, Level::Problem, what).hint("it has to be there, mode 0600"),
+                Finding::new(HERE, Level::Problem, what)
+                    .hint("create the key file with mode 0600, or correct `ssh.key_file`"),
             );
         }
     }
@@ -186,14 +187,14 @@ fn ssh_agent(inventory: &Inventory) -> Option<Finding> {
     }
     let level = if inventory.nodes.iter().any(without_file) { Level::Problem } else { Level::Note };
     let finding = Finding::new(HERE, level, "no ssh-agent runs (SSH_AUTH_SOCK is not set)");
-    Some(finding.hint("start one and add your key, or name `ssh.key_file`"))
+    Some(finding.hint("start an ssh-agent and add your key, or set `ssh.key_file`"))
 }
 
 fn unknown_host_keys(inventory: &Inventory) -> impl Iterator<Item = Finding> {
     let unknown = inventory.nodes.iter().filter(|n| !inventory.ssh.for_node(n).has_host_key());
     unknown.map(|node| {
         Finding::new(HERE, Level::Problem, format!("the host key of {} is not known", node.name))
-            .hint("`kubastion trust` shows it; compare with the machine's console, then write it into `ssh.host_keys`")
+            .hint("run `kubastion trust`, compare the key on the machine's console, then add it to `ssh.host_keys`")
     })
 }
 
@@ -205,7 +206,7 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
     let dir = inventory.pki.dir.display();
     if !inventory.pki.dir.exists() {
         let none = Finding::new(HERE, Level::Note, format!("there is no key store in {dir} yet"))
-            .hint("for a new cluster `kubastion pki ensure` makes it, and so does the first apply; that of another place is named under `pki.dir`");
+            .hint("for a new cluster, run `kubastion pki ensure`, or let the first apply create it; for an existing key store, set `pki.dir`");
         return (none, Some(Keys::default()));
     }
     let ask = |ask| keys::ask_passphrase(&inventory.pki, ask);
@@ -239,7 +240,7 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
                 (0, Some(_)) => None,
                 (n, _) => {
                     let due = counted(n, "certificate or key is/certificates or keys are");
-                    Some(format!("{due} to be issued"))
+                    Some(format!("{due} due to be issued"))
                 }
             };
             (Level::Note, due.into_iter().chain(over).collect::<Vec<_>>().join(", "))
@@ -254,8 +255,9 @@ fn key_store(inventory: &Inventory) -> (Finding, Option<Keys>) {
     };
     let mut finding = Finding::new(HERE, level, what);
     if level != Level::Ok {
-        finding =
-            finding.hint("`kubastion pki status` shows them, `kubastion pki ensure` issues them");
+        finding = finding.hint(
+            "run `kubastion pki status` to see them, and `kubastion pki ensure` to issue them",
+        );
     }
     let material = Material::from_contents(inventory, &contents).ok();
     let etcd = material.and_then(|m| etcd_members::etcd_access(inventory, &m));
@@ -274,12 +276,12 @@ fn foreign_cas(inventory: &Inventory, facts: &NodeFacts, store: &Trusts) -> Opti
     }
     let dir = inventory.pki.dir.display();
     let what = match store.is_empty() {
-        true => format!("it holds CA certificates, and there are none in the key store {dir}"),
-        false => format!("it holds other CA certificates than the key store {dir}"),
+        true => format!("the node has CA certificates, but the key store {dir} has none"),
+        false => format!("the node's CA certificates are not those of the key store {dir}"),
     };
     Some(Problem::new(what).because(foreign.join(", ")).hint(
-        "it belongs to another cluster, or this is another cluster's store: name the right one under `pki.dir`, \
-         or restore it from a backup",
+        "the node or the key store belongs to another cluster: set `pki.dir` to the right store, or restore the \
+         store from a backup",
     ))
 }
 
@@ -323,9 +325,14 @@ fn of_nodes(
                 Level::Problem,
                 format!("this machine's clock is {skew} s off the nodes'"),
             )
-            .hint("synchronize it: certificates issued here would not be valid there"),
+            .hint(
+                "synchronize the clock: certificates issued here would not be valid on the nodes",
+            ),
         );
     }
+    let answered =
+        nodes.iter().filter_map(|n| Some((*n, &fleet.facts.answered.get(&n.name)?.facts)));
+    let unchangeable = immutable::found(inventory, answered);
     for node in nodes {
         let name = node.name.as_str();
         if let Some(problem) = fleet.facts.failed.get(&node.name) {
@@ -336,10 +343,11 @@ fn of_nodes(
         let mut problems =
             preflight::check(inventory, files.software.as_ref(), node, &seen.facts, reference);
         problems.extend(cas.and_then(|cas| foreign_cas(inventory, &seen.facts, cas)));
+        problems.extend(unchangeable.iter().filter(|p| p.place.as_deref() == Some(name)).cloned());
         if problems.is_empty() {
             let facts = &seen.facts;
             let what = format!(
-                "ready: {}, {}, kernel {}, {} GB free, host key and login right",
+                "ready: {}, {}, kernel {}, {} GB free, host key and login work",
                 facts.os.pretty,
                 facts.arch,
                 facts.kernel,
@@ -398,7 +406,7 @@ mod tests {
         assert!(other.contains("/etc/etcd/pki/ca.crt (etcd CA)"), "{other}");
         assert!(!other.contains("/etc/kubernetes") && other.contains("`pki.dir`"), "{other}");
         let none = said(&facts, &Trusts::new());
-        assert!(none.contains("there are none in the key store"), "{none}");
+        assert!(none.contains("but the key store"), "{none}");
         assert!(none.contains("/etc/kubernetes/pki/ca.crt (cluster CA), /etc/etcd"), "{none}");
         // The CA of a cluster that others built, one that was accepted until now, and a stranger's.
         assert_eq!(said(&hold(cluster, &old.pem), &own), "");

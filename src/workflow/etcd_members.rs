@@ -2,14 +2,14 @@
 
 use crate::apply::gate::EtcdAccess;
 use crate::inventory::Inventory;
-use crate::pki::{Ca, Kind, Material};
+use crate::pki::{Ca, CertificateKind, Material};
 
 /// How etcd members are asked for their health.
 pub fn etcd_access(inventory: &Inventory, material: &Material) -> Option<EtcdAccess> {
     let members: Vec<_> =
         inventory.etcd_members().map(|n| (n.name.clone(), n.internal_ip())).collect();
     let first = inventory.etcd_members().next()?;
-    let pair = material.node(Kind::EtcdHealthcheckClient, &first.name)?;
+    let pair = material.node(CertificateKind::EtcdHealthcheckClient, &first.name)?;
     Some(EtcdAccess {
         members,
         ca_pem: material.trust(Ca::Etcd).bundle().to_owned(),

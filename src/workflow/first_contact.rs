@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::observe::{self, Reach};
 use crate::error::Problem;
-use crate::inventory::{HostKeyFingerprint, Inventory, Node, NodeName};
+use crate::inventory::{Host, HostKeyFingerprint, Inventory, Node, NodeName, SshTarget};
 use crate::transport::fleet;
 use crate::transport::reach::{Presented, present_host_keys};
 use crate::workflow::command_error::CommandError;
@@ -47,7 +47,7 @@ pub fn host_keys(
                 shown.push(Presentation { node: node.name.clone(), keys, is_new });
             }
             Err(e) => {
-                let mut problem = Problem::from_error("it shows no host key", &e);
+                let mut problem = Problem::from_error("the node presents no host key", &e);
                 problem.hint = e.hint();
                 problems.push(problem.at(node.name.to_string()));
             }
@@ -58,9 +58,52 @@ pub fn host_keys(
 
 fn another_machine(node: &Node, named: &[HostKeyFingerprint]) -> Problem {
     let all: Vec<&str> = named.iter().map(|k| k.as_str()).collect();
-    Problem::new("none of its host keys is one that the inventory names")
+    Problem::new("the node presents no host key that the inventory names")
         .at(node.name.to_string())
         .because(format!("the inventory names {}", all.join(", ")))
         .left("nothing was sent to it")
-        .hint("compare with its console: it was rebuilt, or this is another machine")
+        .hint("compare the fingerprint on its console: the machine was rebuilt, or it is another machine")
+}
+
+/// A machine that nobody has said anything of.
+#[derive(Debug, Clone)]
+pub struct Stranger {
+    /// Name or address that it was reached by.
+    pub host: Host,
+    /// What the cluster calls it, where it was found there.
+    pub called: Option<NodeName>,
+    /// The keys that it presents.
+    pub keys: Vec<Presented>,
+}
+
+/// Asks machines for their host keys, without logging in, and returns those that present none that is known. A machine that
+/// presents others than were promised is a problem, and nothing to be asked about; so is one that presents none.
+pub fn strangers(machines: Vec<(Option<NodeName>, SshTarget)>) -> (Vec<Stranger>, Vec<Problem>) {
+    let shown = fleet::each(machines, fleet::WINDOW, |(called, target)| {
+        let timeout = Duration::from_secs(u64::from(target.connect_timeout_s));
+        let keys = present_host_keys(&target, timeout);
+        (called, target.host, keys)
+    });
+    let (mut strangers, mut problems) = (Vec::new(), Vec::new());
+    for (called, host, keys) in shown {
+        match keys {
+            Ok(keys) if keys.iter().any(|k| k.is_trusted) => {}
+            Ok(keys) => match keys.iter().find_map(|k| k.refused.clone()) {
+                None => strangers.push(Stranger { host, called, keys }),
+                Some(why) => problems.push(
+                    Problem::new("the machine presents another host key than was promised")
+                        .at(host.to_string())
+                        .because(why)
+                        .left("nothing was sent to it")
+                        .hint("compare the fingerprint on its console: the machine was rebuilt, or it is another machine"),
+                ),
+            },
+            Err(e) => {
+                let mut problem = Problem::from_error("the machine presents no host key", &e);
+                problem.hint = e.hint();
+                problems.push(problem.at(host.to_string()));
+            }
+        }
+    }
+    (strangers, problems)
 }

@@ -24,6 +24,7 @@ pub fn context(host_keys: HostKeys) -> LoadContext<'static> {
         clock: Clock::System,
         known_controls: &crate::controls::ids::ALL,
         critical_controls: &crate::controls::ids::CRITICAL,
+        conflicts: crate::controls::conflict,
         home: std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()),
         host_keys_optional: host_keys == HostKeys::Optional,
     }
@@ -58,9 +59,9 @@ pub fn write_new(file: &Path, text: &str) -> Result<usize, CommandError> {
     });
     if let Err(e) = written {
         let problem = match e.kind() {
-            std::io::ErrorKind::AlreadyExists => Problem::new("there is an inventory already")
+            std::io::ErrorKind::AlreadyExists => Problem::new("the inventory already exists")
                 .left("it is unchanged")
-                .hint("name another with -i, or `kubastion inventory check` this one"),
+                .hint("set -i to another file, or run `kubastion inventory check` on this one"),
             _ => Problem::from_error("the inventory cannot be written", &e),
         };
         return Err(CommandError::one(Exit::InvalidInput, problem.at(file.display().to_string())));

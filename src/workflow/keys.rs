@@ -7,7 +7,9 @@ use crate::clock::Clock;
 use crate::desired::held_cas;
 use crate::error::Problem;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Pki, StoreEncryption};
-use crate::pki::{self, Ask, Assessment, Ca, Entry, Issued, Material, PkiError, Prepared, Store};
+use crate::pki::{
+    self, Ask, Assessment, Ca, Contents, Entry, Issued, Material, PkiError, Prepared, Store,
+};
 use crate::plain::counted;
 use crate::plan::Answered;
 use crate::secret::{self, Secret};
@@ -41,7 +43,7 @@ pub(super) fn ask_passphrase(pki: &Pki, ask: Ask) -> std::io::Result<Secret<Stri
         Ask::Open => return prompt(&format!("Passphrase of the key store {place}: ")),
         Ask::New => prompt(&format!("Passphrase for the new key store {place}: "))?,
     };
-    let again = prompt("Once more: ")?;
+    let again = prompt("Repeat the passphrase: ")?;
     if first.expose().is_empty() {
         return Err(std::io::Error::other("the passphrase is empty"));
     }
@@ -88,15 +90,15 @@ pub fn issue_due(loaded: &Loaded, store: &mut Store) -> Result<Vec<Issued>, Comm
 pub fn material(loaded: &Loaded, store: Store) -> Result<Material, CommandError> {
     let inventory = &loaded.inventory;
     let contents = store.contents().map_err(stop)?;
-    let due = pki::assess(inventory, &contents, Clock::System.now())
-        .iter()
-        .filter(|a| a.is_to_be_issued())
-        .count();
+    let due = pki::assess(inventory, &contents, Clock::System.now());
+    pki::refuse_imported(inventory, &due).map_err(stop)?;
+    let due = due.iter().filter(|a| a.is_to_be_issued()).count();
     if due > 0 {
-        let show = "`kubastion pki status` shows them, `kubastion pki ensure` issues them";
+        let show =
+            "run `kubastion pki status` to see them, and `kubastion pki ensure` to issue them";
         let hint = match store.has_cas() {
             true => show.to_owned(),
-            false => format!("{show}; where the cluster is there already, {RESTORE}"),
+            false => format!("{show}; if the cluster already exists, {RESTORE}"),
         };
         let problem = Problem::new(format!(
             "{} to be issued first",
@@ -181,12 +183,12 @@ pub fn new_cas(inventory: &Inventory, issued: &[Issued]) -> Option<String> {
         }
     };
     Some(format!(
-        "pki: new CAs were made in {}: {keys}. Back it up: without it the cluster cannot be administered",
+        "pki: new CAs were created in {}: {keys}. Back up this directory: without it, the cluster cannot be administered",
         inventory.pki.dir.display()
     ))
 }
 
-/// Reads keys and looks at nodes. Keys come first where the store has all CAs, so that due or expired ones are reported
+/// Reads keys and looks at nodes. Keys come first where the store has all CAs, so that expired ones are reported
 /// before any node is contacted; where CAs are missing, the nodes decide first whether new ones may be created.
 ///
 /// # Errors
@@ -199,6 +201,10 @@ pub(super) fn read_and_look<T>(
     read_keys: impl Fn(Store) -> Result<T, CommandError>,
 ) -> Result<(T, SshDialer, Fleet), CommandError> {
     let store = open(loaded)?;
+    if !store.has_cas() {
+        let none = pki::assess(&loaded.inventory, &Contents::default(), Clock::System.now());
+        pki::refuse_imported(&loaded.inventory, &none).map_err(stop)?;
+    }
     let early = match store.missing_cas().is_empty() {
         true => Ok(read_keys(store)?),
         false => Err(store),
@@ -216,7 +222,8 @@ pub(super) fn read_and_look<T>(
 }
 
 /// How to come to the store of a cluster that is there.
-const RESTORE: &str = "name its store under `pki.dir` or restore it from a backup";
+const RESTORE: &str =
+    "set `pki.dir` to the cluster's key store, or restore the store from a backup";
 
 /// Refuses to go on without CAs where nodes hold some: new ones would be those of another cluster. All control
 /// planes and etcd members are asked, also if they were not chosen; where one cannot be looked at, it may hold some.
@@ -266,13 +273,13 @@ fn refuse_second_cas(
         return Ok(());
     }
     problems.push(
-        Problem::new("CAs are missing in the key store, and it cannot be told whether nodes have some")
+        Problem::new("CAs are missing in the key store, and nodes may already have some")
             .at(inventory.pki.dir.display().to_string())
-            .because("a control plane or an etcd member could not be looked at")
-            .left("no CA was made, and nothing was changed on a node")
+            .because("a control plane or an etcd member could not be checked")
+            .left("no CA was created, and no node was changed")
             .hint(format!(
-                "where the cluster is there already, {RESTORE}; for a new one, `kubastion pki ensure` makes them all \
-                 the same"
+                "if the cluster already exists, {RESTORE}; for a new cluster, run `kubastion pki ensure` to \
+                 create the CAs"
             )),
     );
     Err(CommandError { exit: Exit::NodeFailed, problems })
@@ -300,12 +307,12 @@ fn second_cas<'s>(
         return None;
     }
     let what = match missing.len() == Ca::ALL.len() {
-        true => "there are no CAs in the key store, and nodes have some already".to_owned(),
+        true => "the key store has no CAs, but nodes already have some".to_owned(),
         false => {
             let names: Vec<&str> = missing.iter().map(|ca| ca.common_name()).collect();
             let names = names.join(", ");
             format!(
-                "{names} is not in the key store, and nodes have it or are part of a cluster already"
+                "{names} is not in the key store, but nodes have it or are already part of a cluster"
             )
         }
     };
@@ -316,10 +323,11 @@ fn second_cas<'s>(
     Some(
         held.iter()
             .fold(problem, because)
-            .left("no CA was made, and nothing was changed on a node")
+            .left("no CA was created, and no node was changed")
             .hint(format!(
-                "is this the inventory's own directory? Otherwise {RESTORE}; nodes that shall begin anew are taken \
-                 back by `kubastion reset`, those of another tool by its own means (`kubeadm reset`)"
+                "is this the right directory for the inventory? If not, {RESTORE}. To start over, run `kubastion \
+                 reset` for nodes that kubastion set up, or `kubeadm reset` and the like for nodes that another \
+                 tool set up"
             )),
     )
 }
@@ -329,7 +337,7 @@ mod tests {
     use super::*;
     use crate::facts::{FileFacts, NodeFacts};
     use crate::inventory::testing;
-    use crate::plan::diff::MEMBER_MARK;
+    use crate::plan::diff::CLUSTER_MARK;
 
     #[test]
     fn no_second_cas_are_made_for_nodes_that_have_some() {
@@ -338,7 +346,7 @@ mod tests {
             let mut facts = NodeFacts::bare("w1");
             change(&mut facts);
             let seen = Answered { host_key: String::new(), facts };
-            second_cas(&inventory, &Ca::ALL, [(&inventory.nodes[2].name, &seen)].into_iter())
+            second_cas(&inventory, Ca::ALL, [(&inventory.nodes[2].name, &seen)].into_iter())
                 .map(|p| p.to_string())
                 .unwrap_or_default()
         };
@@ -355,7 +363,7 @@ mod tests {
                 f.files.insert(path.into(), file);
             };
             let said = said(&held);
-            for words in [path, ": w1", "no CA was made", "`pki.dir`", "kubastion reset"] {
+            for words in [path, ": w1", "no CA was created", "`pki.dir`", "kubastion reset"] {
                 assert!(said.contains(words), "{words}: {said}");
             }
         }
@@ -365,7 +373,7 @@ mod tests {
         };
         assert!(said(&linked).contains("/etc/kubernetes/pki/ca.crt: w1"), "{}", said(&linked));
         let member = |f: &mut NodeFacts| {
-            f.unit_marks.insert(MEMBER_MARK.into(), "m".into());
+            f.unit_marks.insert(CLUSTER_MARK.into(), "m".into());
         };
         assert!(said(&member).contains("as part of a cluster: w1"), "{}", said(&member));
     }

@@ -6,12 +6,18 @@
 
 pub mod accept;
 pub mod apply;
+pub mod assessment;
 pub mod command_error;
 pub mod doctor;
 pub mod etcd_members;
+pub mod finding;
 pub mod first_contact;
+pub mod impact;
+pub mod import;
+mod import_keys;
 pub mod inventory;
 pub mod keys;
+pub mod lab;
 pub mod objects;
 pub mod observe;
 pub mod preview;

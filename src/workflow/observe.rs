@@ -22,7 +22,7 @@ use crate::workflow::command_error::{CommandError, Exit};
 /// How nodes are chosen and reached.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Reach {
-    /// Only these nodes; all if absent.
+    /// Only these nodes. Default: all.
     #[arg(long, value_delimiter = ',', value_name = "NODE,...")]
     pub nodes: Vec<NodeName>,
     /// File with the sudo password, mode 0600, for use without a terminal.
@@ -57,7 +57,7 @@ pub fn chosen<'i>(inventory: &'i Inventory, reach: &Reach) -> Result<Vec<&'i Nod
             let all: Vec<&str> = inventory.nodes.iter().map(|n| n.name.as_str()).collect();
             let hint = match nearest(name.as_str(), all.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "`kubastion inventory show` lists them".into(),
+                None => "run `kubastion inventory show` to list the nodes".into(),
             };
             let what = format!("the inventory has no node `{name}`");
             Problem::new(what).at("--nodes").left("nothing was changed").hint(hint)
@@ -88,9 +88,10 @@ pub fn dialer(
         ),
         (None, true) => {
             let typed =
-                rpassword::prompt_password("sudo password on the nodes: ").map_err(|e| {
-                    let problem = Problem::from_error("the sudo password cannot be asked for", &e)
-                        .hint("without a terminal, name a file with --sudo-password-file");
+                rpassword::prompt_password("sudo password for the nodes: ").map_err(|e| {
+                    let problem =
+                        Problem::from_error("the sudo password cannot be prompted for", &e)
+                            .hint("without a terminal, set --sudo-password-file");
                     CommandError::one(Exit::InvalidInput, problem)
                 })?;
             Some(Secret::new(typed))
@@ -164,7 +165,7 @@ pub fn look_at(
 
 fn read(session: &mut dyn Transport, node: &Node, watch: &WatchList) -> Result<NodeFacts, Problem> {
     collect(session, &node.name, watch).map_err(|e| {
-        let mut problem = Problem::from_error("its facts cannot be read", &e)
+        let mut problem = Problem::from_error("the node's facts cannot be read", &e)
             .at(node.name.to_string())
             .left("nothing was changed on it");
         if let FactsError::Transport(t) = &e {
@@ -189,7 +190,7 @@ pub fn texts(
     }
     let watch = WatchList { files: paths.clone(), shown: paths, ..WatchList::default() };
     collect(session, node, &watch).map(|facts| facts.texts).map_err(|e| {
-        Problem::from_error("the present texts of its files cannot be read", &e)
+        Problem::from_error("the present content of its files cannot be read", &e)
             .at(node.to_string())
     })
 }
@@ -210,7 +211,7 @@ impl Fleet {
             self.sessions.insert(node.name.clone(), session);
         }
         let session = self.sessions.get_mut(&node.name);
-        Ok(session.expect("it was put in where it was missing").as_mut())
+        Ok(session.expect("it was inserted where it was missing").as_mut())
     }
 
     /// Reads the facts of some nodes again, on which something was done.

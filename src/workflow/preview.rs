@@ -12,9 +12,9 @@ use crate::error::Problem;
 use crate::facts::{NodeFacts, OpenTransaction};
 use crate::inventory::{Inventory, Loaded, Node, NodeName};
 use crate::plan::planner::{self, Planned};
-use crate::plan::{Plan, changes};
+use crate::plan::{Plan, changes, stacked};
 use crate::transport::Dialer;
-use crate::workflow::command_error::{CommandError, Exit};
+use crate::workflow::command_error::{CommandError, Exit, LeftOut};
 
 /// What is wanted of a preview.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,8 @@ pub struct Preview {
     pub lost: Vec<NodeName>,
     /// Why not, and what else could not be looked at.
     pub failed: Vec<Problem>,
+    /// What that amounts to.
+    pub exit: Exit,
     has_open: bool,
 }
 
@@ -57,39 +59,61 @@ pub fn preview(
     say: &dyn Fn(&str),
 ) -> Result<Preview, CommandError> {
     let inventory = &loaded.inventory;
+    if let Some(problem) = stacked::refused(inventory) {
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
     let nodes = observe::chosen(inventory, wanted.reach)?;
-    let (material, dialer, mut fleet) =
-        keys::read_and_look(loaded, &nodes, wanted.reach, PkiUse::ReadOnly, |store| {
-            keys::material(loaded, store)
-        })?;
+    let read = keys::read_and_look(loaded, &nodes, wanted.reach, PkiUse::ReadOnly, |store| {
+        keys::material(loaded, store)
+    });
+    let (material, dialer, mut fleet) = match read {
+        // Keys that are to be issued would be of no use to nodes that get no plan.
+        Err(due) if due.exit == Exit::Pending => {
+            return Err(refused_anyway(loaded, &nodes, wanted.reach).unwrap_or(due));
+        }
+        read => read?,
+    };
     let open = left_open(&fleet);
     open.iter().for_each(|line| say(line));
     if let (Some(file), false) = (wanted.out, open.is_empty()) {
-        let problem = Problem::new("a plan that is made now would not fit when it is applied")
+        let problem = Problem::new("a plan made now would be out of date when it is applied")
             .at(file.display().to_string())
             .because(open.join("; "))
             .left("nothing was saved")
             .hint(
-                "`kubastion apply` without a plan settles it, or wait until the node has gone back",
+                "run `kubastion apply` without a plan to settle it, or wait until the node has rolled back",
             );
         return Err(CommandError::one(Exit::Pending, problem));
     }
     fleet.ask_etcd(inventory, etcd_access(inventory, &material).as_ref());
     let Planned { mut plan, desired, failed } = planner::plan(loaded, &fleet.facts, &material);
+    let mut left_out = LeftOut { unanswered: fleet.facts.failed.len(), refused: failed.len() };
     fleet.facts.leave_out(failed);
     let mut failed: Vec<Problem> = fleet.facts.failed.values().cloned().collect();
     if let Some(access) = objects::access(inventory, &material) {
         let (with_objects, problem) = objects::plan(loaded, plan, &mut fleet, &access, &material);
         plan = with_objects;
+        left_out.unanswered += usize::from(problem.is_some());
         failed.extend(problem);
     }
     let (diffs, unread) = match wanted.diff {
         true => changes_in_files(inventory, &plan, &desired, &mut fleet, &dialer),
         false => Default::default(),
     };
+    left_out.unanswered += unread.len();
     failed.extend(unread);
     let lost = fleet.facts.failed.into_keys().collect();
-    Ok(Preview { plan, diffs, lost, failed, has_open: !open.is_empty() })
+    let (exit, has_open) = (left_out.exit(), !open.is_empty());
+    Ok(Preview { plan, diffs, lost, failed, exit, has_open })
+}
+
+/// What is refused whatever the keys are, if anything is. Nodes that cannot be asked are left to the next plan, with keys.
+fn refused_anyway(loaded: &Loaded, nodes: &[&Node], reach: &Reach) -> Option<CommandError> {
+    let dialer = observe::dialer(&loaded.inventory, nodes, reach).ok()?;
+    let fleet = observe::look(&loaded.inventory, &loaded.files, nodes, &dialer);
+    let problems: Vec<Problem> = planner::refusals(loaded, &fleet.facts).into_values().collect();
+    let left_out = LeftOut { unanswered: 0, refused: problems.len() };
+    (!problems.is_empty()).then(|| CommandError { exit: left_out.exit(), problems })
 }
 
 /// What changes inside the files of nodes with work, and nodes whose files could not be read.
@@ -125,7 +149,7 @@ fn left_open(fleet: &Fleet) -> Vec<String> {
         let line = |t: &OpenTransaction| {
             let (node, id, state) = (&facts.node, &t.id, &t.state);
             format!(
-                "{node}: transaction {id} of an earlier run was interrupted (state: {state}); the next apply brings it to an end first"
+                "{node}: transaction {id} of an earlier run was interrupted (state: {state}); the next apply settles it first"
             )
         };
         open.map(line).collect::<Vec<_>>()
@@ -141,7 +165,9 @@ fn is_pending(plan: &Plan) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Answered;
+    use crate::inventory::testing;
+    use crate::plan::{Answered, FleetFacts, stored_data};
+    use crate::workflow::inventory::{HostKeys, read};
 
     #[test]
     fn what_an_earlier_run_left_open_is_said_of_its_node() {
@@ -162,6 +188,26 @@ mod tests {
         let said = fleet(&["switched"]);
         assert_eq!(said.len(), 1);
         assert!(said[0].contains("interrupted (state: switched)"), "{said:?}");
+    }
+
+    #[test]
+    fn other_networks_are_refused_whatever_the_keys_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut loaded = read(&testing::file_in(dir.path()), HostKeys::Required).unwrap();
+        let name = loaded.inventory.nodes[0].name.clone();
+        let mut facts = crate::desired::tests::facts(name.as_str(), "debian 12", None);
+        facts.commands = crate::facts::COMMANDS.iter().map(|c| (*c).to_owned()).collect();
+        let runs = "    - --service-cluster-ip-range=10.96.0.0/12\n";
+        facts.texts.insert(stored_data::APISERVER_POD.into(), Some(runs.into()));
+        let mut fleet = FleetFacts::default();
+        fleet.insert(name, Answered { host_key: String::new(), facts });
+        let refused = |loaded: &Loaded| -> String {
+            planner::refusals(loaded, &fleet).values().map(ToString::to_string).collect()
+        };
+        assert!(!refused(&loaded).contains("cannot change"), "{}", refused(&loaded));
+        loaded.inventory.cluster.service_networks = vec!["10.97.0.0/16".parse().unwrap()];
+        let said = refused(&loaded);
+        assert!(said.contains("`cluster.service_networks` cannot change"), "{said}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn of(named: Option<&OsStr>) -> Result<Option<Probe>, CommandError> {
         let problem = Problem::new("the health-check program cannot be used").at(place);
         let problem = chain.into_iter().fold(problem, Problem::because);
         let hint =
-            format!("set {VARIABLE} to a static program, or unset it to use the built-in one");
+            format!("set {VARIABLE} to a static program, or unset it to use the built-in program");
         CommandError::one(Exit::InvalidInput, problem.left("nothing was changed").hint(hint))
     };
     match named {
@@ -62,7 +62,7 @@ mod tests {
         for (bytes, said) in [
             (elf(62, &[1, 3]), "not linked statically"),
             (b"text".to_vec(), "ELF"),
-            (elf(62, &[1])[..40].to_vec(), "cut off"),
+            (elf(62, &[1])[..40].to_vec(), "truncated"),
         ] {
             std::fs::write(&path, bytes).unwrap();
             let stop = named().unwrap_err();

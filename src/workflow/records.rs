@@ -3,20 +3,18 @@
 use std::path::Path;
 
 use crate::apply::Report;
-use crate::desired::Phase;
 use crate::error::Problem;
-use crate::inventory::NodeName;
-use crate::runs::outcome::{NodeOutcomes, Outcome, Outcomes};
-use crate::runs::record::{Journal, Line, RecordError, Records, read_all};
+use crate::runs::outcome::{NodeOutcomes, Outcome};
+use crate::runs::record::{Journal, RecordError, Records, read_all};
 use crate::workflow::command_error::{CommandError, Exit};
 
 /// A record that cannot be written or read as the end of a verb.
 pub(super) fn stop(e: RecordError) -> CommandError {
     if e.is_busy() {
-        let problem = Problem::new("another run is at work on this inventory")
-            .because("another process holds the lock (`.kubastion/lock` beside the inventory)")
+        let problem = Problem::new("another run is in progress for this inventory")
+            .because("another process holds the lock (`.kubastion/lock` next to the inventory)")
             .left("nothing was changed")
-            .hint("wait for its end; `kubastion runs` shows what it did");
+            .hint("wait until it ends; run `kubastion runs` to see what it did");
         return CommandError::one(Exit::InvalidInput, problem);
     }
     CommandError::one(Exit::Unexpected, Problem::from_error("the run cannot be recorded", &e))
@@ -33,26 +31,11 @@ pub fn read(base: &Path) -> Result<Records, CommandError> {
 /// What is said of records that cannot be read.
 pub fn damaged(records: &Records) -> Vec<Problem> {
     let problem = |e: &RecordError| {
-        Problem::from_error("a record of a run is damaged", e).hint(
-            "move it away; what the run did stands on its nodes, and `kubastion plan` sees it",
+        Problem::from_error("a run record is damaged", e).hint(
+            "move the file away; the run's changes stay on the nodes, and `kubastion plan` takes them into account",
         )
     };
     records.damaged.iter().map(problem).collect()
-}
-
-/// Writes down how a transaction ended.
-pub(super) fn ended(
-    journal: &Journal,
-    outcomes: &mut Outcomes,
-    node: NodeName,
-    phase: Phase,
-    outcome: Outcome,
-) -> Result<(), CommandError> {
-    journal
-        .write(&Line::Result { node: node.clone(), phase, outcome: outcome.clone() })
-        .map_err(stop)?;
-    outcomes.entry(node).or_default().push(phase, outcome);
-    Ok(())
 }
 
 /// A run that is over, with its record. No other run begins on this inventory as long as this lives.

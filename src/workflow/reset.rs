@@ -13,12 +13,12 @@ use crate::apply::gate::{self, EtcdAccess};
 use crate::apply::reset::may_be_reset;
 use crate::apply::{Execution, etcd, execute};
 use crate::clock::Clock;
-use crate::desired::DesiredState;
 use crate::error::{Problem, chain};
 use crate::event::Sink;
 use crate::facts::etcd::Listed;
 use crate::inventory::{Inventory, Loaded, Node, NodeName, Role, SoftwareSource};
-use crate::plan::reset::{Drain, Leaving};
+use crate::plan::drain::Drain;
+use crate::plan::reset::Leaving;
 use crate::plan::{self, EtcdData, TakenFor};
 use crate::runs::record::{Journal, RunKind};
 use crate::transport::{Dialer, fleet};
@@ -29,7 +29,7 @@ use crate::workflow::command_error::{CommandError, Exit};
 pub struct How {
     /// How their pods leave them.
     pub drain: Drain,
-    /// What becomes of etcd's data. `None` will do where there is none.
+    /// What happens to etcd's data. `None` will do where there is none.
     pub data: Option<EtcdData>,
 }
 
@@ -89,7 +89,7 @@ pub fn carry_out<'l>(
     let cluster = GoingOn::of(loaded, &nodes);
     let api = match cluster.as_ref().map(|c| &c.access) {
         Some(Err(why)) => {
-            say(&format!("the cluster cannot be asked to drain nodes: {why}"));
+            say(&format!("the API server cannot be asked to drain nodes: {why}"));
             None
         }
         Some(Ok(access)) => Some(access),
@@ -104,17 +104,9 @@ pub fn carry_out<'l>(
         data: how.data.unwrap_or(EtcdData::Keep),
     });
     let execution = Execution {
-        plan: &plan,
-        desired: &DesiredState::default(),
-        inventory,
-        dialer: &dialer,
         etcd: departure.as_ref().map(|(access, _)| access),
         api,
-        bundle: None,
-        sink,
-        say,
-        journal: &journal,
-        clock: Clock::System,
+        ..Execution::without_contents(&plan, inventory, &dialer, &journal, sink, say)
     };
     let mut report = execute(&execution, Sessions::new()).map_err(records::stop)?;
     report.problems.splice(0..0, problems);
@@ -145,7 +137,7 @@ impl GoingOn {
             })
             .and_then(|material| {
                 objects::access(inventory, &material)
-                    .ok_or_else(|| "the key store has no administrator's certificate".to_owned())
+                    .ok_or_else(|| "the key store has no administrator certificate".to_owned())
             })
             .map(|mut access| {
                 access.servers.retain(|(name, _)| stays(name));
@@ -165,7 +157,7 @@ fn members_that_stay(
     access: &EtcdAccess,
     leaving: &[&Node],
 ) -> Result<Vec<Listed>, String> {
-    let mut list = Err("no member would be left".to_owned());
+    let mut list = Err("no member would remain".to_owned());
     for node in inventory.etcd_members() {
         if leaving.iter().any(|l| l.name == node.name) {
             continue;
@@ -203,11 +195,13 @@ fn misjudged(
     let kept: BTreeMap<NodeName, String> =
         looks.into_iter().filter_map(|(name, look)| Some((name, look.err()?))).collect();
     let problem = |(name, why): (&NodeName, &String)| {
-        Problem::new("the node is not what the inventory says")
+        Problem::new("the node's role differs from the inventory")
             .at(name.to_string())
             .because(why.clone())
-            .left("it was not reset, and its pods were left alone")
-            .hint("correct its role in the inventory: its etcd member has to be removed first")
+            .left("it was not reset, and its pods were not evicted")
+            .hint(
+                "correct the node's role in the inventory: its etcd member has to be removed first",
+            )
     };
     let problems = kept.iter().map(problem).collect();
     (kept, problems)
@@ -228,7 +222,7 @@ fn refuse_partial_removal(inventory: &Inventory, nodes: &[&Node]) -> Result<(), 
     let problem =
         Problem::new("the last control planes and etcd members can only be reset together")
             .because(format!(
-                "{} would stay, without the other nodes that a cluster needs",
+                "{} would remain without the other nodes that a cluster needs",
                 left.join(", ")
             ))
             .left("nothing was changed")
@@ -266,12 +260,12 @@ fn without_data(inventory: &Inventory, nodes: &[&Node]) -> Result<(), CommandErr
     if names.is_empty() {
         return Ok(());
     }
-    let problem = Problem::new("etcd's data: choose --delete-etcd-data or --keep-etcd-data")
+    let problem = Problem::new("etcd's data needs a decision: --delete-etcd-data or --keep-etcd-data")
         .at(names.join(", "))
-        .because("it is the cluster's whole state, with every Secret")
+        .because("etcd's data is the entire state of the cluster, with every Secret")
         .left("nothing was changed")
         .hint(
-            "--delete-etcd-data deletes it for good, --keep-etcd-data leaves it in /var/lib/etcd",
+            "use --delete-etcd-data to delete it for good, or --keep-etcd-data to keep it in /var/lib/etcd",
         );
     Err(CommandError::one(Exit::InvalidInput, problem))
 }
@@ -296,7 +290,7 @@ mod tests {
         let nodes: Vec<&Node> = stacked.nodes.iter().collect();
         assert!(without_data(&stacked, &nodes[2..]).is_ok());
         let stop = without_data(&stacked, &nodes).unwrap_err();
-        assert!(stop.problems[0].to_string().contains("error: a, b: etcd's data: choose"));
+        assert!(stop.problems[0].to_string().contains("error: a, b: etcd's data needs a decision"));
         let apart = testing::with(
             "etcd: {placement: dedicated}\nnodes:\n\
              - {name: a, addresses: [10.0.0.1], roles: [control-plane]}\n\
@@ -305,7 +299,7 @@ mod tests {
         );
         assert_eq!(pick(&apart, &["a"]), Ok(()));
         assert_eq!(pick(&apart, &["a", "b", "e"]), Ok(()));
-        for (names, stays) in [(&["e"][..], "a, b would stay"), (&["a", "b"], "e would stay")] {
+        for (names, stays) in [(&["e"][..], "a, b would remain"), (&["a", "b"], "e would remain")] {
             let said = pick(&apart, names).unwrap_err();
             assert!(said.contains(stays), "{said}");
         }

@@ -10,7 +10,7 @@ use super::reset::left_out;
 use crate::apply::execution::Sessions;
 use crate::apply::{Execution, execute};
 use crate::clock::Clock;
-use crate::desired::{DesiredState, Phase};
+use crate::desired::Phase;
 use crate::error::Problem;
 use crate::event::Sink;
 use crate::facts::NodeFacts;
@@ -31,7 +31,7 @@ pub struct Rollback<'l> {
     /// Every run on record.
     pub(super) all: Vec<RunRecord>,
     pub(super) run: RunRecord,
-    /// What nobody can take back, since the inventory does not have the node any more.
+    /// What nobody can take back, since the inventory does not have this node any more.
     pub(super) gone: Vec<Problem>,
 }
 
@@ -51,8 +51,11 @@ impl<'l> Rollback<'l> {
         // The last run may be the one that cannot be read.
         if wanted.is_none() && !records.damaged.is_empty() {
             let mut problems = damaged(&records);
-            let what = Problem::new("which run was the last one cannot be told");
-            problems.push(what.left("nothing was changed").hint("name the run: `kubastion runs`"));
+            let what = Problem::new("the last run cannot be determined");
+            problems.push(
+                what.left("nothing was changed")
+                    .hint("run `kubastion runs`, and name the run to roll back"),
+            );
             return Err(CommandError { exit: Exit::InvalidInput, problems });
         }
         let nodes = observe::chosen(inventory, reach)?;
@@ -79,9 +82,9 @@ impl<'l> Rollback<'l> {
         if rollback.work().is_empty() {
             let what = format!("run {} has nothing to roll back on these nodes", rollback.run.run);
             let problem = Problem::new(what)
-                .because("it began nothing there, or packages alone, which stay installed, or they were reset since")
+                .because("it changed nothing there, or only installed packages, which stay installed, or the nodes were reset since")
                 .left("nothing was changed")
-                .hint("`kubastion runs` says what each run did");
+                .hint("run `kubastion runs` to see what each run did");
             let problems = std::iter::once(problem).chain(rollback.gone).collect();
             return Err(CommandError { exit: Exit::InvalidInput, problems });
         }
@@ -164,20 +167,11 @@ impl<'l> Rollback<'l> {
         let material = keys::open(self.loaded).and_then(|store| keys::material(self.loaded, store));
         let etcd = material.ok().and_then(|material| etcd_access(inventory, &material));
         if etcd.is_none() && plan.stages.iter().any(|s| s.gates.contains(&Gate::EtcdQuorum)) {
-            say("the key store cannot be used: whether etcd keeps its quorum is not checked");
+            say("the key store cannot be used: etcd's quorum is not checked");
         }
         let execution = Execution {
-            plan: &plan,
-            desired: &DesiredState::default(),
-            inventory,
-            dialer: &dialer,
             etcd: etcd.as_ref(),
-            api: None,
-            bundle: None,
-            sink,
-            say,
-            journal: &journal,
-            clock: Clock::System,
+            ..Execution::without_contents(&plan, inventory, &dialer, &journal, sink, say)
         };
         let mut report = execute(&execution, Sessions::new()).map_err(records::stop)?;
         report.problems.extend(self.gone.iter().cloned());
@@ -197,13 +191,14 @@ fn only_without_members(
         return Ok(());
     }
     let names = names.join(",");
-    let problem = Problem::new(format!("run {} made nodes part of a cluster", run.run))
+    let problem = Problem::new(format!("run {} joined nodes to a cluster", run.run))
         .at(names.replace(',', ", "))
-        .because("a node that is taken out of a cluster has to leave it first")
+        .because("a node has to leave its cluster before its changes are undone")
         .left("nothing was changed, and no run was recorded")
         .hint(format!(
-            "`kubastion reset --nodes {names}` takes them out and back to what they were (control planes and etcd \
-             members all together, with --delete-etcd-data or --keep-etcd-data); --nodes rolls the run back on the others"
+            "run `kubastion reset --nodes {names}` to remove them from the cluster and restore their original \
+             state (all control planes and etcd members together, with --delete-etcd-data or --keep-etcd-data); \
+             use --nodes to roll the run back on the other nodes"
         ));
     Err(CommandError::one(Exit::InvalidInput, problem))
 }
@@ -222,11 +217,9 @@ fn rolled_back_already(all: &[RunRecord], run: &RunRecord) -> Vec<String> {
     applies
         .filter_map(|r| Some((r, by(r)?)))
         .map(|(r, by)| match r.run == run.run {
-            true => format!(
-                "it was rolled back before, by run {by}: what that took back is asked for again"
-            ),
+            true => format!("it was already rolled back by run {by}: the rollback is repeated"),
             false => format!(
-                "run {} of {} was rolled back already, by run {by}: this goes one further back",
+                "run {} of {} was already rolled back by run {by}: going back one more run",
                 r.run,
                 history::began(r)
             ),
@@ -240,7 +233,7 @@ fn reset_since(all: &[RunRecord], run: &RunRecord, nodes: &[&Node]) -> BTreeSet<
     of_nodes
         .filter_map(|t| {
             let by = &history::taken_back_by_reset(all, t)?.run;
-            Some(format!("{} is left out: run {by} reset it since", t.node))
+            Some(format!("{} is skipped: run {by} has since reset it", t.node))
         })
         .collect()
 }
@@ -248,19 +241,19 @@ fn reset_since(all: &[RunRecord], run: &RunRecord, nodes: &[&Node]) -> BTreeSet<
 /// Nodes that a run changed and that the inventory does not have any more: there is no way to them.
 fn gone(run: &RunRecord, inventory: &Inventory) -> Vec<Problem> {
     let changed = run.transactions.iter().filter(|t| {
-        t.phase != Phase::Packages && t.outcome.as_ref().is_none_or(history::may_stand)
+        t.phase != Phase::Packages && t.outcome.as_ref().is_none_or(history::may_be_in_place)
     });
     let changed: BTreeSet<&NodeName> = changed.map(|t| &t.node).collect();
     let missing =
         changed.into_iter().filter(|name| !inventory.nodes.iter().any(|n| n.name == **name));
     missing
         .map(|name| {
-            Problem::new("the run changed this node, and the inventory does not have it")
+            Problem::new("the run changed this node, which the inventory no longer has")
                 .at(name.to_string())
                 .left("it is as the run left it")
                 .hint(format!(
-                    "put it back into the inventory and say `kubastion rollback {} --nodes {name}`; if it was \
-                     reset or is no more, choose the others with --nodes",
+                    "put it back into the inventory and run `kubastion rollback {} --nodes {name}`; if it was \
+                     reset or no longer exists, select the other nodes with --nodes",
                     run.run
                 ))
         })
@@ -299,9 +292,9 @@ fn choose<'r>(
             let named = all.iter().find(|r| r.run == id);
             if let Some(run) = named.filter(|r| r.cluster != cluster) {
                 let whose = &run.cluster;
-                let what = format!("run {id} is of cluster {whose}, and not of {cluster}");
+                let what = format!("run {id} belongs to cluster {whose}, not to {cluster}");
                 let problem = Problem::new(what).left("nothing was changed");
-                let hint = "name that cluster's inventory with --inventory, or another run: `kubastion runs`";
+                let hint = "set --inventory to that cluster's inventory, or name another run (see `kubastion runs`)";
                 return Err(CommandError::one(Exit::InvalidInput, problem.hint(hint)));
             }
             named
@@ -311,7 +304,7 @@ fn choose<'r>(
             all.iter().rev().find(|r| {
                 r.kind == RunKind::Apply
                     && r.cluster == cluster
-                    && r.transactions.iter().any(|t| history::stands(all, r, t))
+                    && r.transactions.iter().any(|t| history::is_in_place(all, r, t))
             })
         }
     };
@@ -322,7 +315,7 @@ fn choose<'r>(
         );
         CommandError::one(
             Exit::InvalidInput,
-            Problem::new(what).hint("`kubastion runs` lists them"),
+            Problem::new(what).hint("run `kubastion runs` to list the runs"),
         )
     })
 }
@@ -390,7 +383,7 @@ mod tests {
         assert_eq!(choose(&all, "d", None).unwrap().run, "2");
         let stop = choose(&all, "c", Some("2")).unwrap_err();
         assert_eq!(stop.exit, Exit::InvalidInput);
-        assert!(stop.problems[0].what.contains("is of cluster d"), "{:?}", stop.problems);
+        assert!(stop.problems[0].what.contains("belongs to cluster d"), "{:?}", stop.problems);
         assert_eq!(choose(&all, "e", None).unwrap_err().exit, Exit::InvalidInput);
     }
 
@@ -422,7 +415,7 @@ mod tests {
         let all = [record.clone(), reset];
         assert_eq!(todo(&all), 0, "it was reset since");
         let said: Vec<String> = reset_since(&all, &record, &nodes).into_iter().collect();
-        assert_eq!(said, ["cp1 is left out: run 3 reset it since"]);
+        assert_eq!(said, ["cp1 is skipped: run 3 has since reset it"]);
         // Of a reset that took back something else the node is asked, whatever the clocks say.
         let all = [record.clone(), reset_of("cp1", &["0-host"])];
         assert_eq!((todo(&all), reset_since(&all, &record, &nodes).len()), (1, 0));
@@ -533,7 +526,7 @@ mod tests {
         assert_eq!(said.len(), 1);
         assert!(said[0].contains("run 2 of") && said[0].contains("by run 3"), "{said:?}");
         let again = rolled_back_already(&all, &all[1]);
-        assert!(again[0].contains("it was rolled back before, by run 3"), "{again:?}");
+        assert!(again[0].contains("it was already rolled back by run 3"), "{again:?}");
         // Of one node alone, it stands on the others.
         all[1].transactions.push(done("m", Phase::Host, "2-host", Some(Outcome::Committed)));
         assert_eq!(choose(&all, "c", None).unwrap().run, "2");
@@ -557,7 +550,7 @@ mod tests {
         let stop = refused(&inventory);
         assert_eq!(stop.exit, Exit::InvalidInput);
         let said: String = stop.problems.iter().map(ToString::to_string).collect();
-        for words in ["n: run ", "made nodes part of a cluster", "`kubastion reset --nodes n`"] {
+        for words in ["n: run ", "joined nodes to a cluster", "`kubastion reset --nodes n`"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         assert_eq!(read_all(dir.path()).unwrap().runs.len(), 1, "a rollback was recorded");

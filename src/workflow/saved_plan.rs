@@ -7,28 +7,28 @@ use std::path::Path;
 use crate::error::Problem;
 use crate::inventory::NodeName;
 use crate::plan::{FORMAT, Plan};
-use crate::workflow::command_error::{CommandError, Exit};
+use crate::workflow::command_error::{CommandError, Exit, LeftOut};
 
 /// Whether a plan may be saved there: a slip of the hand must not cost the inventory or a key.
 ///
 /// # Errors
-/// If there is no such directory, or the file is there and is no plan.
+/// If the directory does not exist, or the file is there and is no plan.
 pub fn may_replace(file: &Path) -> Result<(), CommandError> {
     let directory = file.parent().filter(|d| !d.as_os_str().is_empty());
     if let Some(directory) = directory.filter(|d| !d.is_dir()) {
-        let problem = Problem::new("there is no such directory to save the plan in")
+        let problem = Problem::new("the directory to save the plan in does not exist")
             .at(directory.display().to_string())
-            .left("no node was asked")
-            .hint("name another file with --out");
+            .left("no node was contacted")
+            .hint("set --out to another file");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let is_plan = |bytes: Vec<u8>| serde_json::from_slice::<Plan>(&bytes).is_ok();
     if !file.is_file() || fs::read(file).is_ok_and(is_plan) {
         return Ok(());
     }
-    let problem = Problem::new("this file is there already and is not a plan")
+    let problem = Problem::new("the file already exists and is not a plan")
         .left("it is unchanged")
-        .hint("name another with --out");
+        .hint("set --out to another file");
     Err(CommandError::one(Exit::InvalidInput, problem.at(file.display().to_string())))
 }
 
@@ -45,7 +45,7 @@ pub fn save(file: &Path, plan: &Plan) -> Result<(), CommandError> {
     })
 }
 
-const AGAIN: &str = "make a new one with `kubastion plan --out`";
+const AGAIN: &str = "make a new plan with `kubastion plan --out`";
 
 /// Reads a saved plan.
 ///
@@ -80,34 +80,33 @@ pub(super) fn fits(
     saved: &Plan,
     now: &Plan,
     lost: &BTreeMap<NodeName, Problem>,
+    left_out: LeftOut,
 ) -> Result<(), CommandError> {
     if saved.id == now.id {
         return Ok(());
     }
-    let mut problem = Problem::new("the plan does not fit any more; nothing was begun")
-        .hint("make a new one with `kubastion plan --out`, and look at it");
+    let mut problem = Problem::new("the plan is out of date; nothing was changed")
+        .hint("make a new plan with `kubastion plan --out`, and review it");
     if saved.inventory_sha256 != now.inventory_sha256 {
-        problem = problem.because("the inventory was changed since");
+        problem = problem.because("the inventory has changed");
     }
     if !saved.etcd().eq(now.etcd()) {
         problem = problem.because("etcd's members have changed");
     }
     if !saved.api().eq(now.api()) {
-        problem = problem.because("objects of the cluster have changed");
+        problem = problem.because("the cluster's objects have changed");
     }
     for (name, node) in &saved.nodes {
         match now.nodes.get(name) {
             Some(n) if n == node => {}
-            Some(_) => {
-                problem = problem.because(format!("{name}: what it holds has changed since"))
-            }
+            Some(_) => problem = problem.because(format!("{name}: its state has changed")),
             None => {
                 let why = lost.get(name).map(|p| p.what.clone()).unwrap_or_default();
                 problem = problem.because(format!("{name}: {why}"));
             }
         }
     }
-    let exit = if lost.is_empty() { Exit::InvalidInput } else { Exit::NodeFailed };
+    let exit = if left_out.unanswered == 0 { Exit::InvalidInput } else { left_out.exit() };
     let mut problems = vec![problem];
     problems.extend(lost.values().cloned());
     Err(CommandError { exit, problems })

@@ -30,25 +30,28 @@ pub fn bundle(loaded: &mut Loaded) -> Result<Option<Bundle>, CommandError> {
     let pinned = kubernetes.bundle.manifest_sha256.as_deref();
     let found = hex(&Sha256::digest(manifest.canonical()));
     if let Some(pinned) = pinned.filter(|p| !p.eq_ignore_ascii_case(&found)) {
-        let problem = Problem::new("this is another bundle than the inventory names")
+        let problem = Problem::new("the bundle is not the one that the inventory pins")
             .at(dir.display().to_string())
-            .because(format!("the SHA-256 of its manifest.json is {found}, and not {pinned}"))
+            .because(format!("the SHA-256 of its manifest.json is {found}, not {pinned}"))
             .left("nothing was changed")
-            .hint("an old bundle may have taken its place; if it is the right one, set `kubernetes.bundle.manifest_sha256`");
+            .hint("it may have been replaced with an older bundle; if it is the right one, update `kubernetes.bundle.manifest_sha256`");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let wanted = &loaded.inventory.cluster.kubernetes;
     if manifest.kubernetes != *wanted {
         let what = format!(
-            "the bundle holds Kubernetes {}, and the inventory says {wanted}",
+            "the bundle contains Kubernetes {}, but the inventory says {wanted}",
             manifest.kubernetes
         );
-        let problem =
-            Problem::new(what).at(dir.display().to_string()).left("nothing was changed").hint(
-                "set `cluster.kubernetes`, or name another bundle under `kubernetes.bundle.path`",
-            );
+        let problem = Problem::new(what)
+            .at(dir.display().to_string())
+            .left("nothing was changed")
+            .hint("change `cluster.kubernetes`, or set `kubernetes.bundle.path` to another bundle");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
+    loaded.files.bundled = bundle
+        .objects()
+        .map_err(|e| CommandError { exit: Exit::InvalidInput, problems: e.problems() })?;
     loaded.files.software = Some(manifest.software());
     Ok(Some(bundle))
 }
@@ -68,15 +71,19 @@ pub fn bundle_of_a_lab(dir: &Path) -> Result<LabBundle, CommandError> {
     let file = PathBuf::from(file);
     let text = std::fs::read_to_string(&file).map_err(|e| {
         let problem =
-            Problem::from_error("the keys that may have signed the bundle cannot be read", &e);
-        stop(problem.at(file.display().to_string()).hint("put the public key there, one a line"))
+            Problem::from_error("the trusted signing keys of the bundle cannot be read", &e);
+        stop(
+            problem
+                .at(file.display().to_string())
+                .hint("write the trusted public keys to this file, one per line"),
+        )
     })?;
     let mut signers: Vec<SignerKey> = Vec::new();
     for line in text.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')) {
         // Without the comment behind the key.
         let key: Vec<&str> = line.split_ascii_whitespace().take(2).collect();
         signers.push(key.join(" ").parse().map_err(|e| {
-            stop(Problem::from_error("this is no public key", &e).at(file.display().to_string()))
+            stop(Problem::from_error("this is not a public key", &e).at(file.display().to_string()))
         })?);
     }
     let bundle = Bundle::open(&dir, &signers)

@@ -6,19 +6,20 @@ use super::etcd_members::etcd_access;
 use super::keys;
 use super::objects;
 use super::observe::{self, Fleet, Reach};
+use crate::api::ApiAccess;
 use crate::checks::findings::{self, Api};
 use crate::checks::{self, Basis, Finding, Lists, Observed, Reference, Verification};
 use crate::clock::Clock;
 use crate::desired::{self, objects::Wanted};
 use crate::error::{Problem, chain};
-use crate::facts::WatchList;
+use crate::facts::FactsError;
 use crate::facts::cluster::ClusterFacts;
 use crate::facts::live::{LiveFacts, collect_live};
 use crate::inventory::{Files, Inventory, Loaded, Node, NodeName, Role};
-use crate::pki::{self, Ca, Kind, Material, Store};
+use crate::pki::{self, Ca, CertificateKind, Material, Store};
 use crate::plan::planner::{self, Planned};
 use crate::plan::{self, EtcdChange, FleetFacts, api_change::ApiChange};
-use crate::transport::fleet;
+use crate::transport::{Dialer, fleet};
 use crate::verify::{self, ApiKeys, Field, Keys, Ports, Writes};
 use crate::workflow::command_error::CommandError;
 
@@ -40,17 +41,64 @@ pub fn judge(
     writes: Writes,
     say: &dyn Fn(&str),
 ) -> Result<Judged, CommandError> {
-    let (inventory, files) = (&loaded.inventory, &loaded.files);
+    let inventory = &loaded.inventory;
     let nodes = observe::chosen(inventory, reach)?;
     let dialer = observe::dialer(inventory, &nodes, reach)?;
     let material = material(loaded, say);
-    let mut fleet = observe::look_at(inventory, files, &nodes, &dialer, everything, usize::MAX);
+    let footing = Footing::of_store(inventory, material.as_ref());
+    Ok(judge_on(loaded, &nodes, &dialer, writes, &footing))
+}
+
+/// What nodes and objects are compared with, and whom daemons are asked as: of the key store, or of a cluster that others built.
+pub(super) struct Footing<'m> {
+    /// How API servers are asked, or why they cannot be.
+    pub access: Result<ApiAccess, String>,
+    /// What files of CAs on nodes should hold, if somebody knows.
+    pub trusted_cas: Option<BTreeMap<&'static str, Vec<Vec<u8>>>>,
+    /// What etcd and the daemons are attacked with.
+    pub keys: Option<Keys>,
+    /// Whom the cluster's API is tried as.
+    pub api_keys: Option<ApiKeys>,
+    /// Certificate of the cluster CA.
+    pub ca_pem: Option<String>,
+    /// Certificate of the front-proxy CA.
+    pub front_proxy_ca_pem: Option<String>,
+    /// What plans are made with, or why none can be made.
+    pub plans: Result<&'m Material, &'static str>,
+}
+
+impl<'m> Footing<'m> {
+    fn of_store(inventory: &Inventory, material: Option<&'m Material>) -> Self {
+        let access = material.and_then(|m| objects::access(inventory, m));
+        let ca = |ca| material.map(|m| m.trust(ca).bundle().to_owned());
+        Self {
+            access: access.ok_or_else(|| "the key store has no administrator certificate".into()),
+            trusted_cas: material.map(trusted_cas),
+            keys: material.and_then(|m| keys(inventory, m)),
+            api_keys: material.and_then(|m| api_keys(inventory, m)),
+            ca_pem: ca(Ca::Cluster),
+            front_proxy_ca_pem: ca(Ca::FrontProxy),
+            plans: material.ok_or("the key store cannot be used"),
+        }
+    }
+}
+
+/// Judges every control on some nodes, from what they are compared with.
+pub(super) fn judge_on(
+    loaded: &Loaded,
+    nodes: &[&Node],
+    dialer: &dyn Dialer,
+    writes: Writes,
+    footing: &Footing<'_>,
+) -> Judged {
+    let (inventory, files) = (&loaded.inventory, &loaded.files);
+    let mut fleet = observe::look_at(inventory, files, nodes, dialer, checks::watch, usize::MAX);
     let now = Clock::System.now();
-    let live = live(inventory, files, &nodes, &mut fleet);
-    let access = material.as_ref().and_then(|m| objects::access(inventory, m));
-    let objects = objects::read(&mut fleet, access.as_ref(), inventory.cluster.kubernetes.minor);
-    let pending = pending(loaded, &mut fleet, material.as_ref());
-    let mut seen = observed(inventory, files, &nodes, &fleet.facts);
+    let mut live = live(inventory, files, nodes, &mut fleet);
+    let access = footing.access.as_ref().map_err(Clone::clone);
+    let objects = objects::read(&mut fleet, access, loaded);
+    let pending = pending(loaded, &mut fleet, footing.plans);
+    let mut seen = observed(inventory, files, nodes, &fleet.facts);
     let lists = match &objects {
         Some(Ok(facts)) => {
             let server = facts.server.as_ref().and_then(|name| seen.get(name));
@@ -58,22 +106,23 @@ pub fn judge(
         }
         _ => Lists::default(),
     };
-    let trusted = material.as_ref().map(trusted_cas);
     for (name, seen) in &mut seen {
-        seen.live = live.get(name).cloned();
+        match live.remove(name) {
+            Some(Ok(facts)) => seen.live = Some(facts),
+            Some(Err(why)) => seen.live_error = Some(chain(&why)),
+            None => {}
+        }
         seen.pending = pending.get(name).cloned();
-        seen.trusted_cas = trusted.clone();
+        seen.trusted_cas = footing.trusted_cas.clone();
     }
     if let Some(Ok(objects)) = &objects {
         seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects, &lists));
     }
-    let keys = material.as_ref().and_then(|m| keys(inventory, m));
-    let api_keys = material.as_ref().and_then(|m| api_keys(inventory, m));
     let field = Field {
         inventory,
         seen: &seen,
-        keys: keys.as_ref(),
-        api: api_keys.as_ref(),
+        keys: footing.keys.as_ref(),
+        api: footing.api_keys.as_ref(),
         writes,
         now,
         ports: Ports::default(),
@@ -81,7 +130,7 @@ pub fn judge(
     let attempts = verify::run(&field, std::mem::take(&mut fleet.sessions));
     let why = |p: &Problem| p.why.join(": ");
     let mut found: Vec<Finding> = Vec::new();
-    for node in &nodes {
+    for node in nodes {
         match seen.get(&node.name) {
             Some(seen) => {
                 let basis = Basis { inventory, software: files.software.as_ref(), node, seen, now };
@@ -93,20 +142,20 @@ pub fn judge(
             }
         }
     }
-    let api = cluster_api(&nodes, &seen, &objects, &lists);
+    let api = cluster_api(nodes, &seen, &objects, &lists);
     let read = objects.as_ref().and_then(|read| read.as_ref().ok());
-    let reference = reference(inventory, material.as_ref(), files, &seen, read);
+    let reference = reference(inventory, footing, files, &seen, read);
     found.extend(findings::of_cluster(inventory, &api, &reference, now));
     let lost = fleet.facts.failed.iter().map(|(n, p)| (n.clone(), why(p))).collect();
     let report = Verification::new(inventory, now, found, attempts, lost);
-    Ok(Judged { report, lost: fleet.facts.failed })
+    Judged { report, lost: fleet.facts.failed }
 }
 
 /// What files of CAs on nodes should hold.
 fn trusted_cas(material: &Material) -> BTreeMap<&'static str, Vec<Vec<u8>>> {
     let of =
         |(path, ca)| (path, pki::certificates(material.trust(ca).bundle()).unwrap_or_default());
-    desired::CA_FILES.into_iter().map(of).collect()
+    desired::CA_FILES.iter().copied().map(of).collect()
 }
 
 /// What each node shows.
@@ -129,22 +178,15 @@ fn observed(
     seen
 }
 
-/// What checks look at, and what a plan is made of.
-fn everything(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
-    let mut watch = desired::watch(inventory, files, node);
-    watch.extend(checks::watch(inventory, node));
-    watch
-}
-
-/// What is in effect on each node, beside what its files say. A node that does not tell has none.
+/// What is in effect on each node, beside what its files say, or why a node did not tell.
 fn live(
     inventory: &Inventory,
     files: &Files,
     nodes: &[&Node],
     fleet: &mut Fleet,
-) -> BTreeMap<NodeName, LiveFacts> {
+) -> BTreeMap<NodeName, Result<LiveFacts, FactsError>> {
     let request = |node: &Node| {
-        let watch = everything(inventory, files, node);
+        let watch = checks::watch(inventory, files, node);
         let paths = watch.files.into_iter().chain(watch.trees);
         checks::live_request(inventory, node, paths)
     };
@@ -157,20 +199,23 @@ fn live(
         })
         .collect();
     let read = fleet::each(sessions, fleet::WINDOW, |(name, node, session)| {
-        (name, collect_live(session, &request(node)).ok())
+        (name, collect_live(session, &request(node)))
     });
-    read.into_iter().filter_map(|(name, live)| Some((name, live?))).collect()
+    read.into_iter().collect()
 }
 
 /// What a plan that is made now would do on each node, or why none can be made.
 fn pending(
     loaded: &Loaded,
     fleet: &mut Fleet,
-    material: Option<&Material>,
+    plans: Result<&Material, &'static str>,
 ) -> BTreeMap<NodeName, Result<Vec<String>, String>> {
-    let Some(material) = material else {
-        let why = || Err("the key store cannot be used".to_owned());
-        return fleet.facts.answered.keys().map(|name| (name.clone(), why())).collect();
+    let material = match plans {
+        Ok(material) => material,
+        Err(why) => {
+            let of = |name: &NodeName| (name.clone(), Err(why.to_owned()));
+            return fleet.facts.answered.keys().map(of).collect();
+        }
     };
     let inventory = &loaded.inventory;
     fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
@@ -192,7 +237,7 @@ fn pending(
             .chain(etcd(name))
             .collect()),
         (None, Some(problem)) => Err(format!("{}: {}", problem.what, problem.why.join("; "))),
-        (None, None) => Err("the node was left out".to_owned()),
+        (None, None) => Err("the node was not selected".to_owned()),
     };
     fleet.facts.answered.keys().map(|name| (name.clone(), steps(name))).collect()
 }
@@ -220,25 +265,26 @@ fn cluster_api<'o>(
     }
 }
 
-/// What objects and files are compared with: the key store, what kubeadm was told, and what the bundle brings.
+/// What objects and files are compared with: CAs, what kubeadm was told, and what the bundle brings.
 fn reference(
     inventory: &Inventory,
-    material: Option<&Material>,
+    footing: &Footing<'_>,
     files: &Files,
     seen: &BTreeMap<NodeName, Observed>,
     objects: Option<&ClusterFacts>,
 ) -> Reference {
     let pending = |facts| {
         let mut changes = plan::cluster::changes(inventory, facts, Wanted::of(inventory));
-        changes.extend(material.map(|m| plan::cluster::cas(facts, m)).into_iter().flatten());
+        changes.extend(footing.plans.map(|m| plan::cluster::cas(facts, m)).into_iter().flatten());
         changes
     };
     let words = |changes: Vec<ApiChange>| changes.iter().map(ToString::to_string).collect();
     let kubeadm = seen.values().filter_map(Observed::kubeadm_init);
     Reference {
-        pending: objects.map(pending).map(words),
-        ca_pem: material.map(|m| m.trust(Ca::Cluster).bundle().to_owned()),
-        front_proxy_ca_pem: material.map(|m| m.trust(Ca::FrontProxy).bundle().to_owned()),
+        // Of what could not be read, nobody knows what is due.
+        pending: objects.filter(|o| o.unread_bundled.is_none()).map(pending).map(words),
+        ca_pem: footing.ca_pem.clone(),
+        front_proxy_ca_pem: footing.front_proxy_ca_pem.clone(),
         kubeadm: kubeadm.clone().map(|(text, _)| text.to_owned()).collect(),
         kubeadm_sources: kubeadm.map(|(_, source)| source).collect(),
         software: files.software.clone(),
@@ -256,7 +302,7 @@ fn material(loaded: &Loaded, say: &dyn Fn(&str)) -> Option<Material> {
         Ok(material) => Some(material),
         Err(e) => {
             let why = chain(&e);
-            let what = "the key store cannot be used, so that what needs keys stays unknown";
+            let what = "the key store cannot be used: checks that need keys stay unknown";
             say(&format!("{what}: {why}"));
             None
         }
@@ -272,27 +318,27 @@ fn api_keys(inventory: &Inventory, material: &Material) -> Option<ApiKeys> {
         };
         inventory.nodes.iter().filter_map(pair).collect()
     };
-    let admin = material.operator(Kind::Admin)?;
+    let admin = material.operator(CertificateKind::Admin)?;
     Some(ApiKeys {
         ca: material.trust(Ca::Cluster).bundle().to_owned(),
         admin: (admin.cert_pem.clone(), admin.key_pem.clone()),
-        probes: of(Kind::ApiserverProbe),
-        kubelets: of(Kind::KubeletClient),
+        probes: of(CertificateKind::ApiserverProbe),
+        kubelets: of(CertificateKind::KubeletClient),
     })
 }
 
 /// The keys that attempts on etcd use.
 fn keys(inventory: &Inventory, material: &Material) -> Option<Keys> {
     let first = inventory.etcd_members().next()?;
-    let health = material.node(Kind::EtcdHealthcheckClient, &first.name)?;
+    let health = material.node(CertificateKind::EtcdHealthcheckClient, &first.name)?;
     let stranger = inventory
         .nodes
         .iter()
-        .find_map(|n| material.node(Kind::KubeletClient, &n.name))
-        .or_else(|| material.operator(Kind::Admin))?;
+        .find_map(|n| material.node(CertificateKind::KubeletClient, &n.name))
+        .or_else(|| material.operator(CertificateKind::Admin))?;
     let served = inventory.etcd_members().filter_map(|n| {
-        let server = material.node(Kind::EtcdServer, &n.name)?;
-        let peer = material.node(Kind::EtcdPeer, &n.name)?;
+        let server = material.node(CertificateKind::EtcdServer, &n.name)?;
+        let peer = material.node(CertificateKind::EtcdPeer, &n.name)?;
         Some((n.name.clone(), (server.cert_pem.clone(), peer.cert_pem.clone())))
     });
     let ca = |ca| material.trust(ca).bundle().to_owned();

@@ -76,13 +76,13 @@ pub enum Refused {
     #[error("found a YAML merge key")]
     MergeKey,
     /// A block of text that is no part of a mapping or a list. saphyr-parser 0.3 takes a `---` behind it for a part of it.
-    #[error("found a block of text as a whole document")]
+    #[error("found a block of text instead of a document")]
     BlockAsDocument,
     /// A key that is a list or a mapping.
     #[error("found a list or mapping as a key")]
     KeyNotText,
     /// A key that its mapping has already.
-    #[error("a key stands here twice")]
+    #[error("duplicate key")]
     KeyTwice,
     /// More levels than the bound.
     #[error("values are nested too deeply")]

@@ -208,7 +208,8 @@ fn releases_become_a_bundle_through_a_proxy() {
     let mut asked: Vec<String> = proxy.asked.lock().unwrap().drain(..).collect();
     asked.sort();
     asked.dedup();
-    assert_eq!(asked, HOSTS.map(|h| format!("{h}:443")));
+    let known: Vec<String> = HOSTS.iter().map(|h| format!("{h}:443")).collect();
+    assert_eq!(asked, known);
     let signer = signing_key(&site.key).signer();
     let out = site.dir.path().join("b");
     let (bundle, summary) = Bundle::open_and_verify(&out, &[signer], &Silent).unwrap();
@@ -269,7 +270,7 @@ fn another_run_goes_on_where_the_last_one_gave_up() {
     site.refused(&[
         "kubelet cannot be fetched",
         "given up after 5 attempts",
-        "another run goes on",
+        "the next run continues",
     ]);
     site.good();
     assert_eq!(site.ranges(KUBELET).last().unwrap().as_deref(), Some("bytes=500-"));
@@ -296,7 +297,7 @@ fn a_file_that_changed_meanwhile_is_fetched_from_its_start() {
 fn a_wrong_checksum_fails_and_leaves_nothing() {
     let site = site();
     site.server.world.put(&format!("{KUBELET}.sha256"), "0".repeat(64));
-    site.refused(&["kubelet cannot be fetched", "it has the SHA-256", "and not 000000"]);
+    site.refused(&["kubelet cannot be fetched", "its SHA-256 is", "not 000000"]);
     assert_eq!(site.server.world.requests(KUBELET).len(), 1);
     let fetched = site.dir.path().join("bundle.download/fetched");
     let left: Vec<String> = fs::read_dir(fetched)
@@ -324,7 +325,7 @@ fn a_checksum_of_another_file_is_none() {
     let site = site();
     let sums = "github.com/opencontainers/runc/releases/download/v1.3.6/runc.sha256sum";
     site.server.world.put(sums, format!("{}  runc.arm64\n", "0".repeat(64)));
-    site.refused(&["the published checksums do not name runc.amd64"]);
+    site.refused(&["the published checksums do not list runc.amd64"]);
 }
 
 #[test]
@@ -338,11 +339,11 @@ fn redirects_lead_to_https_and_not_for_ever() {
     fs::remove_dir_all(site.out()).unwrap();
 
     site.twist(KUBELET, to(format!("http://127.0.0.1:{}/cdn/kubelet", site.server.port)));
-    site.refused(&["http://127.0.0.1", "is no HTTPS address"]);
+    site.refused(&["http://127.0.0.1", "is not an HTTPS URL"]);
 
     let loops = (0..20).map(|_| Twist::Status(302, "Location", "kubelet".to_owned())).collect();
     site.twist(KUBELET, loops);
-    site.refused(&["more than 5 other addresses"]);
+    site.refused(&["redirects more than 5 times"]);
 }
 
 #[test]
@@ -376,7 +377,7 @@ fn everything_that_cannot_be_fetched_is_named_at_once() {
 fn a_file_that_claims_too_much_is_not_read() {
     let site = site();
     site.twist(KUBELET, vec![Twist::ClaimLength(1 << 40)]);
-    site.refused(&["it has more than 4294967296 bytes"]);
+    site.refused(&["it is larger than 4294967296 bytes"]);
 }
 
 #[test]
@@ -422,7 +423,7 @@ fn images_that_are_not_what_their_digest_says_are_refused() {
     let image = oci_image("pause amd64", "amd64");
     let manifest = format!("registry.k8s.io/v2/pause/manifests/sha256:{}", sha256(&image.manifest));
     world.put(&manifest, oci_image("something else", "amd64").manifest);
-    site.refused(&["pause:3.10.2 cannot be pulled", "its SHA-256 is another one"]);
+    site.refused(&["pause:3.10.2 cannot be pulled", "its SHA-256 differs"]);
     world.put(&manifest, image.manifest.clone());
 
     let layer = image.blobs.last().unwrap();
@@ -430,9 +431,9 @@ fn images_that_are_not_what_their_digest_says_are_refused() {
     let mut other = layer.clone();
     other[0] ^= 1;
     world.put(&blob, other);
-    site.refused(&["pause:3.10.2 cannot be pulled", "it has the SHA-256"]);
+    site.refused(&["pause:3.10.2 cannot be pulled", "its SHA-256 is"]);
     world.put(&blob, [&layer[..], b"more"].concat());
-    site.refused(&["pause:3.10.2 cannot be pulled", "it has more than"]);
+    site.refused(&["pause:3.10.2 cannot be pulled", "it is larger than"]);
     world.put(&blob, layer.clone());
 
     let only_arm = world.files.lock().unwrap()[PAUSE].clone();
@@ -450,7 +451,7 @@ fn manifests_bring_their_images() {
     let manifest = site.dir.path().join("net.yaml");
     fs::write(
         &manifest,
-        "apiVersion: apps/v1\nkind: DaemonSet\nspec:\n  template:\n    spec:\n      initContainers:\n      - image: registry.k8s.io/net/init:v1\n      containers:\n      - image: registry.k8s.io/net/agent:v1\n---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec: { image: { type: string } }\n",
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: { name: agent }\nspec:\n  template:\n    spec:\n      initContainers:\n      - image: registry.k8s.io/net/init:v1\n      containers:\n      - image: registry.k8s.io/net/agent:v1\n---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: { name: a }\nspec: { image: { type: string } }\n",
     )
     .unwrap();
     let mut wishes = Wishes {
@@ -460,6 +461,14 @@ fn manifests_bring_their_images() {
     };
     let bundle = site.create_with(&site.client(), &wishes).unwrap();
     assert_eq!(bundle.manifest_file("net.yaml").unwrap().origin, "imported");
+    let objects = bundle.objects().unwrap();
+    let kinds: Vec<_> = objects.iter().map(|o| (&*o.file, &o.object["kind"])).collect();
+    let (definition, set) = ("CustomResourceDefinition".into(), "DaemonSet".into());
+    assert_eq!(
+        kinds,
+        [("net.yaml", &definition), ("net.yaml", &set)],
+        "what others need goes first"
+    );
     for image in ["net/agent:v1", "net/init:v1", "extra:v2"] {
         assert!(bundle.image(&format!("registry.k8s.io/{image}")).is_some(), "{image}");
     }
@@ -471,6 +480,7 @@ fn manifests_bring_their_images() {
     fs::write(&manifest, "kind: Pod\nspec: { containers: [{ image: agent }] }\n").unwrap();
     let all = texts(site.create_with(&site.client(), &wishes)).join("\n");
     assert!(all.contains("names an image that cannot be pulled"), "{all}");
+    assert!(all.contains("is not a Kubernetes manifest"), "{all}");
 }
 
 #[test]
@@ -486,7 +496,7 @@ fn versions_can_be_chosen_and_are_checked_before_anything_is_fetched() {
     };
     assert!(said("etdc", "v3.6.8").contains("did you mean `etcd`?"));
     assert!(said("etcd", "3.6.8").contains("malformed version"));
-    assert!(said("kubernetes", "v1.36.1").contains("is no component whose version can be chosen"));
+    assert!(said("kubernetes", "v1.36.1").contains("is not a component with a selectable version"));
     assert!(site.server.world.log.lock().unwrap().is_empty());
     let all = said("runc", "v9.9.9");
     assert!(all.contains("download/v9.9.9/runc.sha256sum cannot be fetched"), "{all}");
@@ -622,6 +632,6 @@ fn a_place_that_is_taken_is_said_before_anything_is_fetched() {
     fs::create_dir(site.out()).unwrap();
     fs::write(site.out().join("letter"), "dear").unwrap();
     let all = texts(site.create()).join("\n");
-    assert!(all.contains("is there and is no bundle"), "{all}");
+    assert!(all.contains("exists and is not a bundle"), "{all}");
     assert!(site.server.world.log.lock().unwrap().is_empty());
 }

@@ -60,7 +60,7 @@ pub(crate) struct Server {
     pub ca_pem: String,
 }
 
-pub(crate) const HOSTS: [&str; 3] = ["dl.k8s.io", "github.com", "registry.k8s.io"];
+pub(crate) const HOSTS: &[&str] = &["dl.k8s.io", "github.com", "registry.k8s.io"];
 
 /// Starts the hosts. They end with the test binary.
 pub(crate) fn start() -> Server {
@@ -71,7 +71,7 @@ pub(crate) fn start() -> Server {
     let ca = params.self_signed(&ca_key).unwrap();
     let ca_pem = ca.pem();
     let issuer = Issuer::new(params, ca_key);
-    let mut names: Vec<String> = HOSTS.map(str::to_owned).to_vec();
+    let mut names: Vec<String> = HOSTS.iter().copied().map(str::to_owned).collect();
     names.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();

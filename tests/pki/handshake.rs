@@ -106,16 +106,20 @@ fn meet(m: &Meeting<'_>) -> Result<(), rustls::Error> {
 
 pub(super) fn every_profile_shakes_hands_and_strangers_are_refused(material: &Material) {
     let cp = "cp-1".parse().unwrap();
-    let pair = |kind: Kind| material.node(kind, &cp).or_else(|| material.operator(kind)).unwrap();
+    let pair = |kind: CertificateKind| {
+        material.node(kind, &cp).or_else(|| material.operator(kind)).unwrap()
+    };
     let mut met = 0;
     for tls in [&version::TLS13, &version::TLS12] {
-        for profile in &PROFILES {
+        for profile in PROFILES {
             let usages = format!("{:?}", profile.ext_key_usages);
-            let own_ca = material.ca(profile.issuer);
+            let own_ca = material.ca(profile.issuer).unwrap();
             // The partner from the same side of the cluster.
             let (server, client) = match profile.issuer {
-                Ca::Etcd => (Kind::EtcdServer, Kind::ApiserverEtcdClient),
-                Ca::Cluster | Ca::FrontProxy => (Kind::Apiserver, Kind::ApiserverKubeletClient),
+                Ca::Etcd => (CertificateKind::EtcdServer, CertificateKind::ApiserverEtcdClient),
+                Ca::Cluster | Ca::FrontProxy => {
+                    (CertificateKind::Apiserver, CertificateKind::ApiserverKubeletClient)
+                }
             };
             if usages.contains("ServerAuth") {
                 let good = Meeting {
@@ -127,8 +131,8 @@ pub(super) fn every_profile_shakes_hands_and_strangers_are_refused(material: &Ma
                     tls,
                 };
                 meet(&good).unwrap_or_else(|e| panic!("{}: {e}", profile.file));
-                for ca in Ca::ALL.into_iter().filter(|ca| *ca != profile.issuer) {
-                    let client_trusts = material.ca(ca);
+                for ca in Ca::ALL.iter().copied().filter(|ca| *ca != profile.issuer) {
+                    let client_trusts = material.ca(ca).unwrap();
                     assert!(meet(&Meeting { client_trusts, ..good }).is_err());
                 }
                 assert!(meet(&Meeting { client: None, ..good }).is_err(), "anonymous");
@@ -139,14 +143,14 @@ pub(super) fn every_profile_shakes_hands_and_strangers_are_refused(material: &Ma
                 let good = Meeting {
                     server: pair(server),
                     name: "192.0.2.11",
-                    client_trusts: material.ca(server.profile().issuer),
+                    client_trusts: material.ca(server.profile().issuer).unwrap(),
                     client: Some(pair(profile.kind)),
                     server_trusts: own_ca,
                     tls,
                 };
                 meet(&good).unwrap_or_else(|e| panic!("{}: {e}", profile.file));
-                for ca in Ca::ALL.into_iter().filter(|ca| *ca != profile.issuer) {
-                    let server_trusts = material.ca(ca);
+                for ca in Ca::ALL.iter().copied().filter(|ca| *ca != profile.issuer) {
+                    let server_trusts = material.ca(ca).unwrap();
                     assert!(meet(&Meeting { server_trusts, ..good }).is_err(), "{}", profile.file);
                 }
                 met += 1;

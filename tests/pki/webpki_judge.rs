@@ -26,7 +26,7 @@ pub(super) fn accepts_every_chain_for_its_usage_and_for_no_other(inventory: &Inv
         for (usage, word) in
             [(KeyUsage::server_auth(), "ServerAuth"), (KeyUsage::client_auth(), "ClientAuth")]
         {
-            for ca in Ca::ALL {
+            for &ca in Ca::ALL {
                 let found = judge(&file, &ca_file(inventory, ca), usage, NOW);
                 let expected = usages.contains(word) && ca == profile.issuer;
                 assert_eq!(found.is_ok(), expected, "{id} {word} {ca:?}: {found:?}");
@@ -50,17 +50,17 @@ fn webpki_finds_the_names() {
     let dir = tempfile::tempdir().unwrap();
     let inventory = inventory(dir.path());
     let material = ensure(&inventory).0;
-    let named = |kind: Kind, node: &str, name: &str| {
+    let named = |kind: CertificateKind, node: &str, name: &str| {
         let pem = &material.node(kind, &node.parse().unwrap()).unwrap().cert_pem;
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
         let cert = EndEntityCert::try_from(&der).unwrap();
         cert.verify_is_valid_for_subject_name(&ServerName::try_from(name.to_owned()).unwrap())
             .is_ok()
     };
-    assert!(named(Kind::Apiserver, "cp-1", "kubernetes.default.svc.cluster.local"));
-    assert!(named(Kind::Apiserver, "cp-1", "fd00:10:96::1"));
-    assert!(named(Kind::EtcdPeer, "cp-3", "192.0.2.13"));
-    assert!(named(Kind::KubeletServing, "w-1", "w-1"));
-    assert!(!named(Kind::KubeletServing, "w-1", "cp-1"));
-    assert!(!named(Kind::KubeletClient, "w-1", "w-1"), "a client has no names");
+    assert!(named(CertificateKind::Apiserver, "cp-1", "kubernetes.default.svc.cluster.local"));
+    assert!(named(CertificateKind::Apiserver, "cp-1", "fd00:10:96::1"));
+    assert!(named(CertificateKind::EtcdPeer, "cp-3", "192.0.2.13"));
+    assert!(named(CertificateKind::KubeletServing, "w-1", "w-1"));
+    assert!(!named(CertificateKind::KubeletServing, "w-1", "cp-1"));
+    assert!(!named(CertificateKind::KubeletClient, "w-1", "w-1"), "a client has no names");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kubastion::api::ApiAccess;
 use kubastion::clock::Clock;
 use kubastion::inventory::{Inventory, LoadContext, NodeName, load_bytes};
-use kubastion::pki::{self, Ca, Kind};
+use kubastion::pki::{self, Ca, CertificateKind};
 use kubastion::transport::{Output, Request, Rounds, Stream, Transport, TransportError};
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
@@ -65,6 +65,7 @@ impl FakeApi {
             clock,
             known_controls: &ids,
             critical_controls: &kubastion::controls::ids::CRITICAL,
+            conflicts: kubastion::controls::conflict,
             home: None,
             host_keys_optional: false,
         };
@@ -76,7 +77,7 @@ impl FakeApi {
         let cp1: NodeName = "cp1".parse().unwrap();
         let ca_pem = material.trust(Ca::Cluster).bundle().to_owned();
 
-        let own = material.node(Kind::Apiserver, &cp1).unwrap();
+        let own = material.node(CertificateKind::Apiserver, &cp1).unwrap();
         let mut b = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         b.set_certificate(&X509::from_pem(own.cert_pem.as_bytes()).unwrap()).unwrap();
         b.set_private_key(&PKey::private_key_from_pem(own.key_pem.expose()).unwrap()).unwrap();
@@ -110,7 +111,7 @@ impl FakeApi {
                 }
             }
         });
-        let admin = material.operator(Kind::Admin).unwrap();
+        let admin = material.operator(CertificateKind::Admin).unwrap();
         let access = ApiAccess {
             servers: vec![(cp1, "192.0.2.11".parse().unwrap())],
             ca_pem,

@@ -1,7 +1,7 @@
 //! A lab shared by all tests of one run, and nodes lent to one test at a time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::Duration;
 
 use kubastion::apply::{Execution, Report, execute};
@@ -25,7 +25,11 @@ fn lab_dir() -> PathBuf {
         .map_or_else(|| "/var/tmp/kubastion-test-lab".into(), PathBuf::from)
 }
 
-/// The shared lab: one control plane and two workers.
+/// Workers that tests take by their names, and those that are alike to them.
+const NAMED: u8 = 2;
+const SPARE: u8 = 4;
+
+/// The shared lab: one control plane and workers. Most tests wait for a node most of the time, so there are several.
 ///
 /// `None`, after saying why, where this machine cannot carry one. `KUBASTION_REQUIRE_LAB` makes
 /// that a failure.
@@ -40,7 +44,7 @@ pub fn lab(test: &str) -> Option<&'static Lab> {
                 .collect::<Vec<_>>()
                 .join("\n"));
         }
-        Lab::up(&Spec::new(lab_dir(), 1, 2), &quiet).map_err(|e| {
+        Lab::up(&Spec::new(lab_dir(), 1, NAMED + SPARE), &quiet).map_err(|e| {
             e.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         })
     });
@@ -63,13 +67,38 @@ pub struct Lent {
     _guard: MutexGuard<'static, ()>,
 }
 
-/// Borrows a node; other tests that want it wait.
+/// A lock for each node of the lab, in its order.
+fn locks() -> &'static [Mutex<()>] {
+    static LOCKS: OnceLock<Vec<Mutex<()>>> = OnceLock::new();
+    LOCKS.get_or_init(|| (0..=NAMED + SPARE).map(|_| Mutex::new(())).collect())
+}
+
+/// Borrows a node by its name; other tests that want it wait.
 pub fn borrow(test: &str, name: &str) -> Option<Lent> {
-    static LOCKS: [Mutex<()>; 3] = [Mutex::new(()), Mutex::new(()), Mutex::new(())];
     let lab = lab(test)?;
     let index = lab.node_names().iter().position(|n| *n == name).expect("the lab has this node");
     // A test that failed while it held the node says so itself.
-    let guard = LOCKS[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let guard = locks()[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Some(lend(lab, name, guard))
+}
+
+/// Borrows a worker, whichever is free.
+pub fn borrow_any(test: &str) -> Option<Lent> {
+    let lab = lab(test)?;
+    loop {
+        for (name, lock) in lab.node_names().into_iter().zip(locks()).skip(1 + usize::from(NAMED)) {
+            let guard = match lock.try_lock() {
+                Ok(guard) => guard,
+                Err(TryLockError::Poisoned(failed)) => failed.into_inner(),
+                Err(TryLockError::WouldBlock) => continue,
+            };
+            return Some(lend(lab, name, guard));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn lend(lab: &'static Lab, name: &str, guard: MutexGuard<'static, ()>) -> Lent {
     let lent = Lent {
         lab,
         name: name.parse().unwrap(),
@@ -79,7 +108,7 @@ pub fn borrow(test: &str, name: &str) -> Option<Lent> {
         _guard: guard,
     };
     lent.sh(BARE);
-    Some(lent)
+    lent
 }
 
 /// Undoes what earlier tests did, newest first by the node's own count: ids of the same second say nothing.
@@ -187,6 +216,7 @@ impl Lent {
             etcd: None,
             api: None,
             bundle: None,
+            bundled: &[],
             sink: &Silent,
             say: &|_| {},
             journal: &journal,

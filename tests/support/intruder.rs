@@ -15,7 +15,7 @@ struct Plant {
     words: &'static str,
 }
 
-const PLANTED: [Plant; 14] = [
+const PLANTED: &[Plant] = &[
     Plant {
         node: "w1",
         plant: "printf '#!/bin/sh\\nexec /usr/sbin/ethtool \"$@\"\\n' >/usr/local/sbin/ethtool; \
@@ -53,7 +53,7 @@ const PLANTED: [Plant; 14] = [
                 ctr -n k8s.io images tag --force $2 $1",
         undo: ":",
         control: "host-no-pending-change",
-        words: "take in registry.k8s.io/kube-proxy",
+        words: "import registry.k8s.io/kube-proxy",
     },
     Plant {
         node: "w1",
@@ -104,7 +104,7 @@ const PLANTED: [Plant; 14] = [
                 systemctl reload ssh; umount /etc/ssh/sshd_config; rm /root/sshd_config; sleep 1",
         undo: "systemctl reload ssh",
         control: "host-ssh-in-effect",
-        words: "something was mounted over /etc/ssh/sshd_config after it was read",
+        words: "a mount over /etc/ssh/sshd_config was made after it was read",
     },
     Plant {
         node: "w1",
@@ -112,7 +112,7 @@ const PLANTED: [Plant; 14] = [
                 systemctl restart containerd; umount /etc/containerd; rm -r /root/covering; sleep 1",
         undo: "systemctl restart containerd",
         control: "containerd-in-effect",
-        words: "something was mounted over /etc/containerd after the start",
+        words: "a mount over /etc/containerd was made after the start",
     },
     // A mount that is gone again: the API server goes on with what it saw when it started.
     Plant {
@@ -129,21 +129,33 @@ const PLANTED: [Plant; 14] = [
                    ! grep -qs '^kube-apiserver' /proc/$p/cmdline || kill $p; done; sleep 5; \
                for i in $(seq 60); do curl -sk -m 2 https://127.0.0.1:6443/readyz | grep -q . && break; sleep 1; done",
         control: "apiserver-in-effect",
-        words: "it sees another /etc/kubernetes/config/audit-policy.yaml than the node does",
+        words: "its /etc/kubernetes/config/audit-policy.yaml differs from the node's",
     },
-    // The ConfigMap is back as it was, and the pod that read it runs on.
+    // The ConfigMap is back as it was, and what read it runs on: kube-proxy reads it once. A pod whose annotation changes gets
+    // its volumes anew at once, and a container that ends is started again: no controller, which waits after a restart of its
+    // API server, has to make another pod.
     Plant {
         node: "cp1",
         plant: "k() { kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system \"$@\"; }; \
+                p=$(k get pod -l k8s-app=kube-proxy --field-selector spec.nodeName=cp1 -o name); \
                 k get configmap kube-proxy -o yaml >/root/proxy.yaml; \
                 sed 's/localhostNodePorts: false/localhostNodePorts: true/' /root/proxy.yaml | k replace -f -; \
-                k delete pod -l k8s-app=kube-proxy --field-selector spec.nodeName=cp1; \
-                for i in $(seq 60); do curl -s -m 2 http://127.0.0.1:10249/configz | grep -qi 'localhostnodeports\":true' && break; sleep 1; done; \
+                for i in $(seq 90); do \
+                    k annotate --overwrite \"$p\" attempt=$i >/dev/null; sleep 1; \
+                    grep -q 'localhostNodePorts: true' /var/lib/kubelet/pods/*/volumes/*/kube-proxy/config.conf && break; \
+                    [ $i -lt 90 ] || exit 1; done; \
+                kill $(pidof kube-proxy); \
+                for i in $(seq 180); do curl -s -m 2 http://127.0.0.1:10249/configz | grep -qi 'localhostnodeports\":true' && break; sleep 1; [ $i -lt 180 ] || exit 2; done; \
                 k delete configmap kube-proxy; \
                 grep -v -e resourceVersion -e uid: /root/proxy.yaml | k create -f -; rm /root/proxy.yaml",
-        undo: "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system delete pod -l k8s-app=kube-proxy \
-                   --field-selector spec.nodeName=cp1; \
-               for i in $(seq 60); do curl -s -m 2 http://127.0.0.1:10249/configz | grep -qi 'localhostnodeports\":false' && break; sleep 1; done",
+        undo: "k() { kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system \"$@\"; }; \
+               p=$(k get pod -l k8s-app=kube-proxy --field-selector spec.nodeName=cp1 -o name); \
+               for i in $(seq 90); do \
+                   k annotate --overwrite \"$p\" attempt=back$i >/dev/null; sleep 1; \
+                   grep -q 'localhostNodePorts: false' /var/lib/kubelet/pods/*/volumes/*/kube-proxy/config.conf && break; \
+                   [ $i -lt 90 ] || exit 1; done; \
+               k annotate \"$p\" attempt-; kill $(pidof kube-proxy); \
+               for i in $(seq 180); do curl -s -m 2 http://127.0.0.1:10249/configz | grep -qi 'localhostnodeports\":false' && break; sleep 1; [ $i -lt 180 ] || exit 2; done",
         control: "kube-proxy-node-ports",
         words: "true",
     },
@@ -151,14 +163,14 @@ const PLANTED: [Plant; 14] = [
 
 /// Plants everything, has each thing named, and takes it all away.
 pub fn is_named(c: &Cluster) {
-    for p in &PLANTED {
+    for p in PLANTED {
         let script = format!("PATH=/usr/local/bin:$PATH; {}", p.plant);
         let out = c.inside(p.node, &script);
         assert!(out.status.success(), "{}\n{}", p.plant, text(&out));
     }
     let report = c.ends(5, &["verify", "--format", "json"]);
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    for p in &PLANTED {
+    for p in PLANTED {
         let finding = report["findings"]
             .as_array()
             .unwrap()

@@ -1,5 +1,6 @@
 //! Plans that are carried out on nodes that are played.
 
+use crate::controls::IdList;
 use std::sync::Condvar;
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use crate::event::Silent;
 use crate::facts::{NodeFacts, OpenTransaction};
 use crate::inventory::{Inventory, SshTarget, testing};
 use crate::plan::order::{EtcdState, stages};
-use crate::plan::{Action, EtcdData, NodePlan, Plan, TakenFor, Transaction, settle};
+use crate::plan::{Action, EtcdData, NodePlan, Plan, TakenFor, Transaction, accept, settle};
 use crate::runs::outcome::NodeOutcomes;
-use crate::runs::record::{Journal, read_all};
+use crate::runs::record::{Journal, read_all, testing as records};
 use crate::transport::played::Played;
 use crate::transport::{Dialer, Transport, TransportError};
 
@@ -42,6 +43,7 @@ fn recorded(
         etcd: None,
         api: None,
         bundle: None,
+        bundled: &[],
         sink: &Silent,
         say,
         journal,
@@ -123,7 +125,7 @@ impl Dialer for FirstAddressAlone {
 fn a_change_that_shuts_another_way_in_is_taken_back() {
     let inventory =
         testing::with("nodes:\n- {name: n, addresses: [10.0.0.1, 'fd00::1'], roles: [worker]}\n");
-    let step = Action { step: Step::SwapOff, controls: BTreeSet::new(), why: Vec::new() };
+    let step = Action { step: Step::SwapOff, controls: IdList::default(), why: Vec::new() };
     let transaction = Transaction {
         phase: Phase::Host,
         confirm_within_s: Some(60),
@@ -147,7 +149,7 @@ fn a_change_that_shuts_another_way_in_is_taken_back() {
 #[test]
 fn a_slow_node_does_not_use_up_the_time_of_the_others_to_be_confirmed() {
     let inventory = testing::of_nodes([("fast", Role::Worker), ("slow", Role::Worker)]);
-    let step = Action { step: Step::SwapOff, controls: BTreeSet::new(), why: Vec::new() };
+    let step = Action { step: Step::SwapOff, controls: IdList::default(), why: Vec::new() };
     let transaction = Transaction {
         phase: Phase::Host,
         confirm_within_s: Some(60),
@@ -169,8 +171,8 @@ fn nobody_joins_while_the_cluster_keeps_an_older_configuration() {
     let nodes = [("a", Role::ControlPlane), ("b", Role::ControlPlane), ("w", Role::Worker)];
     let inventory = testing::of_nodes(nodes);
     let plan_of = |action| {
-        let step = Step::Member { action, mark: "m".into() };
-        let action = Action { step, controls: BTreeSet::new(), why: Vec::new() };
+        let step = Step::Kubeadm { action, mark: "m".into() };
+        let action = Action { step, controls: IdList::default(), why: Vec::new() };
         let transaction = Transaction {
             phase: Phase::Kubernetes,
             confirm_within_s: None,
@@ -215,8 +217,8 @@ fn nobody_joins_a_cluster_that_was_not_started() {
         }
     }
     let plan_of = |action| {
-        let step = Step::Member { action, mark: String::new() };
-        let action = Action { step, controls: BTreeSet::new(), why: Vec::new() };
+        let step = Step::Kubeadm { action, mark: String::new() };
+        let action = Action { step, controls: IdList::default(), why: Vec::new() };
         let transaction = Transaction {
             phase: Phase::Kubernetes,
             confirm_within_s: None,
@@ -280,13 +282,17 @@ fn what_was_left_open_goes_back_and_a_node_that_cannot_is_named() {
     said.sort();
     let line = |node| {
         format!(
-            "{node}: transaction 1-a-host was left open by an earlier run; it is taken back now"
+            "{node}: transaction 1-a-host of an earlier run was unfinished; it is now rolled back"
         )
     };
     assert_eq!(said, [line("cp1"), line("cp2")]);
     assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
     let problem = report.problems[0].to_string();
-    for words in ["left open cannot be undone", "2-b-host was left switching", "no room"] {
+    for words in [
+        "unfinished transaction of an earlier run cannot be undone",
+        "2-b-host (switching)",
+        "no room",
+    ] {
         assert!(problem.contains(words), "{words}: {problem}");
     }
     let run = &read_all(dir.path()).unwrap().runs[0];
@@ -330,4 +336,35 @@ fn what_came_of_a_reset_node_is_recorded_before_the_others_are_done() {
     assert_eq!(report.resets.len(), 4);
     assert!(report.resets.values().all(|r| r.taken_back == ["1-host"]));
     assert_eq!(on_record(), 4);
+}
+
+#[test]
+fn what_a_node_does_not_accept_is_recorded_and_its_earlier_transactions_are_left() {
+    let inventory = testing::two_and_two();
+    let answers = Played(&|_, script, input| match (script, input) {
+        (CALL_SCRIPT, b"2-etcd accept 2\n") => {
+            "@refused its rollback was not started: there is nothing to accept\n".into()
+        }
+        (CALL_SCRIPT, b"1-host accept 2\n") => "@state reverted\n".into(),
+        (_, other) => panic!("{}", String::from_utf8_lossy(other)),
+    });
+    let run = records::run("2", RunKind::Apply, "", Outcome::Committed);
+    let open = [
+        records::done("cp1", Phase::Host, "1-host", None),
+        records::done("cp1", Phase::Etcd, "2-etcd", None),
+        records::done("w1", Phase::Host, "1-host", None),
+    ];
+    let plan = accept::plan(&run, &open);
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::begin(dir.path(), RunKind::Accept, None, "c", Clock::System).unwrap();
+    let report = recorded(&inventory, &plan, &answers, &journal, &|_| {});
+    let of = |node: &str| &report.outcomes[&node.parse::<NodeName>().unwrap()];
+    let why = "its rollback was not started: there is nothing to accept".to_owned();
+    assert_eq!(of("cp1")[&Phase::Etcd], Outcome::Refused { why });
+    let skipped = &of("cp1")[&Phase::Host];
+    assert!(matches!(skipped, Outcome::Skipped { why } if why == "accept failed on cp1"));
+    assert!(of("w1").are_good());
+    let run = &read_all(dir.path()).unwrap().runs[0];
+    let begun: Vec<&str> = run.transactions.iter().map(|t| &*t.id).collect();
+    assert_eq!(begun, ["2-etcd", "1-host"], "one that is not begun is no transaction of the run");
 }

@@ -10,7 +10,7 @@ blobs=$base/blobs
 
 IFS=' ' read -r digest size offset
 case $digest$size in *[!0-9a-f]* | '')
-    echo '@refused the name of the file is malformed'
+    echo '@refused the file name is malformed'
     exit 4
     ;;
 esac
@@ -42,7 +42,7 @@ exec 9>>"$part" && flock -w 300 9 || {
 }
 free=$(($(stat -f -c '%a * %S' "$blobs")))
 [ "$free" -gt $((size - here)) ] || {
-    echo "@refused the disk has $((free / 1000000)) MB left, and the file needs $(((size - here) / 1000000)) more"
+    echo "@refused the disk has $((free / 1000000)) MB left, but the file needs $(((size - here) / 1000000)) MB more"
     exit 4
 }
 cat >&9
@@ -53,7 +53,7 @@ here=$(stat -c %s "$part") || exit 4
 }
 found=$(sha256sum <"$part") && [ "${found%% *}" = "$digest" ] || {
     rm -f "$part"
-    echo '@refused what arrived is not what was sent'
+    echo '@refused the received file differs from the sent file'
     exit 4
 }
 mv -f "$part" "$blobs/$digest" && echo '@have all'

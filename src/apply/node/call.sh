@@ -13,8 +13,12 @@ T=$base/txn/$id
 # The operator accepts an incomplete rollback (`rollback --accept-present`). Handled here, since txn.sh may be of an older
 # release. What could not be undone stays in restore.out.
 if [ "$verb" = accept ]; then
+    [ ! -e "$base/lock" ] || [ -f "$base/lock" ] || {
+        echo "@refused $base/lock should be a regular file and is none ($(stat -c %F "$base/lock")): move it away, and run this again"
+        exit 4
+    }
     exec 9>>"$base/lock" && flock -n 9 || {
-        echo '@busy another run is at work'
+        echo '@busy another run is in progress'
         exit 75
     }
     exec 8>>"$T/decision.lock" && flock -w 15 8 || exit 75
@@ -64,11 +68,11 @@ esac
 
 # What a rollback would take from others: a node's place in its cluster, for which there is `kubastion
 # reset`, and a member that the others count on. Here and not in txn.sh, which may be of an older release.
-# A way back that was begun is gone to its end.
+# A rollback that has started is always finished.
 if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ]; then
     if [ -e "$base/units/kubernetes" ] && grep -q '^member|none' "$T/before"; then
         # shellcheck disable=SC2016 # for people
-        echo '@refused it made the node a part of its cluster: `kubastion reset` takes it out'
+        echo '@refused it joined the node to the cluster: run `kubastion reset` to remove the node'
         exit 4
     fi
     if [ "$reason" != together ] &&
@@ -83,7 +87,7 @@ if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ] && [ -s "$T/final" 
     LC_ALL=C sha256sum -c "$T/final" 2>/dev/null | sed -n 's/: FAILED$//p' | while IFS= read -r path; do
         [ -f "$path" ] && [ ! -L "$path" ] || continue
         mkdir -p "$T/replaced${path%/*}" && cp -p "$path" "$T/replaced$path" || {
-            echo "@refused $path was changed after this run, and a copy of it cannot be kept: it would be lost"
+            echo "@refused $path was changed after this run, and no copy of it can be kept: the change would be lost"
             exit 4
         }
         echo "@note $path was changed after this run: that version is kept in $T/replaced"

@@ -133,7 +133,7 @@ place_program() { # digest path owner group mode
     }
     found=$(sha256sum <"$2")
     [ "${found%% *}" = "$1" ] || {
-        echo "$2 is not what was sent"
+        echo "$2 differs from what was sent"
         return 1
     }
     program_record "$2"

@@ -364,13 +364,13 @@ restore() { # reason
     if [ "$1" != boot ] && grep -q '|/etc/audit/rules\.d/' "$T/before" && command -v augenrules >/dev/null &&
         have_systemd && ! systemd-detect-virt -qc; then
         # Rules that were locked (`-e 2`) stay until the next boot.
-        augenrules --load >/dev/null 2>&1 || echo 'the audit rules of before are loaded at the next boot'
+        augenrules --load >/dev/null 2>&1 || echo 'the previous audit rules are loaded at the next boot'
     fi
     while IFS='|' read -r kind a b c; do
         case $kind in
         sysctl)
             [ "$1" = boot ] || [ "$(cat "$T/before.d/$b")" = "$(cat "$a")" ] || cat "$T/before.d/$b" >"$a" || {
-                echo "could not set $a back"
+                echo "could not restore $a"
                 failed=1
             }
             ;;

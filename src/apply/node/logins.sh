@@ -220,7 +220,7 @@ by_methods() { # name home uid hash
 asked_of_sshd() { # name address options...
     name_asked=$1 address_asked=$2
     shift 2
-    sshd -T -C "user=$name_asked,host=$address_asked,addr=$address_asked,laddr=$to,lport=$to_port" "$@" 2>/dev/null </dev/null |
+    timeout 10 sshd -T -C "user=$name_asked,host=$address_asked,addr=$address_asked,laddr=$to,lport=$to_port" "$@" 2>/dev/null </dev/null |
         awk '{ key = tolower($1) }
 key ~ /^((pubkey|password|kbdinteractive|challengeresponse|gssapi|hostbased)authentication|usepam|permitrootlogin|permitemptypasswords)$/ ||
 key ~ /^(authenticationmethods|authorizedkeysfile|authorizedkeyscommand|trustedusercakeys|forcecommand|chrootdirectory)$/ ||

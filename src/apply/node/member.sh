@@ -23,9 +23,7 @@ control_plane() { [ -e "$staged/kubeadm-init.yaml" ]; }
 become_member() { # way mark
     member_path
     umask 077
-    configured=
     if is_member; then
-        configured=yes
         configure_member || return 1
     else
         case $1 in
@@ -35,16 +33,11 @@ become_member() { # way mark
             ;;
         join) run_kubeadm join --config "$staged/kubeadm-join.yaml" ;;
         *)
-            echo "the node was part of the cluster when this was planned, and is not any more"
+            echo "the node was part of the cluster when the plan was made, but no longer is"
             return 1
             ;;
         esac || return 1
     fi
-    # Add-ons such as a CNI; a node that joins finds them in the cluster.
-    case $1 in
-    init) apply_manifests || return 1 ;;
-    *) [ -z "$configured" ] || ! control_plane || apply_manifests || return 1 ;;
-    esac
     # Of use once, to give the administrators' group its rights; it is not bound by any role.
     rm -f /etc/kubernetes/super-admin.conf
     mark_unit kubernetes "$2"
@@ -56,20 +49,10 @@ become_member() { # way mark
 }
 
 # The API as its administrator, with what kubectl learns of it kept where the transaction ends. kubectl is here where a node's own
-# transaction needs the API between two steps of kubeadm, or has to fail with it: objects that should exist are sent by the
-# operator's side (src/api). Manifests of add-ons are others' YAML, of kinds that only the API server knows.
+# transaction needs the API between two steps of kubeadm, or has to fail with it: objects that should exist, those of add-ons
+# too, are sent by the operator's side (src/api).
 kube() {
     kubectl --cache-dir "$T/kubectl" --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s "$@"
-}
-
-apply_manifests() {
-    for m in "$staged"/manifests/*.yaml; do
-        [ -e "$m" ] || continue
-        kube apply --server-side --force-conflicts -f "$m" >"$T/manifest.out" 2>&1 || {
-            printf '%s\n' "$m cannot be applied: $(tail -n 3 "$T/manifest.out" | tr '\n' ' ')"
-            return 1
-        }
-    done
 }
 
 # What kubeadm says of each good step is of no use where it fails; the whole stays in a file.

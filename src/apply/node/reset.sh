@@ -19,7 +19,7 @@ if [ "$as" != member ]; then
     case $state in '' | inactive) ;; *) serves='an etcd member' ;; esac
     ! systemctl -q is-enabled etcd.service 2>/dev/null || serves='an etcd member'
     [ -z "$serves" ] || {
-        echo "@refused it runs $serves, and the inventory takes it for a worker"
+        echo "@refused it runs $serves, but the inventory has it as a worker"
         exit 4
     }
 fi
@@ -148,6 +148,31 @@ done
 # The audit log stays, like the system's own logs: it tells what was done here.
 rmdir /var/log/kubernetes/audit /var/log/kubernetes 2>/dev/null
 nothing_mounted "$base"
+# What still runs a program that is gone: one that somebody started beside its unit. It would hold ports and locks, and the next
+# join would wait for it.
+own=$(readlink /proc/self/ns/net)
+still_runs() {
+    # shellcheck disable=SC2044 # their names are numbers
+    for e in $(find /proc/[0-9]* -maxdepth 1 -name exe \( \
+        -lname '/usr/local/bin/* (deleted)' -o -lname '/opt/cni/bin/* (deleted)' \) 2>/dev/null); do
+        p=$(readlink "$e" 2>/dev/null) || continue
+        e=${e%/exe}
+        # Containers of others have such paths, too, in networks of their own.
+        [ "$(readlink "$e/ns/net" 2>/dev/null)" = "$own" ] || continue
+        echo "process ${e#/proc/} still runs ${p% (deleted)}, which was taken away: run \`kill ${e#/proc/}\` on the node, then reset again"
+        return 0
+    done
+    return 1
+}
+# What was told to end may take a moment.
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    runs=$(still_runs) || break
+    sleep 1
+done
+[ -z "$runs" ] || {
+    print_state "incomplete: $runs"
+    exit 7
+}
 # The transactions last: as long as they are there, a reset that left something can be made again.
 find "$base" -mindepth 1 -maxdepth 1 ! -name txn -exec rm -rf {} + 2>/dev/null
 find "$base" -mindepth 1 -maxdepth 1 ! -name txn | grep -q . || rm -rf "$base"

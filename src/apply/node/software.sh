@@ -21,7 +21,7 @@ take_in_images() { # digest references
     }
     for i in $2; do
         ctr -n k8s.io images label "$i" io.cri-containerd.pinned=pinned >/dev/null || {
-            echo "$i is not in containerd after its archive was taken in"
+            echo "$i is not in containerd after its archive was imported"
             return 1
         }
     done

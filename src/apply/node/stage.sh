@@ -24,7 +24,7 @@ fail() {
 for command in tar sha256sum flock fallocate stat; do
     command -v "$command" >/dev/null || fail "the node has no $command"
 done
-[ ! -e "$T" ] || fail "transaction $id is here already"
+[ ! -e "$T" ] || fail "transaction $id already exists"
 if [ ! -d "$base" ]; then
     # Private by the umask.
     mkdir -p "$base/txn" "$base/units" "$T.new" || fail "cannot write below $base"
@@ -40,7 +40,7 @@ else
     [ ! -e "$T.new" ] || rm -rf "$T.new"
     mkdir "$T.new" || fail "cannot write below $base"
 fi
-found=$(tar -xvpf - -C "$T.new") || fail "the files did not arrive whole (disk full?)"
+found=$(tar -xvpf - -C "$T.new") || fail "the files arrived incomplete (disk full?)"
 cd "$T.new" || fail "cannot enter the staging directory"
 # Nothing but what the manifest lists, and all of that.
 [ -f MANIFEST ] || fail "the manifest is missing"
@@ -54,11 +54,11 @@ listed=$(($# / 2))
 # shellcheck disable=SC2086 # fields
 set -- $found
 set +f
-[ "$listed" -eq $(($# - 1)) ] || fail "the files are not those of the manifest"
+[ "$listed" -eq $(($# - 1)) ] || fail "the files do not match the manifest"
 for f in "$@"; do
-    [ -f "$f" ] && [ ! -L "$f" ] || fail "$f is no regular file"
+    [ -f "$f" ] && [ ! -L "$f" ] || fail "$f is not a regular file"
 done
-cd / && mv -T "$T.new" "$T" || fail "cannot name the staging directory"
+cd / && mv -T "$T.new" "$T" || fail "cannot rename the staging directory"
 
 # The images of the last runs are kept for rollback; older ones go.
 set -- "$base"/txn/*

@@ -25,9 +25,20 @@ journal() { printf '%s\n' "$*" >>"$T/journal"; }
 
 have_systemd() { [ -d /run/systemd/system ]; }
 
+# What lies here under the names of our files has to be files: a shell that opens a directory or a pipe ends without a word, or waits.
+refuse_strangers() {
+    for f in lock touched sequence armed firewall.loaded etcd-data; do
+        [ -e "$base/$f" ] || [ -L "$base/$f" ] || continue
+        [ ! -f "$base/$f" ] || [ -L "$base/$f" ] || continue
+        say "refused $base/$f should be a regular file and is none ($(stat -c %F "$base/$f")): see what it is, move it away (mv $base/$f /root/), and run this again"
+        exit 4
+    done
+}
+
 locked=
 lock() {
     [ -z "$locked" ] || return 0
+    refuse_strangers
     exec 9>>"$base/lock" || exit 1
     flock -n 9 || {
         say "busy another run holds $base/lock"

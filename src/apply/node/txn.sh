@@ -65,10 +65,37 @@ still_as_planned() {
     }
 }
 
-# Sets `count`: how many transactions were prepared on this node.
+# No program says of itself why it cannot replace a file that is immutable (chattr(1)), or one in such a directory, and by then
+# others have been replaced.
+refuse_immutable() {
+    command -v lsattr >/dev/null || return 0
+    targets=
+    while IFS='|' read -r kind a b _; do
+        case $kind in
+        files) for f in "$T/files/$a${b%/}"/*; do targets="$targets ${b%/}/${f##*/} ${b%/}"; done ;;
+        program) targets="$targets $b ${b%/*}" ;;
+        dir | mode | remove) targets="$targets $a ${a%/*}" ;;
+        swapoff) targets="$targets /etc/fstab /etc" ;;
+        esac
+    done <"$T/steps"
+    # shellcheck disable=SC2086 # a list: paths have no blanks
+    [ -z "$targets" ] || found=$(lsattr -d $targets 2>/dev/null | while read -r v f; do case $v in *[ia]*) printf '%s ' "$f" ;; esac; done)
+    [ -n "${found-}" ] || return 0
+    say "refused immutable or append-only: $found- \`lsattr -d PATH\` shows it, \`chattr -ia PATH\` takes it away; nothing was changed"
+    exit 4
+}
+
+# Sets `count`: how many transactions were prepared on this node. The file of the last one may be gone, or hold what a power cut left:
+# no count of a transaction that is there is given again, or a rollback would take an old one for the newest.
 last_prepared() {
     count=0
-    [ ! -r "$base/sequence" ] || IFS= read -r count <"$base/sequence" || count=0
+    for f in "$base/sequence" "$base"/txn/*/sequence; do
+        n=
+        # A file of bytes that are no text has no end of line.
+        [ ! -f "$f" ] || IFS= read -r n <"$f" || :
+        case $n in '' | *[!0-9]* | ??????????*) continue ;; esac
+        [ "$n" -le "$count" ] || count=$n
+    done
 }
 
 prepare() {
@@ -80,11 +107,12 @@ prepare() {
     }
     nobody_waits
     still_as_planned || exit 3
+    refuse_immutable
     while IFS='|' read -r kind file; do
         case $kind in
         nft)
             nft -c -f "$T/$file" >&2 || {
-                say "refused nft does not accept the rules"
+                say "refused nft rejects the rules"
                 exit 4
             }
             ;;
@@ -185,7 +213,7 @@ switch() {
     last_prepared
     [ -r "$T/sequence" ] && IFS= read -r ours <"$T/sequence" || ours=
     [ "$count" = "$ours" ] || {
-        say "refused another run prepared a change since"
+        say "refused another run has prepared a change since"
         exit 4
     }
     # The caller may go away; what was begun is brought to an end.
@@ -239,9 +267,13 @@ keep_first() {
     touched=$base/touched
     [ -e "$touched" ] || : >"$touched"
     new=$(cut -d'|' -f2 "$T/before") || return 0
-    [ ! -s "$touched" ] || new=$(printf '%s\n' "$new" | grep -vxF -f "$touched") || return 0
+    [ ! -s "$touched" ] || new=$(printf '%s\n' "$new" | grep -vxF -f "$touched" || [ $? -eq 1 ]) || {
+        say "note $touched could not be read: a reset will not bring back what this run replaced"
+        return 0
+    }
     [ -n "$new" ] || return 0
-    printf '%s\n' "$new" >"$T/first" && printf '%s\n' "$new" >>"$touched"
+    printf '%s\n' "$new" >"$T/first" && printf '%s\n' "$new" >>"$touched" ||
+        say "note $touched could not be written: a reset will not bring back what this run replaced"
 }
 
 # What went back is as it was: whoever touches it next is the first again.
@@ -274,7 +306,7 @@ confirm() {
     switched)
         # Someone may have reloaded the rules meanwhile: then the new connection proves nothing.
         [ ! -e "$T/proof" ] || nft list table inet kubastion-proof >/dev/null 2>&1 || {
-            say "refused table inet kubastion-proof, which the confirmation relies on, is gone"
+            say "refused table inet kubastion-proof, which the confirmation relies on, is missing"
             exit 6
         }
         if decide confirm || [ "$(decided)" = confirm ]; then

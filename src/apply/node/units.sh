@@ -44,7 +44,7 @@ reload_unit() { # unit
         [ -z "$sockets" ] || [ "$(cksum 2>/dev/null <"/proc/$main/auxv") $sockets" = "$before" ] || return 0
         tries=$((tries + 1))
         [ "$tries" -lt 200 ] || {
-            echo "$1 was told to take up its files, and 20 s later it still runs with those of before"
+            echo "$1 was told to reload its files, but 20 s later it still runs with the old ones"
             return 1
         }
         sleep 0.1

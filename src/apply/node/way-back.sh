@@ -135,7 +135,7 @@ undo() {
     case $state in
     committed | incomplete | reverting)
         if other=$(newer_change); then
-            say "refused $other was made on top of it: roll that back first"
+            say "refused $other builds on it: roll back $other first"
             exit 4
         fi
         deciding 300 || exit 7

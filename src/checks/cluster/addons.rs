@@ -6,15 +6,17 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::checks::cluster::documents::{differences_of_proxy, is_nothing};
+use crate::checks::cluster::rbac;
 use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
 use crate::checks::model::Verdict;
+use crate::checks::node::staged::KUBEADM_INIT;
 use crate::checks::rule::shown;
-use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::facts::cluster::{ObjectKind, list, name, namespace, text};
 use crate::inventory::SoftwareKind;
 
 /// What kubeadm 1.34 to 1.37 makes of an add-on (cmd/kubeadm/app/phases/addons).
 pub(in crate::checks) struct AddOn {
-    kind: Kind,
+    kind: ObjectKind,
     /// Its kind in words.
     word: &'static str,
     /// Its name, and that of its account, its container, its ConfigMap and the last part of its image.
@@ -35,8 +37,16 @@ pub(in crate::checks) struct AddOn {
     dns_policy: Option<&'static str>,
 }
 
+impl AddOn {
+    /// The command that makes what is missing of it: a plan writes none of kubeadm's own objects.
+    pub(in crate::checks) fn remade(&self) -> String {
+        let name = self.name;
+        format!("run `kubeadm init phase addon {name} --config {KUBEADM_INIT}` on a control plane")
+    }
+}
+
 const PROXY: AddOn = AddOn {
-    kind: Kind::DaemonSets,
+    kind: ObjectKind::DaemonSets,
     word: "DaemonSet",
     name: "kube-proxy",
     repository: "registry.k8s.io/kube-proxy",
@@ -55,7 +65,7 @@ const PROXY: AddOn = AddOn {
 };
 
 pub(in crate::checks) const DNS: AddOn = AddOn {
-    kind: Kind::Deployments,
+    kind: ObjectKind::Deployments,
     word: "Deployment",
     name: "coredns",
     repository: "registry.k8s.io/coredns/coredns",
@@ -71,7 +81,7 @@ pub(in crate::checks) const DNS: AddOn = AddOn {
 
 /// Parts of a pod by which nothing else runs, or is answered: where it is placed, and how it ends. All others are judged, or
 /// may not be there.
-const PLACING: [&str; 12] = [
+const PLACING: &[&str] = &[
     "affinity",
     "enableServiceLinks",
     "imagePullSecrets",
@@ -85,7 +95,7 @@ const PLACING: [&str; 12] = [
     "tolerations",
     "topologySpreadConstraints",
 ];
-const JUDGED: [&str; 8] = [
+const JUDGED: &[&str] = &[
     "containers",
     "dnsPolicy",
     "hostNetwork",
@@ -97,7 +107,7 @@ const JUDGED: [&str; 8] = [
 ];
 /// Parts of a container of which another rule judges what matters (`policy-pod-security-in-force`: what its hooks and probes
 /// run, and its variables), or nothing does.
-const OF_CONTAINER: [&str; 18] = [
+const OF_CONTAINER: &[&str] = &[
     "args",
     "command",
     "env",
@@ -145,7 +155,7 @@ impl AddOn {
             }
         }
         if text(pod, "/serviceAccountName").is_empty() {
-            said.push("runs as no ServiceAccount of its own".to_owned());
+            said.push("does not run as its own ServiceAccount".to_owned());
         }
         let host_network = pod.get("hostNetwork") == Some(&Value::Bool(true));
         if host_network != self.host_network {
@@ -259,9 +269,11 @@ fn parts(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
 pub(in crate::checks) fn proxy(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let expected = "DaemonSet and config.conf of kube-proxy as kubeadm and apply write them";
     let Some(object) = PROXY.object(on)? else {
-        return Ok(Verdict::fail(expected, "DaemonSet kube-system/kube-proxy is missing"));
+        let what = format!("DaemonSet kube-system/kube-proxy is missing ({})", PROXY.remade());
+        return Ok(Verdict::fail(expected, what));
     };
     let mut wrong = PROXY.deviations(on, object);
+    wrong.extend(rbac::lacks_role(on, "kube-proxy", "system:node-proxier")?);
     let differing = differences_of_proxy(on)?;
     wrong.extend(differing.into_iter().map(|at| format!("config.conf differs in {at}")));
     Ok(none_of(expected, wrong, "DaemonSet kube-proxy and its config.conf".into()))

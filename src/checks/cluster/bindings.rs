@@ -5,10 +5,10 @@ use serde_json::Value;
 use crate::facts::cluster::{list, text};
 
 /// Subjects that stand for whoever asks.
-pub const ANONYMOUS: [&str; 2] = ["system:anonymous", "system:unauthenticated"];
+pub const ANONYMOUS: &[&str] = &["system:anonymous", "system:unauthenticated"];
 
 /// Roles that let an unknown machine become a node (Kubernetes documentation, "TLS bootstrapping").
-const BOOTSTRAP_ROLES: [&str; 2] = [
+const BOOTSTRAP_ROLES: &[&str] = &[
     "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
     "system:node-bootstrapper",
 ];

@@ -12,7 +12,7 @@ const ROLES: &str = include_str!("default-roles.txt");
 
 /// Roles made of others, and from which labels (RBAC documentation, "Aggregated ClusterRoles"). Each takes what the one
 /// after it takes.
-const AGGREGATED: [&str; 3] = ["admin", "edit", "view"];
+const AGGREGATED: &[&str] = &["admin", "edit", "view"];
 
 static DEFAULTS: LazyLock<BTreeMap<String, Vec<Value>>> = LazyLock::new(|| {
     let mut roles: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -108,7 +108,7 @@ fn covers(rules: &[&Value], [verb, group, resource, name]: [&str; 4]) -> bool {
 /// Labels by which a role becomes part of others.
 fn parts_of(role: &Value) -> impl Iterator<Item = &'static str> {
     let labels = role.pointer("/metadata/labels");
-    AGGREGATED.into_iter().filter(move |of| {
+    AGGREGATED.iter().copied().filter(move |of| {
         let label = format!("rbac.authorization.k8s.io/aggregate-to-{of}");
         labels.and_then(|l| l.get(label)).is_some_and(|l| l == "true")
     })

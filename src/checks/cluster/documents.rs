@@ -4,16 +4,16 @@ use crate::yaml::{self, Value as Yaml};
 
 use super::reading::{Cluster, full_name, of, proxy_configuration};
 use crate::checks::model::Verdict;
-use crate::facts::cluster::{KUBEADM_CONFIG, KUBELET_CONFIG, Kind};
+use crate::facts::cluster::{KUBEADM_CONFIG, KUBELET_CONFIG, ObjectKind};
 
 /// A ConfigMap, its key and the document of kubeadm's file that it was made of.
-pub(in crate::checks) const KEPT: [(&str, &str, &str); 2] = [
+pub(in crate::checks) const KEPT: &[(&str, &str, &str)] = &[
     (KUBEADM_CONFIG, "ClusterConfiguration", "ClusterConfiguration"),
     (KUBELET_CONFIG, "kubelet", "KubeletConfiguration"),
 ];
 
 /// What kubeadm writes beside what it was told, where it is not empty (`config print init-defaults`, kubeadm 1.34 to 1.36).
-pub(in crate::checks) const BY_KUBEADM: [(&str, &[&str]); 6] = [
+pub(in crate::checks) const BY_KUBEADM: &[(&str, &[&str])] = &[
     ("imageRepository", &["registry.k8s.io"]),
     ("staticPodPath", &["/etc/kubernetes/manifests"]),
     ("resolvConf", &["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]),
@@ -27,7 +27,7 @@ pub(in crate::checks) fn data<'v>(
     map: &str,
     key: &str,
 ) -> Result<Option<&'v str>, Verdict> {
-    let maps = of(on.facts, Kind::ConfigMaps)?;
+    let maps = of(on.facts, ObjectKind::ConfigMaps)?;
     if maps.is_empty() {
         return Err(Verdict::unknown("the list of ConfigMaps is empty"));
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::checks::cluster::reading::{Cluster, none_of, of};
 use crate::checks::model::Verdict;
 use crate::desired::objects::POLICY;
-use crate::facts::cluster::{ClusterFacts, Kind, list, name, text};
+use crate::facts::cluster::{ClusterFacts, ObjectKind, list, name, text};
 use crate::inventory::AllowedKind;
 
 /// What a webhook is asked about, in words; the most telling first.
@@ -35,8 +35,12 @@ fn sees(webhook: &Value) -> String {
 
 pub(in crate::checks) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let kinds = [
-        (Kind::ValidatingWebhooks, AllowedKind::ValidatingWebhookConfiguration, "sees"),
-        (Kind::MutatingWebhooks, AllowedKind::MutatingWebhookConfiguration, "sees and changes"),
+        (ObjectKind::ValidatingWebhooks, AllowedKind::ValidatingWebhookConfiguration, "sees"),
+        (
+            ObjectKind::MutatingWebhooks,
+            AllowedKind::MutatingWebhookConfiguration,
+            "sees and changes",
+        ),
     ];
     let (mut wrong, mut count) = (Vec::new(), 0);
     for (kind, allowed, does) in kinds {
@@ -51,7 +55,7 @@ pub(in crate::checks) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Ver
             }
             // One that changes requests may do so where it can: what it leaves is judged all the same.
             let ignores = |w: &&Value| text(w, "/failurePolicy") == "Ignore";
-            if kind == Kind::ValidatingWebhooks && webhooks.iter().any(|w| ignores(&w)) {
+            if kind == ObjectKind::ValidatingWebhooks && webhooks.iter().any(|w| ignores(&w)) {
                 wrong.push(format!("{allowed} {} fails open", name(object)));
             }
         }
@@ -59,9 +63,9 @@ pub(in crate::checks) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Ver
     }
     // Releases that have none are not asked for them.
     let minor = on.inventory.cluster.kubernetes.minor;
-    if minor >= Kind::MutatingPolicies.since_minor() {
+    if minor >= ObjectKind::MutatingPolicies.since_minor() {
         let kind = AllowedKind::MutatingAdmissionPolicy;
-        for object in of(on.facts, Kind::MutatingPolicies)? {
+        for object in of(on.facts, ObjectKind::MutatingPolicies)? {
             count += 1;
             let own = name(object) == POLICY;
             if !own && !is_allowed(on, kind, name(object)) {
@@ -72,20 +76,20 @@ pub(in crate::checks) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Ver
     }
     // One of a Service is in the cluster, with the rights of its pods.
     let kind = AllowedKind::CustomResourceDefinition;
-    for object in of(on.facts, Kind::CustomResources)? {
+    for object in of(on.facts, ObjectKind::CustomResources)? {
         let url = text(object, "/spec/conversion/webhook/clientConfig/url");
         count += usize::from(!url.is_empty());
         if !url.is_empty() && !is_allowed(on, kind, name(object)) {
-            wrong.push(format!("{kind} {} has its objects converted by {url}", name(object)));
+            wrong.push(format!("{kind} {} converts objects through {url}", name(object)));
         }
     }
     wrong.extend(over(on, kind));
     let kind = AllowedKind::CsiDriver;
-    for driver in of(on.facts, Kind::CsiDrivers)? {
+    for driver in of(on.facts, ObjectKind::CsiDrivers)? {
         let given = !list(driver, "/spec/tokenRequests").is_empty();
         count += usize::from(given);
         if given && !is_allowed(on, kind, name(driver)) {
-            wrong.push(format!("{kind} {} is given tokens of pods", name(driver)));
+            wrong.push(format!("{kind} {} receives pod tokens", name(driver)));
         }
     }
     wrong.extend(over(on, kind));
@@ -94,7 +98,7 @@ pub(in crate::checks) fn webhooks_known(on: &Cluster<'_>) -> Result<Verdict, Ver
 }
 
 pub(in crate::checks) fn aggregated_apis_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let services = of(on.facts, Kind::ApiServices)?;
+    let services = of(on.facts, ObjectKind::ApiServices)?;
     if !services.iter().any(|s| name(s) == "v1.") {
         return Err(Verdict::unknown("the list of APIServices lacks `v1.`"));
     }
@@ -106,13 +110,13 @@ pub(in crate::checks) fn aggregated_apis_known(on: &Cluster<'_>) -> Result<Verdi
         let (called, to) =
             (name(service), format!("{}/{}", text(to, "/namespace"), text(to, "/name")));
         if !is_allowed(on, kind, called) {
-            wrong.push(format!("{kind} {called} is answered by {to}"));
+            wrong.push(format!("{kind} {called} is served by {to}"));
         } else if service.pointer("/spec/insecureSkipTLSVerify") == Some(&Value::Bool(true)) {
             wrong.push(format!("{kind} {called} accepts any certificate for {to}"));
         }
     }
     let expected =
-        "APIs that the API server answers itself, and those that `hardening.allowed_objects` names";
+        "APIs that the API server serves itself, and those that `hardening.allowed_objects` names";
     Ok(none_of(expected, wrong, format!("{} APIServices", services.len())))
 }
 
@@ -133,12 +137,12 @@ fn is_about_pods(policy: &Value) -> bool {
 
 /// What keeps a policy from being asked about something that its rules name.
 fn narrowed_policy(policy: &Value) -> Option<&'static str> {
-    const NARROWING: [(&str, &str); 5] = [
+    const NARROWING: &[(&str, &str)] = &[
         ("/spec/paramKind", "depends on a parameter"),
         ("/spec/matchConditions", "has conditions"),
-        ("/spec/matchConstraints/namespaceSelector", "leaves namespaces out"),
-        ("/spec/matchConstraints/objectSelector", "leaves objects out"),
-        ("/spec/matchConstraints/excludeResourceRules", "leaves resources out"),
+        ("/spec/matchConstraints/namespaceSelector", "excludes namespaces"),
+        ("/spec/matchConstraints/objectSelector", "excludes objects"),
+        ("/spec/matchConstraints/excludeResourceRules", "excludes resources"),
     ];
     let narrows = |at: &str| !policy.pointer(at).is_none_or(is_nothing);
     let by = NARROWING.iter().find(|(at, _)| narrows(at)).map(|(_, words)| *words);
@@ -177,8 +181,8 @@ fn narrowed_binding(binding: &Value) -> Option<&'static str> {
 pub(in crate::checks) fn secrets_not_in_environment(
     facts: &ClusterFacts,
 ) -> Result<Verdict, Verdict> {
-    let policies = of(facts, Kind::ValidatingPolicies)?;
-    let bindings = of(facts, Kind::ValidatingBindings)?;
+    let policies = of(facts, ObjectKind::ValidatingPolicies)?;
+    let bindings = of(facts, ObjectKind::ValidatingBindings)?;
     let looks = |p: &&Value| {
         let expressions = ["/spec/validations", "/spec/variables"].into_iter();
         let all: Vec<&str> =

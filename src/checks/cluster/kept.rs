@@ -3,6 +3,7 @@
 use crate::checks::cluster::documents::KEPT;
 use crate::checks::cluster::documents::data;
 use crate::checks::cluster::documents::differ;
+use crate::checks::cluster::documents::differences_of_proxy;
 use crate::checks::cluster::documents::is_zero;
 use crate::checks::cluster::documents::least_differences;
 use std::collections::BTreeSet;
@@ -14,20 +15,22 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::checks::cluster::addons;
+use crate::checks::cluster::rbac;
 use crate::checks::cluster::reading::{Cluster, full_name, none_of, of, proxy_configuration};
 use crate::checks::cluster::reading::{is_allowed, over};
 use crate::checks::model::Verdict;
 use crate::checks::rule::shown;
 use crate::desired::cluster_cas::{cas_of, has_expired};
 use crate::facts::cluster::{
-    AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, Kind, PROXY_CONFIG, list, name, text,
+    AUTHENTICATION_CONFIG, CLUSTER_INFO, DNS_CONFIG, ObjectKind, PROXY_CONFIG, list, name,
+    namespace, text,
 };
 use crate::inventory::AllowedKind;
 
 /// What kubeadm's ConfigMaps say, against the files that they were made of.
 pub(in crate::checks) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let mut wrong = Vec::new();
-    for (map, key, kind) in KEPT {
+    for &(map, key, kind) in KEPT {
         let Some(said) = data(on, map, key)? else {
             wrong.push(format!("{map} has no {key}"));
             continue;
@@ -46,15 +49,32 @@ pub(in crate::checks) fn kubeadm_configuration(on: &Cluster<'_>) -> Result<Verdi
     ))
 }
 
+/// Whether kubeadm has to write its ConfigMaps and kube-proxy's anew: a plan asks what `verify` asks, or it would offer what
+/// changes nothing, or nothing where something is wrong.
+pub fn has_to_be_uploaded(on: &Cluster<'_>) -> bool {
+    let fails = |judged: Result<Verdict, Verdict>| matches!(judged, Ok(Verdict::Fail { .. }));
+    // Where no kube-proxy runs, kubeadm is not asked to write its ConfigMap.
+    let pods = on.facts.of(ObjectKind::Pods).unwrap_or_default();
+    let has_proxy = pods.iter().any(|pod| {
+        namespace(pod) == "kube-system"
+            && list(pod, "/metadata/ownerReferences")
+                .iter()
+                .any(|o| (text(o, "/kind"), text(o, "/name")) == ("DaemonSet", "kube-proxy"))
+    });
+    let proxy_differs = || differences_of_proxy(on).is_ok_and(|differing| !differing.is_empty());
+    fails(kubeadm_configuration(on))
+        || has_proxy && (proxy_differs() || fails(proxy_kubeconfig(on)))
+}
+
 /// The kubeconfig that joining nodes read: the cluster's CA and its endpoint.
 pub(in crate::checks) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let Some(said) = data(on, CLUSTER_INFO, "kubeconfig")? else {
         return Ok(Verdict::pass("there is none"));
     };
     let Some(ca) = &on.reference.ca_pem else {
-        return Err(Verdict::unknown("the key store gave no cluster CA"));
+        return Err(Verdict::unknown("there is no cluster CA to compare with"));
     };
-    let expected = "the cluster CA of the key store, and the endpoint";
+    let expected = "the cluster's CA, and the endpoint";
     let said: Yaml = crate::yaml::parse(said).unwrap_or_default();
     let clusters = said.get("clusters").and_then(Yaml::as_sequence).cloned().unwrap_or_default();
     let mut wrong = Vec::new();
@@ -80,11 +100,11 @@ pub(in crate::checks) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdi
             |key: &str| entry.get("cluster").and_then(|c| c.get(key)?.as_str()).unwrap_or_default();
         let endpoint = format!("https://{}", on.inventory.cluster.endpoint);
         if of("server") != endpoint {
-            wrong.push(format!("{CLUSTER_INFO} leads to {}", of("server")));
+            wrong.push(format!("{CLUSTER_INFO} points to {}", of("server")));
         }
         let held = BASE64_STANDARD.decode(of("certificate-authority-data")).unwrap_or_default();
         if !hold_alike(&String::from_utf8_lossy(&held), ca) {
-            wrong.push(format!("{CLUSTER_INFO} holds another CA"));
+            wrong.push(format!("{CLUSTER_INFO} contains another CA"));
         }
     }
     Ok(none_of(expected, wrong, "CA and endpoint in kube-public/cluster-info".into()))
@@ -92,7 +112,7 @@ pub(in crate::checks) fn cluster_info(on: &Cluster<'_>) -> Result<Verdict, Verdi
 
 /// Whom aggregated API servers let speak for others, and by which headers: what kubeadm has API servers write there. With no
 /// name, everybody with a certificate of the CA may.
-const REQUEST_HEADERS: [(&str, &str); 5] = [
+const REQUEST_HEADERS: &[(&str, &str)] = &[
     ("requestheader-allowed-names", "front-proxy-client"),
     ("requestheader-extra-headers-prefix", "X-Remote-Extra-"),
     ("requestheader-group-headers", "X-Remote-Group"),
@@ -103,7 +123,7 @@ const REQUEST_HEADERS: [(&str, &str); 5] = [
 /// The CAs of clients that aggregated API servers, the controller manager and the scheduler take from the cluster. An API
 /// server adds its own to what it finds there.
 pub(in crate::checks) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let expected = "the CAs of the key store, and the names and headers of the front proxy";
+    let expected = "the cluster's CAs, and the names and headers of the front proxy";
     let mut wrong = Vec::new();
     for (key, ca) in [
         ("client-ca-file", &on.reference.ca_pem),
@@ -111,17 +131,17 @@ pub(in crate::checks) fn extension_cas(on: &Cluster<'_>) -> Result<Verdict, Verd
     ] {
         let said = data(on, AUTHENTICATION_CONFIG, key)?;
         let Some(ca) = ca else {
-            return Err(Verdict::unknown("the key store gave no CAs"));
+            return Err(Verdict::unknown("there are no CAs to compare with"));
         };
         match said {
             None => wrong.push(format!("{AUTHENTICATION_CONFIG} has no {key}")),
             Some(said) if !is_published(said, ca, on.now) => {
-                wrong.push(format!("{key} holds another CA"));
+                wrong.push(format!("{key} contains another CA"));
             }
             Some(_) => {}
         }
     }
-    for (key, own) in REQUEST_HEADERS {
+    for &(key, own) in REQUEST_HEADERS {
         let said = data(on, AUTHENTICATION_CONFIG, key)?.unwrap_or_default();
         let values: Option<Vec<String>> = serde_json::from_str(said).ok();
         // Releases before it have no header for uids.
@@ -194,7 +214,7 @@ pub(in crate::checks) fn proxy_kubeconfig(on: &Cluster<'_>) -> Result<Verdict, V
 
 /// Lines of a Corefile that change no answer: what kubeadm 1.34 to 1.36 writes (phases/addons/dns/manifests.go), and what
 /// logs, or answers less of pods. DOMAIN is the cluster's.
-const COREFILE: [&str; 24] = [
+const COREFILE: &[&str] = &[
     ".:53 {",
     "errors",
     "log",
@@ -221,6 +241,9 @@ const COREFILE: [&str; 24] = [
     "",
 ];
 
+/// Lines without which it answers nothing of the cluster: pods would be given the answers of the node's own resolvers.
+const COREFILE_NEEDS: &[&str] = &[".:53 {", "kubernetes DOMAIN in-addr.arpa ip6.arpa {"];
+
 /// What CoreDNS answers by, and that its pods read that.
 pub(in crate::checks) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let domain = on.inventory.cluster.domain.to_string();
@@ -229,11 +252,19 @@ pub(in crate::checks) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let expected = "ConfigMap and Deployment of CoreDNS as kubeadm writes them";
     // Another DNS server cannot be judged.
     let (Some(corefile), Some(deployment)) = (corefile, deployment) else {
-        return Ok(Verdict::fail(expected, "ConfigMap or Deployment coredns is missing"));
+        let what = format!("ConfigMap or Deployment coredns is missing ({})", addons::DNS.remade());
+        return Ok(Verdict::fail(expected, what));
     };
-    let mut wrong = Vec::new();
-    for line in corefile.lines() {
-        let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = corefile
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let missing = COREFILE_NEEDS.iter().map(|l| l.replace("DOMAIN", &domain));
+    let missing = missing.filter(|needed| lines.iter().filter(|l| *l == needed).count() != 1);
+    let mut wrong: Vec<String> =
+        missing.map(|line| format!("Corefile does not have the line `{line}` once")).collect();
+    wrong.extend(rbac::lacks_role(on, "coredns", "system:coredns")?);
+    for words in lines {
         let known = COREFILE.iter().any(|l| l.replace("DOMAIN", &domain) == words);
         let seconds = words.strip_prefix("cache ").map(|rest| rest.trim_end_matches(" {"));
         let is_cache = seconds.is_some_and(|s| s.parse::<u16>().is_ok());
@@ -246,8 +277,7 @@ pub(in crate::checks) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let earlier = pods_of_an_earlier_corefile(on)?;
     if wrong.is_empty() && !earlier.is_empty() {
         return Err(Verdict::unknown(format!(
-            "started before the Corefile was changed, and may answer by the earlier one: {} \
-             (run `kubectl -n kube-system rollout restart deployment coredns`)",
+            "started before the Corefile was changed and may still use the old version: {} (run `kubectl -n kube-system rollout restart deployment coredns`)",
             earlier.join(", ")
         )));
     }
@@ -257,7 +287,7 @@ pub(in crate::checks) fn dns(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
 /// Pods of CoreDNS that started before their ConfigMap was changed the last time. They read it again if the Corefile that
 /// they started with has `reload`, which nobody can see any more.
 fn pods_of_an_earlier_corefile(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
-    let maps = of(on.facts, Kind::ConfigMaps)?;
+    let maps = of(on.facts, ObjectKind::ConfigMaps)?;
     let Some(map) = maps.iter().find(|m| full_name(m) == DNS_CONFIG) else { return Ok(Vec::new()) };
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     let written = list(map, "/metadata/managedFields").iter().map(|f| text(f, "/time"));
@@ -266,7 +296,7 @@ fn pods_of_an_earlier_corefile(on: &Cluster<'_>) -> Result<Vec<String>, Verdict>
         let statuses = list(pod, "/status/containerStatuses").iter();
         statuses.filter_map(|s| time(text(s, "/state/running/startedAt"))).min()
     };
-    let of_dns = of(on.facts, Kind::Pods)?.iter().filter(|p| {
+    let of_dns = of(on.facts, ObjectKind::Pods)?.iter().filter(|p| {
         text(p, "/metadata/namespace") == "kube-system"
             && text(p, "/metadata/labels/k8s-app") == "kube-dns"
     });
@@ -276,7 +306,7 @@ fn pods_of_an_earlier_corefile(on: &Cluster<'_>) -> Result<Vec<String>, Verdict>
 
 /// RuntimeClasses name handlers of containerd; our configuration of it defines only runc.
 pub(in crate::checks) fn runtime_classes(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let classes = of(on.facts, Kind::RuntimeClasses)?;
+    let classes = of(on.facts, ObjectKind::RuntimeClasses)?;
     let other = classes.iter().filter(|c| text(c, "/handler") != "runc");
     let mut wrong: Vec<String> = other
         .map(|c| format!("RuntimeClass {} has handler {}", name(c), text(c, "/handler")))
@@ -288,7 +318,7 @@ pub(in crate::checks) fn runtime_classes(on: &Cluster<'_>) -> Result<Verdict, Ve
 }
 
 /// FlowSchemas of Kubernetes (apiserver, pkg/apis/flowcontrol/bootstrap) that send to `exempt`, where nothing waits.
-const EXEMPT: [&str; 2] = ["exempt", "probes"];
+const EXEMPT: &[&str] = &["exempt", "probes"];
 /// The precedence of the one that takes everybody's requests; whatever is before it, is before everybody.
 const GLOBAL_DEFAULT: u64 = 9900;
 /// Shares of requests in all of Kubernetes' own levels are 245.
@@ -298,8 +328,8 @@ const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
 /// Whether requests of others keep those of kubelets, controllers and administrators waiting.
 pub(in crate::checks) fn flow_control(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let schemas = of(on.facts, Kind::FlowSchemas)?;
-    let levels = of(on.facts, Kind::PriorityLevels)?;
+    let schemas = of(on.facts, ObjectKind::FlowSchemas)?;
+    let levels = of(on.facts, ObjectKind::PriorityLevels)?;
     if !schemas.iter().any(|s| name(s) == "exempt") || !levels.iter().any(|l| name(l) == "exempt") {
         return Err(Verdict::unknown("the list of FlowSchemas or levels lacks `exempt`"));
     }
@@ -311,7 +341,7 @@ pub(in crate::checks) fn flow_control(on: &Cluster<'_>) -> Result<Verdict, Verdi
             let keeps = object.pointer("/metadata/annotations").and_then(|a| a.get(AUTOUPDATE));
             let mut said = Vec::new();
             if keeps.is_some_and(|k| k != "true") {
-                said.push("is kept from what Kubernetes makes of it".to_owned());
+                said.push("opts out of updates by Kubernetes".to_owned());
             }
             said.extend(match kind {
                 AllowedKind::FlowSchema => passes(object),
@@ -322,7 +352,7 @@ pub(in crate::checks) fn flow_control(on: &Cluster<'_>) -> Result<Verdict, Verdi
         wrong.extend(over(on, kind));
     }
     let expected =
-        "nobody before Kubernetes' own requests, unless `hardening.allowed_objects` names it";
+        "no priority over Kubernetes' own requests, unless `hardening.allowed_objects` names it";
     Ok(none_of(expected, wrong, format!("{} FlowSchemas, {} levels", schemas.len(), levels.len())))
 }
 
@@ -359,13 +389,13 @@ fn passes(schema: &serde_json::Value) -> Vec<String> {
     }
     let precedence = schema.pointer("/spec/matchingPrecedence").and_then(serde_json::Value::as_u64);
     if precedence.unwrap_or_default() < GLOBAL_DEFAULT && !EXEMPT.contains(&name(schema)) {
-        const ANYBODY: [&str; 4] =
-            ["*", "system:anonymous", "system:authenticated", "system:unauthenticated"];
+        const ANYBODY: &[&str] =
+            &["*", "system:anonymous", "system:authenticated", "system:unauthenticated"];
         let is_anybody = |s: &serde_json::Value| {
             text(s, "/kind") != "ServiceAccount" && ANYBODY.contains(&whose(s).as_str())
         };
         if let Some(subject) = subjects().find(|s| is_anybody(s)) {
-            said.push(format!("puts requests of {} before others", whose(subject)));
+            said.push(format!("prioritizes requests of {}", whose(subject)));
         }
     }
     said

@@ -5,13 +5,13 @@ pub(super) mod bindings;
 mod default_roles;
 mod documents;
 mod extensions;
-mod kept;
+pub(super) mod kept;
 mod network_policies;
 pub(super) mod objects;
 #[cfg(test)]
 mod objects_tests;
-mod owners;
-mod pod_standard;
+pub(super) mod owners;
+pub(super) mod pod_standard;
 mod powers;
 mod quotas;
 mod rbac;

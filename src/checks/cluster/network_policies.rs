@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::checks::cluster::reading::{Cluster, none_of, of, user_namespaces};
 use crate::checks::model::Verdict;
-use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::facts::cluster::{ObjectKind, list, name, namespace, text};
 use crate::inventory::IpNetText;
 
 /// A direction: its name, where its rules are, and what they call the others.
@@ -19,8 +19,8 @@ const WAYS: [(&str, &str, &str); 2] =
 pub(in crate::checks) fn default_deny(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let facts = on.facts;
     let spaces = user_namespaces(facts)?;
-    let all = of(facts, Kind::Namespaces)?;
-    let policies = of(facts, Kind::NetworkPolicies)?;
+    let all = of(facts, ObjectKind::Namespaces)?;
+    let policies = of(facts, ObjectKind::NetworkPolicies)?;
     let around = PeerContext { spaces: all, pods: networks(&on.inventory.cluster.pod_networks) };
     let mut wrong = Vec::new();
     for space in &spaces {
@@ -28,23 +28,22 @@ pub(in crate::checks) fn default_deny(on: &Cluster<'_>) -> Result<Verdict, Verdi
         let denied = |way: usize| own.iter().any(|p| denies(p)[way]);
         match (denied(0), denied(1)) {
             (true, true) => {}
-            (true, false) => wrong.push(format!("{space} lets egress through")),
-            (false, true) => wrong.push(format!("{space} lets ingress through")),
-            (false, false) => wrong.push(format!("{space} lets everything through")),
+            (true, false) => wrong.push(format!("{space} allows egress")),
+            (false, true) => wrong.push(format!("{space} allows ingress")),
+            (false, false) => wrong.push(format!("{space} allows all traffic")),
         }
         for (way, (kind, ..)) in WAYS.iter().enumerate().filter(|(way, _)| denied(*way)) {
             let kind = kind.to_lowercase();
             let (open, rest): (Vec<&Value>, Vec<&Value>) =
                 own.iter().copied().partition(|p| opens(&[*p], way, space, &around));
             for policy in open {
-                wrong
-                    .push(format!("{space} lets {kind} through by NetworkPolicy {}", name(policy)));
+                wrong.push(format!("{space} allows {kind} by NetworkPolicy {}", name(policy)));
             }
             if opens(&rest, way, space, &around) {
                 let rest = rest.iter().filter(|p| !rules(p, way).is_empty());
                 let names: Vec<&str> = rest.map(|p| name(p)).collect();
                 wrong.push(format!(
-                    "{space} lets {kind} through by NetworkPolicies {} together",
+                    "{space} allows {kind} by NetworkPolicies {} together",
                     names.join(" and ")
                 ));
             }
@@ -147,7 +146,7 @@ fn selects_unlabelled(selector: Option<&Value>) -> bool {
 #[derive(Debug, Clone, Default)]
 struct Ports([BTreeSet<(u16, u16)>; 3]);
 
-const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
 
 impl Ports {
     /// Those of a rule; all if it names none.

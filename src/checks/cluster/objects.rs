@@ -27,9 +27,9 @@ use crate::checks::model::Verdict;
 use crate::checks::rule::shown;
 use crate::checks::{ANONYMOUS, gives_a_node};
 use crate::controls::ApiRule;
-use crate::desired::differences::stands;
+use crate::desired::differences::is_as_desired;
 use crate::desired::objects::{POLICY, mount_nothing};
-use crate::facts::cluster::{CLUSTER_INFO, ClusterFacts, Kind, list, name, namespace, text};
+use crate::facts::cluster::{CLUSTER_INFO, ClusterFacts, ObjectKind, list, name, namespace, text};
 use crate::inventory::Role;
 
 /// Judges a rule.
@@ -72,11 +72,11 @@ pub fn judge_objects(rule: ApiRule, on: &Cluster<'_>) -> Verdict {
 
 /// What `plan` would do to objects. A kind that could not be read is one that a plan could not be made of.
 fn no_pending_change(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    for kind in Kind::for_a_plan(on.inventory.cluster.kubernetes.minor) {
+    for kind in ObjectKind::for_a_plan(on.inventory.cluster.kubernetes.minor) {
         of(on.facts, kind)?;
     }
     let due = on.reference.pending.clone();
-    let due = due.ok_or_else(|| Verdict::unknown("no plan of objects was made"))?;
+    let due = due.ok_or_else(|| Verdict::unknown("no plan of the cluster's objects was made"))?;
     Ok(none_of("an empty plan (run `kubastion apply`)", due, "a plan would change nothing".into()))
 }
 
@@ -93,7 +93,7 @@ pub fn since_minor(rule: ApiRule) -> u16 {
 
 /// Pods that run or may still run.
 fn pods(facts: &ClusterFacts) -> Result<Vec<&Value>, Verdict> {
-    let all = of(facts, Kind::Pods)?;
+    let all = of(facts, ObjectKind::Pods)?;
     Ok(all.iter().filter(|p| !matches!(text(p, "/status/phase"), "Succeeded" | "Failed")).collect())
 }
 
@@ -104,9 +104,9 @@ fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
 
 /// Bindings of the cluster and of namespaces. Every cluster has some: an empty list proves that nobody looked.
 fn bindings(facts: &ClusterFacts) -> Result<Vec<&Value>, Verdict> {
-    let all: Vec<&Value> = of(facts, Kind::ClusterRoleBindings)?
+    let all: Vec<&Value> = of(facts, ObjectKind::ClusterRoleBindings)?
         .iter()
-        .chain(of(facts, Kind::RoleBindings)?)
+        .chain(of(facts, ObjectKind::RoleBindings)?)
         .collect();
     if all.is_empty() {
         return Err(Verdict::unknown("the list of bindings is empty"));
@@ -125,9 +125,11 @@ fn no_anonymous_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
 }
 
 fn no_join_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let mut wrong: Vec<String> =
-        of(facts, Kind::JoinTokens)?.iter().map(|t| format!("Secret {}", full_name(t))).collect();
-    let maps = of(facts, Kind::ConfigMaps)?;
+    let mut wrong: Vec<String> = of(facts, ObjectKind::JoinTokens)?
+        .iter()
+        .map(|t| format!("Secret {}", full_name(t)))
+        .collect();
+    let maps = of(facts, ObjectKind::ConfigMaps)?;
     let info = maps.iter().find(|m| full_name(m) == CLUSTER_INFO);
     let data = info.and_then(|m| m.get("data")).and_then(Value::as_object);
     let signatures = data.into_iter().flatten().map(|(key, _)| key);
@@ -151,9 +153,22 @@ fn no_bootstrap_bindings(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
 /// What keeps pods off control planes.
 const CONTROL_PLANE_TAINT: &str = "node-role.kubernetes.io/control-plane";
 
-/// Nodes of the inventory, and no others.
+/// Why a Node is not Ready. What else the API tells of such a node, and of its pods, may be old.
+fn unready(node: &Value) -> Option<&str> {
+    let conditions = list(node, "/status/conditions");
+    let Some(ready) = conditions.iter().find(|c| text(c, "/type") == "Ready") else {
+        return Some("no condition Ready");
+    };
+    match (text(ready, "/status"), text(ready, "/reason")) {
+        ("True", _) => None,
+        (_, "") => Some("no reason given"),
+        (_, reason) => Some(reason),
+    }
+}
+
+/// Nodes of the inventory, and no others, each of them Ready.
 fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let nodes = of(on.facts, Kind::Nodes)?;
+    let nodes = of(on.facts, ObjectKind::Nodes)?;
     if nodes.is_empty() {
         return Err(Verdict::unknown("the list of Nodes is empty"));
     }
@@ -165,10 +180,15 @@ fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let members = members.filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Worker));
     for member in members.filter(|m| !nodes.iter().any(|n| name(n) == m.name.as_str())) {
         wrong.push(format!(
-            "{} is in the inventory and not in the cluster (run `kubastion apply`, or systemctl \
-             restart kubelet on it)",
+            "{} is in the inventory but not in the cluster (run `kubastion apply`, or `systemctl restart \
+             kubelet` on the node)",
             member.name
         ));
+    }
+    for node in nodes.iter().filter(|n| known(n)) {
+        if let Some(why) = unready(node) {
+            wrong.push(format!("Node {} is not Ready: {why}", name(node)));
+        }
     }
     // A control plane that takes pods of everybody, unless it is to be a worker too.
     let planes = on.inventory.with_role(Role::ControlPlane).filter(|n| !n.has_role(Role::Worker));
@@ -184,7 +204,7 @@ fn nodes_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
         }
     }
     Ok(none_of(
-        "the nodes of the inventory, no others, with their taints",
+        "the nodes of the inventory, no others, Ready and with their taints",
         wrong,
         format!("{} nodes", nodes.len()),
     ))
@@ -196,7 +216,7 @@ const RENEWED_WITHIN: Duration = Duration::minutes(5);
 /// A Lease that a stranger holds keeps the controller manager or the scheduler from all of its work: nothing is expired,
 /// deleted or placed any more.
 fn controllers_lead(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let leases = of(on.facts, Kind::Leases)?;
+    let leases = of(on.facts, ObjectKind::Leases)?;
     if leases.is_empty() {
         return Err(Verdict::unknown("the list of Leases is empty"));
     }
@@ -227,7 +247,7 @@ fn controllers_lead(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
 /// Tokens that the API server issues end; one that lies in a Secret does not (Kubernetes, "Managing Service Accounts",
 /// v1.36, "Manual Secret management").
 fn no_lasting_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let secrets = of(facts, Kind::AccountTokens)?;
+    let secrets = of(facts, ObjectKind::AccountTokens)?;
     let account = |s: &Value| {
         let annotations = s.pointer("/metadata/annotations");
         let account = annotations.and_then(|a| a.get("kubernetes.io/service-account.name"));
@@ -239,9 +259,9 @@ fn no_lasting_tokens(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
 }
 
 fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
-    let spaces = of(facts, Kind::Namespaces)?;
+    let spaces = of(facts, ObjectKind::Namespaces)?;
     let leaving = |s: &str| spaces.iter().any(|n| name(n) == s && !is_steady(n));
-    let accounts: Vec<&Value> = of(facts, Kind::ServiceAccounts)?
+    let accounts: Vec<&Value> = of(facts, ObjectKind::ServiceAccounts)?
         .iter()
         .filter(|a| name(a) == "default" && !leaving(namespace(a)))
         .collect();
@@ -257,9 +277,9 @@ fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
         pod.pointer("/spec/automountServiceAccountToken") == Some(&Value::Bool(true))
             && matches!(text(pod, "/spec/serviceAccountName"), "" | "default")
     };
-    let pods = of(facts, Kind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
+    let pods = of(facts, ObjectKind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
     let mut all: Vec<(&str, &Value, Option<&Value>)> = pods.collect();
-    for (kind, called, at) in crate::checks::cluster::owners::MAKERS {
+    for &(kind, called, at) in crate::checks::cluster::owners::MAKERS {
         all.extend(of(facts, kind)?.iter().map(|o| (called, o, o.pointer(at))));
     }
     for (called, object, pod) in all {
@@ -274,7 +294,7 @@ fn default_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
 fn new_accounts(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let mut wrong = Vec::new();
     for wanted in mount_nothing() {
-        if !stands(&wanted, of(facts, wanted.kind)?) {
+        if !is_as_desired(&wanted, of(facts, wanted.kind)?) {
             wrong.push(format!("no {} that says so", wanted.word()));
         }
     }
@@ -332,11 +352,11 @@ pub(in crate::checks) fn images_that_differ(pods: &[&Value]) -> Vec<String> {
 }
 
 /// What Kubernetes and kubeadm put into namespaces that nobody else has to use, by kind and name.
-const BUILT_IN: [(Kind, &str, &[&str]); 4] = [
-    (Kind::Pods, "Pod", &[]),
-    (Kind::Services, "Service", &["default/kubernetes"]),
+const BUILT_IN: &[(ObjectKind, &str, &[&str])] = &[
+    (ObjectKind::Pods, "Pod", &[]),
+    (ObjectKind::Services, "Service", &["default/kubernetes"]),
     (
-        Kind::ConfigMaps,
+        ObjectKind::ConfigMaps,
         "ConfigMap",
         &[
             "default/kube-root-ca.crt",
@@ -346,7 +366,7 @@ const BUILT_IN: [(Kind, &str, &[&str]); 4] = [
         ],
     ),
     (
-        Kind::ServiceAccounts,
+        ObjectKind::ServiceAccounts,
         "ServiceAccount",
         &["default/default", "kube-node-lease/default", "kube-public/default"],
     ),
@@ -354,7 +374,7 @@ const BUILT_IN: [(Kind, &str, &[&str]); 4] = [
 
 fn namespaces_clean(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let mut wrong = Vec::new();
-    for (kind, word, known) in BUILT_IN {
+    for &(kind, word, known) in BUILT_IN {
         for object in of(facts, kind)? {
             let of_interest = ["default", "kube-public", "kube-node-lease"];
             let full = full_name(object);
@@ -363,12 +383,12 @@ fn namespaces_clean(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
             }
         }
     }
-    Ok(none_of("nothing of users", wrong, "only what Kubernetes puts there".into()))
+    Ok(none_of("no user objects", wrong, "only objects that Kubernetes creates there".into()))
 }
 
 /// Parts of image names and values of labels by which retired add-ons are known.
-const RETIRED: [&str; 4] =
-    ["kubernetes-dashboard", "kubernetesui/", "ingress-nginx", "nginx-ingress-controller"];
+const RETIRED: &[&str] =
+    &["kubernetes-dashboard", "kubernetesui/", "ingress-nginx", "nginx-ingress-controller"];
 
 fn no_retired_add_ons(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let pods = pods(facts)?;

@@ -6,32 +6,32 @@ use serde_json::Value;
 
 use crate::checks::cluster::reading::{Cluster, of};
 use crate::checks::model::Verdict;
-use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::facts::cluster::{ObjectKind, list, name, namespace, text};
 
 /// Who makes pods, and where the pod is described that it makes.
-pub(in crate::checks) const MAKERS: [(Kind, &str, &str); 7] = [
-    (Kind::DaemonSets, "DaemonSet", "/spec/template"),
-    (Kind::Deployments, "Deployment", "/spec/template"),
-    (Kind::StatefulSets, "StatefulSet", "/spec/template"),
-    (Kind::ReplicaSets, "ReplicaSet", "/spec/template"),
-    (Kind::ReplicationControllers, "ReplicationController", "/spec/template"),
-    (Kind::Jobs, "Job", "/spec/template"),
-    (Kind::CronJobs, "CronJob", "/spec/jobTemplate/spec/template"),
+pub(crate) const MAKERS: &[(ObjectKind, &str, &str)] = &[
+    (ObjectKind::DaemonSets, "DaemonSet", "/spec/template"),
+    (ObjectKind::Deployments, "Deployment", "/spec/template"),
+    (ObjectKind::StatefulSets, "StatefulSet", "/spec/template"),
+    (ObjectKind::ReplicaSets, "ReplicaSet", "/spec/template"),
+    (ObjectKind::ReplicationControllers, "ReplicationController", "/spec/template"),
+    (ObjectKind::Jobs, "Job", "/spec/template"),
+    (ObjectKind::CronJobs, "CronJob", "/spec/jobTemplate/spec/template"),
 ];
 
 /// An object, after its kind.
-pub(in crate::checks) type Owner<'c> = (&'static str, &'c Value);
+pub(crate) type Owner<'c> = (&'static str, &'c Value);
 
 /// Nodes, and all that makes pods.
-pub(in crate::checks) struct Owners<'c> {
+pub(crate) struct Owners<'c> {
     by_uid: BTreeMap<&'c str, Owner<'c>>,
 }
 
 impl<'c> Owners<'c> {
-    pub(in crate::checks) fn in_(on: &Cluster<'c>) -> Result<Self, Verdict> {
+    pub(crate) fn in_(on: &Cluster<'c>) -> Result<Self, Verdict> {
         let mut by_uid = BTreeMap::new();
-        let kinds = MAKERS.into_iter().map(|(kind, called, _)| (kind, called));
-        for (kind, called) in kinds.chain([(Kind::Nodes, "Node")]) {
+        let kinds = MAKERS.iter().map(|&(kind, called, _)| (kind, called));
+        for (kind, called) in kinds.chain([(ObjectKind::Nodes, "Node")]) {
             let all = of(on.facts, kind)?.iter();
             by_uid.extend(all.map(|o| (text(o, "/metadata/uid"), (called, o))));
         }
@@ -40,7 +40,7 @@ impl<'c> Owners<'c> {
     }
 
     /// What controls an object, if it is there under the uid that the object names.
-    pub(in crate::checks) fn controller(&self, object: &Value) -> Option<Owner<'c>> {
+    pub(crate) fn controller(&self, object: &Value) -> Option<Owner<'c>> {
         let named = list(object, "/metadata/ownerReferences").iter();
         let mut named = named.filter(|o| o.get("controller") == Some(&Value::Bool(true)));
         let owner = named.next()?;
@@ -56,7 +56,7 @@ impl<'c> Owners<'c> {
     }
 
     /// The last one of those that control each other.
-    pub(in crate::checks) fn top(&self, object: &Value) -> Option<Owner<'c>> {
+    pub(crate) fn top(&self, object: &Value) -> Option<Owner<'c>> {
         let first = self.controller(object)?;
         // A Deployment's ReplicaSet, or a CronJob's Job.
         Some(self.controller(first.1).unwrap_or(first))
@@ -72,7 +72,7 @@ impl<'c> Owners<'c> {
 /// Whether a pod is what its maker describes: what runs in it, as whom, and with what of others. Kubernetes adds the account's
 /// token.
 pub(in crate::checks) fn is_as_described(pod: &Value, template: &Value) -> bool {
-    const OF_POD: [&str; 12] = [
+    const OF_POD: &[&str] = &[
         "activeDeadlineSeconds",
         "dnsConfig",
         "dnsPolicy",
@@ -86,7 +86,7 @@ pub(in crate::checks) fn is_as_described(pod: &Value, template: &Value) -> bool 
         "serviceAccountName",
         "shareProcessNamespace",
     ];
-    const OF_CONTAINER: [&str; 12] = [
+    const OF_CONTAINER: &[&str] = &[
         "args",
         "command",
         "env",
@@ -112,14 +112,14 @@ pub(in crate::checks) fn is_as_described(pod: &Value, template: &Value) -> bool 
     let volumes = |spec: &Value| -> Vec<Value> {
         list(spec, "/volumes").iter().filter(|v| !is_of_the_account(v)).cloned().collect()
     };
-    same(have, want, &OF_POD)
+    same(have, want, OF_POD)
         && volumes(have) == volumes(want)
         && containers.0.len() == containers.1.len()
         && containers
             .0
             .iter()
             .zip(containers.1)
-            .all(|(h, w)| same(h, w, &OF_CONTAINER) && mounts(h) == mounts(w))
+            .all(|(h, w)| same(h, w, OF_CONTAINER) && mounts(h) == mounts(w))
 }
 
 /// Where a pod finds the token of its ServiceAccount.

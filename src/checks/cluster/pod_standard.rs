@@ -19,7 +19,7 @@ pub(in crate::checks) struct Row {
 }
 
 /// Every rule, in the order of the documentation.
-pub(in crate::checks) const ROWS: [Row; 20] = [
+pub(in crate::checks) const ROWS: &[Row] = &[
     baseline("host-process", host_process),
     baseline("host-network", |p| p.flag("hostNetwork")),
     baseline("host-pid", |p| p.flag("hostPID")),
@@ -51,7 +51,7 @@ const fn restricted(id: &'static str, broken: fn(&Pod<'_>) -> Vec<String>) -> Ro
 }
 
 /// What of a level a pod breaks: the rule, and in what way.
-pub(in crate::checks) fn broken(pod: &Value, level: PodLevel) -> Vec<(&'static str, String)> {
+pub(crate) fn broken(pod: &Value, level: PodLevel) -> Vec<(&'static str, String)> {
     let pod = Pod(pod);
     let rows = ROWS.iter().filter(|row| row.level <= level);
     rows.flat_map(|row| (row.broken)(&pod).into_iter().map(|said| (row.id, said))).collect()
@@ -120,7 +120,7 @@ fn privileged(pod: &Pod<'_>) -> Vec<String> {
 }
 
 fn added_capabilities(pod: &Pod<'_>) -> Vec<String> {
-    const DEFAULT: [&str; 13] = [
+    const DEFAULT: &[&str] = &[
         "AUDIT_WRITE",
         "CHOWN",
         "DAC_OVERRIDE",
@@ -160,7 +160,7 @@ fn host_ports(pod: &Pod<'_>) -> Vec<String> {
 }
 
 fn host_probes(pod: &Pod<'_>) -> Vec<String> {
-    const HANDLERS: [&str; 5] = [
+    const HANDLERS: &[&str] = &[
         "/livenessProbe",
         "/readinessProbe",
         "/startupProbe",
@@ -182,7 +182,7 @@ fn apparmor(pod: &Pod<'_>) -> Vec<String> {
         key.starts_with(ANNOTATION) && value.as_str().is_some_and(|v| !v.is_empty() && off(v))
     });
     let mut broken: Vec<String> =
-        by_annotation.map(|(key, _)| format!("{key} takes AppArmor off")).collect();
+        by_annotation.map(|(key, _)| format!("{key} disables AppArmor")).collect();
     let by_field = pod.contexts().filter(|(_, c)| {
         !matches!(text(c, "/appArmorProfile/type"), "" | "RuntimeDefault" | "Localhost")
     });
@@ -191,8 +191,8 @@ fn apparmor(pod: &Pod<'_>) -> Vec<String> {
 }
 
 fn selinux(pod: &Pod<'_>) -> Vec<String> {
-    const TYPES: [&str; 5] =
-        ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+    const TYPES: &[&str] =
+        &["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
     let is = |c: &Value| {
         !TYPES.contains(&text(c, "/seLinuxOptions/type"))
             || ["user", "role"].iter().any(|k| !text(c, &format!("/seLinuxOptions/{k}")).is_empty())
@@ -212,11 +212,11 @@ fn seccomp_off(pod: &Pod<'_>) -> Vec<String> {
     let off =
         |c: &Value| !matches!(text(c, "/seccompProfile/type"), "" | "RuntimeDefault" | "Localhost");
     let broken = pod.contexts().filter(|(_, c)| off(c));
-    broken.map(|(who, _)| format!("{who} switches seccomp off")).collect()
+    broken.map(|(who, _)| format!("{who} disables seccomp")).collect()
 }
 
 fn sysctls(pod: &Pod<'_>) -> Vec<String> {
-    const SAFE: [&str; 10] = [
+    const SAFE: &[&str] = &[
         "kernel.shm_rmid_forced",
         "net.ipv4.ip_local_port_range",
         "net.ipv4.ip_local_reserved_ports",
@@ -233,7 +233,7 @@ fn sysctls(pod: &Pod<'_>) -> Vec<String> {
 }
 
 fn volume_types(pod: &Pod<'_>) -> Vec<String> {
-    const ALLOWED: [&str; 9] = [
+    const ALLOWED: &[&str] = &[
         "configMap",
         "csi",
         "downwardAPI",

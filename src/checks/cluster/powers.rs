@@ -381,7 +381,7 @@ const POWERS: &[Power] = {
 
 fn is_mighty_group(name: &str) -> bool {
     // All accounts of the cluster are as good as the mightiest.
-    const GROUPS: [&str; 5] = [
+    const GROUPS: &[&str] = &[
         "system:masters",
         "system:nodes",
         "kubeadm:cluster-admins",
@@ -392,7 +392,7 @@ fn is_mighty_group(name: &str) -> bool {
 }
 
 fn is_mighty_user(name: &str) -> bool {
-    const USERS: [&str; 5] = [
+    const USERS: &[&str] = &[
         "kubernetes-admin",
         "kubernetes-super-admin",
         "kube-apiserver-kubelet-client",
@@ -410,7 +410,7 @@ fn is_own_signer(name: &str) -> bool {
 }
 
 fn is_read_by_daemons(name: &str) -> bool {
-    const MAPS: [&str; 5] = [
+    const MAPS: &[&str] = &[
         "coredns",
         "extension-apiserver-authentication",
         "kube-proxy",

@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use crate::checks::cluster::reading::{none_of, of, user_namespaces};
 use crate::checks::model::Verdict;
-use crate::facts::cluster::{ClusterFacts, Kind, list, namespace};
+use crate::facts::cluster::{ClusterFacts, ObjectKind, list, namespace};
 
 /// What a quota has to bound: a word for it, keys of `hard` any of which does, and what is no bound any more, since it is
 /// more than the largest cluster that Kubernetes supports has ("Considerations for large clusters": 5000 nodes, 150 000
 /// pods; 64 cores and 256 GiB a node).
-const BOUNDED: [(&str, &[&str], f64); 3] = [
+const BOUNDED: &[(&str, &[&str], f64)] = &[
     ("pods", &["pods", "count/pods"], 150_000.0),
     ("CPU", &["requests.cpu", "cpu", "limits.cpu"], 320_000.0),
     ("memory", &["requests.memory", "memory", "limits.memory"], 1.4e15),
@@ -17,8 +17,8 @@ const BOUNDED: [(&str, &[&str], f64); 3] = [
 
 pub(in crate::checks) fn quotas_and_limits(facts: &ClusterFacts) -> Result<Verdict, Verdict> {
     let spaces = user_namespaces(facts)?;
-    let quotas = of(facts, Kind::ResourceQuotas)?;
-    let ranges = of(facts, Kind::LimitRanges)?;
+    let quotas = of(facts, ObjectKind::ResourceQuotas)?;
+    let ranges = of(facts, ObjectKind::LimitRanges)?;
     let mut wrong = Vec::new();
     for space in &spaces {
         let within = |all: &'_ [Value]| -> Vec<Value> {
@@ -78,7 +78,7 @@ fn quantity(value: &Value) -> Option<f64> {
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    const SUFFIXES: [(&str, f64); 15] = [
+    const SUFFIXES: &[(&str, f64)] = &[
         ("Ki", 1024.0),
         ("Mi", 1_048_576.0),
         ("Gi", 1_073_741_824.0),

@@ -11,12 +11,12 @@ use crate::checks::cluster::powers::*;
 use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
 use crate::checks::cluster::workloads;
 use crate::checks::model::Verdict;
-use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::facts::cluster::{ObjectKind, list, name, namespace, text};
 use crate::inventory::{AllowedKind, PodLevel};
 
 /// Bindings that kubeadm makes (`kubeadm:*`), and those of Kubernetes that are not called like their
 /// role: name, role, subjects. Those that are follow [`is_bootstrap_default`].
-const KNOWN: [(&str, &str, &[&str]); 24] = [
+const KNOWN: &[(&str, &str, &[&str])] = &[
     ("cluster-admin", "cluster-admin", &["Group system:masters"]),
     (
         "kubeadm:apiserver-kubelet-client",
@@ -104,6 +104,27 @@ fn group_description(subject: &str) -> Option<String> {
     Some(who)
 }
 
+/// That an account of kube-system does not have a role of the whole cluster, if so: what runs as it asks the API server in vain, and
+/// goes on with what it knew.
+pub(super) fn lacks_role(
+    on: &Cluster<'_>,
+    account: &str,
+    role: &str,
+) -> Result<Option<String>, Verdict> {
+    let is_account = |s: &Value| {
+        (text(s, "/kind"), text(s, "/namespace"), text(s, "/name"))
+            == ("ServiceAccount", "kube-system", account)
+    };
+    let gives = |b: &&Value| {
+        (text(b, "/roleRef/kind"), text(b, "/roleRef/name")) == ("ClusterRole", role)
+            && list(b, "/subjects").iter().any(is_account)
+    };
+    let all = of(on.facts, ObjectKind::ClusterRoleBindings)?;
+    Ok((!all.iter().any(|b| gives(&b))).then(|| {
+        format!("no ClusterRoleBinding gives ServiceAccount kube-system/{account} the role {role}")
+    }))
+}
+
 /// A subject as `Kind name`, with its namespace if it has one.
 fn subjects(binding: &Value) -> Vec<String> {
     list(binding, "/subjects")
@@ -161,15 +182,15 @@ fn full_role(binding: &Value, role: &str) -> String {
 }
 
 /// Roles of Kubernetes that hold wildcards of every verb.
-const ALMIGHTY: [&str; 1] = ["cluster-admin"];
+const ALMIGHTY: &[&str] = &["cluster-admin"];
 
 pub(in crate::checks) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
     let facts = on.facts;
-    let roles = of(facts, Kind::ClusterRoles)?;
-    let bindings = of(facts, Kind::ClusterRoleBindings)?;
-    let own_roles = of(facts, Kind::Roles)?;
-    let role_bindings = of(facts, Kind::RoleBindings)?;
-    let spaces = of(facts, Kind::Namespaces)?;
+    let roles = of(facts, ObjectKind::ClusterRoles)?;
+    let bindings = of(facts, ObjectKind::ClusterRoleBindings)?;
+    let own_roles = of(facts, ObjectKind::Roles)?;
+    let role_bindings = of(facts, ObjectKind::RoleBindings)?;
+    let spaces = of(facts, ObjectKind::Namespaces)?;
     if !bindings.iter().any(|b| name(b) == "cluster-admin") || roles.is_empty() {
         return Err(Verdict::unknown("the list of ClusterRoleBindings lacks `cluster-admin`"));
     }
@@ -256,7 +277,7 @@ pub(in crate::checks) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             wrong.push(format!("role {} may do everything", name(role)));
         }
     }
-    for request in of(facts, Kind::SigningRequests)? {
+    for request in of(facts, ObjectKind::SigningRequests)? {
         if let Some(who) = signed_for_the_cluster(request) {
             wrong.push(format!(
                 "CertificateSigningRequest {} was approved for {who}",
@@ -264,7 +285,7 @@ pub(in crate::checks) fn minimal(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
             ));
         }
     }
-    for request in of(facts, Kind::SigningRequests)?.iter().filter(|r| is_approved(r)) {
+    for request in of(facts, ObjectKind::SigningRequests)?.iter().filter(|r| is_approved(r)) {
         if let Some(why) = not_of_its_node(on, request) {
             wrong.push(format!("CertificateSigningRequest {} was approved: {why}", name(request)));
         }
@@ -285,9 +306,9 @@ fn pods_of_controllers(on: &Cluster<'_>) -> Result<Vec<String>, Verdict> {
         let mut said = said.into_iter().filter(|a| default_roles::is_a_controllers(a));
         said.next().map(str::to_owned)
     };
-    let pods = of(on.facts, Kind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
+    let pods = of(on.facts, ObjectKind::Pods)?.iter().map(|pod| ("Pod", pod, Some(pod)));
     let mut all: Vec<(&str, &Value, Option<&Value>)> = pods.collect();
-    for (kind, called, at) in crate::checks::cluster::owners::MAKERS {
+    for &(kind, called, at) in crate::checks::cluster::owners::MAKERS {
         all.extend(of(on.facts, kind)?.iter().map(|o| (called, o, o.pointer(at))));
     }
     let mut wrong = Vec::new();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::facts::cluster::{ClusterFacts, Kind, list, name, namespace, text};
+use crate::facts::cluster::{ClusterFacts, ObjectKind, list, name, namespace, text};
 use crate::inventory::NodeName;
 
 /// An address of a pod or a Service.
@@ -20,14 +20,14 @@ pub struct InnerAddress {
 
 /// Services that every cluster has, and a pod of the node: a pod elsewhere would answer a stranger past this node.
 pub(in crate::checks) fn inner(node: &NodeName, facts: &ClusterFacts) -> Vec<InnerAddress> {
-    let services = facts.of(Kind::Services).unwrap_or_default();
+    let services = facts.of(ObjectKind::Services).unwrap_or_default();
     let known = [("default", "kubernetes"), ("kube-system", "kube-dns")];
     let mut found = Vec::new();
     for (space, called) in known {
         let service = services.iter().find(|s| namespace(s) == space && name(s) == called);
         found.extend(service.into_iter().flat_map(of_service));
     }
-    let pods = facts.of(Kind::Pods).unwrap_or_default();
+    let pods = facts.of(ObjectKind::Pods).unwrap_or_default();
     let mut pods: Vec<&Value> = pods.iter().filter(|p| answers(p, node)).collect();
     // Those of the system first: others may have a policy of their own.
     pods.sort_by_key(|p| (namespace(p) != "kube-system", namespace(p), name(p)));
@@ -97,8 +97,8 @@ mod tests {
             pod("c", "n1", "192.0.2.1", "True", true),
             pod("d", "n1", "10.244.0.2", "True", false),
         ];
-        facts.insert(Kind::Services, &mut json!({"items": services})).unwrap();
-        facts.insert(Kind::Pods, &mut json!({"items": pods})).unwrap();
+        facts.insert(ObjectKind::Services, &mut json!({"items": services})).unwrap();
+        facts.insert(ObjectKind::Pods, &mut json!({"items": pods})).unwrap();
         let found = inner(&"n1".parse().unwrap(), &facts);
         let words: Vec<String> =
             found.iter().map(|i| format!("{} {}:{}", i.what, i.address, i.port)).collect();

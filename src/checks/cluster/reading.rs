@@ -8,7 +8,7 @@ use time::{Date, OffsetDateTime};
 
 use crate::checks::model::Verdict;
 use crate::checks::source::Source;
-use crate::facts::cluster::{ClusterFacts, Kind, PROXY_CONFIG, name, namespace, text};
+use crate::facts::cluster::{ClusterFacts, ObjectKind, PROXY_CONFIG, name, namespace, text};
 use crate::inventory::{AllowedKind, Inventory, Software};
 
 /// What rules about objects are judged on.
@@ -56,7 +56,7 @@ impl Cluster<'_> {
 /// # Errors
 /// Why there is none to judge.
 pub fn proxy_configuration(facts: &ClusterFacts) -> Result<crate::yaml::Value, Verdict> {
-    let maps = of(facts, Kind::ConfigMaps)?;
+    let maps = of(facts, ObjectKind::ConfigMaps)?;
     let found = maps.iter().find(|m| full_name(m) == PROXY_CONFIG);
     let Some(data) = found.and_then(|m| m.pointer("/data")?.get("config.conf")?.as_str()) else {
         return Err(Verdict::unknown(format!(
@@ -68,7 +68,7 @@ pub fn proxy_configuration(facts: &ClusterFacts) -> Result<crate::yaml::Value, V
     })
 }
 
-pub(in crate::checks) fn of(facts: &ClusterFacts, kind: Kind) -> Result<&[Value], Verdict> {
+pub(in crate::checks) fn of(facts: &ClusterFacts, kind: ObjectKind) -> Result<&[Value], Verdict> {
     facts.of(kind).map_err(|why| Verdict::unknown(format!("{kind:?} cannot be read: {why}")))
 }
 
@@ -107,11 +107,11 @@ pub(in crate::checks) fn full_name(object: &Value) -> String {
 }
 
 /// Namespaces that Kubernetes makes, but for `default`.
-const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+const SYSTEM: &[&str] = &["kube-system", "kube-public", "kube-node-lease"];
 
 /// Namespaces that are not Kubernetes' own; those on their way out are nobody's any more.
 pub(in crate::checks) fn user_namespaces(facts: &ClusterFacts) -> Result<Vec<&str>, Verdict> {
-    let all = of(facts, Kind::Namespaces)?;
+    let all = of(facts, ObjectKind::Namespaces)?;
     if !all.iter().any(|n| name(n) == "default") {
         return Err(Verdict::unknown("the list of namespaces lacks `default`"));
     }

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use crate::checks::cluster::addons;
 use crate::checks::cluster::owners::Owners;
 use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
 use crate::checks::model::Verdict;
-use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::facts::cluster::{ObjectKind, list, name, namespace, text};
 use crate::inventory::Role;
 use crate::pki::kubeconfig::API_PORT;
 
@@ -50,7 +51,7 @@ type Port = (u64, &'static str, &'static [&'static str]);
 
 /// What Kubernetes and kubeadm make of their own Services: name, the place of its address in the first Service network, and
 /// its ports (`GetDNSIP` and phases/addons/dns/manifests.go in kubeadm).
-const OWN: [(&str, u128, &[Port]); 2] = [
+const OWN: &[(&str, u128, &[Port])] = &[
     ("default/kubernetes", 1, &[(443, "TCP", &["6443"])]),
     (
         "kube-system/kube-dns",
@@ -135,9 +136,9 @@ fn changed(service: &Value, place: u128, ports: &[Port], networks: &[IpNet]) -> 
 }
 
 pub(in crate::checks) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let slices = of(on.facts, Kind::EndpointSlices)?;
-    let services = of(on.facts, Kind::Services)?;
-    let pods = of(on.facts, Kind::Pods)?;
+    let slices = of(on.facts, ObjectKind::EndpointSlices)?;
+    let services = of(on.facts, ObjectKind::Services)?;
+    let pods = of(on.facts, ObjectKind::Pods)?;
     if slices.is_empty() || services.is_empty() {
         return Err(Verdict::unknown("the list of EndpointSlices or Services is empty"));
     }
@@ -201,7 +202,7 @@ pub(in crate::checks) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Ve
     let of_services: Vec<IpNet> =
         cluster.service_networks.iter().filter_map(|net| net.to_string().parse().ok()).collect();
     // From another range, an address may be anybody's: kube-proxy takes its traffic on every node.
-    let ranges = of(on.facts, Kind::ServiceCidrs)?;
+    let ranges = of(on.facts, ObjectKind::ServiceCidrs)?;
     if ranges.is_empty() {
         return Err(Verdict::unknown("the list of ServiceCIDRs is empty"));
     }
@@ -224,9 +225,14 @@ pub(in crate::checks) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Ve
             }
         }
     }
-    for (called, place, ports) in OWN {
+    for &(called, place, ports) in OWN {
         let Some(service) = services.iter().find(|s| full_name(s) == called) else {
-            wrong.push(format!("Service {called} is missing"));
+            // The API server makes its own anew.
+            let how = match called {
+                "kube-system/kube-dns" => format!(" ({})", addons::DNS.remade()),
+                _ => String::new(),
+            };
+            wrong.push(format!("Service {called} is missing{how}"));
             continue;
         };
         let said = changed(service, place, ports, &of_services);
@@ -257,7 +263,7 @@ pub(in crate::checks) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Ve
         }
         if namespace(service) == "kube-system" && text(service, "/spec/type") == "ExternalName" {
             let leads_to = text(service, "/spec/externalName");
-            wrong.push(format!("Service {full} leads to {leads_to}"));
+            wrong.push(format!("Service {full} points to {leads_to}"));
         }
         let selector = service.pointer("/spec/selector").and_then(Value::as_object);
         let is_dns = (namespace(service), name(service)) == ("kube-system", "kube-dns");
@@ -265,10 +271,10 @@ pub(in crate::checks) fn endpoints_known(on: &Cluster<'_>) -> Result<Verdict, Ve
             s.len() == 1 && s.get("k8s-app").is_some_and(|v| v == "kube-dns")
         };
         if is_dns && !selector.is_some_and(selects_dns) {
-            wrong.push(format!("Service {full} selects other pods than CoreDNS"));
+            wrong.push(format!("Service {full} selects pods other than CoreDNS"));
         }
     }
-    let expected = "API servers and pods of the cluster, and no address of others";
+    let expected = "API servers and pods of the cluster, and no foreign address";
     let looked_at = format!("{} Services, {} EndpointSlices", services.len(), slices.len());
     Ok(none_of(expected, wrong, looked_at))
 }

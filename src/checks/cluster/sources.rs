@@ -11,13 +11,13 @@ use crate::controls::ApiRule;
 #[cfg(test)]
 use crate::digest::Digest;
 use crate::facts::cluster::{
-    AUTHENTICATION_CONFIG, CLUSTER_INFO, ClusterFacts, Kind, ListAnswer, PROXY_CONFIG,
+    AUTHENTICATION_CONFIG, CLUSTER_INFO, ClusterFacts, ListAnswer, ObjectKind, PROXY_CONFIG,
 };
 
 /// What an API server answered, list by list.
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
-    answers: BTreeMap<Kind, ListAnswer>,
+    answers: BTreeMap<ObjectKind, ListAnswer>,
     machine: Option<Arc<Machine>>,
 }
 
@@ -29,14 +29,14 @@ impl Lists {
 
     /// Answers to some lists, for tests of what comes after them.
     #[cfg(test)]
-    pub(in crate::checks) fn played(lists: impl IntoIterator<Item = (Kind, Digest)>) -> Self {
+    pub(in crate::checks) fn played(lists: impl IntoIterator<Item = (ObjectKind, Digest)>) -> Self {
         let read = time::macros::datetime!(2026-02-01 11:59:59 UTC);
         let answer = |(kind, sha256)| (kind, ListAnswer { sha256, read });
         Self { answers: lists.into_iter().map(answer).collect(), machine: None }
     }
 
     /// One list.
-    pub(in crate::checks) fn source(&self, kind: Kind) -> Source {
+    pub(in crate::checks) fn source(&self, kind: ObjectKind) -> Source {
         let answer = self.answers.get(&kind);
         Source {
             kind: SourceKind::Request,
@@ -75,8 +75,8 @@ impl Lists {
 }
 
 /// The lists that a rule reads: one or more. Of a release that lacks a kind nobody reads it.
-pub(super) fn lists_of(rule: ApiRule) -> &'static [Kind] {
-    use Kind::*;
+pub(super) fn lists_of(rule: ApiRule) -> &'static [ObjectKind] {
+    use ObjectKind::*;
     match rule {
         ApiRule::NoAnonymousBindings | ApiRule::NoBootstrapBindings => {
             &[ClusterRoleBindings, RoleBindings]
@@ -135,13 +135,13 @@ pub(super) fn lists_of(rule: ApiRule) -> &'static [Kind] {
         ApiRule::AggregatedApisKnown => &[ApiServices],
         ApiRule::NodesKnown => &[Nodes],
         ApiRule::NoLastingTokens => &[AccountTokens],
-        ApiRule::NoPendingChange => &Kind::FOR_A_PLAN,
+        ApiRule::NoPendingChange => ObjectKind::FOR_A_PLAN,
         ApiRule::KubeadmConfiguration
         | ApiRule::ClusterInfo
         | ApiRule::ProxyKubeconfig
         | ApiRule::ExtensionCas => &[ConfigMaps],
-        ApiRule::ProxyConfiguration => &[ConfigMaps, DaemonSets],
-        ApiRule::DnsConfiguration => &[ConfigMaps, Deployments, Pods],
+        ApiRule::ProxyConfiguration => &[ConfigMaps, DaemonSets, ClusterRoleBindings],
+        ApiRule::DnsConfiguration => &[ConfigMaps, Deployments, Pods, ClusterRoleBindings],
         ApiRule::ControllersLead => &[Leases],
         ApiRule::RuntimeClassesKnown => &[RuntimeClasses],
         ApiRule::FlowControlKnown => &[FlowSchemas, PriorityLevels],

@@ -12,7 +12,7 @@ use crate::checks::cluster::reading::{Cluster, full_name, none_of, of};
 use crate::checks::cluster::reading::{is_allowed, over};
 use crate::checks::model::Verdict;
 use crate::controls;
-use crate::facts::cluster::{Kind, list, name, namespace, text};
+use crate::facts::cluster::{ObjectKind, list, name, namespace, text};
 use crate::inventory::{AllowedKind, Inventory, PodLevel, PodSecurityExemption, Role};
 
 /// The namespace of Kubernetes' own pods, which the admission configuration leaves out.
@@ -95,6 +95,18 @@ pub(in crate::checks) fn enforced(on: &Cluster<'_>, space: &Value) -> PodLevel {
     }
 }
 
+/// The level that the default of the admission configuration sets for a namespace; `None` where its own label decides.
+pub(crate) fn level_by_default(on: &Cluster<'_>, space: &Value) -> Option<PodLevel> {
+    label(space, ENFORCE).is_none().then(|| enforced(on, space))
+}
+
+/// The level that a namespace's own label enforces, if the inventory wants a stricter one.
+pub(crate) fn weaker_label(on: &Cluster<'_>, space: &Value) -> Option<PodLevel> {
+    label(space, ENFORCE)?;
+    let level = enforced(on, space);
+    (name(space) != SYSTEM && level < wanted(on, name(space))).then_some(level)
+}
+
 /// Whether an admission configuration says what holds where no label does. Whether the API server goes by it is
 /// judged with its other files.
 fn has_default(inventory: &Inventory) -> bool {
@@ -114,7 +126,7 @@ fn minor(version: &str) -> Option<u16> {
 }
 
 pub(in crate::checks) fn namespace_levels(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let spaces = of(on.facts, Kind::Namespaces)?;
+    let spaces = of(on.facts, ObjectKind::Namespaces)?;
     if !spaces.iter().any(|n| name(n) == "default") {
         return Err(Verdict::unknown("the list of namespaces lacks `default`"));
     }
@@ -177,7 +189,7 @@ const fn static_pod(container: &'static str) -> Known {
 }
 
 /// etcd is no pod, but a unit of systemd.
-const KNOWN: [Known; 5] = [
+const KNOWN: &[Known] = &[
     static_pod("kube-apiserver"),
     static_pod("kube-controller-manager"),
     static_pod("kube-scheduler"),
@@ -291,9 +303,26 @@ impl Known {
     }
 }
 
+/// Whether a pod is one of Kubernetes' own: of the control plane, with an etcd beside it, of kube-proxy, or of CoreDNS.
+pub(crate) fn is_of_kubernetes(pod: &Value, owners: &Owners<'_>, inventory: &Inventory) -> bool {
+    let etcd = static_pod("etcd");
+    let mut known = KNOWN.iter().chain([&etcd]);
+    namespace(pod) == SYSTEM && known.any(|k| k.is(pod, owners, inventory))
+}
+
+/// Whether something makes such pods.
+pub(crate) fn makes_of_kubernetes(
+    kind: &str,
+    object: &Value,
+    template: &Value,
+    owners: &Owners<'_>,
+) -> bool {
+    namespace(object) == SYSTEM && KNOWN.iter().any(|k| k.makes(kind, object, template, owners))
+}
+
 /// Where nodes keep what pods may have: what others mount there, and disks. Below all others is what the node runs by, and a
 /// volume there gives a pod what its own standard forbids it to mount.
-const FOR_VOLUMES: [&str; 15] = [
+const FOR_VOLUMES: &[&str] = &[
     "/data",
     "/disks",
     "/export",
@@ -331,7 +360,7 @@ fn leads_to_the_node(path: &str) -> bool {
 }
 
 pub(in crate::checks) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdict, Verdict> {
-    let pods = of(on.facts, Kind::Pods)?;
+    let pods = of(on.facts, ObjectKind::Pods)?;
     if pods.is_empty() {
         return Err(Verdict::unknown("the list of pods is empty"));
     }
@@ -345,7 +374,7 @@ pub(in crate::checks) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdic
         let of = KNOWN.iter().find(|k| k.is_another(pod, &owners));
         // Also one that keeps within the standard: DNS answers all others.
         if let Some(Known { by: By::Object(kind, called), .. }) = of {
-            reasons.insert(0, ("described", format!("not what {kind} {called} describes")));
+            reasons.insert(0, ("described", format!("differs from {kind} {called}")));
         }
         // What is behind it is on the node, and may be anything.
         if is_mirror(pod) && !(space == SYSTEM && KNOWN.iter().any(is_known)) {
@@ -357,7 +386,7 @@ pub(in crate::checks) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdic
     }
     // What waits for its hour, or for somebody to scale it up.
     let mut makers = 0;
-    for (kind, called, at) in MAKERS {
+    for &(kind, called, at) in MAKERS {
         for object in of(on.facts, kind)? {
             let Some(template) = object.pointer(at) else { continue };
             makers += 1;
@@ -371,7 +400,7 @@ pub(in crate::checks) fn pods_within_standard(on: &Cluster<'_>) -> Result<Verdic
             }
         }
     }
-    for volume in of(on.facts, Kind::PersistentVolumes)? {
+    for volume in of(on.facts, ObjectKind::PersistentVolumes)? {
         for at in ["/spec/hostPath/path", "/spec/local/path"] {
             let path = volume.pointer(at).and_then(Value::as_str);
             let allowed = is_allowed(on, AllowedKind::PersistentVolume, name(volume));

@@ -7,7 +7,9 @@ use crate::checks::basis::Basis;
 use crate::checks::model::Verdict;
 use crate::checks::model::verdict;
 use crate::checks::node::certificates::{self, CLUSTER_CA, ETCD_CAS, FRONT_PROXY_CA};
-use crate::checks::node::in_effect::mounts_since;
+use crate::checks::node::in_effect::{mounts_since, not_ours, replaced};
+use crate::checks::node::planted::not_read;
+use crate::checks::node::updates::{APT_UNITS, DNF_UNITS};
 use crate::checks::observed::Origin;
 use crate::checks::rule::plain_path;
 use crate::controls::daemons::DAEMONS;
@@ -17,15 +19,13 @@ use crate::facts::live::{LiveFacts, LiveProcess, LiveRequest, LiveUnit, PathAcce
 use crate::inventory::{Inventory, Node, Role, SoftwareSource};
 
 /// Directories whose owner is a service's user, and that user.
-const SERVICES: [(&str, &str); 1] = [("/var/lib/etcd", "etcd")];
+const SERVICES: &[(&str, &str)] = &[("/var/lib/etcd", "etcd")];
 
 /// Units whose start is judged beside those of daemons.
-const UNITS: [&str; 13] = [
+const UNITS: &[&str] = &[
     "auditd.service",
     "chrony.service",
     "chronyd.service",
-    "haproxy.service",
-    "keepalived.service",
     "kubastion-audit.service",
     "kubastion-firewall.service",
     "kubastion-guard.service",
@@ -37,19 +37,15 @@ const UNITS: [&str; 13] = [
 ];
 
 /// Drop-ins of ours: `desired` writes them.
-const OUR_DROP_INS: [&str; 3] = [
+const OUR_DROP_INS: &[&str] = &[
     "/etc/systemd/system/haproxy.service.d/kubastion.conf",
     "/etc/systemd/system/keepalived.service.d/kubastion.conf",
     "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf",
 ];
 
 /// Static pods of a control plane.
-const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const STATIC_PODS: &[&str] = &["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 pub(in crate::checks) const STATIC_POD_DIR: &str = "/etc/kubernetes/manifests";
-
-/// Services that apt's timers start, which may be masked or do something else while the timers run.
-pub(in crate::checks) const UPDATE_SERVICES: [&str; 2] =
-    ["apt-daily.service", "apt-daily-upgrade.service"];
 
 /// What is asked of a node for the checks of this module and of `in_effect`. `judged` are the paths that other checks
 /// look at and that a plan is made of.
@@ -61,13 +57,16 @@ pub fn live_request(
     let mut request = LiveRequest::default();
     request.programs.extend(DAEMONS.iter().map(|d| d.daemon.program().to_owned()));
     request.programs.insert("sshd".to_owned());
-    request.units.extend(UNITS.map(str::to_owned));
+    request.units.extend(UNITS.iter().copied().map(str::to_owned));
     request.units.extend(DAEMONS.iter().filter_map(|d| d.unit).map(str::to_owned));
-    request.units.extend(UPDATE_SERVICES.map(str::to_owned));
-    let run = DAEMONS.iter().flat_map(|d| d.programs.iter().chain(d.reads_at_start));
-    let run = run.chain(&GUARDED).chain(&PROGRAMS);
-    let local = |name: &&str| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}"));
-    let local = STARTED_BY_NAME.iter().flat_map(local);
+    request.units.extend(APT_UNITS.iter().chain(DNF_UNITS).copied().map(str::to_owned));
+    let run = DAEMONS
+        .iter()
+        .flat_map(|d| d.programs.iter().chain(d.reads_at_start).chain(d.reads_on_reload));
+    let run = run.chain(GUARDED).chain(PROGRAMS);
+    let local = STARTED_BY_NAME
+        .iter()
+        .flat_map(|name| LOCAL_DIRECTORIES.iter().map(move |dir| format!("{dir}/{name}")));
     let all = judged.into_iter().chain(run.map(|p| (*p).to_owned())).chain(local);
     for path in all {
         request.paths.extend(crate::facts::ancestors(&path).map(str::to_owned));
@@ -110,7 +109,7 @@ pub(in crate::checks) fn root_owned_paths(on: &Basis<'_>) -> Verdict {
 }
 
 /// A copy of a key under another name is a key: below these directories everything but a certificate is one.
-const OF_SECRETS: [&str; 2] = ["/etc/kubernetes/", "/etc/etcd/"];
+const OF_SECRETS: &[&str] = &["/etc/kubernetes/", "/etc/etcd/"];
 
 pub(in crate::checks) fn secrets_unreadable(on: &Basis<'_>) -> Verdict {
     let live = match live(on) {
@@ -134,7 +133,7 @@ pub(in crate::checks) fn secrets_unreadable(on: &Basis<'_>) -> Verdict {
         }
     }
     let Some(acls) = &live.acls else {
-        return Verdict::unknown("access control lists were not looked for");
+        return Verdict::unknown("access control lists were not checked");
     };
     wrong.extend(acls.iter().map(|p| {
         let path = plain_path(p);
@@ -171,8 +170,8 @@ fn replaceable(path: &str, access: &PathAccess, live: &LiveFacts) -> Option<Stri
 }
 
 /// Where links may lead that nobody asked about: units that a distribution ships, and what masks one.
-const ROOTS_OF_LINKS: [&str; 4] =
-    ["/usr/lib/systemd/", "/lib/systemd/", "/etc/systemd/", "/dev/null"];
+const ROOTS_OF_LINKS: &[&str] =
+    &["/usr/lib/systemd/", "/lib/systemd/", "/etc/systemd/", "/dev/null"];
 
 /// Where a path leads, by the links that the node told of. What it did not tell of is taken for no link: it is looked
 /// for among what was judged.
@@ -217,10 +216,16 @@ pub(in crate::checks) fn units_as_written(on: &Basis<'_>) -> Verdict {
     if live.units.is_empty() {
         return Verdict::unknown("systemd did not report its units");
     }
-    let mut wrong = Vec::new();
-    let there = live.units.iter().filter(|(_, u)| u.load == "loaded");
+    if !live.trees.contains_key("/etc/systemd/system") {
+        return Verdict::unknown("the node did not report /etc/systemd/system");
+    }
+    let mut wrong = before_ours(live);
     let mut judged = 0;
-    for (name, unit) in there {
+    for (name, unit) in &live.units {
+        if unit.load != "loaded" {
+            wrong.extend(not_loaded(name, unit, on));
+            continue;
+        }
         judged += 1;
         wrong.extend(drop_ins(name, unit, on.inventory.kubernetes.source));
         if unit.needs_reload {
@@ -240,6 +245,36 @@ pub(in crate::checks) fn units_as_written(on: &Basis<'_>) -> Verdict {
     })
 }
 
+/// Directories that systemd reads before /etc/systemd/system (systemd.unit(5), "Unit File Load Path"): what is there hides a unit
+/// of its name, or what a target wants, and systemd need not have read it yet. Transient and generated units are left out: they come
+/// and go with containers, and are gone with the boot.
+const BEFORE_OURS: &[&str] = &["/etc/systemd/system.control/", "/run/systemd/system.control/"];
+
+fn before_ours(live: &LiveFacts) -> Vec<String> {
+    let is_named = |path: &str| {
+        path.rsplit('/').next().is_some_and(|name| live.units.contains_key(name))
+            && BEFORE_OURS.iter().any(|dir| path.starts_with(dir))
+    };
+    let found = live.trees.keys().filter(|path| is_named(path));
+    found.map(|path| format!("{} hides the unit of that name", plain_path(path))).collect()
+}
+
+/// Why a unit should have been loaded. Those that a distribution does not have are not found, and one that nobody uses may be
+/// masked.
+fn not_loaded(name: &str, unit: &LiveUnit, on: &Basis<'_>) -> Option<String> {
+    let mut daemons = DAEMONS.iter().filter(|d| not_ours(d.daemon, on).is_none());
+    let is_ours = name.starts_with("kubastion-") || daemons.any(|d| d.unit == Some(name));
+    let file = on.seen.units.get(name).map_or("", |u| u.file.as_str());
+    let is_used = unit.active == "active" || file.starts_with("enabled");
+    let is_wrong = match unit.load.as_str() {
+        // Its file is there.
+        "not-found" => is_used || is_ours && !file.is_empty(),
+        "masked" => is_used || is_ours,
+        _ => true,
+    };
+    is_wrong.then(|| format!("{name} is {} to systemd", plain_path(&unit.load)))
+}
+
 fn drop_ins(name: &str, unit: &LiveUnit, source: SoftwareSource) -> Option<String> {
     let others: Vec<String> = unit
         .drop_ins
@@ -251,7 +286,7 @@ fn drop_ins(name: &str, unit: &LiveUnit, source: SoftwareSource) -> Option<Strin
 }
 
 /// Units for which no package ships drop-ins: ours, and those whose daemons come in a package without one.
-const WITHOUT_DROP_INS: [&str; 3] = ["containerd.service", "etcd.service", "kubelet.service"];
+const WITHOUT_DROP_INS: &[&str] = &["containerd.service", "etcd.service", "kubelet.service"];
 
 /// Whether a drop-in may come from a package.
 fn is_packaged(unit: &str, path: &str, source: SoftwareSource) -> bool {
@@ -289,6 +324,8 @@ pub(in crate::checks) fn ssh_in_effect(on: &Basis<'_>) -> Verdict {
             if let Some(options) = sshd_options(process) {
                 wrong.push(format!("its command line sets {options}, which its files do not"));
             }
+            // Its title stands where its environment was: nobody can read that any more.
+            wrong.extend(replaced(process));
         } else if !listens.is_empty() && !is_session(process) {
             wrong.push(format!(
                 "another sshd, process {}, listens on {}",
@@ -327,12 +364,10 @@ pub(in crate::checks) fn ssh_in_effect(on: &Basis<'_>) -> Verdict {
                 )
             }));
             match mounts_since(read, &["/etc/ssh", "/etc/default/ssh"], live) {
-                Some(paths) => wrong.extend(paths.into_iter().map(|p| {
-                    format!("something was mounted over {p} after it was read (run `systemctl reload {name}`)")
+                Ok(paths) => wrong.extend(paths.into_iter().map(|p| {
+                    format!("a mount over {p} was made after it was read (run `systemctl reload {name}`)")
                 })),
-                None => {
-                    return Verdict::unknown("the journal was not read for mounts that are gone");
-                }
+                Err(verdict) => return verdict,
             }
         }
     }
@@ -387,6 +422,11 @@ pub(in crate::checks) fn sysctls_at_boot(on: &Basis<'_>) -> Verdict {
     if let Some((path, _)) = live.sysctl_files.iter().find(|(_, text)| text.len() > MAX_SYSCTL_FILE)
     {
         return Verdict::unknown(format!("{} is over 64 KiB and was not read", plain_path(path)));
+    }
+    const DIRECTORIES: &[&str] =
+        &["/usr/lib/sysctl.d/", "/usr/local/lib/sysctl.d/", "/run/sysctl.d/", "/etc/sysctl.d/"];
+    if let Some(verdict) = not_read(live, DIRECTORIES) {
+        return verdict;
     }
     let mut wrong = Vec::new();
     let mut judged = 0;
@@ -526,14 +566,14 @@ pub(in crate::checks) fn static_pods(on: &Basis<'_>) -> Verdict {
         .collect();
     wrong.sort();
     verdict("no static pods but the control plane's", wrong, || {
-        format!("{STATIC_POD_DIR} holds no other files")
+        format!("{STATIC_POD_DIR} contains no other files")
     })
 }
 
 pub(in crate::checks) fn one_ca_per_file(on: &Basis<'_>) -> Verdict {
     let mut wrong = Vec::new();
     let mut judged = 0;
-    for path in [CLUSTER_CA, FRONT_PROXY_CA].into_iter().chain(ETCD_CAS) {
+    for path in [CLUSTER_CA, FRONT_PROXY_CA].into_iter().chain(ETCD_CAS.iter().copied()) {
         if !on.seen.exists(path) {
             continue;
         }
@@ -553,14 +593,14 @@ pub(in crate::checks) fn one_ca_per_file(on: &Basis<'_>) -> Verdict {
             (Origin::Node, Some(trusted)) => trusted.get(path).map(|all| all.iter().collect()),
             (Origin::Node, None) if held.len() > 1 => {
                 return Verdict::unknown(format!(
-                    "{path} holds {begun}, and the key store gave no accepted CAs"
+                    "{path} contains {begun}, but nothing says which are accepted"
                 ));
             }
             (Origin::Node, None) => None,
         };
         let set: BTreeSet<&Vec<u8>> = held.iter().collect();
         if held.is_empty() || set.len() != held.len() || wanted != Some(set) {
-            wrong.push(format!("{path} holds {begun}"));
+            wrong.push(format!("{path} contains {begun}"));
         }
     }
     if judged == 0 {
@@ -618,6 +658,7 @@ mod tests {
                 argv: vec![title.into()],
                 environment: Default::default(),
                 path: Vec::new(),
+                mapped: Vec::new(),
             };
             sshd_options(&process)
         };

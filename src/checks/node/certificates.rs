@@ -1,6 +1,6 @@
 //! Checks of certificates that lie on a node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::yaml::Value;
@@ -12,7 +12,7 @@ use x509_parser::prelude::X509Certificate;
 use x509_parser::public_key::PublicKey;
 
 use crate::checks::basis::{Basis, Judged, needs};
-use crate::checks::model::Verdict;
+use crate::checks::model::{Verdict, verdict};
 use crate::checks::observed::Origin;
 use crate::controls::Daemon;
 use crate::facts::live::LiveFacts;
@@ -20,8 +20,8 @@ use crate::facts::live::LiveFacts;
 /// The cluster CA on a node.
 pub(in crate::checks) const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
 /// The etcd CA, for the API server and for etcd.
-pub(in crate::checks) const ETCD_CAS: [&str; 2] =
-    ["/etc/kubernetes/pki/etcd/ca.crt", "/etc/etcd/pki/ca.crt"];
+pub(in crate::checks) const ETCD_CAS: &[&str] =
+    &["/etc/kubernetes/pki/etcd/ca.crt", "/etc/etcd/pki/ca.crt"];
 /// The CA of the aggregation layer.
 pub(in crate::checks) const FRONT_PROXY_CA: &str = "/etc/kubernetes/pki/front-proxy-ca.crt";
 /// What etcd serves clients and members with.
@@ -34,14 +34,14 @@ pub(in crate::checks) const KUBELET_SERVING: &str = "/var/lib/kubelet/pki/servin
 pub(in crate::checks) const KUBELET_ROTATED: &str =
     "/var/lib/kubelet/pki/kubelet-server-current.pem";
 /// Kubeconfigs whose client certificates are looked at.
-pub(in crate::checks) const KUBECONFIGS: [&str; 4] = [
+pub(in crate::checks) const KUBECONFIGS: &[&str] = &[
     "/etc/kubernetes/admin.conf",
     "/etc/kubernetes/controller-manager.conf",
     "/etc/kubernetes/kubelet.conf",
     "/etc/kubernetes/scheduler.conf",
 ];
 /// All certificates whose keys and dates are judged.
-pub(in crate::checks) const CERTIFICATES: [&str; 13] = [
+pub(in crate::checks) const CERTIFICATES: &[&str] = &[
     CLUSTER_CA,
     "/etc/kubernetes/pki/apiserver.crt",
     "/etc/kubernetes/pki/apiserver-etcd-client.crt",
@@ -97,7 +97,7 @@ fn present(
             continue;
         }
         let der = der(on.seen.text(path)?)
-            .ok_or_else(|| Verdict::unknown(format!("{path} is no certificate")))?;
+            .ok_or_else(|| Verdict::unknown(format!("{path} is not a certificate")))?;
         found.insert(*path, der);
     }
     Ok(found)
@@ -117,7 +117,7 @@ fn present_cas(
             continue;
         }
         let ders = all(on.seen.text(path)?)
-            .ok_or_else(|| Verdict::unknown(format!("{path} is no certificate")))?;
+            .ok_or_else(|| Verdict::unknown(format!("{path} is not a certificate")))?;
         found.insert(*path, ders);
     }
     Ok(found)
@@ -128,37 +128,43 @@ fn key_of(der: &[u8]) -> Option<[u8; 32]> {
 }
 
 pub(in crate::checks) fn separate_cas(on: &Basis<'_>) -> Verdict {
-    let paths: Vec<&'static str> = std::iter::once(CLUSTER_CA)
-        .chain(ETCD_CAS.into_iter().take(1))
-        .chain([FRONT_PROXY_CA])
-        .collect();
+    // etcd's CA may be in two places, one for API servers.
+    fn whose(path: &str) -> &str {
+        if ETCD_CAS.contains(&path) { ETCD_CAS[0] } else { path }
+    }
+    let paths = [&[CLUSTER_CA], ETCD_CAS, &[FRONT_PROXY_CA]].concat();
     let cas = match present_cas(on, &paths) {
         Ok(cas) => cas,
         Err(verdict) => return verdict,
     };
-    if cas.len() < 2 {
+    if cas.keys().map(|path| whose(path)).collect::<BTreeSet<_>>().len() < 2 {
         return Verdict::needs_kubernetes("its CAs are not on this node yet");
     }
-    let mut keys: BTreeMap<[u8; 32], &str> = BTreeMap::new();
+    let mut holders: BTreeMap<[u8; 32], BTreeSet<&str>> = BTreeMap::new();
     for (path, ders) in &cas {
         for der in ders {
             let Some(key) = key_of(der) else {
-                return Verdict::unknown(format!("{path} is no certificate"));
+                return Verdict::unknown(format!("{path} is not a certificate"));
             };
             // In one file, a CA may stand with an older certificate too.
-            if let Some(other) = keys.insert(key, path).filter(|other| other != path) {
-                return Verdict::fail(
-                    "a key of its own for each CA",
-                    format!("{path} and {other} share one"),
-                );
-            }
+            holders.entry(key).or_default().insert(path);
         }
     }
-    Verdict::pass(format!("{} CAs, {} keys", cas.len(), keys.len()))
+    let is_shared = |paths: &&BTreeSet<&str>| {
+        paths.iter().map(|path| whose(path)).collect::<BTreeSet<_>>().len() > 1
+    };
+    let shared: Vec<String> = holders
+        .values()
+        .filter(is_shared)
+        .map(|paths| format!("{} share one", paths.iter().copied().collect::<Vec<_>>().join(", ")))
+        .collect();
+    verdict("a separate key for each CA", shared, || {
+        format!("{} CAs, {} keys", cas.len(), holders.len())
+    })
 }
 
 pub(in crate::checks) fn etcd_own_ca(on: &Basis<'_>) -> Verdict {
-    let etcd = match present_cas(on, &ETCD_CAS) {
+    let etcd = match present_cas(on, ETCD_CAS) {
         Ok(etcd) => etcd,
         Err(verdict) => return verdict,
     };
@@ -170,19 +176,19 @@ pub(in crate::checks) fn etcd_own_ca(on: &Basis<'_>) -> Verdict {
         return Verdict::not_applicable("the cluster CA is not on this node");
     };
     if etcd.is_empty() {
-        return on.seen.blind("the etcd CA is not where it is looked for");
+        return on.seen.blind("the etcd CA is not at the expected path");
     }
     let keys: Vec<_> = cluster.iter().map(|der| key_of(der)).collect();
     match etcd.iter().find(|(_, ders)| ders.iter().any(|der| keys.contains(&key_of(der)))) {
         Some((path, _)) => {
-            Verdict::fail("another key than the cluster CA", format!("{path} has the same"))
+            Verdict::fail("a key other than the cluster CA's", format!("{path} has the same"))
         }
-        None => Verdict::pass("another key than the cluster CA"),
+        None => Verdict::pass("a key other than the cluster CA's"),
     }
 }
 
 pub(in crate::checks) fn lifetimes(on: &Basis<'_>) -> Verdict {
-    let found = match present(on, &CERTIFICATES) {
+    let found = match present(on, CERTIFICATES) {
         Ok(found) => found,
         Err(verdict) => return verdict,
     };
@@ -193,15 +199,16 @@ pub(in crate::checks) fn lifetimes(on: &Basis<'_>) -> Verdict {
     for (path, der) in &found {
         let one = with(der, |c| judge_certificate(path, c, on.now));
         verdict = verdict
-            .and(one.unwrap_or_else(|| Verdict::unknown(format!("{path} is no certificate"))));
+            .and(one.unwrap_or_else(|| Verdict::unknown(format!("{path} is not a certificate"))));
     }
     // Accepted CAs stand behind the first certificate. Their end is near by their nature; that of their keys' strength is not.
     for path in found.keys().filter(|p| is_of_cas(p)) {
         let accepted = on.seen.text(path).ok().and_then(all).unwrap_or_default();
         for der in accepted.iter().skip(1) {
             let one = with(der, |c| strength(path, c));
-            verdict = verdict
-                .and(one.unwrap_or_else(|| Verdict::unknown(format!("{path} is no certificate"))));
+            verdict = verdict.and(
+                one.unwrap_or_else(|| Verdict::unknown(format!("{path} is not a certificate"))),
+            );
         }
     }
     verdict
@@ -255,7 +262,7 @@ const MASTERS: &str = "system:masters";
 
 pub(in crate::checks) fn no_masters(on: &Basis<'_>) -> Verdict {
     let mut judged = 0;
-    for path in KUBECONFIGS {
+    for &path in KUBECONFIGS {
         if !on.seen.exists(path) {
             continue;
         }
@@ -270,7 +277,7 @@ pub(in crate::checks) fn no_masters(on: &Basis<'_>) -> Verdict {
             judged += 1;
             let pem = BASE64_STANDARD.decode(data).ok().and_then(|b| String::from_utf8(b).ok());
             match pem.as_deref().and_then(groups) {
-                None => return Verdict::unknown(format!("{path} holds no readable certificate")),
+                None => return Verdict::unknown(format!("{path} has no readable certificate")),
                 Some(groups) if groups.iter().any(|g| g == MASTERS) => {
                     return Verdict::fail("no group system:masters", format!("in {path}"));
                 }
@@ -291,7 +298,7 @@ pub(in crate::checks) fn no_masters(on: &Basis<'_>) -> Verdict {
     };
     let Some(kubeconfigs) = &live.kubeconfigs else {
         return Verdict::unknown(
-            "home directories could not be searched for kubeconfigs: over 300 files name a client certificate, or they took over 20 s",
+            "home directories could not be searched for kubeconfigs: over 300 files name a client certificate, or the search took over 20 s",
         );
     };
     let left = kubeconfigs.iter().filter_map(|k| {
@@ -311,8 +318,8 @@ pub(in crate::checks) fn no_masters(on: &Basis<'_>) -> Verdict {
 
 /// Whose a certificate is that has no place in a home directory: an administrator's of kubeadm, a component's, a node's.
 fn powerful(pem: &str) -> Option<String> {
-    const GROUPS: [&str; 3] = [MASTERS, "kubeadm:cluster-admins", "system:nodes"];
-    const USERS: [&str; 2] = ["system:kube-controller-manager", "system:kube-scheduler"];
+    const GROUPS: &[&str] = &[MASTERS, "kubeadm:cluster-admins", "system:nodes"];
+    const USERS: &[&str] = &["system:kube-controller-manager", "system:kube-scheduler"];
     // One that cannot be read may be of anybody.
     let Some((groups, users)) = groups(pem).zip(users(pem)) else {
         return Some("its certificate cannot be read".to_owned());
@@ -341,7 +348,7 @@ fn groups(pem: &str) -> Option<Vec<String>> {
 
 pub(in crate::checks) fn kubelet_serving(on: &Basis<'_>) -> Judged {
     if on.seen.exists(KUBELET_ROTATED) {
-        let why = format!("{KUBELET_ROTATED} is in use; it holds the key and is not read");
+        let why = format!("{KUBELET_ROTATED} is in use; it contains the key and is not read");
         return Verdict::unknown(why).into();
     }
     let found = match present(on, &[KUBELET_SERVING]) {

@@ -14,10 +14,10 @@ use crate::checks::rule::plain_path;
 use crate::inventory::FirewallMode;
 
 /// Chains that may be jumped to: those of kube-proxy, the kubelet and CNI plugins, by the beginnings of their names.
-const KNOWN_CHAINS: [&str; 4] = ["KUBE-", "CNI-", "cali-", "CILIUM_"];
+const KNOWN_CHAINS: &[&str] = &["KUBE-", "CNI-", "cali-", "CILIUM_"];
 
 /// Statements that change nothing that ours go by (libnftables-json(5)). Source addresses are rewritten after our rules.
-const HARMLESS: [&str; 20] = [
+const HARMLESS: &[&str] = &[
     "match",
     "counter",
     "log",
@@ -41,8 +41,8 @@ const HARMLESS: [&str; 20] = [
 ];
 
 /// iptables targets of that kind (iptables-extensions(8)).
-const HARMLESS_TARGETS: [&str; 8] =
-    ["LOG", "NFLOG", "REJECT", "MASQUERADE", "SNAT", "TCPMSS", "CHECKSUM", "MARK"];
+const HARMLESS_TARGETS: &[&str] =
+    &["LOG", "NFLOG", "REJECT", "MASQUERADE", "SNAT", "TCPMSS", "CHECKSUM", "MARK"];
 
 pub(in crate::checks) fn judge(on: &Basis<'_>) -> Verdict {
     if on.inventory.firewall.mode == FirewallMode::Off {
@@ -59,7 +59,7 @@ pub(in crate::checks) fn judge(on: &Basis<'_>) -> Verdict {
     for document in documents {
         match document.get("nftables").and_then(Value::as_array) {
             Some(found) => entries.extend(found),
-            None => return Verdict::unknown("nft's output is not understood"),
+            None => return Verdict::unknown("nft's output cannot be parsed"),
         }
     }
     let rules: Vec<&Value> = entries.into_iter().filter_map(|e| e.get("rule")).collect();
@@ -85,7 +85,7 @@ pub(in crate::checks) fn judge(on: &Basis<'_>) -> Verdict {
 }
 
 /// Targets of iptables that decide about a packet (iptables(8)).
-const VERDICTS: [&str; 4] = ["ACCEPT", "DROP", "RETURN", "QUEUE"];
+const VERDICTS: &[&str] = &["ACCEPT", "DROP", "RETURN", "QUEUE"];
 
 /// Rules of the older iptables that rewrite packets, as iptables-save(8) writes them.
 fn legacy(lines: Option<&[String]>) -> Result<Vec<String>, Verdict> {

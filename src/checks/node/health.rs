@@ -12,10 +12,10 @@ use crate::desired::APISERVER_PROBE;
 use crate::facts::FileFacts;
 
 /// Probes of a container, and the path that each asks.
-const PROBES: [(&str, &str); 3] =
-    [("livenessProbe", "/livez"), ("readinessProbe", "/readyz"), ("startupProbe", "/livez")];
+const PROBES: &[(&str, &str)] =
+    &[("livenessProbe", "/livez"), ("readinessProbe", "/readyz"), ("startupProbe", "/livez")];
 /// What the program has to be told.
-const FILES: [&str; 3] = [
+const FILES: &[&str] = &[
     "--ca=/etc/kubernetes/pki/ca.crt",
     "--cert=/etc/kubernetes/pki/apiserver-probe.crt",
     "--key=/etc/kubernetes/pki/apiserver-probe.key",
@@ -49,8 +49,8 @@ pub(in crate::checks) fn authenticated_probes(on: &Basis<'_>) -> Judged {
     let spec = manifest.get("spec").unwrap_or(&Value::Null);
     let pods = list(spec, "containers").iter().map(|container| Pod {
         probes: PROBES
-            .into_iter()
-            .filter_map(|(name, path)| Some((name, path, container.get(name)?)))
+            .iter()
+            .filter_map(|&(name, path)| Some((name, path, container.get(name)?)))
             .collect(),
         mounts: list(container, "volumeMounts").iter().collect(),
         volumes: list(spec, "volumes").iter().collect(),
@@ -69,7 +69,7 @@ fn staged(on: &Basis<'_>) -> Option<Verdict> {
     }
     let patch = match on.seen.text(APISERVER_PATCH).map(crate::yaml::parse) {
         Ok(Ok(Value::Sequence(operations))) => operations,
-        Ok(_) => return Some(Verdict::unknown(format!("{APISERVER_PATCH} is no patch"))),
+        Ok(_) => return Some(Verdict::unknown(format!("{APISERVER_PATCH} is not a patch"))),
         Err(verdict) => return Some(verdict),
     };
     let mut pod = Pod::default();
@@ -81,14 +81,14 @@ fn staged(on: &Basis<'_>) -> Option<Verdict> {
             at => {
                 let probe = at.strip_prefix("/spec/containers/0/").unwrap_or_default();
                 pod.probes.extend(
-                    PROBES.into_iter().filter(|(n, _)| *n == probe).map(|(n, p)| (n, p, value)),
+                    PROBES.iter().copied().filter(|(n, _)| *n == probe).map(|(n, p)| (n, p, value)),
                 );
             }
         }
     }
-    let left = PROBES.into_iter().find(|(name, _)| !pod.probes.iter().any(|p| p.0 == *name));
+    let left = PROBES.iter().copied().find(|(name, _)| !pod.probes.iter().any(|p| p.0 == *name));
     Some(match left {
-        Some((name, _)) => Verdict::fail(EXPECTED, format!("{name} stays as kubeadm makes it")),
+        Some((name, _)) => Verdict::fail(EXPECTED, format!("{name} is unchanged from kubeadm")),
         None => judge(on, &pod),
     })
 }
@@ -114,18 +114,18 @@ fn judge_probe(name: &str, path: &str, probe: &Value) -> Verdict {
         return pass();
     }
     let Some(exec) = probe.get("exec") else {
-        return Verdict::unknown(format!("{name} is of a kind that is not known here"));
+        return Verdict::unknown(format!("{name} is of an unknown kind"));
     };
     let command: Vec<&str> = list(exec, "command").iter().filter_map(Value::as_str).collect();
     match command.split_first() {
         Some((program, arguments)) if *program == APISERVER_PROBE => {
-            let missing = FILES.into_iter().chain([path]).find(|a| !arguments.contains(a));
+            let missing = FILES.iter().copied().chain([path]).find(|a| !arguments.contains(a));
             missing.map_or_else(pass, |argument| {
                 Verdict::fail(EXPECTED, format!("{name} runs {program} without `{argument}`"))
             })
         }
         Some((program, _)) => {
-            Verdict::unknown(format!("{name} runs {program}, and how that asks is not known here"))
+            Verdict::unknown(format!("{name} runs {program}, which is not a known probe"))
         }
         None => Verdict::fail(EXPECTED, format!("{name} runs nothing")),
     }
@@ -154,14 +154,14 @@ fn program(on: &Basis<'_>) -> Verdict {
     match on.seen.files.get(APISERVER_PROBE) {
         Some(FileFacts::File { mode, owner, group, .. }) => {
             if owner == "root" && group == "root" && mode & 0o022 == 0 && mode & 0o111 != 0 {
-                Verdict::pass("the program is there")
+                Verdict::pass("the program exists")
             } else {
                 Verdict::fail(expected, format!("{owner}:{group} {mode:04o}"))
             }
         }
-        Some(FileFacts::Absent) => Verdict::fail(expected, "there is no such file"),
+        Some(FileFacts::Absent) => Verdict::fail(expected, "the file does not exist"),
         Some(_) => Verdict::fail(expected, "it is not a regular file"),
-        None => on.seen.blind(&format!("{APISERVER_PROBE} was not looked at")),
+        None => on.seen.blind(&format!("{APISERVER_PROBE} was not checked")),
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
             "volumeMounts": [{ "name": "certs", "mountPath": "/etc/kubernetes/pki" },
                 value("/spec/containers/0/volumeMounts/-")],
         });
-        for (name, _) in PROBES {
+        for &(name, _) in PROBES {
             container[name] = value(&format!("/spec/containers/0/{name}"));
         }
         let manifest = serde_json::json!({ "spec": {

@@ -1,9 +1,8 @@
 //! Checks of a node's operating system that take more than one value.
 
-use crate::checks::node::access::UPDATE_SERVICES;
 use std::net::IpAddr;
 
-use crate::checks::basis::Basis;
+use crate::checks::basis::{Basis, live};
 use crate::checks::model::Verdict;
 use crate::checks::node::packet::{self, Packet};
 use crate::checks::observed::{CONTAINERD_PACKAGES, FIREWALL_FILE, Observed, Origin};
@@ -11,13 +10,12 @@ use crate::checks::outside;
 use crate::checks::rule::{loopback, shown};
 use crate::controls::{Daemon, KernelSetting, METADATA_SERVICES, MetadataService, WantedBy};
 use crate::desired::CONFLIST;
-use crate::facts::live::LiveFacts;
 use crate::facts::{EntryKind, FileFacts};
-use crate::inventory::{Cni, FirewallMode, Role, Switch};
+use crate::inventory::{Cni, FirewallMode, Role};
 use crate::kubernetes::Release;
 
 /// What audit rules have to watch on every node.
-pub(in crate::checks) const AUDITED: [&str; 6] = [
+pub(in crate::checks) const AUDITED: &[&str] = &[
     "/etc/kubernetes",
     "/etc/containerd",
     "/var/lib/kubastion",
@@ -36,7 +34,7 @@ pub(in crate::checks) struct Forwarder {
     target: fn(&str) -> Option<&str>,
 }
 
-pub(in crate::checks) const FORWARDERS: [Forwarder; 4] = [
+pub(in crate::checks) const FORWARDERS: &[Forwarder] = &[
     Forwarder {
         unit: "rsyslog.service",
         file: "/etc/rsyslog.conf",
@@ -87,15 +85,8 @@ fn is_remote(target: &str) -> bool {
 }
 
 /// Units of sshd, by distribution.
-pub(in crate::checks) const SSH_UNITS: [&str; 4] =
-    ["ssh.service", "ssh.socket", "sshd.service", "sshd.socket"];
-/// Our file that switches unattended upgrades on. Others, read later, can switch them off.
-const APT_UPDATES: &str = "/etc/apt/apt.conf.d/52kubastion-updates";
-/// Timers that install updates, by distribution.
-pub(in crate::checks) const UPDATE_TIMERS: [&str; 3] =
-    ["apt-daily-upgrade.timer", "dnf-automatic.timer", "dnf-automatic-install.timer"];
-/// The timer without whose work there is nothing to install on Debian.
-pub(in crate::checks) const LISTS_TIMER: &str = "apt-daily.timer";
+pub(in crate::checks) const SSH_UNITS: &[&str] =
+    &["ssh.service", "ssh.socket", "sshd.service", "sshd.socket"];
 /// containerd's configuration.
 pub(in crate::checks) const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
@@ -148,7 +139,7 @@ fn chains<'t>(rules: &'t str, hook: &str) -> Vec<&'t str> {
 }
 
 pub(in crate::checks) fn firewall(on: &Basis<'_>) -> Verdict {
-    let loaded = "table inet kubastion, loaded from our file, with input policy drop";
+    let loaded = "table inet kubastion, loaded from kubastion's file, with input policy drop";
     if on.inventory.firewall.mode == FirewallMode::Off {
         return Verdict::fail(loaded, "the inventory says `firewall.mode: off`");
     }
@@ -161,10 +152,10 @@ pub(in crate::checks) fn firewall(on: &Basis<'_>) -> Verdict {
         return Verdict::fail(loaded, "the rules file has no input chain with policy drop");
     }
     if on.seen.origin == Origin::Rendered {
-        return Verdict::pass("the rules drop what no rule lets in");
+        return Verdict::pass("the rules drop everything that no rule allows");
     }
     let Some(nft) = on.seen.nft.as_ref().filter(|n| n.usable) else {
-        return Verdict::unknown("nft cannot be asked on this node");
+        return Verdict::unknown("nft cannot be used on this node");
     };
     let Some(listing) = &nft.own_listing_sha256 else {
         return Verdict::fail(loaded, "the table is not loaded");
@@ -176,7 +167,7 @@ pub(in crate::checks) fn firewall(on: &Basis<'_>) -> Verdict {
         return Verdict::fail(loaded, "the loaded table was changed since it was loaded");
     }
     let Some(wanted) = &on.seen.wanted_firewall_sha256 else {
-        return Verdict::unknown("the rules that the inventory makes cannot be worked out");
+        return Verdict::unknown("the rules of the inventory cannot be computed");
     };
     match on.seen.files.get(FIREWALL_FILE) {
         Some(FileFacts::File { sha256, .. }) if *sha256 != recorded.file_sha256 => {
@@ -184,14 +175,14 @@ pub(in crate::checks) fn firewall(on: &Basis<'_>) -> Verdict {
         }
         // A rule that was there once, or that somebody wrote into the file, lets in whom the inventory does not.
         Some(FileFacts::File { sha256, .. }) if sha256 != wanted => Verdict::fail(
-            "the rules that the inventory makes",
-            "the rules file is another one: `kubastion plan --diff` shows it, `kubastion apply` mends it",
+            "the rules of the inventory",
+            "the rules file differs: run `kubastion plan --diff` to see how, and `kubastion apply` to fix it",
         ),
         Some(FileFacts::File { .. }) => match changed_rules(on).or_else(|| strangers_pass(on)) {
             Some(verdict) => verdict,
-            None => Verdict::pass("loaded as recorded, as the inventory has it, input policy drop"),
+            None => Verdict::pass("loaded as recorded and as in the inventory, input policy drop"),
         },
-        _ => Verdict::fail(loaded, "the rules file is not there"),
+        _ => Verdict::fail(loaded, "the rules file does not exist"),
     }
 }
 
@@ -204,7 +195,7 @@ fn changed_rules(on: &Basis<'_>) -> Option<Verdict> {
     };
     let Some(file) = live.and_then(|l| l.file_rules.as_ref()) else {
         return Some(Verdict::unknown(
-            "the rules file could not be loaded into a network of its own",
+            "the rules file could not be loaded into a separate network namespace",
         ));
     };
     (plain_rules(kernel) != plain_rules(file)).then(|| {
@@ -343,7 +334,7 @@ pub(in crate::checks) fn time_sync(on: &Basis<'_>) -> Verdict {
     if let Some(verdict) = of_the_host(on.seen, "the clock is") {
         return verdict;
     }
-    let Some(time) = &on.seen.time else { return on.seen.blind("the clock was not asked") };
+    let Some(time) = &on.seen.time else { return on.seen.blind("the clock was not checked") };
     match (time.synchronized, time.chrony.as_deref()) {
         (_, Some("Normal")) => Verdict::pass("chrony is synchronized"),
         (Some(true), _) => Verdict::pass("the kernel's clock is synchronized"),
@@ -375,7 +366,7 @@ pub(in crate::checks) fn audit_rules(on: &Basis<'_>) -> Verdict {
             // 2: switched on, and the rules are locked until the next boot.
             Some(1 | 2) => {}
             Some(_) => return Verdict::fail(expected, "auditing is switched off (`auditctl -s`)"),
-            None => return Verdict::unknown("auditctl -s does not say whether auditing is on"),
+            None => return Verdict::unknown("auditctl -s does not show whether auditing is on"),
         }
     }
     if let Some(rule) = rules.iter().find(|r| AUDITED.iter().any(|path| leaves_out(r, path))) {
@@ -388,7 +379,7 @@ pub(in crate::checks) fn audit_rules(on: &Basis<'_>) -> Verdict {
             .filter(|r| !is_never(r))
             .any(|r| r.split([' ', '=']).any(|word| word == path || word == format!("{path}/")))
     };
-    let open: Vec<&str> = AUDITED.into_iter().filter(|p| !watched(p)).collect();
+    let open: Vec<&str> = AUDITED.iter().copied().filter(|p| !watched(p)).collect();
     if open.is_empty() {
         Verdict::pass(format!("{} rules", rules.len()))
     } else {
@@ -432,174 +423,12 @@ fn lines(text: &str) -> Vec<String> {
     text.lines().filter(|l| l.starts_with('-')).map(str::to_owned).collect()
 }
 
-pub(in crate::checks) fn security_updates(on: &Basis<'_>) -> Verdict {
-    if on.inventory.host.security_updates == Switch::Off {
-        return Verdict::not_applicable("switched off by the inventory (host.security_updates)");
-    }
-    let expected = "a timer that installs security updates";
-    let timer = UPDATE_TIMERS
-        .into_iter()
-        .find(|t| on.seen.units.get(*t).is_some_and(|u| u.active == "active"));
-    let Some(timer) = timer else {
-        if UPDATE_TIMERS.iter().all(|t| !on.seen.units.contains_key(*t)) {
-            return on.seen.blind("timers were not looked at");
-        }
-        return Verdict::fail(expected, "no such timer is active");
-    };
-    if !timer.starts_with("apt") {
-        return Verdict::pass(timer);
-    }
-    if !on.seen.packages.contains_key("unattended-upgrades") {
-        return Verdict::fail("package unattended-upgrades", "not installed");
-    }
-    if on.seen.origin == Origin::Rendered {
-        let text = on.seen.texts.get(APT_UPDATES).and_then(Option::as_deref).unwrap_or_default();
-        let line = text.lines().find_map(|l| l.strip_prefix("APT::Periodic::Unattended-Upgrade "));
-        return match line.map(|l| l.trim_matches(['"', ';'])) {
-            Some("1") => Verdict::pass(format!("{timer}, unattended-upgrades")),
-            value => Verdict::fail(
-                "APT::Periodic::Unattended-Upgrade \"1\"",
-                crate::checks::rule::shown(value),
-            ),
-        };
-    }
-    if on.seen.units.get(LISTS_TIMER).is_none_or(|u| u.active != "active") {
-        return Verdict::fail(
-            expected,
-            format!("{LISTS_TIMER}, which refreshes the package lists, is not active"),
-        );
-    }
-    let Some(apt) = on.seen.live.as_ref().and_then(|l| l.apt.as_deref()) else {
-        return Verdict::unknown("apt-config printed no settings");
-    };
-    let mut wrong = not_updated(apt);
-    let live = on.seen.live.as_ref();
-    wrong.extend(live.into_iter().flat_map(held_back));
-    match live.and_then(|l| l.sources.as_deref()) {
-        None => return Verdict::unknown("apt-cache told no package sources"),
-        // What has a lower priority is never taken for an upgrade (apt_preferences(5)).
-        Some(sources) if !sources.iter().any(|p| *p >= 100) => {
-            wrong.push("apt knows no package source that it takes upgrades from".to_owned());
-        }
-        Some(_) => {}
-    }
-    crate::checks::model::verdict(expected, wrong, || format!("{timer}, unattended-upgrades"))
-}
-
-/// Packages that are held (apt-mark(8)), and services that do not do what their timers are for.
-fn held_back(live: &LiveFacts) -> Vec<String> {
-    let services = UPDATE_SERVICES.iter().filter_map(|name| {
-        let Some(unit) = live.units.get(*name) else {
-            return Some(format!("systemd did not report {name}"));
-        };
-        // Debian's own file alone is known to do it.
-        let is_packaged = ["/lib/systemd/system/", "/usr/lib/systemd/system/"]
-            .iter()
-            .any(|dir| unit.fragment == format!("{dir}{name}"));
-        match (unit.load.as_str(), is_packaged, unit.drop_ins.first()) {
-            ("loaded", true, None) => None,
-            ("loaded", true, Some(first)) => {
-                Some(format!("{} changes {name}", crate::checks::rule::plain_path(first)))
-            }
-            ("loaded", false, _) => Some(format!(
-                "{name} comes from {}",
-                crate::checks::rule::plain_path(&unit.fragment)
-            )),
-            (state, ..) => Some(format!("{name} is {}", crate::checks::rule::shown(Some(state)))),
-        }
-    });
-    let is_wanted = |held: &str| {
-        let name = held.split(':').next().unwrap_or_default();
-        UPDATED.contains(&name) || name.starts_with("linux-image") || name.starts_with("libssl")
-    };
-    let held = live.held.iter().filter(|h| is_wanted(h));
-    services
-        .chain(held.map(|h| format!("{} is held", crate::checks::rule::plain_path(h))))
-        .collect()
-}
-
-/// Packages of which security updates are wanted whatever is held back.
-const UPDATED: [&str; 8] = [
-    "bash",
-    "libc6",
-    "libssl3",
-    "linux-image-amd64",
-    "nftables",
-    "openssh-server",
-    "sudo",
-    "systemd",
-];
-
-/// Whether a setting of apt takes packages without a signature or from whoever answers (apt-secure(8),
-/// apt-transport-https(1)). apt takes several words for yes and no; what is neither counts as the worse.
-fn trusts_anybody(name: &str, value: &str) -> bool {
-    const ALLOWS: [&str; 4] = [
-        "apt::get::allowunauthenticated",
-        "acquire::allowinsecurerepositories",
-        "acquire::allowdowngradetoinsecurerepositories",
-        "acquire::allowweakrepositories",
-    ];
-    let (name, value) = (name.to_ascii_lowercase(), value.to_ascii_lowercase());
-    let is = |words: &[&str]| value.is_empty() || words.contains(&value.as_str());
-    let verifies = name.ends_with("::verify-peer") || name.ends_with("::verify-host");
-    if name.starts_with("acquire::https::") && verifies {
-        return !is(&["1", "yes", "true", "with", "on", "enable"]);
-    }
-    ALLOWS.contains(&name.as_str()) && !is(&["0", "no", "false", "without", "off", "disable"])
-}
-
-/// What keeps security updates from being installed, by apt's settings as they are in effect, whatever files they come
-/// from (unattended-upgrade(8), /usr/lib/apt/apt.systemd.daily).
-fn not_updated(apt: &[(String, String)]) -> Vec<String> {
-    // Names in any case.
-    let is = |given: &str, name: &str| given.eq_ignore_ascii_case(name);
-    let value = |name: &str| apt.iter().rev().find(|(n, _)| is(n, name)).map(|(_, v)| v.as_str());
-    let all = |name: &'static str| apt.iter().filter(move |(n, v)| is(n, name) && !v.is_empty());
-    let mut wrong: Vec<String> = apt
-        .iter()
-        .filter(|(name, value)| trusts_anybody(name, value))
-        .map(|(name, value)| {
-            let name = crate::checks::rule::plain_path(name);
-            format!("{name} is {}", crate::checks::rule::shown(Some(value)))
-        })
-        .collect();
-    if value("APT::Periodic::Enable") == Some("0") {
-        wrong.push("APT::Periodic::Enable is 0".to_owned());
-    }
-    for name in ["APT::Periodic::Update-Package-Lists", "APT::Periodic::Unattended-Upgrade"] {
-        if !matches!(value(name), Some("1" | "always")) {
-            wrong.push(format!("{name} is {}", crate::checks::rule::shown(value(name))));
-        }
-    }
-    let origins = all("Unattended-Upgrade::Origins-Pattern")
-        .chain(all("Unattended-Upgrade::Allowed-Origins"));
-    if !origins.into_iter().any(|(_, v)| v.to_ascii_lowercase().contains("security")) {
-        wrong.push(
-            "no security updates are allowed (Unattended-Upgrade::Origins-Pattern)".to_owned(),
-        );
-    }
-    // Each is a pattern for the beginning of a name.
-    let holds = |pattern: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-+._".contains(c);
-        let pattern = pattern.trim_start_matches('^').trim_end_matches('$');
-        !pattern.chars().all(plain)
-            || pattern.starts_with('.')
-            || UPDATED.iter().any(|p| p.starts_with(pattern))
-    };
-    for (_, pattern) in all("Unattended-Upgrade::Package-Blacklist").filter(|(_, v)| holds(v)) {
-        wrong.push(format!(
-            "Unattended-Upgrade::Package-Blacklist holds back {}",
-            crate::checks::rule::shown(Some(pattern))
-        ));
-    }
-    wrong
-}
-
 /// What an update has replaced and the kernel or a daemon still runs in its old form: /run/reboot-required of Debian and
 /// Ubuntu.
 pub(in crate::checks) fn no_reboot_due(on: &Basis<'_>) -> Verdict {
-    let Some(live) = &on.seen.live else {
-        return on.seen.blind("the live state was not read");
+    let live = match live(on) {
+        Ok(live) => live,
+        Err(verdict) => return verdict,
     };
     match &live.reboot_required {
         None if live.apt.is_none() => {
@@ -663,7 +492,7 @@ pub(in crate::checks) fn containerd_release(on: &Basis<'_>) -> Verdict {
     let packaged = CONTAINERD_PACKAGES.iter().find_map(|p| on.seen.packages.get(*p));
     let version = said.or(packaged.map(String::as_str)).filter(|v| !v.is_empty());
     let Some(version) = version else {
-        return on.seen.blind("neither a package nor containerd itself tells its version");
+        return on.seen.blind("neither a package nor containerd itself reports its version");
     };
     // Debian writes an epoch before, and a tilde before what it adds.
     let upstream = version.rsplit(':').next().unwrap_or_default().trim_start_matches('v');
@@ -686,15 +515,15 @@ pub(in crate::checks) fn containerd_runtime(on: &Basis<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     if on.seen.origin == Origin::Node && !on.seen.runs(Daemon::Containerd) {
-        return Verdict::fail("containerd runs", "it does not");
+        return Verdict::fail("containerd runs", "it does not run");
     }
     if on.seen.cgroup_version != Some(2) {
-        return Verdict::pass("the cgroup hierarchy is version 1");
+        return Verdict::pass("the node uses cgroup v1");
     }
     let mut found = Vec::new();
     everywhere(&config, "SystemdCgroup", &mut found);
     if found.is_empty() || found.iter().any(|v| v.as_bool() != Some(true)) {
-        return Verdict::fail("SystemdCgroup = true", "not so for every runtime");
+        return Verdict::fail("SystemdCgroup = true", "not set for every runtime");
     }
     Verdict::pass("SystemdCgroup = true")
 }
@@ -704,7 +533,7 @@ const FLEX_VOLUMES: &str = "/usr/libexec/kubernetes/kubelet-plugins/volume/exec"
 
 /// Directories of which containerd, and for volumes the kubelet, reads every file: hosts of registries (containerd, docs/hosts.md; without a `config_path`
 /// releases since 2.2 read both), and CNI networks, of which the first by name is taken (containerd, docs/cri/config.md).
-pub(in crate::checks) const READ_AS_A_WHOLE: [&str; 8] = [
+pub(in crate::checks) const READ_AS_A_WHOLE: &[&str] = &[
     FLEX_VOLUMES,
     "/etc/cdi",
     "/etc/cni/net.d",
@@ -719,7 +548,7 @@ pub(in crate::checks) const READ_AS_A_WHOLE: [&str; 8] = [
 /// whatever ours say.
 pub(in crate::checks) fn foreign_files(on: &Basis<'_>) -> Verdict {
     let Some(trees) = &on.seen.trees else {
-        return Verdict::not_applicable("only the running node can tell");
+        return Verdict::not_applicable("only the running node can show this");
     };
     let runtime = &on.inventory.runtime;
     let is_ours = |path: &str| {
@@ -730,14 +559,14 @@ pub(in crate::checks) fn foreign_files(on: &Basis<'_>) -> Verdict {
             })
     };
     let mut wrong = Vec::new();
-    for dir in READ_AS_A_WHOLE {
+    for &dir in READ_AS_A_WHOLE {
         // Where the network is somebody else's, so are its files. Calico brings a driver, too.
         if matches!(dir, "/etc/cni/net.d" | FLEX_VOLUMES) && runtime.cni == Cni::None {
             continue;
         }
         let Some(tree) = trees.get(dir) else { continue };
         if !tree.complete {
-            return Verdict::unknown(format!("{dir} could not be listed to its end"));
+            return Verdict::unknown(format!("{dir} could not be listed completely"));
         }
         let others = tree
             .entries
@@ -763,7 +592,7 @@ pub(in crate::checks) fn only_pods(on: &Basis<'_>) -> Verdict {
         return Verdict::unknown("containerd did not list its containers");
     };
     let wrong = others.iter().map(|c| crate::checks::rule::plain_path(c)).collect();
-    crate::checks::model::verdict("containers of pods alone", wrong, || "none".to_owned())
+    crate::checks::model::verdict("only containers of pods", wrong, || "none".to_owned())
 }
 
 pub(in crate::checks) fn log_forwarding(on: &Basis<'_>) -> Verdict {
@@ -771,8 +600,8 @@ pub(in crate::checks) fn log_forwarding(on: &Basis<'_>) -> Verdict {
     let active: Vec<&Forwarder> = FORWARDERS.iter().filter(|f| is_active(f)).collect();
     if active.is_empty() {
         return match FORWARDERS.iter().any(|f| on.seen.units.contains_key(f.unit)) {
-            true => Verdict::fail("a log forwarder is active", "none is"),
-            false => on.seen.blind("units were not looked at"),
+            true => Verdict::fail("a log forwarder is active", "none is active"),
+            false => on.seen.blind("units were not checked"),
         };
     }
     // A unit that runs may write files alone, as rsyslog does where nobody has told it otherwise.
@@ -798,7 +627,8 @@ pub(in crate::checks) fn log_forwarding(on: &Basis<'_>) -> Verdict {
 
 pub(in crate::checks) fn no_sshd(on: &Basis<'_>) -> Verdict {
     let open: Vec<&str> = SSH_UNITS
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|u| {
             let unit = on.seen.units.get(*u);
             unit.is_some_and(|u| u.active == "active" || u.file == "enabled")
@@ -808,7 +638,7 @@ pub(in crate::checks) fn no_sshd(on: &Basis<'_>) -> Verdict {
         return Verdict::fail("stopped and disabled", format!("{} is not", open.join(", ")));
     }
     if SSH_UNITS.iter().all(|u| !on.seen.units.contains_key(*u)) {
-        return on.seen.blind("units were not looked at");
+        return on.seen.blind("units were not checked");
     }
     Verdict::pass("no sshd unit is active or enabled")
 }

@@ -2,7 +2,7 @@
 
 use crate::checks::model::verdict;
 use crate::checks::rule::plain_path;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checks::basis::{Basis, Judged, flag_values, needs, running};
 use crate::checks::model::Verdict;
@@ -10,8 +10,9 @@ use crate::checks::observed::{ETCD_UNIT, unit_process};
 use crate::checks::rule::{self, loopback, shown};
 use crate::controls::daemons::{ANY_PROGRAM, DaemonRow, Loopback};
 use crate::controls::paths::PROGRAM_DIRECTORIES;
-use crate::controls::{CATALOGUE, Check, Daemon, Rule};
-use crate::facts::live::{LiveFacts, LiveProcess, PathAccess};
+use crate::controls::{self, CATALOGUE, Check, Daemon, Rule};
+use crate::facts::live::{LiveFacts, LiveProcess};
+use crate::inventory::{ArgumentValues, Component};
 
 /// Moments of a start and of a change are compared to this, in seconds: the kernel counts starts in hundredths.
 const PRECISION_S: f64 = 0.01;
@@ -19,17 +20,26 @@ const PRECISION_S: f64 = 0.01;
 /// A mount that went so short a time before a start may have gone after it: no clock tells, and nobody mounts there.
 const MOUNT_MARGIN_S: f64 = 0.1;
 
+/// A journal to which nothing was written for so long is not kept any more: a login is written to it, ours among them.
+const SILENCE_S: f64 = 3600.0;
+
 /// The verdict on a daemon as it runs.
 pub(in crate::checks) fn daemon(daemon: Daemon, on: &Basis<'_>) -> Judged {
-    let Some(live) = &on.seen.live else {
-        return match running(daemon, on) {
-            Err(verdict) => verdict.into(),
-            Ok(_) => on.seen.blind("the live state was not read").into(),
-        };
+    if let Some(why) = not_ours(daemon, on) {
+        return Verdict::not_applicable(why).into();
+    }
+    let live = match on.seen.live() {
+        Ok(live) => live,
+        Err(unread) => return running(daemon, on).err().unwrap_or(unread).into(),
     };
     let row = DaemonRow::of(daemon);
     let found: Vec<&LiveProcess> = live.processes.iter().filter(|p| is(p, daemon)).collect();
-    let [process] = found.as_slice() else {
+    let firsts = match row.forks {
+        true => without_descendants(&found),
+        false => found.clone(),
+    };
+    let [process] = firsts.as_slice() else {
+        let found = firsts;
         return match found.len() {
             0 => running(daemon, on).err().unwrap_or_else(|| needs(daemon)),
             _ => {
@@ -43,32 +53,52 @@ pub(in crate::checks) fn daemon(daemon: Daemon, on: &Basis<'_>) -> Judged {
         .into();
     };
     let mut wrong: Vec<String> = Vec::new();
-    wrong.extend(program(row, process));
+    // A process that it has started runs the same program, and goes by its command line.
+    wrong.extend(found.iter().filter_map(|p| program(row, p)));
     wrong.extend(unit(row, process, live));
     wrong.extend(environment(row, process));
     wrong.extend(flags(row, process, on));
     wrong.extend(changed(row, process, live));
+    wrong.extend(added_configuration(row, process, live));
     match covered(row, process, live) {
         Ok(covered) => wrong.extend(covered),
         Err(verdict) => return verdict.into(),
     }
     // What pods see was compared above.
     if let Some(unit) = row.unit {
-        match mounts_since(process.began_s, row.reads_at_start, live) {
-            Some(paths) => wrong.extend(paths.into_iter().map(|p| {
-                format!("something was mounted over {p} after the start (run `systemctl restart {unit}`)")
+        let reads: Vec<&str> =
+            row.reads_at_start.iter().chain(row.reads_on_reload).copied().collect();
+        match mounts_since(process.began_s, &reads, live) {
+            Ok(paths) => wrong.extend(paths.into_iter().map(|p| {
+                format!(
+                    "a mount over {p} was made after the start (run `systemctl restart {unit}`)"
+                )
             })),
-            None => return Verdict::unknown("the journal was not read for mounts that are gone").into(),
+            Err(verdict) => return verdict.into(),
         }
     }
-    wrong.extend(sockets(row, process, live));
+    wrong.extend(sockets(row, &found, live, on));
     if live.sockets.is_none() {
         return Verdict::unknown("ss listed no listening sockets").into();
     }
-    verdict(&format!("{} as it was configured", daemon.program()), wrong, || {
+    verdict(&format!("{} as configured", daemon.program()), wrong, || {
         format!("process {}, by its own command line, files and ports", process.pid)
     })
     .into()
+}
+
+/// Why there is no such daemon of ours on the node, if there is none to be.
+pub(super) fn not_ours(daemon: Daemon, on: &Basis<'_>) -> Option<&'static str> {
+    let is_of_endpoint = matches!(daemon, Daemon::Haproxy | Daemon::Keepalived);
+    (is_of_endpoint && on.inventory.cluster.virtual_address().is_none())
+        .then_some("the endpoint's load balancer is not managed (cluster.load_balancer.mode)")
+}
+
+/// Those that none of the others has started, at whatever remove.
+fn without_descendants<'a>(all: &[&'a LiveProcess]) -> Vec<&'a LiveProcess> {
+    let is_started =
+        |p: &LiveProcess| all.iter().any(|other| other.pid == p.parent && other.pid != p.pid);
+    all.iter().copied().filter(|p| !is_started(p)).collect()
 }
 
 /// Whether a process is this daemon, by its program or by its name, in the node's own network.
@@ -81,14 +111,23 @@ fn is(process: &LiveProcess, daemon: Daemon) -> bool {
     process.on_node && (program == daemon.program() || by_name)
 }
 
-fn program(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
+/// That a process runs a program that is no longer in its file, or that nobody could see.
+pub(super) fn replaced(process: &LiveProcess) -> Option<String> {
     let path = process.program.as_str();
     if let Some(path) = path.strip_suffix(" (deleted)") {
-        return Some(format!("{} was replaced after the start: restart it", plain_path(path)));
+        return Some(format!(
+            "{} was replaced after the start: restart the daemon",
+            plain_path(path)
+        ));
     }
-    if path.is_empty() {
-        return Some("its program file is unknown".into());
+    path.is_empty().then(|| "its program file is unknown".into())
+}
+
+fn program(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
+    if let Some(why) = replaced(process) {
+        return Some(why);
     }
+    let path = process.program.as_str();
     // The root directory of a pod is that of its image.
     let known = row.programs.is_empty() || row.programs.contains(&path);
     (!known).then(|| format!("it runs {}", plain_path(path)))
@@ -127,15 +166,28 @@ fn flags(row: &DaemonRow, process: &LiveProcess, on: &Basis<'_>) -> Vec<String> 
         return etcd_flags(process, on);
     }
     let staged = on.seen.staged.argv(row.daemon);
+    // Where kubeadm's file says nothing: of a kubelet, and of a cluster that others built and nobody has changed yet.
+    let passed = Component::ALL.iter().find(|c| controls::daemon(**c) == row.daemon);
+    let passed = passed.map(|c| on.inventory.extra_args(*c)).filter(|_| staged.is_none());
+    let passed: BTreeMap<&str, &[String]> = passed
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !controls::is_list(row.daemon, name))
+        .map(|(name, ArgumentValues(values))| (name.as_str(), values.as_slice()))
+        .collect();
     let mut wrong = Vec::new();
     for name in names(&process.argv) {
         let values = flag_values(&process.argv, &name, false);
         let value = values.join(",");
         let wanted = staged.map(|argv| flag_values(argv, &name, false)).unwrap_or_default();
+        let (wanted, who) = match passed.get(name.as_str()) {
+            Some(values) => (values.to_vec(), "the inventory"),
+            None => (wanted, "kubeadm's file"),
+        };
         if !wanted.is_empty() {
             if !same(&wanted, &values) {
                 let (wanted, value) = (shown(Some(&wanted.join(","))), shown(Some(&value)));
-                wrong.push(format!("--{name} is {value}, and kubeadm's file says {wanted}"));
+                wrong.push(format!("--{name} is {value}, and {who} says {wanted}"));
             }
             continue;
         }
@@ -155,8 +207,13 @@ fn flags(row: &DaemonRow, process: &LiveProcess, on: &Basis<'_>) -> Vec<String> 
             wrong.push(format!("--{name}, set in kubeadm's file, is missing"));
         }
     }
+    for name in passed.keys() {
+        if flag_values(&process.argv, name, false).is_empty() {
+            wrong.push(format!("--{name}, set in the inventory, is missing"));
+        }
+    }
     let words = process.argv.iter().skip(1).filter(|w| !w.starts_with('-')).count();
-    if words > 0 && row.daemon != Daemon::Containerd {
+    if words > 0 && !row.values_apart {
         wrong.push("it has arguments that are not flags".into());
     }
     wrong
@@ -214,23 +271,55 @@ fn etcd_flags(process: &LiveProcess, on: &Basis<'_>) -> Vec<String> {
 
 /// Files that it read at its start and that changed since: what it runs with is unknown.
 fn changed(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<String> {
-    let later = |access: &PathAccess| access.changed_s > process.began_s + PRECISION_S;
-    let all = live.paths.iter().chain(&live.trees);
-    let read = |path: &str| {
-        row.reads_at_start.iter().any(|r| {
-            path.strip_prefix(r).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+    let later = |reads: &[&str], since_s: f64| -> BTreeSet<String> {
+        let is_read = |path: &str| {
+            reads.iter().any(|r| {
+                path.strip_prefix(r).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+        };
+        let all = live.paths.iter().chain(&live.trees);
+        all.filter(|(p, a)| is_read(p) && a.changed_s > since_s + PRECISION_S)
+            .map(|(p, _)| plain_path(p))
+            .collect()
     };
-    let paths: BTreeSet<&String> =
-        all.filter(|(p, a)| read(p) && later(a)).map(|(p, _)| p).collect();
     let again = match row.unit {
         Some(unit) => format!("run `systemctl restart {unit}`"),
         None => format!("run `kill {}`: the kubelet restarts it", process.pid),
     };
-    paths
+    let mut changed: Vec<String> = later(row.reads_at_start, process.began_s)
         .into_iter()
-        .map(|p| format!("{} changed after the start ({again})", plain_path(p)))
-        .collect()
+        .map(|p| format!("{p} changed after the start ({again})"))
+        .collect();
+    if let (Some(unit), false) = (row.unit, row.reads_on_reload.is_empty()) {
+        // systemd notes when a unit was started or reloaded; who signals the process himself is not seen there.
+        let noted = live.units.get(unit).and_then(|u| u.changed_s);
+        let Some(noted) = noted else {
+            changed.push(format!("systemd did not report when {unit} was started or reloaded"));
+            return changed;
+        };
+        let since_s = process.began_s.max(noted.0 as f64 / 1e6);
+        changed.extend(
+            later(row.reads_on_reload, since_s)
+                .into_iter()
+                .map(|p| format!("{p} changed after it was read (run `systemctl reload {unit}`)")),
+        );
+    }
+    changed
+}
+
+/// Files in a directory of configuration that a unit reads as a whole and that holds none of ours.
+fn added_configuration(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<String> {
+    let Some(dir) = row.reads_on_reload.iter().find(|p| p.ends_with(".d")) else {
+        return Vec::new();
+    };
+    if !process.argv.iter().any(|word| word == dir) {
+        return Vec::new();
+    }
+    let is_in = |path: &&String| {
+        path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/') && rest.ends_with(".cfg"))
+    };
+    let found = live.trees.keys().filter(is_in);
+    found.map(|p| format!("it also reads {}", plain_path(p))).collect()
 }
 
 /// Files that it sees in its mount namespace and the node does not: something was mounted over them when it started.
@@ -243,40 +332,81 @@ fn covered(
         // A pod always has a mount namespace of its own.
         return match row.unit {
             Some(_) => Ok(Vec::new()),
-            None => Err(Verdict::unknown("the node did not report the files that it sees")),
+            None => Err(Verdict::unknown("the node did not report the files that the daemon sees")),
         };
     };
-    let must_see = row.reads_at_start.iter().filter(|p| live.files.contains_key(**p));
+    let reads = row.reads_at_start.iter().chain(row.reads_on_reload);
+    let must_see = reads.filter(|p| live.files.contains_key(**p));
     let missing =
         must_see.filter(|p| !inside.contains_key(**p)).map(|p| format!("it does not see {p}"));
     let differs = inside.iter().filter(|(path, digest)| live.files.get(*path) != Some(*digest));
     let differs = differs.map(|(path, _)| {
-        format!("it sees another {} than the node does: restart it", plain_path(path))
+        format!("its {} differs from the node's: restart the daemon", plain_path(path))
     });
     Ok(missing.chain(differs).collect())
 }
 
 /// Places where something was mounted or unmounted since then, and that a daemon reads, or that such a mount covers. What
-/// it read is unknown then. `None` if the journal was not read; one that does not reach back so far tells less.
+/// it read is unknown then.
+///
+/// # Errors
+/// The verdict where the journal does not tell: it was not read, was emptied, or journald has not written to it since. One whose oldest
+/// files were put aside tells less.
 pub(in crate::checks) fn mounts_since(
     began_s: f64,
     reads: &[&str],
     live: &LiveFacts,
-) -> Option<BTreeSet<String>> {
+) -> Result<BTreeSet<String>, Verdict> {
+    let unknown = |why: &str| Err(Verdict::unknown(format!("removed mounts: {why}")));
+    let Some(mounts) = &live.mounts else { return unknown("the journal was not searched") };
+    let Some(journal) = &live.journal else {
+        return unknown(
+            "the journal of this boot is empty: start systemd-journald, then restart the daemon",
+        );
+    };
+    if !journal.has_mounts {
+        return unknown(
+            "systemd does not log them: run `systemctl log-level info`, then restart the daemon",
+        );
+    }
+    if journal.ended_s < began_s || journal.ended_s < live.now_s - SILENCE_S {
+        return unknown(
+            "journald has written nothing for an hour or more: start systemd-journald, then restart the daemon",
+        );
+    }
+    if journal.began_s > began_s && !journal.was_rotated {
+        return unknown(
+            "the journal begins after the daemon's start, and no older file of it is kept: restart the daemon",
+        );
+    }
     let within = |path: &str, dir: &str| {
         let dir = dir.trim_end_matches('/');
         path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let concerns = |path: &str| reads.iter().any(|r| within(r, path) || within(path, r));
-    let since = live.mounts.as_ref()?.iter().filter(|m| m.at_s > began_s - MOUNT_MARGIN_S);
-    Some(since.filter(|m| concerns(&m.path)).map(|m| plain_path(&m.path)).collect())
+    let since = mounts.iter().filter(|m| m.at_s > began_s - MOUNT_MARGIN_S);
+    Ok(since.filter(|m| concerns(&m.path)).map(|m| plain_path(&m.path)).collect())
 }
 
-fn sockets(row: &DaemonRow, process: &LiveProcess, live: &LiveFacts) -> Vec<String> {
+fn sockets(
+    row: &DaemonRow,
+    processes: &[&LiveProcess],
+    live: &LiveFacts,
+    on: &Basis<'_>,
+) -> Vec<String> {
     let sockets = live.sockets.as_deref().unwrap_or_default();
+    let endpoint = match row.daemon {
+        Daemon::Haproxy => on.inventory.cluster.virtual_address(),
+        _ => None,
+    };
     let wrong = sockets.iter().filter(|s| {
-        let tolerated = row.loopback == Loopback::Any && loopback(&s.address);
-        s.owners.contains(&process.pid) && !row.ports.contains(&s.port) && !tolerated
+        let is_tolerated = row.loopback == Loopback::Any && loopback(&s.address);
+        let is_endpoint =
+            endpoint.is_some_and(|e| e.port == s.port && s.address.parse() == Ok(e.address));
+        processes.iter().any(|p| s.owners.contains(&p.pid))
+            && !row.ports.contains(&s.port)
+            && !is_tolerated
+            && !is_endpoint
     });
     wrong.map(|s| format!("it listens on {} port {} ({})", s.address, s.port, s.protocol)).collect()
 }

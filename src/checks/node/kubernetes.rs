@@ -18,16 +18,16 @@ pub(in crate::checks) const ENCRYPTION: &str = "/etc/kubernetes/enc/encryption.y
 pub(in crate::checks) const MANIFEST: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
 pub(in crate::checks) const CNI_DIR: &str = "/etc/cni/net.d";
 /// Unit files of the kubelet, and directories of drop-ins.
-pub(in crate::checks) const KUBELET_UNITS: [&str; 3] = [
+pub(in crate::checks) const KUBELET_UNITS: &[&str] = &[
     "/usr/lib/systemd/system/kubelet.service",
     "/lib/systemd/system/kubelet.service",
     "/etc/systemd/system/kubelet.service",
 ];
-pub(in crate::checks) const KUBELET_DROP_INS: [&str; 2] =
-    ["/etc/systemd/system/kubelet.service.d", "/usr/lib/systemd/system/kubelet.service.d"];
+pub(in crate::checks) const KUBELET_DROP_INS: &[&str] =
+    &["/etc/systemd/system/kubelet.service.d", "/usr/lib/systemd/system/kubelet.service.d"];
 
 /// Paths that may be asked without a certificate where the inventory allows it.
-const HEALTH_PATHS: [&str; 3] = ["/livez", "/readyz", "/healthz"];
+const HEALTH_PATHS: &[&str] = &["/livez", "/readyz", "/healthz"];
 
 /// Judges a file that the API server is told of by a flag. With no API server, the verdict is
 /// about what is staged.
@@ -74,7 +74,7 @@ pub(in crate::checks) fn audit_policy(on: &Basis<'_>) -> Judged {
 }
 
 /// Resources that an audit log has to tell of, by API group.
-const SENSITIVE: [(&str, &str); 8] = [
+const SENSITIVE: &[(&str, &str)] = &[
     ("", "secrets"),
     ("", "configmaps"),
     ("authentication.k8s.io", "tokenreviews"),
@@ -99,7 +99,7 @@ fn judge_policy(policy: &Value, wanted: AuditPolicy) -> Verdict {
         };
     }
     if let Some(why) = silent(policy, rules) {
-        return Verdict::fail("no omissions but reads and noise", why);
+        return Verdict::fail("no omissions except reads and noise", why);
     }
     for (index, (group, resource)) in SENSITIVE.iter().enumerate() {
         let name = format!("{group}/{resource}");
@@ -126,20 +126,20 @@ fn judge_policy(policy: &Value, wanted: AuditPolicy) -> Verdict {
 }
 
 /// Paths that say nothing of who did what; a star at the end stands for what follows.
-const PATHS: [&str; 9] = [
+const PATHS: &[&str] = &[
     "/api", "/healthz", "/livez", "/metrics", "/openapi", "/readyz", "/swagger", "/version",
     "/apis",
 ];
 /// Objects that daemons write all the time and that lead nowhere.
-const NOISE: [(&str, &str); 3] =
-    [("coordination.k8s.io", "leases"), ("", "events"), ("events.k8s.io", "events")];
+const NOISE: &[(&str, &str)] =
+    &[("coordination.k8s.io", "leases"), ("", "events"), ("events.k8s.io", "events")];
 
 /// What a policy keeps from the log that has to be there: for whom ever it does, a rule that comes first leaves
 /// nothing to those that follow.
 fn silent(policy: &Value, rules: &[Value]) -> Option<String> {
     let omits = |v: &Value| list(v, "omitStages").iter().any(|s| s == "ResponseComplete");
     if omits(policy) || rules.iter().any(omits) {
-        return Some("stage ResponseComplete is left out".to_owned());
+        return Some("stage ResponseComplete is omitted".to_owned());
     }
     let closing = rules.last().is_some_and(|r| {
         text(r, "level") != "None" && !narrowed(r) && list(r, "resources").is_empty()
@@ -229,7 +229,7 @@ pub(in crate::checks) fn encrypted_secrets(on: &Basis<'_>) -> Judged {
         if covered {
             Verdict::pass("secrets are encrypted")
         } else {
-            Verdict::fail("secrets among the resources", "they are not")
+            Verdict::fail("secrets among the resources", "secrets are missing")
         }
     })
 }
@@ -334,7 +334,7 @@ fn judge_pod_security(inventory: &Inventory, configuration: &Value) -> Verdict {
     if more.is_empty() {
         return verdict;
     }
-    let expected = "no exemption but kube-system and what the inventory exempts from everything";
+    let expected = "no exemption except kube-system and what the inventory exempts from everything";
     verdict.and(Verdict::fail(expected, shown(Some(&more.join(", ")))))
 }
 
@@ -347,7 +347,7 @@ pub(in crate::checks) fn user_authentication(on: &Basis<'_>) -> Judged {
             return Verdict::fail("an issuer of user tokens", "none");
         }
         let issuers = shown(Some(&issuers.join(", ")));
-        Verdict::unknown(format!("{issuers} can authenticate users; a login was not tried"))
+        Verdict::unknown(format!("{issuers} can authenticate users; no login was attempted"))
     })
 }
 
@@ -364,7 +364,7 @@ pub(in crate::checks) fn anonymous_requests(on: &Basis<'_>) -> Judged {
     let by_file = || match on.seen.text(AUTHENTICATION).map(crate::yaml::parse) {
         Ok(Ok(v)) => {
             let Some(anonymous) = v.get("anonymous") else {
-                return Verdict::fail(expected, "the file does not say");
+                return Verdict::fail(expected, "the file does not set it");
             };
             if anonymous.get("enabled").and_then(Value::as_bool) == Some(false) {
                 return Verdict::pass("off in the authentication file");
@@ -440,7 +440,11 @@ pub(in crate::checks) fn no_alpha(on: &Basis<'_>) -> Judged {
         let there = on.seen.staged.argv(Daemon::Apiserver).is_some()
             || on.seen.staged.document(Config::Kubelet).is_some();
         let staged = there.then(|| {
-            if bad { Verdict::fail("no AllAlpha", "staged with it") } else { Verdict::pass("off") }
+            if bad {
+                Verdict::fail("no AllAlpha", "staged with AllAlpha")
+            } else {
+                Verdict::pass("off")
+            }
         });
         return Judged { verdict: needs(Daemon::Kubelet), staged };
     }
@@ -463,7 +467,7 @@ pub(in crate::checks) fn kubelet_units(on: &Basis<'_>) -> Verdict {
     let expected = "root:root 0600 or tighter";
     let mut found = 0;
     let mut worst: Option<String> = None;
-    for path in KUBELET_UNITS {
+    for &path in KUBELET_UNITS {
         if let Some(FileFacts::File { mode, owner, group, .. }) = on.seen.files.get(path) {
             found += 1;
             if mode & !0o600 != 0 || owner != "root" || group != "root" {
@@ -472,12 +476,12 @@ pub(in crate::checks) fn kubelet_units(on: &Basis<'_>) -> Verdict {
         }
     }
     let Some(trees) = &on.seen.trees else {
-        return Verdict::not_applicable("only the running node can tell");
+        return Verdict::not_applicable("only the running node can show this");
     };
-    for dir in KUBELET_DROP_INS {
+    for &dir in KUBELET_DROP_INS {
         let Some(tree) = trees.get(dir) else { continue };
         if !tree.complete {
-            return Verdict::unknown(format!("{dir} could not be listed to its end"));
+            return Verdict::unknown(format!("{dir} could not be listed completely"));
         }
         for (path, e) in &tree.entries {
             let max = if e.kind == EntryKind::Directory { 0o755 } else { 0o600 };
@@ -512,10 +516,10 @@ pub(in crate::checks) fn cni_config(on: &Basis<'_>) -> Judged {
     let verdict = match (enforcing, on.inventory.runtime.cni) {
         // The name of a file enforces nothing.
         (Some(name), _) => Verdict::unknown(format!(
-            "{} is installed; whether it enforces policies was not tried",
+            "{} is installed; policy enforcement was not tested",
             shown(Some(name))
         )),
-        (None, Cni::Bridge) => Verdict::fail(expected, "a bridge, which knows no policies"),
+        (None, Cni::Bridge) => Verdict::fail(expected, "a bridge, which does not support policies"),
         (None, Cni::None) => Verdict::fail(expected, "neither is configured"),
     };
     if on.seen.runs(Daemon::Kubelet) {

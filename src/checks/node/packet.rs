@@ -29,7 +29,7 @@ enum Matches {
 /// Whether a chain with this hook drops the packet, and if not, why.
 pub(in crate::checks) fn dropped(table: &Value, hook: &str, packet: Packet) -> Result<(), String> {
     let Some(entries) = table.get("nftables").and_then(Value::as_array) else {
-        return Err("nft's output is not understood".to_owned());
+        return Err("nft's output cannot be parsed".to_owned());
     };
     let of = |kind: &'static str| entries.iter().filter_map(move |e| e.get(kind));
     let chains = of("chain").filter(|c| c.get("hook").and_then(Value::as_str) == Some(hook));
@@ -39,7 +39,7 @@ pub(in crate::checks) fn dropped(table: &Value, hook: &str, packet: Packet) -> R
         let rules = of("rule").filter(|r| r.get("chain").and_then(Value::as_str) == Some(name));
         match through(entries, rules, packet) {
             Some(true) => return Ok(()),
-            Some(false) => why = format!("a rule of chain {name} lets it through"),
+            Some(false) => why = format!("a rule of chain {name} accepts it"),
             None if chain.get("policy").and_then(Value::as_str) == Some("drop") => return Ok(()),
             None => why = format!("no rule of chain {name} drops it"),
         }

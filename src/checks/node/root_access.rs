@@ -22,7 +22,7 @@ fn is_installed_there(on: &Basis<'_>, path: &str) -> bool {
 }
 
 /// Programs of a container runtime.
-const RUNTIMES: [&str; 3] = ["containerd-shim-runc-v2", "crun", "runc"];
+const RUNTIMES: &[&str] = &["containerd-shim-runc-v2", "crun", "runc"];
 
 /// No program stands in a directory that comes first and has the name of one that daemons start or that a package has.
 pub(in crate::checks) fn programs(on: &Basis<'_>) -> Verdict {
@@ -34,11 +34,11 @@ pub(in crate::checks) fn programs(on: &Basis<'_>) -> Verdict {
         return Verdict::unknown("the node did not report its root directory");
     }
     let Some(shadows) = &live.shadows else {
-        return Verdict::unknown("/usr/local/sbin and /usr/local/bin were not looked through");
+        return Verdict::unknown("/usr/local/sbin and /usr/local/bin were not searched");
     };
     let by_name = STARTED_BY_NAME
         .iter()
-        .flat_map(|name| LOCAL_DIRECTORIES.map(|dir| format!("{dir}/{name}")))
+        .flat_map(|name| LOCAL_DIRECTORIES.iter().map(move |dir| format!("{dir}/{name}")))
         .filter(|p| live.paths.contains_key(p));
     let Some(libraries) = &live.shadowed_libraries else {
         return Verdict::unknown("ldconfig did not list the libraries");
@@ -52,7 +52,7 @@ pub(in crate::checks) fn programs(on: &Basis<'_>) -> Verdict {
     let libraries =
         libraries.iter().map(|p| format!("{} shadows the distribution's library", plain_path(p)));
     let wrong = wrong.chain(libraries).collect();
-    verdict("none of their names in /usr/local/sbin and /usr/local/bin", wrong, || {
+    verdict("none of these names in /usr/local/sbin and /usr/local/bin", wrong, || {
         format!("{} names, and those of packages", STARTED_BY_NAME.len())
     })
 }
@@ -82,5 +82,5 @@ pub(in crate::checks) fn accounts(on: &Basis<'_>) -> Verdict {
     wrong.extend(
         accounts.of_root_group.iter().map(|name| format!("{} is in group root", plain_path(name))),
     );
-    verdict("root alone, and no empty password", wrong, || "root alone has user id 0".to_owned())
+    verdict("only root, and no empty password", wrong, || "only root has user id 0".to_owned())
 }

@@ -62,7 +62,7 @@ fn keyword(key: &str) -> &str {
 }
 
 /// Keywords that have to have these values whatever our file on the node says by now.
-const ALWAYS: [(&str, &str); 6] = [
+const ALWAYS: &[(&str, &str)] = &[
     ("gatewayports", "no"),
     ("hostbasedauthentication", "no"),
     ("ignorerhosts", "yes"),
@@ -83,7 +83,7 @@ pub(in crate::checks) fn settings(on: &Basis<'_>) -> Verdict {
     };
     let ours = sshd_settings(text);
     let ours = ours.iter().map(|(key, values)| (key.as_str(), values.join(" ")));
-    let always = ALWAYS.map(|(key, value)| (key, value.to_owned()));
+    let always = ALWAYS.iter().map(|&(key, value)| (key, value.to_owned()));
     let all: BTreeMap<&str, String> = ours.chain(always).collect();
     let (mut wrong, mut unknown) = (Vec::new(), None);
     for (key, wanted) in &all {
@@ -125,14 +125,46 @@ pub(in crate::checks) fn settings(on: &Basis<'_>) -> Verdict {
             None => {}
         }
     }
+    // Of a session, from the client: BASH_ENV, for example, where a command is forced.
+    let accepted = effective.get("acceptenv").into_iter().flatten();
+    let others: Vec<&str> =
+        accepted.flat_map(|v| v.split_whitespace()).filter(|v| !is_harmless(v)).collect();
+    if !others.is_empty() {
+        let value = shown(Some(&others.join(" ")));
+        wrong.push(format!(
+            "acceptenv has {value}, expected no more than {HARMLESS_TEXT} (take it out of sshd's files)"
+        ));
+    } else if on.seen.origin == Origin::Node {
+        match for_some("acceptenv", on, |value| match value.split_whitespace().all(is_harmless) {
+            true => Verdict::pass(value),
+            false => Verdict::fail(HARMLESS_TEXT, format!("acceptenv has {}", shown(Some(value)))),
+        }) {
+            Some(Verdict::Fail { expected, actual }) => {
+                wrong.push(format!("{actual}, expected no more than {expected}"));
+            }
+            Some(verdict) => unknown = Some(verdict),
+            None => {}
+        }
+    }
     match unknown {
         Some(verdict) if wrong.is_empty() => verdict,
         _ => crate::checks::model::verdict(
-            "the settings of our file, or stricter ones",
+            "the settings of kubastion's file, or stricter ones",
             wrong,
             || format!("{} settings", all.len()),
         ),
     }
+}
+
+/// Variables that a client may set: they choose languages and colours.
+const HARMLESS: &[&str] = &["lang", "language", "lc_*", "colorterm", "no_color", "xmodifiers"];
+const HARMLESS_TEXT: &str = "LANG LC_* COLORTERM NO_COLOR";
+
+/// Whether a pattern of variables that a client may set is one of these, or a single variable of theirs.
+fn is_harmless(pattern: &str) -> bool {
+    let pattern = pattern.to_ascii_lowercase();
+    let is_plain = |name: &str| !name.contains(['*', '?', '!']);
+    HARMLESS.contains(&pattern.as_str()) || pattern.strip_prefix("lc_").is_some_and(is_plain)
 }
 
 /// Whether a setting in effect allows no more than the wanted one.
@@ -207,6 +239,12 @@ mod tests {
         assert!(allows_no_more("a,b", "b"));
         assert!(!allows_no_more("a,b", "b,c"));
         assert!(!allows_no_more("-x", "+3des-cbc"));
+    }
+
+    #[test]
+    fn a_client_may_set_its_language_and_nothing_else() {
+        assert!(["LANG", "LC_*", "LC_ALL", "COLORTERM", "NO_COLOR"].into_iter().all(is_harmless));
+        assert!(!["*", "L*", "LANG*", "BASH_ENV", "LC_?*"].into_iter().any(is_harmless));
     }
 
     #[test]

@@ -13,9 +13,10 @@ pub(in crate::checks) const STAGED_DIR: &str = "/etc/kubernetes/kubastion/";
 pub(in crate::checks) const KUBEADM_INIT: &str = "/etc/kubernetes/kubastion/kubeadm-init.yaml";
 
 /// Files below [`STAGED_DIR`] that are looked at on a node.
-pub(in crate::checks) const STAGED_FILES: [&str; 4] = [
+pub(in crate::checks) const STAGED_FILES: &[&str] = &[
     KUBEADM_INIT,
     "/etc/kubernetes/kubastion/kubeadm-join.yaml",
+    "/etc/kubernetes/kubastion/kubeadm-kubelet.yaml",
     "/etc/kubernetes/kubastion/patches/kubeletconfiguration0+json.yaml",
     APISERVER_PATCH,
 ];
@@ -154,7 +155,12 @@ fn kubeadm_defaults(daemon: Daemon) -> &'static [&'static str] {
             "--use-service-account-credentials=true",
         ],
         Daemon::Scheduler => &["--bind-address=127.0.0.1"],
-        Daemon::Etcd | Daemon::Kubelet | Daemon::KubeProxy | Daemon::Containerd => &[],
+        Daemon::Etcd
+        | Daemon::Kubelet
+        | Daemon::KubeProxy
+        | Daemon::Containerd
+        | Daemon::Haproxy
+        | Daemon::Keepalived => &[],
     }
 }
 

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::golden::headline;
 use super::{INVENTORY, desired_with, facts, facts_with_addresses, load, managed, with_probe};
 use crate::bundle::{COMPONENTS, Manifest};
-use crate::desired::{Content, ItemKind, NodeDesired, member};
+use crate::desired::{Content, ItemKind, NodeDesired, join};
 use crate::inventory::{Files, Inventory, KubernetesVersion};
 
 /// The minor whose nodes stand in full.
@@ -38,7 +38,7 @@ struct Place {
 /// A single control plane behind an address that is somebody else's; three that keep it themselves; etcd
 /// on a node of its own.
 #[rustfmt::skip]
-const PLACES: [Place; 7] = [
+const PLACES: &[Place] = &[
     Place { cluster: "external",  node: "cp-1", founder: true,  base: None },
     Place { cluster: "external",  node: "w-1",  founder: false, base: None },
     Place { cluster: "managed",   node: "cp-1", founder: true,  base: Some(("managed", "cp-2")) },
@@ -68,7 +68,7 @@ pub(crate) fn manifest(minor: u16) -> Manifest {
             "path": path, "size": path.len(),
         }));
     };
-    for row in &COMPONENTS {
+    for row in COMPONENTS {
         for (program, _) in row.binaries {
             add(format!("bin/{program}"), "binary", row.name, vec![]);
         }
@@ -120,7 +120,7 @@ fn wanted(place: &Place, minor: u16) -> NodeDesired {
     };
     let mut wanted = desired_with(&inventory, &files, place.node, &facts);
     if place.founder {
-        member::found(&mut wanted.items);
+        join::start_cluster(&mut wanted.items);
     }
     wanted
 }
@@ -183,7 +183,7 @@ fn tree() -> BTreeMap<PathBuf, String> {
     let base: BTreeMap<_, Whole> =
         PLACES.iter().map(|p| ((p.cluster, p.node), whole(&wanted(p, BASE_MINOR)))).collect();
     let mut first: BTreeMap<(&String, &String), String> = BTreeMap::new();
-    for place in &PLACES {
+    for place in PLACES {
         let (cluster, node) = (place.cluster, place.node);
         let own = &base[&(cluster, node)];
         match place.base {
@@ -268,7 +268,7 @@ fn golden_nodes_of_a_bundle_hold() {
 /// The golden tree is made of [`whole`] alone, so that what it leaves out would be pinned nowhere.
 #[test]
 fn every_item_has_a_line_and_every_file_its_text() {
-    for place in &PLACES {
+    for place in PLACES {
         for minor in KubernetesVersion::SUPPORTED_MINORS {
             let mut wanted = wanted(place, minor);
             let shown = whole(&wanted);

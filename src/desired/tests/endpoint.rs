@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{desired, facts, facts_with_addresses, load, node, text, with_managed_endpoint};
+use crate::controls::daemons::ENDPOINT_STATUS_PORT;
 use crate::desired::Shared;
-use crate::desired::{ENDPOINT_STATUS_PORT, ItemKind, NodeDesired, ResolveError, resolve};
+use crate::desired::{ItemKind, NodeDesired, ResolveError, resolve};
 use crate::inventory::Files;
 use crate::pki::Material;
 

@@ -32,7 +32,7 @@ pub(super) fn headline(item: &Item) -> String {
         ItemKind::Images { archive, references } => {
             format!("images {} {}", archive.sha256, references.join(","))
         }
-        ItemKind::Member { action, watches } => {
+        ItemKind::Kubeadm { action, watches } => {
             format!("member {action:?} watches={}", watches.join(","))
         }
         ItemKind::Permissions { path, access: a } => format!("mode {path} {}", access(a)),
@@ -93,6 +93,44 @@ fn is_about_the_endpoint(item: &Item) -> bool {
     }
 }
 
+/// Something of everything that is passed through.
+const PASSED: &str = r#"
+api_server:
+  extra_args:
+    enable-admission-plugins: [PodNodeSelector]
+    event-ttl: 3h0m0s
+    feature-gates: HPAScaleToZero=true
+    service-account-issuer: ["https://a.example", "https://b.example"]
+    max-requests-inflight: 800
+  extra_volumes:
+    - { name: oidc, host_path: /etc/oidc, path_type: DirectoryOrCreate }
+    - { name: tokens, host_path: /srv/tokens, mount_path: /var/lib/tokens, read_only: false }
+controller_manager:
+  extra_args: { node-cidr-mask-size-ipv4: 25, controllers: "*,-ttl" }
+  extra_volumes: [{ name: cloud, host_path: /etc/cloud.conf, path_type: File }]
+scheduler:
+  extra_args: { v: 2 }
+  extra_volumes: [{ name: extender, host_path: /run/extender.sock, path_type: Socket }]
+kubelet:
+  extra:
+    maxPods: 60
+    evictionHard: { memory.available: 200Mi, nodefs.available: 10% }
+    authentication: { webhook: { cacheTTL: 30s } }
+    featureGates: { KubeletPodResources: true }
+    imageGCHighThresholdPercent: 70
+    allowedUnsafeSysctls: [net.core.somaxconn, "kernel.msg*"]
+    shutdownGracePeriodByPodPriority: [{ priority: 100, shutdownGracePeriodSeconds: 10 }]
+    cpuManagerPolicyOptions: {}
+  extra_args: { v: 4 }
+kube_proxy:
+  extra: { mode: nftables, conntrack: { maxPerCore: 65536 }, nftables: { syncPeriod: 10s } }
+"#;
+
+/// Whether an item is what kubeadm is told.
+fn is_of_kubeadm(item: &Item) -> bool {
+    matches!(&item.kind, ItemKind::File { path, .. } if path.contains("/kubastion/kubeadm-"))
+}
+
 fn compare(path: &str, found: &str, compared: &mut BTreeSet<String>, problems: &mut Vec<String>) {
     compared.insert(path.to_owned());
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path);
@@ -136,6 +174,13 @@ fn golden_files_hold() {
     let mut wanted = desired_with(&inventory, &with_probe(62), "cp-1", &facts_of_plane);
     wanted.items.retain(|i| i.controls.contains(&"apiserver-authenticated-probes"));
     compare("probe/control-plane/items.txt", &show(&wanted), &mut compared, &mut problems);
+    let inventory = load(&format!("{INVENTORY}{PASSED}"));
+    for (name, role) in [("cp-1", "control-plane"), ("w-1", "worker")] {
+        let mut wanted = desired(&inventory, name, &facts(name, "debian 13", None));
+        wanted.items.retain(is_of_kubeadm);
+        let file = format!("passthrough/{role}/items.txt");
+        compare(&file, &show(&wanted), &mut compared, &mut problems);
+    }
     for (variant, endpoint) in [("ipv4", "192.0.2.5:8443"), ("ipv6", "[fd00:1::5]:8443")] {
         let inventory = with_managed_endpoint(endpoint);
         let mut wanted = desired(&inventory, "cp-2", &facts_with_addresses("cp-2", "debian 13"));

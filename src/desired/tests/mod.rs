@@ -4,6 +4,7 @@ pub(crate) mod bundled;
 mod endpoint;
 mod expected;
 mod golden;
+mod restarts;
 mod routes;
 mod secrets;
 mod sharing;
@@ -95,6 +96,7 @@ pub(super) fn load(text: &str) -> Inventory {
         clock: Clock::Fixed(now),
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        conflicts: crate::controls::conflict,
         home: None,
         host_keys_optional: false,
     };

@@ -10,7 +10,7 @@ use crate::inventory::{CaCustody, Files, Inventory, Node};
 use crate::pki::{Anchor, Ca, Material, made};
 
 /// Where the CA that issues stands alone: a controller manager signs with one certificate.
-const ISSUING_ONLY: [&str; 1] = ["/etc/kubernetes/pki/ca-issuing.crt"];
+const ISSUING_ONLY: &[&str] = &["/etc/kubernetes/pki/ca-issuing.crt"];
 
 /// Files without a CA that are other ones with accepted CAs: the flag that names the file above, and what starts API servers
 /// again.
@@ -21,7 +21,7 @@ const BESIDE: [&str; 2] = [
 
 /// Files with CAs that no daemon reads once: it reads them again by itself (the kubelet its clients' CAs), or each program
 /// that is started reads them (kubectl, kubeadm).
-const READ_AGAIN: [&str; 3] = [
+const READ_AGAIN: &[&str] = &[
     "/etc/kubernetes/admin.conf",
     "/etc/kubernetes/kubastion/discovery.conf",
     "/etc/kubernetes/pki/ca.crt",
@@ -53,7 +53,7 @@ fn texts(desired: &NodeDesired) -> BTreeMap<&str, String> {
 fn watched(desired: &NodeDesired) -> BTreeSet<&str> {
     let mut all = BTreeSet::new();
     for item in &desired.items {
-        if let ItemKind::Unit { watches, .. } | ItemKind::Member { watches, .. } = &item.kind {
+        if let ItemKind::Unit { watches, .. } | ItemKind::Kubeadm { watches, .. } = &item.kind {
             all.extend(watches.iter().map(String::as_str));
         }
     }
@@ -79,7 +79,7 @@ fn accepted_cas_stand_wherever_the_issuing_one_verifies() {
     let mut found: BTreeSet<(Ca, String)> = BTreeSet::new();
     for (inventory, files) in clusters() {
         let plain = Material::fixture(&inventory);
-        let material = Material::fixture_accepting(&inventory, accepting(&Ca::ALL));
+        let material = Material::fixture_accepting(&inventory, accepting(Ca::ALL));
         for node in &inventory.nodes {
             let (before, after) =
                 (on(&inventory, &files, node, &plain), on(&inventory, &files, node, &material));
@@ -94,7 +94,7 @@ fn accepted_cas_stand_wherever_the_issuing_one_verifies() {
                     continue;
                 };
                 let mut holds = false;
-                for ca in Ca::ALL {
+                for &ca in Ca::ALL {
                     let trust = material.trust(ca);
                     let encode = |pem: &str| BASE64_STANDARD.encode(pem);
                     for (issues, bundle) in [
@@ -160,7 +160,7 @@ fn each_daemon_is_started_again_for_its_own_cas_alone() {
 #[test]
 fn no_node_gets_a_file_to_sign_with_where_the_operator_keeps_the_key() {
     let (mut inventory, files) = bundled::loaded("external", 36);
-    let material = Material::fixture_accepting(&inventory, accepting(&Ca::ALL));
+    let material = Material::fixture_accepting(&inventory, accepting(Ca::ALL));
     let signs = |inventory: &Inventory| {
         let desired = on(inventory, &files, &inventory.nodes[0], &material);
         let all = texts(&desired);

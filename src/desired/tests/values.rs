@@ -328,7 +328,7 @@ fn another_audit_policy_is_another_api_server() {
         }
     }
     let brought_up = with(AuditPolicy::Balanced, SoftwareSource::Preinstalled);
-    let watched = |i: &crate::desired::Item| matches!(&i.kind, ItemKind::Member { watches, .. } if watches.contains(&PATCH.to_owned()));
+    let watched = |i: &crate::desired::Item| matches!(&i.kind, ItemKind::Kubeadm { watches, .. } if watches.contains(&PATCH.to_owned()));
     assert!(brought_up.items.iter().any(watched));
 }
 
@@ -403,9 +403,9 @@ fn what_the_firewall_closes_is_named() {
     let said = notes(&facts);
     let closed = "the firewall will close 1194/udp, 8080/tcp, 9100/tcp";
     assert!(said.contains(closed), "{said}");
-    assert!(said.contains("tunnels end on the node (tun0)"), "{said}");
+    assert!(said.contains("the node is a tunnel endpoint (tun0)"), "{said}");
     assert!(said.contains("another firewall drops by default (`ip filter` input): "), "{said}");
-    assert!(said.contains("firewalld is active beside kubastion's firewall"), "{said}");
+    assert!(said.contains("firewalld is active alongside kubastion's firewall"), "{said}");
     // What is loaded already closes nothing anew.
     let sha = crate::desired::firewall_sha256(
         &inventory,
@@ -421,7 +421,7 @@ fn what_the_firewall_closes_is_named() {
     assert!(!said.contains("the firewall will close"));
     // Others may have come after it.
     assert!(
-        said.contains("firewalld is active beside kubastion's firewall")
+        said.contains("firewalld is active alongside kubastion's firewall")
             && said.contains("`ip filter`"),
         "{said}"
     );
@@ -558,7 +558,12 @@ fn a_time_daemon_that_the_node_has_stays() {
         let wanted = of(inventory, timesyncd, "enabled", false);
         assert!(!has(&wanted, "chrony"));
         assert!(has(&wanted, timesyncd) && !has(&wanted, "chrony.service"));
-        assert!(wanted.notes.iter().any(|n| n.contains("systemd-timesyncd keeps the time")));
+        assert!(
+            wanted
+                .notes
+                .iter()
+                .any(|n| n.contains("systemd-timesyncd is kept as the time service"))
+        );
         // Given up, or chrony is there already.
         for (file, chrony) in [("disabled", false), ("masked", false), ("enabled", true)] {
             let wanted = of(inventory, timesyncd, file, chrony);
@@ -567,11 +572,43 @@ fn a_time_daemon_that_the_node_has_stays() {
         }
         let wanted = of(inventory, "ntpsec.service", "enabled", false);
         assert!(!has(&wanted, "chrony") && !has(&wanted, "chrony.service"));
-        assert!(wanted.notes.iter().any(|n| n.contains("ntpsec.service keeps the time")));
+        assert!(
+            wanted.notes.iter().any(|n| n.contains("ntpsec.service is kept as the time service"))
+        );
     }
     let wanted = of(&inventories[1], timesyncd, "enabled", false);
     let conf = text(&wanted, "/etc/systemd/timesyncd.conf.d/kubastion.conf");
     assert!(conf.ends_with("[Time]\nNTP=\nNTP=ntp.example\nNTP=192.0.2.9\n"), "{conf}");
+}
+
+/// A time daemon reads its servers once: taken out of the inventory, they have to be taken out of the daemon, too.
+#[test]
+fn a_time_daemon_is_started_again_without_its_servers() {
+    let inventory = load(SMALL);
+    let drop_in = "/etc/chrony/conf.d/kubastion.conf";
+    let watched = |facts: &crate::facts::NodeFacts| {
+        let items = desired(&inventory, "a", facts).items;
+        items.into_iter().any(|i| match i.kind {
+            ItemKind::Unit { name, watches, .. } => {
+                name == "chrony.service" && watches == [drop_in]
+            }
+            _ => false,
+        })
+    };
+    let mut facts = facts("a", "debian 12", None);
+    assert!(!watched(&facts), "no restart of a daemon that never had any");
+    let mut had = facts.clone();
+    had.unit_marks.insert("chrony.service".into(), "m".into());
+    assert!(watched(&had));
+    let file = FileFacts::File {
+        mode: 0o644,
+        owner: "root".into(),
+        group: "root".into(),
+        size: 1,
+        sha256: "0".repeat(64),
+    };
+    facts.files.insert(drop_in.into(), file);
+    assert!(watched(&facts), "somebody put it there");
 }
 
 /// Debian 11 has a socket that starts an sshd for each connection, and conflicts with the service; those of Debian 12 and

@@ -3,6 +3,7 @@
 use super::{INVENTORY, SMALL, bundled, facts, load, with_managed_endpoint, with_probe};
 use crate::desired::Shared;
 use crate::desired::{resolve, watch, watch_list};
+use crate::facts::UnitFacts;
 use crate::inventory::{
     CaCustody, Cni, EncryptionProvider, Files, FirewallMode, Inventory, KubernetesVersion, Profile,
     SoftwareSource, Switch,
@@ -146,5 +147,114 @@ fn resolving_is_deterministic_and_controls_exist() {
         for control in a.items.iter().flat_map(|i| &i.controls) {
             assert!(crate::controls::ids::ALL.contains(control), "{control}");
         }
+    }
+}
+
+/// Files that nothing is started again for, and who sees what changed in them. A path that ends in `/` or `-` is all that begins with it.
+const READ_ANEW: &[(&str, &str)] = &[
+    ("/etc/apt/", "apt, at every run"),
+    ("/etc/cni/net.d/10-kubastion.conflist", "containerd, which notices that it is removed"),
+    ("/etc/containerd/certs.d/", "containerd, at every pull"),
+    ("/etc/dnf/automatic.conf", "dnf-automatic, at every run"),
+    ("/etc/etcd/etcd.conf", "etcd, before it has data"),
+    ("/etc/kubastion/firewall.nft", "nft: an item of its own loads it"),
+    ("/etc/kubastion/pod-routes", "nobody: it is removed with its unit"),
+    ("/etc/kubernetes/admin.conf", "kubectl, at every run"),
+    (
+        "/etc/kubernetes/enc/encryption.yaml",
+        "the API server, every minute (`encryption-provider-config-automatic-reload`)",
+    ),
+    ("/etc/kubernetes/kubastion/discovery.conf", "kubeadm, when it joins"),
+    ("/etc/kubernetes/kubastion/kubeadm-join.yaml", "kubeadm, when it joins"),
+    (
+        "/etc/kubernetes/kubastion/patches/corednsdeployment1+strategic.yaml",
+        "kubeadm, when it deploys CoreDNS; of the one that runs `policy-system-workload-hardening` tells",
+    ),
+    (
+        "/etc/kubernetes/pki/",
+        "the API server, which reloads certificates and CAs of clients; other readers are watched for",
+    ),
+    ("/etc/kubernetes/super-admin.conf", "nobody: it is removed"),
+    ("/etc/logrotate.d/kubastion", "logrotate, at every run"),
+    ("/etc/modules-load.d/kubastion.conf", "systemd, at boot: items load the modules now"),
+    ("/etc/pki/rpm-gpg/kubastion-kubernetes", "dnf, at every run"),
+    ("/etc/sysctl.d/90-kubastion.conf", "systemd, at boot: items set the same now"),
+    (
+        "/etc/systemd/system/haproxy.service.d/kubastion.conf",
+        "systemd, when it is reloaded: how the unit is started again",
+    ),
+    (
+        "/etc/systemd/system/keepalived.service.d/kubastion.conf",
+        "systemd, when it is reloaded: how the unit is started again",
+    ),
+    ("/etc/systemd/system/kubastion-", "systemd, at boot"),
+    ("/etc/yum.repos.d/kubastion-kubernetes.repo", "dnf, at every run"),
+    ("/opt/cni/bin/", "containerd, which runs them for every pod"),
+    ("/usr/local/bin/", "whoever runs them; daemons are watched for"),
+    ("/usr/local/lib/kubastion/", "kubelet and keepalived, which run them again and again"),
+    ("/var/lib/cni/networks/kubastion/lock", "nobody: it is there to be locked"),
+    ("/var/lib/kubastion/", "systemd, at boot"),
+    ("/var/lib/kubelet/pki/", "the kubelet, which reloads certificates"),
+];
+
+/// A file that is read once changes nothing until its reader is started again, and nobody would notice.
+#[test]
+fn every_file_has_somebody_who_reads_it_again() {
+    use crate::desired::ItemKind;
+    let mut without: std::collections::BTreeSet<String> = Default::default();
+    let mut used: std::collections::BTreeSet<&str> = Default::default();
+    for (mut inventory, files) in inventories() {
+        if inventory.kubernetes.source == SoftwareSource::None {
+            inventory.kubernetes.source = SoftwareSource::Preinstalled;
+        }
+        // What is not installed is not started.
+        inventory.host.packages = Switch::On;
+        let material = Material::fixture(&inventory);
+        for node in &inventory.nodes {
+            for os in ["debian 12", "ubuntu 24.04", "rocky 9.4"] {
+                let mut facts = facts(node.name.as_str(), os, None);
+                let loaded = UnitFacts { load: "loaded".into(), ..UnitFacts::default() };
+                facts.units.insert("containerd.service".into(), loaded);
+                // Servers of the time were in the inventory once.
+                facts.unit_marks.insert("chrony.service".into(), "m".into());
+                facts.unit_marks.insert("chronyd.service".into(), "m".into());
+                let shared = Shared::default();
+                let desired =
+                    resolve(&inventory, &files, node, &facts, &material, &shared).unwrap();
+                let watched = |wanted: &str| {
+                    desired.items.iter().any(|i| match &i.kind {
+                        ItemKind::Unit { watches, .. } | ItemKind::Kubeadm { watches, .. } => {
+                            watches.iter().any(|w| w == wanted)
+                        }
+                        _ => false,
+                    })
+                };
+                for item in &desired.items {
+                    let (ItemKind::File { path, .. }
+                    | ItemKind::Program { path, .. }
+                    | ItemKind::Absent { path }) = &item.kind
+                    else {
+                        continue;
+                    };
+                    let known = READ_ANEW
+                        .iter()
+                        .find(|(p, _)| p == path || p.ends_with(['/', '-']) && path.starts_with(p));
+                    match known {
+                        _ if watched(path) => {}
+                        Some((path, _)) => _ = used.insert(path),
+                        None => {
+                            _ = without.insert(format!(
+                                "{path} ({os}, {}, {:?})",
+                                node.name, inventory.kubernetes.source
+                            ))
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(without.is_empty(), "{without:#?}");
+    for (path, _) in READ_ANEW {
+        assert!(used.contains(path), "{path} is no file of any node");
     }
 }

@@ -41,6 +41,26 @@ answer() { # name; its one field is standard input
     field
     echo
 }
+# A program that asks others, or reads files of its own choice, may wait for what never comes.
+within() { timeout -k 1 10 "$@" 2>/dev/null; }
+# What a file holds that is a regular one. A pipe or a device under its name would keep a reader waiting: no file of the node's
+# configuration is opened in any other way.
+text_of() { # path [bytes]
+    [ -f "$1" ] && dd if="$1" bs="${2:-8388608}" count=1 iflag=nonblock,fullblock 2>/dev/null
+}
+
+# What is no regular file where programs read all that they find: pipes, devices and sockets, also behind links. A link to
+# /dev/null masks a name.
+irregular=$({
+    for d in 9:/etc 1:/run/sysctl.d 1:/usr/lib/sysctl.d 1:/usr/local/lib/sysctl.d 1:/var/lib/dpkg 2:/var/lib/kubastion \
+        0:/var/lib/kubelet/config.yaml 0:/var/lib/kubelet/kubeadm-flags.env 0:/var/lib/kubelet/instance-config.yaml; do
+        [ ! -e "${d#*:}" ] || find "${d#*:}" -maxdepth "${d%%:*}" \( -xtype p -o -xtype b -o -xtype c ! -lname '*dev/null' -o \
+            -xtype s ! -name '*.sock' \) -printf '%Y %p\0' 2>/dev/null | head -z -n 100
+    done
+    echo ok
+} | base64 -w 0)
+printf '@irregular %s\n' "$irregular"
+irregular=$nl$(printf %s "$irregular" | base64 -d | tr '\n\0' '\001\n')
 
 # A process' start is counted from the boot, which is found by both clocks. The uptime is read first and by the shell itself:
 # what passes between the two makes starts later, and never a file that was written before look newer.
@@ -48,7 +68,7 @@ read -r up rest </proc/uptime
 { date +%s.%N && printf '%s\n' "$up" && getconf CLK_TCK; } | answer clock
 
 # By the program's file, by the name of the process, and as the owner of a socket.
-have ss && ss -Hlntup | answer sockets
+have ss && within ss -Hlntup | answer sockets
 byfile='' byname=''
 for p in $programs; do
     # The kernel says `(deleted)` of a program that was replaced.
@@ -65,11 +85,12 @@ found=$(
 )
 own=$(readlink /proc/self/ns/net)
 mounts=$(readlink /proc/self/ns/mnt)
+top=$(stat -c %d:%i /)
 # Configuration and keys of daemons: each path, and the digest of what it holds in a mount namespace.
 files_below() { # root
-    (cd "$1" && find etc/kubernetes etc/etcd etc/containerd -type f -size -1024k -exec sha256sum -z {} + 2>/dev/null)
+    (cd "$1" && find etc/kubernetes etc/etcd etc/containerd etc/haproxy etc/keepalived -type f -size -1024k -exec sha256sum -z {} + 2>/dev/null)
 }
-elsewhere=
+elsewhere='' mapped=''
 IFS=$nl
 for p in $(printf '%s\n' "$found" | grep '^/proc/[0-9]*$' | sort -u); do
     # Whether it is in the node's own network: a pod may run programs of any name in one of its own.
@@ -84,6 +105,13 @@ for p in $(printf '%s\n' "$found" | grep '^/proc/[0-9]*$' | sort -u); do
     field <"$p/cmdline"
     # Names alone: values may be secrets. That of PATH says which programs it starts.
     sed -z '/^PATH=/!s/=.*//' "$p/environ" | field
+    # What it runs beside its own file, of one that sees the node's. A title may stand where its environment was. One that has
+    # changed its root since (haproxy's workers) sees what its parent sees, by whose names the kernel calls its files.
+    files='' sees=$p parent=/proc/$(sed -n 's/^PPid:[^0-9]*//p' "$p/status")
+    [ "$(readlink "$p/ns/mnt")" != "$(readlink "$parent/ns/mnt")" ] || sees=$parent
+    [ "$where" = node ] && [ "$(stat -L -c %d:%i "$sees/root/.")" = "$top" ] &&
+        files=$(sed -n 's|^[^ ]* ..x. [^ ]* [^ ]* [^ ]* *\(/.*\)|\1|p' "$p/maps" | sort -u) && files=$files${files:+$nl} mapped=$mapped$files
+    printf %s "$files" | field
     echo
     # In a mount namespace of its own it may see other files than are here now: a mount over one lasts there. What a tenant's
     # pod holds under such a name is not judged, and could keep this waiting.
@@ -101,15 +129,23 @@ if have systemctl; then
     for u in $units; do
         printf '@unit'
         printf %s "$u" | field
-        systemctl show -p LoadState -p ActiveState -p FragmentPath -p DropInPaths -p NeedDaemonReload -p MainPID \
-            -p StateChangeTimestampMonotonic "$u" 2>/dev/null | field
+        within systemctl show -p LoadState -p ActiveState -p FragmentPath -p DropInPaths -p NeedDaemonReload -p MainPID \
+            -p StateChangeTimestampMonotonic "$u" | field
         echo
     done
 fi
 
 # What was mounted over configuration and is no longer: systemd notes each mount that goes. Of pods and containers there are
 # many, at other places.
-if have journalctl && gone=$(journalctl -q -F UNIT 2>/dev/null); then
+if have journalctl && gone=$(within journalctl -q -F UNIT); then
+    # From when to when it tells of this boot, and whether anything older was put aside: an empty one tells of nothing.
+    printf '@journal'
+    within journalctl -q -b -o json --output-fields=PRIORITY | head -n 1 | field
+    within journalctl -q -b -o json --output-fields=PRIORITY -n 1 | field
+    find /var/log/journal /run/log/journal -maxdepth 2 -name 'system@*.journal' -printf x -quit 2>/dev/null | field
+    # What systemd does not write is not there either.
+    within systemctl show -p LogLevel -p LogTarget | field
+    echo
     set --
     IFS=$nl
     for u in $(printf '%s\n' "$gone" | grep -e '^\(etc\|usr\)[-.].*mount$' -e '^var\(-lib\(-kubelet\(-[cik][^/]*\)\?\)\?\)\?\.mount$' |
@@ -119,7 +155,7 @@ if have journalctl && gone=$(journalctl -q -F UNIT 2>/dev/null); then
     IFS=' '
     {
         # Several of one field are alternatives.
-        [ "$#" -eq 0 ] || journalctl -q -b -o json --output-fields=UNIT _PID=1 "$@" 2>/dev/null
+        [ "$#" -eq 0 ] || within journalctl -q -b -o json --output-fields=UNIT _PID=1 "$@"
         echo ok
     } | answer mounts
 fi
@@ -150,15 +186,15 @@ done
 [ -z "$paths" ] || find / $paths $more -maxdepth 0 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null | answer paths
 IFS=' '
 
-# Units, programs and drop-ins that others have put beside ours.
-for d in /etc/systemd/system /etc/ssh/sshd_config.d /etc/containerd /etc/kubernetes /etc/etcd /etc/default/ssh \
-    /etc/ssh/sshd_config; do
+# Units, programs and drop-ins that others have put beside ours; what comes before /etc/systemd/system is in systemd.unit(5).
+for d in /etc/systemd/system.control /run/systemd/system.control /etc/systemd/system /etc/ssh/sshd_config.d \
+    /etc/containerd /etc/haproxy /etc/keepalived /etc/kubernetes /etc/etcd /etc/default/ssh /etc/ssh/sshd_config; do
     [ -e "$d" ] && printf '%s\n' "$d"
 done | {
     set --
     while IFS= read -r d; do set -- "$@" "$d"; done
     # Into mounts too: one over a directory is what a daemon sees there.
-    find "$@" -maxdepth 4 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null
+    [ $# -eq 0 ] || find "$@" -maxdepth 4 -printf '%y %m %U %u %C@ %p\0%l\0' 2>/dev/null
 } | answer trees
 
 # Rights beside the mode: ls marks them by a plus. What a name holds that steers a terminal is escaped.
@@ -201,21 +237,21 @@ for f in /usr/lib/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /run/sysctl.d/*
     printf '@sysctl'
     printf %s "$f" | field
     # A link to nothing masks the file of its name.
-    head -c 65537 "$f" 2>/dev/null | field
+    text_of "$f" 65537 | field
     echo
 done
 set -f
 
 if have nft; then
-    nft -j list table inet kubastion 2>/dev/null | answer rules
+    within nft -j list table inet kubastion | answer rules
     # What our file makes of an empty kernel, in a network of its own that ends with the program.
-    have unshare && unshare -n sh -c 'nft -f /etc/kubastion/firewall.nft && nft -j list table inet kubastion' 2>/dev/null |
-        answer file-rules
+    have unshare && [ -f /etc/kubastion/firewall.nft ] &&
+        within unshare -n sh -c 'nft -f /etc/kubastion/firewall.nft && nft -j list table inet kubastion' | answer file-rules
     # Rules of others, which may rewrite a packet before ours see it. Those of kube-proxy and of pods' networks are as many as
     # there are Services and pods, in chains of their own.
     ask='' table='' chain='' known=''
     IFS=$nl
-    for line in $(nft list chains 2>/dev/null); do
+    for line in $(within nft list chains); do
         case $line in
         'table inet kubastion {')
             table=
@@ -256,7 +292,7 @@ if have nft; then
         for line in $ask; do
             IFS=' '
             # shellcheck disable=SC2086 # family, table and chain
-            nft -j list chain $line 2>/dev/null || echo '{'
+            within nft -j list chain $line || echo '{'
             IFS=$nl
         done
     } | answer foreign
@@ -276,13 +312,13 @@ fi
 # Containers that no kubelet asked for, by their namespace in containerd. Names of namespaces and ids are containerd's to check:
 # letters, digits and `-_.`, no blanks.
 PATH=$PATH:/usr/local/bin
-if have ctr && spaces=$(ctr namespaces ls -q 2>/dev/null); then
+if have ctr && spaces=$(within ctr namespaces ls -q); then
     {
         IFS=$nl
         for s in $spaces; do
             ours=
-            [ "$s" != k8s.io ] || ours=$(ctr -n k8s.io containers ls -q 'labels."io.kubernetes.pod.uid"' 2>/dev/null)
-            all=$(ctr -n "$s" containers ls -q 2>/dev/null) || exit
+            [ "$s" != k8s.io ] || ours=$(within ctr -n k8s.io containers ls -q 'labels."io.kubernetes.pod.uid"')
+            all=$(within ctr -n "$s" containers ls -q) || exit
             for c in $all; do
                 case $nl$ours$nl in *"$nl$c$nl"*) ;; *) printf '%s\n' "$s/$c" ;; esac
             done
@@ -291,23 +327,43 @@ if have ctr && spaces=$(ctr namespaces ls -q 2>/dev/null); then
     } | answer containers
     IFS=' '
 fi
-# apt takes names in any case.
-have apt-config && apt-config dump --format '%F=%v%n' 2>/dev/null | grep -ai -e '^APT::Periodic' -e '^Unattended-Upgrade' \
-    -e '^APT::Get::AllowUnauth' -e '^Acquire::Allow' -e '^Acquire::https:.*Verify-' | answer apt
-have apt-mark && apt-mark showhold 2>/dev/null | answer held
-have apt-cache && { apt-cache policy 2>/dev/null && echo ok; } | answer sources
+# apt would wait for what is no regular file. It takes names in any case, and values may be of several lines. Those of proxies may
+# hold passwords.
+case $irregular in
+*' /etc/apt/'*) ;;
+*)
+    have apt-config && said=$(within apt-config dump --format '%F=%V%n') && printf '%s\n' "$said" |
+        grep -ai -e '^\(APT\|Acquire\|Debug\|Dir\|DPkg\|RootDir\|Unattended-Upgrade\)[:=]' | grep -aiv '^Acquire:[^=]*Proxy' | answer apt
+    # They would keep what they have worked out in /var/cache/apt, and a look leaves nothing behind.
+    have apt-mark && within apt-mark -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= showhold | answer held
+    have apt-cache && {
+        within apt-cache -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= policy && echo ok
+    } | answer sources
+    ;;
+esac
+# Options of sources, without what logs in to one.
+set +f
+for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+    [ -f "$f" ] || continue
+    printf '@apt-source'
+    printf %s "$f" | field
+    text_of "$f" 65537 | sed 's|//[^/@[:blank:]]*@|//|g' | field
+    echo
+done
+set -f
 
-{
+[ ! -f /etc/passwd ] || [ ! -f /etc/group ] || [ ! -f /etc/shadow ] || {
     # What is no plain number from 1 on may be read as 0: strtoul(3) takes signs and blanks.
-    sed -n -e '/^[^:]*:[^:]*:[1-9][0-9]*:/!s/^\([^:]*\).*/root \1/p' -e 's/^\([^:]*\)::.*/open \1/p' /etc/passwd
-    sed -n 's/^\([^:]*\)::.*/open \1/p' /etc/shadow
+    text_of /etc/passwd | sed -n -e '/^[^:]*:[^:]*:[1-9][0-9]*:/!s/^\([^:]*\).*/root \1/p' -e 's/^\([^:]*\)::.*/open \1/p'
+    text_of /etc/shadow | sed -n 's/^\([^:]*\)::.*/open \1/p'
     # Who gets the rights of root's group: by its list of members, or as the own group of an account that can log in.
-    sed -n '/[:/]\(nologin\|false\|sync\|shutdown\|halt\)$/!s/^\([^:]*\):[^:]*:[^:]*:0*:.*/group \1/p' /etc/passwd
-    sed -n 's/^[^:]*:[^:]*:0*:\(..*\)$/members \1/p' /etc/group && echo ok
+    text_of /etc/passwd | sed -n -e '/^[^:]*:[^:]*:[^:]*:[1-9][0-9]*:/d' \
+        -e '/:\(\/usr\)\?\/s\?bin\/\(nologin\|false\|sync\|shutdown\|halt\)$/d' -e 's/^\([^:]*\):.*/group \1/p'
+    text_of /etc/group | sed -n '/^[^:]*:[^:]*:[1-9][0-9]*:/!s/^[^:]*:[^:]*:[^:]*:\(..*\)$/members \1/p' && echo ok
 } 2>/dev/null | answer accounts
 # The first library of a name is the one that programs get.
-have ldconfig && ldconfig -p 2>/dev/null | answer libraries
-[ ! -e /run/reboot-required ] || { sort -u /run/reboot-required.pkgs 2>/dev/null || true; } | answer reboot
+have ldconfig && within ldconfig -p | answer libraries
+[ ! -e /run/reboot-required ] || text_of /run/reboot-required.pkgs | sort -u | answer reboot
 
 # Of credentials that somebody left lying about, the certificates alone. Users choose what lies there, and while it is read: regular
 # files, opened so that nothing is waited for, so many, so much of each, all in so much time. Last, so that its silence costs
@@ -324,16 +380,12 @@ root() { # directory
 }
 IFS=$nl
 for h in $homes; do root "$h"; done
-while IFS=: read -r _ _ _ _ _ h _; do
-    case $h in
+for d in $(text_of /etc/passwd | cut -d: -f6); do
+    case $d in
     / | /bin* | /boot* | /dev* | /etc* | /lib* | /nonexistent* | /proc* | /run* | /sbin* | /sys* | /usr* | [!/]*) ;;
-    *)
-        IFS=$nl
-        root "$h"
-        ;;
+    *) root "$d" ;;
     esac
-done </etc/passwd
-IFS=$nl
+done
 # shellcheck disable=SC2086 # a list, parted by line breaks
 set -- $roots
 IFS=' '
@@ -375,4 +427,3 @@ case $found in
     printf ok | answer kubeconfigs
     ;;
 esac
-echo @end

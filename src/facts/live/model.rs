@@ -67,10 +67,36 @@ pub struct LiveFacts {
     pub legacy_rules: Option<Vec<String>>,
     /// Containers of containerd that belong to no pod, as `NAMESPACE/ID`; `None` if containerd was not asked or gave no answer.
     pub other_containers: Option<Vec<String>>,
+    /// What is no regular file where programs read all that they find; `None` if nobody looked.
+    pub irregular: Option<Vec<Irregular>>,
+    /// Names of variables that systemd gives to everything that it starts; `None` if it told none.
+    pub manager: Option<Vec<String>>,
+    /// Files of systemd's own configuration that set such variables, with names in them.
+    pub manager_files: Vec<(String, Vec<String>)>,
+    /// Files that daemons run, that answer for names and that OpenSSL loads, and that no package brought; `None` if no package
+    /// manager answered.
+    pub unowned: Option<BTreeSet<String>>,
+    /// What OpenSSL's configuration loads: the file that says so, and the module.
+    pub openssl_modules: Option<Vec<(String, String)>>,
+    /// Files of packages that differ from what the packages brought, of some packages: the manager's letters and the path;
+    /// `None` if they were not compared.
+    pub changed_files: Option<Vec<(String, String)>>,
+    /// Programs that run as their owner or group; `None` if not all were found in time.
+    pub set_id: Option<Vec<SetId>>,
+    /// Programs with file capabilities, and which those are (`None` if that could not be read); `None` if not all were found.
+    pub capable: Option<Vec<(String, Option<u64>)>>,
+    /// Files with a private key that everybody can read, outside of the system's directories; `None` if not all were found.
+    pub readable_keys: Option<Vec<String>>,
+    /// The node's clock, seconds since 1970-01-01 UTC.
+    pub now_s: f64,
+    /// From when to when the journal of this boot tells; `None` if it is empty or was not read.
+    pub journal: Option<Journal>,
     /// Accounts as /etc/passwd and /etc/shadow have them.
     pub accounts: Option<Accounts>,
     /// apt's settings about updates: name and value, lists with one row an item.
     pub apt: Option<Vec<(String, String)>>,
+    /// Files with sources of apt's and their texts, of which the first 64 KiB are read and one byte more if there is more.
+    pub apt_sources: Vec<(String, String)>,
     /// Packages that are not upgraded (`apt-mark hold`).
     pub held: Vec<String>,
     /// Priorities of apt's package sources, but for what is installed; `None` if apt told nothing.
@@ -98,6 +124,41 @@ pub struct Accounts {
     pub of_root_group: Vec<String>,
 }
 
+/// A pipe, socket or device in a directory of files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Irregular {
+    /// What it is, in a word.
+    pub kind: &'static str,
+    /// Its path.
+    pub path: String,
+}
+
+/// A program that runs as its owner or group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetId {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner's name.
+    pub owner: String,
+    /// Group's name.
+    pub group: String,
+    /// Its path.
+    pub path: String,
+}
+
+/// What the journal reaches from and to, of this boot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Journal {
+    /// Its first entry, seconds since 1970-01-01 UTC.
+    pub began_s: f64,
+    /// Its last entry.
+    pub ended_s: f64,
+    /// Whether journald has put aside a file that was full.
+    pub was_rotated: bool,
+    /// Whether systemd writes to it of what it mounts.
+    pub has_mounts: bool,
+}
+
 /// A running process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveProcess {
@@ -121,6 +182,8 @@ pub struct LiveProcess {
     pub environment: BTreeSet<String>,
     /// The directories of its `PATH`; empty if it has none.
     pub path: Vec<String>,
+    /// Files that it runs code of; empty if they could not be read, or if its root directory is not the node's.
+    pub mapped: Vec<String>,
 }
 
 /// A listening socket.

@@ -4,20 +4,19 @@ use std::collections::BTreeMap;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
+use super::fields::{Fields, shown, shown_line};
 use super::model::{
     Accounts, FileDigests, HomeKubeconfig, InterfaceSettings, LiveFacts, LiveProcess, LiveSocket,
     LiveUnit, MountChange, PathAccess, PathKind, StateChange,
 };
+use super::planted;
 use crate::digest::Digest;
 use crate::facts::answers::Answers;
 use crate::facts::parse::{ParseError, value_error};
 use crate::plain::plain;
 
-/// The fields of one answer, decoded.
-type Fields = Vec<Vec<u8>>;
-
 /// What every answer has once.
-const ONCE: [&str; 4] = ["clock", "paths", "trees", "interfaces"];
+const ONCE: &[&str] = &["clock", "paths", "trees", "interfaces"];
 
 /// What it means that a record is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,17 +28,28 @@ pub(in crate::facts) enum Without {
 }
 
 /// Every record, with how many fields it has.
-pub(in crate::facts) const RECORDS: [(&str, usize, Without); 26] = {
+pub(in crate::facts) const RECORDS: &[(&str, usize, Without)] = {
     use Without::{Nothing, Unanswered};
-    [
+    &[
         ("clock", 1, Unanswered),
         ("sockets", 1, Unanswered),
-        ("process", 7, Nothing),
+        ("process", 8, Nothing),
         // Only where a process is in a mount namespace of its own.
         ("inside", 2, Nothing),
         ("files", 1, Nothing),
         ("unit", 2, Unanswered),
         ("mounts", 1, Unanswered),
+        ("journal", 4, Unanswered),
+        ("irregular", 1, Unanswered),
+        ("manager", 1, Unanswered),
+        ("manager-file", 2, Nothing),
+        ("modules", 1, Unanswered),
+        ("owned", 2, Unanswered),
+        ("verified", 1, Unanswered),
+        ("setid", 1, Unanswered),
+        ("capable", 2, Nothing),
+        ("capables", 1, Unanswered),
+        ("keys", 1, Unanswered),
         ("paths", 1, Unanswered),
         ("trees", 1, Unanswered),
         ("acls", 1, Unanswered),
@@ -52,6 +62,7 @@ pub(in crate::facts) const RECORDS: [(&str, usize, Without); 26] = {
         ("legacy", 1, Nothing),
         ("containers", 1, Unanswered),
         ("apt", 1, Unanswered),
+        ("apt-source", 2, Nothing),
         ("held", 1, Nothing),
         ("sources", 1, Unanswered),
         ("accounts", 1, Unanswered),
@@ -71,7 +82,7 @@ fn answers(answer: &[u8], records: &BTreeMap<&str, Vec<Fields>>) -> Answers {
         lines.entry(name.unwrap_or_default()).or_default().push(line);
     }
     let mut named = BTreeMap::new();
-    for (name, _, without) in RECORDS {
+    for &(name, _, without) in RECORDS {
         let digest = match records.get(name).map(Vec::as_slice) {
             Some([only]) if only.len() == 1 => Digest::of(&only[0]),
             Some(_) => Digest::of_pieces(lines.remove(name.as_bytes()).unwrap_or_default()),
@@ -102,7 +113,7 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
         let (name, fields) = record(line)?;
         records.entry(name).or_default().push(fields);
     }
-    for name in ONCE {
+    for &name in ONCE {
         if records.get(name).map(Vec::len) != Some(1) {
             return Err(ParseError::Section(name));
         }
@@ -112,6 +123,18 @@ pub fn live(answer: &[u8]) -> Result<LiveFacts, ParseError> {
     let clock = Clock::parse(one("clock").unwrap_or_default())?;
     Ok(LiveFacts {
         answers: answers(answer, &records),
+        now_s: clock.now_s,
+        journal: all("journal").first().and_then(planted::journal),
+        irregular: one("irregular").and_then(planted::irregular),
+        manager: one("manager").and_then(planted::lines),
+        manager_files: all("manager-file").iter().map(planted::manager_file).collect(),
+        openssl_modules: one("modules").map(planted::modules),
+        unowned: all("owned").first().and_then(planted::unowned),
+        changed_files: one("verified").and_then(planted::verified),
+        set_id: one("setid").and_then(planted::set_id),
+        capable: one("capables").map(|_| all("capable").iter().map(planted::capable).collect()),
+        readable_keys: one("keys").map(planted::paths),
+        apt_sources: all("apt-source").iter().map(|f| (shown_line(&f[0]), shown(&f[1]))).collect(),
         processes: all("process").iter().map(|f| process(f, &clock)).collect::<Result<_, _>>()?,
         files: one("files").map(digests).transpose()?.unwrap_or_default(),
         inside: all("inside").iter().map(inside).collect::<Result<_, _>>()?,
@@ -159,11 +182,6 @@ fn record(line: &str) -> Result<(&str, Fields), ParseError> {
     }
 }
 
-/// Text for a report: nothing in it steers a terminal.
-fn shown(raw: &[u8]) -> String {
-    plain(&String::from_utf8_lossy(raw))
-}
-
 /// The node's clocks, read next to each other.
 struct Clock {
     now_s: f64,
@@ -198,7 +216,7 @@ fn words(raw: &[u8]) -> Vec<String> {
 }
 
 fn process(fields: &Fields, clock: &Clock) -> Result<LiveProcess, ParseError> {
-    let [pid, stat, user, program, place, argv, environment] = fields.as_slice() else {
+    let [pid, stat, user, program, place, argv, environment, mapped] = fields.as_slice() else {
         return Err(value_error("process", "fields"));
     };
     let stat = shown(stat);
@@ -218,6 +236,7 @@ fn process(fields: &Fields, clock: &Clock) -> Result<LiveProcess, ParseError> {
         program: shown(program),
         on_node: place == b"node",
         argv: words(argv),
+        mapped: shown(mapped).lines().map(str::to_owned).collect(),
         path: path.map(|p| p.split(':').map(str::to_owned).collect()).unwrap_or_default(),
         environment: variables
             .iter()
@@ -252,8 +271,8 @@ fn accounts(raw: &[u8]) -> Option<Accounts> {
 }
 
 /// Directories of the distribution's libraries (ldconfig(8), hier(7)).
-const LIBRARY_DIRECTORIES: [&str; 6] =
-    ["/lib/", "/lib32/", "/lib64/", "/usr/lib/", "/usr/lib32/", "/usr/lib64/"];
+const LIBRARY_DIRECTORIES: &[&str] =
+    &["/lib/", "/lib32/", "/lib64/", "/usr/lib/", "/usr/lib32/", "/usr/lib64/"];
 
 /// `ldconfig -p`: `NAME (KIND) => PATH`, of which the first of a name and kind is the one that programs get.
 fn shadowed_libraries(raw: &[u8]) -> Option<Vec<String>> {
@@ -433,11 +452,6 @@ fn paths(raw: &[u8]) -> Result<BTreeMap<String, PathAccess>, ParseError> {
     Ok(found)
 }
 
-/// The same on one line: a path may hold a line break.
-fn shown_line(raw: &[u8]) -> String {
-    shown(raw).replace('\n', "\u{fffd}")
-}
-
 /// `/proc/sys/net/FAMILY/conf/INTERFACE/KEY:VALUE`.
 fn interfaces(raw: &[u8]) -> Result<InterfaceSettings, ParseError> {
     let mut found = InterfaceSettings::new();
@@ -454,10 +468,11 @@ fn interfaces(raw: &[u8]) -> Result<InterfaceSettings, ParseError> {
     Ok(found)
 }
 
-/// `NAME=value` lines.
+/// `NAME=value` lines, where a byte of a value may be written as `%` and its number.
 fn settings(text: &str) -> Vec<(String, String)> {
-    let pair =
-        |(name, value): (&str, &str)| (name.trim_end_matches("::").to_owned(), value.to_owned());
+    let pair = |(name, value): (&str, &str)| {
+        (name.trim_end_matches("::").to_owned(), planted::without_percent(value))
+    };
     text.lines().filter_map(|l| l.split_once('=')).map(pair).collect()
 }
 
@@ -525,6 +540,7 @@ mod tests {
                 b"node",
                 b"etcd\0--a=b\n@end\0",
                 b"ETCD_X\0PATH\0",
+                b"/usr/bin/etcd\n",
             ],
         )])
         .unwrap();
@@ -544,6 +560,7 @@ mod tests {
             b"/a",
             b"node",
             b"a",
+            b"",
             b"",
         ];
         let found = with(&[

@@ -391,6 +391,101 @@ fn no_program_of_a_node_speaks_for_another() {
     }
 }
 
+/// The states of unit files in a directory in the place of the machine's.
+fn states_of_unit_files(root: &std::path::Path, units: &[&str]) -> BTreeMap<String, String> {
+    use std::io::Write as _;
+    let wanted: Vec<(&str, &str)> = units.iter().map(|u| ("U", *u)).collect();
+    let w = watch(&wanted);
+    let mut script = super::super::SCRIPT.to_owned();
+    for dir in ["/etc/systemd", "/run/systemd", "/usr/lib/systemd", "/usr/local/lib/systemd"] {
+        script = script.replace(&format!(" {dir}/"), &format!(" {}{dir}/", root.display()));
+    }
+    script = script
+        .replace("/etc/systemd/system/$t", &format!("{}/etc/systemd/system/$t", root.display()));
+    script = script
+        .replace("/run/systemd/system/$t", &format!("{}/run/systemd/system/$t", root.display()));
+    let script = script.replacen("have() {", "systemctl() { :; }\nhave() {", 1);
+    let mut child = std::process::Command::new("timeout")
+        .args(["30", "sh", "-c", &script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(super::super::batch::request_lines(&w, WORD).as_bytes()).unwrap();
+    drop(stdin);
+    let found = facts(&name(), &w, WORD, &child.wait_with_output().unwrap().stdout).unwrap();
+    found.units.into_iter().map(|(name, unit)| (name, unit.file)).collect()
+}
+
+/// Writes a file below a directory, and the directories above it.
+fn put(root: &std::path::Path, path: &str, text: &str) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+fn link_to(root: &std::path::Path, path: &str, target: impl AsRef<std::path::Path>) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(target, path).unwrap();
+}
+
+/// systemd.unit(5), "Unit File Load Path".
+#[test]
+fn a_unit_is_masked_in_every_directory_that_comes_first() {
+    for dir in [
+        "etc/systemd/system.control",
+        "run/systemd/system.control",
+        "run/systemd/transient",
+        "run/systemd/generator.early",
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        put(root.path(), "etc/systemd/system/a.service", "[Install]\nWantedBy=x.target\n");
+        let unit = root.path().join("etc/systemd/system/a.service");
+        link_to(root.path(), "etc/systemd/system/x.target.wants/a.service", unit);
+        link_to(root.path(), &format!("{dir}/a.service"), "/dev/null");
+        let states = states_of_unit_files(root.path(), &["a.service"]);
+        assert_eq!(states["a.service"], "masked", "{dir}");
+    }
+}
+
+#[test]
+fn a_unit_is_enabled_where_its_own_file_says() {
+    let state = |unit: &str, install: &str, links: &[&str]| -> String {
+        let root = tempfile::tempdir().unwrap();
+        put(root.path(), &format!("usr/lib/systemd/system/{unit}"), install);
+        for link in links {
+            let (link, dead) = link.strip_prefix('!').map_or((*link, false), |l| (l, true));
+            let file = root.path().join("usr/lib/systemd/system").join(unit);
+            let to = if dead { "/dev/null".into() } else { file };
+            link_to(root.path(), &format!("{link}/{unit}"), to);
+        }
+        states_of_unit_files(root.path(), &[unit])[unit].clone()
+    };
+    let (etc, run) = ("etc/systemd/system", "run/systemd/system");
+    let of = |dir: &str, sub: &str| format!("{dir}/{sub}");
+    let two = "[Install]\nWantedBy=sysinit.target nftables.service\n";
+    let (first, second) = (of(etc, "sysinit.target.wants"), of(etc, "nftables.service.wants"));
+    let elsewhere = of(etc, "dead.target.wants");
+    // Ours: wherever it says.
+    assert_eq!(state("kubastion-x.service", two, &[&first, &second]), "enabled");
+    assert_eq!(state("kubastion-x.service", two, &[&elsewhere, &second]), "disabled");
+    assert_eq!(state("kubastion-x.service", two, &[&first]), "disabled");
+    // Others': somewhere that it says.
+    assert_eq!(state("a.service", two, &[&first]), "enabled");
+    assert_eq!(state("a.service", two, &[&elsewhere]), "disabled");
+    assert_eq!(state("a.service", two, &[&format!("!{first}")]), "disabled");
+    assert_eq!(state("a.service", two, &[]), "disabled");
+    assert_eq!(state("a.service", two, &[&of(run, "sysinit.target.wants")]), "enabled-runtime");
+    let lines = "[Install]\nWantedBy =a.target\nWantedBy=b.target\nAlias=c.service\n";
+    assert_eq!(state("a.service", lines, &[&of(etc, "b.target.wants")]), "enabled");
+    let required = "[Install]\nRequiredBy=a.target\n";
+    assert_eq!(state("a.service", required, &[&of(etc, "a.target.requires")]), "enabled");
+    assert_eq!(state("a.service", required, &[&of(etc, "b.target.requires")]), "disabled");
+    assert_eq!(state("a.service", "[Unit]\n", &[&first]), "static");
+}
+
 /// A transient unit may be described in several lines.
 #[test]
 fn a_unit_that_is_answered_for_twice_is_an_error() {
@@ -443,7 +538,7 @@ fn a_path_that_cannot_be_read_is_not_absent() {
 }
 
 /// Text that looks like what the program says itself.
-const FORGED: [&str; 8] = [
+const FORGED: &[&str] = &[
     "\n=d 700 root root 9 /etc/shadow",
     "\n@w0rd end",
     "\n@stat",
@@ -538,7 +633,7 @@ fn an_include_that_is_not_followed_leaves_matches_unknown() {
             std::fs::write(dir.path().join(name), hidden).unwrap();
         }
         std::fs::write(dir.path().join("sshd_config"), line.replace("DIR", &at)).unwrap();
-        let head = "set -uf\nnl='\n'\nextras=' matches'\nhave() { true; }\nprint() { printf '%s\\n' \"$1\"; }\n";
+        let head = "set -uf\nnl='\n'\nsshd_asked=yes extras=' matches'\nhave() { true; }\nprint() { printf '%s\\n' \"$1\"; }\n";
         let program = format!("{head}{}", section.replace("/etc/ssh", &at));
         let output = std::process::Command::new("sh").args(["-c", &program]).output().unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();

@@ -47,7 +47,7 @@ pub(super) fn network_families(inventory: &Inventory, review: &mut Review<'_>) {
         review
             .error(
                 &section("cluster").then("service_networks"),
-                "families differ from those of `pod_networks`",
+                "address families differ from those of `pod_networks`",
             )
             .found(services.join(", "))
             .allowed(pods.join(", "));
@@ -150,7 +150,7 @@ pub(super) fn endpoint(inventory: &Inventory, review: &mut Review<'_>) {
         review
             .error(&path, format!("endpoint lies in cluster.{key} ({net})"))
             .found(&inventory.cluster.endpoint)
-            .allowed("an address of a control-plane node or of a load balancer before them");
+            .allowed("an address of a control-plane node or of a load balancer in front of them");
     }
     let owner = inventory.nodes.iter().find(|n| {
         n.name.as_str().eq_ignore_ascii_case(host)
@@ -161,21 +161,24 @@ pub(super) fn endpoint(inventory: &Inventory, review: &mut Review<'_>) {
         review
             .error(&path, format!("endpoint is node {}, which runs no API server", owner.name))
             .found(&inventory.cluster.endpoint)
-            .allowed("a control-plane node, or a load balancer before them");
+            .allowed("a control-plane node, or a load balancer in front of them");
     } else if inventory.cluster.load_balancer.mode != LoadBalancerMode::Managed
         && inventory.with_role(Role::ControlPlane).count() > 1
     {
         review.warn(
             &path,
-            format!("endpoint is node {} alone; the API goes when this node goes", owner.name),
+            format!(
+                "endpoint is node {} alone; if this node fails, the API is unreachable",
+                owner.name
+            ),
         );
     }
 }
 
 /// Ports of control planes that a managed endpoint on the same machines cannot have: etcd, the API
 /// server, its parts and the kubelet with its kin, what keepalived asks haproxy, and node ports.
-const TAKEN: [std::ops::RangeInclusive<u16>; 5] =
-    [2379..=2381, 6443..=6443, 8080..=8080, 10248..=10262, 30000..=32767];
+const TAKEN: &[std::ops::RangeInclusive<u16>] =
+    &[2379..=2381, 6443..=6443, 8080..=8080, 10248..=10262, 30000..=32767];
 
 /// A managed endpoint is an address that is free for it, beside the nodes' own.
 pub(super) fn load_balancer(inventory: &Inventory, review: &mut Review<'_>) {
@@ -187,16 +190,10 @@ pub(super) fn load_balancer(inventory: &Inventory, review: &mut Review<'_>) {
         let set = [("virtual_router_id", id.is_some()), ("interface", interface.is_some())];
         for (key, _) in set.iter().filter(|s| s.1) {
             review
-                .error(&options.then(*key), "a setting that would not be used")
+                .error(&options.then(*key), "the setting would not be used")
                 .allowed(format!("`{key}` only with `mode: managed`"));
         }
         return;
-    }
-    if id == Some(0) {
-        review
-            .error(&options.then("virtual_router_id"), "no such router id")
-            .found(0)
-            .allowed("1 to 255");
     }
     // IFNAMSIZ of Linux, with the byte that ends it, is 16.
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -215,7 +212,10 @@ fn managed_endpoint(inventory: &Inventory, review: &mut Review<'_>, path: &Path)
     let allowed = "a free address of the control planes' network, as in `10.0.0.10:8443`";
     let Ok(address) = endpoint.host.as_str().parse::<IpAddr>() else {
         review
-            .error(path, "a managed endpoint is an address, which moves between control planes")
+            .error(
+                path,
+                "a managed endpoint must be an address, which moves between control planes",
+            )
             .found(endpoint)
             .allowed(allowed);
         return;
@@ -241,10 +241,10 @@ fn managed_endpoint(inventory: &Inventory, review: &mut Review<'_>, path: &Path)
     let ssh = control_planes().any(|n| inventory.ssh.for_node(n).port == endpoint.port);
     if ssh || TAKEN.iter().any(|p| p.contains(&endpoint.port)) {
         review
-            .error(path, format!("port {} has another use on control planes", endpoint.port))
+            .error(path, format!("port {} is already used on control planes", endpoint.port))
             .found(endpoint)
             .allowed(
-                "a free port for haproxy, beside the API server's 6443, as in `10.0.0.10:8443`",
+                "a free port for haproxy other than the API server's 6443, as in `10.0.0.10:8443`",
             );
     }
 }

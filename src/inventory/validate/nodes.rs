@@ -92,7 +92,7 @@ pub(super) fn address_families(inventory: &Inventory, review: &mut Review<'_>) {
         for v4 in wanted.iter().skip(1) {
             if !node.addresses.iter().any(|a| a.is_ipv4() == *v4) {
                 let what = format!(
-                    "the cluster is dual stack and the node has no {} address",
+                    "the cluster is dual-stack, but the node has no {} address",
                     family(*v4)
                 );
                 review.warn(&path, what);
@@ -113,19 +113,19 @@ pub(super) fn roles(inventory: &Inventory, review: &mut Review<'_>) {
                 .allowed("at least one of control-plane, etcd, worker");
         }
         if node.roles.iter().collect::<BTreeSet<_>>().len() < node.roles.len() {
-            review.error(&path, "a role stands here twice").found(listed());
+            review.error(&path, "the role is listed twice").found(listed());
         }
         let (etcd, control_plane) = (node.has_role(Role::Etcd), node.has_role(Role::ControlPlane));
         match placement {
-            EtcdPlacement::ControlPlane if etcd && !control_plane => {
+            EtcdPlacement::ControlPlane | EtcdPlacement::Stacked if etcd && !control_plane => {
                 review
-                    .error(&path, "etcd runs on the control-plane nodes, and this is none")
+                    .error(&path, "etcd runs on the control-plane nodes, but this is not one")
                     .found(listed())
                     .allowed("role etcd with control-plane, or `etcd.placement: dedicated`");
             }
             EtcdPlacement::Dedicated if etcd && control_plane => {
                 review
-                    .error(&path, "etcd is dedicated, and this is a control-plane node")
+                    .error(&path, "etcd is dedicated, but this is a control-plane node")
                     .found(listed())
                     .allowed("etcd without control-plane, or `etcd.placement: control-plane`");
             }
@@ -148,24 +148,31 @@ pub(super) fn member_counts(inventory: &Inventory, review: &mut Review<'_>) {
             .allowed("one or more with role control-plane");
     }
     let role = match inventory.etcd.placement {
-        EtcdPlacement::ControlPlane => Role::ControlPlane,
+        EtcdPlacement::ControlPlane | EtcdPlacement::Stacked => Role::ControlPlane,
         EtcdPlacement::Dedicated => Role::Etcd,
     };
     match inventory.etcd_members().count() {
         0 if role == Role::Etcd => {
             review
-                .error(&nodes, "etcd is dedicated, and no node has role etcd")
+                .error(&nodes, "etcd is dedicated, but no node has role etcd")
                 .allowed("one, three or five nodes with role etcd");
         }
         0 => {}
+        // Others made it so, and it can be looked at.
+        even if even % 2 == 0 && inventory.etcd.placement == EtcdPlacement::Stacked => {
+            let what = format!("{even} etcd members survive no more failures than {}", even - 1);
+            review.warn(&nodes, what);
+        }
         even if even % 2 == 0 => {
             review
                 .error(&nodes, "an even number of etcd members")
                 .found(format!("{even} nodes with role {role}"))
-                .allowed("an odd number: an even one bears no more losses and has more to lose");
+                .allowed(
+                    "an odd number: one more member does not let the cluster survive more failures",
+                );
         }
         many if many > 7 => {
-            let what = format!("{many} etcd members; more than seven slow every write down");
+            let what = format!("{many} etcd members; more than seven slow down every write");
             review.warn(&nodes, what);
         }
         _ => {}
@@ -189,7 +196,7 @@ pub(super) fn labels(inventory: &Inventory, review: &mut Review<'_>) {
                 );
             }
             if is_reserved_label(key) {
-                let what = "the kubelet may not give itself this label; it is set through the API";
+                let what = "the kubelet must not set this label itself; set it through the API";
                 review.warn(&path, what);
             }
         }
@@ -216,7 +223,7 @@ fn is_qualified_name(s: &str) -> bool {
 /// What NodeRestriction refuses from a kubelet, beside the few names it allows
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction>).
 pub(crate) fn is_reserved_label(key: &str) -> bool {
-    const ALLOWED: [&str; 8] = [
+    const ALLOWED: &[&str] = &[
         "kubernetes.io/hostname",
         "kubernetes.io/arch",
         "kubernetes.io/os",
@@ -242,7 +249,7 @@ pub(super) fn taints(inventory: &Inventory, review: &mut Review<'_>) {
 }
 
 fn check_taints(n: usize, node: &Node, review: &mut Review<'_>) {
-    const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
+    const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "PreferNoSchedule"];
     let mut seen = BTreeSet::new();
     for (t, taint) in node.taints.iter().enumerate() {
         let path = review.node(n).then("taints").then(t);
@@ -257,13 +264,13 @@ fn check_taints(n: usize, node: &Node, review: &mut Review<'_>) {
                 .error(&path, "no such taint effect")
                 .found(format!("{effect:?}"))
                 .allowed(EFFECTS.join(", "))
-                .nearest(effect, EFFECTS);
+                .nearest(effect, EFFECTS.iter().copied());
         }
         if !is_qualified_name(key) || !(value.is_empty() || is_label_value(value)) {
             review.error(&path, "malformed taint").found(format!("{taint:?}")).allowed(allowed);
         }
         if !seen.insert((key, effect)) {
-            review.error(&path, "this key and effect stand here twice").found(format!("{taint:?}"));
+            review.error(&path, "the key and effect are listed twice").found(format!("{taint:?}"));
         }
     }
 }

@@ -4,6 +4,7 @@ use time::Date;
 
 use super::super::diagnostic::{Diagnostic, Path};
 use super::super::model::Inventory;
+use super::super::passed::Conflicts;
 use crate::yaml::tree::Node;
 
 /// What the rules look at.
@@ -25,6 +26,7 @@ pub(super) struct Review<'a> {
     pub today: Date,
     pub known_controls: &'a [&'a str],
     pub critical_controls: &'a [&'a str],
+    pub conflicts: Conflicts,
     pub host_keys_optional: bool,
     pub errors: Vec<Diagnostic>,
     pub warnings: Vec<Diagnostic>,

@@ -8,19 +8,12 @@ use super::review::{Review, duplicates, section};
 const HOST_KEY_SOURCES: &str =
     "`host_keys` with fingerprints from `ssh-keygen -lf`, or a `known_hosts` file";
 
-const FIRST_CONTACT: &str = "`kubastion trust` shows the keys that it presents; compare them with the machine's own console";
+const FIRST_CONTACT: &str = "run `kubastion trust` to see the keys that it presents, and compare them on the machine's own console";
 
 /// What must hold of the top-level `ssh` by itself.
 pub(super) fn defaults(inventory: &Inventory, review: &mut Review<'_>) {
     let ssh = &inventory.ssh;
     let path = section("ssh");
-    port(ssh.port, &path, review);
-    if ssh.connect_timeout_s == 0 {
-        review
-            .error(&path.then("connect_timeout_s"), "a deadline that nothing can meet")
-            .found(0)
-            .allowed("1 second or more");
-    }
     jumps(&ssh.jump, ssh.known_hosts.is_some(), &path, review);
 }
 
@@ -34,31 +27,28 @@ pub(super) fn targets(inventory: &Inventory, review: &mut Review<'_>) {
         let path = review.node(n).then("ssh");
         if !target.has_host_key() && !review.host_keys_optional {
             review
-                .error(&path, format!("nothing to verify the host key of {} with", node.name))
+                .error(&path, format!("the host key of {} cannot be verified", node.name))
                 .found("neither `host_keys` nor `known_hosts`")
                 .allowed(HOST_KEY_SOURCES)
                 .hint(FIRST_CONTACT);
         }
         if target.key_file.is_none() && !target.agent {
             review
-                .error(&path, format!("no way to log in to {}", node.name))
+                .error(&path, format!("no login method for {}", node.name))
                 .found("neither `key_file` nor `agent: true`")
                 .allowed("`key_file`, `agent: true`, or both, here or in the top-level `ssh`");
         }
         if target.sudo == Sudo::None && target.user.as_str() != "root" {
             review
-                .error(&path, format!("no way to root on {}", node.name))
+                .error(&path, format!("no way to become root on {}", node.name))
                 .found(format!("user {} with `sudo: none`", target.user))
                 .allowed("user root, `sudo: passwordless`, or `sudo: password`");
-        }
-        if let Some(own) = node.ssh.port {
-            port(own, &path, review);
         }
         if let Some(own) = &node.ssh.jump {
             jumps(own, target.known_hosts.is_some(), &path, review);
         }
         if target.jump.iter().any(|j| j.host == target.host && j.port == target.port) {
-            review.error(&path, format!("{} is a jump host on the way to itself", node.name));
+            review.error(&path, format!("{} is a jump host to itself", node.name));
         }
     }
 }
@@ -84,13 +74,7 @@ pub(super) fn duplicate_targets(inventory: &Inventory, review: &mut Review<'_>) 
                 format!("{} is reached there", review.node(first)),
             )
             .found(format!("{host} port {port}"))
-            .allowed("a host and port of its own for each node");
-    }
-}
-
-fn port(port: u16, path: &Path, review: &mut Review<'_>) {
-    if port == 0 {
-        review.error(&path.then("port"), "no such port").found(0).allowed("1 to 65535");
+            .allowed("a separate host and port for each node");
     }
 }
 
@@ -98,10 +82,9 @@ fn jumps(chain: &[JumpHost], known_hosts: bool, path: &Path, review: &mut Review
     let path = path.then("jump");
     for (j, jump) in chain.iter().enumerate() {
         let path = path.then(j);
-        port(jump.port, &path, review);
         if jump.host_keys.is_empty() && !known_hosts {
             review
-                .error(&path, format!("nothing to verify the host key of {} with", jump.host))
+                .error(&path, format!("the host key of {} cannot be verified", jump.host))
                 .found("neither `host_keys` nor `known_hosts`")
                 .allowed(HOST_KEY_SOURCES)
                 .hint(FIRST_CONTACT);
@@ -110,7 +93,7 @@ fn jumps(chain: &[JumpHost], known_hosts: bool, path: &Path, review: &mut Review
     let hops = chain.iter().enumerate().map(|(j, h)| ((h.host.clone(), h.port), j)).collect();
     for ((host, port), _, again) in duplicates(hops) {
         review
-            .error(&path.then(again), "the chain of jump hosts comes here twice")
+            .error(&path.then(again), "the chain of jump hosts has a loop")
             .found(format!("{host} port {port}"));
     }
 }

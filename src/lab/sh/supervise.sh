@@ -36,17 +36,39 @@ fresh_cgroups() {
     done <"$dir/cgroups"
 }
 
-boot() (
-    # "0" is the process that writes: this subshell, which then becomes systemd-nspawn.
+# To be run in the background.
+boot() {
+    # "0" is the process that writes: the background's own, which then becomes systemd-nspawn.
     while read -r cgroup; do
         echo 0 >"$cgroup/cgroup.procs" || exit 70
     done <"$dir/cgroups"
     exec "$@"
-)
+}
+
+# A node that shuts down stops all its processes before it kills them (systemd-shutdown(8)). nsenter stops with the program
+# that it runs there (nsenter(1), --fork), goes on by nobody's word, and then keeps the node's last process unburied: neither
+# it nor the node would ever end.
+let_commands_end() { # process id of systemd-nspawn
+    while sleep 1 && [ -d "/proc/$1" ]; do
+        children=
+        read -r children 2>/dev/null <"/proc/$1/task/$1/children"
+        for init in $children; do
+            name=
+            read -r name 2>/dev/null <"/proc/$init/comm"
+            [ "$name" = systemd-shutdow ] || continue
+            grep -lzx -e "--target=$init" /proc/[0-9]*/cmdline 2>/dev/null | while IFS=/ read -r _ _ command _; do
+                kill -CONT "$command" 2>/dev/null
+            done
+        done
+    done
+}
 
 while :; do
     fresh_cgroups && plug_in || exit 71
-    boot "$@"
+    boot "$@" &
+    nspawn=$!
+    let_commands_end "$nspawn" &
+    wait "$nspawn"
     rc=$?
     echo "supervise: systemd-nspawn ended with $rc"
     # 133: the node asked for a reboot (systemd-nspawn(1), --keep-unit).

@@ -75,18 +75,23 @@ fn what_no_ca_is_or_more_than_one_is_refused_with_its_place() {
     let garbage = pem(b"no certificate");
     let twice = format!("{0}{0}", other.pem);
     for (file, why) in [
-        ("", "it holds no certificate"),
-        ("hello", "it holds no certificate"),
+        ("", "it contains no certificate"),
+        ("hello", "it contains no certificate"),
         (leaf.as_str(), "certificate 1: CN=leaf is not a CA"),
         (signs_nothing.as_str(), "CN=quiet is not a CA"),
         (garbage.as_str(), "certificate 1: it is not an X.509 certificate"),
         (own.as_str(), "certificate 1: it is the certificate of the CA that issues"),
-        (twice.as_str(), "certificate 2: it stands there twice"),
-        (&format!("{}{key}", other.pem), "it holds a PRIVATE KEY"),
+        (twice.as_str(), "certificate 2: it is listed twice"),
+        (&format!("{}{key}", other.pem), "it contains a PRIVATE KEY"),
         (&format!("{}{cut}", made("x").pem), ""),
     ] {
         let said = fault(&[("ca.crt", &own), ("ca-accepted.crt", file)]);
-        for words in [why, "/store/ca-accepted.crt", "the store and the nodes stay", "take out"] {
+        for words in [
+            why,
+            "/store/ca-accepted.crt",
+            "the key store and the nodes were not changed",
+            "remove everything else",
+        ] {
             assert!(said.contains(words), "{file}: {words}: {said}");
         }
     }
@@ -110,12 +115,9 @@ fn a_ca_is_accepted_in_place_of_one_alone() {
     };
     let [cluster, of_etcd] = ["ca-accepted.crt", "etcd/ca-accepted.crt"];
     let both = files([cluster, of_etcd], [&other, &other]);
-    assert!(both.contains("CN=other has a key that the etcd CA has too"), "{both}");
+    assert!(both.contains("CN=other has the same key as the etcd CA"), "{both}");
     let own_of_another = files([cluster, of_etcd], [&etcd, &other]);
-    assert!(
-        own_of_another.contains("CN=etcd has a key that the etcd CA has too"),
-        "{own_of_another}"
-    );
+    assert!(own_of_another.contains("CN=etcd has the same key as the etcd CA"), "{own_of_another}");
     assert_eq!(files([cluster, of_etcd], [&other, &made("else").pem]), "it is accepted");
 }
 
@@ -155,7 +157,7 @@ fn an_expired_accepted_ca_is_due_for_removal_and_stops_nobody() {
     };
     let (valid, usable) = stands(&lasting(now - day, now + day));
     assert_eq!((valid.state, valid.days_left, usable), (State::Ok, Some(1), true));
-    let shown = valid.accepted.unwrap();
+    let shown = valid.certificate.unwrap();
     assert_eq!((shown.subject.as_str(), shown.sha256.len()), ("CN=other", 64));
     let (over, usable) = stands(&lasting(now - day * 2, now - day));
     assert_eq!(

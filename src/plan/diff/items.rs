@@ -1,12 +1,13 @@
 //! What a node lacks of each item: `add` has one arm for each [`ItemKind`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::controls::IdList;
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
 use super::known::{Known, access_differs};
 use super::logins::shut_out;
-use super::marks::{CHANGED, GUARD_UNIT, KUBELET_CONFIG, MEMBER_MARK};
+use super::marks::{CHANGED, CLUSTER_MARK, GUARD_UNIT, KUBELET_CONFIG};
 use super::pending::Pending;
 use crate::controls::of_interfaces;
 use crate::desired::{
@@ -21,7 +22,9 @@ use crate::plan::why::Why;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
     /// The package manager is not known.
-    #[error("{0} is neither of the Debian nor of the Red Hat family: packages cannot be installed")]
+    #[error(
+        "{0} belongs neither to the Debian nor to the Red Hat family: packages cannot be installed"
+    )]
     Distribution(String),
     /// Something else is where a file or directory should be.
     #[error("{path} is {found}, and should be a {wanted}")]
@@ -37,7 +40,7 @@ pub enum Obstacle {
 
 pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Result<(), Obstacle> {
     let Known { facts, contents, .. } = known;
-    let controls: BTreeSet<String> = item.controls.iter().map(|c| (*c).to_owned()).collect();
+    let controls: IdList = item.controls.iter().copied().collect();
     let action = |step, why: Why| Action { step, controls: controls.clone(), why: vec![why] };
     match &item.kind {
         ItemKind::Package { name } => {
@@ -83,9 +86,9 @@ pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Resu
                 pending.images.push(action(step, Why::ImagesMissing));
             }
         }
-        ItemKind::Member { action: wanted, watches } => {
+        ItemKind::Kubeadm { action: wanted, watches } => {
             let mark = config_digest(watches, contents);
-            let found = facts.unit_marks.get(MEMBER_MARK);
+            let found = facts.unit_marks.get(CLUSTER_MARK);
             // One that somebody else's kubeadm made a member has no mark.
             let configured =
                 matches!(facts.files.get(KUBELET_CONFIG), Some(FileFacts::File { .. }));
@@ -98,7 +101,7 @@ pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Resu
                 None if configured => (KubeadmAction::Configure, Why::RunsForeign),
                 None => (*wanted, Why::NotInCluster),
             };
-            pending.member.push(action(Step::Member { action: kubeadm, mark }, why));
+            pending.kubeadm.push(action(Step::Kubeadm { action: kubeadm, mark }, why));
         }
         ItemKind::Permissions { path, access } => {
             let why = match facts.files.get(path) {
@@ -216,7 +219,7 @@ pub(super) fn add_file(
     access: &Access,
     check: FileCheck,
     known: &Known<'_>,
-    controls: &BTreeSet<String>,
+    controls: &IdList,
 ) -> Result<(), Obstacle> {
     let wanted = content.sha256();
     let found = known.facts.files.get(path).unwrap_or(&FileFacts::Absent);
@@ -249,7 +252,7 @@ pub(super) fn add_file(
         &mut pending.files
     };
     let group = groups.entry(directory.to_owned()).or_default();
-    group.controls.extend(controls.iter().cloned());
+    group.controls.extend(controls.ids().iter().copied());
     group.why.push(Why::File { name: name.to_owned(), why: Box::new(why) });
     group.files.insert(
         name.to_owned(),
@@ -278,7 +281,7 @@ pub(super) fn add_program(
     blob: &Blob,
     access: &Access,
     known: &Known<'_>,
-    controls: &BTreeSet<String>,
+    controls: &IdList,
 ) -> Result<(), Obstacle> {
     let action = |step, why| Action { step, controls: controls.clone(), why: vec![why] };
     let found = known.facts.files.get(path).unwrap_or(&FileFacts::Absent);
@@ -314,7 +317,7 @@ pub(super) fn parents(pending: &mut Pending, path: &str, known: &Known<'_>) {
             let access = access.unwrap_or_else(|| Access::root(0o755));
             pending.directories.entry(parent.to_owned()).or_insert_with(|| Action {
                 step: Step::Directory { path: parent.to_owned(), access },
-                controls: BTreeSet::new(),
+                controls: IdList::default(),
                 why: vec![Why::DoesNotExist],
             });
         }

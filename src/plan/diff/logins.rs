@@ -16,19 +16,19 @@ pub(super) fn shut_out(facts: &NodeFacts) -> Vec<String> {
 pub(super) fn of_logins(facts: &NodeFacts) -> Vec<String> {
     let Some(logins) = &facts.logins else {
         return vec![
-            "logins that will no longer work could not be determined: `sshd -T` gave no answer, or more than 100 accounts \
-             have a login shell"
+            "the logins that will stop working could not be determined: `sshd -T` gave no answer, or more than 100 \
+             accounts have a login shell"
                 .to_owned(),
         ];
     };
     let said = |l: &Login| {
         let why = l.lost.as_ref()?;
         let hint = if let LostLogin::Method(_) = why {
-            ": password and keyboard-interactive authentication will be off. First give it a key, or enable what it needs in a `Match` block of its own"
+            ": password and keyboard-interactive authentication will be off. First give the login a key, or enable what it needs in its own `Match` block"
         } else {
             ""
         };
-        Some(format!("login `{}` from {} will no longer work ({why}){hint}", l.name, l.address))
+        Some(format!("login `{}` from {} will stop working ({why}){hint}", l.name, l.address))
     };
     let mut notes: Vec<String> = logins.iter().filter_map(said).collect();
     notes.dedup();

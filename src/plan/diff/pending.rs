@@ -1,6 +1,7 @@
 //! The work of one transaction: by kind while items are gone through, then as steps in their order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::controls::IdList;
+use std::collections::BTreeMap;
 
 use super::marks::{CONFIRM_ETCD_S, CONFIRM_HOST_S};
 use crate::desired::Phase;
@@ -29,7 +30,7 @@ pub(super) struct Pending {
     pub(super) logins: Option<Vec<String>>,
     pub(super) guard_unit: Option<Action>,
     pub(super) images: Vec<Action>,
-    pub(super) member: Vec<Action>,
+    pub(super) kubeadm: Vec<Action>,
     pub(super) units: Vec<Action>,
     pub(super) expect: BTreeMap<String, Option<String>>,
     pub(super) cuts_access: bool,
@@ -38,13 +39,13 @@ pub(super) struct Pending {
 #[derive(Default)]
 pub(super) struct FileGroup {
     pub(super) files: BTreeMap<String, NewFile>,
-    pub(super) controls: BTreeSet<String>,
+    pub(super) controls: IdList,
     pub(super) why: Vec<Why>,
 }
 
 impl Pending {
     pub(super) fn finish(self, phase: Phase) -> Option<Transaction> {
-        let plain = |step| Action { step, controls: BTreeSet::new(), why: Vec::new() };
+        let plain = |step| Action { step, controls: IdList::default(), why: Vec::new() };
         let group = |(directory, g): (String, FileGroup)| Action {
             step: Step::Files { directory, files: g.files },
             controls: g.controls,
@@ -96,7 +97,7 @@ impl Pending {
             steps.push(plain(Step::CheckLogins { without }));
         }
         steps.extend(self.images);
-        steps.extend(self.member);
+        steps.extend(self.kubeadm);
         steps.extend(self.units);
         if has_files {
             steps.push(plain(Step::Verify));
@@ -119,7 +120,7 @@ fn merge_packages(packages: Vec<Action>) -> Vec<Action> {
                 Step::Packages { names: more, .. },
             ) => {
                 names.extend(more);
-                controls.extend(package.controls);
+                controls.extend(package.controls.ids().iter().copied());
             }
             (_, step) => {
                 merged =

@@ -7,19 +7,19 @@ use crate::plan::step::Step;
 /// What is to be done with a node that runs with this mark, and has this kubelet configuration.
 fn kubeadm_action(mark: Option<&str>, configured: bool) -> Option<KubeadmAction> {
     let mut facts = crate::desired::tests::facts("n", "debian 12", None);
-    facts.unit_marks.extend(mark.map(|m| (MEMBER_MARK.to_owned(), m.to_owned())));
+    facts.unit_marks.extend(mark.map(|m| (CLUSTER_MARK.to_owned(), m.to_owned())));
     let (mode, owner, group) = (0o600, "root".to_owned(), "root".to_owned());
     let file = FileFacts::File { mode, owner, group, size: 0, sha256: String::new() };
     let found = if configured { file } else { FileFacts::Absent };
     facts.files.insert(KUBELET_CONFIG.to_owned(), found);
-    let kind = ItemKind::Member { action: KubeadmAction::Join, watches: Vec::new() };
+    let kind = ItemKind::Kubeadm { action: KubeadmAction::Join, watches: Vec::new() };
     let item = Item { phase: Phase::Kubernetes, controls: Vec::new(), kind };
     let mut pending = Pending::default();
     let desired = NodeDesired { items: vec![item], notes: vec![] };
     add(&mut pending, &desired.items[0], &Known::of(&desired, &facts)).unwrap();
-    match pending.member.as_slice() {
+    match pending.kubeadm.as_slice() {
         [] => None,
-        [Action { step: Step::Member { action, .. }, .. }] => Some(*action),
+        [Action { step: Step::Kubeadm { action, .. }, .. }] => Some(*action),
         other => panic!("{other:?}"),
     }
 }
@@ -86,7 +86,7 @@ fn what_was_changed_is_not_forgotten_between_two_transactions() {
         access: Access::root(0o600),
         check: FileCheck::None,
     };
-    let member = ItemKind::Member { action: KubeadmAction::Join, watches: vec![path.clone()] };
+    let member = ItemKind::Kubeadm { action: KubeadmAction::Join, watches: vec![path.clone()] };
     let unit = ItemKind::Unit {
         name: "x.service".into(),
         enabled: true,
@@ -112,7 +112,7 @@ fn what_was_changed_is_not_forgotten_between_two_transactions() {
         sha256: sha256.to_owned(),
     };
     facts.files.insert(path.clone(), found("theirs"));
-    for name in ["x.service", MEMBER_MARK] {
+    for name in ["x.service", CLUSTER_MARK] {
         facts.unit_marks.insert(name.into(), mark.clone());
     }
     let plan = node_plan(&desired, &facts, "").unwrap();
@@ -160,7 +160,7 @@ fn what_runs_with_a_changed_file_is_started_again() {
         watches: vec![path.clone()],
         start: Start::Wait,
     };
-    let member = ItemKind::Member { action: KubeadmAction::Join, watches: vec![path.clone()] };
+    let member = ItemKind::Kubeadm { action: KubeadmAction::Join, watches: vec![path.clone()] };
     let items =
         [file, unit, member].map(|kind| Item { phase: Phase::Host, controls: Vec::new(), kind });
     let desired = NodeDesired { items: items.into(), notes: vec![] };
@@ -170,7 +170,7 @@ fn what_runs_with_a_changed_file_is_started_again() {
         config_digest(std::slice::from_ref(&path), &known.contents),
         known.contents[path.as_str()].clone(),
     );
-    for name in ["x.service", MEMBER_MARK] {
+    for name in ["x.service", CLUSTER_MARK] {
         facts.unit_marks.insert(name.into(), mark.clone());
     }
     let unit = crate::facts::UnitFacts {
@@ -188,7 +188,8 @@ fn what_runs_with_a_changed_file_is_started_again() {
         let is_start = |s: &&Action| {
             matches!(
                 &s.step,
-                Step::Member { .. } | Step::Unit { run: Some(true), change: OnChange::Restart, .. }
+                Step::Kubeadm { .. }
+                    | Step::Unit { run: Some(true), change: OnChange::Restart, .. }
             )
         };
         steps.iter().filter(is_start).map(|s| s.why.clone()).collect::<Vec<_>>()
@@ -229,7 +230,7 @@ fn who_will_not_get_in_is_named_and_given_up_by_name() {
     let why = Some("AuthenticationMethods publickey,password");
     facts.logins = Some(vec![login("b", why), login("c|d", why), login("a", None)]);
     let (notes, without) = of(&facts);
-    assert!(notes.contains("login `b` from 192.0.2.9 will no longer work"), "{notes}");
+    assert!(notes.contains("login `b` from 192.0.2.9 will stop working"), "{notes}");
     assert!(notes.contains("`c|d`") && !notes.contains("`a`"), "{notes}");
     assert_eq!(without, "b");
 }

@@ -1,11 +1,11 @@
 //! Objects as they are and as somebody changed them.
 
+use crate::controls::IdList;
 use crate::facts::cluster::PROBE_LABEL;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 use super::*;
-use crate::desired::differences::{differences, merge_patch, stands, without_nothing};
+use crate::desired::differences::{differences, is_as_desired, merge_patch, without_nothing};
 use crate::desired::objects::{mount_nothing, resources, traffic};
 use crate::inventory::{Role, testing};
 use crate::plan::cluster::changes;
@@ -110,21 +110,21 @@ fn defaults_are_overlooked_and_weakening_is_not() {
         let mut object = good.clone();
         weaken(&mut object);
         assert_eq!(said(&policy, &object).len(), 1, "{object}");
-        assert!(!stands(&policy, &[object]));
+        assert!(!is_as_desired(&policy, &[object]));
     }
     let mut other = good.clone();
     other["metadata"]["name"] = json!("another");
-    assert!(stands(&policy, &[other.clone(), good]) && !stands(&policy, &[other]));
+    assert!(is_as_desired(&policy, &[other.clone(), good]) && !is_as_desired(&policy, &[other]));
     let mut narrow = served(&binding);
-    assert!(stands(&binding, std::slice::from_ref(&narrow)));
+    assert!(is_as_desired(&binding, std::slice::from_ref(&narrow)));
     narrow["spec"]["matchResources"] = json!({"namespaceSelector": {"matchLabels": {"a": "b"}}});
-    assert!(!stands(&binding, &[narrow]));
+    assert!(!is_as_desired(&binding, &[narrow]));
 }
 
 #[test]
 fn of_an_object_of_others_only_what_is_wanted_or_was_once_counts() {
     let all = objects(&inventory(), [], Wanted::ALL);
-    let nodes: Vec<&DesiredObject> = all.iter().filter(|o| o.kind == Kind::Nodes).collect();
+    let nodes: Vec<&DesiredObject> = all.iter().filter(|o| o.kind == ObjectKind::Nodes).collect();
     let [plane, node] = nodes.as_slice() else { panic!("{nodes:?}") };
     let managed = json!([{"manager": "kubastion", "operation": "Apply",
         "fieldsV1": {"f:metadata": {"f:labels": {"f:a": {}}}}}]);
@@ -178,7 +178,7 @@ fn a_plan_covers_less_than_it_shows_and_not_more() {
             object: quota.body.clone(),
             differs: differences(&quota, Some(&found)),
             after: None,
-            controls: BTreeSet::new(),
+            controls: IdList::default(),
         }
     };
     let two = change(|o| {
@@ -201,7 +201,7 @@ fn spaces(pods: Value) -> ClusterFacts {
     let mut done = account("done");
     done["automountServiceAccountToken"] = json!(false);
     put(
-        Kind::Namespaces,
+        ObjectKind::Namespaces,
         json!([
             {"metadata": {"name": "default"}}, {"metadata": {"name": "shop"}},
             {"metadata": {"name": "done"}},
@@ -210,14 +210,14 @@ fn spaces(pods: Value) -> ClusterFacts {
         ]),
     );
     put(
-        Kind::ServiceAccounts,
+        ObjectKind::ServiceAccounts,
         // The account of `shop` is not made yet.
         json!([account("default"), done, account("kubastion-probe-p"), account("t")]),
     );
-    for kind in [Kind::NetworkPolicies, Kind::ResourceQuotas, Kind::LimitRanges] {
+    for kind in [ObjectKind::NetworkPolicies, ObjectKind::ResourceQuotas, ObjectKind::LimitRanges] {
         put(kind, json!([]));
     }
-    put(Kind::Pods, pods);
+    put(ObjectKind::Pods, pods);
     facts
 }
 
@@ -232,7 +232,7 @@ fn namespaces_in_use_are_left_to_their_owners() {
         )
     };
     let (of_default, of_shop) = (account("default"), account("shop"));
-    const CREATED: [&str; 4] = [
+    const CREATED: &[&str] = &[
         "create NetworkPolicy default/kubastion-allow-dns",
         "create NetworkPolicy default/kubastion-default-deny",
         "create LimitRange default/kubastion-limits",
@@ -240,7 +240,7 @@ fn namespaces_in_use_are_left_to_their_owners() {
     ];
     let all = said(&spaces(json!([])));
     assert_eq!(all[..2], [of_default.clone(), of_shop.clone()]);
-    assert_eq!(all[2..], CREATED);
+    assert_eq!(&all[2..], CREATED);
     let token = json!([{"projected": {"sources": [{"serviceAccountToken": {}}]}}]);
     let pod = |space: &str| {
         json!({"metadata": {"namespace": space, "name": "x"},
@@ -249,23 +249,24 @@ fn namespaces_in_use_are_left_to_their_owners() {
     assert_eq!(said(&spaces(json!([pod("default")]))), [of_shop]);
     assert_eq!(said(&spaces(json!([pod("shop")])))[..1], [of_default]);
     let mut unread = spaces(json!([]));
-    unread.objects.remove(&Kind::Pods);
+    unread.objects.remove(&ObjectKind::Pods);
     assert!(said(&unread).is_empty());
     let mut blind = spaces(json!([]));
-    blind.objects.remove(&Kind::ServiceAccounts);
+    blind.objects.remove(&ObjectKind::ServiceAccounts);
     assert_eq!(said(&blind), CREATED);
     let mut partly = spaces(json!([]));
-    partly.objects.remove(&Kind::NetworkPolicies);
+    partly.objects.remove(&ObjectKind::NetworkPolicies);
     assert_eq!(said(&partly)[2..], CREATED[2..]);
     // A quota alone would refuse pods that name no limits.
-    partly.objects.remove(&Kind::LimitRanges);
+    partly.objects.remove(&ObjectKind::LimitRanges);
     assert_eq!(said(&partly).len(), 2);
 }
 
 #[test]
 fn an_object_of_kubastion_that_was_changed_is_put_back_and_those_of_others_are_left_alone() {
-    type Objects = Vec<(Kind, Value)>;
-    const LISTS: [Kind; 3] = [Kind::NetworkPolicies, Kind::ResourceQuotas, Kind::LimitRanges];
+    type Objects = Vec<(ObjectKind, Value)>;
+    const LISTS: &[ObjectKind] =
+        &[ObjectKind::NetworkPolicies, ObjectKind::ResourceQuotas, ObjectKind::LimitRanges];
     // Every object of ours in `default`, which is in use, as somebody changed them.
     let said = |in_use: bool, change: &dyn Fn(&mut Objects)| -> Vec<String> {
         let pods = match in_use {
@@ -275,7 +276,7 @@ fn an_object_of_kubastion_that_was_changed_is_put_back_and_those_of_others_are_l
         let mut facts = spaces(pods);
         let mut objects: Objects = own().map(|o| (o.kind, served(&o))).collect();
         change(&mut objects);
-        for kind in LISTS {
+        for &kind in LISTS {
             let items = objects.iter().filter(|(k, _)| *k == kind).map(|(_, o)| o.clone());
             facts.objects.insert(kind, items.collect());
         }
@@ -301,7 +302,7 @@ fn an_object_of_kubastion_that_was_changed_is_put_back_and_those_of_others_are_l
     let off = Wanted { default_deny: false, quotas: false, ..Wanted::ALL };
     let mut facts = spaces(json!([]));
     facts.objects.insert(
-        Kind::NetworkPolicies,
+        ObjectKind::NetworkPolicies,
         vec![json!({"metadata":
         {"namespace": "default", "name": "kubastion-default-deny"}})],
     );
@@ -313,7 +314,7 @@ fn an_object_of_kubastion_that_was_changed_is_put_back_and_those_of_others_are_l
 #[test]
 fn a_label_alone_hides_no_namespace() {
     let mut facts = spaces(json!([]));
-    let shop = &mut facts.objects.get_mut(&Kind::Namespaces).unwrap()[1];
+    let shop = &mut facts.objects.get_mut(&ObjectKind::Namespaces).unwrap()[1];
     assert_eq!(name(shop), "shop");
     shop["metadata"]["labels"] = json!({PROBE_LABEL: "true"});
     let due = changes(&inventory(), &facts, Wanted::ALL);
@@ -407,7 +408,7 @@ proptest::proptest! {
     #[test]
     fn no_object_of_anybody_breaks_a_plan(items in value()) {
         let mut facts = ClusterFacts::default();
-        for (kind, _) in Kind::ALL {
+        for &(kind, _) in ObjectKind::ALL {
             facts.objects.insert(kind, vec![items.clone()]);
         }
         for change in changes(&inventory(), &facts, Wanted::ALL) {

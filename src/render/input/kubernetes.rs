@@ -118,13 +118,15 @@ pub struct KubeadmCluster {
     pub cert_sans: Vec<Text>,
     /// Flags.
     pub apiserver_args: Vec<Flag>,
-    /// Directories that the API server sees under the same path.
+    /// Directories that the API server sees.
     pub apiserver_volumes: Vec<Volume>,
     /// Flags.
     pub controller_manager_args: Vec<Flag>,
+    /// Files and directories that the controller manager sees.
+    pub controller_manager_volumes: Vec<Volume>,
     /// Flags.
     pub scheduler_args: Vec<Flag>,
-    /// Files that the scheduler sees under the same path.
+    /// Files that the scheduler sees.
     pub scheduler_volumes: Vec<Volume>,
 }
 input!(KubeadmCluster, "kubeadm/cluster.yaml");
@@ -146,13 +148,15 @@ pub enum KubeadmAlgorithm {
     Rsa4096,
 }
 
-/// A directory of the host in a static pod.
+/// A directory or file of the host in a static pod.
 #[derive(Debug, Clone, Serialize)]
 pub struct Volume {
     /// Name.
     pub name: Text,
-    /// Path, the same on both sides: scanners open a flag's path on the host.
+    /// Path on the host.
     pub path: Text,
+    /// Path in the pod. Of what is ours it is the same: scanners open a flag's path on the host.
+    pub mount: Text,
     /// Read only.
     pub read_only: bool,
     /// `pathType`.
@@ -164,29 +168,39 @@ pub struct Volume {
 pub enum VolumeKind {
     /// A directory that must be there.
     Directory,
+    /// A directory that is made if it is not there.
+    DirectoryOrCreate,
     /// A file that must be there.
     File,
+    /// A file that is made if it is not there.
+    FileOrCreate,
+    /// A socket that must be there.
+    Socket,
+    /// Whatever is there.
+    Unset,
 }
 
-/// KubeProxyConfiguration.
+/// The configuration of a component that kubeadm hands on to every node.
 #[derive(Debug, Clone, Serialize)]
-pub struct KubeProxy {
-    /// Pod networks with commas.
-    pub cluster_cidr: Text,
-    /// The node is a container that may not change connection tracking.
-    pub lab: bool,
-}
-input!(KubeProxy, "kubeadm/kube-proxy.yaml");
-
-/// KubeletConfiguration.
-#[derive(Debug, Clone, Serialize)]
-pub struct Kubelet {
+pub struct ComponentConfig {
+    /// Which one.
+    pub kind: ComponentKind,
     /// Its lines, those of a section after the section's own.
     pub settings: Vec<Setting>,
-    /// Whether the node is one of a lab.
+    /// Whether the nodes are containers of a lab.
     pub lab: bool,
 }
-input!(Kubelet, "kubelet/config.yaml");
+input!(ComponentConfig, "kubeadm/component.yaml");
+
+/// A kind of component configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(clippy::enum_variant_names)] // as Kubernetes calls them
+pub enum ComponentKind {
+    /// The kubelet's.
+    KubeletConfiguration,
+    /// kube-proxy's.
+    KubeProxyConfiguration,
+}
 
 /// A line of a document of settings.
 #[derive(Debug, Clone, Serialize)]
@@ -214,8 +228,46 @@ pub enum Shape {
     Word(Text),
     /// Any string.
     Quoted(Text),
+    /// Strings of ours, that need no quotes.
+    Words(Vec<Text>),
     /// Any strings.
     List(Vec<Text>),
+    /// Anything, on one line.
+    Flow(Vec<FlowPart>),
+}
+
+/// A part of a value on one line, which is JSON and so YAML too.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "part", content = "value", rename_all = "kebab-case")]
+pub enum FlowPart {
+    /// What stands between values.
+    Mark(FlowMark),
+    /// Any string.
+    Text(Text),
+    /// A truth value.
+    Switch(bool),
+    /// A number.
+    Number(serde_json::Number),
+}
+
+/// What stands between the values on a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowMark {
+    /// Nothing.
+    Null,
+    /// A list begins.
+    ListBegins,
+    /// A list ends.
+    ListEnds,
+    /// A mapping begins.
+    MappingBegins,
+    /// A mapping ends.
+    MappingEnds,
+    /// Between a key and its value.
+    Is,
+    /// Between two values.
+    Next,
 }
 
 /// kubeadm patch of the kubelet's configuration.
@@ -264,14 +316,14 @@ input!(ApiserverProbes, "apiserver/probes.yaml");
 #[derive(Debug, Clone, Serialize)]
 pub struct SecurityContext {
     /// Which one.
-    pub component: Component,
+    pub component: ControlPlaneComponent,
 }
 input!(SecurityContext, "kubeadm/security-context.yaml");
 
 /// A control-plane component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Component {
+pub enum ControlPlaneComponent {
     /// API server.
     KubeApiserver,
     /// Controller manager.

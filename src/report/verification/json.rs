@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::checks::findings::SwitchedOffControl;
 use crate::checks::{self, ExceptionGrant, NothingToJudge, Outcome, Summary, Verdict};
-use crate::controls::{Component, Probe, Severity};
+use crate::controls::{Attack, Component, Severity};
 use crate::digest::Digest;
 use crate::inventory::{NodeName, Profile};
 
@@ -50,7 +50,7 @@ struct Finding<'r> {
     component: Component,
     title: &'static str,
     severity: Severity,
-    subject: Subject<'r>,
+    subject: JsonSubject<'r>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<&'r NodeName>,
     #[serde(flatten)]
@@ -82,19 +82,19 @@ fn finding(f: &checks::Finding) -> Finding<'_> {
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-enum Subject<'r> {
+enum JsonSubject<'r> {
     Cluster,
     Object { kind: &'static str, namespace: &'static str, name: &'static str },
     Node { name: &'r NodeName },
 }
 
-fn subject(subject: &checks::Subject) -> Subject<'_> {
+fn subject(subject: &checks::Subject) -> JsonSubject<'_> {
     match subject {
-        checks::Subject::Cluster => Subject::Cluster,
+        checks::Subject::Cluster => JsonSubject::Cluster,
         checks::Subject::Object { kind, namespace, name } => {
-            Subject::Object { kind, namespace, name }
+            JsonSubject::Object { kind, namespace, name }
         }
-        checks::Subject::Node(name) => Subject::Node { name },
+        checks::Subject::Node(name) => JsonSubject::Node { name },
     }
 }
 
@@ -186,7 +186,7 @@ fn moment(at: OffsetDateTime) -> Option<String> {
 #[derive(Debug, Serialize)]
 struct Attempt<'r> {
     target: &'r NodeName,
-    probe: Probe,
+    attack: Attack,
     from: &'r str,
     what: &'r str,
     #[serde(flatten)]
@@ -198,7 +198,7 @@ fn attempt(a: &checks::Attempt) -> Attempt<'_> {
     let tried = a.tried();
     Attempt {
         target: &tried.target,
-        probe: tried.probe,
+        attack: tried.attack,
         from: &tried.from,
         what: &tried.what,
         verdict: a.verdict(),

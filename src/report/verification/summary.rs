@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::switched_off::switched_off;
 use crate::checks::findings::waiting_for_kubernetes;
 use crate::checks::{Attempt, Finding, Outcome, Verification, attempt_words};
-use crate::controls::Probe;
+use crate::controls::Attack;
 use crate::plain::{counted, plain};
 
 /// What was proven and what was not, for somebody who has never seen the report.
@@ -16,40 +16,36 @@ pub fn summary(report: &Verification) -> String {
     let s = &report.summary;
     let _ = writeln!(
         out,
-        "Cluster {}: {}, {} to judge.\n",
+        "Cluster {}: {}, {} to check.\n",
         report.cluster,
         counted(nodes.len(), "node"),
         counted(s.pass + s.fail + s.unknown + s.excepted, "control"),
     );
     if !report.unreachable.is_empty() {
         let lost = report.unreachable.len();
-        let it = if lost == 1 { "it" } else { "them" };
-        let _ = writeln!(
-            out,
-            "{} did not answer, and nothing is known of {it}:",
-            counted(lost, "node")
-        );
+        let its = if lost == 1 { "its" } else { "their" };
+        let _ = writeln!(out, "{} did not answer; {its} state is unknown:", counted(lost, "node"));
         for (node, why) in &report.unreachable {
             let _ = writeln!(out, "  {node}: {why}");
         }
         out.push('\n');
     }
     attacks(&mut out, report);
-    let _ = writeln!(out, "\nWhat the nodes show:");
+    let _ = writeln!(out, "\nControls:");
     let one = |n: usize, one: &'static str, many: &'static str| if n == 1 { one } else { many };
     let _ = writeln!(out, "  {:>4} {}", s.pass, one(s.pass, "control holds", "controls hold"));
     let fail = one(s.fail, "fails", "fail");
     let _ = writeln!(out, "  {:>4} {fail}{}", s.fail, names(report, Outcome::Fail, false));
     let _ = writeln!(
         out,
-        "  {:>4} could not be judged{}",
+        "  {:>4} could not be checked{}",
         s.unknown,
         names(report, Outcome::Unknown, false)
     );
     if s.excepted > 0 {
         let _ = writeln!(
             out,
-            "  {:>4} {} by an exception of the inventory{}",
+            "  {:>4} {} with an exception in the inventory{}",
             s.excepted,
             one(s.excepted, "fails", "fail"),
             names(report, Outcome::Fail, true)
@@ -63,12 +59,12 @@ pub fn summary(report: &Verification) -> String {
         let ready = waiting.iter().filter(|f| f.staged.is_some()).count();
         let _ = writeln!(
             out,
-            "\nWhat has to wait for Kubernetes: {}, because its daemons do not run yet.",
+            "\nWaiting for Kubernetes: {}, because its daemons do not run yet.",
             counted(waiting.len(), "control")
         );
         let _ = writeln!(
             out,
-            "  {ready} of them can be judged by the configuration that is ready on the nodes: {} hold{}",
+            "  {ready} of them can be checked against the configuration staged on the nodes: {} will hold{}",
             staged(Outcome::Pass).len(),
             match staged(Outcome::Fail) {
                 bad if bad.is_empty() => ".".to_owned(),
@@ -79,12 +75,12 @@ pub fn summary(report: &Verification) -> String {
     if !report.switched_off.is_empty() {
         let off = report.switched_off.len();
         let are = one(off, "is", "are");
-        let _ = writeln!(out, "\n{} {are} switched off by the inventory:", counted(off, "control"));
+        let _ = writeln!(out, "\n{} {are} switched off in the inventory:", counted(off, "control"));
         switched_off(&mut out, report);
     }
     let others = s.not_applicable - waiting.len();
     if others > 0 {
-        let _ = writeln!(out, "\n{others} do not apply here; --verbose says why.");
+        let _ = writeln!(out, "\n{others} do not apply here; use --verbose to see why.");
     }
     plain(&out)
 }
@@ -145,63 +141,63 @@ fn whose(report: &Verification, attempt: &Attempt) -> Whose {
 }
 
 fn attacks(out: &mut String, report: &Verification) {
-    let mut by_probe: BTreeMap<Probe, Vec<&Attempt>> = BTreeMap::new();
+    let mut by_attack: BTreeMap<Attack, Vec<&Attempt>> = BTreeMap::new();
     for a in report.attempts.iter().filter(|a| a.verdict().outcome() != Outcome::NotApplicable) {
-        by_probe.entry(a.tried().probe).or_default().push(a);
+        by_attack.entry(a.tried().attack).or_default().push(a);
     }
-    if by_probe.is_empty() {
-        let _ = writeln!(out, "Nothing could be tried against the nodes.");
+    if by_attack.is_empty() {
+        let _ = writeln!(out, "No attack could be attempted on the nodes.");
         return;
     }
     let _ = writeln!(
         out,
-        "What was tried against the nodes ({}):",
-        counted(by_probe.values().map(Vec::len).sum(), "attempt")
+        "Attacks on the nodes ({}):",
+        counted(by_attack.values().map(Vec::len).sum(), "attempt")
     );
-    for (probe, made) in by_probe {
+    for (attack, made) in by_attack {
         let count = |o: Outcome| made.iter().filter(|a| a.verdict().outcome() == o).count();
         let (pass, unknown) = (count(Outcome::Pass), count(Outcome::Unknown));
-        let good = match probe {
-            Probe::EtcdHealthy => "healthy",
-            Probe::EtcdServedCertificate | Probe::EtcdPeerServedCertificate => "equal",
-            Probe::EtcdAcceptedCas
-            | Probe::EtcdPeerAcceptedCas
-            | Probe::ApiserverAcceptedCas
-            | Probe::KubeletAcceptedCas => "the key store's only",
-            Probe::DefaultDrop => "dropped",
-            Probe::ClosedToPeers | Probe::ClosedToOperator => "closed",
-            Probe::ForwardedToStranger => "kept out",
-            Probe::AuditEvent => "recorded",
-            Probe::PodLogs | Probe::PodExec => "done",
-            Probe::EffectiveSetting | Probe::EventRateLimit | Probe::PullPolicy => "as wanted",
-            Probe::EtcdWithoutCertificate
-            | Probe::EtcdForeignCertificate
-            | Probe::EtcdPlainHttp
-            | Probe::EtcdPeerWithoutCertificate
-            | Probe::EtcdPeerPlainHttp
-            | Probe::EtcdOldTls
-            | Probe::EtcdWeakCiphers
-            | Probe::SshPassword
-            | Probe::ApiserverAnonymous
-            | Probe::ApiserverPlainHttp
-            | Probe::ApiserverOldTls
-            | Probe::ApiserverWeakCiphers
-            | Probe::KubeletAnonymous
-            | Probe::KubeletWeakCiphers
-            | Probe::KubeletWithoutRights
-            | Probe::ApiserverHealthCertificate
-            | Probe::ApiserverProfiling
-            | Probe::ControllerManagerProfiling
-            | Probe::SchedulerProfiling
-            | Probe::PodSecurity
-            | Probe::MissingServiceAccount
-            | Probe::MissingNamespace
-            | Probe::ExternalIps
-            | Probe::NodeRestriction
-            | Probe::NodeAuthorizer
-            | Probe::ServiceAccountRights
-            | Probe::ServiceAccountToken
-            | Probe::SecretAtRest => "refused",
+        let good = match attack {
+            Attack::EtcdHealthy => "healthy",
+            Attack::EtcdServedCertificate | Attack::EtcdPeerServedCertificate => "equal",
+            Attack::EtcdAcceptedCas
+            | Attack::EtcdPeerAcceptedCas
+            | Attack::ApiserverAcceptedCas
+            | Attack::KubeletAcceptedCas => "only the key store's",
+            Attack::DefaultDrop => "dropped",
+            Attack::ClosedToPeers | Attack::ClosedToOperator => "closed",
+            Attack::ForwardedToStranger => "kept out",
+            Attack::AuditEvent => "recorded",
+            Attack::PodLogs | Attack::PodExec => "done",
+            Attack::EffectiveSetting | Attack::EventRateLimit | Attack::PullPolicy => "as expected",
+            Attack::EtcdWithoutCertificate
+            | Attack::EtcdForeignCertificate
+            | Attack::EtcdPlainHttp
+            | Attack::EtcdPeerWithoutCertificate
+            | Attack::EtcdPeerPlainHttp
+            | Attack::EtcdOldTls
+            | Attack::EtcdWeakCiphers
+            | Attack::SshPassword
+            | Attack::ApiserverAnonymous
+            | Attack::ApiserverPlainHttp
+            | Attack::ApiserverOldTls
+            | Attack::ApiserverWeakCiphers
+            | Attack::KubeletAnonymous
+            | Attack::KubeletWeakCiphers
+            | Attack::KubeletWithoutRights
+            | Attack::ApiserverHealthCertificate
+            | Attack::ApiserverProfiling
+            | Attack::ControllerManagerProfiling
+            | Attack::SchedulerProfiling
+            | Attack::PodSecurity
+            | Attack::MissingServiceAccount
+            | Attack::MissingNamespace
+            | Attack::ExternalIps
+            | Attack::NodeRestriction
+            | Attack::NodeAuthorizer
+            | Attack::ServiceAccountRights
+            | Attack::ServiceAccountToken
+            | Attack::SecretAtRest => "refused",
         };
         let times = |n: usize| if n == 1 { "once".to_owned() } else { format!("{n} times") };
         let mut how = Vec::new();
@@ -215,14 +211,14 @@ fn attacks(out: &mut String, report: &Verification) {
         for (whose, n) in failed {
             let why = match whose {
                 Whose::Failing => "",
-                Whose::Excepted => " by an exception of the inventory",
-                Whose::Nobody => ", for which no control fails",
+                Whose::Excepted => " with an exception in the inventory",
+                Whose::Nobody => ", but no enabled control fails because of it",
             };
-            how.push(format!("NOT {good} {}{why}", times(n)));
+            how.push(format!("NOT {good} ({}){why}", times(n)));
         }
         if unknown > 0 {
             how.push(format!("unknown {}", times(unknown)));
         }
-        let _ = writeln!(out, "  - {}: {}", attempt_words(probe), how.join(", "));
+        let _ = writeln!(out, "  - {}: {}", attempt_words(attack), how.join(", "));
     }
 }

@@ -9,7 +9,7 @@ use crate::checks::{
     Asked, Attempt, Evidence, ExceptionGrant, Finding, Machine, Source, SourceKind, Subject, Tried,
     Verdict, Verification, Witness,
 };
-use crate::controls::{Probe, find};
+use crate::controls::{Attack, find};
 use crate::digest::Digest;
 use crate::inventory::testing;
 
@@ -77,7 +77,7 @@ fn an_attempt_that_failed_by_an_exception_says_so() {
     let target = inventory.nodes[0].name.clone();
     let tried = Tried {
         target: target.clone(),
-        probe: Probe::EffectiveSetting,
+        attack: Attack::EffectiveSetting,
         from: "operator".into(),
         what: "kubelet protectKernelDefaults in effect".into(),
     };
@@ -99,16 +99,19 @@ fn an_attempt_that_failed_by_an_exception_says_so() {
         let report = Verification::new(&inventory, now, vec![finding], attempts, BTreeMap::new());
         summary(&report)
     };
-    assert!(said(true, false).contains(": NOT as wanted once\n"), "{}", said(true, false));
+    assert!(said(true, false).contains(": NOT as expected (once)\n"), "{}", said(true, false));
     assert!(
-        said(true, true).contains("NOT as wanted once by an exception"),
+        said(true, true).contains("NOT as expected (once) with an exception"),
         "{}",
         said(true, true)
     );
-    assert!(said(false, true).contains("NOT as wanted once, for which no control fails"));
+    assert!(
+        said(false, true)
+            .contains("NOT as expected (once), but no enabled control fails because of it")
+    );
     let one = said(true, true);
-    assert!(one.contains("Cluster c: 1 node, 1 control to judge."), "{one}");
-    assert!(one.contains("(1 attempt)") && one.contains("   1 fails by an exception"), "{one}");
+    assert!(one.contains("Cluster c: 1 node, 1 control to check."), "{one}");
+    assert!(one.contains("(1 attempt)") && one.contains("   1 fails with an exception"), "{one}");
 }
 
 #[test]
@@ -166,12 +169,15 @@ fn of_a_node_that_did_not_answer_nothing_is_called_judged_or_tried() {
     let lost = [(worker.name.clone(), "no route".to_owned())].into();
     let report = Verification::new(&inventory, now, found.clone(), Vec::new(), lost);
     let said = summary(&report);
-    assert!(said.contains("1 node did not answer, and nothing is known of it:"), "{said}");
+    assert!(said.contains("1 node did not answer; its state is unknown:"), "{said}");
     assert!(said.contains(&format!("  {}: no route", worker.name)), "{said}");
-    assert!(said.contains("Nothing could be tried") && !said.contains("(0 attempts)"), "{said}");
+    assert!(
+        said.contains("No attack could be attempted") && !said.contains("(0 attempts)"),
+        "{said}"
+    );
     assert!(said.contains("   0 controls hold\n"), "{said}");
     let unknown = report.summary.unknown;
-    assert!(unknown > 0 && said.contains(&format!("{unknown} could not be judged: ")), "{said}");
+    assert!(unknown > 0 && said.contains(&format!("{unknown} could not be checked: ")), "{said}");
 
     let control = find("host-firewall-control-plane").unwrap();
     let failed = Verdict::fail("policy drop", "accept");

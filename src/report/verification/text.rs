@@ -30,7 +30,7 @@ pub fn text(report: &Verification, detail: Detail) -> String {
     let reachable = |f: &&Finding| f.node().is_none_or(|n| !report.unreachable.contains_key(n));
     section(&mut out, "FAILED", &by(Outcome::Fail, false), detail);
     if !report.unreachable.is_empty() {
-        out.push_str("\nNOT REACHED: every control of these nodes is unknown\n");
+        out.push_str("\nUNREACHABLE: every control of these nodes is unknown\n");
         for (node, why) in &report.unreachable {
             let _ = writeln!(out, "  {node}: {why}");
         }
@@ -44,12 +44,14 @@ pub fn text(report: &Verification, detail: Detail) -> String {
         section(&mut out, "NOT APPLICABLE", &by(Outcome::NotApplicable, false), detail);
     }
     if !report.switched_off.is_empty() {
-        out.push_str("\nSWITCHED OFF by the inventory, and not checked\n");
+        out.push_str("\nSWITCHED OFF in the inventory, not checked\n");
         switched_off(&mut out, report);
     }
     counts(&mut out, report);
     if detail == Detail::Short {
-        out.push_str("\n--verbose shows everything that was looked at and tried, --summary says it in plain words\n");
+        out.push_str(
+            "\nuse --verbose to see all evidence and attempts, or --summary for plain words\n",
+        );
     }
     plain(&out)
 }
@@ -111,7 +113,7 @@ fn paragraph(finding: &Finding, detail: Detail) -> String {
     for check in &finding.not_excused {
         let _ = writeln!(
             out,
-            "      the exception does not cover this check: it has to name `check: {check:?}`"
+            "      the exception does not cover this check: add `check: {check:?}` to it"
         );
     }
     if let Some(x) = &finding.exception {

@@ -180,6 +180,9 @@ fn a_request_says_what_it_is_and_nothing_else_can_be_slipped_in() {
     let token = |t: &str| HttpRequest::get("/").with_token(&Secret::new(t.to_owned()));
     let with = sent(&origin, &token("abc"), &[(CONNECTION, "close")]).unwrap();
     assert!(with.contains("\r\nauthorization: bearer abc\r\n") && with.contains("close"));
+    let metadata = HttpRequest::get("/").accepting("application/json;as=x;v=v1");
+    let metadata = sent(&origin, &metadata, &[]).unwrap();
+    assert!(metadata.contains("\r\naccept: application/json;as=x;v=v1\r\n"), "{metadata}");
     for path in ["/a b", "/a\r\nX: y", "a", "", "/\u{1b}"] {
         assert!(sent(&origin, &HttpRequest::get(path), &[]).is_err(), "{path:?}");
     }

@@ -21,7 +21,7 @@ fn kubernetes_own_services_stay_as_they_are() {
         ("/metadata/name", json!("other")),
     ] {
         let mut lists = good();
-        let services = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Services).unwrap().1;
+        let services = &mut lists.iter_mut().find(|(k, _)| *k == ObjectKind::Services).unwrap().1;
         put(&mut services[2], at, value.clone());
         if at == "/spec/clusterIPs" {
             put(&mut services[2], "/spec/clusterIP", json!(""));
@@ -31,7 +31,7 @@ fn kubernetes_own_services_stay_as_they_are() {
     }
     // By the names of CoreDNS' ports.
     let mut lists = good();
-    let services = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Services).unwrap().1;
+    let services = &mut lists.iter_mut().find(|(k, _)| *k == ObjectKind::Services).unwrap().1;
     put(&mut services[2], "/spec/ports/0/targetPort", json!("dns"));
     let verdict = judge(ApiRule::ServiceEndpointsKnown, &facts(lists));
     assert_eq!(verdict.outcome(), Outcome::Pass, "{verdict:?}");
@@ -45,8 +45,8 @@ fn a_pod_with_the_label_of_dns_is_no_dns() {
     let mut posing = dns_pod();
     posing["metadata"]["ownerReferences"] = json!([]);
     posing["status"] = json!({"podIP": "10.244.9.9"});
-    push(Kind::Pods, posing);
-    push(Kind::EndpointSlices, slice("kube-system", "kube-dns", "10.244.9.9"));
+    push(ObjectKind::Pods, posing);
+    push(ObjectKind::EndpointSlices, slice("kube-system", "kube-dns", "10.244.9.9"));
     assert_eq!(failing(&facts(lists)), [ApiRule::ServiceEndpointsKnown]);
     // One that says it is the Deployment's, which makes none by itself, and one of the ReplicaSet with another configuration.
     let other_map = |pod: &mut Value| {
@@ -63,8 +63,8 @@ fn a_pod_with_the_label_of_dns_is_no_dns() {
         other_map(&mut posing);
         posing["metadata"]["ownerReferences"] = owners;
         posing["status"] = json!({"podIP": "10.244.9.9"});
-        push(Kind::Pods, posing);
-        push(Kind::EndpointSlices, slice("kube-system", "kube-dns", "10.244.9.9"));
+        push(ObjectKind::Pods, posing);
+        push(ObjectKind::EndpointSlices, slice("kube-system", "kube-dns", "10.244.9.9"));
         assert_eq!(failing(&facts(lists)), wanted);
     }
 }
@@ -73,14 +73,14 @@ fn a_pod_with_the_label_of_dns_is_no_dns() {
 fn a_dns_pod_that_is_older_than_its_corefile_is_unknown() {
     let judged = |started: &str, written: &str| {
         let mut lists = good();
-        fn of(lists: &mut [(Kind, Vec<Value>)], kind: Kind) -> &mut Vec<Value> {
+        fn of(lists: &mut [(ObjectKind, Vec<Value>)], kind: ObjectKind) -> &mut Vec<Value> {
             &mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1
         }
         let dns = |p: &&mut Value| p["metadata"]["labels"]["k8s-app"] == "kube-dns";
-        let pod = of(&mut lists, Kind::Pods).iter_mut().find(dns).unwrap();
+        let pod = of(&mut lists, ObjectKind::Pods).iter_mut().find(dns).unwrap();
         pod["status"]["containerStatuses"] =
             json!([{"name": "coredns", "state": {"running": {"startedAt": started}}}]);
-        let mut maps = of(&mut lists, Kind::ConfigMaps).iter_mut();
+        let mut maps = of(&mut lists, ObjectKind::ConfigMaps).iter_mut();
         let map = maps.find(|m| m["metadata"]["name"] == "coredns");
         let metadata = &mut map.unwrap()["metadata"];
         metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -91,6 +91,52 @@ fn a_dns_pod_that_is_older_than_its_corefile_is_unknown() {
     assert_eq!(judged("2026-01-02T00:00:00Z", "2026-01-02T00:00:01Z"), Outcome::Unknown);
     // Made anew.
     assert_eq!(judged("2025-12-31T00:00:00Z", ""), Outcome::Unknown);
+}
+
+/// Without them they run on with what they knew, and nobody sees a Service that is new.
+#[test]
+fn add_ons_need_their_roles() {
+    for (account, rule) in
+        [("kube-proxy", ApiRule::ProxyConfiguration), ("coredns", ApiRule::DnsConfiguration)]
+    {
+        type Change = fn(&mut Vec<Value>, usize);
+        let changes: &[Change] = &[
+            |all, at| drop(all.remove(at)),
+            |all, at| all[at]["subjects"] = json!([]),
+            |all, at| all[at]["subjects"][0]["namespace"] = json!("shop"),
+            |all, at| all[at]["roleRef"]["name"] = json!("view-nodes"),
+        ];
+        for change in changes {
+            let mut lists = good();
+            let bindings =
+                lists.iter_mut().find(|(k, _)| *k == ObjectKind::ClusterRoleBindings).unwrap();
+            let of_it = |b: &Value| b["subjects"][0]["name"] == account;
+            let at = bindings.1.iter().position(of_it).unwrap();
+            change(&mut bindings.1, at);
+            let verdict = judge(rule, &facts(lists));
+            let Verdict::Fail { actual, .. } = verdict else { panic!("{verdict:?}") };
+            assert!(actual.contains(&format!("ServiceAccount kube-system/{account}")), "{actual}");
+        }
+    }
+}
+
+/// What is not there is as wrong as what should not be there: pods would get the answers of other resolvers.
+#[test]
+fn a_corefile_without_the_cluster_is_named() {
+    let judged = |text: &str| {
+        let mut lists = good();
+        let maps = &mut lists.iter_mut().find(|(k, _)| *k == ObjectKind::ConfigMaps).unwrap().1;
+        let map = maps.iter_mut().find(|m| m["metadata"]["name"] == "coredns").unwrap();
+        map["data"]["Corefile"] = json!(text);
+        judge(ApiRule::DnsConfiguration, &facts(lists)).outcome()
+    };
+    assert_eq!(judged(COREFILE), Outcome::Pass);
+    let kubernetes = "kubernetes cluster.local in-addr.arpa ip6.arpa {";
+    for without in [kubernetes, ".:53 {"] {
+        assert_eq!(judged(&COREFILE.replace(without, "")), Outcome::Fail, "{without}");
+    }
+    assert_eq!(judged(""), Outcome::Fail);
+    assert_eq!(judged(&format!("{COREFILE}{COREFILE}")), Outcome::Fail);
 }
 
 #[test]
@@ -131,8 +177,8 @@ fn add_ons_run_as_kubeadm_makes_them() {
         let all = both.clone().into_iter().chain(own);
         all.map(|(at, value)| (kind, index, rule, at, value)).collect::<Vec<_>>()
     };
-    let dns = rows(Kind::Deployments, 1, ApiRule::DnsConfiguration, dns.into());
-    let proxy = rows(Kind::DaemonSets, 0, ApiRule::ProxyConfiguration, proxy.into());
+    let dns = rows(ObjectKind::Deployments, 1, ApiRule::DnsConfiguration, dns.into());
+    let proxy = rows(ObjectKind::DaemonSets, 0, ApiRule::ProxyConfiguration, proxy.into());
     for (kind, index, rule, at, value) in dns.into_iter().chain(proxy) {
         let mut lists = good();
         let list = &mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1;
@@ -148,12 +194,12 @@ fn add_ons_run_as_kubeadm_makes_them() {
         ("/volumes/0/configMap/items", json!([])),
     ] {
         let mut lists = good();
-        let list = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Deployments).unwrap().1;
+        let list = &mut lists.iter_mut().find(|(k, _)| *k == ObjectKind::Deployments).unwrap().1;
         put(&mut list[1], &format!("/spec/template/spec{at}"), value);
         let verdict = judge(ApiRule::DnsConfiguration, &facts(lists));
         assert_eq!(verdict.outcome(), Outcome::Pass, "{at}: {verdict:?}");
     }
-    for kind in [Kind::Deployments, Kind::DaemonSets] {
+    for kind in [ObjectKind::Deployments, ObjectKind::DaemonSets] {
         let mut lists = good();
         lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.clear();
         let rules = [ApiRule::DnsConfiguration, ApiRule::ProxyConfiguration];
@@ -166,7 +212,7 @@ fn add_ons_run_as_kubeadm_makes_them() {
 fn dns_that_answers_nobody_is_a_finding() {
     let of = |at: &str, value: Value, since: &str| {
         let mut lists = good();
-        let list = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Deployments).unwrap().1;
+        let list = &mut lists.iter_mut().find(|(k, _)| *k == ObjectKind::Deployments).unwrap().1;
         put(&mut list[1], at, value);
         list[1]["status"]["conditions"] =
             json!([{"type": "Available", "status": "False", "lastTransitionTime": since}]);
@@ -191,10 +237,12 @@ fn what_runs_beside_the_program_of_a_system_pod_is_named() {
         ("env", json!([{"name": "NODE_NAME", "value": "other"}])),
         ("env", json!([{"name": "GODEBUG", "value": "x"}])),
     ] {
-        for (kind, index) in [(Kind::Pods, 1), (Kind::DaemonSets, 0), (Kind::Deployments, 1)] {
+        for (kind, index) in
+            [(ObjectKind::Pods, 1), (ObjectKind::DaemonSets, 0), (ObjectKind::Deployments, 1)]
+        {
             let mut lists = good();
             let list = &mut lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1;
-            let at = if kind == Kind::Pods { "/spec" } else { "/spec/template/spec" };
+            let at = if kind == ObjectKind::Pods { "/spec" } else { "/spec/template/spec" };
             list[index].pointer_mut(at).unwrap()["containers"][0][key] = value.clone();
             let failing = failing(&facts(lists));
             assert_eq!(failing, [ApiRule::PodsWithinStandard], "{kind:?} {key}");

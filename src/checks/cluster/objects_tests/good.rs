@@ -336,10 +336,11 @@ pub(super) fn named(space: &str, name: &str) -> Value {
 }
 
 /// Lists of a cluster that fulfils every rule, with one user namespace beside `default`.
-pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
+pub(super) fn good() -> Vec<(ObjectKind, Vec<Value>)> {
     let admin = json!([{"kind": "Group", "name": "system:masters"}]);
     let controller = json!([{"kind": "ServiceAccount", "namespace": "kube-system", "name": "namespace-controller"}]);
     let alice = json!([{"kind": "User", "name": "alice"}]);
+    let own = |account: &str| json!([{"kind": "ServiceAccount", "namespace": "kube-system", "name": account}]);
     let deny = |space: &str| {
         json!({"metadata": {"namespace": space, "name": "deny"},
                "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}})
@@ -353,10 +354,10 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
     vec![
         policy,
         binding_of_it,
-        (Kind::JoinTokens, vec![]),
-        (Kind::AccountTokens, vec![]),
+        (ObjectKind::JoinTokens, vec![]),
+        (ObjectKind::AccountTokens, vec![]),
         (
-            Kind::ConfigMaps,
+            ObjectKind::ConfigMaps,
             vec![
                 named("default", "kube-root-ca.crt"),
                 json!({"metadata": {"namespace": "kube-public", "name": "cluster-info"},
@@ -386,14 +387,14 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                        "data": {"config.conf": PROXY, "kubeconfig.conf": PROXY_KUBECONFIG}}),
             ],
         ),
-        (Kind::Roles, vec![]),
+        (ObjectKind::Roles, vec![]),
         (
-            Kind::RoleBindings,
+            ObjectKind::RoleBindings,
             vec![json!({"metadata": {"namespace": "shop", "name": "edit"},
                 "roleRef": {"kind": "ClusterRole", "name": "edit"}, "subjects": alice.clone()})],
         ),
         (
-            Kind::ClusterRoles,
+            ObjectKind::ClusterRoles,
             vec![
                 role("cluster-admin", &["*"], &["*"], &["*"]),
                 role("edit", &[""], &["secrets", "pods"], &["get", "list", "create"]),
@@ -404,7 +405,7 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
             ],
         ),
         (
-            Kind::ClusterRoleBindings,
+            ObjectKind::ClusterRoleBindings,
             vec![
                 binding("cluster-admin", "cluster-admin", admin),
                 binding(
@@ -413,10 +414,12 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                     controller,
                 ),
                 binding("nodes", "view-nodes", alice),
+                binding("kubeadm:node-proxier", "system:node-proxier", own("kube-proxy")),
+                binding("system:coredns", "system:coredns", own("coredns")),
             ],
         ),
         (
-            Kind::Namespaces,
+            ObjectKind::Namespaces,
             vec![
                 named("", "default"),
                 named("", "kube-system"),
@@ -426,7 +429,7 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
             ],
         ),
         (
-            Kind::ServiceAccounts,
+            ObjectKind::ServiceAccounts,
             vec![
                 account("shop"),
                 account("default"),
@@ -435,9 +438,9 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                 named("gone", "default"),
             ],
         ),
-        (Kind::NetworkPolicies, vec![deny("default"), deny("shop")]),
+        (ObjectKind::NetworkPolicies, vec![deny("default"), deny("shop")]),
         (
-            Kind::ResourceQuotas,
+            ObjectKind::ResourceQuotas,
             ["default", "shop"]
                 .map(|space| {
                     json!({"metadata": {"namespace": space, "name": "q"}, "spec": {"hard": {
@@ -446,7 +449,7 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                 .into(),
         ),
         (
-            Kind::LimitRanges,
+            ObjectKind::LimitRanges,
             ["default", "shop"]
                 .map(|space| {
                     json!({"metadata": {"namespace": space, "name": "l"}, "spec": {"limits": [{
@@ -455,7 +458,7 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                 .into(),
         ),
         (
-            Kind::Pods,
+            ObjectKind::Pods,
             vec![
                 static_pod("kube-apiserver", "cp1", "r.io/api:v1.36.2"),
                 with_token(proxy_pod()),
@@ -463,10 +466,10 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                 pod("shop", "web", json!({}), "r.io:5000/web:latest"),
             ],
         ),
-        (Kind::PersistentVolumes, vec![]),
-        (Kind::DaemonSets, vec![maker("kube-system", "kube-proxy", &proxy_pod())]),
+        (ObjectKind::PersistentVolumes, vec![]),
+        (ObjectKind::DaemonSets, vec![maker("kube-system", "kube-proxy", &proxy_pod())]),
         (
-            Kind::Deployments,
+            ObjectKind::Deployments,
             vec![maker("shop", "web", &pod("shop", "web", json!({}), "r.io/web:v1")), {
                 let mut dns = maker("kube-system", "coredns", &dns_pod());
                 dns["spec"]["replicas"] = json!(2);
@@ -474,20 +477,20 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                 dns
             }],
         ),
-        (Kind::StatefulSets, vec![]),
+        (ObjectKind::StatefulSets, vec![]),
         (
-            Kind::ReplicaSets,
+            ObjectKind::ReplicaSets,
             vec![{
                 let mut dns = maker("kube-system", "coredns-1", &dns_pod());
                 dns["metadata"]["ownerReferences"] = json!([owner("Deployment", "coredns")]);
                 dns
             }],
         ),
-        (Kind::ReplicationControllers, vec![]),
-        (Kind::Jobs, vec![]),
-        (Kind::CronJobs, vec![]),
+        (ObjectKind::ReplicationControllers, vec![]),
+        (ObjectKind::Jobs, vec![]),
+        (ObjectKind::CronJobs, vec![]),
         (
-            Kind::Services,
+            ObjectKind::Services,
             vec![
                 json!({"metadata": {"namespace": "default", "name": "kubernetes"}, "spec": {
                     "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"],
@@ -507,7 +510,7 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
             ],
         ),
         (
-            Kind::EndpointSlices,
+            ObjectKind::EndpointSlices,
             vec![
                 slice("default", "kubernetes", "10.0.0.1"),
                 slice("kube-system", "kube-dns", "10.244.0.2"),
@@ -517,11 +520,11 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
             ],
         ),
         (
-            Kind::ServiceCidrs,
+            ObjectKind::ServiceCidrs,
             vec![json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.96.0.0/12"]}})],
         ),
         (
-            Kind::FlowSchemas,
+            ObjectKind::FlowSchemas,
             vec![
                 flow_schema("exempt", 1, "exempt", "system:masters"),
                 flow_schema("system-nodes", 500, "system", "system:nodes"),
@@ -534,7 +537,7 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
             ],
         ),
         (
-            Kind::PriorityLevels,
+            ObjectKind::PriorityLevels,
             vec![
                 json!({"metadata": {"name": "exempt"}, "spec": {"type": "Exempt",
                     "exempt": {"nominalConcurrencyShares": 0}}}),
@@ -542,7 +545,7 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
             ],
         ),
         (
-            Kind::Leases,
+            ObjectKind::Leases,
             ["kube-controller-manager", "kube-scheduler"]
                 .map(|daemon| {
                     json!({"metadata": {"namespace": "kube-system", "name": daemon}, "spec": {
@@ -551,9 +554,12 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                 })
                 .into(),
         ),
-        (Kind::RuntimeClasses, vec![json!({"metadata": {"name": "plain"}, "handler": "runc"})]),
         (
-            Kind::ValidatingPolicies,
+            ObjectKind::RuntimeClasses,
+            vec![json!({"metadata": {"name": "plain"}, "handler": "runc"})],
+        ),
+        (
+            ObjectKind::ValidatingPolicies,
             vec![json!({"metadata": {"name": "env"}, "spec": {
                 "failurePolicy": "Fail",
                 "matchConstraints": {
@@ -563,44 +569,53 @@ pub(super) fn good() -> Vec<(Kind, Vec<Value>)> {
                 "validations": [{"expression": "secretKeyRef"}, {"expression": "secretRef"}]}})],
         ),
         (
-            Kind::ValidatingBindings,
+            ObjectKind::ValidatingBindings,
             vec![json!({"metadata": {"name": "env"}, "spec": {
                 "policyName": "env", "validationActions": ["Deny"],
                 "matchResources": {"matchPolicy": "Equivalent", "namespaceSelector": {}}}})],
         ),
-        (Kind::ValidatingWebhooks, vec![]),
-        (Kind::MutatingWebhooks, vec![]),
+        (ObjectKind::ValidatingWebhooks, vec![]),
+        (ObjectKind::MutatingWebhooks, vec![]),
         (
-            Kind::CustomResources,
+            ObjectKind::CustomResources,
             vec![converted("a.example.com", json!({"service": {"name": "x"}}))],
         ),
         (
-            Kind::CsiDrivers,
+            ObjectKind::CsiDrivers,
             vec![json!({"metadata": {"name": "a"}, "spec": {"podInfoOnMount": true}})],
         ),
         (
-            Kind::ApiServices,
+            ObjectKind::ApiServices,
             vec![
                 json!({"metadata": {"name": "v1."}, "spec": {"service": null}}),
                 json!({"metadata": {"name": "v1.apps"}, "spec": {}}),
             ],
         ),
         (
-            Kind::Nodes,
+            ObjectKind::Nodes,
             vec![
-                json!({"metadata": {"name": "cp1", "uid": "uid-of-cp1"}, "spec": {"taints": [
+                json!({"metadata": {"name": "cp1", "uid": "uid-of-cp1"}, "status": ready(), "spec": {"taints": [
                     {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}}),
-                json!({"metadata": {"name": "cp2"}, "spec": {"taints": [
+                json!({"metadata": {"name": "cp2"}, "status": ready(), "spec": {"taints": [
                     {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}}),
-                json!({"metadata": {"name": "w1", "uid": "uid-of-w1", "labels": {"node-role.kubernetes.io/worker": ""}}}),
-                json!({"metadata": {"name": "w2", "labels": {"node-role.kubernetes.io/worker": ""}}}),
+                json!({"metadata": {"name": "w1", "uid": "uid-of-w1", "labels": {"node-role.kubernetes.io/worker": ""}},
+                    "status": ready()}),
+                json!({"metadata": {"name": "w2", "labels": {"node-role.kubernetes.io/worker": ""}},
+                    "status": ready()}),
             ],
         ),
-        (Kind::SigningRequests, REQUESTS.to_vec()),
+        (ObjectKind::SigningRequests, REQUESTS.to_vec()),
     ]
 }
 
-pub(super) fn facts(lists: Vec<(Kind, Vec<Value>)>) -> ClusterFacts {
+/// The status of a Node whose kubelet reports.
+fn ready() -> Value {
+    json!({"conditions": [
+        {"type": "MemoryPressure", "status": "False", "reason": "KubeletHasSufficientMemory"},
+        {"type": "Ready", "status": "True", "reason": "KubeletReady"}]})
+}
+
+pub(super) fn facts(lists: Vec<(ObjectKind, Vec<Value>)>) -> ClusterFacts {
     let mut facts = ClusterFacts::default();
     for (kind, items) in lists {
         facts.insert(kind, &mut json!({"items": items})).unwrap();
@@ -610,7 +625,7 @@ pub(super) fn facts(lists: Vec<(Kind, Vec<Value>)>) -> ClusterFacts {
 
 /// Rules that do not hold. That a plan would mend some of it follows from them, and has a test of its own.
 pub(super) fn failing(facts: &ClusterFacts) -> Vec<ApiRule> {
-    let rules = ApiRule::ALL.into_iter().map(|(rule, _)| rule);
+    let rules = ApiRule::ALL.iter().map(|&(rule, _)| rule);
     let rules = rules.filter(|r| *r != ApiRule::NoPendingChange);
     rules.filter(|r| judge(*r, facts).outcome() == Outcome::Fail).collect()
 }

@@ -6,7 +6,8 @@ use super::*;
 fn volumes_of_nodes_are_where_nodes_keep_volumes() {
     let of = |path: &str, hardening: &str| {
         let volume = json!({"metadata": {"name": "v"}, "spec": {"local": {"path": path}}});
-        with(Kind::PersistentVolumes, volume, hardening, ApiRule::PodsWithinStandard).outcome()
+        with(ObjectKind::PersistentVolumes, volume, hardening, ApiRule::PodsWithinStandard)
+            .outcome()
     };
     for path in [
         "/",
@@ -62,9 +63,14 @@ fn bindings_are_allowed_by_name() {
     };
     let app = json!([{"kind": "ServiceAccount", "namespace": "shop", "name": "app"}]);
     let rows = [
-        (Kind::ClusterRoleBindings, binding("m", "cluster-admin", app), "ClusterRoleBinding", "m"),
         (
-            Kind::RoleBindings,
+            ObjectKind::ClusterRoleBindings,
+            binding("m", "cluster-admin", app),
+            "ClusterRoleBinding",
+            "m",
+        ),
+        (
+            ObjectKind::RoleBindings,
             role_binding("kube-system", "m", "edit"),
             "RoleBinding",
             "kube-system/m",
@@ -82,7 +88,7 @@ fn bindings_are_allowed_by_name() {
         let all = json!([{"kind": "Group", "name": who}]);
         let grant = allow("ClusterRoleBinding", "m", "2026-01-15");
         let bound = binding("m", "cluster-admin", all);
-        let judged = with(Kind::ClusterRoleBindings, bound, &grant, ApiRule::MinimalRbac);
+        let judged = with(ObjectKind::ClusterRoleBindings, bound, &grant, ApiRule::MinimalRbac);
         assert_eq!(judged.outcome(), Outcome::Fail, "{who}");
     }
     // So is a role of wildcards, by the binding that it is for.
@@ -91,23 +97,23 @@ fn bindings_are_allowed_by_name() {
     let mut push =
         |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
     let eve = json!([{"kind": "User", "name": "eve"}]);
-    push(Kind::ClusterRoles, all);
-    push(Kind::ClusterRoleBindings, binding("m", "all", eve.clone()));
-    let of = |lists: &[(Kind, Vec<Value>)]| {
+    push(ObjectKind::ClusterRoles, all);
+    push(ObjectKind::ClusterRoleBindings, binding("m", "all", eve.clone()));
+    let of = |lists: &[(ObjectKind, Vec<Value>)]| {
         let granted = granting(&allow("ClusterRoleBinding", "m", "2026-01-15"));
         judge_with(&granted, ApiRule::MinimalRbac, &facts(lists.to_vec())).outcome()
     };
     assert_eq!(of(&lists), Outcome::Pass);
     lists
         .iter_mut()
-        .find(|(k, _)| *k == Kind::ClusterRoleBindings)
+        .find(|(k, _)| *k == ObjectKind::ClusterRoleBindings)
         .unwrap()
         .1
         .push(binding("n", "all", eve));
     assert_eq!(of(&lists), Outcome::Fail);
     for (kind, object, word) in [
-        (Kind::FlowSchemas, flow_schema("m", 3, "exempt", "x"), "FlowSchema"),
-        (Kind::PriorityLevels, priority_level("m", 100_000), "PriorityLevelConfiguration"),
+        (ObjectKind::FlowSchemas, flow_schema("m", 3, "exempt", "x"), "FlowSchema"),
+        (ObjectKind::PriorityLevels, priority_level("m", 100_000), "PriorityLevelConfiguration"),
     ] {
         let of = |h: &str| with(kind, object.clone(), h, ApiRule::FlowControlKnown).outcome();
         assert_eq!(of(&allow(word, "m", "2026-01-15")), Outcome::Pass, "{word}");
@@ -129,9 +135,9 @@ fn an_exemption_may_be_for_some_workloads() {
     let mut lists = good();
     let mut push =
         |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
-    push(Kind::Pods, agent.clone());
-    push(Kind::DaemonSets, maker("kube-system", "agent", &agent));
-    let judged = |inventory: &Inventory, lists: &[(Kind, Vec<Value>)]| {
+    push(ObjectKind::Pods, agent.clone());
+    push(ObjectKind::DaemonSets, maker("kube-system", "agent", &agent));
+    let judged = |inventory: &Inventory, lists: &[(ObjectKind, Vec<Value>)]| {
         judge_with(inventory, ApiRule::PodsWithinStandard, &facts(lists.to_vec())).outcome()
     };
     assert_eq!(judged(&granted("DaemonSet/agent"), &lists), Outcome::Pass);
@@ -147,7 +153,7 @@ fn an_exemption_may_be_for_some_workloads() {
     named["metadata"]["name"] = json!("impostor");
     named["spec"]["hostIPC"] = json!(true);
     let mut later = lists.clone();
-    later.iter_mut().find(|(k, _)| *k == Kind::Pods).unwrap().1.push(named);
+    later.iter_mut().find(|(k, _)| *k == ObjectKind::Pods).unwrap().1.push(named);
     assert_eq!(judged(&granted("DaemonSet/agent"), &later), Outcome::Fail);
     // A Deployment makes ReplicaSets: one that runs nothing may be of an earlier description, and no pod is made by it alone.
     let mut by_deployment = agent.clone();
@@ -163,15 +169,15 @@ fn an_exemption_may_be_for_some_workloads() {
         let mut lists = good();
         let mut push =
             |kind, object| lists.iter_mut().find(|(k, _)| *k == kind).unwrap().1.push(object);
-        push(Kind::Deployments, maker("kube-system", "web", &agent));
+        push(ObjectKind::Deployments, maker("kube-system", "web", &agent));
         earlier["spec"]["replicas"] = json!(replicas);
-        push(Kind::ReplicaSets, earlier.clone());
-        pods.into_iter().for_each(|pod| push(Kind::Pods, pod));
+        push(ObjectKind::ReplicaSets, earlier.clone());
+        pods.into_iter().for_each(|pod| push(ObjectKind::Pods, pod));
         assert_eq!(judged(&granted("Deployment/web"), &lists), wanted, "{replicas}");
     }
     for other in [breaking("kube-system"), posing] {
         let mut lists = lists.clone();
-        lists.iter_mut().find(|(k, _)| *k == Kind::Pods).unwrap().1.push(other);
+        lists.iter_mut().find(|(k, _)| *k == ObjectKind::Pods).unwrap().1.push(other);
         assert_eq!(judged(&granted("DaemonSet/agent"), &lists), Outcome::Fail);
         assert_eq!(judged(&granted("DaemonSet/agent, Pod/x"), &lists), Outcome::Pass);
     }
@@ -186,14 +192,14 @@ fn what_the_inventory_grants_is_no_finding_until_its_last_day() {
         )
     };
     let of_pod = |hardening: &str| {
-        with(Kind::Pods, breaking("shop"), hardening, ApiRule::PodsWithinStandard).outcome()
+        with(ObjectKind::Pods, breaking("shop"), hardening, ApiRule::PodsWithinStandard).outcome()
     };
     assert_eq!(of_pod(&level("privileged", "2026-01-15")), Outcome::Pass);
     assert_eq!(of_pod(&level("baseline", "2026-01-15")), Outcome::Fail);
     assert_eq!(of_pod(&level("privileged", "2026-01-14")), Outcome::Fail);
     let labelled = |to: &str, hardening: &str| {
         let mut lists = good();
-        let spaces = &mut lists.iter_mut().find(|(k, _)| *k == Kind::Namespaces).unwrap().1;
+        let spaces = &mut lists.iter_mut().find(|(k, _)| *k == ObjectKind::Namespaces).unwrap().1;
         let shop = spaces.iter_mut().find(|n| n["metadata"]["name"] == "shop").unwrap();
         shop["metadata"]["labels"] = json!({"pod-security.kubernetes.io/enforce": to});
         judge_with(&granting(hardening), ApiRule::NamespaceLevels, &facts(lists)).outcome()
@@ -209,16 +215,16 @@ fn what_the_inventory_grants_is_no_finding_until_its_last_day() {
         )
     };
     let rows = [
-        (Kind::ValidatingWebhooks, webhook("w", "Fail"), "ValidatingWebhookConfiguration"),
-        (Kind::MutatingWebhooks, webhook("w", "Ignore"), "MutatingWebhookConfiguration"),
-        (Kind::MutatingPolicies, named("", "w"), "MutatingAdmissionPolicy"),
+        (ObjectKind::ValidatingWebhooks, webhook("w", "Fail"), "ValidatingWebhookConfiguration"),
+        (ObjectKind::MutatingWebhooks, webhook("w", "Ignore"), "MutatingWebhookConfiguration"),
+        (ObjectKind::MutatingPolicies, named("", "w"), "MutatingAdmissionPolicy"),
         (
-            Kind::CustomResources,
+            ObjectKind::CustomResources,
             converted("w", json!({"url": "https://192.0.2.1/"})),
             "CustomResourceDefinition",
         ),
         (
-            Kind::CsiDrivers,
+            ObjectKind::CsiDrivers,
             json!({"metadata": {"name": "w"}, "spec": {"tokenRequests": [{}]}}),
             "CSIDriver",
         ),
@@ -233,14 +239,15 @@ fn what_the_inventory_grants_is_no_finding_until_its_last_day() {
     // One that fails open enforces nothing.
     let named_one = allow("ValidatingWebhookConfiguration", "w", "2026-01-15");
     let ignoring = webhook("w", "Ignore");
-    let verdict = with(Kind::ValidatingWebhooks, ignoring, &named_one, ApiRule::WebhooksKnown);
+    let verdict =
+        with(ObjectKind::ValidatingWebhooks, ignoring, &named_one, ApiRule::WebhooksKnown);
     assert_eq!(verdict.outcome(), Outcome::Fail);
 
     let mut api = json!({"metadata": {"name": "v1beta1.metrics.k8s.io"}, "spec": {
         "service": {"namespace": "kube-system", "name": "metrics-server"}}});
     let granted = allow("APIService", "v1beta1.metrics.k8s.io", "2026-01-15");
     let of = |api: &Value| {
-        with(Kind::ApiServices, api.clone(), &granted, ApiRule::AggregatedApisKnown).outcome()
+        with(ObjectKind::ApiServices, api.clone(), &granted, ApiRule::AggregatedApisKnown).outcome()
     };
     assert_eq!(of(&api), Outcome::Pass);
     api["spec"]["insecureSkipTLSVerify"] = json!(true);

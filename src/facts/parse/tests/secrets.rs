@@ -34,7 +34,7 @@ fn texts_and_trees_of_this_machine_parse_and_keys_stay_there() {
 
 /// Files as people and other programs leave them, with what may not leave the node in them and what
 /// is to stay.
-const WITH_SECRETS: [(&str, &str, &[&str]); 9] = [
+const WITH_SECRETS: &[(&str, &str, &[&str])] = &[
     (
         "config.toml",
         r#"version = 3
@@ -119,13 +119,13 @@ fn no_secret_of_a_file_that_others_wrote_leaves_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let mut w = WatchList::default();
-    for (name, text, _) in WITH_SECRETS {
+    for &(name, text, _) in WITH_SECRETS {
         std::fs::write(path(name), text).unwrap();
         w.files.insert(path(name));
         w.texts.insert(path(name));
     }
     let f = facts(&name(), &w, WORD, &this_machine(&w)).unwrap();
-    for (name, was, kept) in WITH_SECRETS {
+    for &(name, was, kept) in WITH_SECRETS {
         let text = f.texts[&path(name)].as_deref().unwrap();
         assert!(!text.replace("poison-free", "").contains("poison"), "{text}");
         for part in kept {

@@ -27,7 +27,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     }
     if context.inventory.kubernetes.source == SoftwareSource::None {
         if context.facts().is_some() {
-            collector.note("the inventory names no source of Kubernetes (`kubernetes.source`): everything else is put in place, and the node joins no cluster");
+            collector.note("no source of Kubernetes is set (`kubernetes.source`): everything else is applied, but the node does not join a cluster");
         }
         return;
     }
@@ -53,16 +53,15 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         );
         // With one CA alone they never change. The scheduler's are files that are mounted one by one: a new one is seen by a new
         // container alone.
-        if context.accepts(&Ca::ALL) {
+        if context.accepts(Ca::ALL) {
             let cas = ["ca.crt", "etcd/ca.crt", "front-proxy-ca.crt"];
             watches.extend(cas.map(|f| format!("/etc/kubernetes/pki/{f}")));
         }
         let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
         watches.extend(components.map(|c| format!("{PATCHES}/{c}1+strategic.yaml")));
         watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));
-        watches.extend(software::manifest_paths(context));
     }
-    collector.push(&[], ItemKind::Member { action: KubeadmAction::Join, watches });
+    collector.push(&[], ItemKind::Kubeadm { action: KubeadmAction::Join, watches });
     // kubeadm starts it; a change of what it watches is the business of the item above.
     collector.unit(
         &["files-kubelet-service"],
@@ -71,9 +70,9 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
 }
 
 /// Makes a node the one that starts the cluster.
-pub fn found(items: &mut [super::model::Item]) {
+pub fn start_cluster(items: &mut [super::model::Item]) {
     for item in items {
-        if let ItemKind::Member { action, .. } = &mut item.kind {
+        if let ItemKind::Kubeadm { action, .. } = &mut item.kind {
             *action = KubeadmAction::Init;
         }
     }

@@ -1,0 +1,81 @@
+//! `kubastion assess`: a cluster that others built, as it is. Changes nothing anywhere.
+
+use super::global::{Format, Global};
+use super::machines::{Machines, Set, confirm};
+use super::output::{note, pretty, print};
+use crate::discovery;
+use crate::report::assessment::json::Parts;
+use crate::report::assessment::{Detail, json, text};
+use crate::workflow::assessment::{Assessed, Question, assess};
+use crate::workflow::command_error::{CommandError, Exit};
+use crate::workflow::observe::Reach;
+
+/// Arguments of `assess`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct Args {
+    /// The machines, and the way to them.
+    #[command(flatten)]
+    pub machines: Machines,
+    /// Set of controls to judge by.
+    #[arg(long, value_enum, default_value_t = Set::Nsa, value_name = "PROFILE")]
+    pub profile: Set,
+    /// Which nodes of those that are found, and the sudo password.
+    #[command(flatten)]
+    pub reach: Reach,
+    /// Show every check that fails, and every control that is unknown.
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+const HELP: &str =
+    "Judges a cluster that others built, without an inventory, a key store or a bundle: finds its nodes
+through the API, reads and attacks them as `verify --read-only` does, and shows what is weak, what
+mends it, what that restarts, and who would notice. Writes nothing on nodes, in the API or here.
+
+A machine is logged in to only if its host key is in --known-hosts or --host-key, or if you confirm it
+at the prompt. Compare fingerprints on the machine's console
+(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`). The administrator's kubeconfig, the CAs and a
+client certificate of etcd are read from a control plane and kept in memory. What cannot be judged
+without a key store or without writing is unknown, which is no pass.
+
+k3s, RKE2, k0s, Talos and managed control planes are recognized; what can still be judged is said.
+
+Exit code 5: a control failed or could not be checked. 6: a machine did not answer, or is another one.
+2: a host key is not confirmed. 3: a machine does not belong to the cluster.
+
+Examples:
+  kubastion assess ssh://root@192.0.2.11 --identity ~/.ssh/id_ed25519
+  kubastion assess ssh://ops@cp1.example --jump ssh://ops@bastion.example
+  kubastion assess ssh://ops@cp1 --known-hosts ~/.ssh/known_hosts --verbose
+  kubastion --format json assess ssh://root@cp1 --known-hosts kh |
+      jq '.gaps[] | select(.severity == \"critical\") | .control'";
+
+/// Runs `kubastion assess`.
+///
+/// # Errors
+/// Machines that do not answer or are others, and host keys that nobody confirms.
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
+    let question = Question {
+        search: args.machines.search(|_, _, _| discovery::watch()),
+        profile: args.profile.into(),
+        reach: args.reach.clone(),
+    };
+    let say = |line: &str| note(global.format, line);
+    let Assessed { found, judged } = assess(question, &mut confirm, &say)?;
+    match global.format {
+        Format::Json => {
+            let parts = Parts::of(&judged.report);
+            print(&pretty(&json(&found, &judged.report, &parts)))?
+        }
+        Format::Text => {
+            let detail = if args.verbose { Detail::Everything } else { Detail::Short };
+            print(&text(&found, &judged.report, detail))?
+        }
+    };
+    if !judged.lost.is_empty() {
+        let problems = judged.lost.into_values().collect();
+        return Err(CommandError { exit: Exit::NodeFailed, problems });
+    }
+    Ok(if judged.report.is_bad() { Exit::Findings } else { Exit::Done })
+}

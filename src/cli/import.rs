@@ -1,0 +1,164 @@
+//! `kubastion import`: a cluster that others built as an inventory. Changes nothing but the directory that it writes.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use time::macros::format_description;
+
+use super::global::{Format, Global};
+use super::machines::{Machines, Set, confirm};
+use super::output::{note, pretty, print};
+use crate::clock::Clock;
+use crate::discovery;
+use crate::discovery::imported::{Decision, Grant, OpenConflict};
+use crate::error::Problem;
+use crate::plain::counted;
+use crate::report::imported::{Report, conflicts, question, summary};
+use crate::workflow::command_error::{CommandError, Exit};
+use crate::workflow::import::{Imported, Judge, Question, import};
+use crate::workflow::observe::Reach;
+
+/// Days after which somebody has to decide anew about a control that was switched off.
+const GRANTED_DAYS: i64 = 90;
+
+/// Arguments of `import`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = HELP)]
+pub struct Args {
+    /// The machines, and the way to them.
+    #[command(flatten)]
+    pub machines: Machines,
+    /// Directory for the inventory. One that has an inventory is refused.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Set of controls that the inventory starts from.
+    #[arg(long, value_enum, default_value_t = Set::Nsa, value_name = "PROFILE")]
+    pub profile: Set,
+    /// What becomes of settings that a control wants otherwise. Default: ask about each.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub conflicts: Option<Choice>,
+    /// Who is responsible for controls that are switched off. Default: the login user.
+    #[arg(long, value_name = "WHO")]
+    pub owner: Option<String>,
+    /// File with the sudo password, mode 0600, for use without a terminal.
+    #[arg(long, value_name = "FILE")]
+    pub sudo_password_file: Option<PathBuf>,
+}
+
+/// What becomes of a setting that a control wants otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// It stays, and the control is switched off for 90 days.
+    Keep,
+    /// The control's value is set by the next apply.
+    Harden,
+}
+
+const HELP: &str =
+    "Writes the inventory of a cluster that others built with kubeadm: addresses, host keys, roles, endpoint,
+networks, release, labels, taints, and each setting that is not kubeadm's default. What the inventory
+has no key for is passed through (`api_server.extra_args`, `kubelet.extra` and others). A setting that a
+control wants otherwise is a conflict, and asked about. What can be held nowhere is listed with its place.
+
+The key store beside the inventory takes over the cluster's CAs, with their keys where they can be read, its
+service-account key and its encryption keys. Nothing is created in place of what it does not find.
+
+Nothing is written on nodes or in the API. Machines are met as `assess` meets them.
+
+Exit code 3: the directory has an inventory or a key store, the cluster cannot be imported, or there are conflicts and
+nobody to ask (--conflicts). 6: a machine did not answer. 2: a host key is not confirmed.
+
+Examples:
+  kubastion import ssh://root@192.0.2.11 --out prod
+  kubastion import ssh://ops@cp1 --known-hosts ~/.ssh/known_hosts --out prod
+  kubastion import ssh://root@cp1 --conflicts keep --owner ops --out prod
+  kubastion --format json import ssh://root@cp1 --conflicts harden --out prod |
+      jq '.not_taken_over'";
+
+/// Runs `kubastion import`.
+///
+/// # Errors
+/// Those of [`import`].
+pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
+    let expires = Clock::System.now().date() + time::Duration::days(GRANTED_DAYS);
+    let user = args.machines.machines.first().and_then(|m| m.user.as_ref());
+    let user = user.map_or_else(|| "root".to_owned(), ToString::to_string);
+    let question = Question {
+        search: args.machines.search(|_, _, _| discovery::watch_settings()),
+        profile: args.profile.into(),
+        reach: Reach { nodes: Vec::new(), sudo_password_file: args.sudo_password_file.clone() },
+        out: args.out.clone(),
+        grant: Grant {
+            owner: args.owner.clone().unwrap_or(user),
+            expires: expires
+                .format(format_description!("[year]-[month]-[day]"))
+                .expect("a date of this century has these parts"),
+        },
+    };
+    let say = |line: &str| note(global.format, line);
+    let mut judge = Person { choice: args.conflicts };
+    let Imported { found, settled, file } = import(question, &mut confirm, &mut judge, &say)?;
+    match global.format {
+        Format::Json => {
+            print(&pretty(&Report::of(&found, &settled, &file)))?;
+        }
+        Format::Text => {
+            note(global.format, &summary(&found, &settled));
+        }
+    }
+    note(global.format, &format!("wrote {}", file.display()));
+    let keys = file.with_file_name("pki");
+    let exposed = "the cluster's private keys are in it and NOT encrypted; back it up and guard it";
+    note(global.format, &format!("wrote the key store {}: {exposed}", keys.display()));
+    note(
+        global.format,
+        &format!("next: read it, then `kubastion -i {} inventory check`", file.display()),
+    );
+    Ok(Exit::Done)
+}
+
+/// Whoever decides: the option, or the terminal.
+struct Person {
+    choice: Option<Choice>,
+}
+
+impl Judge for Person {
+    fn begin(&mut self, all: &[OpenConflict]) -> Result<(), CommandError> {
+        if all.is_empty() || self.choice.is_some() || std::io::stdin().is_terminal() {
+            return Ok(());
+        }
+        eprint!("{}", conflicts(all.iter().map(|c| (c, "open"))));
+        let problem = Problem::new(format!("{} with controls to decide", counted(all.len(), "conflict")))
+            .because("there is no terminal to prompt on")
+            .left("nothing was written")
+            .hint("--conflicts keep switches those controls off for 90 days, --conflicts harden has the next apply set their values");
+        Err(CommandError::one(Exit::InvalidInput, problem))
+    }
+
+    fn decide(&mut self, conflict: &OpenConflict) -> Result<Decision, CommandError> {
+        match self.choice {
+            Some(Choice::Keep) => return Ok(Decision::Keep),
+            Some(Choice::Harden) => return Ok(Decision::Harden),
+            None => {}
+        }
+        eprint!("{}", question(conflict));
+        for _ in 0..3 {
+            eprint!(
+                "Keep the cluster's value and switch the control off, or harden? [keep/harden] "
+            );
+            let mut typed = String::new();
+            match std::io::stdin().lock().read_line(&mut typed) {
+                Err(_) | Ok(0) => break,
+                Ok(_) => {}
+            }
+            match typed.trim().to_ascii_lowercase().as_str() {
+                "k" | "keep" => return Ok(Decision::Keep),
+                "h" | "harden" => return Ok(Decision::Harden),
+                _ => eprintln!("answer keep or harden"),
+            }
+        }
+        let problem = Problem::new("a conflict was not decided").left("nothing was written");
+        Err(CommandError::one(Exit::Usage, problem))
+    }
+}

@@ -1,0 +1,271 @@
+//! What becomes of each setting: passed through, set by a control to the same value, or decided by somebody.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::documents::text;
+use super::reading::{Draft, Line, Setting, Stated, program};
+use crate::controls::{self, Severity};
+use crate::inventory::{
+    AnyValue, ArgumentValues, Component, Conflict, ControlSwitch, Inventory, KUBEADM_VOLUMES,
+    Passed, Switch, SwitchedOff,
+};
+
+/// A setting that a control sets otherwise.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct OpenConflict {
+    /// What, as in `--audit-log-path`.
+    pub what: String,
+    /// Whose, as in `kube-apiserver`.
+    pub component: &'static str,
+    /// The cluster's value.
+    pub value: String,
+    /// Where it stands.
+    pub at: String,
+    /// The control.
+    pub control: &'static str,
+    /// How bad it is if the control does not hold.
+    pub severity: Severity,
+    /// What the control wants.
+    pub wants: String,
+}
+
+/// What is done about a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The cluster's value stays, and the control is switched off.
+    Keep,
+    /// The control's value is set.
+    Harden,
+}
+
+/// A conflict and what was decided.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Answer {
+    /// The conflict.
+    #[serde(flatten)]
+    pub conflict: OpenConflict,
+    /// `keep` or `harden`.
+    pub decision: &'static str,
+}
+
+/// An inventory that is complete.
+pub struct Settled {
+    /// The inventory.
+    pub inventory: Inventory,
+    /// Files beside it, by name.
+    pub files: BTreeMap<String, String>,
+    /// What is a key of the inventory, or what a control sets to the same value.
+    pub taken: Vec<Line>,
+    /// What is passed through.
+    pub passed: Vec<Line>,
+    /// Conflicts and what was decided.
+    pub conflicts: Vec<Answer>,
+    /// What could not be taken over.
+    pub lost: Vec<Line>,
+}
+
+/// Who is responsible for controls that are switched off, and until when.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Who.
+    pub owner: String,
+    /// Last day, `YYYY-MM-DD`.
+    pub expires: String,
+}
+
+/// What is in the way of a setting.
+enum Way {
+    Free,
+    /// A control sets the same.
+    Same(&'static str),
+    /// Something that no switch turns off.
+    Closed(String),
+    /// A control that can be switched off.
+    Open(&'static str, String),
+}
+
+impl Draft {
+    /// The first conflict of each setting.
+    pub fn conflicts(&self) -> Vec<OpenConflict> {
+        let open = |s: &Stated| match way(&self.inventory, &s.setting) {
+            Way::Open(control, wants) => Some(conflict(s, control, wants)),
+            _ => None,
+        };
+        self.reading.stated.iter().filter_map(open).collect()
+    }
+}
+
+/// Completes an inventory. `decide` is asked about each conflict.
+///
+/// # Errors
+/// Those of `decide`.
+pub fn settle<E>(
+    draft: Draft,
+    grant: &Grant,
+    decide: &mut dyn FnMut(&OpenConflict) -> Result<Decision, E>,
+) -> Result<Settled, E> {
+    let Draft { mut inventory, files, reading } = draft;
+    let (mut taken, mut lost) = (reading.taken, reading.lost);
+    let (mut passed, mut conflicts) = (Vec::new(), Vec::new());
+    for stated in reading.stated {
+        let (what, value) = (what(&stated.setting), value(&stated.setting));
+        let line = |now: String| Line {
+            what: what.clone(),
+            value: value.clone(),
+            at: stated.at.clone(),
+            now,
+        };
+        loop {
+            match way(&inventory, &stated.setting) {
+                Way::Free => {
+                    passed.push(line(pass(&mut inventory, &stated.setting)));
+                }
+                Way::Same(control) => taken.push(line(format!("control {control}"))),
+                Way::Closed(wants) => lost.push(line(format!("it will be {wants}"))),
+                Way::Open(control, wants) => {
+                    let conflict = conflict(&stated, control, wants);
+                    let decision = decide(&conflict)?;
+                    let word = match decision {
+                        Decision::Keep => "keep",
+                        Decision::Harden => "harden",
+                    };
+                    if decision == Decision::Keep {
+                        let reason = format!("{} {what} as it was imported", conflict.component);
+                        let off = SwitchedOff {
+                            reason,
+                            owner: grant.owner.clone(),
+                            expires: grant.expires.clone(),
+                        };
+                        let off = ControlSwitch { state: Switch::Off, granted: Some(off) };
+                        inventory.hardening.controls.insert(control.to_owned(), off);
+                    }
+                    conflicts.push(Answer { conflict, decision: word });
+                    if decision == Decision::Keep {
+                        continue;
+                    }
+                }
+            }
+            break;
+        }
+    }
+    for (component, volume, at) in reading.volumes {
+        let (what, value) = (format!("volume {}", volume.name), volume.host_path.clone());
+        if volume.name.starts_with("kubastion-") || KUBEADM_VOLUMES.contains(&volume.name.as_str())
+        {
+            let now = "it has the name of a volume of kubeadm or kubastion".to_owned();
+            lost.push(Line { what, value, at, now });
+            continue;
+        }
+        let now = format!("{}.extra_volumes", component.section());
+        passed.push(Line { what, value, at, now });
+        match component {
+            Component::ApiServer => inventory.api_server.extra_volumes.push(volume),
+            Component::ControllerManager => inventory.controller_manager.extra_volumes.push(volume),
+            Component::Scheduler => inventory.scheduler.extra_volumes.push(volume),
+            Component::Kubelet | Component::KubeProxy => {}
+        }
+    }
+    Ok(Settled { inventory, files, taken, passed, conflicts, lost })
+}
+
+fn conflict(stated: &Stated, control: &'static str, wants: String) -> OpenConflict {
+    let (Setting::Flag(component, ..) | Setting::Field(component, ..)) = &stated.setting;
+    let row = controls::find(control);
+    OpenConflict {
+        what: what(&stated.setting),
+        component: program(*component),
+        value: value(&stated.setting),
+        at: stated.at.clone(),
+        control,
+        severity: row.map_or(Severity::High, |c| c.severity),
+        wants,
+    }
+}
+
+fn what(setting: &Setting) -> String {
+    match setting {
+        Setting::Flag(_, name, _) => format!("--{name}"),
+        Setting::Field(_, way, _) => way.join("."),
+    }
+}
+
+fn value(setting: &Setting) -> String {
+    match setting {
+        Setting::Flag(.., values) => values.join(","),
+        Setting::Field(.., value) => text(value),
+    }
+}
+
+fn in_the_way(inventory: &Inventory, setting: &Setting) -> Option<Conflict> {
+    match setting {
+        Setting::Flag(component, name, values) => {
+            controls::conflict(inventory, &Passed::Flag(*component, name, values))
+        }
+        Setting::Field(component, way, value) => {
+            let way: Vec<&str> = way.iter().map(String::as_str).collect();
+            controls::conflict(inventory, &Passed::Field(*component, &way, value))
+        }
+    }
+}
+
+fn way(inventory: &Inventory, setting: &Setting) -> Way {
+    let Some(conflict) = in_the_way(inventory, setting) else { return Way::Free };
+    let Some(control) = conflict.control else { return Way::Closed(conflict.wants) };
+    if conflict.sets.is_some_and(|sets| sets == value(setting)) {
+        return Way::Same(control);
+    }
+    // Some controls set one value or another, also where they are off; if that is the cluster's, it is kept.
+    let mut without = inventory.clone();
+    without.hardening.controls.insert(control.to_owned(), Switch::Off.into());
+    match in_the_way(&without, setting) {
+        Some(again)
+            if again.control == Some(control)
+                && again.sets.as_ref().is_none_or(|sets| *sets != value(setting)) =>
+        {
+            Way::Closed(conflict.wants)
+        }
+        _ => Way::Open(control, conflict.wants),
+    }
+}
+
+/// Puts a setting into the inventory, and says under which key.
+fn pass(inventory: &mut Inventory, setting: &Setting) -> String {
+    match setting {
+        Setting::Flag(component, name, values) => {
+            let all = match component {
+                Component::ApiServer => &mut inventory.api_server.extra_args,
+                Component::ControllerManager => &mut inventory.controller_manager.extra_args,
+                Component::Scheduler => &mut inventory.scheduler.extra_args,
+                Component::Kubelet | Component::KubeProxy => &mut inventory.kubelet.extra_args,
+            };
+            all.insert(name.clone(), ArgumentValues(values.clone()));
+            format!("{}.extra_args", component.section())
+        }
+        Setting::Field(component, way, value) => {
+            let all = match component {
+                Component::KubeProxy => &mut inventory.kube_proxy.extra,
+                _ => &mut inventory.kubelet.extra,
+            };
+            if let [first, rest @ ..] = way.as_slice() {
+                let field = all.entry(first.clone()).or_insert(AnyValue(Value::Null));
+                put(&mut field.0, rest, value);
+            }
+            format!("{}.extra", component.section())
+        }
+    }
+}
+
+fn put(into: &mut Value, way: &[String], value: &Value) {
+    let [first, rest @ ..] = way else {
+        *into = value.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = Value::Object(serde_json::Map::new());
+    }
+    if let Some(object) = into.as_object_mut() {
+        put(object.entry(first.clone()).or_insert(Value::Null), rest, value);
+    }
+}

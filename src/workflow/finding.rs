@@ -1,0 +1,497 @@
+//! A cluster that others built is found: from the machines that somebody names to all of its nodes. Nothing is written anywhere.
+//!
+//! The machines that are named, their host keys, what they show; the nodes that the cluster's API names, their host keys, and what
+//! they show.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::first_contact::{Stranger, strangers};
+use super::observe::{self, Fleet, Reach, Watch};
+use crate::api::Client;
+use crate::apply::execution::Sessions;
+use crate::discovery::{self, Found, FoundNode, HostKey, Kubeconfig, Target, Way};
+use crate::error::{Problem, chain};
+use crate::facts::cluster::{ClusterFacts, ObjectKind};
+use crate::facts::{Held, NodeFacts, read_credentials};
+use crate::inventory::{Endpoint, Files, Inventory, Node, NodeName, Profile, Role};
+use crate::transport::ssh::SshDialer;
+use crate::transport::tls::ClientIdentity;
+use crate::workflow::command_error::{CommandError, Exit};
+
+/// Which cluster is looked for, and how.
+pub struct Search {
+    /// Machines of the cluster, a control plane first; one at least.
+    pub targets: Vec<Target>,
+    /// How they and the others are reached.
+    pub way: Way,
+    /// What nodes are asked for.
+    pub watch: Watch,
+}
+
+/// A cluster whose machines were met.
+pub struct Met {
+    /// The cluster as it is.
+    pub found: Found,
+    /// How machines are reached, with the host keys that somebody confirmed.
+    pub way: Way,
+    /// The machines that somebody named, by the names that they turned out to have.
+    pub named: BTreeMap<NodeName, Target>,
+    /// What the API holds.
+    pub objects: ClusterFacts,
+    /// What nodes that answered show.
+    pub facts: BTreeMap<NodeName, NodeFacts>,
+    /// The host keys by which they were met.
+    pub host_keys: BTreeMap<NodeName, String>,
+    /// Nodes that did not answer, and why.
+    pub lost: BTreeMap<NodeName, Problem>,
+    /// The connections.
+    pub sessions: Sessions,
+    /// Makes others.
+    pub dialer: SshDialer,
+}
+
+/// Asks somebody whether machines are those that are meant.
+pub type Confirm<'c> = &'c mut dyn FnMut(&[Stranger]) -> Result<(), CommandError>;
+
+/// Kubeconfigs of administrators: kubeadm's, and those of distributions that are recognized.
+pub(super) const ADMIN: &[&str] = &[
+    "/etc/kubernetes/admin.conf",
+    "/etc/rancher/rke2/rke2.yaml",
+    "/etc/rancher/k3s/k3s.yaml",
+    "/var/lib/k0s/pki/admin.conf",
+];
+/// That of a kubelet, and the file that it names: before 1.34 (`AuthorizeNodeWithSelectors`) it may list Nodes.
+const KUBELET: &[&str] =
+    &["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/pki/kubelet-client-current.pem"];
+/// Finds a cluster and all of its nodes. `say` hears what is going on.
+///
+/// # Errors
+/// A machine that was named and does not answer or is another one, a host key that nobody confirms, and a machine of another
+/// cluster. A node that was found and does not answer is no error: it is in [`Met::lost`].
+pub fn find(
+    search: Search,
+    reach: &Reach,
+    confirm: Confirm<'_>,
+    say: &dyn Fn(&str),
+) -> Result<Met, CommandError> {
+    let Search { targets, mut way, watch } = search;
+    // Nodes that nobody named are logged in to like the first that somebody did.
+    way.user = way.user.or_else(|| targets[0].user.clone());
+    way.port = way.port.or(targets[0].port);
+    meet_named(&mut way, &targets, confirm)?;
+
+    let start = discovery::of_targets(&way, &targets);
+    let all: Vec<&Node> = start.nodes.iter().collect();
+    let dialer = observe::dialer(&start, &all, reach)?;
+    let mut first = look(&start, &all, &dialer, watch);
+    if !first.facts.failed.is_empty() {
+        let problems = first.facts.failed.into_values().map(by_options).collect();
+        return Err(CommandError { exit: Exit::NodeFailed, problems });
+    }
+    say("the cluster's API is asked for its nodes");
+    let (objects, asked_at) = ask_api(&start, &mut first);
+    let named = pair_up(&objects, &start, &targets, &first)?;
+    let Named { nodes, by, mut notes, mut facts } = named;
+
+    let found = discovery::describe(&objects, nodes.clone(), Vec::new(), &facts, &asked_at);
+    let others: Vec<FoundNode> = nodes
+        .iter()
+        .filter(|n| !by.contains_key(&n.name))
+        .filter(|n| reach.nodes.is_empty() || reach.nodes.contains(&n.name))
+        .cloned()
+        .collect();
+    for problem in meet_found(&mut way, &others, confirm)? {
+        say(&by_options(problem).to_string());
+    }
+    let inventory = discovery::inventory(&found, &way, &by, Profile::default());
+    let rest: Vec<&Node> =
+        inventory.nodes.iter().filter(|n| others.iter().any(|o| o.name == n.name)).collect();
+    let mut second = look(&inventory, &rest, &dialer, watch);
+    let answered = std::mem::take(&mut second.facts.answered);
+    let keys = first.facts.answered.iter();
+    let mut host_keys: BTreeMap<NodeName, String> = keys
+        .filter_map(|(provisional, a)| {
+            Some((called(provisional, &start, &targets, &by)?, a.host_key.clone()))
+        })
+        .collect();
+    host_keys.extend(answered.iter().map(|(name, a)| (name.clone(), a.host_key.clone())));
+    facts.extend(answered.into_iter().map(|(name, a)| (name, a.facts)));
+    let found = discovery::describe(&objects, nodes, std::mem::take(&mut notes), &facts, &asked_at);
+
+    // The connections of the machines that were named, by the names that they turned out to have.
+    let mut sessions = second.sessions;
+    for provisional in &start.nodes {
+        let node = called(&provisional.name, &start, &targets, &by);
+        let session = first.sessions.remove(&provisional.name);
+        sessions.extend(node.zip(session));
+    }
+    let lost = second.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
+    Ok(Met { found, way, named: by, objects, facts, host_keys, lost, sessions, dialer })
+}
+
+/// The name that a machine turned out to have.
+fn called(
+    provisional: &NodeName,
+    start: &Inventory,
+    targets: &[Target],
+    by: &BTreeMap<NodeName, Target>,
+) -> Option<NodeName> {
+    let at = start.nodes.iter().position(|n| n.name == *provisional)?;
+    by.iter().find(|(_, named)| **named == targets[at]).map(|(name, _)| name.clone())
+}
+
+/// Jump hosts one after another, since each is behind those before it; then the machines that somebody named.
+fn meet_named(way: &mut Way, targets: &[Target], confirm: Confirm<'_>) -> Result<(), CommandError> {
+    for n in 0..way.jump.len() {
+        let jump = way.on_the_way().nth(n).map(|target| (None, target));
+        refused(meet(way, jump.into_iter().collect(), confirm)?)?;
+    }
+    let all = targets.iter().map(|t| (None, way.to(t))).collect();
+    refused(meet(way, all, confirm)?)
+}
+
+fn refused(problems: Vec<Problem>) -> Result<(), CommandError> {
+    match problems.is_empty() {
+        true => Ok(()),
+        false => {
+            let problems = problems.into_iter().map(by_options).collect();
+            Err(CommandError { exit: Exit::NodeFailed, problems })
+        }
+    }
+}
+
+/// What is a key of an inventory elsewhere is an option here.
+const OPTIONS: &[(&str, &str)] = &[
+    ("check `ssh.user` and `ssh.key_file`", "check the user in ssh://USER@HOST and --identity"),
+    (", with `ssh.agent: true`", ", without --identity"),
+    (
+        "check `ssh.sudo` (none, passwordless, password)",
+        "check --sudo (none, passwordless, password)",
+    ),
+    ("that `ssh.port` is right", "that the port in ssh://HOST:PORT is right"),
+    (
+        "check `ssh.key_file` and `ssh.known_hosts`; relative paths start at the inventory",
+        "check --identity and --known-hosts",
+    ),
+    (
+        " with `kubastion trust`, then add the fingerprint to the inventory",
+        ", then name it with --host-key",
+    ),
+    (", the inventory names ", ", --host-key names "),
+    (
+        ", but the inventory has neither `host_keys` nor `known_hosts` for it",
+        ", which nobody confirmed",
+    ),
+];
+
+/// A problem in words of the command line.
+pub(super) fn by_options(mut problem: Problem) -> Problem {
+    for text in problem.why.iter_mut().chain(&mut problem.hint) {
+        for (key, option) in OPTIONS {
+            *text = text.replace(key, option);
+        }
+    }
+    problem
+}
+
+/// The nodes that the cluster's API names. What is wrong with one of them is no reason to leave out the others.
+fn meet_found(
+    way: &mut Way,
+    nodes: &[FoundNode],
+    confirm: Confirm<'_>,
+) -> Result<Vec<Problem>, CommandError> {
+    let target = |n: &FoundNode| Target {
+        user: None,
+        host: n.addresses[0].to_string().parse().expect("an IP address is a host"),
+        port: None,
+    };
+    let all = nodes.iter().map(|n| (Some(n.name.clone()), way.to(&target(n)))).collect();
+    meet(way, all, confirm)
+}
+
+fn meet(
+    way: &mut Way,
+    machines: Vec<(Option<NodeName>, crate::inventory::SshTarget)>,
+    confirm: Confirm<'_>,
+) -> Result<Vec<Problem>, CommandError> {
+    let (strangers, problems) = strangers(machines);
+    if !strangers.is_empty() {
+        confirm(&strangers)?;
+    }
+    for stranger in strangers {
+        for key in stranger.keys {
+            let fingerprint =
+                key.fingerprint.parse().expect("a fingerprint is made as it is written");
+            way.accept(HostKey { host: stranger.host.clone(), fingerprint });
+        }
+    }
+    Ok(problems)
+}
+
+fn look(inventory: &Inventory, nodes: &[&Node], dialer: &SshDialer, watch: Watch) -> Fleet {
+    observe::look_at(inventory, &Files::default(), nodes, dialer, watch, usize::MAX)
+}
+
+/// What the API says of the cluster, by the first machine that has somebody's kubeconfig, and where it was asked. An API that
+/// cannot be read says so in the facts.
+fn ask_api(start: &Inventory, fleet: &mut Fleet) -> (ClusterFacts, Endpoint) {
+    const KINDS: &[ObjectKind] = &[ObjectKind::Nodes, ObjectKind::ConfigMaps, ObjectKind::Pods];
+    let mut why = "no machine that was named has a kubeconfig that can be used".to_owned();
+    for paths in [ADMIN, KUBELET] {
+        for node in &start.nodes {
+            let Some(session) = fleet.sessions.get_mut(&node.name) else { continue };
+            let held = match read_credentials(session.as_mut(), paths) {
+                Ok(held) => held,
+                Err(e) => {
+                    why = chain(&e);
+                    continue;
+                }
+            };
+            let Some(config) = kubeconfig(&held, paths) else { continue };
+            let identity = ClientIdentity {
+                certificate_pem: &config.certificate_pem,
+                key_pem: &config.key_pem,
+            };
+            let mut client = Client {
+                through: session.as_mut(),
+                host: config.host.clone(),
+                port: config.port,
+                ca_pem: Some(&config.ca_pem),
+                identity: Some(identity),
+            };
+            let facts = client.facts(KINDS);
+            if let Some(said) = facts.unread.get(&ObjectKind::Nodes) {
+                why = said.clone();
+                continue;
+            }
+            if let Ok(host) = config.host.parse() {
+                return (facts, Endpoint { host, port: config.port });
+            }
+        }
+    }
+    let mut facts = ClusterFacts::default();
+    facts.unread.extend(KINDS.iter().map(|k| (*k, why.clone())));
+    let host = start.nodes[0].ssh.host.clone().expect("a machine that was named has its host");
+    (facts, Endpoint { host, port: crate::pki::kubeconfig::API_PORT })
+}
+
+/// The first kubeconfig of some files that can be used.
+pub(super) fn kubeconfig(held: &Held, paths: &[&str]) -> Option<Kubeconfig> {
+    let file = |path: &str| held.file(path).cloned();
+    paths.iter().find_map(|p| Kubeconfig::parse(held.file(p)?, &file).ok())
+}
+
+/// The nodes of a cluster, and which of them somebody named.
+struct Named {
+    nodes: Vec<FoundNode>,
+    by: BTreeMap<NodeName, Target>,
+    notes: Vec<String>,
+    facts: BTreeMap<NodeName, NodeFacts>,
+}
+
+/// Which of the nodes are the machines that somebody named.
+fn pair_up(
+    objects: &ClusterFacts,
+    start: &Inventory,
+    targets: &[Target],
+    fleet: &Fleet,
+) -> Result<Named, CommandError> {
+    let (mut nodes, mut notes) = match discovery::nodes::found(objects) {
+        Ok(found) => found,
+        Err(why) => (
+            Vec::new(),
+            vec![format!(
+                "the cluster's API cannot be read ({why}): only the machines that were named are assessed"
+            )],
+        ),
+    };
+    let is_known = !nodes.is_empty();
+    let (mut by, mut facts) = (BTreeMap::new(), BTreeMap::new());
+    let mut problems = Vec::new();
+    for (provisional, target) in start.nodes.iter().zip(targets) {
+        let Some(answered) = fleet.facts.answered.get(&provisional.name) else { continue };
+        let seen = &answered.facts;
+        let name = match nodes.iter().find(|n| discovery::cluster::is_node(seen, n)) {
+            Some(node) => node.name.clone(),
+            None => {
+                let address: Option<IpAddr> = target.host.as_str().parse().ok();
+                match discovery::cluster::beside(seen, address) {
+                    Some(other) if is_known && other.role != Role::Etcd => {
+                        problems.push(
+                            Problem::new("the machine is no node of the cluster")
+                                .at(target.host.to_string())
+                                .because("the cluster's API has no Node with one of its addresses")
+                                .left("nothing was changed")
+                                .hint("name machines of one cluster at a time"),
+                        );
+                        continue;
+                    }
+                    Some(other) => {
+                        let name = other.name.clone();
+                        nodes.push(other);
+                        name
+                    }
+                    None => {
+                        notes.push(format!(
+                            "{} runs neither a kubelet nor etcd: it is left out",
+                            target.host
+                        ));
+                        continue;
+                    }
+                }
+            }
+        };
+        facts.insert(name.clone(), seen.clone());
+        by.insert(name, target.clone());
+    }
+    if !problems.is_empty() {
+        return Err(CommandError { exit: Exit::InvalidInput, problems });
+    }
+    if nodes.is_empty() {
+        let hint = "name a control plane of the cluster: `kubastion assess ssh://USER@HOST`";
+        let problem = Problem::new("no machine that was named belongs to a cluster")
+            .because(notes.join("; "))
+            .left("nothing was changed")
+            .hint(hint);
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
+    Ok(Named { nodes, by, notes, facts })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::facts::{InterfaceAddress, ProcessFacts};
+    use crate::plan::Answered;
+
+    fn objects() -> ClusterFacts {
+        let node = |name: &str, address: &str, label: &str| {
+            json!({"metadata": {"name": name, "labels": {label: ""}},
+                "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
+        };
+        let mut facts = ClusterFacts::default();
+        facts.objects.insert(
+            ObjectKind::Nodes,
+            vec![
+                node("cp1", "192.0.2.11", "node-role.kubernetes.io/control-plane"),
+                node("w1", "192.0.2.21", "x"),
+            ],
+        );
+        facts
+    }
+
+    /// Machines that were named, each with the address that it has and what runs there.
+    fn named(machines: &[(&str, &str, &str)]) -> (Inventory, Vec<Target>, Fleet) {
+        let targets: Vec<Target> = machines.iter().map(|(url, ..)| url.parse().unwrap()).collect();
+        let start = discovery::of_targets(&Way::default(), &targets);
+        let mut fleet = Fleet::default();
+        for (node, (_, address, program)) in start.nodes.iter().zip(machines) {
+            let mut facts = NodeFacts::bare("m");
+            facts.hostname = format!("host-{}", node.name);
+            let network = format!("{address}/24").parse().unwrap();
+            facts.addresses = vec![InterfaceAddress { interface: "eth0".into(), network }];
+            let process =
+                ProcessFacts { pid: 1, user: "root".into(), argv: vec![(*program).to_owned()] };
+            facts.processes.insert((*program).to_owned(), vec![process]);
+            fleet.facts.insert(node.name.clone(), Answered { host_key: "SHA256:x".into(), facts });
+        }
+        (start, targets, fleet)
+    }
+
+    fn paired(
+        objects: &ClusterFacts,
+        machines: &[(&str, &str, &str)],
+    ) -> Result<Named, CommandError> {
+        let (start, targets, fleet) = named(machines);
+        pair_up(objects, &start, &targets, &fleet)
+    }
+
+    #[test]
+    fn machines_that_are_named_are_nodes_by_their_own_addresses() {
+        let all = [
+            ("ssh://bastion.example:2222", "192.0.2.21", "kubelet"),
+            ("ssh://192.0.2.31", "192.0.2.31", "etcd"),
+            ("ssh://192.0.2.41", "192.0.2.41", "nginx"),
+        ];
+        let found = paired(&objects(), &all).unwrap_or_else(|e| panic!("{:?}", e.problems));
+        let names: Vec<String> =
+            found.nodes.iter().map(|n| format!("{} {}", n.name, n.role)).collect();
+        // A member of etcd is no Node; what runs nothing of a cluster is left out, and said.
+        assert_eq!(names, ["cp1 control-plane", "w1 worker", "host-target-1 etcd"]);
+        assert_eq!(found.by[&"w1".parse::<NodeName>().unwrap()].port, Some(2222));
+        assert_eq!(found.notes.len(), 1);
+        assert!(found.notes[0].starts_with("192.0.2.41 runs neither"), "{:?}", found.notes);
+        assert_eq!(found.facts.len(), 2);
+    }
+
+    #[test]
+    fn a_machine_of_another_cluster_is_refused() {
+        let all = [
+            ("ssh://192.0.2.11", "192.0.2.11", "kubelet"),
+            ("ssh://198.51.100.1", "198.51.100.1", "kubelet"),
+        ];
+        let stop = paired(&objects(), &all).err().unwrap();
+        assert_eq!(stop.exit, Exit::InvalidInput);
+        assert!(stop.problems[0].to_string().contains("198.51.100.1"), "{:?}", stop.problems);
+    }
+
+    #[test]
+    fn without_the_api_what_was_named_is_assessed_alone() {
+        let mut unread = ClusterFacts::default();
+        unread.unread.insert(ObjectKind::Nodes, "no way".into());
+        let all = [("ssh://192.0.2.21", "192.0.2.21", "kubelet")];
+        let found = paired(&unread, &all).unwrap_or_else(|e| panic!("{:?}", e.problems));
+        assert_eq!((found.nodes.len(), found.nodes[0].role), (1, Role::Worker));
+        assert!(found.notes[0].contains("no way"), "{:?}", found.notes);
+        // And with nothing of a cluster, there is nothing to assess.
+        let stop = paired(&unread, &[("ssh://192.0.2.41", "192.0.2.41", "nginx")]).err().unwrap();
+        assert_eq!(stop.exit, Exit::InvalidInput);
+    }
+
+    /// There is no inventory whose keys somebody could check.
+    #[test]
+    fn problems_speak_of_options() {
+        use crate::transport::TransportError;
+        let (address, user) = ("192.0.2.1:22".to_owned(), "u".to_owned());
+        let io = |kind: std::io::ErrorKind| std::io::Error::from(kind);
+        let reason = |of: &str| format!("it presented SHA256:x, {of}");
+        let all = [
+            TransportError::Connect {
+                address: address.clone(),
+                source: io(std::io::ErrorKind::ConnectionRefused),
+            },
+            TransportError::HostKey {
+                address: address.clone(),
+                reason: reason("the inventory names SHA256:y"),
+                source: None,
+            },
+            TransportError::HostKey {
+                address: address.clone(),
+                reason: reason(
+                    "but the inventory has neither `host_keys` nor `known_hosts` for it",
+                ),
+                source: None,
+            },
+            TransportError::Login {
+                address,
+                user: user.clone(),
+                tried: "key".into(),
+                source: None,
+            },
+            TransportError::Root { user, reason: "no".into() },
+            TransportError::LocalFile {
+                path: "/x".into(),
+                source: io(std::io::ErrorKind::NotFound),
+            },
+        ];
+        for error in all {
+            let mut problem = Problem::from_error("w", &error);
+            problem.hint = error.hint();
+            let said = by_options(problem).to_string();
+            assert!(!said.contains("inventory") && !said.contains("`ssh."), "{said}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A cluster that others built is read, for who would notice that it is hardened. Nothing is written, and nothing is tried.
+//!
+//! It is found as [`super::assessment`] finds it; what its nodes and its API answer goes to the table of [`crate::impact`].
+
+use std::collections::BTreeMap;
+
+use super::assessment::{Ground, Question, ground};
+use super::finding::{Confirm, by_options};
+use super::objects;
+use super::observe::{self, Fleet};
+use crate::api::{ApiAccess, Client, lists};
+use crate::checks;
+use crate::clock::Clock;
+use crate::discovery::Found;
+use crate::error::Problem;
+use crate::facts::cluster::ClusterFacts;
+use crate::impact::{Impact, Reading, impact};
+use crate::inventory::NodeName;
+use crate::workflow::command_error::CommandError;
+
+/// What was found of a cluster, and who would notice.
+pub struct Noticed {
+    /// The cluster as it is.
+    pub found: Found,
+    /// Everything that would be noticed.
+    pub impact: Impact,
+    /// Nodes that did not answer, and why.
+    pub lost: BTreeMap<NodeName, Problem>,
+}
+
+/// Reads a cluster. `say` hears what is going on.
+///
+/// # Errors
+/// A machine that was named and does not answer or is another one, a host key that nobody confirms, and a machine of another
+/// cluster. A node that was found and does not answer is no error: it is [`Noticed::lost`].
+pub fn look(
+    question: Question,
+    confirm: Confirm<'_>,
+    say: &dyn Fn(&str),
+) -> Result<Noticed, CommandError> {
+    let Ground { found, loaded, footing, dialer, reach } = ground(question, confirm, say)?;
+    let inventory = &loaded.inventory;
+    say(&format!("{} are read", crate::plain::counted(inventory.nodes.len(), "node")));
+    let chosen = observe::chosen(inventory, &reach)?;
+    let (files, watch) = (&loaded.files, checks::watch);
+    let mut fleet = observe::look_at(inventory, files, &chosen, &dialer, watch, usize::MAX);
+    let access = footing.access.as_ref();
+    let objects = objects::read(&mut fleet, access.map_err(Clone::clone), &loaded);
+    let objects = objects.unwrap_or_else(|| Err("no control plane of the cluster answered".into()));
+    let secrets = match (&objects, access) {
+        (Ok(objects), Ok(access)) => secrets(&mut fleet, objects, access),
+        (Err(why), _) | (_, Err(why)) => Err(why.clone()),
+    };
+    let impact = impact(&Reading {
+        inventory,
+        objects: objects.as_ref().map_err(String::as_str),
+        nodes: &fleet.facts.answered,
+        secrets,
+        now: Clock::System.now(),
+    });
+    let lost = fleet.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
+    Ok(Noticed { found, impact, lost })
+}
+
+/// How many Secrets there are, by the server that told of all else. What is in them stays there.
+fn secrets(fleet: &mut Fleet, objects: &ClusterFacts, access: &ApiAccess) -> Result<usize, String> {
+    let server = objects.server.as_ref().ok_or("no API server was asked")?;
+    let (_, address) =
+        access.servers.iter().find(|(n, _)| n == server).ok_or("no API server was asked")?;
+    let through = fleet.sessions.get_mut(server).ok_or("the connection is gone")?;
+    let mut client = Client::new(through.as_mut(), *address, access);
+    lists::count(&mut client, "/api/v1/secrets").map_err(|e| e.to_string())
+}

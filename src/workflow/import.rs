@@ -1,0 +1,266 @@
+//! A cluster that others built is written down as an inventory. Nothing is written on its nodes or in its API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::finding::{Confirm, Met, Search, find};
+use super::import_keys::{self, Collected};
+use super::inventory::write_new;
+use super::keys::ask_passphrase;
+use super::observe::Reach;
+use crate::apply::execution::Sessions;
+use crate::discovery::imported::{
+    self, Decision, Draft, Grant, Line, OpenConflict, Settled, Source,
+};
+use crate::discovery::{Changes, Found};
+use crate::error::Problem;
+use crate::facts::{NodeFacts, read_credentials};
+use crate::inventory::{CaCustody, Comments, NodeName, Pki, Profile, Role, text};
+use crate::pki::{self, Ca, FoundEncryption, Store, TakenOver};
+use crate::workflow::command_error::{CommandError, Exit};
+
+/// Name of the inventory in the directory that is written.
+pub const FILE: &str = "inventory.yaml";
+
+/// Directory of the key store beside it, as the inventory names it.
+const KEYS: &str = "pki";
+
+/// What somebody asks for.
+pub struct Question {
+    /// The cluster.
+    pub search: Search,
+    /// Which controls are wanted.
+    pub profile: Profile,
+    /// How nodes are reached; all of them.
+    pub reach: Reach,
+    /// The directory that is written.
+    pub out: PathBuf,
+    /// Who answers for controls that are switched off, and until when.
+    pub grant: Grant,
+}
+
+/// Somebody who decides about conflicts.
+pub trait Judge {
+    /// Hears all of them before the first is decided.
+    ///
+    /// # Errors
+    /// If there is nobody to decide.
+    fn begin(&mut self, all: &[OpenConflict]) -> Result<(), CommandError>;
+
+    /// Decides one.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    fn decide(&mut self, conflict: &OpenConflict) -> Result<Decision, CommandError>;
+}
+
+/// What was imported.
+pub struct Imported {
+    /// The cluster as it was found.
+    pub found: Found,
+    /// What became of each setting.
+    pub settled: Settled,
+    /// The inventory's file.
+    pub file: PathBuf,
+}
+
+/// Imports a cluster. `say` hears what is going on.
+///
+/// # Errors
+/// An inventory that is there already, a machine that does not answer, a cluster that may not be changed, conflicts that nobody
+/// decides, and an inventory that cannot be written.
+pub fn import(
+    question: Question,
+    confirm: Confirm<'_>,
+    judge: &mut dyn Judge,
+    say: &dyn Fn(&str),
+) -> Result<Imported, CommandError> {
+    let Question { mut search, profile, reach, out, grant } = question;
+    let file = out.join(FILE);
+    if file.symlink_metadata().is_ok() {
+        let problem = Problem::new("the inventory already exists")
+            .at(file.display().to_string())
+            .left("it is unchanged, and no machine was asked")
+            .hint("set --out to another directory");
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
+    let keys = out.join(KEYS);
+    if keys.symlink_metadata().is_ok() {
+        let problem = Problem::new("the key store already exists")
+            .at(keys.display().to_string())
+            .left("it is unchanged, and no machine was asked")
+            .hint("set --out to another directory");
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
+    // The inventory may be elsewhere than the command line was.
+    let way = &mut search.way;
+    for path in [&mut way.key_file, &mut way.known_hosts].into_iter().flatten() {
+        *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
+    }
+    let met = find(search, &reach, confirm, say)?;
+    let Met { found, way, named, objects, facts, host_keys, lost, mut sessions, .. } = met;
+    if !lost.is_empty() {
+        let problems = lost.into_values().map(|p| p.left("nothing was written")).collect();
+        return Err(CommandError { exit: Exit::NodeFailed, problems });
+    }
+    let distribution = found.recognized.distribution;
+    if distribution.changes == Changes::Refused {
+        let problem =
+            Problem::new(format!("a cluster of {} cannot be imported", distribution.name))
+                .because("another program owns its settings, or nobody reaches its control plane")
+                .left("nothing was written")
+                .hint("`kubastion assess` judges what of it can be judged");
+        return Err(CommandError::one(Exit::InvalidInput, problem));
+    }
+    let texts = audit_policies(&found, &facts, &mut sessions);
+    let Collected { keys, unread } = import_keys::collect(&found, &facts, &mut sessions);
+    drop(sessions);
+    let over = pki::take_over(&keys).map_err(|e| CommandError::from(&e))?;
+    let source = Source {
+        found: &found,
+        objects: &objects,
+        facts: &facts,
+        host_keys: &host_keys,
+        way: &way,
+        named: &named,
+        profile,
+        texts: &texts,
+    };
+    let mut draft: Draft = imported::import(&source);
+    judge.begin(&draft.conflicts())?;
+    if let FoundEncryption::Keys(provider, _) = &keys.encryption {
+        draft.inventory.encryption.provider = *provider;
+    }
+    if keys.cas.iter().any(|(ca, found)| *ca == Ca::Cluster && found.keys.is_empty()) {
+        draft.inventory.pki.ca_custody = CaCustody::Operator;
+    }
+    let mut settled = imported::settle(draft, &grant, &mut |conflict| judge.decide(conflict))?;
+    tell(&over, unread, &mut settled);
+
+    std::fs::create_dir_all(&out).map_err(|e| unwritten(&out, &e))?;
+    write_new(&file, &text(&settled.inventory, &comments(&found, &settled)))?;
+    for (name, text) in &settled.files {
+        let path = out.join(name);
+        let written = std::fs::File::create_new(&path).and_then(|mut f| {
+            f.write_all(text.as_bytes())?;
+            f.sync_all()
+        });
+        written.map_err(|e| unwritten(&path, &e))?;
+    }
+    let place = Pki { dir: out.join(KEYS), ..settled.inventory.pki.clone() };
+    let ask = |ask| ask_passphrase(&place, ask);
+    Store::open(&place, &settled.inventory.cluster.name, &ask)
+        .and_then(|mut store| over.keep(&mut store, &ask))
+        .map_err(|e| CommandError::from(&e))?;
+    Ok(Imported { found, settled, file })
+}
+
+/// Names what the key store has, and what of the cluster's it has not.
+fn tell(over: &TakenOver, unread: Vec<(NodeName, String)>, settled: &mut Settled) {
+    let line = |what: String, value: Option<&String>, now: &str| Line {
+        what,
+        value: value.cloned().unwrap_or_default(),
+        at: "the control planes and members of etcd".to_owned(),
+        now: now.to_owned(),
+    };
+    for one in &over.taken {
+        let what = one.entry.to_string();
+        match &one.lacks {
+            None => settled.taken.push(line(what, one.sha256.as_ref(), "the key store")),
+            Some(why) if one.sha256.is_some() => {
+                settled.taken.push(line(what.clone(), one.sha256.as_ref(), "the key store"));
+                settled.lost.push(line(format!("key of the {what}"), None, why));
+            }
+            Some(why) => settled.lost.push(line(what, None, why)),
+        }
+    }
+    let unread = unread.into_iter().map(|(node, why)| Line {
+        at: node.to_string(),
+        ..line("keys of a node".to_owned(), None, &why)
+    });
+    settled.lost.extend(unread);
+}
+
+fn unwritten(path: &Path, e: &std::io::Error) -> CommandError {
+    let problem = Problem::from_error("the import cannot be written", e);
+    CommandError::one(Exit::InvalidInput, problem.at(path.display().to_string()))
+}
+
+/// Audit policies that API servers run with, by path, where all control planes have the same.
+fn audit_policies(
+    found: &Found,
+    facts: &BTreeMap<NodeName, NodeFacts>,
+    sessions: &mut Sessions,
+) -> BTreeMap<String, String> {
+    const FLAG: &str = "--audit-policy-file=";
+    let planes: Vec<&NodeName> =
+        found.nodes.iter().filter(|n| n.role == Role::ControlPlane).map(|n| &n.name).collect();
+    let argv = planes
+        .iter()
+        .filter_map(|n| facts.get(*n)?.processes.get("kube-apiserver"))
+        .flatten()
+        .flat_map(|p| &p.argv);
+    let paths: BTreeSet<&str> = argv.filter_map(|w| w.strip_prefix(FLAG)).collect();
+    let mut texts = BTreeMap::new();
+    for path in paths {
+        let mut seen: BTreeSet<Option<String>> = BTreeSet::new();
+        for plane in &planes {
+            let held = sessions
+                .get_mut(*plane)
+                .and_then(|session| read_credentials(session.as_mut(), &[path]).ok());
+            seen.insert(held.and_then(|held| held.text(path)).filter(|text| is_policy(text)));
+        }
+        if let (1, Some(Some(text))) = (seen.len(), seen.into_iter().next()) {
+            texts.insert(path.to_owned(), text);
+        }
+    }
+    texts
+}
+
+/// Whether a text is a policy that an inventory can name.
+fn is_policy(text: &str) -> bool {
+    let Ok(document) = crate::yaml::parse(text) else { return false };
+    let is = |key: &str, value: &str| document.get(key).and_then(|v| v.as_str()) == Some(value);
+    is("apiVersion", "audit.k8s.io/v1") && is("kind", "Policy")
+}
+
+/// What a person has to know who reads the file.
+fn comments(found: &Found, settled: &Settled) -> Comments {
+    let mut all = Comments::new();
+    let mut head = vec![
+        format!("Imported from a running cluster ({}).", found.release),
+        "Every key: kubastion inventory reference. Effective values: kubastion inventory show."
+            .to_owned(),
+    ];
+    if !settled.lost.is_empty() {
+        head.push("\nNot taken over, for you to decide about:".to_owned());
+        let line = |l: &Line| {
+            let value = if l.value.is_empty() { String::new() } else { format!(" {}", l.value) };
+            let said = format!("- {}{value} ({}): {}", l.what, l.at, l.now);
+            crate::plain::plain_line(&said).to_string()
+        };
+        head.extend(settled.lost.iter().map(line));
+    }
+    all.insert("", head);
+    if settled.conflicts.iter().any(|c| c.decision == "keep") {
+        let what =
+            "Controls that are off keep what the cluster has: decide on each before its last day.";
+        all.insert("hardening", vec![what.to_owned()]);
+    }
+    all.insert(
+        "firewall",
+        vec![
+            "Who may reach sshd and the API server: `admin_networks`. Until it is set, everyone."
+                .into(),
+            "Node ports and host ports that clients use: `extra_rules`.".into(),
+        ],
+    );
+    all.insert("runtime", vec!["Another tool installed the network of pods.".to_owned()]);
+    if settled.inventory.etcd.placement == crate::inventory::EtcdPlacement::Stacked {
+        let what =
+            "etcd runs as static pods: the cluster is verified, and plan and apply refuse it.";
+        all.insert("etcd", vec![what.to_owned()]);
+    }
+    all
+}
