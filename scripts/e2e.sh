@@ -8,4 +8,4 @@ if [ ! -e "$bundle/manifest.json" ]; then
     exit 0
 fi
 "$cargo" build --locked --workspace --tests
-KUBASTION_E2E_BUNDLE=$bundle "$cargo" test --locked --workspace --test e2e --test strangers --test reharden --test bad_days --test members --test kms -- --nocapture
+KUBASTION_E2E_BUNDLE=$bundle "$cargo" test --locked --workspace --test e2e --test strangers --test reharden --test members --test kms -- --nocapture

@@ -1,4 +1,4 @@
-//! A real cluster from a bundle: brought up on bare nodes, attacked, hurt, and brought back.
+//! A real cluster from a bundle: brought up on bare nodes on a bad day, attacked, hurt, and brought back.
 //!
 //! `KUBASTION_E2E_BUNDLE` names the bundle; `make e2e` and `make test` set it where they find one.
 //! Without it nothing is tried, and that is said.
@@ -6,12 +6,15 @@
 // A failed step is to be seen at once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::path::Path;
 use std::time::Instant;
 
 use kubastion::lab::Lab;
 
 use cluster::{Cluster, given, kubastion, say, text};
 
+#[path = "support/bad_days.rs"]
+mod bad_days;
 #[path = "support/cluster.rs"]
 mod cluster;
 #[path = "support/intruder.rs"]
@@ -66,10 +69,16 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     c.ends(0, &[&up[..], &["--bundle", &bundle]].concat());
     say(began, "five bare nodes");
 
-    let bare = c.tree("w2");
+    let bare = c.trees();
+    bad_days::wrong_bundles(&c, Path::new(&bundle));
+    say(began, "two wrong bundles reached no node");
+    bad_days::before_anything_is_begun(&c);
+    say(began, "clock, host name, ports and disks were found");
+    bad_days::while_it_is_made(&c);
+    say(began, "a member with unknown data was left out, and a worker died in its join");
 
     c.ends(0, &["apply", "--yes"]);
-    say(began, "the cluster is up");
+    say(began, "the same command once more completed it: the cluster is up");
     assert!(c.all_ready("cp1", 5), "{}", text(&c.kubectl("cp1", "get nodes")));
     c.ends(0, &["plan", "--exit-code"]);
     c.until("all pods to run", 120, || c.all_run("cp1"));
@@ -283,11 +292,20 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
         of_w2["taken_back"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     assert!(taken_back.len() >= 4 && taken_back[0].ends_with("-kubernetes"), "{said}");
     let now = c.tree("w2");
-    let changed: Vec<&String> = bare.symmetric_difference(&now).collect();
+    let changed: Vec<&String> = bare["w2"].symmetric_difference(&now).collect();
     assert!(changed.is_empty(), "left by the reset: {changed:#?}");
     say(began, "w2 is what it was");
     c.ends(0, &["apply", "--yes", "--nodes", "w2"]);
     c.until("w2 to be back", 120, || c.all_ready("cp1", 5));
     c.ends(0, &["plan", "--exit-code"]);
     say(began, "and part of the cluster again");
+
+    bad_days::after_somebody_was_there(&c);
+    say(began, "what somebody had changed by hand is as it was, and so is what ran with it");
+    bad_days::back_to_bare(&c, &bare);
+    say(began, "all nodes are what they were");
+    c.ends(0, &["apply", "--yes"]);
+    c.until("all nodes to be Ready again", 120, || c.all_ready("cp1", 5));
+    assert!(!text(&c.kubectl("cp1", "get namespaces")).contains("of-two"), "it is a new cluster");
+    say(began, "and a cluster again");
 }

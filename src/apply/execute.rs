@@ -312,7 +312,7 @@ impl<'a> Run<'a> {
         let c = self.c;
         let begins = |node: &NodeName, phase: Phase, id: &str| {
             let (node, id, stage) = (node.clone(), id.to_owned(), Some(number));
-            c.journal.write(&Line::Transaction { node, phase, id, stage, joins: false })
+            c.journal.write(&Line::Transaction { node, phase, id, stage, joins: false, from_pod: false })
         };
         Ok(match task {
             Task::Settle { node, transaction, phase, .. } => {

@@ -13,7 +13,7 @@ use super::{MEMBER_SCRIPT, UPLOAD_SCRIPT};
 use crate::api::certificate_requests;
 use crate::api::objects::{Conflicts, path};
 use crate::api::{ApiAccess, ApiError, Client};
-use crate::checks::{ANONYMOUS, gives_a_node};
+use crate::checks::{ANONYMOUS, gives_a_node, gives_certificates};
 use crate::desired::differences::{Difference, differences, merge_patch};
 use crate::desired::objects::{DesiredObject, Owner, Wanted, objects};
 use crate::error::chain;
@@ -111,6 +111,15 @@ pub fn change(
             // Another one of that name may be there by now.
             match client.find(&HttpRequest::get(&path))? {
                 Some(binding) if gives_a_node(&binding) => {
+                    Ok(client.delete_as_read(&path, &binding)?)
+                }
+                _ => Ok(()),
+            }
+        }
+        ApiChange::DeleteCertificatesBinding { name } => {
+            let path = path(ObjectKind::RoleBindings, "kube-system", name)?;
+            match client.find(&HttpRequest::get(&path))? {
+                Some(binding) if gives_certificates(&binding) => {
                     Ok(client.delete_as_read(&path, &binding)?)
                 }
                 _ => Ok(()),

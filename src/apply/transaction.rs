@@ -77,12 +77,14 @@ pub(super) fn switch(
     let joins = transaction.steps.iter().any(|a| {
         matches!(a.step, Step::Kubeadm { action: KubeadmAction::Init | KubeadmAction::Join, .. })
     });
+    let from_pod = transaction.steps.iter().any(|a| matches!(a.step, Step::EtcdFromPod { .. }));
     c.journal.write(&Line::Transaction {
         node: node.name.clone(),
         phase,
         id: id.clone(),
         stage: Some(stage),
         joins,
+        from_pod,
     })?;
     let confirm_within = transaction.confirm_within_s.map(|s| Duration::from_secs(u64::from(s)));
     let mut deadline = None;

@@ -657,8 +657,9 @@ fn a_reset_deletes_nothing_that_is_not_ours() {
     std::fs::write(served.join("data"), "precious\n").unwrap();
     // The kubelet of a cluster that we did not make.
     let said = reset(&txn, "keep-data member", "");
-    assert!(said.contains("@state clean"), "{said}");
+    assert!(said.contains("@refused it was part of a cluster before kubastion"), "{said}");
     assert!(kubelet.join("config.yaml").exists());
+    assert_eq!(std::fs::read_to_string(txn.path.join("state")).unwrap().trim(), "committed");
 
     // Ours, with a volume that somebody mounted by hand.
     let txn = txn.other("2-b-kubernetes");

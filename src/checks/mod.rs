@@ -26,7 +26,7 @@ mod watch;
 
 pub use attempt::{Attempt, Tried, Witness, attempt_words, flag_words, setting_words};
 pub use basis::Basis;
-pub use cluster::bindings::{ANONYMOUS, gives_a_node, has_anonymous};
+pub use cluster::bindings::{ANONYMOUS, gives_a_node, gives_certificates, has_anonymous};
 pub use cluster::kept::has_to_be_uploaded;
 pub use cluster::objects::judge_objects;
 pub(crate) use cluster::owners::{MAKERS, Owners};

@@ -242,7 +242,7 @@ impl Observed {
                 let facts = FileFacts::Directory { mode: access.mode, owner, group };
                 self.files.insert(path.clone(), facts);
             }
-            ItemKind::Absent { path } => {
+            ItemKind::Absent { path } | ItemKind::NoEtcdPod { manifest: path } => {
                 self.files.insert(path.clone(), FileFacts::Absent);
             }
             ItemKind::Sysctl { key, value } => {

@@ -39,11 +39,16 @@ pub enum Check {
     Manual(&'static str),
 }
 
+/// Where a member of etcd that is a service has its certificates.
+pub(super) const ETCD_PKI: &str = "/etc/etcd/pki";
+
 impl Check {
     /// Whether it is about a node, out of those that its control is judged on.
     pub fn is_for(&self, inventory: &Inventory, node: &Node) -> bool {
         match self {
             Check::Sysctl(setting) => setting.is_for(inventory, node),
+            // A static pod has its certificates where the API server's are.
+            Check::Tree(tree) => !(inventory.has_stacked_etcd() && tree.dir == ETCD_PKI),
             // Only a kubelet minds.
             Check::Node(NodeRule::NoSwap) => Scope::Kubelet.holds(inventory, node),
             _ => true,

@@ -3,6 +3,7 @@
 
 use super::check::{Daemon, Rule};
 use super::mending::{Mending, Noticed};
+use crate::inventory::Inventory;
 
 /// What haproxy goes by.
 pub const HAPROXY_CONFIG: &str = "/etc/haproxy/haproxy.cfg";
@@ -77,6 +78,14 @@ impl DaemonRow {
     pub fn of(daemon: Daemon) -> &'static DaemonRow {
         let row = DAEMONS.iter().find(|r| r.daemon == daemon);
         row.expect("a test walks all daemons")
+    }
+
+    /// The row of a daemon, as an inventory has it run.
+    pub fn by(inventory: &Inventory, daemon: Daemon) -> &'static DaemonRow {
+        match daemon {
+            Daemon::Etcd if inventory.has_stacked_etcd() => &ETCD_POD,
+            _ => Self::of(daemon),
+        }
     }
 }
 
@@ -342,6 +351,46 @@ pub static DAEMONS: &[DaemonRow] = &[
         restart_noticed: Noticed::EndpointClients,
     },
 ];
+
+/// etcd as a static pod of kubeadm's 1.34 to 1.36 (cmd/kubeadm/app/phases/etcd/local.go).
+static ETCD_POD: DaemonRow = DaemonRow {
+    daemon: Daemon::Etcd,
+    unit: None,
+    programs: &[],
+    environment: &["ETCD_"],
+    own_environment: &[],
+    flags: &[
+        ("advertise-client-urls", Rule::Https),
+        ("cert-file", Rule::Is("/etc/kubernetes/pki/etcd/server.crt")),
+        ("client-cert-auth", Rule::Is("true")),
+        ("data-dir", Rule::Is("/var/lib/etcd")),
+        ("feature-gates", Rule::Is("InitialCorruptCheck=true")),
+        ("initial-advertise-peer-urls", Rule::Https),
+        ("initial-cluster", Rule::Given),
+        ("initial-cluster-state", Rule::Is("existing")),
+        ("key-file", Rule::Is("/etc/kubernetes/pki/etcd/server.key")),
+        ("listen-client-urls", Rule::Https),
+        ("listen-metrics-urls", Rule::LoopbackUrls),
+        ("listen-peer-urls", Rule::Https),
+        ("name", Rule::Given),
+        ("peer-cert-file", Rule::Is("/etc/kubernetes/pki/etcd/peer.crt")),
+        ("peer-client-cert-auth", Rule::Is("true")),
+        ("peer-key-file", Rule::Is("/etc/kubernetes/pki/etcd/peer.key")),
+        ("peer-trusted-ca-file", Rule::Is("/etc/kubernetes/pki/etcd/ca.crt")),
+        ("snapshot-count", Rule::Given),
+        ("tls-min-version", Rule::OneOf(&["TLS1.2", "TLS1.3"])),
+        ("trusted-ca-file", Rule::Is("/etc/kubernetes/pki/etcd/ca.crt")),
+        ("watch-progress-notify-interval", Rule::Given),
+    ],
+    values_apart: false,
+    forks: false,
+    // Certificates and keys are read again at each handshake, the CA is not.
+    reads_at_start: &["/etc/kubernetes/pki/etcd/ca.crt"],
+    reads_on_reload: &[],
+    ports: &[2379, 2380, 2381],
+    loopback: Loopback::Strict,
+    restart_noticed: Noticed::EtcdClients,
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Controls of etcd.
 
 use super::check::{
-    Attack, Check, Daemon, IfMissing, NodeRule, PathRule, Rule, STRONG_SUITES, TreeRule,
+    Attack, Check, Daemon, ETCD_PKI, IfMissing, NodeRule, PathRule, Rule, STRONG_SUITES, TreeRule,
 };
 use super::mending::{Noticed, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
@@ -218,7 +218,7 @@ pub(super) const ROWS: &[Control] = &[
         checks: &[
             Check::RunsAs(Daemon::Etcd, "etcd"),
             Check::Tree(TreeRule {
-                dir: "/etc/etcd/pki",
+                dir: ETCD_PKI,
                 suffix: "",
                 // What etcd could replace, root would one day write or read through.
                 file_mode: 0o640,

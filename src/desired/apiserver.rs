@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::collector::Collector;
 use super::context::{Context, Source};
 use super::error::ResolveError;
+use super::etcd_pod;
 use super::error::rendering;
 use super::kubeadm::{self, Anonymous, BY_ABSENCE};
 use super::kubelet;
@@ -50,6 +51,9 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     for &name in MANIFESTS {
         let path = format!("{manifests}/{name}.yaml");
         collector.permissions(&["files-static-pod-manifests"], &path, 0o600);
+    }
+    if context.inventory.has_stacked_etcd() {
+        etcd_pod::items(context, collector);
     }
     staged(context, collector);
     patches(context, collector);
@@ -187,11 +191,14 @@ fn patches(context: &Context<'_>, collector: &mut Collector<'_>) {
             Ok(ApiserverProbes { host: Text::of(server), port: API_PORT })
         });
     }
-    let components = [
+    let mut components = vec![
         ("kube-apiserver", ControlPlaneComponent::KubeApiserver),
         ("kube-controller-manager", ControlPlaneComponent::KubeControllerManager),
         ("kube-scheduler", ControlPlaneComponent::KubeScheduler),
     ];
+    if context.inventory.has_stacked_etcd() {
+        components.push(("etcd", ControlPlaneComponent::Etcd));
+    }
     let wanted = context.on(WORKLOADS[0]);
     for (name, component) in components {
         let path = format!("{PATCHES}/{name}1+strategic.yaml");

@@ -50,6 +50,11 @@ impl<'a> Context<'a> {
         self.inventory.is_etcd_member(self.node)
     }
 
+    /// Whether etcd is a service of the node.
+    pub fn has_etcd_service(&self) -> bool {
+        self.is_member() && !self.inventory.has_stacked_etcd()
+    }
+
     /// Whether the node runs a kubelet.
     pub fn has_kubelet(&self) -> bool {
         self.is_control_plane() || self.node.has_role(Role::Worker)

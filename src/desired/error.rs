@@ -54,6 +54,22 @@ pub enum ResolveError {
         /// Network of the interface.
         network: ipnet::IpNet,
     },
+    /// etcd's data are of a later release than the one that would read them.
+    #[error(
+        "etcd {runs} runs as a static pod, and {would} cannot read its data: use a bundle or packages with etcd {runs} or newer"
+    )]
+    OlderEtcd {
+        /// By the pod's image.
+        runs: String,
+        /// Of the bundle or the packages.
+        would: String,
+    },
+    /// The inventory has members of etcd as static pods, and the node has none.
+    #[error(
+        "the node has no static pod of etcd, as `etcd.placement: stacked` says: run `kubeadm join --control-plane` on it, or set \
+         `control-plane`"
+    )]
+    NoEtcdPod,
     /// `audit.policy: custom` names a file that is no policy.
     #[error("the audit policy of the inventory cannot be used: {0}")]
     AuditPolicy(&'static str),

@@ -3,6 +3,7 @@
 use super::collector::{Collector, Unit, exists};
 use super::context::{Context, Source};
 use super::error::ResolveError;
+use super::etcd_pod::{EtcdPod, POD};
 use super::firewall::{ETCD_CLIENT, ETCD_PEER, in_url};
 use super::model::{Access, Content, FileCheck, ItemKind, OnChange, Start};
 use super::order;
@@ -19,7 +20,7 @@ use crate::render::input::etcd::{EtcdBootstrap, EtcdUnit, Flag, Member};
 
 /// User and group of the service.
 const USER: &str = "etcd";
-const DATA: &str = "/var/lib/etcd";
+pub(super) const DATA: &str = "/var/lib/etcd";
 const UNIT: &str = "/etc/systemd/system/etcd.service";
 /// root:root 0600, and where CIS 1.1.7 and 1.1.8 look for an etcd that is a host service.
 const CONF: &str = "/etc/etcd/etcd.conf";
@@ -30,7 +31,7 @@ const PEER: &[&str] = &["etcd-peer-client-cert-auth", "etcd-peer-tls"];
 const SERVICE: &[&str] = &["etcd-corruption-check", "etcd-run-as-user"];
 
 pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
-    if !context.is_member() {
+    if !context.has_etcd_service() {
         return;
     }
     let private = Access { owner: USER.into(), group: USER.into(), mode: 0o700 };
@@ -65,6 +66,14 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         watches.extend([crt, key]);
     }
     collector.template(&["files-static-pod-manifests"], CONF, |_| Ok(bootstrap(context)));
+    if context.facts().is_none() || exists(context, POD) {
+        collector.push(&[], ItemKind::NoEtcdPod { manifest: POD.to_owned() });
+    }
+    if let Some(facts) = context.facts()
+        && let Some(error) = older_than_pod(context, facts)
+    {
+        collector.errors.push(error);
+    }
     let mut service = order::flags(context, Daemon::Etcd, &[]).controls;
     service.extend(SERVICE);
     service.sort_unstable();
@@ -173,6 +182,18 @@ fn version(context: &Context<'_>, facts: &NodeFacts) -> Option<Version> {
     said.or_else(|| Version::of_package(installed?)).or_else(|| {
         let release = (facts.os.id.as_str(), facts.os.version.as_str());
         CANDIDATES.iter().find(|(os, _)| *os == release).map(|(_, v)| *v)
+    })
+}
+
+/// What a member that runs as a static pod would be started with, if that cannot read the data of its release
+/// (<https://etcd.io/docs/v3.6/downgrades/>).
+fn older_than_pod(context: &Context<'_>, facts: &NodeFacts) -> Option<ResolveError> {
+    let pod = EtcdPod::of(facts)?;
+    let runs = pod.release()?;
+    let would = version(context, facts)?;
+    ((would.0, would.1) < (runs.0, runs.1)).then(|| ResolveError::OlderEtcd {
+        runs: runs.to_string(),
+        would: would.to_string(),
     })
 }
 

@@ -140,7 +140,7 @@ fn audit(context: &Context<'_>, collector: &mut Collector<'_>) {
     const CONTROLS: &[&str] = &["host-auditd"];
     let rules = "/etc/audit/rules.d/90-kubastion.rules";
     collector.template(CONTROLS, rules, |_| {
-        let members = if context.is_member() { AUDITED_ON_MEMBERS } else { &[] };
+        let members = if context.has_etcd_service() { AUDITED_ON_MEMBERS } else { &[] };
         let watch = |w: &(&str, AuditPermissions, &str)| AuditWatch {
             path: Text::of(w.0),
             permissions: w.1,

@@ -10,7 +10,7 @@ use crate::inventory::SoftwareSource;
 use crate::pki::Ca;
 
 /// The kubelet's unit, where no package brings one.
-const UNIT: &str = "/etc/systemd/system/kubelet.service";
+pub(super) const UNIT: &str = "/etc/systemd/system/kubelet.service";
 /// The drop-in that both kinds of unit have.
 const DROP_IN: &str = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
 
@@ -59,6 +59,9 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         }
         let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
         watches.extend(components.map(|c| format!("{PATCHES}/{c}1+strategic.yaml")));
+        if context.inventory.has_stacked_etcd() {
+            watches.push(format!("{PATCHES}/etcd1+strategic.yaml"));
+        }
         watches.push(format!("{PATCHES}/kube-apiserver0+json.yaml"));
     }
     collector.push(&[], ItemKind::Kubeadm { action: KubeadmAction::Join, watches });

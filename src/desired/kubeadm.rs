@@ -8,6 +8,7 @@ use super::places::PATCHES;
 use std::net::IpAddr;
 
 use super::context::Context;
+use super::etcd_pod;
 use super::firewall::{ETCD_CLIENT, in_url};
 use super::model::KubeadmAction;
 use super::order::{self, Flags};
@@ -21,7 +22,7 @@ use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::etcd::Flag;
 use crate::render::input::kubernetes::{
-    ComponentConfig, ComponentKind, KubeadmAlgorithm, KubeadmCluster, KubeadmInit, Registration,
+    ComponentConfig, ComponentKind, EtcdTopology, KubeadmAlgorithm, KubeadmCluster, KubeadmInit, Registration,
     Shape, Taint, Volume, VolumeKind,
 };
 
@@ -98,9 +99,6 @@ pub(super) fn cluster(context: &Context<'_>) -> KubeadmCluster {
     sans.extend(cluster.extra_sans.iter().map(ToString::to_string));
     sans.sort();
     sans.dedup();
-    let urls = inventory
-        .etcd_members()
-        .map(|n| format!("https://{}:{ETCD_CLIENT}", in_url(n.internal_ip())));
     KubeadmCluster {
         cluster_name: Text::of(&cluster.name),
         kubernetes_version: Text::of(format!("v{}", cluster.kubernetes)),
@@ -111,7 +109,7 @@ pub(super) fn cluster(context: &Context<'_>) -> KubeadmCluster {
         domain: Text::of(&cluster.domain),
         pod_subnets: list(&cluster.pod_networks),
         service_subnets: list(&cluster.service_networks),
-        etcd_endpoints: Text::all(urls),
+        etcd: etcd(context),
         cert_sans: Text::all(sans),
         apiserver_args: args(context, Daemon::Apiserver),
         apiserver_volumes: volumes(context),
@@ -120,6 +118,18 @@ pub(super) fn cluster(context: &Context<'_>) -> KubeadmCluster {
         scheduler_args: args(context, Daemon::Scheduler),
         scheduler_volumes: scheduler_volumes(context),
     }
+}
+
+/// What kubeadm is told of etcd.
+fn etcd(context: &Context<'_>) -> EtcdTopology {
+    let inventory = context.inventory;
+    if inventory.has_stacked_etcd() {
+        return etcd_pod::topology(context);
+    }
+    let urls = inventory
+        .etcd_members()
+        .map(|n| format!("https://{}:{ETCD_CLIENT}", in_url(n.internal_ip())));
+    EtcdTopology::External { endpoints: Text::all(urls) }
 }
 
 fn algorithm(wanted: KeyAlgorithm, minor: u16) -> KubeadmAlgorithm {

@@ -9,7 +9,7 @@ use super::places::{PATCHES, STAGED};
 use super::software::{self, PROGRAMS};
 use crate::controls::Config;
 use crate::facts::NodeFacts;
-use crate::inventory::IpNetText;
+use crate::inventory::{IpNetText, SoftwareSource};
 use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::kubernetes::{
@@ -21,6 +21,7 @@ use crate::render::input::kubernetes::{
 const MODES: &[(&str, &str, u32)] = &[
     ("/etc/kubernetes/bootstrap-kubelet.conf", "files-kubelet-kubeconfig", 0o600),
     ("/etc/kubernetes/proxy.conf", "files-proxy-kubeconfig", 0o600),
+    (super::join::UNIT, "files-kubelet-service", 0o600),
     ("/usr/lib/systemd/system/kubelet.service", "files-kubelet-service", 0o600),
     ("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "files-kubelet-service", 0o600),
     ("/var/lib/kubelet/config.yaml", "files-kubelet-config", 0o600),
@@ -69,14 +70,16 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     let joins = ["apiserver-bootstrap-token-lifecycle", "kubelet-no-hostname-override"];
     collector.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));
     let drop_in = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
-    collector.template(&["files-kubelet-service"], drop_in, |_| {
+    collector.template(&["files-kubelet-service"], drop_in, |source| {
         let variables = format!("{}/kubelet", context.os().service_variables);
-        let bundled = software::bundled(context, "kubelet");
-        let program =
-            if bundled { format!("{PROGRAMS}/kubelet") } else { "/usr/bin/kubelet".into() };
+        let program = program(context, source.facts);
         Ok(KubeletDropIn { variables: Text::of(variables), program: Text::of(program) })
     });
     for &(path, control, mode) in MODES {
+        // A file of ours has its mode already.
+        if path == super::join::UNIT && software::bundled(context, "kubelet") {
+            continue;
+        }
         collector.permissions(&[control], path, mode);
     }
     if !context.is_control_plane() {
@@ -85,6 +88,25 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         let access = Access::root(0o700);
         collector.push(&["files-static-pod-manifests"], ItemKind::Permissions { path, access });
     }
+}
+
+/// Path of the kubelet: of one that others installed, where it runs from, or else where it is.
+fn program(context: &Context<'_>, facts: &NodeFacts) -> String {
+    let (ours, packaged) = (format!("{PROGRAMS}/kubelet"), "/usr/bin/kubelet".to_owned());
+    if software::bundled(context, "kubelet") {
+        return ours;
+    }
+    if context.inventory.kubernetes.source != SoftwareSource::Preinstalled {
+        return packaged;
+    }
+    let runs = |path: &String| {
+        let processes = facts.processes.get("kubelet").into_iter().flatten();
+        processes.filter_map(|p| p.argv.first()).any(|program| program == path)
+    };
+    let mut there: Vec<String> =
+        [ours, packaged.clone()].into_iter().filter(|p| facts.commands.contains(p)).collect();
+    there.sort_by_key(|path| !runs(path));
+    there.into_iter().next().unwrap_or(packaged)
 }
 
 /// A twentieth of the memory, 128 MiB to 1 GiB. In steps of 64, since a kernel update may change the total by some kB.

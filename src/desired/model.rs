@@ -156,6 +156,11 @@ pub enum ItemKind {
         /// Absolute path.
         path: String,
     },
+    /// etcd is no static pod of kubeadm's: a member that is one becomes a service, with its data.
+    NoEtcdPod {
+        /// Absolute path of its manifest.
+        manifest: String,
+    },
     /// A running kernel's setting. The file that keeps it over a reboot is an item of its own.
     Sysctl {
         /// Dotted key.

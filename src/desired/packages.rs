@@ -100,7 +100,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         let needed = match package.need {
             Need::Every => true,
             Need::Kubelet => context.has_kubelet(),
-            Need::Member => context.is_member(),
+            Need::Member => context.has_etcd_service(),
             Need::Endpoint => {
                 context.is_control_plane() && context.inventory.cluster.virtual_address().is_some()
             }

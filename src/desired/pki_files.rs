@@ -78,6 +78,13 @@ const CONTROL_PLANE: &[(CertificateKind, &[&str])] = &[
     (CertificateKind::FrontProxyClient, &["pki-separate-cas"]),
 ];
 
+/// The same of a member that is a static pod.
+const STACKED_ETCD: &[(CertificateKind, &[&str])] = &[
+    (CertificateKind::EtcdServer, &["etcd-server-tls"]),
+    (CertificateKind::EtcdPeer, &["etcd-peer-tls"]),
+    (CertificateKind::EtcdHealthcheckClient, &["etcd-client-cert-auth"]),
+];
+
 pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.has_kubelet() {
         return;
@@ -125,6 +132,11 @@ fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
         let path = format!("/etc/kubernetes/pki/{}", kind.profile().file);
         pair(context, collector, controls, &path, kind);
     }
+    if context.inventory.has_stacked_etcd() {
+        for &(kind, controls) in STACKED_ETCD {
+            pair(context, collector, controls, &format!("/etc/kubernetes/pki/{}", kind.profile().file), kind);
+        }
+    }
     let cert_controls = ["files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];
     let key_controls = ["files-pki-key-mode", OWNERSHIP];
     collector.directory(&[OWNERSHIP], "/etc/kubernetes/pki/etcd", Access::root(0o700));
@@ -140,9 +152,7 @@ fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
                 Ok(ca.key_pem.clone())
             });
         }
-        CaCustody::Operator => {
-            collector.push(&key_controls, ItemKind::Absent { path: key.to_owned() });
-        }
+        CaCustody::Operator => no_ca_key(context, collector, &key_controls, key, Ca::Cluster),
     }
     if context.signs_apart() {
         cert(collector, &cert_controls, ISSUING_CA, |s| {
@@ -151,9 +161,9 @@ fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
     } else if context.facts().is_none() || exists(context, ISSUING_CA) {
         collector.gone(ISSUING_CA);
     }
-    for ca in ["etcd/ca", "front-proxy-ca"] {
-        let path = format!("/etc/kubernetes/pki/{ca}.key");
-        collector.push(&["pki-separate-cas"], ItemKind::Absent { path });
+    for (file, ca) in [("etcd/ca", Ca::Etcd), ("front-proxy-ca", Ca::FrontProxy)] {
+        let path = format!("/etc/kubernetes/pki/{file}.key");
+        no_ca_key(context, collector, &["pki-separate-cas"], &path, ca);
     }
     let account = ["apiserver-service-account-key", "kcm-sa-private-key", OWNERSHIP];
     secret(collector, &account, "/etc/kubernetes/pki/sa.key", |s| {
@@ -177,6 +187,23 @@ fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
     });
     let path = "/etc/kubernetes/super-admin.conf".to_owned();
     collector.push(&["pki-super-admin-removed"], ItemKind::Absent { path });
+}
+
+/// A CA's key is on no node. One that the key store lacks may be the only one: it stays, and what fails for it says so.
+fn no_ca_key(
+    context: &Context<'_>,
+    collector: &mut Collector<'_>,
+    controls: &[&'static str],
+    path: &str,
+    ca: Ca,
+) {
+    if context.source.is_none_or(|s| s.material.ca(ca).is_some()) {
+        collector.push(controls, ItemKind::Absent { path: path.to_owned() });
+    } else if exists(context, path) {
+        collector.note(format!(
+            "{path} stays: the key store has no key of this CA, and this may be the only one; keep it elsewhere, and delete it here"
+        ));
+    }
 }
 
 /// Refuses a node that has other CAs alone, or something that may lead to one: replacing it would cut the node off from

@@ -99,7 +99,7 @@ fn needs(context: &Context<'_>, need: Need) -> bool {
     match need {
         Need::Kubelet => context.has_kubelet(),
         Need::ControlPlane => context.is_control_plane(),
-        Need::Member => context.is_member(),
+        Need::Member => context.has_etcd_service(),
     }
 }
 

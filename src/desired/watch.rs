@@ -29,6 +29,7 @@ const FILES: &[&str] = &[
 const TEXTS: &[&str] = &[
     "/etc/kubernetes/enc/encryption.yaml",
     "/etc/kubernetes/kubastion/kubeadm-init.yaml",
+    super::etcd_pod::POD,
     "/etc/kubernetes/manifests/kube-apiserver.yaml",
     "/etc/kubernetes/manifests/kube-controller-manager.yaml",
 ];
@@ -112,6 +113,7 @@ pub fn watch_list(items: &[Item]) -> WatchList {
             ItemKind::Directory { path, .. }
             | ItemKind::File { path, .. }
             | ItemKind::Permissions { path, .. }
+            | ItemKind::NoEtcdPod { manifest: path }
             | ItemKind::Absent { path } => add_path(&mut watch, path),
             ItemKind::Program { path, .. } => {
                 add_path(&mut watch, path);

@@ -67,7 +67,8 @@ pub fn inventory(
         }
     };
     let placement = match found.etcd {
-        EtcdPlace::Stacked | EtcdPlace::OnControlPlanes => EtcdPlacement::ControlPlane,
+        EtcdPlace::Stacked => EtcdPlacement::Stacked,
+        EtcdPlace::OnControlPlanes => EtcdPlacement::ControlPlane,
         EtcdPlace::Dedicated | EtcdPlace::Outside(_) | EtcdPlace::Unseen => {
             EtcdPlacement::Dedicated
         }

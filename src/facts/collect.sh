@@ -88,6 +88,7 @@ stat -f -c '%n %i %a %S' /var/lib /var/lib/kubastion /var/lib/containerd /var/li
 
 section commands
 for c in $commands; do ! have "$c" || echo "$c"; done
+for c in /usr/local/bin/kubelet /usr/bin/kubelet; do [ ! -x "$c" ] || echo "$c"; done
 
 # What a package manager installed is asked of it below, which costs less than starting programs.
 section versions

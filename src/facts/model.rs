@@ -136,7 +136,7 @@ pub struct NodeFacts {
     pub memory_bytes: u64,
     /// Processors that may be used.
     pub cpus: u64,
-    /// Commands found in PATH, of those that later stages ask for.
+    /// Commands found in PATH, of those that later stages ask for; of the kubelet, which its unit names by it, each path too.
     pub commands: BTreeSet<String>,
     /// What containerd and etcd say about their version where no package manager installed them:
     /// the first line of `--version`, by program.

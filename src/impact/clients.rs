@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::model::{Item, Seen};
-use crate::checks::{ANONYMOUS, Verdict, gives_a_node, has_anonymous};
+use crate::checks::{ANONYMOUS, Verdict, gives_a_node, gives_certificates, has_anonymous};
 use crate::facts::cluster::{ObjectKind, list, name, namespace, text};
 use crate::plan::api_change::ApiChange;
 use crate::plan::cluster::just_started;
@@ -76,6 +76,13 @@ pub(super) fn join_tokens(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
             .saying("gives", role(binding))
             .saying("then", planned(seen, is_it));
         items.push(Item { of_kubernetes: is_kubeadms(seen, kind, binding, &[]), ..item });
+    }
+    for binding in seen.all(ObjectKind::RoleBindings)?.iter().filter(|b| gives_certificates(b)) {
+        let is_it = |c: &ApiChange| matches!(c, ApiChange::DeleteCertificatesBinding { .. });
+        let item = Item::new(kind_of(binding), namespace(binding), name(binding))
+            .saying("gives", role(binding))
+            .saying("then", planned(seen, is_it));
+        items.push(Item { of_kubernetes: true, ..item });
     }
     Ok(items)
 }

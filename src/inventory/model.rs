@@ -540,8 +540,8 @@ pub enum EtcdPlacement {
     ControlPlane,
     /// The nodes with role `etcd`, which must not be control-plane nodes.
     Dedicated,
-    /// The control-plane nodes, as static pods that kubeadm made: clusters that others built. Such a cluster is verified, and
-    /// not changed.
+    /// The control-plane nodes, as static pods that kubeadm made: clusters that others built. They stay static pods, hardened as far
+    /// as these can be: etcd runs as root.
     Stacked,
 }
 
@@ -827,6 +827,11 @@ impl Inventory {
     /// Whether a node is an etcd member.
     pub fn is_etcd_member(&self, node: &Node) -> bool {
         self.etcd_members().any(|m| m.name == node.name)
+    }
+
+    /// Whether etcd's members are static pods of kubeadm's.
+    pub fn has_stacked_etcd(&self) -> bool {
+        self.etcd.placement == EtcdPlacement::Stacked
     }
 
     /// Whether others count on a node: it is a control plane or an etcd member.

@@ -26,6 +26,11 @@ pub enum ApiChange {
         /// Its name.
         name: String,
     },
+    /// Delete the binding that lets the holder of a bootstrap token read the keys of control planes.
+    DeleteCertificatesBinding {
+        /// Its name, in kube-system.
+        name: String,
+    },
     /// Delete a binding that grants a role to anonymous users only.
     DeleteRoleBinding {
         /// Its namespace.
@@ -137,6 +142,11 @@ impl fmt::Display for ApiChange {
                     "delete ClusterRoleBinding {name}, which lets holders of bootstrap tokens become nodes"
                 )
             }
+            ApiChange::DeleteCertificatesBinding { name } => write!(
+                f,
+                "delete RoleBinding kube-system/{}, which lets holders of bootstrap tokens read control planes' keys",
+                plain_line(name)
+            ),
             ApiChange::DeleteRoleBinding { namespace, name } => {
                 let (namespace, name) = (plain_line(namespace), plain_line(name));
                 write!(f, "delete RoleBinding {namespace}/{name}, which names anonymous users")

@@ -7,7 +7,7 @@ use super::bundled;
 use super::fleet::FleetFacts;
 use super::model::{NodePlan, Plan};
 use super::objects;
-use crate::checks::{ANONYMOUS, gives_a_node, has_anonymous};
+use crate::checks::{ANONYMOUS, gives_a_node, gives_certificates, has_anonymous};
 use crate::checks::{Cluster, Reference, has_to_be_uploaded};
 use crate::clock::Clock;
 use crate::desired;
@@ -27,6 +27,9 @@ pub fn changes(inventory: &Inventory, facts: &ClusterFacts, wanted: Wanted) -> V
         let bindings = of(ObjectKind::ClusterRoleBindings).iter().filter(|b| gives_a_node(b));
         let names = bindings.map(|b| name(b).to_owned());
         changes.extend(names.map(|name| ApiChange::DeleteBootstrapBinding { name }));
+        let bindings = of(ObjectKind::RoleBindings).iter().filter(|b| gives_certificates(b));
+        let names = bindings.map(|b| name(b).to_owned());
+        changes.extend(names.map(|name| ApiChange::DeleteCertificatesBinding { name }));
     }
     if wanted.no_anonymous {
         let all = of(ObjectKind::RoleBindings).iter().chain(of(ObjectKind::ClusterRoleBindings));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::fleet::{Answered, FleetFacts};
 use super::members::{self, Found, WantedMember};
 use super::model::NodePlan;
+use super::stacked;
 use super::stage::EtcdChange;
 use super::stored_data;
 use crate::desired::{self, Phase};
@@ -42,8 +43,10 @@ pub(super) fn membership(
     let unasked = match &fleet.etcd {
         Some(Ok(roster)) => {
             let to = members::compare(roster, &wanted);
-            let mut stop =
-                members::health_problems(roster, &wanted).into_iter().chain(to.blocked.clone());
+            let mut stop = members::health_problems(roster, &wanted)
+                .into_iter()
+                .chain(to.blocked.clone())
+                .chain(stacked::refused(inventory, &to));
             return match stop.next() {
                 Some(problem) => {
                     (Vec::new(), Some(stop.fold(problem, |p, more| p.because(more.what))))

@@ -25,7 +25,7 @@ pub mod preflight;
 pub mod reset;
 pub mod rollback;
 pub mod settle;
-pub mod stacked;
+mod stacked;
 pub mod stage;
 pub mod step;
 pub mod stored_data;

@@ -74,7 +74,15 @@ pub fn stages(
         stages.push(Stage {
             name: phase.name().to_owned(),
             groups: groups.collect(),
-            gates: vec![gate],
+            gates: match phase {
+                // With its API server, a node's member of etcd is started again.
+                Phase::Kubernetes
+                    if inventory.has_stacked_etcd() && etcd == EtcdState::Running =>
+                {
+                    vec![gate, Gate::EtcdQuorum]
+                }
+                _ => vec![gate],
+            },
             on_failure: OnFailure::StopStage,
         });
     }

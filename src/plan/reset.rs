@@ -64,7 +64,7 @@ pub fn plan(leaving: &Leaving<'_>) -> Plan {
     let reset = |node: &Node| Task::Reset {
         node: node.name.clone(),
         data,
-        taken_for: if inventory.serves(node) { TakenFor::Member } else { TakenFor::Worker },
+        taken_for: TakenFor::of(inventory, node),
     };
     let mut groups = vec![Group::together(goes.iter().map(|n| reset(n)))];
     groups.retain(|g| !g.tasks.is_empty());

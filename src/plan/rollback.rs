@@ -89,7 +89,11 @@ pub fn plan(
 /// Whether a node is a member of etcd without this run too: an earlier one made it one, or this one did nothing to its etcd.
 fn keeps_etcd(all: &[RunRecord], run: &RunRecord, node: &NodeName) -> bool {
     let of_etcd = |r: &RunRecord| {
-        let mut own = r.transactions.iter().filter(|t| t.node == *node && t.phase == Phase::Etcd);
+        // One that it took over from a static pod was a member before.
+        let is_own = |t: &&TransactionRecord| {
+            t.node == *node && t.phase == Phase::Etcd && !t.from_pod
+        };
+        let mut own = r.transactions.iter().filter(is_own);
         own.any(|t| t.outcome.as_ref().is_none_or(history::may_be_in_place))
     };
     let mut before = all.iter().take_while(|r| r.run != run.run);

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Phase;
-use crate::inventory::NodeName;
+use crate::inventory::{Inventory, Node, NodeName};
 use crate::plan::api_change::ApiChange;
 use crate::plan::why::HeldBack;
 
@@ -253,6 +253,13 @@ pub enum TakenFor {
     Worker,
     /// A control plane or an etcd member, which goes together with all others.
     Member,
+}
+
+impl TakenFor {
+    /// What a node has to be by the inventory.
+    pub fn of(inventory: &Inventory, node: &Node) -> Self {
+        if inventory.serves(node) { TakenFor::Member } else { TakenFor::Worker }
+    }
 }
 
 /// A change of etcd's members.

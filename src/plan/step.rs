@@ -105,6 +105,11 @@ pub enum Step {
         /// `NAME=PEER-URL` of every member and of itself, with commas between.
         members: String,
     },
+    /// Stop etcd's static pod, and give its data to the user of the service that goes on with them.
+    EtcdFromPod {
+        /// Absolute path of its manifest.
+        manifest: String,
+    },
     /// Note that a daemon runs with changes made on the node: what would show that is mended by this
     /// transaction, and the daemon is started again by a later one, which may not come.
     MarkStale {
@@ -266,6 +271,7 @@ impl Step {
                 format!("member|{verb}|{}", word(mark)?)
             }
             Step::EtcdJoin { members } => format!("etcd-join|{}", peers(members)?),
+            Step::EtcdFromPod { manifest } => format!("etcd-from-pod|{}", path(manifest)?),
             Step::MarkStale { unit } => format!("stale|{}", word(unit)?),
             Step::Remove { path: p } => format!("remove|{}", path(p)?),
             Step::Arm { within_s } => format!("arm|{within_s}"),
@@ -347,6 +353,9 @@ impl fmt::Display for Step {
                 f.write_str("reconfigure the node's Kubernetes components (kubeadm init phase)")
             }
             Step::EtcdJoin { members } => write!(f, "join the etcd cluster {members}"),
+            Step::EtcdFromPod { manifest } => {
+                write!(f, "stop etcd's static pod, remove {manifest}, and give its data to user etcd")
+            }
             Step::MarkStale { unit } => write!(f, "mark {unit} for a restart"),
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
@@ -421,7 +430,8 @@ mod tests {
             Step::Program { .. } => Step::Images { archive: blob, references: vec![name()] },
             Step::Images { .. } => Step::Kubeadm { action: KubeadmAction::Init, mark: name() },
             Step::Kubeadm { .. } => Step::EtcdJoin { members: "a=https://[::1]:2380".into() },
-            Step::EtcdJoin { .. } => Step::MarkStale { unit: name() },
+            Step::EtcdJoin { .. } => Step::EtcdFromPod { manifest: path() },
+            Step::EtcdFromPod { .. } => Step::MarkStale { unit: name() },
             Step::MarkStale { .. } => Step::Remove { path: path() },
             Step::Remove { .. } => Step::Arm { within_s: 1 },
             Step::Arm { .. } => Step::DaemonReload,

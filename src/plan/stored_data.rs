@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::yaml::Value;
 use sha2::{Digest, Sha256};
 
-use crate::desired::{Content, ItemKind, NodeDesired, Version};
+use crate::desired::{Content, ETCD_POD, EtcdPod, ItemKind, NodeDesired, Version};
 use crate::error::Problem;
 use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::{Inventory, Node, Role};
@@ -50,7 +50,7 @@ pub fn endangered(
 }
 
 /// Whether the node is part of a cluster, whoever made it one.
-fn is_member(facts: &NodeFacts) -> bool {
+pub(crate) fn is_member(facts: &NodeFacts) -> bool {
     facts.unit_marks.contains_key(CLUSTER_MARK) || is_file(facts, APISERVER_POD)
 }
 
@@ -63,13 +63,26 @@ fn has_etcd_data(facts: &NodeFacts) -> bool {
     !matches!(facts.files.get(ETCD_MEMBER), None | Some(FileFacts::Absent))
 }
 
-/// Whether an etcd set up by kubastion wrote it.
+/// Whether an etcd set up by kubastion wrote it, or a static pod of this node does: a node whose CAs are not the key store's gets
+/// no plan, so that it is one of this cluster.
 pub fn has_our_etcd_data(facts: &NodeFacts) -> bool {
     let ours = facts.unit_marks.contains_key(ETCD_UNIT) || is_file(facts, ETCD_DATA_MARK);
-    has_etcd_data(facts) && ours
+    has_etcd_data(facts) && (ours || EtcdPod::of(facts).is_some_and(|p| p.keeps_data_in_place()))
 }
 
 fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option<Problem> {
+    if inventory.is_etcd_member(node)
+        && EtcdPod::of(facts).is_some_and(|pod| !pod.keeps_data_in_place())
+    {
+        return Some(
+            Problem::new("etcd's static pod cannot become a service")
+                .because(format!(
+                    "{ETCD_POD} does not say that its data lie in /var/lib/etcd, or cannot be read"
+                ))
+                .left("nothing was changed")
+                .hint("`--data-dir` and the pod's volume have to name /var/lib/etcd"),
+        );
+    }
     let foreign = has_etcd_data(facts) && !has_our_etcd_data(facts);
     (inventory.is_etcd_member(node) && foreign).then(|| {
         Problem::new(format!("{ETCD_MEMBER} contains data that this cluster's etcd did not write"))

@@ -63,6 +63,8 @@ pub enum Why {
     RunsForeign,
     /// The node is not part of the cluster.
     NotInCluster,
+    /// A daemon that should be a service runs as a static pod.
+    RunsAsPod,
     /// etcd does not list the node.
     NotInEtcd {
         /// Whether it has the data of a former member, which is moved aside.
@@ -94,6 +96,7 @@ impl fmt::Display for Why {
             Why::RunsChanged => "runs with changes made on the node",
             Why::RunsForeign => "runs with a configuration that kubastion did not write",
             Why::NotInCluster => "is not part of the cluster",
+            Why::RunsAsPod => "etcd runs as a static pod",
             Why::NotInEtcd { has_data: false } => "is not a member",
             Why::NotInEtcd { has_data: true } => {
                 "is not a member; the data of its former member is moved aside"

@@ -111,6 +111,9 @@ pub enum Line {
         /// Whether it makes the node part of a cluster.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         joins: bool,
+        /// Whether a member of etcd that was a static pod goes on as a service.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        from_pod: bool,
     },
     /// It ended.
     Result {
@@ -186,6 +189,9 @@ pub struct TransactionRecord {
     /// Whether it made the node part of a cluster. Old records do not say so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub joins: bool,
+    /// Whether a member of etcd that was a static pod went on as a service: it was one before, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub from_pod: bool,
 }
 
 /// Why a record could not be written or read.
@@ -406,8 +412,8 @@ pub struct Records {
 impl TransactionRecord {
     /// A transaction of which only the beginning is known.
     pub(crate) fn begun(node: NodeName, phase: Phase, id: String, stage: u32) -> Self {
-        let (outcome, began, ended, joins) = (None, None, None, false);
-        Self { node, phase, id, stage, outcome, began, ended, joins }
+        let (outcome, began, ended, joins, from_pod) = (None, None, None, false, false);
+        Self { node, phase, id, stage, outcome, began, ended, joins, from_pod }
     }
 }
 
@@ -487,10 +493,10 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
             (Line::Begin { format, run, at, kind, plan, cluster }, None) if format == FORMAT => {
                 record = Some(RunRecord { plan, ..RunRecord::begun(run, at, kind, cluster) });
             }
-            (Line::Transaction { node, phase, id, stage, joins }, Some(r)) => {
+            (Line::Transaction { node, phase, id, stage, joins, from_pod }, Some(r)) => {
                 let stage = stage.unwrap_or(phase as u32);
                 let mut begun = TransactionRecord::begun(node, phase, id, stage);
-                (begun.began, begun.joins) = (at(), joins);
+                (begun.began, begun.joins, begun.from_pod) = (at(), joins, from_pod);
                 r.transactions.push(begun);
             }
             // Records of before wrote down no transactions.
@@ -537,7 +543,14 @@ mod tests {
         let journal = Journal::begin(dir.path(), RunKind::Apply, None, "c", Clock::System).unwrap();
         let node: NodeName = "n".parse().unwrap();
         let (phase, id) = (Phase::Host, "1-host".to_owned());
-        let begin = Line::Transaction { node: node.clone(), phase, id, stage: None, joins: false };
+        let begin = Line::Transaction {
+            node: node.clone(),
+            phase,
+            id,
+            stage: None,
+            joins: false,
+            from_pod: false,
+        };
         journal.write(&begin).unwrap();
         let outcome = Outcome::Committed;
         journal.write(&Line::Result { node, phase, outcome }).unwrap();

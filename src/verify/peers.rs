@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::sweep::{Reach, sweep};
 use super::{Attempt, Field, Health, Ports, api, etcd, kubernetes, stranger};
 use crate::checks::Observed;
-use crate::checks::node::certificates::{ETCD_PEER, ETCD_SERVER};
+use crate::checks::node::certificates::of_member;
 use crate::checks::{Tried, Verdict, Witness};
 use crate::controls::{Attack, Daemon};
 use crate::inventory::{Inventory, Node, NodeName, Role};
@@ -212,7 +212,7 @@ fn member<'a>(
     let store = field.keys.and_then(|k| k.served.get(&target.name));
     etcd::Member {
         host,
-        files: [seen.text(ETCD_SERVER).ok(), seen.text(ETCD_PEER).ok()],
+        files: of_member(field.inventory).map(|file| seen.text(file).ok()),
         store: [store.map(|s| s.0.as_str()), store.map(|s| s.1.as_str())],
     }
 }

@@ -155,9 +155,6 @@ fn prepare<'l>(
     operator: &dyn Operator,
 ) -> Result<Ready<'l>, CommandError> {
     let inventory = &loaded.inventory;
-    if let Some(problem) = plan::stacked::refused(inventory) {
-        return Err(CommandError::one(Exit::InvalidInput, problem));
-    }
     let nodes = observe::chosen(inventory, reach)?;
     // Before anything is done: a run that is at work here would have its open transactions undone.
     let base = &loaded.base_dir;

@@ -258,9 +258,15 @@ fn comments(found: &Found, settled: &Settled) -> Comments {
     );
     all.insert("runtime", vec!["Another tool installed the network of pods.".to_owned()]);
     if settled.inventory.etcd.placement == crate::inventory::EtcdPlacement::Stacked {
-        let what =
-            "etcd runs as static pods: the cluster is verified, and plan and apply refuse it.";
-        all.insert("etcd", vec![what.to_owned()]);
+        all.insert(
+            "etcd",
+            vec![
+                "etcd runs as static pods, and stays so; it runs as root then. With `control-plane` the members become services of a"
+                    .into(),
+                "user of their own, one after the other and with their data; that takes an etcd of the bundle or of packages."
+                    .into(),
+            ],
+        );
     }
     all
 }

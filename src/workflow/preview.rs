@@ -12,7 +12,7 @@ use crate::error::Problem;
 use crate::facts::{NodeFacts, OpenTransaction};
 use crate::inventory::{Inventory, Loaded, Node, NodeName};
 use crate::plan::planner::{self, Planned};
-use crate::plan::{Plan, changes, stacked};
+use crate::plan::{Plan, changes};
 use crate::transport::Dialer;
 use crate::workflow::command_error::{CommandError, Exit, LeftOut};
 
@@ -59,9 +59,6 @@ pub fn preview(
     say: &dyn Fn(&str),
 ) -> Result<Preview, CommandError> {
     let inventory = &loaded.inventory;
-    if let Some(problem) = stacked::refused(inventory) {
-        return Err(CommandError::one(Exit::InvalidInput, problem));
-    }
     let nodes = observe::chosen(inventory, wanted.reach)?;
     let read = keys::read_and_look(loaded, &nodes, wanted.reach, PkiUse::ReadOnly, |store| {
         keys::material(loaded, store)

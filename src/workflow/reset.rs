@@ -69,8 +69,7 @@ pub fn carry_out<'l>(
     let journal = Journal::begin(&loaded.base_dir, RunKind::Reset, None, &cluster, Clock::System)
         .map_err(records::stop)?;
     // Before anybody's pods are moved.
-    let workers: Vec<&Node> = nodes.iter().copied().filter(|n| !inventory.serves(n)).collect();
-    let (mut kept, mut problems) = misjudged(inventory, &dialer, &workers);
+    let (mut kept, mut problems) = not_to_be_reset(inventory, &dialer, &nodes);
     let departure = leaving_members(loaded, &nodes)?;
     let members = match departure
         .as_ref()
@@ -180,28 +179,26 @@ pub(super) fn left_out<'i>(inventory: &'i Inventory, nodes: &[&Node]) -> Vec<&'i
     all.filter(|n| !nodes.iter().any(|c| c.name == n.name)).map(|n| n.name.as_str()).collect()
 }
 
-/// Nodes that the inventory takes for workers and that are something else, and why they stay. A node that
-/// cannot be reached now is asked again when it is reset.
-fn misjudged(
+/// Nodes that are something else than the inventory says, or whose cluster others made, and why they stay. A node that cannot be
+/// reached now is asked again when it is reset.
+fn not_to_be_reset(
     inventory: &Inventory,
     dialer: &dyn Dialer,
-    workers: &[&Node],
+    nodes: &[&Node],
 ) -> (BTreeMap<NodeName, String>, Vec<Problem>) {
-    let looks = fleet::each(workers.to_vec(), fleet::WINDOW, |node: &Node| {
+    let looks = fleet::each(nodes.to_vec(), fleet::WINDOW, |node: &Node| {
         let session = dialer.connect(&inventory.ssh.for_node(node)).ok();
-        let look = session.map_or(Ok(()), |mut s| may_be_reset(s.as_mut(), TakenFor::Worker));
+        let taken_for = TakenFor::of(inventory, node);
+        let look = session.map_or(Ok(()), |mut s| may_be_reset(s.as_mut(), taken_for));
         (node.name.clone(), look)
     });
     let kept: BTreeMap<NodeName, String> =
         looks.into_iter().filter_map(|(name, look)| Some((name, look.err()?))).collect();
     let problem = |(name, why): (&NodeName, &String)| {
-        Problem::new("the node's role differs from the inventory")
+        Problem::new("the node cannot be reset")
             .at(name.to_string())
             .because(why.clone())
-            .left("it was not reset, and its pods were not evicted")
-            .hint(
-                "correct the node's role in the inventory: its etcd member has to be removed first",
-            )
+            .left("nothing of it was changed, and its pods were not evicted")
     };
     let problems = kept.iter().map(problem).collect();
     (kept, problems)

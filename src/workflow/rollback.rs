@@ -433,6 +433,7 @@ mod tests {
             id: "1-host".into(),
             stage: None,
             joins: false,
+            from_pod: false,
         };
         journal.write(&line).unwrap();
         journal.write(&Line::Result { node, phase, outcome: Outcome::Committed }).unwrap();
@@ -545,7 +546,14 @@ mod tests {
         let id = "1-kubernetes".to_owned();
         let result = Line::Result { node: node(), phase, outcome: outcome.clone() };
         let begun =
-            Line::Transaction { node: node(), phase, id: id.clone(), stage: Some(1), joins: true };
+            Line::Transaction {
+                node: node(),
+                phase,
+                id: id.clone(),
+                stage: Some(1),
+                joins: true,
+                from_pod: false,
+            };
         write(RunKind::Apply, &[begun, result]);
         let stop = refused(&inventory);
         assert_eq!(stop.exit, Exit::InvalidInput);

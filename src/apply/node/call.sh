@@ -75,7 +75,8 @@ if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ]; then
         echo '@refused it joined the node to the cluster: run `kubastion reset` to remove the node'
         exit 4
     fi
-    if [ "$reason" != together ] &&
+    # One that was a static pod is that again.
+    if [ "$reason" != together ] && ! grep -q '^etcd-from-pod|' "$T/steps" &&
         grep -q '^unit|etcd\.service|[^|]*|\(inactive\|failed\|unknown\)$' "$T/before" &&
         systemctl -q is-active etcd.service; then
         echo '@refused it started this etcd member: name all members and control planes, or none'

@@ -157,6 +157,12 @@ take_images() {
             rm -f "$base/etcd-was-member"
             has_step 'unit|etcd\.service|' || image_unit etcd.service
             ;;
+        etcd-from-pod)
+            image_path "$a"
+            access=$(stat -c '%u|%g' /var/lib/etcd/member)
+            case $access in '' | *[!0-9\|]*) unfit="$unfit /var/lib/etcd/member" ;; esac
+            printf 'owner|/var/lib/etcd|%s\n' "$access" >>"$T/before"
+            ;;
         stale) image_path "$base/units/$a" ;;
         unit)
             # What etcd finds there later is its own, also after a way back that keeps it.
@@ -369,6 +375,8 @@ restore() { # reason
     while IFS='|' read -r kind a b c; do
         case $kind in
         sysctl)
+            # Interfaces of pods come and go.
+            case $a in */conf/*) [ -e "$a" ] || continue ;; esac
             [ "$1" = boot ] || [ "$(cat "$T/before.d/$b")" = "$(cat "$a")" ] || cat "$T/before.d/$b" >"$a" || {
                 echo "could not restore $a"
                 failed=1
@@ -386,6 +394,12 @@ restore() { # reason
             ;;
         firewall)
             [ "$1" = boot ] || restore_firewall "$a" || failed=1
+            ;;
+        owner)
+            chown -RhP "$b:$c" "$a" || {
+                echo "could not restore the owner of $a"
+                failed=1
+            }
             ;;
         unit)
             have_systemd && was_begun "$a" || continue

@@ -42,7 +42,7 @@ become_member() { # way mark
     rm -f /etc/kubernetes/super-admin.conf
     mark_unit kubernetes "$2"
     # By these the next plan sees that somebody changed what kubeadm made.
-    for f in "$manifests/kube-apiserver.yaml" "$manifests/kube-controller-manager.yaml" \
+    for f in "$manifests/etcd.yaml" "$manifests/kube-apiserver.yaml" "$manifests/kube-controller-manager.yaml" \
         "$manifests/kube-scheduler.yaml" /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
         [ ! -e "$f" ] || sha256sum "$f" || return 1
     done >>"$base/units/kubernetes"
@@ -70,6 +70,7 @@ run_kubeadm() {
 # error, and the old manifests come back.
 configure_member() {
     if control_plane; then
+        ! grep -q '^  local:' "$staged/kubeadm-init.yaml" || configure_etcd || return 1
         was=$(sha256sum "$manifests/kube-apiserver.yaml" 2>/dev/null)
         run_kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" || return 1
         # An equal manifest is no reason for the kubelet to start anything again.
@@ -88,7 +89,51 @@ configure_member() {
     fi
     if [ -e "$staged/kubeadm-kubelet.yaml" ]; then
         run_kubeadm init phase kubelet-start --config "$staged/kubeadm-kubelet.yaml" || return 1
+        kubelet_serves 120 || return 1
     fi
+}
+
+# The API calls a node Ready for 40 s after its kubelet has ended, and systemd calls a kubelet active that will end in a
+# moment: one that listens has read its configuration.
+kubelet_serves() { # seconds
+    end=$(($(cut -d. -f1 /proc/uptime) + $1))
+    until main=$(systemctl show -p MainPID --value kubelet.service) && [ "${main:-0}" -gt 0 ] && [ -n "$(listening "$main")" ]; do
+        [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
+            echo "kubelet.service did not listen on a port within $1 s after it was started"
+            component_logs
+            return 1
+        }
+        sleep 1
+    done
+}
+
+# The member of etcd that is a static pod. One that is not there is not made: it would be a cluster of its own.
+configure_etcd() {
+    was=$(sha256sum "$manifests/etcd.yaml") || return 1
+    run_kubeadm init phase etcd local --config "$staged/kubeadm-init.yaml" || return 1
+    if [ "$was" != "$(sha256sum "$manifests/etcd.yaml")" ]; then
+        since=$(date +%s)
+    else
+        since=0
+        end_stale etcd /etc/kubernetes/pki/etcd/ca.crt
+    fi
+    end=$(($(cut -d. -f1 /proc/uptime) + 180))
+    until etcd_began_after "$since" && component_answers http://127.0.0.1:2381/health; do
+        [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
+            echo "etcd's static pod was not healthy 180 s after its manifest had changed"
+            component_logs
+            return 1
+        }
+        sleep 1
+    done
+}
+
+etcd_began_after() { # seconds of the clock
+    for p in /proc/[0-9]*; do
+        # Times of whole seconds may be one off.
+        ! { is_component "$p" etcd && began_at "$p" && [ "$began" -ge $(($1 - 1)) ]; } || return 0
+    done
+    return 1
 }
 
 # A component that runs with what was in files that it reads when it starts, and that were changed since. The kubelet starts
@@ -136,12 +181,27 @@ tell_cluster() {
         printf '%s\n' "the API server did not answer for kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
         return 1
     }
-    [ -n "$there" ] || return 0
-    was=$(proxy_configuration)
-    run_kubeadm init phase addon kube-proxy --config "$staged/kubeadm-init.yaml" || return 1
-    # Its pods read the configuration once.
-    [ "$was" = "$(proxy_configuration)" ] ||
-        kube -n kube-system rollout restart daemonset kube-proxy >/dev/null
+    if [ -n "$there" ]; then
+        was=$(proxy_configuration)
+        run_kubeadm init phase addon kube-proxy --config "$staged/kubeadm-init.yaml" || return 1
+        # Its pods read the configuration once.
+        [ "$was" = "$(proxy_configuration)" ] ||
+            kube -n kube-system rollout restart daemonset kube-proxy >/dev/null || return 1
+    fi
+    patch_dns
+}
+
+# kubeadm gives CoreDNS our patch only where it makes it. Of one that is there already, only what the patch is about changes.
+patch_dns() {
+    patch=$staged/patches/corednsdeployment1+strategic.yaml
+    [ -e "$patch" ] || return 0
+    profile='{.spec.template.spec.securityContext.seccompProfile.type}'
+    has=$(kube -n kube-system get deployment coredns --ignore-not-found -o "jsonpath={.kind} $profile" 2>"$T/kube.err") || {
+        printf '%s\n' "the API server did not answer for CoreDNS: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
+        return 1
+    }
+    [ "$has" = 'Deployment ' ] || return 0
+    kube -n kube-system patch deployment coredns --patch-file "$patch" >/dev/null
 }
 
 proxy_configuration() { kube -n kube-system get configmap kube-proxy -o 'jsonpath={.data}'; }
@@ -173,6 +233,7 @@ component_answers() { # URL
     # not who it says learns nothing from it.
     https://127.*) set -- "$1" --kubeconfig /dev/null --insecure-skip-tls-verify \
         --client-certificate "$client.crt" --client-key "$client.key" ;;
+    http://127.*) set -- "$1" --kubeconfig /dev/null ;;
     *) set -- "$1" --kubeconfig /etc/kubernetes/admin.conf ;;
     esac
     path=/${1##*/}

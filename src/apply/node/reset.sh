@@ -19,9 +19,17 @@ if [ "$as" != member ]; then
     case $state in '' | inactive) ;; *) serves='an etcd member' ;; esac
     ! systemctl -q is-enabled etcd.service 2>/dev/null || serves='an etcd member'
     [ -z "$serves" ] || {
-        echo "@refused it runs $serves, but the inventory has it as a worker"
+        echo "@refused it runs $serves, but the inventory has it as a worker: correct its role, its etcd member has to be removed first"
         exit 4
     }
+fi
+# Whom others made part of their cluster goes back to what it was there. What a reset clears away, also before this program
+# runs (its pods, its Node, its etcd member), would be that cluster's.
+if { [ -e /var/lib/kubelet/config.yaml ] || [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; } &&
+    [ ! -e "$base/reset.kubelet" ] && ! grep -qs '^member|none' "$base"/txn/*/before; then
+    # shellcheck disable=SC2016 # for people
+    echo '@refused it was part of a cluster before kubastion changed it: run `kubastion rollback` to take back what was changed'
+    exit 4
 fi
 [ "$data" != look ] || {
     echo '@state clean'

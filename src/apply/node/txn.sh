@@ -157,6 +157,7 @@ STEP
         become_member "$a" "$b"
         ;;
     etcd-join) join_etcd "$a" ;;
+    etcd-from-pod) etcd_from_pod "$a" ;;
     stale) mark_unit "$a" changed ;;
     remove) rm -f "$a" ;;
     package-apt)
@@ -169,7 +170,12 @@ STEP
         dnf -y -q install $a </dev/null
         ;;
     user) make_user "$a" "$b" ;;
-    sysctl) printf '%s\n' "$b" >"/proc/sys/$(printf %s "$a" | tr . /)" ;;
+    sysctl)
+        p=/proc/sys/$(printf %s "$a" | tr . /)
+        # Interfaces of pods come and go.
+        case $p in */conf/*) [ -e "$p" ] || return 0 ;; esac
+        printf '%s\n' "$b" >"$p"
+        ;;
     module) modprobe "$a" ;;
     swapoff)
         swapoff -a && sed 's/^\([^#].*[[:space:]]swap[[:space:]].*\)$/#kubastion# \1/' /etc/fstab \

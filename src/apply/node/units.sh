@@ -110,6 +110,26 @@ join_etcd() { # members
     }
 }
 
+# A member that is a static pod goes on as a service, under its name and id: these are in its data.
+etcd_from_pod() { # manifest
+    data=/var/lib/etcd
+    rm -f "$1" || return 1
+    # The service has the data already, and a manifest that somebody put beside it cannot start.
+    ! systemctl -q is-active etcd.service || return 0
+    # etcd holds a lock on its database for as long as it runs, whatever it is called. The kubelet sees within 20 s that a
+    # manifest is gone.
+    tries=0
+    until flock -n -x "$data/member/snap/db" true; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 90 ] || {
+            echo "etcd's static pod still has its data open 90 s after its manifest was removed: \`systemctl status kubelet\`"
+            return 1
+        }
+        sleep 1
+    done
+    chown -RhP etcd:etcd "$data"
+}
+
 load_firewall() { # rules file
     nft -f "$1" || return 1
     record_firewall "$1"

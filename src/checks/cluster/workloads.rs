@@ -188,8 +188,11 @@ const fn static_pod(container: &'static str) -> Known {
     Known { by: By::Manifest, container, may: STATIC, paths: None, env: None }
 }
 
-/// etcd is no pod, but a unit of systemd.
+/// etcd is a pod only where the inventory says so.
+const ETCD: &str = "etcd";
+
 const KNOWN: &[Known] = &[
+    static_pod(ETCD),
     static_pod("kube-apiserver"),
     static_pod("kube-controller-manager"),
     static_pod("kube-scheduler"),
@@ -235,6 +238,7 @@ impl Known {
                 let Some(("Node", node)) = owners.controller(pod) else { return false };
                 let mut planes = inventory.with_role(Role::ControlPlane);
                 is_mirror(pod)
+                    && (self.container != ETCD || inventory.has_stacked_etcd())
                     && name(pod) == format!("{}-{}", self.container, name(node))
                     && text(pod, "/spec/nodeName") == name(node)
                     && planes.any(|n| n.name.as_str() == name(node))

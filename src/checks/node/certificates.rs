@@ -16,6 +16,7 @@ use crate::checks::model::{Verdict, verdict};
 use crate::checks::observed::Origin;
 use crate::controls::Daemon;
 use crate::facts::live::LiveFacts;
+use crate::inventory::Inventory;
 
 /// The cluster CA on a node.
 pub(in crate::checks) const CLUSTER_CA: &str = "/etc/kubernetes/pki/ca.crt";
@@ -24,10 +25,21 @@ pub(in crate::checks) const ETCD_CAS: &[&str] =
     &["/etc/kubernetes/pki/etcd/ca.crt", "/etc/etcd/pki/ca.crt"];
 /// The CA of the aggregation layer.
 pub(in crate::checks) const FRONT_PROXY_CA: &str = "/etc/kubernetes/pki/front-proxy-ca.crt";
-/// What etcd serves clients and members with.
-pub const ETCD_SERVER: &str = "/etc/etcd/pki/server.crt";
-/// What etcd speaks to other members with.
-pub const ETCD_PEER: &str = "/etc/etcd/pki/peer.crt";
+/// What etcd serves clients and members with, as a service.
+const ETCD_SERVER: &str = "/etc/etcd/pki/server.crt";
+/// What etcd speaks to other members with, as a service.
+const ETCD_PEER: &str = "/etc/etcd/pki/peer.crt";
+/// The same as a static pod.
+const ETCD_POD_SERVER: &str = "/etc/kubernetes/pki/etcd/server.crt";
+const ETCD_POD_PEER: &str = "/etc/kubernetes/pki/etcd/peer.crt";
+
+/// What a member serves clients and other members with, and what it speaks to those with.
+pub fn of_member(inventory: &Inventory) -> [&'static str; 2] {
+    match inventory.has_stacked_etcd() {
+        true => [ETCD_POD_SERVER, ETCD_POD_PEER],
+        false => [ETCD_SERVER, ETCD_PEER],
+    }
+}
 /// What the kubelet serves with.
 pub(in crate::checks) const KUBELET_SERVING: &str = "/var/lib/kubelet/pki/serving.crt";
 /// What it serves with once it has rotated. The file holds the key too and is never read.
@@ -54,6 +66,9 @@ pub(in crate::checks) const CERTIFICATES: &[&str] = &[
     ETCD_SERVER,
     ETCD_PEER,
     "/etc/etcd/pki/healthcheck-client.crt",
+    ETCD_POD_SERVER,
+    ETCD_POD_PEER,
+    "/etc/kubernetes/pki/etcd/healthcheck-client.crt",
     "/var/lib/kubelet/pki/serving.crt",
 ];
 

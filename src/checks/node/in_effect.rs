@@ -32,7 +32,7 @@ pub(in crate::checks) fn daemon(daemon: Daemon, on: &Basis<'_>) -> Judged {
         Ok(live) => live,
         Err(unread) => return running(daemon, on).err().unwrap_or(unread).into(),
     };
-    let row = DaemonRow::of(daemon);
+    let row = DaemonRow::by(on.inventory, daemon);
     let found: Vec<&LiveProcess> = live.processes.iter().filter(|p| is(p, daemon)).collect();
     let firsts = match row.forks {
         true => without_descendants(&found),
@@ -162,7 +162,7 @@ fn environment(row: &DaemonRow, process: &LiveProcess) -> Option<String> {
 
 /// Flags in both directions: missing ones and unexpected ones.
 fn flags(row: &DaemonRow, process: &LiveProcess, on: &Basis<'_>) -> Vec<String> {
-    if row.daemon == Daemon::Etcd {
+    if row.daemon == Daemon::Etcd && row.unit.is_some() {
         return etcd_flags(process, on);
     }
     let staged = on.seen.staged.argv(row.daemon);

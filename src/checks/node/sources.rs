@@ -264,7 +264,13 @@ impl<'a> Looks<'a> {
             self.all(&[Part::Mounts]);
         }
         match daemon {
-            Daemon::Etcd => self.texts(&[ETCD_UNIT]),
+            Daemon::Etcd => {
+                self.texts(&[ETCD_UNIT]);
+                // A static pod's are in kubeadm's file.
+                if self.seen.is_some_and(|seen| seen.staged.argv(daemon).is_some()) {
+                    self.staged();
+                }
+            }
             _ if self.may(|seen| seen.staged.argv(daemon).is_some()) => self.staged(),
             _ => {}
         }

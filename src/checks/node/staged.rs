@@ -1,6 +1,7 @@
 //! Configuration that lies on a node for a Kubernetes that does not run yet: kubeadm's files.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::yaml::{self, Value};
 
@@ -39,6 +40,8 @@ fn kind(document: &Value) -> &str {
 pub struct Staged {
     /// Arguments that kubeadm will give each daemon, beside its own defaults.
     argv: BTreeMap<Daemon, Vec<String>>,
+    /// The address of the node's API server, as a part of a URL.
+    address: Option<String>,
     documents: BTreeMap<&'static str, Value>,
 }
 
@@ -78,6 +81,12 @@ impl Staged {
     }
 
     fn take(&mut self, document: Value) {
+        if let Some(endpoint) = document.get("localAPIEndpoint") {
+            let address = endpoint.get("advertiseAddress").and_then(Value::as_str);
+            self.address = address
+                .and_then(|a| a.parse().ok())
+                .map(|a: IpAddr| if a.is_ipv6() { format!("[{a}]") } else { a.to_string() });
+        }
         if kind(&document) == CLUSTER {
             for (daemon, key) in [
                 (Daemon::Apiserver, "apiServer"),
@@ -105,10 +114,13 @@ impl Staged {
                         argv.iter().any(|a| a.split('=').next() == flag.split('=').next())
                     };
                     let more: Vec<String> =
-                        external_etcd(&document).into_iter().filter(|flag| !set(flag)).collect();
+                        of_etcd(&document).into_iter().filter(|flag| !set(flag)).collect();
                     argv.extend(more);
                 }
                 self.argv.insert(daemon, argv);
+            }
+            if let Some(local) = document.get("etcd").and_then(|e| e.get("local")) {
+                self.argv.insert(Daemon::Etcd, self.stacked_etcd(local));
             }
         }
         for config in [Config::Kubelet, Config::KubeProxy] {
@@ -117,6 +129,25 @@ impl Staged {
                 return;
             }
         }
+    }
+
+    /// What kubeadm gives a static pod of etcd (cmd/kubeadm/app/phases/etcd/local.go, 1.34 to 1.36), as far as a control asks for it.
+    fn stacked_etcd(&self, local: &Value) -> Vec<String> {
+        let mut argv = vec![Daemon::Etcd.program().to_owned()];
+        let args = local.get("extraArgs").and_then(Value::as_sequence);
+        argv.extend(args.into_iter().flatten().filter_map(|a| {
+            let text = |k| a.get(k).and_then(scalar);
+            Some(format!("--{}={}", text("name")?, text("value")?))
+        }));
+        argv.extend(local.get("dataDir").and_then(scalar).map(|dir| format!("--data-dir={dir}")));
+        if let Some(address) = &self.address {
+            argv.extend([
+                format!("--listen-client-urls=https://127.0.0.1:2379,https://{address}:2379"),
+                format!("--advertise-client-urls=https://{address}:2379"),
+                format!("--listen-peer-urls=https://{address}:2380"),
+            ]);
+        }
+        argv
     }
 
     /// The command line that a daemon will get, if kubeadm's files are there.
@@ -164,8 +195,18 @@ fn kubeadm_defaults(daemon: Daemon) -> &'static [&'static str] {
     }
 }
 
-/// kubeadm turns `etcd.external` into flags of the API server.
-fn external_etcd(document: &Value) -> Vec<String> {
+/// kubeadm turns `etcd` into flags of the API server.
+fn of_etcd(document: &Value) -> Vec<String> {
+    if document.get("etcd").and_then(|e| e.get("local")).is_some() {
+        return [
+            "--etcd-cafile=/etc/kubernetes/pki/etcd/ca.crt",
+            "--etcd-certfile=/etc/kubernetes/pki/apiserver-etcd-client.crt",
+            "--etcd-keyfile=/etc/kubernetes/pki/apiserver-etcd-client.key",
+            "--etcd-servers=https://127.0.0.1:2379",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+    }
     let Some(external) = document.get("etcd").and_then(|e| e.get("external")) else {
         return Vec::new();
     };

@@ -8,7 +8,7 @@ use super::documents::text;
 use super::reading::{Draft, Line, Setting, Stated, program};
 use crate::controls::{self, Severity};
 use crate::inventory::{
-    AnyValue, ArgumentValues, Component, Conflict, ControlSwitch, Inventory, KUBEADM_VOLUMES,
+    AnyValue, ArgumentValues, Component, Conflict, ControlSwitch, Exception, Inventory, KUBEADM_VOLUMES,
     Passed, Switch, SwitchedOff,
 };
 
@@ -167,7 +167,38 @@ pub fn settle<E>(
             Component::Kubelet | Component::KubeProxy => {}
         }
     }
+    if inventory.has_stacked_etcd() {
+        taken.push(except_static_pods(&mut inventory, grant));
+    }
     Ok(Settled { inventory, files, taken, passed, conflicts, lost })
+}
+
+/// Controls and their checks that no static pod of kubeadm's can meet.
+const OF_STATIC_PODS: &[(&str, &str)] = &[
+    ("etcd-data-dir", "/var/lib/etcd is etcd's with mode 0700 or tighter"),
+    ("etcd-data-dir", "/var/lib/etcd/member is etcd's with mode 0700 or tighter"),
+    ("etcd-run-as-user", "user of etcd"),
+];
+
+fn except_static_pods(inventory: &mut Inventory, grant: &Grant) -> Line {
+    let exceptions = OF_STATIC_PODS.iter().map(|(control, check)| Exception {
+        control: (*control).to_owned(),
+        check: Some((*check).to_owned()),
+        nodes: Vec::new(),
+        reason: "etcd is a static pod of kubeadm's, which runs as root".to_owned(),
+        owner: grant.owner.clone(),
+        expires: grant.expires.clone(),
+    });
+    inventory.hardening.exceptions.extend(exceptions);
+    Line {
+        what: "etcd as root".to_owned(),
+        value: String::new(),
+        at: "static pods of etcd".to_owned(),
+        now: format!(
+            "exceptions of etcd-data-dir and etcd-run-as-user until {}; with `etcd.placement: control-plane` they can go",
+            grant.expires
+        ),
+    }
 }
 
 fn conflict(stated: &Stated, control: &'static str, wants: String) -> OpenConflict {

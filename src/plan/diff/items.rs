@@ -130,6 +130,12 @@ pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Resu
                 pending.removals.push(action(Step::Remove { path: path.clone() }, Why::Exists));
             }
         },
+        ItemKind::NoEtcdPod { manifest } => {
+            if !matches!(facts.files.get(manifest), None | Some(FileFacts::Absent)) {
+                let step = Step::EtcdFromPod { manifest: manifest.clone() };
+                pending.from_pod.push(action(step, Why::RunsAsPod));
+            }
+        }
         ItemKind::Sysctl { key, value } => {
             // A key that the kernel does not have (yet) is verified later and never guessed at.
             let own = facts.sysctls.get_key_value(key);

@@ -31,6 +31,7 @@ pub(super) struct Pending {
     pub(super) guard_unit: Option<Action>,
     pub(super) images: Vec<Action>,
     pub(super) kubeadm: Vec<Action>,
+    pub(super) from_pod: Vec<Action>,
     pub(super) units: Vec<Action>,
     pub(super) expect: BTreeMap<String, Option<String>>,
     pub(super) cuts_access: bool,
@@ -51,7 +52,7 @@ impl Pending {
             controls: g.controls,
             why: g.why,
         };
-        let guarded = self.cuts_access || (phase == Phase::Etcd && !self.units.is_empty());
+        let guarded = self.cuts_access || (phase == Phase::Etcd && !(self.units.is_empty() && self.from_pod.is_empty()));
         let confirm_within_s = guarded.then_some(match phase {
             Phase::Etcd => CONFIRM_ETCD_S,
             _ => CONFIRM_HOST_S,
@@ -98,6 +99,7 @@ impl Pending {
         }
         steps.extend(self.images);
         steps.extend(self.kubeadm);
+        steps.extend(self.from_pod);
         steps.extend(self.units);
         if has_files {
             steps.push(plain(Step::Verify));

@@ -3,8 +3,7 @@
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, Node};
-use crate::plan::diff::CLUSTER_MARK;
-use crate::plan::stored_data::has_our_etcd_data;
+use crate::plan::stored_data::{self, has_our_etcd_data};
 
 /// Members without data beside a cluster that runs: they would start a second, empty etcd.
 pub(super) fn started(inventory: &Inventory, nodes: &[(&Node, &NodeFacts)]) -> Option<Problem> {
@@ -20,7 +19,7 @@ pub(super) fn started(inventory: &Inventory, nodes: &[(&Node, &NodeFacts)]) -> O
     };
     let elsewhere: Vec<_> = nodes.iter().filter(|n| !is_wanted(n.0)).filter(holds).collect();
     let in_cluster: Vec<_> =
-        nodes.iter().filter(|(_, facts)| facts.unit_marks.contains_key(CLUSTER_MARK)).collect();
+        nodes.iter().filter(|(_, facts)| stored_data::is_member(facts)).collect();
     let why = match (elsewhere.is_empty(), in_cluster.is_empty()) {
         (false, _) => format!("etcd's data is on {}", names(&elsewhere)),
         (true, false) => format!(
@@ -46,6 +45,7 @@ pub(super) fn started(inventory: &Inventory, nodes: &[(&Node, &NodeFacts)]) -> O
 mod tests {
     use super::super::testing::with_files;
     use super::*;
+    use crate::plan::diff::CLUSTER_MARK;
     use crate::inventory::testing;
 
     /// What becomes of etcd where its members are others by the inventory.

@@ -112,8 +112,8 @@ pub struct KubeadmCluster {
     pub pod_subnets: Text,
     /// Service networks with commas.
     pub service_subnets: Text,
-    /// etcd clients' URLs.
-    pub etcd_endpoints: Vec<Text>,
+    /// Where etcd runs.
+    pub etcd: EtcdTopology,
     /// Names in the API server's certificate beside kubeadm's own.
     pub cert_sans: Vec<Text>,
     /// Flags.
@@ -130,6 +130,41 @@ pub struct KubeadmCluster {
     pub scheduler_volumes: Vec<Volume>,
 }
 input!(KubeadmCluster, "kubeadm/cluster.yaml");
+
+/// Where kubeadm finds etcd, or how it runs it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum EtcdTopology {
+    /// It is somebody else's business.
+    External {
+        /// Clients' URLs.
+        endpoints: Vec<Text>,
+    },
+    /// As a static pod beside each API server.
+    Local {
+        /// Directory of the data.
+        data_dir: Text,
+        /// Its image.
+        image: EtcdImage,
+        /// Flags.
+        args: Vec<Flag>,
+    },
+}
+
+/// The image of a static pod of etcd.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum EtcdImage {
+    /// What the release of kubeadm takes.
+    OfKubeadm,
+    /// What runs.
+    Named {
+        /// Without the image's own name.
+        repository: Text,
+        /// Tag.
+        tag: Text,
+    },
+}
 
 /// `encryptionAlgorithm` of kubeadm v1beta4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -330,6 +365,8 @@ pub enum ControlPlaneComponent {
     KubeControllerManager,
     /// Scheduler.
     KubeScheduler,
+    /// etcd, where it is a static pod.
+    Etcd,
 }
 
 /// AdmissionConfiguration.
