@@ -11,6 +11,7 @@ pub mod cluster_cas;
 mod collector;
 mod context;
 pub mod differences;
+pub mod encryption;
 mod endpoint;
 mod error;
 mod etcd;
