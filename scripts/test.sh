@@ -21,7 +21,7 @@ unit='--lib --bin kubastion --bin probe --test probe'
 # name: arguments of `cargo test`. Every test target is in one of them, and they take about as long.
 lanes() {
     cat <<'EOF'
-one --test e2e --test bad_days --test kms
+one --test e2e --test bad_days --test kms --test encryption
 two --test kubastion --test members --test reharden --test strangers
 EOF
 }

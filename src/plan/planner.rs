@@ -585,7 +585,8 @@ mod tests {
             let wanted =
                 desired::resolve(&inventory, &files, node, &facts, &material, &Shared::default())
                     .unwrap();
-            let broken = judge_rendered(&inventory, &files, node, &facts, &wanted);
+            let broken =
+                judge_rendered(&inventory, &files, node, &facts, &wanted, &Shared::default());
             wanted.notes.into_iter().chain(broken.notes).collect()
         };
         let speaks = |notes: &[String], of: &str| notes.iter().any(|n| n.contains(of));
