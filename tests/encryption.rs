@@ -73,7 +73,8 @@ fn uids(c: &Cluster) -> BTreeMap<String, String> {
 /// What the values of a resource begin with in etcd, and how many of them.
 fn heads(c: &Cluster, resource: &str) -> BTreeMap<String, usize> {
     let script = format!(
-        "cd /etc/etcd/pki && curl -sS --cacert ca.crt --cert healthcheck-client.crt --key healthcheck-client.key \
+        "cd /etc/kubernetes/pki && curl -sS --cacert /etc/etcd/pki/ca.crt \
+         --cert apiserver-etcd-client.crt --key apiserver-etcd-client.key \
          -d \"{{\\\"key\\\":\\\"$(printf /registry/{resource}/ | base64)\\\",\\\"range_end\\\":\\\"$(printf /registry/{resource}0 | base64)\\\"}}\" \
          https://127.0.0.1:2379/v3/kv/range"
     );
@@ -149,7 +150,7 @@ fn plain_secrets_are_encrypted_rung_by_rung_wherever_a_run_is_killed() {
 
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| c.inside("cp1", WRITER));
-        all.push_str(&killed_at(&c, "promote: each API server"));
+        all.push_str(&killed_at(&c, "encryption of stored objects: secrets, configmaps: promote"));
         say(began, "killed as it promotes");
         let said = c.ends(4, &["plan", "--exit-code"]);
         assert!(said.contains("now   secrets, configmaps: "), "{said}");

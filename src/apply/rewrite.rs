@@ -71,9 +71,10 @@ impl Rewriting<'_> {
                     Err(e) if e.is_not_found() => return Ok(()),
                     other => other.map_err(|e| chain(&e))?,
                 };
+                let all = done + page.objects.len() + page.more;
+                said(done, all);
                 done += page.objects.len();
                 failed.extend(self.write(&mut workers, &path, page.objects)?);
-                said(done, done + page.more);
                 from = page.next;
                 if from.is_none() {
                     return report(&failed, done);

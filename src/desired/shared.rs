@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::encryption::{Forms, FormsByNode};
 use super::error::{ResolveError, rendering};
+use super::forms::{Forms, FormsByNode};
 use super::model::FileText;
 use crate::inventory::{Inventory, NodeName, Role};
 use crate::render::input::host::Firewall;

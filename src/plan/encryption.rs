@@ -21,7 +21,7 @@ use super::climb::{Climb, Rung};
 use super::fleet::{Answered, FleetFacts};
 use super::stored_data::{APISERVER_POD, ENCRYPTION, Entry, Safe, entries, is_member};
 use crate::controls;
-use crate::desired::encryption::{Form, Forms, FormsByNode, wanted_keys};
+use crate::desired::forms::{Form, Forms, FormsByNode, wanted_keys};
 use crate::facts::NodeFacts;
 use crate::facts::stored::Stored;
 use crate::inventory::{EncryptionProvider, Inventory, Node, NodeName, Role, SoftwareSource};

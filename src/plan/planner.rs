@@ -8,7 +8,7 @@ use super::why::HeldBack;
 use crate::checks::{self, Basis, Observed, Verdict};
 use crate::clock::Clock;
 use crate::controls::Severity;
-use crate::desired::encryption::Form;
+use crate::desired::forms::Form;
 use crate::desired::{self, CONFLIST, Content, DesiredState, ItemKind, NodeDesired, Phase, Shared};
 use crate::error::Problem;
 use crate::facts::NodeFacts;

@@ -4,7 +4,7 @@ use super::observe::Fleet;
 use crate::api::{ApiAccess, Client, rewrite};
 use crate::apply::gate::EtcdAccess;
 use crate::apply::stored;
-use crate::desired::encryption::{head, wanted_keys};
+use crate::desired::forms::{head, wanted_keys};
 use crate::error::chain;
 use crate::facts::stored::Stored;
 use crate::inventory::{Inventory, Role};
