@@ -32,10 +32,10 @@ fn plant(c: &Cluster) {
         "n=0; {{ echo 'apiVersion: v1'; echo 'kind: List'; echo 'items:'
         while [ $n -lt {SECRETS} ]; do
             n=$((n + 1))
-            echo '- {{apiVersion: v1, kind: Secret, metadata: {{name: s-'$n', namespace: many}}, stringData: {{word: {PLANTED}-'$n'}}}}'
+            echo '- {{apiVersion: v1, kind: Secret, metadata: {{name: s-'$n', namespace: default}}, stringData: {{word: {PLANTED}-'$n'}}}}'
         done; }} >/run/many.yaml
         export PATH=/usr/local/bin:$PATH KUBECONFIG=/etc/kubernetes/admin.conf
-        kubectl create namespace many && kubectl create -f /run/many.yaml >/dev/null; rm /run/many.yaml"
+        kubectl create -f /run/many.yaml >/dev/null; rm /run/many.yaml"
     );
     let out = c.inside("cp1", &script);
     assert!(out.status.success(), "{}", text(&out));
@@ -44,15 +44,15 @@ fn plant(c: &Cluster) {
 /// Writes a Secret again and again, each time from what it read. What was acknowledged and is not read back is lost.
 const WRITER: &str = r#"
 export PATH=/usr/local/bin:$PATH KUBECONFIG=/etc/kubernetes/admin.conf
-kubectl -n many create secret generic counter --from-literal=n=0
+kubectl -n default create secret generic counter --from-literal=n=0
 n=0
 while [ ! -e /run/stop ]; do
-    is=$(kubectl --request-timeout=5s -n many get secret counter -o 'jsonpath={.data.n}' 2>/dev/null | base64 -d) || continue
+    is=$(kubectl --request-timeout=5s -n default get secret counter -o 'jsonpath={.data.n}' 2>/dev/null | base64 -d) || continue
     [ -n "$is" ] || continue
     # A write that was not acknowledged may have been made.
     [ "$is" = "$n" ] || [ "$is" = "$((n + 1))" ] || echo "read $is, wrote $n"
     n=$((is + 1))
-    kubectl --request-timeout=5s -n many patch secret counter -p "{\"stringData\":{\"n\":\"$n\"}}" >/dev/null 2>&1 || n=$is
+    kubectl --request-timeout=5s -n default patch secret counter -p "{\"stringData\":{\"n\":\"$n\"}}" >/dev/null 2>&1 || n=$is
 done
 echo "wrote $n"
 "#;
@@ -174,7 +174,7 @@ fn plain_secrets_are_encrypted_rung_by_rung_wherever_a_run_is_killed() {
             .parse()
             .unwrap();
         assert!(count > 20, "{wrote}");
-        let is = c.kubectl("cp1", "-n many get secret counter -o jsonpath={.data.n}");
+        let is = c.kubectl("cp1", "-n default get secret counter -o jsonpath={.data.n}");
         let last = c.inside("cp1", &format!("printf %s {count} | base64"));
         assert_eq!(
             String::from_utf8_lossy(&is.stdout).trim(),
@@ -189,7 +189,7 @@ fn plain_secrets_are_encrypted_rung_by_rung_wherever_a_run_is_killed() {
     for (name, uid) in &before {
         assert_eq!(after.get(name), Some(uid), "{name}");
     }
-    let words = c.kubectl("cp1", "-n many get secrets -o 'jsonpath={.items[*].data.word}'");
+    let words = c.kubectl("cp1", "-n default get secrets -o 'jsonpath={.items[*].data.word}'");
     let words = String::from_utf8_lossy(&words.stdout).into_owned();
     assert_eq!(words.split_whitespace().count(), SECRETS);
     c.ends(0, &["plan", "--exit-code"]);

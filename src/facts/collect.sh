@@ -462,8 +462,9 @@ for x in $extras; do
             changed=$(stat -c %Z "$f")
             # API servers of the node itself, with whose start the change is compared: both times are of whole seconds.
             set +f
+            found=$(grep -slxF kube-apiserver /proc/[0-9]*/comm)
             IFS=$nl
-            for p in $(grep -slxF kube-apiserver /proc/[0-9]*/comm); do
+            for p in $found; do
                 p=${p%/comm}
                 [ -O "$p" ] && [ "$(readlink "$p/ns/net")" = "$(readlink /proc/self/ns/net)" ] || continue
                 theirs=$(start_ticks "$(cat "$p/stat")") && now=$(start_ticks "$(cat /proc/self/stat)") || continue

@@ -289,8 +289,13 @@ pub fn way(inventory: &Inventory, fleet: &FleetFacts, material: &Material) -> Wa
     if !way.forms.values().all(|forms| can_be_written(inventory, forms)) {
         return Way { stop: Some(KMS_TWICE.to_owned()), ..Way::default() };
     }
-    let stopped = rungs.iter().find_map(|(r, stop)| Some((*r, stop.err()?)));
-    way.stop = stopped.map(|(resource, stop)| seen.words(resource, &resources[resource], stop));
+    let stops = || rungs.iter().filter_map(|(r, rung)| Some((*r, rung.err()?)));
+    way.stop = stops().next().map(|(resource, stop)| {
+        let same = stops().filter(|(_, other)| *other == stop).map(|(r, _)| format!("`{r}`"));
+        let what =
+            format!("the encryption of stored {} waits", same.collect::<Vec<_>>().join(" and "));
+        format!("{what}: {}", seen.words(resource, &resources[resource], stop))
+    });
     way
 }
 
@@ -419,28 +424,25 @@ impl Seen<'_> {
         };
         match stop {
             Stop::Unseen => format!(
-                "the encryption of stored `{resource}` waits: {} was not checked, and may not be able to read what the others write",
+                "{} was not checked, and may not be able to read what the others write",
                 those(Plane::Unseen)
             ),
-            Stop::Strange => format!(
-                "the encryption of stored `{resource}` waits: no step of it explains what {} has in {ENCRYPTION}",
-                those(Plane::Strange)
-            ),
+            Stop::Strange => {
+                format!("no step of it explains what {} has in {ENCRYPTION}", those(Plane::Strange))
+            }
             Stop::NotCounted => {
                 let why = match self.fleet.stored.get(resource) {
                     Some(Err(why)) => why.as_str(),
                     _ => "etcd was not asked",
                 };
-                format!(
-                    "the encryption of stored `{resource}` waits: stored objects cannot be counted: {why}"
-                )
+                format!("stored objects cannot be counted: {why}")
             }
             Stop::OtherKey => {
                 let stored = self.fleet.stored.get(resource).and_then(|s| s.as_ref().ok());
                 let other: Vec<&str> =
                     stored.into_iter().flat_map(|s| &s.other).map(String::as_str).collect();
                 format!(
-                    "the encryption of stored `{resource}` waits: some are encrypted with a key that the key store does not have: {}",
+                    "some are encrypted with a key that the key store does not have: {}",
                     other.join(", ")
                 )
             }
