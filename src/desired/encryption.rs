@@ -72,3 +72,35 @@ fn entries(resources: &[String], forms: &Forms) -> Vec<EncryptedResources> {
     };
     all.into_iter().filter_map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_comes_first_and_each_form_is_one_entry() {
+        let resources = ["secrets", "configmaps", "events", "leases.coordination.k8s.io"];
+        let resources = resources.map(str::to_owned);
+        let forms: Forms = [("configmaps", Form::Reader), ("events", Form::Promoted)]
+            .map(|(r, form)| (r.to_owned(), form))
+            .into();
+        let input = EncryptionConfig {
+            entries: entries(&resources, &forms),
+            provider: Provider::Secretbox,
+            kms_name: Text::default(),
+            kms_endpoint: Text::default(),
+            keys: vec![NamedKey { name: Text::of("k1"), secret: Text::of("standin1x") }],
+        };
+        let secret = ("standin1x".to_owned(), Secret::new("QUJD".to_owned()));
+        let text = render::render_secret(&input, &[secret]).unwrap();
+        let text = std::str::from_utf8(text.expose()).unwrap();
+        let (_, entries) = text.split_once("resources:\n").unwrap();
+        let key = "  - secretbox:\n      keys:\n      - name: \"k1\"\n        secret: \"QUJD\"\n";
+        let expected = format!(
+            "- resources:\n  - \"secrets\"\n  - \"leases.coordination.k8s.io\"\n  providers:\n{key}\
+             - resources:\n  - \"events\"\n  providers:\n{key}  - identity: {{}}\n\
+             - resources:\n  - \"configmaps\"\n  providers:\n  - identity: {{}}\n{key}"
+        );
+        assert_eq!(entries, expected);
+    }
+}
