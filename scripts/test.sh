@@ -22,7 +22,7 @@ unit='--lib --bin kubastion --bin probe --test probe'
 lanes() {
     cat <<'EOF'
 one --test e2e --test reharden --test strangers
-two --test kubastion --test members --test kms
+two --test kubastion --test members --test kms --test encryption
 EOF
 }
 cat Cargo.toml src/probe/Cargo.toml | sed -n '/^\[\[test\]\]/,/^$/s/^name = "\(.*\)"$/\1/p' | while read -r target; do

@@ -13,5 +13,6 @@ pub mod objects;
 #[cfg(test)]
 pub(crate) mod played;
 pub mod readiness;
+pub mod rewrite;
 
 pub use client::{ApiAccess, ApiError, Client};

@@ -12,6 +12,7 @@ use super::execution::{Execution, Sessions};
 use super::leave::{self, Departure};
 use super::protocol::TxnState;
 use super::reset;
+use super::rewrite;
 use super::transactions::{self, Work};
 use super::{members, objects, transaction, undo};
 use crate::desired::{KubeadmAction, Phase};
@@ -312,7 +313,14 @@ impl<'a> Run<'a> {
         let c = self.c;
         let begins = |node: &NodeName, phase: Phase, id: &str| {
             let (node, id, stage) = (node.clone(), id.to_owned(), Some(number));
-            c.journal.write(&Line::Transaction { node, phase, id, stage, joins: false, from_pod: false })
+            c.journal.write(&Line::Transaction {
+                node,
+                phase,
+                id,
+                stage,
+                joins: false,
+                from_pod: false,
+            })
         };
         Ok(match task {
             Task::Settle { node, transaction, phase, .. } => {
@@ -360,6 +368,7 @@ impl<'a> Run<'a> {
     fn of_cluster(&mut self, task: &Task) -> Result<(), String> {
         match task {
             Task::Etcd(change) => members::change(self.c, change, &self.sessions),
+            Task::Rewrite { resource } => rewrite::carry_out(self.c, resource),
             Task::Cordon { node } => self.departure.cordon(self.c, node),
             Task::Drain { node, within_s, or_leave } => {
                 let (result, problems) = self.departure.drain(self.c, node, *within_s, *or_leave);
@@ -407,7 +416,7 @@ impl<'a> Run<'a> {
             | Task::Drain { .. }
             | Task::Forget { .. }
             | Task::Etcd(_) => Ok(()),
-            Task::Object(_) => self.ended(task, &Done::of(Err(why))),
+            Task::Rewrite { .. } | Task::Object(_) => self.ended(task, &Done::of(Err(why))),
         }?;
         if let Some(node) = task.node() {
             let rest = match task {
@@ -435,6 +444,18 @@ impl<'a> Run<'a> {
                         .because(why)
                         .left("the changes on the nodes are done")
                         .hint("run `kubastion plan` to see the remaining changes")
+                });
+                self.report.problems.extend(failed);
+            }
+            Task::Rewrite { resource } => {
+                shown(format!("rewrite every object of `{resource}`"));
+                c.journal.write(&Line::Task { task: json(task), problem: problem.clone() })?;
+                let failed = problem.map(|why| {
+                    Problem::new(format!("not every object of `{resource}` was written again"))
+                        .at("cluster")
+                        .because(why)
+                        .left("API servers read encrypted objects and plain text; none of them was lost")
+                        .hint("fix the cause, then run `kubastion apply` again; it goes on from there")
                 });
                 self.report.problems.extend(failed);
             }

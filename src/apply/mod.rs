@@ -22,6 +22,8 @@ pub mod objects;
 pub mod payload;
 pub mod protocol;
 pub mod reset;
+mod rewrite;
+pub mod stored;
 mod transaction;
 mod transactions;
 mod undo;

@@ -79,7 +79,9 @@ pub(super) fn flag_values(argv: &[String], name: &str, boolean: bool) -> Vec<Str
 pub(super) fn running<'a>(daemon: Daemon, on: &Basis<'a>) -> Result<Vec<&'a [String]>, Verdict> {
     let Some(processes) = on.seen.running(daemon) else {
         return Err(match daemon {
-            Daemon::Etcd if on.inventory.has_stacked_etcd() && on.seen.origin == Origin::Rendered => {
+            Daemon::Etcd
+                if on.inventory.has_stacked_etcd() && on.seen.origin == Origin::Rendered =>
+            {
                 needs(daemon)
             }
             Daemon::Etcd | Daemon::Containerd | Daemon::Haproxy | Daemon::Keepalived => {

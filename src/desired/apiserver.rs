@@ -2,33 +2,31 @@
 
 use std::net::SocketAddr;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use sha2::{Digest, Sha256};
 
 use super::collector::Collector;
 use super::context::{Context, Source};
+use super::encryption;
 use super::error::ResolveError;
 use super::etcd_pod;
-use super::error::rendering;
 use super::kubeadm::{self, Anonymous, BY_ABSENCE};
 use super::kubelet;
 use super::model::{Access, Content, FileCheck, ItemKind};
 use super::order;
-use super::places::{AUDIT_DIR, CONFIG_DIR, ENC_DIR, PATCHES};
+use super::places::{AUDIT_DIR, CONFIG_DIR, PATCHES};
 use super::platform::Platform;
 use super::shared::Shared;
 use crate::controls::{Config, Daemon};
 use crate::facts::NodeFacts;
-use crate::inventory::{AuditPolicy, EncryptionProvider, Files, Inventory, Node, Probe, Profile};
+use crate::inventory::{AuditPolicy, Files, Inventory, Node, Probe, Profile};
 use crate::pki::kubeconfig::API_PORT;
 use crate::pki::{Ca, Material};
 use crate::plain::hex;
 use crate::render::input::kubernetes::{
-    Admission, ApiserverExecProbes, ApiserverProbes, ControlPlaneComponent, EncryptionConfig,
-    NamedKey, Provider, ReadAtStart, SecurityContext,
+    Admission, ApiserverExecProbes, ApiserverProbes, ControlPlaneComponent, ReadAtStart,
+    SecurityContext,
 };
 use crate::render::{self, Text};
-use crate::secret::Secret;
 
 const AUX: &str = "files-apiserver-aux-configs";
 const WORKLOADS: &[&str] = &["policy-system-workload-hardening"];
@@ -60,7 +58,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     collector.directory(&[AUX], CONFIG_DIR, Access::root(0o700));
     audit_log(collector);
     if context.on("apiserver-encryption-config") {
-        encryption(context, collector);
+        encryption::items(context, collector);
     }
     if context.facts().is_some() {
         notes(context, collector);
@@ -113,6 +111,11 @@ pub(super) fn read_at_start(context: &Context<'_>, collector: &mut Collector<'_>
             let bundle = Sha256::digest(source.material.trust(ca).bundle());
             all.update(format!("{file} {}\n", hex(&bundle)));
         }
+    }
+    // On the way to encryption, so that an API server is known to have read each form. Without a way, the patch says what it
+    // always said.
+    for (resource, form) in context.shared.forms(&context.node.name).into_iter().flatten() {
+        all.update(format!("encryption {resource} {form:?}\n"));
     }
     let digest = Text::of(hex(&all.finalize()));
     collector.template(&[], READ_AT_START, |_| Ok(ReadAtStart { digest }));
@@ -276,44 +279,6 @@ fn custom_policy(context: &Context<'_>) -> Result<String, ResolveError> {
     } else {
         Err(ResolveError::AuditPolicy("it is not a Policy of audit.k8s.io/v1 with rules"))
     }
-}
-
-fn encryption(context: &Context<'_>, collector: &mut Collector<'_>) {
-    let controls = [AUX, "apiserver-encryption-config", "apiserver-encryption-provider"];
-    collector.directory(&[AUX], ENC_DIR, Access::root(0o700));
-    let path = format!("{ENC_DIR}/encryption.yaml");
-    collector.content(&controls, &path, Access::root(0o600), FileCheck::None, |source| {
-        encryption_config(context, source).map(Content::Secret).map_err(|e| rendering(&path, e))
-    });
-}
-
-fn encryption_config(
-    context: &Context<'_>,
-    source: Source<'_>,
-) -> Result<Secret<Vec<u8>>, render::RenderError> {
-    let encryption = &context.inventory.encryption;
-    let keys = source.material.encryption_keys();
-    let stand_in = |n: usize| format!("kubastionsecret{n:05}");
-    let secrets: Vec<(String, Secret<String>)> = keys
-        .iter()
-        .enumerate()
-        .map(|(n, k)| (stand_in(n), Secret::new(BASE64_STANDARD.encode(k.secret.expose()))))
-        .collect();
-    let named = keys
-        .iter()
-        .enumerate()
-        .map(|(n, k)| NamedKey { name: Text::of(&k.name), secret: Text::of(stand_in(n)) });
-    let input = EncryptionConfig {
-        resources: Text::all(&encryption.resources),
-        provider: match encryption.provider {
-            EncryptionProvider::Secretbox => Provider::Secretbox,
-            EncryptionProvider::Aescbc => Provider::Aescbc,
-            EncryptionProvider::Kms => Provider::Kms,
-        },
-        kms_endpoint: Text::of(encryption.kms_endpoint.as_deref().unwrap_or_default()),
-        keys: named.collect(),
-    };
-    render::render_secret(&input, &secrets)
 }
 
 fn notes(context: &Context<'_>, collector: &mut Collector<'_>) {

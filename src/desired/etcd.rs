@@ -191,10 +191,8 @@ fn older_than_pod(context: &Context<'_>, facts: &NodeFacts) -> Option<ResolveErr
     let pod = EtcdPod::of(facts)?;
     let runs = pod.release()?;
     let would = version(context, facts)?;
-    ((would.0, would.1) < (runs.0, runs.1)).then(|| ResolveError::OlderEtcd {
-        runs: runs.to_string(),
-        would: would.to_string(),
-    })
+    ((would.0, would.1) < (runs.0, runs.1))
+        .then(|| ResolveError::OlderEtcd { runs: runs.to_string(), would: would.to_string() })
 }
 
 /// What a fresh node of these releases gets.

@@ -43,7 +43,10 @@ pub(super) fn topology(context: &Context<'_>) -> EtcdTopology {
     let flag = |(name, value): (&str, String)| Flag { name: Text::of(name), value: value.into() };
     EtcdTopology::Local {
         data_dir: Text::of(DATA),
-        image: context.facts().and_then(EtcdPod::of).map_or(EtcdImage::OfKubeadm, |pod| pod.named()),
+        image: context
+            .facts()
+            .and_then(EtcdPod::of)
+            .map_or(EtcdImage::OfKubeadm, |pod| pod.named()),
         args: flags.into_iter().map(flag).collect(),
     }
 }
@@ -64,7 +67,9 @@ impl<'f> EtcdPod<'f> {
     /// Whether its data lie where the service's do, on the node and in the pod.
     pub(crate) fn keeps_data_in_place(&self) -> bool {
         let has = |line: &str| {
-            self.manifest.lines().any(|l| l.trim().trim_start_matches("- ").trim_matches('"') == line)
+            self.manifest
+                .lines()
+                .any(|l| l.trim().trim_start_matches("- ").trim_matches('"') == line)
         };
         has(&format!("--data-dir={DATA}")) && has(&format!("path: {DATA}"))
     }

@@ -134,7 +134,13 @@ fn control_plane(context: &Context<'_>, collector: &mut Collector<'_>) {
     }
     if context.inventory.has_stacked_etcd() {
         for &(kind, controls) in STACKED_ETCD {
-            pair(context, collector, controls, &format!("/etc/kubernetes/pki/{}", kind.profile().file), kind);
+            pair(
+                context,
+                collector,
+                controls,
+                &format!("/etc/kubernetes/pki/{}", kind.profile().file),
+                kind,
+            );
         }
     }
     let cert_controls = ["files-pki-cert-mode", OWNERSHIP, "pki-separate-cas"];

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::error::{ResolveError, rendering};
+use super::forms::{Forms, FormsByNode};
 use super::model::FileText;
 use crate::inventory::{Inventory, NodeName, Role};
 use crate::render::input::host::Firewall;
@@ -40,12 +41,23 @@ pub struct Shared {
     routes: Mutex<Option<Arc<PodRoutes>>>,
     texts: Mutex<HashMap<Source, FileText>>,
     jump_hosts: OnceLock<BTreeSet<String>>,
+    forms: FormsByNode,
 }
 
 /// The template that a text is made with, and the SHA-256 of what goes into it.
 type Source = (&'static str, [u8; 32]);
 
 impl Shared {
+    /// With what control planes do with encrypted resources on the way to encryption.
+    pub fn on_the_way(forms: FormsByNode) -> Self {
+        Self { forms, ..Self::default() }
+    }
+
+    /// What a control plane does with encrypted resources, if it is on the way to encryption.
+    pub fn forms(&self, node: &NodeName) -> Option<&Forms> {
+        self.forms.get(node).filter(|forms| !forms.is_empty())
+    }
+
     /// The firewall table of a class of nodes.
     pub(super) fn table(
         &self,

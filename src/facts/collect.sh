@@ -441,6 +441,13 @@ if [ -n "$images" ] && there=$(ctr -n k8s.io images ls 2>/dev/null | while read 
 fi
 
 section extras
+start_ticks() ( # /proc/PID/stat
+    # The fields from the third on: the second is a name in brackets.
+    IFS=' '
+    # shellcheck disable=SC2086 # fields
+    set -- ${1##*) }
+    [ -n "${20-}" ] && echo "${20}"
+)
 for x in $extras; do
     case $x in
     lsm) grep -s '' /dev/null /sys/kernel/security/lsm /sys/module/apparmor/parameters/enabled /sys/fs/selinux/enforce ;;
@@ -453,6 +460,21 @@ for x in $extras; do
         [ ! -f "$f" ] || {
             v=$(sed -n 's/^ *secret: *//p' "$f" | tr -d '"' | sha256sum)
             print "encryption=${v%% *}"
+            changed=$(stat -c %Z "$f")
+            # API servers of the node itself, with whose start the change is compared: both times are of whole seconds.
+            set +f
+            found=$(grep -slxF kube-apiserver /proc/[0-9]*/comm)
+            IFS=$nl
+            for p in $found; do
+                p=${p%/comm}
+                [ -O "$p" ] && [ "$(readlink "$p/ns/net")" = "$(readlink /proc/self/ns/net)" ] || continue
+                theirs=$(start_ticks "$(cat "$p/stat")") && now=$(start_ticks "$(cat /proc/self/stat)") || continue
+                v=$(($(date +%s) - (now - theirs) / $(getconf CLK_TCK)))
+                if [ "$changed" -lt $((v - 1)) ]; then v=yes; else v=no; fi
+                echo "encryption_in_effect=$v"
+            done 2>/dev/null
+            set -f
+            IFS=' '
         }
         ;;
     audit) ! have auditctl || { auditctl -l 2>/dev/null && echo ok; } | sed 's/^/audit=/' ;;

@@ -12,6 +12,7 @@ mod extras;
 pub mod live;
 pub mod model;
 pub mod parse;
+pub mod stored;
 
 pub use batch::{COMMANDS, FactsError, PROCESSES, SCRIPT, collect};
 pub use credentials::{CREDENTIALS_SCRIPT, Held, read_credentials};

@@ -199,6 +199,10 @@ pub struct NodeFacts {
     /// random, so that it gives nothing away. `None` if not asked for or not there.
     #[serde(default)]
     pub encryption_keys_sha256: Option<String>,
+    /// Whether every API server that runs was started after its encryption configuration was changed last, and so has it in
+    /// effect; `None` if not asked for, if there is no file, or if none runs.
+    #[serde(default)]
+    pub encryption_in_effect: Option<bool>,
     /// Loaded audit rules as `auditctl -l` prints them; `None` if not asked for or not to be had.
     pub audit_rules: Option<Vec<String>>,
     /// Digests of the answer that all this was read from.

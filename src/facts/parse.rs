@@ -151,6 +151,10 @@ pub fn facts(
         encryption_keys_sha256: extra(Extra::EncryptionKeys).and_then(|lines| {
             lines.iter().find_map(|l| l.strip_prefix("encryption=")).map(str::to_owned)
         }),
+        encryption_in_effect: extra(Extra::EncryptionKeys).and_then(|lines| {
+            let said = lines.iter().filter_map(|l| l.strip_prefix("encryption_in_effect="));
+            said.map(|v| v == "yes").reduce(|all, one| all && one)
+        }),
         hostname,
         os: os(&match read("/etc/os-release") {
             lines if lines.is_empty() => read("/usr/lib/os-release"),

@@ -155,7 +155,7 @@ pub const ROWS: &[Row] = &[
         id: "unencrypted",
         section: Section::Storage,
         title: "Objects that are stored in clear",
-        hardening: "encrypts what is written from then on; these stay as they are until they are written again",
+        hardening: "encrypts what is written from then on, and has each of these written again by the API server",
         noticed_by: "who reads etcd's files or backups, and who restores a backup without the keys",
         found_by: "command lines of API servers; objects are counted, values of Secrets are not read",
         find: storage::unencrypted,

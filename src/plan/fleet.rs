@@ -6,6 +6,7 @@ use super::diff::{CLUSTER_MARK, KUBELET_CONFIG};
 use super::stored_data;
 use crate::error::Problem;
 use crate::facts::etcd::Roster;
+use crate::facts::stored::Stored;
 use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::NodeName;
 
@@ -44,6 +45,8 @@ pub struct FleetFacts {
     pub without_etcd_data: BTreeSet<NodeName>,
     /// etcd's member list and alarms, or why they could not be read. `None` before etcd is asked, or if none runs.
     pub etcd: Option<Result<Roster, String>>,
+    /// What etcd holds of resources, as far as it was counted, or why it could not be.
+    pub stored: BTreeMap<String, Result<Stored, String>>,
 }
 
 impl FleetFacts {

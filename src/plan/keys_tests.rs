@@ -171,7 +171,7 @@ const KEYS: &[(&str, Effect, Change)] = &[
     ("audit.max_backups", Planned, |i| i.audit.max_backups = 20),
     ("audit.max_size_mb", Planned, |i| i.audit.max_size_mb = 200),
     ("encryption.provider", Refused, |i| i.encryption.provider = EncryptionProvider::Aescbc),
-    ("encryption.resources", Refused, |i| i.encryption.resources.push("events".into())),
+    ("encryption.resources", Planned, |i| i.encryption.resources.push("events".into())),
     ("encryption.kms_endpoint", Refused, |i| { i.encryption.provider = EncryptionProvider::Kms; i.encryption.kms_endpoint = Some("unix:///run/kms/s".into()); }),
     ("pki.dir", NotOnNodes("where the operator keeps the keys; other keys are refused (`a_node_of_another_cluster_is_refused`)"), |i| i.pki.dir = "rel/pki".into()),
     ("pki.algorithm", Planned, |i| i.pki.algorithm = KeyAlgorithm::EcdsaP384),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::climb::Climb;
 use super::stage::{EtcdChange, Stage, Task};
 use super::step::{Action, Step};
 use super::why::HeldBack;
@@ -34,6 +35,9 @@ pub struct Plan {
     pub nodes: BTreeMap<NodeName, NodePlan>,
     /// Order of the work: stages one after another.
     pub stages: Vec<Stage>,
+    /// What it does on the way to encrypted objects; the rungs above follow in the same run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Climb>,
 }
 
 /// What is to be done on one node.
@@ -119,6 +123,7 @@ impl Plan {
             inventory_sha256,
             nodes,
             stages,
+            encryption: None,
         };
         plan.sealed()
     }
@@ -145,6 +150,13 @@ impl Plan {
         self.sealed()
     }
 
+    /// The plan with what it does on the way to encrypted objects.
+    #[must_use]
+    pub fn with_encryption(mut self, climb: Option<Climb>) -> Self {
+        self.encryption = climb;
+        self.sealed()
+    }
+
     /// A plan of the stages that are `wanted`. Its nodes have the transactions of these stages alone.
     pub fn part(&self, wanted: impl Fn(&Stage) -> bool) -> Self {
         let mut nodes = self.nodes.clone();
@@ -163,7 +175,7 @@ impl Plan {
             }
         }
         let (cluster, inventory) = (self.cluster.clone(), self.inventory_sha256.clone());
-        Self::new(cluster, inventory, nodes, stages)
+        Self::new(cluster, inventory, nodes, stages).with_encryption(self.encryption.clone())
     }
 
     /// All its tasks, in order.

@@ -76,9 +76,7 @@ pub fn stages(
             groups: groups.collect(),
             gates: match phase {
                 // With its API server, a node's member of etcd is started again.
-                Phase::Kubernetes
-                    if inventory.has_stacked_etcd() && etcd == EtcdState::Running =>
-                {
+                Phase::Kubernetes if inventory.has_stacked_etcd() && etcd == EtcdState::Running => {
                     vec![gate, Gate::EtcdQuorum]
                 }
                 _ => vec![gate],

@@ -8,13 +8,19 @@ use super::why::HeldBack;
 use crate::checks::{self, Basis, Observed, Verdict};
 use crate::clock::Clock;
 use crate::controls::Severity;
+use crate::desired::forms::Form;
 use crate::desired::{self, CONFLIST, Content, DesiredState, ItemKind, NodeDesired, Phase, Shared};
 use crate::error::Problem;
 use crate::facts::NodeFacts;
 use crate::inventory::{Files, Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::Material;
+use crate::plan::climb::Rung;
+use crate::plan::diff::CLUSTER_MARK;
+use crate::plan::encryption::{self, Way};
 use crate::plan::order::{EtcdState, stages};
-use crate::plan::{EtcdChange, NodePlan, Plan, Step, immutable, node_plan, preflight, stored_data};
+use crate::plan::{
+    EtcdChange, NodePlan, Plan, Stage, Step, immutable, node_plan, preflight, stored_data,
+};
 use crate::transport::fleet;
 
 /// A plan, and what belongs to it.
@@ -30,6 +36,7 @@ pub struct Planned {
 /// Plans the nodes, as they answered. etcd should have been asked before, where it runs.
 pub fn plan(loaded: &Loaded, fleet: &FleetFacts, material: &Material) -> Planned {
     let inventory = &loaded.inventory;
+    let way = encryption::way(inventory, fleet, material);
     let mut planner = Planner {
         inventory,
         files: &loaded.files,
@@ -37,7 +44,8 @@ pub fn plan(loaded: &Loaded, fleet: &FleetFacts, material: &Material) -> Planned
         fleet,
         plans: BTreeMap::new(),
         desired: DesiredState { nodes: BTreeMap::new() },
-        shared: Shared::default(),
+        shared: Shared::on_the_way(way.forms.clone()),
+        way,
         failed: refusals(loaded, fleet),
     };
     let first = first_node(inventory, planner.fleet, &planner.failed);
@@ -61,6 +69,8 @@ struct Planner<'a> {
     desired: DesiredState,
     /// What is computed once for all nodes.
     shared: Shared,
+    /// Where the cluster is on the way to encrypted objects.
+    way: Way,
     /// Nodes that get no plan, and why.
     failed: BTreeMap<NodeName, Problem>,
 }
@@ -113,6 +123,7 @@ impl Planner<'_> {
             shared: &self.shared,
             first,
             encryption: self.fleet.encryption(),
+            way: &self.way,
         };
         let made = fleet::each(nodes, cores, |(node, facts, host_key)| {
             let made = input.plan_node(node, facts, host_key);
@@ -242,15 +253,32 @@ impl Planner<'_> {
         }
     }
 
-    fn finish(self, loaded: &Loaded, etcd: EtcdState, changes: &[EtcdChange]) -> Planned {
-        let Self { inventory, plans, mut desired, failed, .. } = self;
+    /// Says on the control planes why stored objects are not encrypted any further.
+    fn hold_encryption_back(&mut self) {
+        let Some(why) = self.way.stop.clone().filter(|_| self.way.climb.is_none()) else { return };
+        for node in self.inventory.with_role(Role::ControlPlane) {
+            if let Some(plan) = self.plans.get_mut(&node.name) {
+                plan.held_back.push(HeldBack::Encryption { why: why.clone() });
+            }
+        }
+    }
+
+    fn finish(mut self, loaded: &Loaded, etcd: EtcdState, changes: &[EtcdChange]) -> Planned {
+        self.hold_encryption_back();
+        let Self { inventory, plans, mut desired, failed, way, .. } = self;
         for (name, plan) in plans.iter().filter(|(_, p)| !p.transactions.is_empty()) {
             let empty = || NodeDesired { items: Vec::new(), notes: plan.notes.clone() };
             desired.nodes.entry(name.clone()).or_insert_with(empty);
         }
-        let stages = stages(inventory, &plans, etcd, changes);
+        let mut stages = stages(inventory, &plans, etcd, changes);
+        // Only where a control plane gets a plan: others alone know nothing of it.
+        let has_plan = |n: &Node| plans.contains_key(&n.name);
+        let climb = way.climb.filter(|_| inventory.with_role(Role::ControlPlane).any(has_plan));
+        if let Some(climb) = climb.as_ref().filter(|c| c.rung == Rung::Rewrite) {
+            stages.push(Stage::rewrite(&climb.resources));
+        }
         let cluster = inventory.cluster.name.to_string();
-        let plan = Plan::new(cluster, loaded.sha256.clone(), plans, stages);
+        let plan = Plan::new(cluster, loaded.sha256.clone(), plans, stages).with_encryption(climb);
         Planned { plan, desired, failed }
     }
 }
@@ -288,6 +316,7 @@ struct NodeInput<'a> {
     first: Option<&'a NodeName>,
     /// What a control plane that was checked encrypts with.
     encryption: Option<&'a str>,
+    way: &'a Way,
 }
 
 impl NodeInput<'_> {
@@ -301,7 +330,7 @@ impl NodeInput<'_> {
         facts: &NodeFacts,
         host_key: &str,
     ) -> Result<(NodePlan, NodeDesired), Problem> {
-        let Self { inventory, files, material, shared, first, encryption } = self;
+        let Self { inventory, files, material, shared, first, encryption, way } = self;
         let fails = |what: &str, problems: Vec<Problem>| match problems.is_empty() {
             true => Ok(()),
             false => Err(join(&node.name, what, problems)),
@@ -319,9 +348,16 @@ impl NodeInput<'_> {
         }
         fails(
             "stored data would be lost",
-            stored_data::endangered(node, facts, &wanted, *encryption),
+            stored_data::endangered(node, facts, &wanted, *encryption, &way.safe(&node.name)),
         )?;
-        let broken = judge_rendered(inventory, files, node, facts, &wanted);
+        // What it was started with last is not what its file says now.
+        let stale = way.restart.contains(&node.name).then(|| {
+            let mut facts = facts.clone();
+            facts.unit_marks.insert(CLUSTER_MARK.to_owned(), String::new());
+            facts
+        });
+        let facts = stale.as_ref().unwrap_or(facts);
+        let broken = judge_rendered(inventory, files, node, facts, &wanted, shared);
         fails("the configuration rendered for the node fails a critical control", broken.critical)?;
         let mut plan = node_plan(&wanted, facts, host_key).map_err(|missing| {
             let errors: Vec<&dyn std::error::Error> = missing.iter().map(|e| e as _).collect();
@@ -381,6 +417,7 @@ fn judge_rendered(
     node: &Node,
     facts: &NodeFacts,
     wanted: &NodeDesired,
+    shared: &Shared,
 ) -> Broken {
     let seen = Observed::from_desired(wanted, facts);
     let basis = Basis {
@@ -392,8 +429,12 @@ fn judge_rendered(
     };
     let mut broken = Broken::default();
     // Also one that only what is staged for later breaks, of which the finding does not say so.
+    let is_reader =
+        shared.forms(&node.name).is_some_and(|f| f.values().any(|f| *f == Form::Reader));
     let excepted = |control: &str| {
-        inventory.hardening.exceptions_of(control, Some(&node.name)).next().is_some()
+        // It holds once all control planes can read what one of them encrypts.
+        (is_reader && control == "apiserver-encryption-provider")
+            || inventory.hardening.exceptions_of(control, Some(&node.name)).next().is_some()
     };
     for finding in checks::of_rendered(&basis).into_iter().filter(|f| !excepted(f.control)) {
         let verdicts = std::iter::once(&finding.verdict).chain(&finding.staged);
@@ -442,9 +483,14 @@ fn hold_back(plans: &mut BTreeMap<NodeName, NodePlan>, phases: &[Phase], why: &H
 
 /// What a plan leaves for a later one, so that the run is not mistaken for complete.
 pub fn held_back(plan: &Plan) -> Vec<Problem> {
+    held_back_by(plan, |_| true)
+}
+
+/// The same for some reasons.
+pub fn held_back_by(plan: &Plan, wanted: impl Fn(&HeldBack) -> bool) -> Vec<Problem> {
     let mut nodes: BTreeMap<&HeldBack, Vec<&str>> = BTreeMap::new();
     for (name, node) in &plan.nodes {
-        for why in &node.held_back {
+        for why in node.held_back.iter().filter(|why| wanted(why)) {
             nodes.entry(why).or_default().push(name.as_str());
         }
     }
@@ -539,7 +585,8 @@ mod tests {
             let wanted =
                 desired::resolve(&inventory, &files, node, &facts, &material, &Shared::default())
                     .unwrap();
-            let broken = judge_rendered(&inventory, &files, node, &facts, &wanted);
+            let broken =
+                judge_rendered(&inventory, &files, node, &facts, &wanted, &Shared::default());
             wanted.notes.into_iter().chain(broken.notes).collect()
         };
         let speaks = |notes: &[String], of: &str| notes.iter().any(|n| n.contains(of));

@@ -90,9 +90,8 @@ pub fn plan(
 fn keeps_etcd(all: &[RunRecord], run: &RunRecord, node: &NodeName) -> bool {
     let of_etcd = |r: &RunRecord| {
         // One that it took over from a static pod was a member before.
-        let is_own = |t: &&TransactionRecord| {
-            t.node == *node && t.phase == Phase::Etcd && !t.from_pod
-        };
+        let is_own =
+            |t: &&TransactionRecord| t.node == *node && t.phase == Phase::Etcd && !t.from_pod;
         let mut own = r.transactions.iter().filter(is_own);
         own.any(|t| t.outcome.as_ref().is_none_or(history::may_be_in_place))
     };

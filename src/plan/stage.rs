@@ -157,6 +157,11 @@ pub enum Task {
     },
     /// A change of etcd's members.
     Etcd(EtcdChange),
+    /// Every object of a resource is written again, so that it is stored with the key that writes.
+    Rewrite {
+        /// As the inventory names it, as in `secrets`.
+        resource: String,
+    },
     /// A change of an object of the cluster's API.
     Object(ApiChange),
 }
@@ -178,7 +183,7 @@ impl Task {
                 Some(node)
             }
             Task::Etcd(EtcdChange::Remove { node, .. }) => node.as_ref(),
-            Task::Object(_) => None,
+            Task::Rewrite { .. } | Task::Object(_) => None,
         }
     }
 
@@ -330,6 +335,14 @@ impl Stage {
         let groups = changes.into_iter().map(|c| Group::alone(Task::Etcd(c))).collect();
         let (gates, on_failure) = (Vec::new(), OnFailure::GoOn);
         Self { name: "etcd members".into(), groups, gates, on_failure }
+    }
+
+    /// Every object of some resources is written again.
+    pub fn rewrite<'r>(resources: impl IntoIterator<Item = &'r String>) -> Self {
+        let task = |r: &String| Group::alone(Task::Rewrite { resource: r.clone() });
+        let groups = resources.into_iter().map(task).collect();
+        let (gates, on_failure) = (Vec::new(), OnFailure::GoOn);
+        Self { name: "rewrite".into(), groups, gates, on_failure }
     }
 
     /// Changes of objects of the cluster's API, in their order.

@@ -35,18 +35,30 @@ pub fn found(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Vec<Probl
 }
 
 /// Planned changes that would make stored data unreadable. `of_others` is what another control plane encrypts with, if one
-/// was checked: it speaks for a node that has no file.
+/// was checked: it speaks for a node that has no file. `safe` is what the facts of all of them allow.
 pub fn endangered(
     node: &Node,
     facts: &NodeFacts,
     wanted: &NodeDesired,
     of_others: Option<&str>,
+    safe: &Safe,
 ) -> Vec<Problem> {
     if !node.has_role(Role::ControlPlane) {
         return Vec::new();
     }
-    let problems = encryption(facts, wanted, of_others);
+    let problems = encryption(facts, wanted, of_others, safe);
     problems.into_iter().map(|p| p.at(node.name.to_string())).collect()
+}
+
+/// Changes of a control plane's encryption that lose nothing, by what all control planes and etcd show.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Safe {
+    /// Resources that it begins to read encrypted.
+    pub begins: BTreeSet<String>,
+    /// Resources that it ceases to read in plain text.
+    pub drops: BTreeSet<String>,
+    /// Why others have to wait.
+    pub waits_for: Option<String>,
 }
 
 /// Whether the node is part of a cluster, whoever made it one.
@@ -75,10 +87,8 @@ fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option
         && EtcdPod::of(facts).is_some_and(|pod| !pod.keeps_data_in_place())
     {
         return Some(
-            Problem::new("etcd's static pod cannot become a service")
-                .because(format!(
-                    "{ETCD_POD} does not say that its data lie in /var/lib/etcd, or cannot be read"
-                ))
+            Problem::new("etcd's static pod has its data in another place, or cannot be read")
+                .because(format!("{ETCD_POD} does not say that its data lie in /var/lib/etcd"))
                 .left("nothing was changed")
                 .hint("`--data-dir` and the pod's volume have to name /var/lib/etcd"),
         );
@@ -125,15 +135,25 @@ fn release(inventory: &Inventory, facts: &NodeFacts) -> Option<Problem> {
 
 /// One entry of an EncryptionConfiguration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    resources: BTreeSet<String>,
+pub(super) struct Entry {
+    pub(super) resources: BTreeSet<String>,
     /// Kind and name of key, in the order in which they are tried; the first one writes.
-    keys: Vec<(String, String)>,
+    pub(super) keys: Vec<(String, String)>,
 }
+
+impl Entry {
+    /// Its keys; plain text needs none.
+    pub(super) fn without_identity(&self) -> Vec<(String, String)> {
+        self.keys.iter().filter(|(kind, _)| kind != IDENTITY).cloned().collect()
+    }
+}
+
+/// The provider that leaves objects as they are.
+const IDENTITY: &str = "identity";
 
 /// The entries of an EncryptionConfiguration
 /// (<https://kubernetes.io/docs/tasks/administer-cluster/encrypt-data/>), or `None` if it is none.
-fn entries(text: &str) -> Option<Vec<Entry>> {
+pub(super) fn entries(text: &str) -> Option<Vec<Entry>> {
     let document: Value = crate::yaml::parse(text).ok()?;
     let list = |v: &Value, key: &str| v.get(key).and_then(Value::as_sequence).cloned();
     let entry = |entry: &Value| {
@@ -156,10 +176,17 @@ fn entries(text: &str) -> Option<Vec<Entry>> {
 }
 
 /// Reasons to refuse a change of the encryption at rest.
-fn encryption(facts: &NodeFacts, wanted: &NodeDesired, of_others: Option<&str>) -> Vec<Problem> {
+fn encryption(
+    facts: &NodeFacts,
+    wanted: &NodeDesired,
+    of_others: Option<&str>,
+    safe: &Safe,
+) -> Vec<Problem> {
     let refused = |what: String| {
         Problem::new(what)
-            .because("all stored objects would have to be rewritten first, which apply does not do")
+            .because(safe.waits_for.as_deref().unwrap_or(
+                "all stored objects would have to be rewritten first, which apply does not do for this change",
+            ))
             .left("nothing was changed")
             .hint("set `encryption` in the inventory back to what the cluster uses, then run `kubastion plan`")
     };
@@ -176,7 +203,12 @@ fn encryption(facts: &NodeFacts, wanted: &NodeDesired, of_others: Option<&str>) 
     let (text, wanted_text) = match (own.or(of_others.map(Some)), new) {
         (None, None) => return Vec::new(),
         (None, Some(_)) if !runs => return Vec::new(),
-        (None, Some(_)) if !uses_encryption(facts) => {
+        (None, Some((text, _))) if !uses_encryption(facts) => {
+            let new = entries(text).unwrap_or_default();
+            let begins = |r: &String| safe.begins.contains(r);
+            if !new.is_empty() && new.iter().flat_map(|e| &e.resources).all(begins) {
+                return Vec::new();
+            }
             return vec![refused(
                 "encryption at rest would be switched on in a cluster that already stores objects in plain text".into(),
             )];
@@ -208,16 +240,15 @@ fn encryption(facts: &NodeFacts, wanted: &NodeDesired, of_others: Option<&str>) 
                 .hint("restore the file from another control plane or from a backup"),
         ];
     };
-    let mut problems: Vec<Problem> = lost(&old, &new).into_iter().map(refused).collect();
-    if problems.is_empty() && runs && old == new && other_secrets(facts, wanted_text) {
-        problems.push(
+    if runs && same_names(&old, &new) && other_secrets(facts, wanted_text, &old, &new) {
+        return vec![
             Problem::new("the encryption keys on the node differ from the key store's keys of the same names")
                 .because("stored objects could not be decrypted with the key store's keys")
                 .left("nothing was changed")
                 .hint("restore the key store of this cluster (`pki.dir`), or the node's file if it was changed"),
-        );
+        ];
     }
-    problems
+    lost(&old, &new, safe).into_iter().map(refused).collect()
 }
 
 /// Whether the API server that is set up reads an encryption configuration.
@@ -226,20 +257,27 @@ fn uses_encryption(facts: &NodeFacts) -> bool {
     pod.contains("--encryption-provider-config=")
 }
 
-/// Whether the secrets on the node are others than the store's, by their digest.
-fn other_secrets(facts: &NodeFacts, wanted: &str) -> bool {
-    let mut all = String::new();
-    for line in wanted.lines() {
-        if let Some(secret) = line.trim_start().strip_prefix("secret:") {
-            all.push_str(secret.trim().trim_matches('"'));
-            all.push('\n');
-        }
+/// Whether all entries of both name the same keys.
+fn same_names(old: &[Entry], new: &[Entry]) -> bool {
+    let all: BTreeSet<Vec<(String, String)>> =
+        old.iter().chain(new).map(Entry::without_identity).collect();
+    all.len() == 1
+}
+
+/// Whether the secrets on the node are others than the store's, by their digest. Each entry has all of them.
+fn other_secrets(facts: &NodeFacts, wanted: &str, old: &[Entry], new: &[Entry]) -> bool {
+    let secrets = wanted.lines().filter_map(|l| l.trim_start().strip_prefix("secret:"));
+    let mut secrets: Vec<&str> = secrets.map(|s| s.trim().trim_matches('"')).collect();
+    secrets.truncate(secrets.len() / new.len().max(1));
+    let mut digest = Sha256::new();
+    for secret in old.iter().flat_map(|_| &secrets) {
+        digest.update(format!("{secret}\n"));
     }
-    facts.encryption_keys_sha256.as_ref().is_some_and(|d| *d != hex(&Sha256::digest(all)))
+    facts.encryption_keys_sha256.as_ref().is_some_and(|d| *d != hex(&digest.finalize()))
 }
 
 /// What could not be decrypted any more, or would be written with a key that not every API server has.
-fn lost(old: &[Entry], new: &[Entry]) -> Vec<String> {
+fn lost(old: &[Entry], new: &[Entry], safe: &Safe) -> Vec<String> {
     let mut lost = Vec::new();
     for entry in old {
         for resource in &entry.resources {
@@ -247,7 +285,11 @@ fn lost(old: &[Entry], new: &[Entry]) -> Vec<String> {
                 lost.push(format!("`{resource}` could no longer be decrypted"));
                 continue;
             };
-            for key in entry.keys.iter().filter(|k| !next.keys.contains(k)) {
+            // Nothing is stored in plain text any more.
+            let is_dropped =
+                |(kind, _): &(String, String)| kind == IDENTITY && safe.drops.contains(resource);
+            let gone = entry.keys.iter().filter(|k| !next.keys.contains(k));
+            for key in gone.filter(|k| !is_dropped(k)) {
                 lost.push(format!(
                     "`{resource}` encrypted with {} could no longer be read",
                     words(key)
@@ -265,7 +307,7 @@ fn lost(old: &[Entry], new: &[Entry]) -> Vec<String> {
     let known: BTreeSet<&String> = old.iter().flat_map(|e| &e.resources).collect();
     for entry in new {
         for resource in entry.resources.iter().filter(|r| !known.contains(r)) {
-            if !entry.keys.iter().any(|(kind, _)| kind == "identity") {
+            if !entry.keys.iter().any(|(kind, _)| kind == IDENTITY) {
                 lost.push(format!(
                     "`{resource}` is stored in plain text, and could no longer be read"
                 ));
@@ -297,8 +339,9 @@ mod tests {
     #[test]
     fn what_could_not_be_read_any_more_is_named() {
         let old = config("secrets, configmaps", BOX1);
-        let lost_by =
-            |resources: &str, providers: &str| lost(&old, &config(resources, providers)).join("; ");
+        let lost_by = |resources: &str, providers: &str| {
+            lost(&old, &config(resources, providers), &Safe::default()).join("; ")
+        };
         assert_eq!(lost_by("secrets, configmaps", BOX1), "");
         let aes = "{aescbc: {keys: [{name: k1, secret: x}]}}";
         assert!(
@@ -321,7 +364,7 @@ mod tests {
             let keys = format!(
                 "{{secretbox: {{keys: [{{name: {first}, secret: x}}, {{name: {second}, secret: y}}]}}}}"
             );
-            lost(&old, &config("secrets", &keys)).join("; ")
+            lost(&old, &config("secrets", &keys), &Safe::default()).join("; ")
         };
         assert_eq!(both("k1", "k2"), "");
         assert!(both("k2", "k1").contains("written with secretbox key `k2`"));

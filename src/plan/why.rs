@@ -145,6 +145,11 @@ pub enum HeldBack {
         /// Why.
         why: String,
     },
+    /// The next rung of the encryption of stored objects cannot be climbed.
+    Encryption {
+        /// Why.
+        why: String,
+    },
     /// A later run builds on this one on a node that others depend on.
     LaterRun {
         /// The run.
@@ -180,7 +185,7 @@ impl fmt::Display for HeldBack {
                 f,
                 "etcd is not started: {node} was not checked and may already be a member of an etcd cluster"
             ),
-            HeldBack::Stays { why } => f.write_str(why),
+            HeldBack::Stays { why } | HeldBack::Encryption { why } => f.write_str(why),
             HeldBack::LaterRun { run, node } => {
                 write!(f, "run {run} of {node} builds on it: roll back that run first")
             }

@@ -64,6 +64,12 @@ pub fn render(plan: &Plan, detail: Detail) -> String {
             object(change, detail, &mut out);
         }
     }
+    if let Some(climb) = &plan.encryption {
+        let _ = writeln!(out, "\nencryption of stored objects\n  now   {climb}");
+        for rung in climb.rung.above() {
+            let _ = writeln!(out, "  then  {}", rung.words());
+        }
+    }
     order(plan, &mut out);
     plain(&out)
 }
@@ -90,6 +96,7 @@ fn order(plan: &Plan, out: &mut String) {
 fn whose(task: &Task) -> String {
     match task {
         Task::Etcd(EtcdChange::Remove { id, .. }) => format!("remove {id}"),
+        Task::Rewrite { resource } => resource.clone(),
         _ => task.node().map_or_else(|| "cluster".to_owned(), ToString::to_string),
     }
 }

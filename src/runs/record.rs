@@ -161,6 +161,9 @@ pub struct RunRecord {
     pub cluster: String,
     /// Transactions in the order in which they began, with their outcome if there is one.
     pub transactions: Vec<TransactionRecord>,
+    /// Whether control planes began to encrypt stored objects by it, which they could not read as they were before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub encrypts: bool,
     /// Of a reset: what came of each node.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub reset: BTreeMap<NodeName, Reset>,
@@ -430,6 +433,7 @@ impl RunRecord {
             plan: None,
             cluster,
             transactions,
+            encrypts: false,
             reset,
         }
     }
@@ -516,11 +520,12 @@ fn read(reader: impl BufRead) -> io::Result<Option<RunRecord>> {
                     t.ended = at();
                 }
             }
+            (Line::Plan { plan }, Some(r)) => {
+                let rung = plan.pointer("/encryption/rung").and_then(serde_json::Value::as_str);
+                r.encrypts |= rung.is_some_and(|rung| rung != "read");
+            }
             // Objects of the API have no way back; what was done to them is for people to read.
-            (
-                Line::Plan { .. } | Line::Task { .. } | Line::Object { .. } | Line::Etcd { .. },
-                Some(_),
-            ) => {}
+            (Line::Task { .. } | Line::Object { .. } | Line::Etcd { .. }, Some(_)) => {}
             (Line::End { at, exit }, Some(r)) => {
                 r.ended = Some(at);
                 r.exit = Some(exit);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::encryption::{self, Access};
 use super::etcd_members::etcd_access;
 use super::keys::{self, Keys, PkiUse};
 use super::objects::{self, Rest};
@@ -19,7 +20,7 @@ use crate::inventory::{Loaded, Node, NodeName, Role};
 use crate::pki::Material;
 use crate::plan::ladder::{self, Rung, Then};
 use crate::plan::planner::{self, Planned};
-use crate::plan::{self, Plan, Step};
+use crate::plan::{self, HeldBack, Plan, Step};
 use crate::report::runs;
 use crate::runs::outcome::{NodeOutcomes, Outcomes};
 use crate::runs::record::{Journal, RunKind, RunLock};
@@ -168,14 +169,16 @@ fn prepare<'l>(
         })?;
     let lock = settle(loaded, lock, &nodes, &mut fleet, &dialer, operator)?;
     let material = keys.material();
-    fleet.ask_etcd(inventory, etcd_access(inventory, material).as_ref());
+    let (etcd, api) = (etcd_access(inventory, material), objects::access(inventory, material));
+    fleet.ask_etcd(inventory, etcd.as_ref());
+    let access = Access { etcd: etcd.as_ref(), api: api.as_ref(), dialer: &dialer };
+    encryption::count_stored(inventory, &mut fleet, material, access);
     let mut planned = planner::plan(loaded, &fleet.facts, material);
     let (unanswered, refused) = (fleet.facts.failed.len(), planned.failed.len());
     let left_out = LeftOut { unanswered, refused };
     fleet.facts.leave_out(std::mem::take(&mut planned.failed));
     let problems: Vec<Problem> = fleet.facts.failed.values().cloned().collect();
     let mut unread = None;
-    let api = objects::access(inventory, material);
     if let Some(access) = &api {
         (planned.plan, unread) = objects::plan(loaded, planned.plan, &mut fleet, access, material);
     }
@@ -294,6 +297,7 @@ fn carry_out(
         unread,
     };
     run.climb(&planned)?;
+    run.climb_encryption()?;
     let Run { mut report, left, unread, .. } = run;
     drop(monitor);
     report.problems.extend(unread);
@@ -363,7 +367,7 @@ impl Run<'_> {
         let before = std::mem::take(&mut self.fleet.facts);
         again.facts.outside.extend(before.outside);
         again.facts.without_etcd_data.extend(before.without_etcd_data);
-        again.ask_etcd(inventory, self.execution.etcd);
+        self.ask(&mut again);
         let mut planned = planner::plan(self.loaded, &again.facts, self.material);
         again.facts.leave_out(std::mem::take(&mut planned.failed));
         self.report.problems.extend(again.facts.failed.values().cloned());
@@ -374,6 +378,63 @@ impl Run<'_> {
         }
         self.left = Some(Left::Rest);
         Ok(None)
+    }
+
+    /// Asks etcd and the API what the next plan depends on.
+    fn ask(&self, fleet: &mut Fleet) {
+        let Execution { inventory, dialer, etcd, api, .. } = self.execution;
+        fleet.ask_etcd(inventory, etcd);
+        encryption::count_stored(inventory, fleet, self.material, Access { etcd, api, dialer });
+    }
+
+    /// Climbs on towards encrypted objects, as far as it goes: each rung is found from what the control planes and etcd show by
+    /// then.
+    fn climb_encryption(&mut self) -> Result<(), CommandError> {
+        let Some(mut climbed) = self.shown.encryption.clone() else { return Ok(()) };
+        if self.left.is_some() {
+            return Ok(());
+        }
+        let (inventory, dialer) = (self.execution.inventory, self.execution.dialer);
+        loop {
+            let nodes = self.nodes.iter().copied();
+            let planes: Vec<&Node> = nodes
+                .filter(|n| n.has_role(Role::ControlPlane) && went_well(&self.report.outcomes, n))
+                .collect();
+            let mut again = observe::look(inventory, &self.loaded.files, &planes, dialer);
+            let before = std::mem::take(&mut self.fleet.facts);
+            again.facts.outside.extend(before.outside);
+            again.facts.without_etcd_data.extend(before.without_etcd_data);
+            self.ask(&mut again);
+            let planned = planner::plan(self.loaded, &again.facts, self.material);
+            self.report.problems.extend(planned.failed.values().cloned());
+            self.fleet = again;
+            let plan = &planned.plan;
+            let Some(next) = plan.encryption.clone() else {
+                let waits = |h: &HeldBack| matches!(h, HeldBack::Encryption { .. });
+                self.report.problems.extend(planner::held_back_by(plan, waits));
+                return Ok(());
+            };
+            let steps = plan.nodes.values().flat_map(|n| &n.transactions).flat_map(|t| &t.steps);
+            if next == climbed || !steps.into_iter().all(|a| next.has(&a.step)) {
+                let stays = Problem::new(format!(
+                    "the encryption of stored objects stays where it is: {next}"
+                ))
+                .at("cluster")
+                .because(match next == climbed {
+                    true => "the same is still to be done",
+                    false => {
+                        "a control plane needs other changes first, which were not in the plan"
+                    }
+                })
+                .left("API servers read encrypted objects and plain text")
+                .hint("run `kubastion plan` to see what is left, and `kubastion apply` to go on");
+                self.report.problems.push(stays);
+                return Ok(());
+            }
+            self.operator.note(&format!("encryption of stored objects: {next}"));
+            self.carry_out(plan, &planned)?;
+            climbed = next;
+        }
     }
 
     /// Makes the planned changes of the cluster's objects, over the control planes whose nodes are done, and waits for the

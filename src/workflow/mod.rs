@@ -9,6 +9,7 @@ pub mod apply;
 pub mod assessment;
 pub mod command_error;
 pub mod doctor;
+pub mod encryption;
 pub mod etcd_members;
 pub mod finding;
 pub mod first_contact;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::encryption::{self, Access};
 use super::etcd_members::etcd_access;
 use super::keys::{self, PkiUse};
 use super::objects;
@@ -82,13 +83,16 @@ pub fn preview(
             );
         return Err(CommandError::one(Exit::Pending, problem));
     }
-    fleet.ask_etcd(inventory, etcd_access(inventory, &material).as_ref());
+    let (etcd, api) = (etcd_access(inventory, &material), objects::access(inventory, &material));
+    fleet.ask_etcd(inventory, etcd.as_ref());
+    let access = Access { etcd: etcd.as_ref(), api: api.as_ref(), dialer: &dialer };
+    encryption::count_stored(inventory, &mut fleet, &material, access);
     let Planned { mut plan, desired, failed } = planner::plan(loaded, &fleet.facts, &material);
     let mut left_out = LeftOut { unanswered: fleet.facts.failed.len(), refused: failed.len() };
     fleet.facts.leave_out(failed);
     let mut failed: Vec<Problem> = fleet.facts.failed.values().cloned().collect();
-    if let Some(access) = objects::access(inventory, &material) {
-        let (with_objects, problem) = objects::plan(loaded, plan, &mut fleet, &access, &material);
+    if let Some(access) = &api {
+        let (with_objects, problem) = objects::plan(loaded, plan, &mut fleet, access, &material);
         plan = with_objects;
         left_out.unanswered += usize::from(problem.is_some());
         failed.extend(problem);

@@ -139,9 +139,10 @@ impl<'l> Rollback<'l> {
     /// nodes would refuse it, too; they are the ones to know where the records are old.
     ///
     /// # Errors
-    /// If the run made one of these nodes part of a cluster.
+    /// If the run made one of these nodes part of a cluster, or began to encrypt what is stored.
     pub fn refuse_members(&self) -> Result<(), CommandError> {
-        only_without_members(&self.all, &self.run, &self.work())
+        only_without_members(&self.all, &self.run, &self.work())?;
+        only_without_encryption(&self.run, &self.work())
     }
 
     /// Takes the run back, the last stage first. `say` hears what nodes remark.
@@ -200,6 +201,22 @@ fn only_without_members(
              state (all control planes and etcd members together, with --delete-etcd-data or --keep-etcd-data); \
              use --nodes to roll the run back on the other nodes"
         ));
+    Err(CommandError::one(Exit::InvalidInput, problem))
+}
+
+/// Control planes as they were before could not read what has been encrypted since.
+fn only_without_encryption(run: &RunRecord, todo: &rollback::Work<'_>) -> Result<(), CommandError> {
+    let planes = todo.values().flatten().filter(|(n, _)| n.has_role(Role::ControlPlane));
+    let names: BTreeSet<&str> = planes.map(|(n, _)| n.name.as_str()).collect();
+    if names.is_empty() || !run.encrypts {
+        return Ok(());
+    }
+    let names: Vec<&str> = names.into_iter().collect();
+    let problem = Problem::new(format!("run {} began to encrypt stored objects", run.run))
+        .at(names.join(", "))
+        .because("the API servers as they were before could not read what is encrypted now")
+        .left("nothing was changed, and no run was recorded")
+        .hint("use --nodes to roll the run back on the other nodes");
     Err(CommandError::one(Exit::InvalidInput, problem))
 }
 
@@ -545,15 +562,14 @@ mod tests {
         let (phase, outcome) = (Phase::Kubernetes, Outcome::Committed);
         let id = "1-kubernetes".to_owned();
         let result = Line::Result { node: node(), phase, outcome: outcome.clone() };
-        let begun =
-            Line::Transaction {
-                node: node(),
-                phase,
-                id: id.clone(),
-                stage: Some(1),
-                joins: true,
-                from_pod: false,
-            };
+        let begun = Line::Transaction {
+            node: node(),
+            phase,
+            id: id.clone(),
+            stage: Some(1),
+            joins: true,
+            from_pod: false,
+        };
         write(RunKind::Apply, &[begun, result]);
         let stop = refused(&inventory);
         assert_eq!(stop.exit, Exit::InvalidInput);

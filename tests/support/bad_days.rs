@@ -398,4 +398,3 @@ pub fn back_to_bare(c: &Cluster, bare: &BTreeMap<&'static str, BTreeSet<String>>
         assert!(!c.holds(node, rules), "{node}: {}", text(&c.inside(node, "nft list ruleset")));
     }
 }
-

@@ -75,7 +75,7 @@ configure_member() {
         run_kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" || return 1
         # An equal manifest is no reason for the kubelet to start anything again.
         [ "$was" != "$(sha256sum "$manifests/kube-apiserver.yaml")" ] ||
-            end_stale kube-apiserver /etc/kubernetes/config/*.yaml /etc/kubernetes/pki/sa.pub /etc/kubernetes/pki/sa.key \
+            end_stale kube-apiserver /etc/kubernetes/config/*.yaml /etc/kubernetes/enc/*.yaml /etc/kubernetes/pki/sa.pub /etc/kubernetes/pki/sa.key \
                 /etc/kubernetes/pki/ca.crt /etc/kubernetes/pki/etcd/ca.crt
         end_stale kube-controller-manager /etc/kubernetes/controller-manager.conf /etc/kubernetes/pki/sa.key \
             /etc/kubernetes/pki/ca.crt

@@ -558,9 +558,8 @@ pub(in crate::checks) fn static_pods(on: &Basis<'_>) -> Verdict {
     }
     let plane = on.node.has_role(Role::ControlPlane);
     let etcd = on.inventory.has_stacked_etcd().then_some(&"etcd");
-    let known = |name: &str| {
-        plane && STATIC_PODS.iter().chain(etcd).any(|p| name == format!("{p}.yaml"))
-    };
+    let known =
+        |name: &str| plane && STATIC_PODS.iter().chain(etcd).any(|p| name == format!("{p}.yaml"));
     let below = live.trees.keys().filter_map(|p| p.strip_prefix(STATIC_POD_DIR)?.strip_prefix('/'));
     // The kubelet passes over hidden files.
     let mut wrong: Vec<String> = below

@@ -8,8 +8,8 @@ use super::documents::text;
 use super::reading::{Draft, Line, Setting, Stated, program};
 use crate::controls::{self, Severity};
 use crate::inventory::{
-    AnyValue, ArgumentValues, Component, Conflict, ControlSwitch, Exception, Inventory, KUBEADM_VOLUMES,
-    Passed, Switch, SwitchedOff,
+    AnyValue, ArgumentValues, Component, Conflict, ControlSwitch, Exception, Inventory,
+    KUBEADM_VOLUMES, Passed, Switch, SwitchedOff,
 };
 
 /// A setting that a control sets otherwise.

@@ -52,7 +52,8 @@ impl Pending {
             controls: g.controls,
             why: g.why,
         };
-        let guarded = self.cuts_access || (phase == Phase::Etcd && !(self.units.is_empty() && self.from_pod.is_empty()));
+        let guarded = self.cuts_access
+            || (phase == Phase::Etcd && !(self.units.is_empty() && self.from_pod.is_empty()));
         let confirm_within_s = guarded.then_some(match phase {
             Phase::Etcd => CONFIRM_ETCD_S,
             _ => CONFIRM_HOST_S,

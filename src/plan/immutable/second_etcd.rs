@@ -45,8 +45,8 @@ pub(super) fn started(inventory: &Inventory, nodes: &[(&Node, &NodeFacts)]) -> O
 mod tests {
     use super::super::testing::with_files;
     use super::*;
-    use crate::plan::diff::CLUSTER_MARK;
     use crate::inventory::testing;
+    use crate::plan::diff::CLUSTER_MARK;
 
     /// What becomes of etcd where its members are others by the inventory.
     #[test]

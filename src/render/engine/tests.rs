@@ -294,8 +294,12 @@ proptest! {
 fn secrets_are_put_in_after_rendering() {
     let key = |n: &str, s: &str| kubernetes::NamedKey { name: Text::of(n), secret: Text::of(s) };
     let input = kubernetes::EncryptionConfig {
-        resources: vec![Text::of("secrets")],
+        entries: vec![kubernetes::EncryptedResources {
+            resources: vec![Text::of("secrets")],
+            identity: kubernetes::Identity::None,
+        }],
         provider: kubernetes::Provider::Secretbox,
+        kms_name: Text::default(),
         kms_endpoint: Text::default(),
         keys: vec![key("k1", "standin1x"), key("k2", "standin2x")],
     };

@@ -384,16 +384,39 @@ input!(Admission, "apiserver/admission.yaml");
 /// EncryptionConfiguration. The keys stand in it as names; see `render_secret`.
 #[derive(Debug, Clone, Serialize)]
 pub struct EncryptionConfig {
-    /// Encrypted resources.
-    pub resources: Vec<Text>,
+    /// Encrypted resources, those with the same providers together.
+    pub entries: Vec<EncryptedResources>,
     /// Provider.
     pub provider: Provider,
+    /// Name of the KMS plugin.
+    pub kms_name: Text,
     /// Socket of the KMS plugin; empty without one.
     pub kms_endpoint: Text,
     /// Keys, the one that writes first.
     pub keys: Vec<NamedKey>,
 }
 input!(EncryptionConfig, "apiserver/encryption.yaml");
+
+/// Resources with the same providers.
+#[derive(Debug, Clone, Serialize)]
+pub struct EncryptedResources {
+    /// Their names.
+    pub resources: Vec<Text>,
+    /// Where plain text stands among the providers.
+    pub identity: Identity,
+}
+
+/// Where plain text stands among the providers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Identity {
+    /// It is not read.
+    None,
+    /// It is written, and read.
+    First,
+    /// It is read.
+    Last,
+}
 
 /// Encryption provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
