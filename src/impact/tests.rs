@@ -9,7 +9,7 @@ use super::rows::items;
 use super::*;
 use crate::facts::cluster::{ClusterFacts, ObjectKind};
 use crate::facts::{Listener, NodeFacts, ProcessFacts};
-use crate::inventory::{Inventory, IpNetText, NodeName, Role, testing};
+use crate::inventory::{EtcdPlacement, Inventory, IpNetText, NodeName, Role, testing};
 use crate::plan::Answered;
 
 fn meta(space: &str, name: &str) -> Value {
@@ -64,6 +64,7 @@ fn put(facts: &mut ClusterFacts, kind: ObjectKind, object: Value) {
 
 fn inventory() -> Inventory {
     let mut inventory = testing::of_nodes([("cp1", Role::ControlPlane), ("w1", Role::Worker)]);
+    inventory.etcd.placement = EtcdPlacement::Stacked;
     let net = |n: &str| -> Vec<IpNetText> { vec![n.parse().unwrap()] };
     inventory.cluster.pod_networks = net("10.244.0.0/16");
     inventory.cluster.service_networks = net("10.96.0.0/12");
