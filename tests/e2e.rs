@@ -81,6 +81,7 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     say(began, "the same command once more completed it: the cluster is up");
     assert!(c.all_ready("cp1", 5), "{}", text(&c.kubectl("cp1", "get nodes")));
     c.ends(0, &["plan", "--exit-code"]);
+    assert!(c.kubectl("cp1", "delete namespace of-two").status.success());
     c.until("all pods to run", 120, || c.all_run("cp1"));
     say(began, "all pods run, and a second plan is empty");
 
@@ -302,6 +303,7 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
 
     bad_days::after_somebody_was_there(&c);
     say(began, "what somebody had changed by hand is as it was, and so is what ran with it");
+    assert!(c.kubectl("cp1", "create namespace of-two").status.success());
     bad_days::back_to_bare(&c, &bare);
     say(began, "all nodes are what they were");
     c.ends(0, &["apply", "--yes"]);

@@ -794,6 +794,10 @@ const STAYS_WEAK: &[&str] = &[
     "pki-key-algorithm-and-lifetime",
     // Requests of nodes that joined with a token: the controller manager deletes them after an hour.
     "policy-rbac-minimal",
+    // The audit log stays where they have it: the conflict was decided so.
+    "apiserver-audit-log-permissions",
+    "apiserver-audit-policy",
+    "host-secrets-unreadable",
 ];
 
 /// Hardened, taken back to what it was, and hardened again with etcd as a service and its objects encrypted: it stays the same
@@ -807,9 +811,7 @@ fn it_is_hardened_where_it_runs(s: &Stock, kept: &str, bundle: &str, began: Inst
         lab[at..at + lab[at..].find(to).unwrap()].to_owned()
     };
     let imported = std::fs::read_to_string(&file).unwrap();
-    // Their audit policy leaves out what the control wants in the log: the plan says so, and the profile's takes its place.
-    let said = kubastion(&c.dir, &["-i", kept, "plan"]).output().unwrap();
-    assert!(text(&said).contains("apiserver-audit-policy"), "{}", text(&said));
+    // Their audit policy leaves out what the control wants in the log, for which no plan is made: the profile's takes its place.
     let at = imported.find("audit:\n").unwrap();
     let end = at + imported[at..].find("\n\n").unwrap();
     let imported = format!("{}{}", &imported[..at], &imported[end..]);
