@@ -8,7 +8,7 @@ use super::firewall::{ETCD_CLIENT, ETCD_PEER, in_url};
 use super::model::{Access, Content, FileCheck, ItemKind, OnChange, Start};
 use super::order;
 use super::pki_files::{held, ours};
-use super::places::ETCD_CA;
+use super::places::{ETCD_CA, ETCD_DATA};
 use super::software::{self, PROGRAMS};
 use super::version::Version;
 use crate::controls::Daemon;
@@ -20,7 +20,6 @@ use crate::render::input::etcd::{EtcdBootstrap, EtcdUnit, Flag, Member};
 
 /// User and group of the service.
 const USER: &str = "etcd";
-pub(super) const DATA: &str = "/var/lib/etcd";
 const UNIT: &str = "/etc/systemd/system/etcd.service";
 /// root:root 0600, and where CIS 1.1.7 and 1.1.8 look for an etcd that is a host service.
 const CONF: &str = "/etc/etcd/etcd.conf";
@@ -35,9 +34,9 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         return;
     }
     let private = Access { owner: USER.into(), group: USER.into(), mode: 0o700 };
-    let user = ItemKind::User { name: USER.into(), home: DATA.into() };
+    let user = ItemKind::User { name: USER.into(), home: ETCD_DATA.into() };
     collector.push(&["etcd-data-dir", "etcd-run-as-user"], user);
-    collector.directory(&["etcd-data-dir"], DATA, private);
+    collector.directory(&["etcd-data-dir"], ETCD_DATA, private);
     collector.directory(&[], "/etc/etcd", Access::root(0o755));
     collector.directory(&["etcd-run-as-user"], "/etc/etcd/pki", readable(0o750));
 
@@ -133,7 +132,7 @@ fn unit(context: &Context<'_>, facts: &NodeFacts) -> EtcdUnit {
     let peer = peer_url(node.internal_ip());
     let mut flags = vec![
         ("name", node.name.to_string()),
-        ("data-dir", DATA.to_owned()),
+        ("data-dir", ETCD_DATA.to_owned()),
         ("listen-client-urls", format!("https://127.0.0.1:{ETCD_CLIENT},{client}")),
         ("advertise-client-urls", client),
         ("listen-peer-urls", peer.clone()),

@@ -5,9 +5,9 @@
 use super::collector::Collector;
 use super::context::Context;
 use super::error::ResolveError;
-use super::etcd::DATA;
 use super::model::Access;
 use super::order;
+use super::places::ETCD_DATA;
 use super::version::Version;
 use crate::controls::Daemon;
 use crate::facts::{FileFacts, NodeFacts};
@@ -22,7 +22,7 @@ const OF_SERVICE: &str = "/etc/etcd/pki/";
 const OF_POD: &str = "/etc/kubernetes/pki/etcd/";
 
 pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
-    collector.directory(&["etcd-data-dir"], DATA, Access::root(0o700));
+    collector.directory(&["etcd-data-dir"], ETCD_DATA, Access::root(0o700));
     if context.facts().is_some_and(|facts| EtcdPod::of(facts).is_none()) {
         collector.errors.push(ResolveError::NoEtcdPod);
     }
@@ -42,7 +42,7 @@ pub(super) fn topology(context: &Context<'_>) -> EtcdTopology {
     flags.push(("tls-min-version", "TLS1.2".to_owned()));
     let flag = |(name, value): (&str, String)| Flag { name: Text::of(name), value: value.into() };
     EtcdTopology::Local {
-        data_dir: Text::of(DATA),
+        data_dir: Text::of(ETCD_DATA),
         image: context
             .facts()
             .and_then(EtcdPod::of)
@@ -71,7 +71,7 @@ impl<'f> EtcdPod<'f> {
                 .lines()
                 .any(|l| l.trim().trim_start_matches("- ").trim_matches('"') == line)
         };
-        has(&format!("--data-dir={DATA}")) && has(&format!("path: {DATA}"))
+        has(&format!("--data-dir={ETCD_DATA}")) && has(&format!("path: {ETCD_DATA}"))
     }
 
     /// Repository with the image's name, and tag.

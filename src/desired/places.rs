@@ -15,6 +15,9 @@ pub(super) const ENC_DIR: &str = "/etc/kubernetes/enc";
 /// Directory of the audit log.
 pub(super) const AUDIT_DIR: &str = "/var/log/kubernetes/audit";
 
+/// Where a member of etcd keeps its data.
+pub(super) const ETCD_DATA: &str = "/var/lib/etcd";
+
 /// The certificate of the CA that members and their clients are known by.
 pub(super) const ETCD_CA: &str = "/etc/etcd/pki/ca.crt";
 

@@ -312,6 +312,19 @@ restore_firewall() { # state
     esac
 }
 
+# The kubelet is started anew in a moment. One that ends while it exchanges a static pod leaves the old etcd running, and the new one,
+# which finds its port taken, is tried again later and later. A kubelet that does not run exchanges nothing.
+etcd_is_exchanged() {
+    have_systemd && systemctl -q is-active kubelet.service || return 0
+    # shellcheck source=/dev/null # checked together with this file
+    . "$T/member.sh"
+    since=$(date +%s) tries=0
+    until etcd_began_after "$since" || [ "$tries" -ge 90 ]; do
+        tries=$((tries + 1))
+        sleep 1
+    done
+}
+
 # Undoes everything, in reverse order, and continues after failures. Can be repeated.
 restore() { # reason
     failed=0
@@ -354,6 +367,8 @@ restore() { # reason
             case $enabled in enabled | static | indirect | alias | generated) ;; *) systemctl disable "$name" 2>/dev/null ;; esac
         done <"$T/before.reverse"
     fi
+    etcd=/etc/kubernetes/manifests/etcd.yaml
+    was=$(sha256sum "$etcd" 2>/dev/null)
     while IFS='|' read -r kind a rest; do
         case $kind in
         absent | file | dir | link | socket)
@@ -364,6 +379,7 @@ restore() { # reason
             ;;
         esac
     done <"$T/before.reverse"
+    [ "$1" = boot ] || [ "$was" = "$(sha256sum "$etcd" 2>/dev/null)" ] || etcd_is_exchanged
     ! have_systemd || systemctl daemon-reload || failed=1
     # The kernel goes by the rules that were loaded, and a boot loads what is there then. A container has its
     # host's kernel.
