@@ -81,7 +81,7 @@ pub enum Verb {
     Assess(super::assess::Args),
     /// List who would notice that a cluster that others built is hardened. Changes nothing.
     Impact(super::impact::Args),
-    /// Write the inventory of a cluster that others built, and take over its CAs. Changes nothing there.
+    /// Write the inventory of a cluster that others built, with its CAs. Changes nothing there.
     Import(super::import::Args),
     /// Show the changes that `apply` would make. Changes nothing.
     Plan(super::plan::Args),

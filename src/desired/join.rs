@@ -4,20 +4,18 @@ use super::apiserver::READ_AT_START;
 use super::collector::{Collector, Unit};
 use super::context::Context;
 use super::model::{Blob, ItemKind, KubeadmAction, OnChange};
-use super::places::{CONFIG_DIR, PATCHES, STAGED};
+use super::places::{CONFIG_DIR, KUBELET_UNIT, PATCHES, STAGED};
 use super::software::{self, PROGRAMS};
 use crate::inventory::SoftwareSource;
 use crate::pki::Ca;
 
-/// The kubelet's unit, where no package brings one.
-pub(super) const UNIT: &str = "/etc/systemd/system/kubelet.service";
 /// The drop-in that both kinds of unit have.
 const DROP_IN: &str = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
 
 /// Files of the host phase.
 pub(super) fn unit_file(context: &Context<'_>, collector: &mut Collector<'_>) {
     if context.has_kubelet() && software::bundled(context, "kubelet") {
-        collector.fixed(&["files-kubelet-service"], UNIT, "kubelet/kubelet.service");
+        collector.fixed(&["files-kubelet-service"], KUBELET_UNIT, "kubelet/kubelet.service");
     }
 }
 
@@ -38,7 +36,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         format!("{PATCHES}/kubeletconfiguration0+json.yaml"),
     ];
     if software::bundled(context, "kubelet") {
-        watches.extend([UNIT.to_owned(), format!("{PROGRAMS}/kubelet")]);
+        watches.extend([KUBELET_UNIT.to_owned(), format!("{PROGRAMS}/kubelet")]);
     }
     if context.is_control_plane() {
         watches.push(format!("{STAGED}/kubeadm-init.yaml"));

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::kubeadm::{self};
 use super::model::{Access, Content, FileCheck, ItemKind, KubeadmAction};
 use super::order;
-use super::places::{PATCHES, STAGED};
+use super::places::{KUBELET_UNIT, PATCHES, STAGED};
 use super::software::{self, PROGRAMS};
 use crate::controls::Config;
 use crate::facts::NodeFacts;
@@ -21,7 +21,7 @@ use crate::render::input::kubernetes::{
 const MODES: &[(&str, &str, u32)] = &[
     ("/etc/kubernetes/bootstrap-kubelet.conf", "files-kubelet-kubeconfig", 0o600),
     ("/etc/kubernetes/proxy.conf", "files-proxy-kubeconfig", 0o600),
-    (super::join::UNIT, "files-kubelet-service", 0o600),
+    (KUBELET_UNIT, "files-kubelet-service", 0o600),
     ("/usr/lib/systemd/system/kubelet.service", "files-kubelet-service", 0o600),
     ("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", "files-kubelet-service", 0o600),
     ("/var/lib/kubelet/config.yaml", "files-kubelet-config", 0o600),
@@ -77,7 +77,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     });
     for &(path, control, mode) in MODES {
         // A file of ours has its mode already.
-        if path == super::join::UNIT && software::bundled(context, "kubelet") {
+        if path == KUBELET_UNIT && software::bundled(context, "kubelet") {
             continue;
         }
         collector.permissions(&[control], path, mode);

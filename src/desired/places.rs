@@ -15,6 +15,9 @@ pub(super) const ENC_DIR: &str = "/etc/kubernetes/enc";
 /// Directory of the audit log.
 pub(super) const AUDIT_DIR: &str = "/var/log/kubernetes/audit";
 
+/// The kubelet's unit, where no package brings one.
+pub(super) const KUBELET_UNIT: &str = "/etc/systemd/system/kubelet.service";
+
 /// Where a member of etcd keeps its data.
 pub(super) const ETCD_DATA: &str = "/var/lib/etcd";
 
