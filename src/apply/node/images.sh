@@ -312,16 +312,22 @@ restore_firewall() { # state
     esac
 }
 
-# The kubelet is started anew in a moment. One that ends while it exchanges a static pod leaves the old etcd running, and the new one,
-# which finds its port taken, is tried again later and later. A kubelet that does not run exchanges nothing.
-etcd_is_exchanged() {
+manifests_now() { (cd /etc/kubernetes/manifests 2>/dev/null && sha256sum -- *.yaml 2>/dev/null); }
+
+# The kubelet is started anew in a moment. One that ends while it exchanges a static pod starts the new one minutes later, and without
+# etcd or an API server nothing goes on till then. A kubelet that does not run exchanges nothing.
+pods_are_exchanged() { # manifests as they were
     have_systemd && systemctl -q is-active kubelet.service || return 0
     # shellcheck source=/dev/null # checked together with this file
     . "$T/member.sh"
     since=$(date +%s) tries=0
-    until etcd_began_after "$since" || [ "$tries" -ge 90 ]; do
-        tries=$((tries + 1))
-        sleep 1
+    for component in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+        line=$(manifests_now | grep " $component.yaml$") || continue
+        case $nl$1$nl in *"$nl$line$nl"*) continue ;; esac
+        until began_after "$component" "$since" || [ "$tries" -ge 90 ]; do
+            tries=$((tries + 1))
+            sleep 1
+        done
     done
 }
 
@@ -367,8 +373,7 @@ restore() { # reason
             case $enabled in enabled | static | indirect | alias | generated) ;; *) systemctl disable "$name" 2>/dev/null ;; esac
         done <"$T/before.reverse"
     fi
-    etcd=/etc/kubernetes/manifests/etcd.yaml
-    was=$(sha256sum "$etcd" 2>/dev/null)
+    was=$(manifests_now)
     while IFS='|' read -r kind a rest; do
         case $kind in
         absent | file | dir | link | socket)
@@ -379,7 +384,7 @@ restore() { # reason
             ;;
         esac
     done <"$T/before.reverse"
-    [ "$1" = boot ] || [ "$was" = "$(sha256sum "$etcd" 2>/dev/null)" ] || etcd_is_exchanged
+    [ "$1" = boot ] || [ "$was" = "$(manifests_now)" ] || pods_are_exchanged "$was"
     ! have_systemd || systemctl daemon-reload || failed=1
     # The kernel goes by the rules that were loaded, and a boot loads what is there then. A container has its
     # host's kernel.

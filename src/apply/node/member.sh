@@ -118,7 +118,7 @@ configure_etcd() {
         end_stale etcd /etc/kubernetes/pki/etcd/ca.crt
     fi
     end=$(($(cut -d. -f1 /proc/uptime) + 180))
-    until etcd_began_after "$since" && component_answers http://127.0.0.1:2381/health; do
+    until began_after etcd "$since" && component_answers http://127.0.0.1:2381/health; do
         [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
             echo "etcd's static pod was not healthy 180 s after its manifest had changed"
             component_logs
@@ -128,10 +128,10 @@ configure_etcd() {
     done
 }
 
-etcd_began_after() { # seconds of the clock
+began_after() { # component, seconds of the clock
     for p in /proc/[0-9]*; do
         # Times of whole seconds may be one off.
-        ! { is_component "$p" etcd && began_at "$p" && [ "$began" -ge $(($1 - 1)) ]; } || return 0
+        ! { is_component "$p" "$1" && began_at "$p" && [ "$began" -ge $(($2 - 1)) ]; } || return 0
     done
     return 1
 }
