@@ -307,6 +307,10 @@ fn a_cluster_comes_up_hardened_and_survives_what_happens_to_it() {
     bad_days::after_somebody_was_there(&c);
     say(began, "what somebody had changed by hand is as it was, and so is what ran with it");
     assert!(c.kubectl("cp1", "create namespace of-two").status.success());
+    // What kubectl keeps of this test's own questions.
+    for plane in PLANES {
+        assert!(c.inside(plane, "rm -rf /root/.kube").status.success());
+    }
     bad_days::back_to_bare(&c, &bare);
     say(began, "all nodes are what they were");
     c.ends(0, &["apply", "--yes"]);

@@ -104,6 +104,8 @@ const LEFT_OUT: &[&str] = &[
     "  /etc/gshadow-",
     "  /etc/passwd-",
     "  /etc/shadow-",
+    "  /etc/subgid-",
+    "  /etc/subuid-",
     // systemd makes it as a mount point for haproxy's packaged unit.
     " /var/lib/haproxy/dev/log",
     " /var/lib/apt",
