@@ -143,6 +143,7 @@ fn load(text: &str, dir: &Path) -> Loaded {
         clock: Clock::System,
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        impact_rows: kubastion::impact::IDS,
         conflicts: kubastion::controls::conflict,
         home: None,
         host_keys_optional: false,

@@ -36,6 +36,7 @@ fn context() -> LoadContext<'static> {
         clock: Clock::Fixed(datetime!(2026-01-15 12:00 UTC)),
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        impact_rows: kubastion::impact::IDS,
         conflicts: kubastion::controls::conflict,
         home: Some("/home/op".into()),
         host_keys_optional: false,

@@ -48,6 +48,7 @@ fn parse(text: &str, dir: &Path) -> Inventory {
         clock: Clock::Fixed(NOW),
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        impact_rows: kubastion::impact::IDS,
         conflicts: kubastion::controls::conflict,
         home: None,
         host_keys_optional: false,

@@ -104,6 +104,7 @@ fn world() -> World {
         clock,
         known_controls: &ids,
         critical_controls: &kubastion::controls::ids::CRITICAL,
+        impact_rows: kubastion::impact::IDS,
         conflicts: kubastion::controls::conflict,
         home: None,
         host_keys_optional: false,

@@ -69,6 +69,7 @@ pub fn child(args: &[String]) {
         clock: Clock::System,
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        impact_rows: kubastion::impact::IDS,
         conflicts: kubastion::controls::conflict,
         home: None,
         host_keys_optional: false,

@@ -28,6 +28,7 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, LoadError> {
         clock: Clock::System,
         known_controls: &kubastion::controls::ids::ALL,
         critical_controls: &kubastion::controls::ids::CRITICAL,
+        impact_rows: kubastion::impact::IDS,
         conflicts: kubastion::controls::conflict,
         home: None,
         host_keys_optional: false,

@@ -45,6 +45,7 @@ pub use execution::Execution;
 pub const TXN_SCRIPT: &str = concat!(
     include_str!("node/images.sh"),
     include_str!("node/logins.sh"),
+    include_str!("node/rules.sh"),
     include_str!("node/proof.sh"),
     include_str!("node/state.sh"),
     include_str!("node/files.sh"),

@@ -69,7 +69,7 @@ pub fn build(
             Step::Program { path, blob, .. } => {
                 let _ = writeln!(finals, "{}  {path}", blob.sha256);
             }
-            Step::Kubeadm { .. } => {
+            Step::Kubeadm { .. } | Step::StaticPod { .. } => {
                 members.push(("member.sh".into(), MEMBER_SCRIPT.as_bytes().into(), 0o600));
             }
             _ => {}

@@ -267,7 +267,8 @@ impl Observed {
             }
             ItemKind::SwapOff => self.swaps = Some(Vec::new()),
             // Says nothing about whether the path is there.
-            ItemKind::Permissions { .. }
+            ItemKind::StaticPod { .. }
+            | ItemKind::Permissions { .. }
             | ItemKind::User { .. }
             | ItemKind::Module { .. }
             | ItemKind::Images { .. }

@@ -66,6 +66,7 @@ pub(super) fn inventory(change: &dyn Fn(&str) -> String) -> Inventory {
         clock: Clock::Fixed(NOW),
         known_controls: &crate::controls::ids::ALL,
         critical_controls: &crate::controls::ids::CRITICAL,
+        impact_rows: crate::impact::IDS,
         conflicts: crate::controls::conflict,
         home: None,
         host_keys_optional: false,

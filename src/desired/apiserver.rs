@@ -23,12 +23,14 @@ use crate::pki::kubeconfig::API_PORT;
 use crate::pki::{Ca, Material};
 use crate::plain::hex;
 use crate::render::input::kubernetes::{
-    Admission, ApiserverExecProbes, ApiserverProbes, ControlPlaneComponent, ReadAtStart,
-    SecurityContext,
+    Admission, ApiserverExecProbes, ApiserverProbes, ControlPlaneComponent, PodSecurityMode,
+    ReadAtStart, SecurityContext,
 };
 use crate::render::{self, Text};
 
 const AUX: &str = "files-apiserver-aux-configs";
+/// Namespaces that Pod Security leaves alone.
+pub(super) const EXEMPT: &[&str] = &["kube-system"];
 const WORKLOADS: &[&str] = &["policy-system-workload-hardening"];
 
 /// Directory of programs of ours on a node.
@@ -85,8 +87,11 @@ pub(super) fn read_at_start(context: &Context<'_>, collector: &mut Collector<'_>
         collector.template(&controls, &format!("{CONFIG_DIR}/admission.yaml"), |_| {
             Ok(Admission {
                 event_rate_limit: context.on("apiserver-admission-eventratelimit"),
-                pod_security: context.on("policy-pod-security"),
-                exempt_namespaces: Text::all(["kube-system"]),
+                pod_security: match context.on("policy-pod-security") {
+                    true => PodSecurityMode::Enforce,
+                    false => PodSecurityMode::Off,
+                },
+                exempt_namespaces: Text::all(EXEMPT),
             })
         });
     }
@@ -224,7 +229,7 @@ fn probe<'a>(context: &Context<'a>) -> Option<&'a Probe> {
     context.facts().is_none_or(|f| f.arch == probe.architecture).then_some(probe)
 }
 
-fn audit_log(collector: &mut Collector<'_>) {
+pub(super) fn audit_log(collector: &mut Collector<'_>) {
     let controls = ["apiserver-audit-log-permissions", "apiserver-audit-log-path"];
     collector.directory(&[], "/var/log/kubernetes", Access::root(0o755));
     collector.directory(&controls, AUDIT_DIR, Access::root(0o700));
@@ -232,7 +237,7 @@ fn audit_log(collector: &mut Collector<'_>) {
     collector.permissions(&["apiserver-audit-log-permissions"], &log, 0o600);
 }
 
-fn audit_policy(context: &Context<'_>, collector: &mut Collector<'_>) {
+pub(super) fn audit_policy(context: &Context<'_>, collector: &mut Collector<'_>) {
     if !context.on("apiserver-audit-policy") {
         return;
     }

@@ -70,6 +70,24 @@ pub enum ResolveError {
          `control-plane`"
     )]
     NoEtcdPod,
+    /// The node was hardened before.
+    #[error(
+        "the node is hardened, and `hardening.stage: observe` does not take that back: run `kubastion rollback`, or set `enforce`"
+    )]
+    Hardened,
+    /// The node is part of no cluster.
+    #[error(
+        "the node is not part of a cluster, and only a cluster that runs is observed: remove `hardening.stage`, or the node"
+    )]
+    NothingToObserve,
+    /// A manifest of kubeadm's that cannot be changed.
+    #[error("{path} cannot be changed: {why}")]
+    Manifest {
+        /// Its path.
+        path: &'static str,
+        /// Why.
+        why: &'static str,
+    },
     /// `audit.policy: custom` names a file that is no policy.
     #[error("the audit policy of the inventory cannot be used: {0}")]
     AuditPolicy(&'static str),

@@ -14,6 +14,7 @@ use super::platform::Platform;
 use super::shared::Shared;
 use crate::controls::{METADATA_SERVICES, MetadataService};
 use crate::facts::NodeFacts;
+use crate::facts::observation::Flow;
 use crate::inventory::{
     Cni, Files, FirewallMode, FirewallProtocol, FirewallRule, Inventory, IpNetText, Node, Role,
 };
@@ -42,7 +43,7 @@ const CNI_TCP: &[u16] = &[179, 4240, 5473];
 const UNIT: &str = "kubastion-firewall.service";
 
 pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
-    let mode = context.inventory.firewall.mode;
+    let mode = context.inventory.firewall_mode();
     let controls = controls(context);
     if mode == FirewallMode::Off {
         collector.push(&[], ItemKind::FirewallAbsent);
@@ -56,7 +57,11 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
         return;
     }
     if mode == FirewallMode::LogOnly && context.facts().is_some() {
-        collector.note("the firewall only logs what it would drop (`firewall.mode: log-only`)");
+        let why = match context.inventory.observes() {
+            true => "hardening.stage: observe",
+            false => "firewall.mode: log-only",
+        };
+        collector.note(format!("the firewall only logs what it would drop (`{why}`)"));
     }
     if let Some(facts) = context.facts() {
         notes(context, facts, collector);
@@ -203,7 +208,7 @@ pub(crate) fn tunnel_closed(
     node: &Node,
     facts: &NodeFacts,
 ) -> Option<String> {
-    if inventory.firewall.mode != FirewallMode::Enforce {
+    if inventory.firewall_mode() != FirewallMode::Enforce {
         return None;
     }
     let target = inventory.ssh.for_node(node);
@@ -273,7 +278,12 @@ impl Sets {
             let elements: Vec<Text> = of_family.map(element).collect();
             if !elements.is_empty() {
                 let set = Text::of(format!("{name}_{suffix}"));
-                self.0.push(AddressSet { name: set.clone(), kind, elements });
+                let networks = networks
+                    .iter()
+                    .copied()
+                    .filter(|n| n.addr().is_ipv4() == (suffix == "v4"))
+                    .collect();
+                self.0.push(AddressSet { name: set.clone(), kind, elements, networks });
                 sources.push(Source { kind: source, set });
             }
         }
@@ -360,7 +370,7 @@ impl Doors {
     ) -> Result<Option<Self>, String> {
         let platform = Platform::of(facts).map_err(|e| e.to_string())?;
         let context = Context { inventory, files, node, platform, shared, source: None };
-        let is_loaded = inventory.firewall.mode == FirewallMode::Enforce
+        let is_loaded = inventory.firewall_mode() == FirewallMode::Enforce
             && controls(&context).iter().any(|c| context.on(c));
         match is_loaded {
             true => {
@@ -406,9 +416,54 @@ impl Doors {
         if open.contains(ANYBODY) { [ANYBODY].into() } else { open }
     }
 
+    /// Whether a connection that was recorded while the rules only logged gets in by these. Of one that was sent to a port of the
+    /// node and went on to a pod, only the pod's port was recorded: a rule for its port is not found then.
+    pub fn let_in(&self, flow: &Flow, facts: &NodeFacts) -> bool {
+        let rules = &self.table.rules;
+        let matches = |rule: &&Rule| {
+            is_protocol(rule.protocol, &flow.protocol)
+                && (rule.ports.is_empty() || flow.port.is_some_and(|p| rule.ports.contains(&p)))
+        };
+        let from = |source: &Source| self.has(source, flow.from);
+        let by = |rules: &[Rule]| rules.iter().filter(matches).any(|r| from(&r.from));
+        match flow.to {
+            Some(to) if rules.metadata.iter().any(|m| m.to == Text::of(to)) => false,
+            Some(_) => rules.inside.iter().any(from),
+            None => {
+                // A program of the host may listen at a port of that range, too.
+                let leads_to_pods = flow.port.is_some_and(|port| {
+                    let mut listeners = facts.listeners.iter().flatten();
+                    NODE_PORTS.contains(&port) && !listeners.any(|l| l.port == port)
+                });
+                by(&rules.input)
+                    || (leads_to_pods
+                        && (by(&rules.nodeports) || rules.nodeport_sources.iter().any(from)))
+            }
+        }
+    }
+
+    /// Whether an address is in the set of a source.
+    fn has(&self, source: &Source, address: IpAddr) -> bool {
+        if source.kind == SourceKind::Any {
+            return true;
+        }
+        let sets = self.table.rules.sets.iter().filter(|s| s.name == source.set);
+        sets.flat_map(|s| &s.networks).any(|net| net.contains(&address))
+    }
+
     /// Ports that something listens on beyond loopback, and that no rule opens to anybody.
     pub fn closes(&self, facts: &NodeFacts) -> Vec<String> {
         closed(&self.table.rules, facts)
+    }
+}
+
+/// Whether a protocol of a rule is the one that nft calls so.
+fn is_protocol(protocol: Protocol, called: &str) -> bool {
+    match protocol {
+        Protocol::Tcp => called == "tcp",
+        Protocol::Udp => called == "udp",
+        Protocol::IpIp => ["ipencap", "ipip", "4"].contains(&called),
+        Protocol::Vrrp => ["vrrp", "112"].contains(&called),
     }
 }
 
@@ -440,7 +495,7 @@ fn table(context: &Context<'_>, facts: &NodeFacts) -> Result<Arc<Table>, Resolve
 fn rules_of(context: &Context<'_>, ssh_ports: &[u16]) -> Firewall {
     let inventory = context.inventory;
     let firewall = &inventory.firewall;
-    let enforce = firewall.mode == FirewallMode::Enforce;
+    let enforce = inventory.firewall_mode() == FirewallMode::Enforce;
     let (control_plane, kubelet, member) =
         (context.is_control_plane(), context.has_kubelet(), context.is_member());
 

@@ -24,6 +24,7 @@ mod kubeadm;
 mod kubelet;
 pub mod model;
 pub mod objects;
+mod observation;
 mod order;
 mod packages;
 mod pki_files;

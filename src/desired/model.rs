@@ -156,6 +156,13 @@ pub enum ItemKind {
         /// Absolute path.
         path: String,
     },
+    /// The static pod of a component runs with its manifest.
+    StaticPod {
+        /// Name of the component, which is that of its process.
+        component: String,
+        /// Absolute path of the manifest, itself a [`ItemKind::File`].
+        manifest: String,
+    },
     /// etcd is no static pod of kubeadm's: a member that is one becomes a service, with its data.
     NoEtcdPod {
         /// Absolute path of its manifest.

@@ -7,8 +7,8 @@ use super::model::{NodeDesired, Phase};
 use super::platform::Platform;
 use super::shared::Shared;
 use super::{
-    access, apiserver, endpoint, etcd, firewall, host, join, kubelet, packages, pki_files,
-    repository, runtime, software, ssh,
+    access, apiserver, endpoint, etcd, firewall, host, join, kubelet, observation, packages,
+    pki_files, repository, runtime, software, ssh,
 };
 use crate::facts::NodeFacts;
 use crate::inventory::{Files, Inventory, Node, SoftwareSource};
@@ -37,8 +37,16 @@ pub fn resolve(
     collector.finish()
 }
 
+/// What a cluster gets that is only observed, or that is hardened.
+fn collect(context: &Context<'_>, collector: &mut Collector<'_>) {
+    match context.inventory.observes() {
+        true => observation::items(context, collector),
+        false => everything(context, collector),
+    }
+}
+
 /// All subjects, in the order in which their items are brought about.
-pub(super) fn collect(context: &Context<'_>, collector: &mut Collector<'_>) {
+pub(super) fn everything(context: &Context<'_>, collector: &mut Collector<'_>) {
     collector.phase(Phase::Repositories, Purpose::Cluster);
     repository::items(context, collector);
     collector.phase(Phase::Packages, Purpose::Cluster);

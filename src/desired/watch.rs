@@ -6,9 +6,10 @@ use sha2::{Digest, Sha256};
 
 use super::collector::Collector;
 use super::model::{Content, FileCheck, Item, ItemKind};
+use super::observation;
 use super::packages;
 use super::platform::Platform;
-use super::resolve::collect;
+use super::resolve::everything;
 use super::shared::Shared;
 use crate::controls::paths::GUARDED;
 use crate::facts::{Extra, WatchList};
@@ -49,7 +50,11 @@ pub fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
     for platform in Platform::all() {
         let context = Context { inventory, files, node, platform, shared: &shared, source: None };
         let mut collector = Collector::new(&context);
-        collect(&context, &mut collector);
+        // Also while the cluster is only observed: what it is decides whether it may be.
+        everything(&context, &mut collector);
+        if inventory.observes() {
+            observation::items(&context, &mut collector);
+        }
         watch.extend(watch_list(&collector.items));
         // Items have no content yet; who gets in is asked with what sshd is to be told.
         let is_sshd = |i: &Item| matches!(&i.kind, ItemKind::File { path, .. } if path == super::ssh::DROP_IN);
@@ -86,6 +91,9 @@ pub fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
             watch.texts.insert(path.to_owned());
         }
     }
+    if inventory.hardening.stage.is_some() {
+        watch.extras.insert(Extra::Observation);
+    }
     // Who would be locked out by what sshd is to forbid.
     watch.extras.insert(Extra::SshdMatches);
     watch.units.extend(UNITS.iter().chain(super::time::TIME_UNITS).copied().map(str::to_owned));
@@ -113,6 +121,7 @@ pub fn watch_list(items: &[Item]) -> WatchList {
             ItemKind::Directory { path, .. }
             | ItemKind::File { path, .. }
             | ItemKind::Permissions { path, .. }
+            | ItemKind::StaticPod { manifest: path, .. }
             | ItemKind::NoEtcdPod { manifest: path }
             | ItemKind::Absent { path } => add_path(&mut watch, path),
             ItemKind::Program { path, .. } => {

@@ -172,6 +172,7 @@ mod tests {
             clock: Clock::Fixed(time::macros::datetime!(2026-02-01 12:00 UTC)),
             known_controls: &crate::controls::ids::ALL,
             critical_controls: &crate::controls::ids::CRITICAL,
+            impact_rows: crate::impact::IDS,
             conflicts: crate::controls::conflict,
             home: None,
             host_keys_optional: true,

@@ -157,7 +157,7 @@ impl Part {
                 Part::Nft,
                 Collect,
                 &["nft"],
-                "nft list tables; nft list chains; nft -s list table inet kubastion | sha256sum; \
+                "nft list tables; nft list chains; nft -s list table inet kubastion | awk | sha256sum; \
                  cat /var/lib/kubastion/firewall.loaded",
             ),
             (

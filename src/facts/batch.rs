@@ -9,8 +9,11 @@ use crate::inventory::NodeName;
 use crate::transport::{Request, Transport, TransportError};
 
 /// The program that reads facts. It writes nothing anywhere.
-pub const SCRIPT: &str =
-    concat!(include_str!("../apply/node/logins.sh"), include_str!("collect.sh"));
+pub const SCRIPT: &str = concat!(
+    include_str!("../apply/node/logins.sh"),
+    include_str!("../apply/node/rules.sh"),
+    include_str!("collect.sh")
+);
 
 /// Commands whose presence matters to later stages.
 pub const COMMANDS: &[&str] = &[
@@ -156,6 +159,7 @@ pub(super) fn request_lines(watch: &WatchList, word: &str) -> String {
             Extra::Audit => "X audit\n",
             Extra::SshdMatches => "X matches\n",
             Extra::EncryptionKeys => "X encryption\n",
+            Extra::Observation => "X observation\n",
         });
     }
     for &command in COMMANDS {

@@ -1,4 +1,4 @@
-# Reads facts; changes nothing. On a node this and logins.sh are one program. The watch list comes on standard input: its length in bytes and a word, then one item a line:
+# Reads facts; changes nothing. On a node this, logins.sh and rules.sh are one program. The watch list comes on standard input: its length in bytes and a word, then one item a line:
 # `F path`, `U unit`, `S key`, `M module`, `P package`, `C command`, `N process`, and, only where
 # they are asked for, `B path` (one of the files, a large one), `I digest` (an image archive), `R path` (the
 # text of a file), `D path` (a text that people will see), `T directory` (everything below it), `X extra`, and what sshd is
@@ -382,7 +382,7 @@ if have nft && tables=$(nft list tables 2>/dev/null); then
     done
     case $nl$tables$nl in
     *"${nl}table inet kubastion$nl"*)
-        sum=$(nft -s list table inet kubastion | sha256sum) && print "listing ${sum%% *}"
+        sum=$(own_rules | sha256sum) && print "listing ${sum%% *}"
         ;;
     esac
 fi
@@ -476,6 +476,47 @@ for x in $extras; do
             set -f
             IFS=' '
         }
+        ;;
+    observation)
+        # Whom our firewall would turn away, where it only logs: the sets are part of the table.
+        ! v=$(nft -j list table inet kubastion 2>/dev/null) || {
+            print "rules=$v"
+            v=$(stat -c %Y "$base/firewall.loaded" 2>/dev/null) && echo "rules_since=$v"
+        }
+        # Requests in the API server's audit log that would end otherwise. A node that runs no API server has none.
+        set +f
+        found=$(grep -slxF kube-apiserver /proc/[0-9]*/comm)
+        set -f
+        IFS=$nl
+        logs=
+        for p in $found; do
+            p=${p%/comm}
+            [ -O "$p" ] && [ "$(readlink "$p/ns/net")" = "$(readlink /proc/self/ns/net)" ] || continue
+            echo apiserver=yes
+            v=$(tr '\0' '\n' <"$p/cmdline" | sed -n 's/^--audit-policy-file=//p')
+            print "audit_policy=$v"
+            v=$(tr '\0' '\n' <"$p/cmdline" | sed -n 's/^--audit-log-path=//p')
+            case $v in /*.*) logs=$v ;; esac
+        done 2>/dev/null
+        # Full ones are beside it, with the time in their names: the oldest is first.
+        [ -z "$logs" ] || {
+            set +f
+            v=$(ls -1tr "${logs%.*}"-*."${logs##*.}" "$logs" 2>/dev/null)
+            set -f
+            for p in $v; do
+                first=$(head -n 1 "$p" | grep -o '"requestReceivedTimestamp":"[^"]*"' | head -n 1)
+                [ -z "$first" ] || break
+            done
+            print "audit_since=$first"
+            # shellcheck disable=SC2086 # a list: `IFS` is a line break
+            set -- $v
+            patterns=-e$nl'"username":"system:anonymous"'$nl-e${nl}authentication.k8s.io/legacy-token$nl-e${nl}authentication.k8s.io/stale-token$nl-e${nl}pod-security.kubernetes.io/audit-violations
+            # shellcheck disable=SC2086 # a list: `IFS` is a line break
+            print "audit_count=$(timeout 20 cat "$@" | grep -cF $patterns)"
+            # shellcheck disable=SC2086 # a list: `IFS` is a line break
+            timeout 20 cat "$@" | grep -F $patterns | tail -c 4000000 | sed 's/^/audit_event=/'
+        }
+        IFS=' '
         ;;
     audit) ! have auditctl || { auditctl -l 2>/dev/null && echo ok; } | sed 's/^/audit=/' ;;
     esac

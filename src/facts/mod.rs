@@ -11,6 +11,7 @@ pub mod etcd;
 mod extras;
 pub mod live;
 pub mod model;
+pub mod observation;
 pub mod parse;
 pub mod stored;
 

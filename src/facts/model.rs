@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::answers::Answers;
+use super::observation::Observation;
 use crate::inventory::NodeName;
 use crate::os::OsFamily;
 
@@ -58,6 +59,8 @@ pub enum Extra {
     SshdMatches,
     /// Whether the encryption keys are those of the key store.
     EncryptionKeys,
+    /// What was recorded while the cluster is observed: the firewall's sets, and requests in the audit log.
+    Observation,
 }
 
 impl WatchList {
@@ -191,6 +194,9 @@ pub struct NodeFacts {
     pub texts: BTreeMap<String, Option<String>>,
     /// Every watched directory that is there, with all below it.
     pub trees: BTreeMap<String, TreeFacts>,
+    /// What was recorded of the cluster while it is observed, if it was asked for.
+    #[serde(default)]
+    pub observation: Option<Observation>,
     /// Security modules, if they were asked for.
     pub lsm: Option<LsmFacts>,
     /// Clock synchronization, if it was asked for.
@@ -443,7 +449,7 @@ pub struct InterfaceAddress {
 pub struct NftFacts {
     /// Whether `nft list tables` worked.
     pub usable: bool,
-    /// SHA-256 of `nft -s list table inet kubastion`, if the table exists.
+    /// SHA-256 of `nft -s list table inet kubastion` without what is recorded there, if the table exists.
     pub own_listing_sha256: Option<String>,
     /// The listing digest recorded when a table was last loaded, and the digest of the file it came from.
     pub recorded: Option<NftRecord>,
@@ -462,6 +468,9 @@ pub struct NftRecord {
     /// SHA-256 of the listing right after loading it.
     pub listing_sha256: String,
 }
+
+/// Name of the mark of a node that kubastion has configured as a part of the cluster, among those of units.
+pub const CLUSTER_MARK: &str = "kubernetes";
 
 /// A running process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

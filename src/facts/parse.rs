@@ -9,6 +9,7 @@ use super::model::{
     NftRecord, NodeFacts, OpenTransaction, Os, ProcessFacts, SshdMatch, UnitFacts, UserFacts,
     WatchList,
 };
+use super::observation;
 use crate::digest::Digest;
 use crate::inventory::NodeName;
 
@@ -145,6 +146,7 @@ pub fn facts(
         answers: answers(word, answer),
         texts: extras::texts(watch, &files, lines("texts")),
         trees: extras::trees(watch, lines("trees")),
+        observation: extra(Extra::Observation).map(observation::parse),
         lsm: extra(Extra::Lsm).map(extras::lsm),
         time: extra(Extra::Time).map(extras::time),
         audit_rules: extra(Extra::Audit).and_then(extras::audit_rules),

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use crate::checks::{Basis, Cluster, Finding, Observed, Owners, Reference, Verdict, of_node};
 use crate::desired::objects::Wanted;
 use crate::desired::{Doors, Shared};
+use crate::discovery::{Changes, Found};
 use crate::facts::cluster::{ClusterFacts, ObjectKind};
 use crate::inventory::{Files, Inventory, NodeName, Profile};
 use crate::plan::Answered;
@@ -43,6 +44,11 @@ pub struct Row {
     pub noticed_by: &'static str,
     /// How it is found.
     pub found_by: &'static str,
+    /// Whether each of them that is not Kubernetes' own has to be acknowledged before the cluster is hardened. What nobody
+    /// notices by hardening alone has not, and neither have ports, of which observation says who uses them.
+    pub needs_acknowledgement: bool,
+    /// Whether nodes have to record it first, while the cluster is observed.
+    pub is_recorded: bool,
     /// Finds all of them, or says why they are not known.
     pub(super) find: fn(&Seen<'_>) -> Result<Vec<Item>, String>,
 }
@@ -67,6 +73,14 @@ pub struct Item {
 }
 
 impl Item {
+    /// Its name among all that is listed, by which it is acknowledged.
+    pub fn id(&self, row: &Row) -> String {
+        let kind = if self.name.contains('/') { "" } else { self.kind };
+        let parts = [row.id, self.namespace.as_str(), kind, self.name.as_str()];
+        let parts: Vec<&str> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+        parts.join("/")
+    }
+
     /// One that nothing was seen of yet.
     pub(super) fn new(kind: &'static str, namespace: &str, name: &str) -> Self {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
@@ -98,6 +112,46 @@ pub struct NotSeen {
     pub why: String,
 }
 
+/// The cluster that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Its name.
+    pub name: String,
+    /// Its release, as it says itself or as the inventory does.
+    pub release: String,
+    /// What made it, and whether it may be changed; nothing where the inventory says what it is.
+    pub made_by: Option<(&'static str, Changes)>,
+    /// Its nodes.
+    pub nodes: Vec<NodeName>,
+    /// What had to be assumed of it.
+    pub notes: Vec<String>,
+}
+
+impl From<&Found> for Subject {
+    fn from(found: &Found) -> Self {
+        let row = found.recognized.distribution;
+        Self {
+            name: found.name.to_string(),
+            release: found.release.clone(),
+            made_by: Some((row.name, row.changes)),
+            nodes: found.nodes.iter().map(|n| n.name.clone()).collect(),
+            notes: found.notes.clone(),
+        }
+    }
+}
+
+impl From<&Inventory> for Subject {
+    fn from(inventory: &Inventory) -> Self {
+        Self {
+            name: inventory.cluster.name.to_string(),
+            release: format!("v{}", inventory.cluster.kubernetes),
+            made_by: None,
+            nodes: inventory.nodes.iter().map(|n| n.name.clone()).collect(),
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// Everything that would be noticed, and what nobody knows.
 pub struct Impact {
     /// By what the cluster would be hardened.
@@ -111,9 +165,9 @@ pub struct Impact {
 }
 
 impl Impact {
-    /// Whether all that can be read was read.
+    /// Whether all that can be read was read. What nodes have to record first may be missing.
     pub fn is_whole(&self) -> bool {
-        self.listed.iter().all(|l| l.found.is_ok())
+        self.listed.iter().all(|l| l.found.is_ok() || l.row.is_recorded)
     }
 }
 
@@ -174,6 +228,11 @@ impl<'s> Seen<'s> {
             reference: Reference::default(),
             now,
         }
+    }
+
+    /// Whether hardening a node has begun.
+    pub(super) fn is_hardened(&self, node: &NodeName) -> bool {
+        self.nodes.get(node).is_some_and(|n| super::gate::is_hardened(&n.facts))
     }
 
     /// What the API holds.

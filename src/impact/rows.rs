@@ -3,7 +3,7 @@
 use time::format_description::well_known::Rfc3339;
 
 use super::model::{Impact, Item, Listed, NotSeen, Reading, Row, Section, Seen};
-use super::{clients, ports, storage, webhooks, workloads};
+use super::{clients, ports, recorded, storage, webhooks, workloads};
 
 /// Every row, in the order of reports.
 pub const ROWS: &[Row] = &[
@@ -14,6 +14,8 @@ pub const ROWS: &[Row] = &[
         hardening: "sets `restricted` for namespaces without a label of their own, kube-system apart; what runs goes on",
         noticed_by: "who makes such a pod anew: after an eviction, a change, a new scale or at the next time of a CronJob",
         found_by: "templates and pods without an owner, by the rules of the Pod Security Standards; each says its rules",
+        needs_acknowledgement: true,
+        is_recorded: false,
         find: workloads::refused,
     },
     Row {
@@ -23,7 +25,20 @@ pub const ROWS: &[Row] = &[
         hardening: "leaves the label; the control fails until it is gone or the inventory exempts the namespace",
         noticed_by: "nobody, until somebody changes the label",
         found_by: "label pod-security.kubernetes.io/enforce; workloads that are not restricted are named",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: workloads::labelled,
+    },
+    Row {
+        id: "refused-pods",
+        section: Section::Workloads,
+        title: "Pods that were made and that Pod Security would have refused",
+        hardening: "refuses them",
+        noticed_by: "who makes them",
+        found_by: "audit log of the API servers, while the cluster is observed",
+        needs_acknowledgement: true,
+        is_recorded: true,
+        find: recorded::refused_pods,
     },
     Row {
         id: "node-ports",
@@ -32,6 +47,8 @@ pub const ROWS: &[Row] = &[
         hardening: "opens them to `firewall.admin_networks`, nodes and pods; to anybody while no such network is named",
         noticed_by: "clients that are none of those that the port is open to",
         found_by: "Services of type NodePort and LoadBalancer, against the rules that the firewall would have",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: ports::node_ports,
     },
     Row {
@@ -41,6 +58,8 @@ pub const ROWS: &[Row] = &[
         hardening: "closes what is forwarded to pods unless a rule of `firewall.extra_rules` opens its port; new external IPs are refused",
         noticed_by: "clients that are none of those that the port is open to; who sets an external IP",
         found_by: "spec.externalIPs, type LoadBalancer and its status, against the rules that the firewall would have",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: ports::service_addresses,
     },
     Row {
@@ -50,6 +69,8 @@ pub const ROWS: &[Row] = &[
         hardening: "closes ports of nodes that no rule opens",
         noticed_by: "clients that are none of those that the port is open to",
         found_by: "hostPort and hostNetwork of templates and pods, against the rules that the firewall would have",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: ports::host_ports,
     },
     Row {
@@ -59,7 +80,20 @@ pub const ROWS: &[Row] = &[
         hardening: "closes ports of nodes that no rule opens",
         noticed_by: "clients from other machines",
         found_by: "listening sockets of nodes, against the rules that the firewall would have",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: ports::listeners,
+    },
+    Row {
+        id: "flows",
+        section: Section::Ports,
+        title: "Connections that the firewall would turn away",
+        hardening: "drops them",
+        noticed_by: "these clients",
+        found_by: "the firewall, which counts them while the cluster is observed, against the rules that the inventory makes now",
+        needs_acknowledgement: true,
+        is_recorded: true,
+        find: recorded::flows,
     },
     Row {
         id: "anonymous-bindings",
@@ -68,6 +102,8 @@ pub const ROWS: &[Row] = &[
         hardening: "takes anonymous users out of every binding, also out of those that Kubernetes and kubeadm make",
         noticed_by: "clients without credentials",
         found_by: "bindings that name system:anonymous or system:unauthenticated",
+        needs_acknowledgement: true,
+        is_recorded: false,
         find: clients::anonymous_bindings,
     },
     Row {
@@ -77,7 +113,42 @@ pub const ROWS: &[Row] = &[
         hardening: "refuses such requests, also of /healthz, /livez, /readyz and /version",
         noticed_by: "health checks of load balancers, monitoring, and what looks for a version, where they have no credentials",
         found_by: "command lines of API servers",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: clients::anonymous_servers,
+    },
+    Row {
+        id: "anonymous-requests",
+        section: Section::Clients,
+        title: "Requests without credentials",
+        hardening: "answers 401",
+        noticed_by: "these clients",
+        found_by: "audit log of the API servers, while the cluster is observed",
+        needs_acknowledgement: true,
+        is_recorded: true,
+        find: recorded::anonymous,
+    },
+    Row {
+        id: "stale-tokens",
+        section: Section::Clients,
+        title: "Requests with tokens whose end was put off",
+        hardening: "lets tokens of pods end when they say (--service-account-extend-token-expiration=false)",
+        noticed_by: "programs in pods that read their token once and never again",
+        found_by: "audit log of the API servers, while the cluster is observed",
+        needs_acknowledgement: true,
+        is_recorded: true,
+        find: recorded::stale_tokens,
+    },
+    Row {
+        id: "legacy-tokens",
+        section: Section::Clients,
+        title: "Requests with tokens out of Secrets, which never end",
+        hardening: "leaves such tokens; a control fails until they are deleted",
+        noticed_by: "nobody, until somebody deletes them: then, these clients",
+        found_by: "audit log of the API servers, while the cluster is observed",
+        needs_acknowledgement: false,
+        is_recorded: true,
+        find: recorded::legacy_tokens,
     },
     Row {
         id: "anonymous-kubelets",
@@ -86,6 +157,8 @@ pub const ROWS: &[Row] = &[
         hardening: "refuses such requests",
         noticed_by: "who reads metrics or logs from port 10250 without credentials",
         found_by: "configuration and command lines of kubelets",
+        needs_acknowledgement: true,
+        is_recorded: false,
         find: clients::anonymous_kubelets,
     },
     Row {
@@ -95,6 +168,8 @@ pub const ROWS: &[Row] = &[
         hardening: "closes port 10255",
         noticed_by: "who reads metrics or pods from there",
         found_by: "listening sockets of nodes",
+        needs_acknowledgement: true,
+        is_recorded: false,
         find: ports::read_only,
     },
     Row {
@@ -104,6 +179,8 @@ pub const ROWS: &[Row] = &[
         hardening: "takes the files from the command line: nobody has those credentials any more",
         noticed_by: "everybody who is in the files; they are not read",
         found_by: "command lines of API servers",
+        needs_acknowledgement: true,
+        is_recorded: false,
         find: clients::static_credentials,
     },
     Row {
@@ -113,6 +190,8 @@ pub const ROWS: &[Row] = &[
         hardening: "deletes them, and what makes nodes of their holders",
         noticed_by: "`kubeadm join` with a token, and what runs it by itself, as an autoscaler",
         found_by: "Secrets of type bootstrap.kubernetes.io/token, without their values, and bindings",
+        needs_acknowledgement: true,
+        is_recorded: false,
         find: clients::join_tokens,
     },
     Row {
@@ -122,6 +201,8 @@ pub const ROWS: &[Row] = &[
         hardening: "leaves them; the control fails until they are deleted",
         noticed_by: "nobody, until somebody deletes them: then, who uses one",
         found_by: "Secrets of type kubernetes.io/service-account-token, without their values",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: clients::account_tokens,
     },
     Row {
@@ -131,6 +212,8 @@ pub const ROWS: &[Row] = &[
         hardening: "tells default ServiceAccounts to mount no token where no pod of the namespace holds one",
         noticed_by: "programs that ask the API with that token, once their pod is made anew",
         found_by: "templates and pods that name no other ServiceAccount, and do not say automountServiceAccountToken",
+        needs_acknowledgement: true,
+        is_recorded: false,
         find: workloads::token_holders,
     },
     Row {
@@ -140,6 +223,8 @@ pub const ROWS: &[Row] = &[
         hardening: "starts API servers again, one at a time, and loads a firewall between them and what answers",
         noticed_by: "who sends what a webhook is asked about, where the network closes and its failurePolicy is Fail",
         found_by: "webhook configurations and conversions of custom resources; where they answer, by EndpointSlices",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: webhooks::webhooks,
     },
     Row {
@@ -149,6 +234,8 @@ pub const ROWS: &[Row] = &[
         hardening: "loads a firewall between API servers and what answers",
         noticed_by: "clients of that part of the API, where the network closes",
         found_by: "APIServices with a Service; where they answer, by EndpointSlices",
+        needs_acknowledgement: false,
+        is_recorded: false,
         find: webhooks::aggregated,
     },
     Row {
@@ -158,21 +245,25 @@ pub const ROWS: &[Row] = &[
         hardening: "encrypts what is written from then on, and has each of these written again by the API server",
         noticed_by: "who reads etcd's files or backups, and who restores a backup without the keys",
         found_by: "command lines of API servers; objects are counted, values of Secrets are not read",
+        needs_acknowledgement: true,
+        is_recorded: false,
         find: storage::unencrypted,
     },
 ];
 
+/// Their names.
+pub const IDS: &[&str] = &{
+    let mut ids = [""; ROWS.len()];
+    let mut n = 0;
+    while n < ids.len() {
+        ids[n] = ROWS[n].id;
+        n += 1;
+    }
+    ids
+};
+
 /// What reading cannot show: what, and what it takes.
 const NOT_SEEN: &[(&str, &str)] = &[
-    (
-        "network flows: who connects to which port",
-        "needs observation, with a firewall that only logs, for as long as the rarest client needs",
-    ),
-    ("who asks the API anonymously", "needs observation, with an audit log"),
-    (
-        "who uses which token, password or kubeconfig, and how old it is",
-        "needs observation, with an audit log",
-    ),
     (
         "versions and suites of TLS that clients speak",
         "no log of Kubernetes has them: needs observation of handshakes",

@@ -14,6 +14,8 @@ pub struct LoadContext<'a> {
     pub known_controls: &'a [&'a str],
     /// Ids of critical controls, which need a reason, an owner and a last day to be switched off.
     pub critical_controls: &'a [&'a str],
+    /// Rows of `kubastion impact`, with which names of what is acknowledged begin.
+    pub impact_rows: &'a [&'a str],
     /// Says who sets what is passed through to daemons.
     pub conflicts: Conflicts,
     /// What a leading `~/` in a path stands for; without it, a directory called `~`.

@@ -231,6 +231,15 @@ pub struct Hardening {
     pub controls: BTreeMap<String, ControlSwitch>,
     /// Controls that some nodes may fail for now, with a reason and an expiry date.
     pub exceptions: Vec<Exception>,
+    /// How far a cluster that others built is hardened: `observe` records who would notice and changes nothing that anyone can
+    /// notice, `enforce` hardens it once nobody would, or all of it is acknowledged. Without a stage, as for a new cluster,
+    /// it is hardened at once.
+    pub stage: Option<Stage>,
+    /// How long a cluster is observed before `stage: enforce` hardens it, in minutes.
+    #[schemars(range(min = 1, max = 525600))]
+    pub observe_minutes: u32,
+    /// What somebody would notice of `stage: enforce`, and that is accepted. `kubastion impact` lists the names.
+    pub acknowledged: Vec<Acknowledged>,
     /// Exemptions from Pod Security.
     pub pod_security: PodSecurity,
     /// Allowed webhooks, mutating policies, aggregated APIs, role bindings, volumes on nodes and flow-control rules. All
@@ -247,6 +256,9 @@ impl Default for Hardening {
             profile: Profile::default(),
             controls: BTreeMap::new(),
             exceptions: Vec::new(),
+            stage: None,
+            observe_minutes: 24 * 60,
+            acknowledged: Vec::new(),
             pod_security: PodSecurity::default(),
             allowed_objects: Vec::new(),
             service_account_token_hours: 24,
@@ -281,6 +293,32 @@ pub enum Profile {
     Cis,
     /// DISA STIG for Kubernetes.
     Stig,
+}
+
+/// How far a cluster that others built is hardened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The firewall logs and counts what it would drop, and API servers record requests and warn of pods that they would
+    /// refuse. Nothing else is changed.
+    Observe,
+    /// Every control is applied, after the cluster was observed for `observe_minutes` and nothing is listed by
+    /// `kubastion impact` that is not acknowledged.
+    Enforce,
+}
+
+/// Something that somebody would notice, and that is accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Acknowledged {
+    /// Its name in `kubastion impact`, as `pod-security/shop/CronJob/nightly`.
+    pub item: String,
+    /// Why it is accepted.
+    pub reason: String,
+    /// Who is responsible for it.
+    pub owner: String,
+    /// Last day of the acknowledgement, `YYYY-MM-DD` in UTC.
+    pub expires: String,
 }
 
 /// A control that some nodes may fail until a given day.
@@ -827,6 +865,20 @@ impl Inventory {
     /// Whether a node is an etcd member.
     pub fn is_etcd_member(&self, node: &Node) -> bool {
         self.etcd_members().any(|m| m.name == node.name)
+    }
+
+    /// Whether the cluster is only observed, and nothing of it is hardened yet.
+    pub fn observes(&self) -> bool {
+        self.hardening.stage == Some(Stage::Observe)
+    }
+
+    /// What the firewall does with what no rule lets in: as `firewall.mode` says, and no more than log it while the cluster is
+    /// observed.
+    pub fn firewall_mode(&self) -> FirewallMode {
+        match self.firewall.mode {
+            FirewallMode::Enforce if self.observes() => FirewallMode::LogOnly,
+            mode => mode,
+        }
     }
 
     /// Whether etcd's members are static pods of kubeadm's.

@@ -202,7 +202,9 @@ impl Way {
 /// Whether the inventory wants encryption that its plans can bring about step by step.
 fn is_wanted(inventory: &Inventory) -> bool {
     let row = controls::find(CONTROL).expect("a test checks the id of every item");
-    row.wanted(inventory) && inventory.kubernetes.source != SoftwareSource::None
+    row.wanted(inventory)
+        && !inventory.observes()
+        && inventory.kubernetes.source != SoftwareSource::None
 }
 
 /// Resources whose stored objects have to be counted before it is known what is next.

@@ -14,11 +14,12 @@ use crate::desired::tests::facts as bare_facts;
 use crate::desired::{self, ItemKind, NodeDesired, Shared};
 use crate::facts::{FileFacts, InterfaceAddress, NodeFacts};
 use crate::inventory::{
-    AllowedKind, AllowedObject, AnyValue, ArgumentValues, AuditPolicy, CaCustody, CaOrigin, Cni,
-    ControlSwitch, EncryptionProvider, EtcdPlacement, Exception, ExtraVolume, Files, FirewallMode,
-    FirewallProtocol, FirewallRule, Inventory, JumpHost, KeyAlgorithm, LoadBalancerMode,
-    LoadContext, Loaded, PathType, Pki, PkiStore, PodLevel, PodSecurityExemption, Profile, Role,
-    SoftwareSource, StoreEncryption, Sudo, Switch, SwitchedOff, load_bytes, schema,
+    Acknowledged, AllowedKind, AllowedObject, AnyValue, ArgumentValues, AuditPolicy, CaCustody,
+    CaOrigin, Cni, ControlSwitch, EncryptionProvider, EtcdPlacement, Exception, ExtraVolume, Files,
+    FirewallMode, FirewallProtocol, FirewallRule, Inventory, JumpHost, KeyAlgorithm,
+    LoadBalancerMode, LoadContext, Loaded, PathType, Pki, PkiStore, PodLevel, PodSecurityExemption,
+    Profile, Role, SoftwareSource, Stage, StoreEncryption, Sudo, Switch, SwitchedOff, load_bytes,
+    schema,
 };
 use crate::pki::{self, Material, PkiError};
 use crate::plan::diff::{CLUSTER_MARK, KUBELET_CONFIG};
@@ -45,6 +46,7 @@ type Change = fn(&mut Inventory);
 const WAY_IN: &str = "how the operator gets to the node";
 const JUDGED: &str = "what is judged, and how";
 const GRANT: &str = "who may deviate, until when; read by checks and reports";
+const GATE: &str = "when a cluster is hardened that is only observed (`impact::gate_tests`)";
 const KEYS_OF_THE_OPERATOR: &str = "how keys lie on the operator's disk";
 const OF_A_BUNDLE: &str =
     "which bundle is read; what is in it is what nodes get (`desired::tests::bundled`)";
@@ -60,6 +62,9 @@ cluster:
   service_networks: [10.96.0.0/16]
 kubernetes: { source: preinstalled }
 hardening:
+  stage: enforce
+  acknowledged:
+    - { item: flows/a, reason: a reason, owner: ops, expires: 2026-02-15 }
   exceptions:
     - { control: host-auditd, nodes: [cp-1], reason: a reason, owner: ops, expires: 2026-02-15 }
   allowed_objects:
@@ -114,6 +119,12 @@ const KEYS: &[(&str, Effect, Change)] = &[
     ("hardening.exceptions[].reason", NotOnNodes(GRANT), |i| exception(i).reason = "another".into()),
     ("hardening.exceptions[].owner", NotOnNodes(GRANT), |i| exception(i).owner = "another".into()),
     ("hardening.exceptions[].expires", NotOnNodes(GRANT), |i| exception(i).expires = "2026-02-16".into()),
+    ("hardening.stage", Refused, |i| i.hardening.stage = Some(Stage::Observe)),
+    ("hardening.observe_minutes", NotOnNodes(GATE), |i| i.hardening.observe_minutes = 7),
+    ("hardening.acknowledged[].item", NotOnNodes(GATE), |i| acknowledged(i).item = "flows/b".into()),
+    ("hardening.acknowledged[].reason", NotOnNodes(GRANT), |i| acknowledged(i).reason = "another".into()),
+    ("hardening.acknowledged[].owner", NotOnNodes(GRANT), |i| acknowledged(i).owner = "another".into()),
+    ("hardening.acknowledged[].expires", NotOnNodes(GRANT), |i| acknowledged(i).expires = "2026-02-16".into()),
     ("hardening.pod_security.exemptions[].namespace", NotOnNodes(JUDGED), |i| exemption(i).namespace = "other".into()),
     ("hardening.pod_security.exemptions[].level", NotOnNodes(JUDGED), |i| exemption(i).level = PodLevel::Privileged),
     ("hardening.pod_security.exemptions[].workloads", NotOnNodes(JUDGED), |i| exemption(i).workloads = vec!["DaemonSet/a".into()]),
@@ -261,6 +272,10 @@ fn exemption(i: &mut Inventory) -> &mut PodSecurityExemption {
     &mut i.hardening.pod_security.exemptions[0]
 }
 
+fn acknowledged(i: &mut Inventory) -> &mut Acknowledged {
+    &mut i.hardening.acknowledged[0]
+}
+
 fn allowed(i: &mut Inventory) -> &mut AllowedObject {
     &mut i.hardening.allowed_objects[0]
 }
@@ -319,6 +334,7 @@ fn load(text: &str) -> Loaded {
         clock: Clock::Fixed(time::macros::datetime!(2026-02-01 12:00 UTC)),
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        impact_rows: crate::impact::IDS,
         conflicts: crate::controls::conflict,
         home: None,
         host_keys_optional: false,

@@ -54,7 +54,10 @@ pub fn plan(loaded: &Loaded, fleet: &FleetFacts, material: &Material) -> Planned
     let etcd = planner.etcd_state();
     planner.wait_for_quorum(etcd);
     planner.keep_pod_networks();
-    let changes = planner.change_members();
+    let changes = match inventory.observes() {
+        true => Vec::new(),
+        false => planner.change_members(),
+    };
     planner.wait_for_start(&first);
     planner.finish(loaded, etcd, &changes)
 }
@@ -345,6 +348,15 @@ impl NodeInput<'_> {
             })?;
         if *first == Some(&node.name) {
             desired::join::start_cluster(&mut wanted.items);
+        }
+        // Of what is only observed, no setting is changed.
+        if inventory.observes() {
+            let plan = node_plan(&wanted, facts, host_key).map_err(|missing| {
+                let errors: Vec<&dyn std::error::Error> = missing.iter().map(|e| e as _).collect();
+                join(&node.name, "the node cannot be observed", of(&errors))
+            })?;
+            fails("the node is not ready", preflight::room(&plan, facts))?;
+            return Ok((plan, wanted));
         }
         fails(
             "stored data would be lost",

@@ -110,6 +110,13 @@ pub enum Step {
         /// Absolute path of its manifest.
         manifest: String,
     },
+    /// Wait until the static pod of a component runs with the manifest that was put in place, and answers.
+    StaticPod {
+        /// Name of the component.
+        component: String,
+        /// Absolute path of its manifest.
+        manifest: String,
+    },
     /// Note that a daemon runs with changes made on the node: what would show that is mended by this
     /// transaction, and the daemon is started again by a later one, which may not come.
     MarkStale {
@@ -272,6 +279,9 @@ impl Step {
             }
             Step::EtcdJoin { members } => format!("etcd-join|{}", peers(members)?),
             Step::EtcdFromPod { manifest } => format!("etcd-from-pod|{}", path(manifest)?),
+            Step::StaticPod { component, manifest } => {
+                format!("static-pod|{}|{}", word(component)?, path(manifest)?)
+            }
             Step::MarkStale { unit } => format!("stale|{}", word(unit)?),
             Step::Remove { path: p } => format!("remove|{}", path(p)?),
             Step::Arm { within_s } => format!("arm|{within_s}"),
@@ -356,6 +366,7 @@ impl fmt::Display for Step {
             Step::EtcdFromPod { manifest } => {
                 write!(f, "stop etcd's static pod, remove {manifest}, and give its data to user etcd")
             }
+            Step::StaticPod { component, .. } => write!(f, "restart static pod {component} and wait until it is ready"),
             Step::MarkStale { unit } => write!(f, "mark {unit} for a restart"),
             Step::Remove { path } => write!(f, "remove {path}"),
             Step::Arm { within_s } => {
@@ -431,7 +442,8 @@ mod tests {
             Step::Images { .. } => Step::Kubeadm { action: KubeadmAction::Init, mark: name() },
             Step::Kubeadm { .. } => Step::EtcdJoin { members: "a=https://[::1]:2380".into() },
             Step::EtcdJoin { .. } => Step::EtcdFromPod { manifest: path() },
-            Step::EtcdFromPod { .. } => Step::MarkStale { unit: name() },
+            Step::EtcdFromPod { .. } => Step::StaticPod { component: name(), manifest: path() },
+            Step::StaticPod { .. } => Step::MarkStale { unit: name() },
             Step::MarkStale { .. } => Step::Remove { path: path() },
             Step::Remove { .. } => Step::Arm { within_s: 1 },
             Step::Arm { .. } => Step::DaemonReload,
@@ -483,6 +495,7 @@ mod tests {
         ("package-apt", "a package that is taken away takes along what needs it"),
         ("package-dnf", "the same"),
         ("images", "the kubelet collects what nothing uses"),
+        ("static-pod", "its manifest is a file, and the kubelet starts what that says"),
         ("module", "others may use it meanwhile, and a boot does without"),
         ("arm", "it is the way back"),
         ("daemon-reload", "restore does it too"),

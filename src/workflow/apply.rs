@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::encryption::{self, Access};
 use super::etcd_members::etcd_access;
+use super::impact::not_yet;
 use super::keys::{self, Keys, PkiUse};
 use super::objects::{self, Rest};
 use super::observe::{self, Fleet, Reach};
@@ -169,6 +170,8 @@ fn prepare<'l>(
         })?;
     let lock = settle(loaded, lock, &nodes, &mut fleet, &dialer, operator)?;
     let material = keys.material();
+    not_yet(loaded, &fleet, &nodes, &dialer, material)
+        .map_err(|problem| CommandError::one(Exit::InvalidInput, problem))?;
     let (etcd, api) = (etcd_access(inventory, material), objects::access(inventory, material));
     fleet.ask_etcd(inventory, etcd.as_ref());
     let access = Access { etcd: etcd.as_ref(), api: api.as_ref(), dialer: &dialer };

@@ -243,11 +243,18 @@ fn comments(found: &Found, settled: &Settled) -> Comments {
         head.extend(settled.lost.iter().map(line));
     }
     all.insert("", head);
+    let mut hardening = vec![
+        "The cluster is observed first: apply this, and `kubastion impact` lists who would notice that it is hardened. Mend or"
+            .to_owned(),
+        "acknowledge that, and set `stage: enforce`.".to_owned(),
+    ];
     if settled.conflicts.iter().any(|c| c.decision == "keep") {
-        let what =
-            "Controls that are off keep what the cluster has: decide on each before its last day.";
-        all.insert("hardening", vec![what.to_owned()]);
+        hardening.push(
+            "Controls that are off keep what the cluster has: decide on each before its last day."
+                .to_owned(),
+        );
     }
+    all.insert("hardening", hardening);
     all.insert(
         "firewall",
         vec![

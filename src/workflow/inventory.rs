@@ -24,6 +24,7 @@ pub fn context(host_keys: HostKeys) -> LoadContext<'static> {
         clock: Clock::System,
         known_controls: &crate::controls::ids::ALL,
         critical_controls: &crate::controls::ids::CRITICAL,
+        impact_rows: crate::impact::IDS,
         conflicts: crate::controls::conflict,
         home: std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute()),
         host_keys_optional: host_keys == HostKeys::Optional,

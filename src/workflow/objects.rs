@@ -149,6 +149,9 @@ pub fn plan(
     access: &ApiAccess,
     material: &Material,
 ) -> (Plan, Option<Problem>) {
+    if loaded.inventory.observes() {
+        return (plan, None);
+    }
     let facts = match read_for_a_plan(loaded, fleet, access) {
         None => None,
         Some(Ok(facts)) => Some(facts),
@@ -180,6 +183,9 @@ pub fn plan_rest(
     material: &Material,
     sink: &dyn Sink,
 ) -> Result<Option<Rest>, Problem> {
+    if loaded.inventory.observes() {
+        return Ok(None);
+    }
     // An API server whose manifest was just changed is started again, and answers nobody for a moment.
     let Some((first, _)) = access.servers.first() else { return Ok(None) };
     let read = with_reminders(sink, first, |reminder| {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::encryption::{self, Access};
 use super::etcd_members::etcd_access;
+use super::impact::not_yet;
 use super::keys::{self, PkiUse};
 use super::objects;
 use super::observe::{self, Fleet, Reach};
@@ -84,6 +85,7 @@ pub fn preview(
         return Err(CommandError::one(Exit::Pending, problem));
     }
     let (etcd, api) = (etcd_access(inventory, &material), objects::access(inventory, &material));
+    let gate = not_yet(loaded, &fleet, &nodes, &dialer, &material);
     fleet.ask_etcd(inventory, etcd.as_ref());
     let access = Access { etcd: etcd.as_ref(), api: api.as_ref(), dialer: &dialer };
     encryption::count_stored(inventory, &mut fleet, &material, access);
@@ -91,6 +93,10 @@ pub fn preview(
     let mut left_out = LeftOut { unanswered: fleet.facts.failed.len(), refused: failed.len() };
     fleet.facts.leave_out(failed);
     let mut failed: Vec<Problem> = fleet.facts.failed.values().cloned().collect();
+    if let Err(problem) = gate {
+        left_out.refused += 1;
+        failed.push(problem);
+    }
     if let Some(access) = &api {
         let (with_objects, problem) = objects::plan(loaded, plan, &mut fleet, access, &material);
         plan = with_objects;

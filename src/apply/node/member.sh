@@ -128,6 +128,31 @@ configure_etcd() {
     done
 }
 
+# A static pod whose manifest was just exchanged runs with it, and answers.
+static_pod_answers() { # component manifest
+    member_path
+    since=$(stat -c %Z "$2") || return 1
+    own=$(sed -n 's/^ *server: *"\{0,1\}\([^"]*\)"\{0,1\} *$/\1/p' /etc/kubernetes/controller-manager.conf)
+    case $1 in
+    kube-apiserver) url=$own/readyz ;;
+    kube-controller-manager) url=https://127.0.0.1:10257/healthz ;;
+    kube-scheduler) url=https://127.0.0.1:10259/healthz ;;
+    *)
+        echo "$1 is no component of a control plane"
+        return 1
+        ;;
+    esac
+    end=$(($(cut -d. -f1 /proc/uptime) + 240))
+    until began_after "$1" "$since" && component_answers "$url"; do
+        [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
+            printf '%s\n' "$1 was not started with its new manifest, or did not answer $url, within 240 s"
+            component_logs
+            return 1
+        }
+        sleep 1
+    done
+}
+
 began_after() { # component, seconds of the clock
     for p in /proc/[0-9]*; do
         # Times of whole seconds may be one off.

@@ -66,7 +66,7 @@ logins_after() ( # names that the plan gives up, with commas
 # without a rule) stalls until the decision, with every connection inside it. Replies to connections that the node began pass,
 # and so does the connection that carries this change, over which it is undone.
 load_proof_table() {
-    rules=$(nft -s list table inet kubastion) || return 1
+    rules=$(own_rules) || return 1
     own_connection
     spared=
     [ -z "$from_port" ] || {
@@ -226,9 +226,9 @@ rehearse_rules() {
         echo "$unit is not enabled: the next boot would not load the rules"
         return 1
     }
-    rules=$(nft -s list table inet kubastion) || return 1
+    rules=$(own_rules) || return 1
     systemctl restart "$unit" || return 1
-    [ "$(nft -s list table inet kubastion)" = "$rules" ] || {
+    [ "$(own_rules)" = "$rules" ] || {
         echo "$unit, which loads the rules at boot, loads different rules"
         return 1
     }

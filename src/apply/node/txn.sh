@@ -158,6 +158,11 @@ STEP
         ;;
     etcd-join) join_etcd "$a" ;;
     etcd-from-pod) etcd_from_pod "$a" ;;
+    static-pod)
+        # shellcheck source=/dev/null # checked together with this file
+        . "$T/member.sh"
+        static_pod_answers "$a" "$b"
+        ;;
     stale) mark_unit "$a" changed ;;
     remove) rm -f "$a" ;;
     package-apt)

@@ -136,7 +136,7 @@ load_firewall() { # rules file
 }
 
 record_firewall() {
-    file=$(sha256sum <"$1") && listing=$(nft -s list table inet kubastion | sha256sum) || return 1
+    file=$(sha256sum <"$1") && listing=$(own_rules | sha256sum) || return 1
     printf '%s %s\n' "${file%% *}" "${listing%% *}" >"$base/firewall.loaded.new" &&
         mv -f "$base/firewall.loaded.new" "$base/firewall.loaded"
 }

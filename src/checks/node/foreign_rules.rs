@@ -45,7 +45,7 @@ const HARMLESS_TARGETS: &[&str] =
     &["LOG", "NFLOG", "REJECT", "MASQUERADE", "SNAT", "TCPMSS", "CHECKSUM", "MARK"];
 
 pub(in crate::checks) fn judge(on: &Basis<'_>) -> Verdict {
-    if on.inventory.firewall.mode == FirewallMode::Off {
+    if on.inventory.firewall_mode() == FirewallMode::Off {
         return Verdict::not_applicable("the inventory says `firewall.mode: off`");
     }
     let live = match live(on) {

@@ -140,7 +140,7 @@ fn chains<'t>(rules: &'t str, hook: &str) -> Vec<&'t str> {
 
 pub(in crate::checks) fn firewall(on: &Basis<'_>) -> Verdict {
     let loaded = "table inet kubastion, loaded from kubastion's file, with input policy drop";
-    if on.inventory.firewall.mode == FirewallMode::Off {
+    if on.inventory.firewall_mode() == FirewallMode::Off {
         return Verdict::fail(loaded, "the inventory says `firewall.mode: off`");
     }
     let rules = match on.seen.text(FIREWALL_FILE) {

@@ -37,6 +37,7 @@ pub(super) fn headline(item: &Item) -> String {
         }
         ItemKind::Permissions { path, access: a } => format!("mode {path} {}", access(a)),
         ItemKind::Absent { path } => format!("absent {path}"),
+        ItemKind::StaticPod { component, manifest } => format!("static pod {component} {manifest}"),
         ItemKind::NoEtcdPod { manifest } => format!("no static pod {manifest}"),
         ItemKind::Sysctl { key, value } => format!("sysctl {key} {value}"),
         ItemKind::Module { name } => format!("module {name}"),

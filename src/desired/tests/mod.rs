@@ -96,6 +96,7 @@ pub(super) fn load(text: &str) -> Inventory {
         clock: Clock::Fixed(now),
         known_controls: &ids::ALL,
         critical_controls: &ids::CRITICAL,
+        impact_rows: crate::impact::IDS,
         conflicts: crate::controls::conflict,
         home: None,
         host_keys_optional: false,

@@ -9,7 +9,7 @@ use super::reading::{Draft, Line, Setting, Stated, program};
 use crate::controls::{self, Severity};
 use crate::inventory::{
     AnyValue, ArgumentValues, Component, Conflict, ControlSwitch, Exception, Inventory,
-    KUBEADM_VOLUMES, Passed, Switch, SwitchedOff,
+    KUBEADM_VOLUMES, Passed, Stage, Switch, SwitchedOff,
 };
 
 /// A setting that a control sets otherwise.
@@ -170,6 +170,8 @@ pub fn settle<E>(
     if inventory.has_stacked_etcd() {
         taken.push(except_static_pods(&mut inventory, grant));
     }
+    // Nobody notices anything until the operator knows who would.
+    inventory.hardening.stage = Some(Stage::Observe);
     Ok(Settled { inventory, files, taken, passed, conflicts, lost })
 }
 

@@ -141,6 +141,7 @@ fn loads(settled: &Settled) -> Inventory {
         clock: crate::clock::Clock::Fixed(time::macros::datetime!(2026-02-01 12:00 UTC)),
         known_controls: &crate::controls::ids::ALL,
         critical_controls: &crate::controls::ids::CRITICAL,
+        impact_rows: crate::impact::IDS,
         conflicts: crate::controls::conflict,
         home: None,
         host_keys_optional: false,

@@ -26,6 +26,7 @@ pub(super) struct Review<'a> {
     pub today: Date,
     pub known_controls: &'a [&'a str],
     pub critical_controls: &'a [&'a str],
+    pub impact_rows: &'a [&'a str],
     pub conflicts: Conflicts,
     pub host_keys_optional: bool,
     pub errors: Vec<Diagnostic>,

@@ -10,7 +10,7 @@ use super::super::model::{
     AuditPolicy, EncryptionProvider, FirewallMode, Inventory, SoftwareSource, StoreEncryption,
 };
 use super::super::{
-    AllowedKind, AllowedObject, PodLevel, PodSecurityExemption, Switch, SwitchedOff,
+    Acknowledged, AllowedKind, AllowedObject, PodLevel, PodSecurityExemption, Switch, SwitchedOff,
 };
 use super::review::{Review, duplicates, section};
 
@@ -144,6 +144,38 @@ pub(super) fn exceptions(inventory: &Inventory, review: &mut Review<'_>) {
             what: "the exception",
         };
         granted.judge(&path, review);
+    }
+}
+
+/// What is acknowledged is named once, with a reason, an owner and a day that is not over, and where there is a stage that it
+/// is about.
+pub(super) fn acknowledged(inventory: &Inventory, review: &mut Review<'_>) {
+    let hardening = &inventory.hardening;
+    let list = section("hardening").then("acknowledged");
+    if hardening.stage.is_none() && !hardening.acknowledged.is_empty() {
+        review
+            .error(&list, "has no effect without a stage")
+            .allowed("`stage: observe` or `stage: enforce` beside it, or no list");
+    }
+    for (i, acknowledged) in hardening.acknowledged.iter().enumerate() {
+        let path = list.then(i);
+        let row = acknowledged.item.split('/').next().unwrap_or_default();
+        if !review.impact_rows.contains(&row) {
+            let rows = review.impact_rows;
+            review
+                .error(&path.then("item"), "is not a name that `kubastion impact` lists")
+                .found(format!("{:?}", acknowledged.item))
+                .allowed("a name that begins with a row of `kubastion impact`, as `flows/...`")
+                .nearest(row, rows.iter().copied());
+        }
+        let Acknowledged { reason, owner, expires, .. } = acknowledged;
+        Granted { reason, owner, expires, what: "the acknowledgement" }.judge(&path, review);
+    }
+    let named = hardening.acknowledged.iter().enumerate();
+    for (name, first, again) in duplicates(named.map(|(i, a)| (&a.item, i)).collect()) {
+        review
+            .error(&list.then(again).then("item"), "is listed twice")
+            .found(format!("`{name}`, as in acknowledged[{first}]"));
     }
 }
 

@@ -130,6 +130,13 @@ pub(super) fn add(pending: &mut Pending, item: &Item, known: &Known<'_>) -> Resu
                 pending.removals.push(action(Step::Remove { path: path.clone() }, Why::Exists));
             }
         },
+        ItemKind::StaticPod { component, manifest } => {
+            if known.is_changed(std::slice::from_ref(manifest)) {
+                let (component, manifest) = (component.clone(), manifest.clone());
+                let step = Step::StaticPod { component, manifest };
+                pending.static_pods.push(action(step, Why::RunsOlder));
+            }
+        }
         ItemKind::NoEtcdPod { manifest } => {
             if !matches!(facts.files.get(manifest), None | Some(FileFacts::Absent)) {
                 let step = Step::EtcdFromPod { manifest: manifest.clone() };

@@ -8,8 +8,8 @@ pub const CONFIRM_ETCD_S: u32 = 240;
 /// Unit that undoes an unconfirmed transaction when the node boots.
 pub const GUARD_UNIT: &str = "kubastion-guard.service";
 
-/// Name of the mark of a node that is part of the cluster, among those of units.
-pub const CLUSTER_MARK: &str = "kubernetes";
+pub use crate::facts::CLUSTER_MARK;
+
 /// What a mark says of a daemon that may run with what was changed on the node (`Step::MarkStale`), and what
 /// the facts say where kubeadm's files are not as they were then.
 pub(super) const CHANGED: &str = "changed";

@@ -32,6 +32,7 @@ pub(super) struct Pending {
     pub(super) images: Vec<Action>,
     pub(super) kubeadm: Vec<Action>,
     pub(super) from_pod: Vec<Action>,
+    pub(super) static_pods: Vec<Action>,
     pub(super) units: Vec<Action>,
     pub(super) expect: BTreeMap<String, Option<String>>,
     pub(super) cuts_access: bool,
@@ -100,6 +101,7 @@ impl Pending {
         }
         steps.extend(self.images);
         steps.extend(self.kubeadm);
+        steps.extend(self.static_pods);
         steps.extend(self.from_pod);
         steps.extend(self.units);
         if has_files {

@@ -92,6 +92,9 @@ pub struct AddressSet {
     pub kind: AddressKind,
     /// Sorted addresses and networks.
     pub elements: Vec<Text>,
+    /// The same, for whoever asks who is in it.
+    #[serde(skip)]
+    pub networks: Vec<ipnet::IpNet>,
 }
 
 /// Family of an address set.

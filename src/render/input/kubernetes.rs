@@ -369,13 +369,24 @@ pub enum ControlPlaneComponent {
     Etcd,
 }
 
+/// What is done with pods that are not of the restricted standard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum PodSecurityMode {
+    /// They are refused.
+    Enforce,
+    /// Whoever makes one is warned, and it is recorded.
+    Warn,
+    /// Nothing.
+    Off,
+}
+
 /// AdmissionConfiguration.
 #[derive(Debug, Clone, Serialize)]
 pub struct Admission {
     /// Control apiserver-admission-eventratelimit.
     pub event_rate_limit: bool,
     /// Control policy-pod-security.
-    pub pod_security: bool,
+    pub pod_security: PodSecurityMode,
     /// Namespaces that pod security leaves alone.
     pub exempt_namespaces: Vec<Text>,
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::discovery::{Changes, Found};
+use crate::discovery::Changes;
 use crate::error::Problem;
-use crate::impact::{Impact, Item, Listed, NotSeen, Section};
+use crate::impact::gate::Obstacles;
+use crate::impact::{Impact, Item, Listed, NotSeen, Row, Section, Subject};
 use crate::inventory::{NodeName, Profile};
 
 /// Format of the JSON report.
@@ -21,6 +22,9 @@ pub struct Report<'r> {
     cluster: Cluster<'r>,
     noticed: Vec<JsonRow<'r>>,
     not_seen: Vec<JsonNotSeen<'r>>,
+    /// Nothing without an inventory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before_enforce: Option<BeforeEnforce<'r>>,
     unreachable: BTreeMap<&'r NodeName, String>,
 }
 
@@ -28,10 +32,19 @@ pub struct Report<'r> {
 struct Cluster<'r> {
     name: &'r str,
     kubernetes: &'r str,
-    distribution: &'static str,
-    changes: Changes,
+    /// Nothing where the inventory says what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distribution: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Changes>,
     nodes: Vec<&'r NodeName>,
     notes: &'r [String],
+}
+
+#[derive(Debug, Serialize)]
+struct BeforeEnforce<'r> {
+    unobserved: &'r [String],
+    unacknowledged: &'r [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -49,6 +62,7 @@ struct JsonRow<'r> {
 
 #[derive(Debug, Serialize)]
 struct JsonItem<'r> {
+    id: String,
     kind: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     namespace: &'r str,
@@ -76,25 +90,29 @@ struct JsonNotSeen<'r> {
 
 /// The report as what is serialized.
 pub fn json<'r>(
-    found: &'r Found,
+    found: &'r Subject,
     impact: &'r Impact,
+    obstacles: Option<&'r Obstacles>,
     lost: &'r BTreeMap<NodeName, Problem>,
 ) -> Report<'r> {
-    let row = found.recognized.distribution;
     Report {
         format: FORMAT,
         time: &impact.time,
         profile: impact.profile,
         cluster: Cluster {
-            name: found.name.as_str(),
+            name: &found.name,
             kubernetes: &found.release,
-            distribution: row.name,
-            changes: row.changes,
-            nodes: found.nodes.iter().map(|n| &n.name).collect(),
+            distribution: found.made_by.map(|(name, _)| name),
+            changes: found.made_by.map(|(_, changes)| changes),
+            nodes: found.nodes.iter().collect(),
             notes: &found.notes,
         },
         noticed: impact.listed.iter().map(listed).collect(),
         not_seen: impact.not_seen.iter().map(not_seen).collect(),
+        before_enforce: obstacles.map(|o| BeforeEnforce {
+            unobserved: &o.unobserved,
+            unacknowledged: &o.unacknowledged,
+        }),
         unreachable: lost.iter().map(|(node, p)| (node, p.why.join(": "))).collect(),
     }
 }
@@ -108,12 +126,13 @@ fn listed(listed: &Listed) -> JsonRow<'_> {
         hardening: row.hardening,
         noticed_by: row.noticed_by,
         found_by: row.found_by,
-        items: listed.found.as_ref().ok().map(|items| items.iter().map(item).collect()),
+        items: listed.found.as_ref().ok().map(|items| items.iter().map(|i| item(row, i)).collect()),
     }
 }
 
-fn item(item: &Item) -> JsonItem<'_> {
+fn item<'i>(row: &Row, item: &'i Item) -> JsonItem<'i> {
     JsonItem {
+        id: item.id(row),
         kind: item.kind,
         namespace: &item.namespace,
         name: &item.name,

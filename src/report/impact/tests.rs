@@ -7,7 +7,7 @@ use super::*;
 use crate::discovery::{self, Found};
 use crate::error::Problem;
 use crate::facts::cluster::{ClusterFacts, ObjectKind};
-use crate::impact::{Impact, Reading, impact};
+use crate::impact::{Impact, Reading, Subject, impact};
 use crate::inventory::{NodeName, testing};
 
 fn objects(workloads: usize) -> ClusterFacts {
@@ -48,10 +48,10 @@ fn of(facts: &ClusterFacts) -> Impact {
 #[test]
 fn people_see_a_few_by_namespace_and_all_on_demand() {
     let facts = objects(12);
-    let (found, impact) = (found(&facts), of(&facts));
+    let (found, impact) = (Subject::from(&found(&facts)), of(&facts));
     let lost: BTreeMap<NodeName, Problem> =
         [("w1".parse().unwrap(), Problem::new("x").because("no route"))].into();
-    let short = text(&found, &impact, &lost, Detail::Short);
+    let short = text(&found, &impact, None, &lost, Detail::Short);
     assert!(short.contains("\nWORKLOADS\n\n  pod-security  "), "{short}");
     assert!(
         short.contains("\n    shop\n      Deployment web-00\u{fffd}[2J (scaled to zero, 0 pods)\n"),
@@ -66,7 +66,7 @@ fn people_see_a_few_by_namespace_and_all_on_demand() {
     assert!(!short.contains('\u{1b}') && !short.contains("web-11"), "{short:?}");
     assert!(short.contains("\nNothing was found of: pod-security-labels, "), "{short}");
     assert!(short.contains("  w1: no route\n") && short.contains("needs observation"), "{short}");
-    let whole = text(&found, &impact, &lost, Detail::Everything);
+    let whole = text(&found, &impact, None, &lost, Detail::Everything);
     assert!(whole.contains("web-11") && !whole.contains("--verbose"), "{whole}");
     assert!(whole.contains("container c d may run as root"), "{whole}");
 }
@@ -74,9 +74,9 @@ fn people_see_a_few_by_namespace_and_all_on_demand() {
 #[test]
 fn machines_read_all_of_it() {
     let facts = objects(12);
-    let (found, impact) = (found(&facts), of(&facts));
+    let (found, impact) = (Subject::from(&found(&facts)), of(&facts));
     let lost = [("w1".parse().unwrap(), Problem::new("x").because("no route"))].into();
-    let json = serde_json::to_value(json(&found, &impact, &lost)).unwrap();
+    let json = serde_json::to_value(json(&found, &impact, None, &lost)).unwrap();
     assert_eq!(json["format"], "kubastion-impact/v1");
     assert_eq!(json["time"], "2026-06-01T12:00:00Z");
     assert_eq!((&json["profile"], &json["cluster"]["nodes"]), (&json!("nsa"), &json!(["cp1"])));
@@ -93,7 +93,7 @@ fn machines_read_all_of_it() {
     let mut facts = objects(0);
     facts.objects.remove(&ObjectKind::Services);
     let impact = of(&facts);
-    let json = serde_json::to_value(super::json(&found, &impact, &BTreeMap::new())).unwrap();
+    let json = serde_json::to_value(super::json(&found, &impact, None, &BTreeMap::new())).unwrap();
     let row = json["noticed"].as_array().unwrap().iter().find(|r| r["id"] == "node-ports").unwrap();
     assert!(row.get("items").is_none(), "{row}");
     assert!(json["not_seen"][0]["why"].as_str().unwrap().contains("Services"), "{json}");

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::discovery::Found;
 use crate::error::Problem;
-use crate::impact::{Impact, Item, Listed, Section};
+use crate::impact::gate::Obstacles;
+use crate::impact::{Impact, Item, Listed, Section, Subject};
 use crate::inventory::NodeName;
 use crate::plain::{counted, plain, plain_line};
 use crate::report::table::{self, Column};
@@ -36,8 +36,9 @@ fn heading(section: Section) -> &'static str {
 
 /// The report.
 pub fn text(
-    found: &Found,
+    found: &Subject,
     impact: &Impact,
+    obstacles: Option<&Obstacles>,
     lost: &BTreeMap<NodeName, Problem>,
     detail: Detail,
 ) -> String {
@@ -83,10 +84,28 @@ pub fn text(
     for one in &impact.not_seen {
         let _ = writeln!(out, "  {}: {}", plain_line(&one.what), plain_line(&one.why));
     }
+    if let Some(obstacles) = obstacles {
+        before_enforce(&mut out, obstacles);
+    }
     if detail == Detail::Short {
         out.push_str("\nuse --verbose to see everything that would be noticed\n");
     }
     plain(&out)
+}
+
+/// What stands in the way of the next stage; the names are those that `hardening.acknowledged` takes.
+fn before_enforce(out: &mut String, obstacles: &Obstacles) {
+    if obstacles.is_empty() {
+        out.push_str("\nNothing stands in the way of `hardening.stage: enforce`.\n");
+        return;
+    }
+    out.push_str("\nBEFORE `hardening.stage: enforce`\n");
+    for why in &obstacles.unobserved {
+        let _ = writeln!(out, "  wait: {}", plain_line(why));
+    }
+    for name in &obstacles.unacknowledged {
+        let _ = writeln!(out, "  mend or acknowledge: {}", plain_line(name));
+    }
 }
 
 fn row(out: &mut String, listed: &Listed, items: &[Item], detail: Detail) {
