@@ -22,6 +22,7 @@ pub mod membership;
 pub mod model;
 pub mod objects;
 pub mod order;
+mod outage;
 pub mod planner;
 pub mod preflight;
 pub mod reset;

@@ -19,7 +19,7 @@ use crate::plan::diff::CLUSTER_MARK;
 use crate::plan::encryption::{self, Way};
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{
-    EtcdChange, NodePlan, Plan, Stage, Step, immutable, node_plan, preflight, stored_data,
+    EtcdChange, NodePlan, Plan, Stage, Step, immutable, node_plan, outage, preflight, stored_data,
 };
 use crate::transport::fleet;
 
@@ -266,8 +266,17 @@ impl Planner<'_> {
         }
     }
 
+    /// Says how often nobody answers at the endpoint.
+    fn say_outages(&mut self) {
+        for node in &self.inventory.nodes {
+            let Some(plan) = self.plans.get_mut(&node.name) else { continue };
+            plan.notes.extend(outage::note(self.inventory, node, plan));
+        }
+    }
+
     fn finish(mut self, loaded: &Loaded, etcd: EtcdState, changes: &[EtcdChange]) -> Planned {
         self.hold_encryption_back();
+        self.say_outages();
         let Self { inventory, plans, mut desired, failed, way, .. } = self;
         for (name, plan) in plans.iter().filter(|(_, p)| !p.transactions.is_empty()) {
             let empty = || NodeDesired { items: Vec::new(), notes: plan.notes.clone() };

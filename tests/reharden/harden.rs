@@ -1,8 +1,11 @@
 //! The cluster is hardened where it runs, and taken back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use kubastion::lab::Lab;
 use serde_json::Value;
 
 use crate::cluster::{kubastion, say, text};
@@ -138,8 +141,13 @@ pub fn it_is_hardened_where_it_runs(s: &Stock, kept: &str, began: Instant) {
     say(began, "it is not hardened while somebody would notice");
 
     std::fs::write(&file, &enforced).unwrap();
-    c.ends(4, &["-i", kept, "plan", "--exit-code"]);
-    c.ends(0, &["-i", kept, "apply", "--yes"]);
+    // How often nobody answers at the one endpoint is said before, and no more often does a client notice.
+    let planned = kubastion(&c.dir, &["-i", kept, "plan", "--exit-code"]).output().unwrap();
+    assert_eq!(planned.status.code(), Some(4), "{}", text(&planned));
+    let once = "the API does not answer while its API server restarts, once";
+    assert!(text(&planned).contains(once), "{}", text(&planned));
+    let outages = outages_while(s, || c.ends(0, &["-i", kept, "apply", "--yes"]));
+    assert_eq!(outages, 1);
     c.ends(0, &["-i", kept, "plan", "--exit-code"]);
     same("hardened");
     let weak = failing();
@@ -184,6 +192,32 @@ pub fn it_is_hardened_where_it_runs(s: &Stock, kept: &str, began: Instant) {
         assert!(changed.is_empty(), "{node}: {changed:#?}");
     }
     say(began, "files of the nodes are what they were");
+}
+
+/// How often a client that connects ten times a second finds nobody at the endpoint, for however long each time.
+fn outages_while(s: &Stock, work: impl FnOnce()) -> usize {
+    let address = Lab::open(&s.c.dir).unwrap().address("cp1").unwrap();
+    let to = SocketAddr::new(address.into(), 6443);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let (mut outages, mut was_up) = (0, true);
+            while !is_over.load(Ordering::Relaxed) {
+                let is_up = TcpStream::connect_timeout(&to, Duration::from_secs(2)).is_ok();
+                outages += usize::from(was_up && !is_up);
+                was_up = is_up;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            assert!(was_up, "the endpoint is away for good");
+            outages
+        });
+        // Also if it fails, so that the client ends.
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        is_over.store(true, Ordering::Relaxed);
+        let outages = client.join().unwrap();
+        worked.unwrap();
+        outages
+    })
 }
 
 /// What is not as it was: keys that are removed for good with their images, what runs and writes, and records of what was done.

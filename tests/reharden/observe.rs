@@ -5,9 +5,10 @@ use serde_json::Value;
 use crate::cluster::{kubastion, text};
 use crate::stock::Stock;
 
-/// Daemons that `hardening.stage: observe` does not start anew, by when they were started.
+/// Daemons that `hardening.stage: observe` does not start anew, by when they were started. The controller manager and the scheduler
+/// end by themselves where the one API server is away for longer than their lease.
 fn started(s: &Stock, node: &str) -> String {
-    let script = "for d in kubelet containerd etcd kube-controller kube-scheduler kube-proxy; do
+    let script = "for d in kubelet containerd etcd kube-proxy; do
         for p in $(grep -lx \"$d\" /proc/[0-9]*/comm 2>/dev/null); do echo \"$d $(cut -d' ' -f22 <\"${p%/comm}/stat\")\"; done; done | sort
         sha256sum /etc/kubernetes/manifests/etcd.yaml /var/lib/kubelet/config.yaml 2>/dev/null";
     let out = s.c.inside(node, script);
