@@ -146,7 +146,7 @@ pub fn it_is_hardened_where_it_runs(s: &Stock, kept: &str, began: Instant) {
     assert_eq!(planned.status.code(), Some(4), "{}", text(&planned));
     let once = "the API does not answer while its API server restarts, once";
     assert!(text(&planned).contains(once), "{}", text(&planned));
-    let outages = outages_while(s, || c.ends(0, &["-i", kept, "apply", "--yes"]));
+    let outages = outages_while(s, || drop(c.ends(0, &["-i", kept, "apply", "--yes"])));
     assert_eq!(outages, 1);
     c.ends(0, &["-i", kept, "plan", "--exit-code"]);
     same("hardened");
