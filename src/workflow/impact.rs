@@ -40,7 +40,7 @@ pub fn look(
 ) -> Result<Noticed, CommandError> {
     let Ground { found, loaded, footing, dialer, reach } = ground(question, confirm, say)?;
     let inventory = &loaded.inventory;
-    say(&format!("{} are read", crate::plain::counted(inventory.nodes.len(), "node")));
+    say(&format!("reading {}", crate::plain::counted(inventory.nodes.len(), "node")));
     let chosen = observe::chosen(inventory, &reach)?;
     let (files, watch) = (&loaded.files, checks::watch);
     let mut fleet = observe::look_at(inventory, files, &chosen, &dialer, watch, usize::MAX);

@@ -64,7 +64,7 @@ fn people_see_a_few_by_namespace_and_all_on_demand() {
     assert!(short.contains("\n    and 4 more (--verbose)\n"), "{short}");
     assert!(short.contains("\n        and 3 more (--verbose)\n"), "{short}");
     assert!(!short.contains('\u{1b}') && !short.contains("web-11"), "{short:?}");
-    assert!(short.contains("\nNothing was found of: pod-security-labels, "), "{short}");
+    assert!(short.contains("\nNothing found for: pod-security-labels, "), "{short}");
     assert!(short.contains("  w1: no route\n") && short.contains("needs observation"), "{short}");
     let whole = text(&found, &impact, &lost, Detail::Everything);
     assert!(whole.contains("web-11") && !whole.contains("--verbose"), "{whole}");

@@ -48,7 +48,7 @@ pub fn text(
     let _ = writeln!(out, "Cluster {name}, Kubernetes {release}, profile {profile}, {time}");
     let _ = writeln!(
         out,
-        "Who would notice that it is hardened. Nothing was judged, and nothing was written."
+        "Who would notice the hardening. Nothing was judged, and nothing was written."
     );
     for note in &found.notes {
         let _ = writeln!(out, "  note: {}", plain_line(note));
@@ -71,10 +71,10 @@ pub fn text(
         .map(|l| l.row.id)
         .collect();
     if !nothing.is_empty() {
-        let _ = writeln!(out, "\nNothing was found of: {}", nothing.join(", "));
+        let _ = writeln!(out, "\nNothing found for: {}", nothing.join(", "));
     }
     if !lost.is_empty() {
-        out.push_str("\nUNREACHABLE: what these nodes show is missing above\n");
+        out.push_str("\nUNREACHABLE: these nodes are missing above\n");
         for (node, problem) in lost {
             let _ = writeln!(out, "  {node}: {}", plain_line(&problem.why.join(": ")));
         }
@@ -84,7 +84,7 @@ pub fn text(
         let _ = writeln!(out, "  {}: {}", plain_line(&one.what), plain_line(&one.why));
     }
     if detail == Detail::Short {
-        out.push_str("\nuse --verbose to see everything that would be noticed\n");
+        out.push_str("\nuse --verbose to see everything that was found\n");
     }
     plain(&out)
 }
@@ -94,7 +94,7 @@ fn row(out: &mut String, listed: &Listed, items: &[Item], detail: Detail) {
     let _ = writeln!(out, "\n  {}  {}", row.id, row.title);
     let rows = [
         ["    hardening".to_owned(), row.hardening.to_owned()],
-        ["    noticed by".to_owned(), row.noticed_by.to_owned()],
+        ["    affects".to_owned(), row.noticed_by.to_owned()],
     ];
     out.push_str(&table::text([Column::TEXT.at_least(14), Column::TEXT], rows));
     let (shown, left) = cut(items, ITEMS, detail);
