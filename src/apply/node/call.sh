@@ -14,7 +14,7 @@ T=$base/txn/$id
 # release. What could not be undone stays in restore.out.
 if [ "$verb" = accept ]; then
     [ ! -e "$base/lock" ] || [ -f "$base/lock" ] || {
-        echo "@refused $base/lock should be a regular file and is none ($(stat -c %F "$base/lock")): move it away, and run this again"
+        echo "@refused $base/lock is not a regular file ($(stat -c %F "$base/lock")): move it away, then run this again"
         exit 4
     }
     exec 9>>"$base/lock" && flock -n 9 || {

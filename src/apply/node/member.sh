@@ -120,7 +120,7 @@ configure_etcd() {
     end=$(($(cut -d. -f1 /proc/uptime) + 180))
     until began_after etcd "$since" && component_answers http://127.0.0.1:2381/health; do
         [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
-            echo "etcd's static pod was not healthy 180 s after its manifest had changed"
+            echo "etcd's static pod was not healthy 180 s after its manifest changed"
             component_logs
             return 1
         }
@@ -178,7 +178,7 @@ tell_cluster() {
     run_kubeadm init phase upload-config all --config "$staged/kubeadm-init.yaml" || return 1
     # What kubectl says besides, of an aggregated API that is down for one, is no kube-proxy.
     there=$(kube -n kube-system get daemonset kube-proxy --ignore-not-found -o name 2>"$T/kube.err") || {
-        printf '%s\n' "the API server did not answer for kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
+        printf '%s\n' "cannot read DaemonSet kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
         return 1
     }
     if [ -n "$there" ]; then
@@ -197,7 +197,7 @@ patch_dns() {
     [ -e "$patch" ] || return 0
     profile='{.spec.template.spec.securityContext.seccompProfile.type}'
     has=$(kube -n kube-system get deployment coredns --ignore-not-found -o "jsonpath={.kind} $profile" 2>"$T/kube.err") || {
-        printf '%s\n' "the API server did not answer for CoreDNS: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
+        printf '%s\n' "cannot read Deployment coredns: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
         return 1
     }
     [ "$has" = 'Deployment ' ] || return 0
@@ -267,7 +267,7 @@ leave_no_empty_tables() {
             -e '^[[:space:]]chain \(PREROUTING\|INPUT\|FORWARD\|OUTPUT\|POSTROUTING\) {$' \
             -e '^[[:space:]]*type [a-z]* hook .*; policy accept;$' && continue
         # shellcheck disable=SC2086 # two words
-        nft delete table $t || echo "the empty table $t stays"
+        nft delete table $t || echo "the empty table $t could not be deleted"
     done
 }
 
@@ -301,7 +301,7 @@ leave_cluster() {
     done
     # Deleting would go through to whatever is mounted.
     ! grep -q '^[^ ]* /var/lib/kubelet/' /proc/mounts || {
-        echo 'something below /var/lib/kubelet is mounted and cannot be unmounted'
+        echo 'a file system below /var/lib/kubelet cannot be unmounted'
         return 1
     }
     for n in /run/netns/cni-*; do [ ! -e "$n" ] || ip netns delete "${n##*/}" 2>/dev/null; done
@@ -324,7 +324,7 @@ leave_cluster() {
     # Deleting would go through here, too.
     for p; do
         ! grep -q "^[^ ]* ${p}[/ ]" /proc/mounts || {
-            printf '%s\n' "something is mounted on or below $p, and nothing there was deleted: unmount it"
+            printf '%s\n' "a file system is mounted on or below $p: nothing there was deleted; unmount it"
             return 1
         }
     done
@@ -336,7 +336,7 @@ leave_cluster() {
     rm -f "$@" 2>/dev/null
     for p; do
         [ ! -e "$p" ] && [ ! -L "$p" ] || {
-            printf '%s\n' "$p could not be deleted: look at \`lsattr\` and \`findmnt\`"
+            printf '%s\n' "$p could not be deleted: check \`lsattr\` and \`findmnt\`"
             left=1
         }
     done

@@ -30,7 +30,7 @@ refuse_strangers() {
     for f in lock touched sequence armed firewall.loaded etcd-data; do
         [ -e "$base/$f" ] || [ -L "$base/$f" ] || continue
         [ ! -f "$base/$f" ] || [ -L "$base/$f" ] || continue
-        say "refused $base/$f should be a regular file and is none ($(stat -c %F "$base/$f")): see what it is, move it away (mv $base/$f /root/), and run this again"
+        say "refused $base/$f is not a regular file ($(stat -c %F "$base/$f")): check what it is, move it away (mv $base/$f /root/), then run this again"
         exit 4
     done
 }

@@ -81,7 +81,7 @@ refuse_immutable() {
     # shellcheck disable=SC2086 # a list: paths have no blanks
     [ -z "$targets" ] || found=$(lsattr -d $targets 2>/dev/null | while read -r v f; do case $v in *[ia]*) printf '%s ' "$f" ;; esac; done)
     [ -n "${found-}" ] || return 0
-    say "refused immutable or append-only: $found- \`lsattr -d PATH\` shows it, \`chattr -ia PATH\` takes it away; nothing was changed"
+    say "refused immutable or append-only: ${found% } (\`lsattr -d PATH\` shows it, \`chattr -ia PATH\` clears it); nothing was changed"
     exit 4
 }
 
@@ -274,12 +274,12 @@ keep_first() {
     [ -e "$touched" ] || : >"$touched"
     new=$(cut -d'|' -f2 "$T/before") || return 0
     [ ! -s "$touched" ] || new=$(printf '%s\n' "$new" | grep -vxF -f "$touched" || [ $? -eq 1 ]) || {
-        say "note $touched could not be read: a reset will not bring back what this run replaced"
+        say "note $touched could not be read: a reset will not restore what this run replaced"
         return 0
     }
     [ -n "$new" ] || return 0
     printf '%s\n' "$new" >"$T/first" && printf '%s\n' "$new" >>"$touched" ||
-        say "note $touched could not be written: a reset will not bring back what this run replaced"
+        say "note $touched could not be written: a reset will not restore what this run replaced"
 }
 
 # What went back is as it was: whoever touches it next is the first again.

@@ -44,7 +44,7 @@ reload_unit() { # unit
         [ -z "$sockets" ] || [ "$(cksum 2>/dev/null <"/proc/$main/auxv") $sockets" = "$before" ] || return 0
         tries=$((tries + 1))
         [ "$tries" -lt 200 ] || {
-            echo "$1 was told to reload its files, but 20 s later it still runs with the old ones"
+            echo "$1 still runs with its old files 20 s after it was told to reload"
             return 1
         }
         sleep 0.1
@@ -122,7 +122,7 @@ etcd_from_pod() { # manifest
     until flock -n -x "$data/member/snap/db" true; do
         tries=$((tries + 1))
         [ "$tries" -lt 90 ] || {
-            echo "etcd's static pod still has its data open 90 s after its manifest was removed: \`systemctl status kubelet\`"
+            echo "etcd's static pod still has its data open 90 s after its manifest was removed: check \`systemctl status kubelet\`"
             return 1
         }
         sleep 1
