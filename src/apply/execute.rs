@@ -451,11 +451,11 @@ impl<'a> Run<'a> {
                 shown(format!("rewrite every object of `{resource}`"));
                 c.journal.write(&Line::Task { task: json(task), problem: problem.clone() })?;
                 let failed = problem.map(|why| {
-                    Problem::new(format!("not every object of `{resource}` was written again"))
+                    Problem::new(format!("some objects of `{resource}` were not rewritten"))
                         .at("cluster")
                         .because(why)
-                        .left("API servers read encrypted objects and plain text; none of them was lost")
-                        .hint("fix the cause, then run `kubastion apply` again; it goes on from there")
+                        .left("API servers read both encrypted objects and plain text; no object was lost")
+                        .hint("fix the cause, then run `kubastion apply` again; it continues from there")
                 });
                 self.report.problems.extend(failed);
             }

@@ -66,7 +66,7 @@ pub enum ResolveError {
     },
     /// The inventory has members of etcd as static pods, and the node has none.
     #[error(
-        "the node has no static pod of etcd, as `etcd.placement: stacked` says: run `kubeadm join --control-plane` on it, or set \
+        "`etcd.placement` is `stacked`, but the node has no etcd static pod: run `kubeadm join --control-plane` on it, or set \
          `control-plane`"
     )]
     NoEtcdPod,

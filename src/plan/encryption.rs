@@ -293,14 +293,14 @@ pub fn way(inventory: &Inventory, fleet: &FleetFacts, material: &Material) -> Wa
     way.stop = stops().next().map(|(resource, stop)| {
         let same = stops().filter(|(_, other)| *other == stop).map(|(r, _)| format!("`{r}`"));
         let what =
-            format!("the encryption of stored {} waits", same.collect::<Vec<_>>().join(" and "));
+            format!("encryption of stored {} cannot continue", same.collect::<Vec<_>>().join(" and "));
         format!("{what}: {}", seen.words(resource, &resources[resource], stop))
     });
     way
 }
 
 /// An API server takes a plugin under one name once (k8s.io/apiserver, validation of EncryptionConfiguration).
-const KMS_TWICE: &str = "with a KMS plugin, resources cannot be encrypted one after the other";
+const KMS_TWICE: &str = "with a KMS plugin, resources cannot be encrypted one at a time";
 
 fn can_be_written(inventory: &Inventory, forms: &Forms) -> bool {
     let form = |r: &String| forms.get(r).copied().unwrap_or_default();
@@ -428,12 +428,12 @@ impl Seen<'_> {
                 those(Plane::Unseen)
             ),
             Stop::Strange => {
-                format!("no step of it explains what {} has in {ENCRYPTION}", those(Plane::Strange))
+                format!("{ENCRYPTION} on {} matches no step of the encryption", those(Plane::Strange))
             }
             Stop::NotCounted => {
                 let why = match self.fleet.stored.get(resource) {
                     Some(Err(why)) => why.as_str(),
-                    _ => "etcd was not asked",
+                    _ => "etcd was not queried",
                 };
                 format!("stored objects cannot be counted: {why}")
             }

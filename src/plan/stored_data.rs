@@ -87,10 +87,10 @@ fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option
         && EtcdPod::of(facts).is_some_and(|pod| !pod.keeps_data_in_place())
     {
         return Some(
-            Problem::new("etcd's static pod has its data in another place, or cannot be read")
-                .because(format!("{ETCD_POD} does not say that its data lie in /var/lib/etcd"))
+            Problem::new("etcd's static pod keeps its data elsewhere, or cannot be read")
+                .because(format!("{ETCD_POD} does not keep its data in /var/lib/etcd"))
                 .left("nothing was changed")
-                .hint("`--data-dir` and the pod's volume have to name /var/lib/etcd"),
+                .hint("`--data-dir` and the pod's volume must both be /var/lib/etcd"),
         );
     }
     let foreign = has_etcd_data(facts) && !has_our_etcd_data(facts);

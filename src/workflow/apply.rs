@@ -417,17 +417,17 @@ impl Run<'_> {
             let steps = plan.nodes.values().flat_map(|n| &n.transactions).flat_map(|t| &t.steps);
             if next == climbed || !steps.into_iter().all(|a| next.has(&a.step)) {
                 let stays = Problem::new(format!(
-                    "the encryption of stored objects stays where it is: {next}"
+                    "encryption of stored objects did not continue: {next}"
                 ))
                 .at("cluster")
                 .because(match next == climbed {
-                    true => "the same is still to be done",
+                    true => "this step ran, but is still due",
                     false => {
                         "a control plane needs other changes first, which were not in the plan"
                     }
                 })
-                .left("API servers read encrypted objects and plain text")
-                .hint("run `kubastion plan` to see what is left, and `kubastion apply` to go on");
+                .left("API servers read both encrypted objects and plain text")
+                .hint("run `kubastion plan` to see what is left, and `kubastion apply` to continue");
                 self.report.problems.push(stays);
                 return Ok(());
             }
@@ -471,7 +471,7 @@ impl Run<'_> {
                 self.unread = None;
                 self.report.problems.extend(problem);
                 for change in &unplanned {
-                    let text = format!("not done, since it is not in the plan: {change}");
+                    let text = format!("skipped, because it is not in the plan: {change}");
                     self.operator.note(&text);
                     self.left = Some(Left::Objects);
                 }

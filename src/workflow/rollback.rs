@@ -212,9 +212,9 @@ fn only_without_encryption(run: &RunRecord, todo: &rollback::Work<'_>) -> Result
         return Ok(());
     }
     let names: Vec<&str> = names.into_iter().collect();
-    let problem = Problem::new(format!("run {} began to encrypt stored objects", run.run))
+    let problem = Problem::new(format!("run {} started to encrypt stored objects", run.run))
         .at(names.join(", "))
-        .because("the API servers as they were before could not read what is encrypted now")
+        .because("the API servers before that run cannot read the objects that are encrypted now")
         .left("nothing was changed, and no run was recorded")
         .hint("use --nodes to roll the run back on the other nodes");
     Err(CommandError::one(Exit::InvalidInput, problem))
