@@ -34,10 +34,10 @@ pub struct Args {
 const HELP: &str =
     "Every change that can cut off access is armed first: the node undoes it by itself unless a new
 connection confirms it, even if this program is killed or the node reboots.
-Only what the plan shows is done. Further changes, from installed packages or in the cluster's
-objects, are shown and confirmed separately; a saved plan stops there (exit code 4).
+Apply makes only the changes that the plan shows. Further changes, from installed packages or in the
+cluster's objects, are shown and confirmed separately; a saved plan stops there (exit code 4).
 Keys and certificates that are due are issued after you confirm.
-Exit code 3: nodes are refused, and nothing was begun. Exit code 6: a node failed, did not answer, or was
+Exit code 3: nodes are refused, and nothing was started. Exit code 6: a node failed, did not answer, or was
 refused while others were changed.
 
 Examples:

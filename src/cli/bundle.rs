@@ -95,7 +95,7 @@ pub struct Create {
     /// Kubernetes release.
     #[arg(long, default_value_t = KubernetesVersion::DEFAULT, value_name = "1.MINOR.PATCH")]
     kubernetes_version: KubernetesVersion,
-    /// What the bundle is written by.
+    /// Output directory and signing key.
     #[command(flatten)]
     target: Target,
     /// Target architecture. Default: the architecture of this machine.
@@ -132,7 +132,7 @@ pub struct Import {
     /// Source directory. It is not changed.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// What the bundle is written by.
+    /// Output directory and signing key.
     #[command(flatten)]
     target: Target,
     /// Architecture that every file must have. Default: the architecture of bin/kubelet.

@@ -17,28 +17,29 @@ pub struct Args {
     /// The machines, and the way to them.
     #[command(flatten)]
     pub machines: Machines,
-    /// Set of controls to harden by.
+    /// Profile: the set of controls to assume.
     #[arg(long, value_enum, default_value_t = Set::Nsa, value_name = "PROFILE")]
     pub profile: Set,
-    /// Which nodes of those that are found, and the sudo password.
+    /// Which of the nodes that are found, and the sudo password.
     #[command(flatten)]
     pub reach: Reach,
-    /// Show everything that would be noticed.
+    /// Show everything that was found.
     #[arg(short, long)]
     pub verbose: bool,
 }
 
 const HELP: &str =
-    "Lists by name who would notice that a cluster that others built is hardened: pods and templates that
-Pod Security would refuse, ports that would close, clients without credentials or with such as end,
-webhooks, and objects that are stored in clear. Judges nothing, tries nothing, and writes nothing on
-nodes, in the API or here. Machines are found and host keys confirmed as by `kubastion assess`.
+    "Lists by name who would notice the hardening of an existing cluster: pods and templates that Pod
+Security would reject, ports that would close, clients that are anonymous or whose credentials would
+stop working, webhooks, and objects stored in plain text. Only reads: judges nothing, attacks nothing,
+and writes nothing on nodes, in the API or on this machine. Finds machines and confirms host keys as
+`kubastion assess` does.
 
-It knows what can be read. Who connects where, who asks anonymously and which credentials are in use
-is under NOT SEEN, with what it takes to see it.
+Some things cannot be read: who connects where, who sends anonymous requests, and which credentials
+are in use. The report lists them under NOT SEEN, with what it takes to see them.
 
-Exit code 0: everything was read, whatever is listed. 6: a machine or the API did not answer, or not
-all of it. 2: a host key is not confirmed. 3: a machine does not belong to the cluster.
+Exit code 0: everything was read, whatever the list holds. 6: a machine or the API did not answer, or
+not completely. 2: a host key is not confirmed. 3: a machine does not belong to the cluster.
 
 Examples:
   kubastion impact ssh://root@192.0.2.11 --identity ~/.ssh/id_ed25519

@@ -19,22 +19,22 @@ use crate::workflow::observe::Watch;
 /// Machines, and the way to them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Machines {
-    /// Machines of the cluster, a control plane first. The others are found through the cluster's API.
+    /// Machines of the cluster, a control plane first. The API names the others.
     #[arg(required = true, value_name = "ssh://[USER@]HOST[:PORT]")]
     pub machines: Vec<Target>,
     /// Private key to log in with. Default: the keys of the running ssh-agent.
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
-    /// Jump host to the machines; several in their order, the first is reached directly.
+    /// Jump host to the machines. Repeatable, in order: the first is reached directly.
     #[arg(long, value_name = "ssh://[USER@]HOST[:PORT]")]
     pub jump: Vec<Target>,
     /// How the login user becomes root. Default: none for root, passwordless for others.
     #[arg(long, value_enum, value_name = "HOW")]
     pub sudo: Option<How>,
-    /// OpenSSH known_hosts file with keys of the machines. It is read, and not written.
+    /// OpenSSH known_hosts file with the machines' keys. It is only read.
     #[arg(long, value_name = "FILE")]
     pub known_hosts: Option<PathBuf>,
-    /// Host key of a machine or jump host, as its console shows it (repeatable).
+    /// Host key of a machine or jump host, as its console shows it. Repeatable.
     #[arg(long = "host-key", value_name = "HOST=SHA256:FINGERPRINT")]
     pub host_keys: Vec<HostKey>,
 }
@@ -61,11 +61,11 @@ impl Machines {
 /// How the login user becomes root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum How {
-    /// It is root.
+    /// The login user is root.
     None,
-    /// By sudo, which asks for no password.
+    /// With sudo, without a password.
     Passwordless,
-    /// By sudo, with a password.
+    /// With sudo and a password.
     Password,
 }
 

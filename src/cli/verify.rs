@@ -31,8 +31,8 @@ pub struct Args {
 const HELP: &str =
     "Reads the nodes, then attacks them over the network, from this machine and from other nodes.
 Some attempts create a namespace, `kubastion-probe-...`, and one creates a network namespace on
-each node; both are deleted again, and --read-only skips them. Nothing else is changed. A control holds
-only if it was seen to hold: what cannot be checked is unknown, and unknown counts as a failure.
+each node; both are deleted again, and --read-only skips these attempts. Nothing else is changed. A
+control passes only on evidence: what cannot be checked is unknown, and unknown counts as a failure.
 
 Exit code 5: a control failed or could not be checked. 6: a node did not answer.
 

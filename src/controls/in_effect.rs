@@ -353,7 +353,7 @@ pub(super) const ROWS: &[Control] = &[
                 &["kubeReserved", "memory"],
                 Rule::Given,
                 None,
-                Set::Elsewhere("a twentieth of the memory"),
+                Set::Elsewhere("5% of the memory"),
             ),
             Check::Setting(
                 Config::Kubelet,
@@ -367,7 +367,7 @@ pub(super) const ROWS: &[Control] = &[
                 &["systemReserved", "memory"],
                 Rule::Given,
                 None,
-                Set::Elsewhere("a twentieth of the memory"),
+                Set::Elsewhere("5% of the memory"),
             ),
         ],
     ),

@@ -272,7 +272,7 @@ pub(super) const ROWS: &[Control] = &[
             &["staticPodPath"],
             Rule::Absent,
             Some("pod-manifest-path"),
-            Set::Elsewhere("not given; kubeadm always writes one, and its patch removes it"),
+            Set::Elsewhere("not set; kubeadm always writes one, so a patch removes it"),
         )],
     },
     Control {
@@ -345,7 +345,7 @@ pub(super) const ROWS: &[Control] = &[
                 &["readOnlyPort"],
                 Rule::Is("0"),
                 Some("read-only-port"),
-                Set::Elsewhere("0; kubeadm leaves a zero out, and its patch adds it"),
+                Set::Elsewhere("0; kubeadm omits zero values, so a patch adds it"),
             ),
             Check::LoopbackOnly(Daemon::Kubelet, 10255),
         ],

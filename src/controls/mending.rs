@@ -56,20 +56,20 @@ impl Noticed {
         match self {
             Self::Nobody => "nobody",
             Self::Sessions => "open exec, attach and port-forward sessions on the node",
-            Self::ServerClients => "clients of one API server at a time, for seconds",
-            Self::EndpointClients => "clients of the API, whose connections are made anew once",
+            Self::ServerClients => "clients of one API server at a time, for a few seconds",
+            Self::EndpointClients => "API clients, which reconnect once",
             Self::EtcdClients => {
-                "all clients of the API for seconds, unless etcd has three members or more"
+                "all API clients for a few seconds, unless etcd has three or more members"
             }
-            Self::LocalUsers => "users of the node that are not root",
-            Self::Logins => "who logs in to the node",
-            Self::Scrapers => "who reads profiling data or metrics over the network",
-            Self::OldTlsClients => "clients that speak old TLS or weak suites alone",
+            Self::LocalUsers => "non-root users on the node",
+            Self::Logins => "users who log in to the node",
+            Self::Scrapers => "clients that read profiling data or metrics over the network",
+            Self::OldTlsClients => "clients that support only old TLS or weak cipher suites",
             Self::AnonymousClients => "clients without credentials",
-            Self::ApiClients => "clients whose credentials or requests are refused from then on",
-            Self::NodeClients => "who connects to a port of the node that closes",
+            Self::ApiClients => "clients whose credentials or requests are rejected from then on",
+            Self::NodeClients => "clients of ports that close on the node",
             Self::NodePods => "pods on the node",
-            Self::NewPods => "pods that are created from then on",
+            Self::NewPods => "new pods",
             Self::AllPods => "all pods",
         }
     }

@@ -83,12 +83,12 @@ pub fn describe(
 ) -> Found {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let told = cluster_configuration(objects).unwrap_or_else(|| {
-        notes.push("there is no kubeadm-config: names, networks and release are what daemons run with, or kubeadm's defaults".into());
+        notes.push("ConfigMap kubeadm-config is missing: names, networks and release come from the running daemons or from kubeadm's defaults".into());
         ClusterConfiguration::default()
     });
     let planes: Vec<&FoundNode> = nodes.iter().filter(|n| n.role == Role::ControlPlane).collect();
     if planes.is_empty() {
-        notes.push("no control plane node is known: its controls are not judged".into());
+        notes.push("no control plane is known: control plane controls are not judged".into());
     }
     let release = told
         .version
@@ -103,7 +103,7 @@ pub fn describe(
         let said = said.clone().or_else(|| flag("kube-controller", name));
         let all = said.as_deref().map(networks_of).unwrap_or_default();
         if all.is_empty() {
-            notes.push(format!("nobody says --{name}: taken for {default}"));
+            notes.push(format!("--{name} is unknown: assuming {default}"));
             return networks_of(default);
         }
         all
@@ -114,17 +114,17 @@ pub fn describe(
     let port = flag("kube-apiserver", "secure-port").unwrap_or_default();
     if !port.is_empty() && port != API_PORT.to_string() {
         notes.push(format!(
-            "API servers listen on port {port}: attempts go to {API_PORT}, and what they were for is unknown"
+            "API servers listen on port {port}: attempts connect to {API_PORT}, so their controls are unknown"
         ));
     }
     let etcd = etcd(&told, &nodes, facts);
     match &etcd {
         EtcdPlace::Outside(at) => notes.push(format!(
-            "etcd runs at {}, which is none of the machines: name them too to have them assessed",
+            "etcd runs at {}, on machines that were not named: name them too to assess etcd",
             at.join(", ")
         )),
         EtcdPlace::Unseen => {
-            notes.push("no node that answered shows an etcd: its controls are not judged".into());
+            notes.push("no etcd was found on the nodes that answered: etcd controls are not judged".into());
         }
         _ => {}
     }
@@ -160,13 +160,13 @@ fn nearest(release: &str, notes: &mut Vec<String>) -> KubernetesVersion {
     let supported = KubernetesVersion::SUPPORTED_MINORS;
     let (Some(Ok(minor)), Some(Ok(patch))) = (parts.next(), parts.next()) else {
         let default = KubernetesVersion::DEFAULT;
-        notes.push(format!("the release {release:?} cannot be read: judged as {default}"));
+        notes.push(format!("release {release:?} cannot be parsed: judging as {default}"));
         return default;
     };
     let near = minor.clamp(*supported.start(), *supported.end());
     if near != minor {
         notes.push(format!(
-            "Kubernetes 1.{minor} is not among the releases that are known (1.{} to 1.{}): judged as 1.{near}",
+            "Kubernetes 1.{minor} is not supported (1.{} to 1.{} are): judging as 1.{near}",
             supported.start(),
             supported.end()
         ));

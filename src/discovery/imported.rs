@@ -62,7 +62,7 @@ pub fn import(source: &Source<'_>) -> Draft {
         EtcdPlace::Dedicated | EtcdPlace::Outside(_) => EtcdPlacement::Dedicated,
     };
     if found.release.trim_start_matches('v') != found.judged_as.to_string() {
-        let why = format!("the inventory says {}, the nearest that is known", found.judged_as);
+        let why = format!("the inventory says {}, the nearest supported release", found.judged_as);
         reading.lost("the release", &found.release, "the cluster", &why);
     }
     inventory.pki.dir = "pki".into();

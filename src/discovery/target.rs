@@ -38,7 +38,7 @@ impl FromStr for Target {
                 let (host, port) = v6.split_once(']').ok_or("an IPv6 address ends with `]`")?;
                 let port = match port {
                     "" => None,
-                    port => Some(port.strip_prefix(':').ok_or("a port stands after `:`")?),
+                    port => Some(port.strip_prefix(':').ok_or("expected `:` before the port")?),
                 };
                 (host, port)
             }

@@ -38,7 +38,7 @@ pub fn show(c: &Control) -> String {
         line("releases", &format!("1.{} to 1.{}", c.minors.0, c.minors.1));
     }
     line("restarts", &restarts(&c.mending));
-    line("noticed by", &noticed(&c.mending));
+    line("affects", &noticed(&c.mending));
     out.push_str(&table::text([Column::TEXT, Column::TEXT], rows));
     out.push_str("\n  Passes if all of these hold:\n");
     for check in c.checks {

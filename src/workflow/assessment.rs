@@ -103,7 +103,7 @@ pub fn assess(
 ) -> Result<Assessed, CommandError> {
     let Ground { found, loaded, footing, dialer, reach } = ground(question, confirm, say)?;
     let nodes = loaded.inventory.nodes.len();
-    say(&format!("{} are read and attacked", crate::plain::counted(nodes, "node")));
+    say(&format!("reading and attacking {}", crate::plain::counted(nodes, "node")));
     let chosen = observe::chosen(&loaded.inventory, &reach)?;
     let mut judged = judge_on(&loaded, &chosen, &dialer, Writes::Forbidden, &footing);
     judged.lost = judged.lost.into_iter().map(|(n, p)| (n, by_options(p))).collect();
@@ -122,7 +122,7 @@ fn of_control_planes(
     let paths: Vec<&str> =
         ADMIN.iter().copied().chain([CLUSTER_CA, FRONT_PROXY_CA, ETCD_CA]).chain(etcd).collect();
     let mut why =
-        "no control plane that answered has an administrator's kubeconfig that can be used"
+        "no control plane that answered has a usable administrator kubeconfig"
             .to_owned();
     for node in inventory.with_role(Role::ControlPlane) {
         let Some(session) = sessions.get_mut(&node.name) else { continue };
@@ -141,7 +141,7 @@ fn of_control_planes(
 /// What the cluster is compared with and asked as: its own CAs, its administrator, its own client of etcd. There is no key store,
 /// so that nothing is known of what should be served, and no plan can be made.
 fn footing(inventory: &Inventory, held: Result<(Held, Kubeconfig), String>) -> Footing<'static> {
-    let plans = Err("there is no key store, and no plan without one");
+    let plans = Err("there is no key store, which a plan needs");
     let (held, config) = match held {
         Ok(held) => held,
         Err(why) => {

@@ -89,7 +89,7 @@ pub fn find(
         let problems = first.facts.failed.into_values().map(by_options).collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
-    say("the cluster's API is asked for its nodes");
+    say("asking the API for the cluster's nodes");
     let (objects, asked_at) = ask_api(&start, &mut first);
     let named = pair_up(&objects, &start, &targets, &first)?;
     let Named { nodes, by, mut notes, mut facts } = named;
@@ -176,12 +176,12 @@ const OPTIONS: &[(&str, &str)] = &[
     ),
     (
         " with `kubastion trust`, then add the fingerprint to the inventory",
-        ", then name it with --host-key",
+        ", then pass it with --host-key",
     ),
     (", the inventory names ", ", --host-key names "),
     (
         ", but the inventory has neither `host_keys` nor `known_hosts` for it",
-        ", which nobody confirmed",
+        ", which was not confirmed",
     ),
 ];
 
@@ -237,7 +237,7 @@ fn look(inventory: &Inventory, nodes: &[&Node], dialer: &SshDialer, watch: Watch
 /// cannot be read says so in the facts.
 fn ask_api(start: &Inventory, fleet: &mut Fleet) -> (ClusterFacts, Endpoint) {
     const KINDS: &[ObjectKind] = &[ObjectKind::Nodes, ObjectKind::ConfigMaps, ObjectKind::Pods];
-    let mut why = "no machine that was named has a kubeconfig that can be used".to_owned();
+    let mut why = "none of the named machines has a usable kubeconfig".to_owned();
     for paths in [ADMIN, KUBELET] {
         for node in &start.nodes {
             let Some(session) = fleet.sessions.get_mut(&node.name) else { continue };
@@ -302,7 +302,7 @@ fn pair_up(
         Err(why) => (
             Vec::new(),
             vec![format!(
-                "the cluster's API cannot be read ({why}): only the machines that were named are assessed"
+                "the cluster's API cannot be read ({why}): assessing only the named machines"
             )],
         ),
     };
@@ -319,9 +319,9 @@ fn pair_up(
                 match discovery::cluster::beside(seen, address) {
                     Some(other) if is_known && other.role != Role::Etcd => {
                         problems.push(
-                            Problem::new("the machine is no node of the cluster")
+                            Problem::new("the machine is not a node of the cluster")
                                 .at(target.host.to_string())
-                                .because("the cluster's API has no Node with one of its addresses")
+                                .because("no Node in the API has one of its addresses")
                                 .left("nothing was changed")
                                 .hint("name machines of one cluster at a time"),
                         );
@@ -334,7 +334,7 @@ fn pair_up(
                     }
                     None => {
                         notes.push(format!(
-                            "{} runs neither a kubelet nor etcd: it is left out",
+                            "{} runs neither a kubelet nor etcd: skipped",
                             target.host
                         ));
                         continue;
@@ -350,7 +350,7 @@ fn pair_up(
     }
     if nodes.is_empty() {
         let hint = "name a control plane of the cluster: `kubastion assess ssh://USER@HOST`";
-        let problem = Problem::new("no machine that was named belongs to a cluster")
+        let problem = Problem::new("none of the named machines belongs to a cluster")
             .because(notes.join("; "))
             .left("nothing was changed")
             .hint(hint);

@@ -91,7 +91,7 @@ pub fn strangers(machines: Vec<(Option<NodeName>, SshTarget)>) -> (Vec<Stranger>
             Ok(keys) => match keys.iter().find_map(|k| k.refused.clone()) {
                 None => strangers.push(Stranger { host, called, keys }),
                 Some(why) => problems.push(
-                    Problem::new("the machine presents another host key than was promised")
+                    Problem::new("the machine presents a different host key than expected")
                         .at(host.to_string())
                         .because(why)
                         .left("nothing was sent to it")

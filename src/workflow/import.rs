@@ -81,7 +81,7 @@ pub fn import(
     if file.symlink_metadata().is_ok() {
         let problem = Problem::new("the inventory already exists")
             .at(file.display().to_string())
-            .left("it is unchanged, and no machine was asked")
+            .left("it is unchanged, and no machine was contacted")
             .hint("set --out to another directory");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
@@ -89,7 +89,7 @@ pub fn import(
     if keys.symlink_metadata().is_ok() {
         let problem = Problem::new("the key store already exists")
             .at(keys.display().to_string())
-            .left("it is unchanged, and no machine was asked")
+            .left("it is unchanged, and no machine was contacted")
             .hint("set --out to another directory");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
@@ -107,10 +107,10 @@ pub fn import(
     let distribution = found.recognized.distribution;
     if distribution.changes == Changes::Refused {
         let problem =
-            Problem::new(format!("a cluster of {} cannot be imported", distribution.name))
-                .because("another program owns its settings, or nobody reaches its control plane")
+            Problem::new(format!("{} clusters cannot be imported", distribution.name))
+                .because("another program manages its settings, or its control plane cannot be reached")
                 .left("nothing was written")
-                .hint("`kubastion assess` judges what of it can be judged");
+                .hint("run `kubastion assess` to judge what can be judged");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let texts = audit_policies(&found, &facts, &mut sessions);
@@ -161,7 +161,7 @@ fn tell(over: &TakenOver, unread: Vec<(NodeName, String)>, settled: &mut Settled
     let line = |what: String, value: Option<&String>, now: &str| Line {
         what,
         value: value.cloned().unwrap_or_default(),
-        at: "the control planes and members of etcd".to_owned(),
+        at: "control planes and etcd members".to_owned(),
         now: now.to_owned(),
     };
     for one in &over.taken {
@@ -177,7 +177,7 @@ fn tell(over: &TakenOver, unread: Vec<(NodeName, String)>, settled: &mut Settled
     }
     let unread = unread.into_iter().map(|(node, why)| Line {
         at: node.to_string(),
-        ..line("keys of a node".to_owned(), None, &why)
+        ..line("keys on the node".to_owned(), None, &why)
     });
     settled.lost.extend(unread);
 }
@@ -234,7 +234,7 @@ fn comments(found: &Found, settled: &Settled) -> Comments {
             .to_owned(),
     ];
     if !settled.lost.is_empty() {
-        head.push("\nNot taken over, for you to decide about:".to_owned());
+        head.push("\nNot taken over; decide on each:".to_owned());
         let line = |l: &Line| {
             let value = if l.value.is_empty() { String::new() } else { format!(" {}", l.value) };
             let said = format!("- {}{value} ({}): {}", l.what, l.at, l.now);
@@ -245,25 +245,25 @@ fn comments(found: &Found, settled: &Settled) -> Comments {
     all.insert("", head);
     if settled.conflicts.iter().any(|c| c.decision == "keep") {
         let what =
-            "Controls that are off keep what the cluster has: decide on each before its last day.";
+            "These controls are off to keep the cluster's settings: decide on each before it expires.";
         all.insert("hardening", vec![what.to_owned()]);
     }
     all.insert(
         "firewall",
         vec![
-            "Who may reach sshd and the API server: `admin_networks`. Until it is set, everyone."
+            "`admin_networks`: who may reach sshd and the API server. Until it is set, everyone."
                 .into(),
-            "Node ports and host ports that clients use: `extra_rules`.".into(),
+            "`extra_rules`: the node ports and host ports that clients use.".into(),
         ],
     );
-    all.insert("runtime", vec!["Another tool installed the network of pods.".to_owned()]);
+    all.insert("runtime", vec!["Another tool installed the pod network.".to_owned()]);
     if settled.inventory.etcd.placement == crate::inventory::EtcdPlacement::Stacked {
         all.insert(
             "etcd",
             vec![
-                "etcd runs as static pods, and stays so; it runs as root then. With `control-plane` the members become services of a"
+                "etcd keeps running as static pods, as root. Set `control-plane` to turn the members into systemd services of their own"
                     .into(),
-                "user of their own, one after the other and with their data; that takes an etcd of the bundle or of packages."
+                "user, one at a time and with their data. This needs etcd from a bundle or from packages."
                     .into(),
             ],
         );

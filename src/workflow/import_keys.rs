@@ -74,11 +74,11 @@ pub(super) fn collect(
             .extend(places.service_account.as_deref().and_then(|p| held.file(p)).cloned());
         if node.role == Role::ControlPlane {
             match places.encryption {
-                None => unseen = Some(format!("the API server of {} was not seen", node.name)),
+                None => unseen = Some(format!("no API server was found on {}", node.name)),
                 Some(None) => configurations.push(None),
                 Some(Some(path)) => match held.file(&path) {
                     Some(file) => configurations.push(Some(file.clone())),
-                    None => unseen = Some(format!("{path} of {} cannot be read", node.name)),
+                    None => unseen = Some(format!("{path} on {} cannot be read", node.name)),
                 },
             }
         }
@@ -94,7 +94,7 @@ pub(super) fn collect(
 /// What all API servers encrypt with.
 fn encryption(all: &[Option<Secret<Vec<u8>>>]) -> FoundEncryption {
     let Some(first) = all.first() else {
-        return FoundEncryption::Other("no API server was seen".to_owned());
+        return FoundEncryption::Other("no API server was found".to_owned());
     };
     let same = |other: &Option<Secret<Vec<u8>>>| match (first, other) {
         (None, None) => true,

@@ -31,11 +31,11 @@ pub(super) fn read(
     let by_node = !facts.is_empty() && facts.values().all(|f| f.cgroup_version == 1);
     if by_node && of_all.get(&driver).is_some_and(|d| d == "cgroupfs") {
         of_all.remove(&driver);
-        reading.taken("cgroupDriver", "cgroupfs", &at, "as all nodes have cgroup v1");
+        reading.taken("cgroupDriver", "cgroupfs", &at, "automatic, since all nodes use cgroup v1");
     }
     state(Component::Kubelet, &of_all, &at, reading);
     if kubelet.is_none() {
-        reading.lost("KubeletConfiguration", "", &at, "there is none that can be read");
+        reading.lost("KubeletConfiguration", "", &at, "not found or not readable");
     }
     for (node, facts) in facts {
         let Some(Some(text)) = facts.texts.get(KUBELET_FILE) else { continue };
@@ -46,7 +46,7 @@ pub(super) fn read(
                 own.retain(|way, value| *way != driver || !by_node || value != "cgroupfs");
                 differences(&of_all, &own, &at, reading);
             }
-            Err(_) => reading.lost("KubeletConfiguration", "", &at, "it cannot be read"),
+            Err(_) => reading.lost("KubeletConfiguration", "", &at, "cannot be read"),
         }
     }
     match document(objects, KUBE_PROXY, "config.conf") {
@@ -58,7 +58,7 @@ pub(super) fn read(
             "KubeProxyConfiguration",
             "",
             &format!("ConfigMap {KUBE_PROXY}"),
-            "there is none that can be read: another program may do its work",
+            "not found or not readable: another program may replace kube-proxy",
         ),
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn read(
 /// What a node's own file says otherwise than the ConfigMap: the inventory has one KubeletConfiguration for all.
 fn differences(of_all: &Fields, own: &Fields, at: &str, reading: &mut Reading) {
     const WHY: &str =
-        "another value than in the ConfigMap; `kubelet.extra` is the same for all nodes";
+        "differs from the ConfigMap; `kubelet.extra` applies to all nodes";
     for (way, value) in own {
         if of_all.get(way) != Some(value) {
             reading.lost(way.join("."), text(value), at, WHY);

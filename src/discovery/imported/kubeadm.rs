@@ -66,7 +66,7 @@ pub(super) fn shown(value: &Value) -> String {
 pub(super) fn read(objects: &ClusterFacts, inventory: &mut Inventory, reading: &mut Reading) {
     let at = format!("ConfigMap {KUBEADM_CONFIG}");
     let Some(document) = document(objects, KUBEADM_CONFIG, "ClusterConfiguration") else {
-        reading.lost("ClusterConfiguration", "", &at, "there is none that can be read");
+        reading.lost("ClusterConfiguration", "", &at, "not found or not readable");
         return;
     };
     for (part, component) in PARTS {
@@ -161,10 +161,10 @@ fn rest(key: &str, value: &Value, at: &str, reading: &mut Reading) {
             }
             let why = match key {
                 "imageRepository" => {
-                    "images keep Kubernetes' own names: name the registry in `runtime.registry_mirrors`"
+                    "images keep their upstream names: set the registry in `runtime.registry_mirrors`"
                 }
-                "certificatesDir" => "certificates are in /etc/kubernetes/pki",
-                key if key.starts_with("etcd.") => "the inventory has no key for settings of etcd",
+                "certificatesDir" => "kubastion keeps certificates in /etc/kubernetes/pki",
+                key if key.starts_with("etcd.") => "the inventory has no key for etcd settings",
                 _ => "the inventory has no key for it",
             };
             reading.lost(key, said, at, why);
@@ -200,7 +200,7 @@ fn volume(component: Component, entry: &Value, at: &str, reading: &mut Reading) 
         "FileOrCreate" => Some(PathType::FileOrCreate),
         "Socket" => Some(PathType::Socket),
         other => {
-            let why = "the inventory has no volumes of that type";
+            let why = "the inventory does not support volumes of this type";
             return reading.lost(format!("volume {}", text("name")), other, at, why);
         }
     };
@@ -234,7 +234,7 @@ fn names(value: &Value, at: &str, inventory: &mut Inventory, reading: &mut Readi
                 "name in the API server's certificate",
                 san,
                 at,
-                "`cluster.extra_sans` takes names and addresses alone",
+                "`cluster.extra_sans` accepts only names and addresses",
             ),
         }
     }

@@ -131,8 +131,8 @@ fn state(
             reading.stated.push(Stated { setting, at });
         } else {
             let why = match &told {
-                Some(told) => format!("kubeadm was told {}", told.join(",")),
-                None => "not all nodes have it; `extra_args` are the same for all".to_owned(),
+                Some(told) => format!("kubeadm-config has {}", told.join(",")),
+                None => "not on all nodes; `extra_args` applies to all".to_owned(),
             };
             reading.lost(format!("--{name}"), values.join(","), &at, &why);
         }
@@ -163,7 +163,7 @@ fn pod(component: Component, text: &str, at: &str, reading: &mut Reading) -> Opt
     }
     let image = main.get("image").and_then(word).unwrap_or_default();
     if !image.starts_with(REGISTRY) {
-        reading.lost("image", image, at, "images keep Kubernetes' own names");
+        reading.lost("image", image, at, "images keep their upstream names");
     }
     for volume in list(spec, "volumes") {
         let name = volume.get("name").and_then(word).unwrap_or_default();
@@ -172,7 +172,7 @@ fn pod(component: Component, text: &str, at: &str, reading: &mut Reading) -> Opt
             continue;
         }
         let path = volume.get("hostPath").and_then(|p| p.get("path")).and_then(word);
-        let why = "kubeadm was not told of it: add it to `extra_volumes`";
+        let why = "not in kubeadm-config: add it to `extra_volumes`";
         reading.lost(format!("volume {name}"), path.unwrap_or_default(), at, why);
     }
     Some(list(main, "command").iter().chain(&list(main, "args")).filter_map(word).collect())
@@ -187,7 +187,7 @@ fn beside(facts: &NodeFacts, node: &NodeName, plane: bool, reading: &mut Reading
     for file in below(MANIFESTS) {
         if !(plane && PODS.iter().any(|(known, _)| *known == file)) {
             let at = format!("{MANIFESTS}/{file} on {node}");
-            reading.lost("static pod", "", &at, "`files-static-pods-known` wants it gone");
+            reading.lost("static pod", "", &at, "control `files-static-pods-known` requires its removal");
         }
     }
     for dir in KUBELET_DROP_INS {
@@ -199,7 +199,7 @@ fn beside(facts: &NodeFacts, node: &NodeName, plane: bool, reading: &mut Reading
                 "drop-in of the kubelet's unit",
                 "",
                 &at,
-                "its flags are read where it runs; what else it says is not",
+                "only the flags of the running kubelet are read, nothing else in the drop-in",
             );
         }
     }

@@ -123,7 +123,7 @@ pub fn settle<E>(
                     passed.push(line(pass(&mut inventory, &stated.setting)));
                 }
                 Way::Same(control) => taken.push(line(format!("control {control}"))),
-                Way::Closed(wants) => lost.push(line(format!("it will be {wants}"))),
+                Way::Closed(wants) => lost.push(line(format!("kubastion sets it: {wants}"))),
                 Way::Open(control, wants) => {
                     let conflict = conflict(&stated, control, wants);
                     let decision = decide(&conflict)?;
@@ -132,7 +132,7 @@ pub fn settle<E>(
                         Decision::Harden => "harden",
                     };
                     if decision == Decision::Keep {
-                        let reason = format!("{} {what} as it was imported", conflict.component);
+                        let reason = format!("{} {what} is kept as imported", conflict.component);
                         let off = SwitchedOff {
                             reason,
                             owner: grant.owner.clone(),
@@ -154,7 +154,7 @@ pub fn settle<E>(
         let (what, value) = (format!("volume {}", volume.name), volume.host_path.clone());
         if volume.name.starts_with("kubastion-") || KUBEADM_VOLUMES.contains(&volume.name.as_str())
         {
-            let now = "it has the name of a volume of kubeadm or kubastion".to_owned();
+            let now = "kubeadm or kubastion already uses this volume name".to_owned();
             lost.push(Line { what, value, at, now });
             continue;
         }
@@ -185,7 +185,7 @@ fn except_static_pods(inventory: &mut Inventory, grant: &Grant) -> Line {
         control: (*control).to_owned(),
         check: Some((*check).to_owned()),
         nodes: Vec::new(),
-        reason: "etcd is a static pod of kubeadm's, which runs as root".to_owned(),
+        reason: "kubeadm runs etcd as a static pod, as root".to_owned(),
         owner: grant.owner.clone(),
         expires: grant.expires.clone(),
     });
@@ -195,7 +195,7 @@ fn except_static_pods(inventory: &mut Inventory, grant: &Grant) -> Line {
         value: String::new(),
         at: "static pods of etcd".to_owned(),
         now: format!(
-            "exceptions of etcd-data-dir and etcd-run-as-user until {}; with `etcd.placement: control-plane` they can go",
+            "exceptions for etcd-data-dir and etcd-run-as-user until {}; remove them once `etcd.placement` is `control-plane`",
             grant.expires
         ),
     }

@@ -53,7 +53,7 @@ pub fn text(found: &Found, report: &Verification, detail: Detail) -> String {
     totals(&mut out, &all, report);
     if detail == Detail::Short {
         out.push_str(
-            "\nuse --verbose to see every check that fails and every control that is unknown\n",
+            "\nuse --verbose to see every failed check and every unknown control\n",
         );
     }
     plain(&out)
@@ -71,11 +71,11 @@ fn cluster(out: &mut String, found: &Found, report: &Verification) {
     let row = |name: &str, value: String| [format!("  {name}"), value];
     let made = found.recognized.distribution.name;
     let cni = match found.cni.is_empty() {
-        true => "no CNI configuration seen".to_owned(),
+        true => "no CNI configuration found".to_owned(),
         false => format!("CNI {}", found.cni.join(", ")),
     };
     let rows = [
-        row("made by", format!("{made}, by {}", found.recognized.by())),
+        row("distribution", format!("{made}, recognized by {}", found.recognized.by())),
         row("changes", words::changes(found)),
         row("endpoint", format!("{}, {}", found.endpoint, words::answered_by(found))),
         row("etcd", words::etcd(found)),
@@ -144,13 +144,13 @@ fn gap(out: &mut String, gap: &Gap, detail: Detail) {
     let shown = if detail == Detail::Short { FEW.min(gap.mend.len()) } else { gap.mend.len() };
     let mut rows: Vec<[String; 2]> = Vec::new();
     for (n, line) in gap.mend[..shown].iter().enumerate() {
-        rows.push([if n == 0 { "    mend" } else { "" }.to_owned(), line.clone()]);
+        rows.push([if n == 0 { "    fix" } else { "" }.to_owned(), line.clone()]);
     }
     if shown < gap.mend.len() {
         rows.push([String::new(), format!("and {} more", gap.mend.len() - shown)]);
     }
     rows.push(["    restarts".to_owned(), restarts(&control.mending)]);
-    rows.push(["    noticed by".to_owned(), noticed(&control.mending)]);
+    rows.push(["    affects".to_owned(), noticed(&control.mending)]);
     out.push_str(&table::text([Column::TEXT.at_least(14), Column::TEXT], rows));
 }
 
@@ -191,7 +191,7 @@ fn unknown(
         rows.iter().map(|row| row.one.control.id).collect();
     let _ = writeln!(
         out,
-        "\nUNKNOWN: {} could not be judged, which is no pass",
+        "\nUNKNOWN: {} could not be judged (unknown is not a pass)",
         counted(controls.len(), "control")
     );
     for (why, of) in reasons {
@@ -221,7 +221,7 @@ fn totals(out: &mut String, all: &[Gap], report: &Verification) {
     if all.is_empty() {
         return;
     }
-    let head = ["  TO MEND, RESTART", "GAPS", "CRITICAL", "HIGH", "MEDIUM", "LOW"];
+    let head = ["  RESTARTS", "GAPS", "CRITICAL", "HIGH", "MEDIUM", "LOW"];
     let mut rows: Vec<(String, Vec<&Gap>)> = Vec::new();
     for gap in all {
         let restarts = restarts(&gap.control.mending);
