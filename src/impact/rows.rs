@@ -165,13 +165,13 @@ pub const ROWS: &[Row] = &[
 /// What reading cannot show: what, and what it takes.
 const NOT_SEEN: &[(&str, &str)] = &[
     (
-        "network flows: who connects to which port",
-        "needs observation: a firewall in log-only mode, long enough to see the rarest client",
+        "network flows (who connects to which port)",
+        "needs observation with a firewall in log-only mode, long enough to see the rarest client",
     ),
-    ("who sends anonymous API requests", "needs observation: an audit log"),
+    ("who sends anonymous API requests", "needs observation with an audit log"),
     (
         "who uses which token, password or kubeconfig, and how old these are",
-        "needs observation: an audit log",
+        "needs observation with an audit log",
     ),
     (
         "TLS versions and cipher suites that clients use",
