@@ -299,10 +299,10 @@ fn node_ports_say_who_may_connect() {
     let mut open = inventory();
     open.firewall.admin_networks.clear();
     let impact = seen_with(&open, &facts, &nodes());
-    assert_eq!(said(&items(&impact, "node-ports")[1], "node port"), "30080/TCP, open to anybody");
+    assert_eq!(said(&items(&impact, "node-ports")[1], "node port"), "30080/TCP, open to everyone");
     open.firewall.mode = crate::inventory::FirewallMode::Off;
     let impact = seen_with(&open, &facts, &nodes());
-    assert_eq!(said(&items(&impact, "node-ports")[0], "node port"), "20080/UDP, open to anybody");
+    assert_eq!(said(&items(&impact, "node-ports")[0], "node port"), "20080/UDP, open to everyone");
     // Of a node that did not answer, nobody knows.
     let impact = seen_with(&inventory(), &facts, &BTreeMap::new());
     assert!(said(&items(&impact, "node-ports")[1], "node port").contains("unknown"));
