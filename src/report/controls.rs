@@ -115,17 +115,17 @@ mod tests {
             ("apiserver-profiling-off", "kube-apiserver --profiling=false"),
             (
                 "apiserver-audit-log-rotation",
-                "kube-apiserver --audit-log-maxage: by `audit.max_age_days` of the inventory",
+                "kube-apiserver --audit-log-maxage: the value of `audit.max_age_days` in the inventory",
             ),
             (
                 "apiserver-admission-noderestriction",
-                "kube-apiserver --enable-admission-plugins: with NodeRestriction in the list",
+                "kube-apiserver --enable-admission-plugins: add NodeRestriction to the list",
             ),
             (
                 "apiserver-admission-no-alwaysadmit",
-                "kube-apiserver --enable-admission-plugins: without AlwaysAdmit in the list",
+                "kube-apiserver --enable-admission-plugins: remove AlwaysAdmit from the list",
             ),
-            ("apiserver-no-static-credentials", "kube-apiserver --token-auth-file: leave it out"),
+            ("apiserver-no-static-credentials", "kube-apiserver --token-auth-file: remove it"),
             (
                 "kubelet-anonymous-auth",
                 "KubeletConfiguration authentication.anonymous.enabled: false",

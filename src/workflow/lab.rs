@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(stop.exit, Exit::InvalidInput);
         let said = stop.problems[0].to_string();
         for words in
-            ["needs `--bundle DIR`", "no way to the internet", "bundle create", "make demo"]
+            ["needs `--bundle DIR`", "no internet access", "bundle create", "make demo"]
         {
             assert!(said.contains(words), "{said}");
         }
