@@ -17,9 +17,9 @@ listening() { # pid
         done
 }
 
-# sshd takes up its files by executing itself anew some time after it was told to. Until then the old one
-# answers, and a new connection would prove nothing; then nobody does, for a moment. The new one has other
-# sockets, or, where systemd holds those, other addresses (AT_RANDOM and the like, proc(5) of auxv).
+# sshd reloads its files by executing itself again some time after the signal. Until then the old one answers, and a
+# new connection would prove nothing; then nobody answers for a moment. The new one has other sockets, or, if systemd
+# holds those, other addresses (AT_RANDOM and the like, proc(5) of auxv).
 reload_unit() { # unit
     case $1 in
     ssh.service | sshd.service) ;;
@@ -72,8 +72,8 @@ run_unit() { # unit enabled active change digest wait
     [ "$5" = - ] || mark_unit "$1" "$5"
 }
 
-# Variables that etcd reads while it has no data, for one start: with them in place for longer, a member that lost its
-# data would come back under its old id, and might vote twice.
+# Variables that etcd reads only while it has no data, for one start. If they stayed, a member that lost its data would
+# come back under its old id, and might vote twice.
 join_etcd() { # members
     drop_in=/run/systemd/system/etcd.service.d/kubastion-join.conf
     variables=/run/kubastion-etcd-join.conf
@@ -110,7 +110,7 @@ join_etcd() { # members
     }
 }
 
-# A member that is a static pod goes on as a service, under its name and id: these are in its data.
+# Turns a static pod member into a service. Its name and id are in its data, so they stay.
 etcd_from_pod() { # manifest
     data=/var/lib/etcd
     rm -f "$1" || return 1
