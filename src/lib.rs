@@ -10,7 +10,7 @@
 //! [`api`] stands behind facts, and imports no later stage: it is the one client of the cluster's API, over the connection of a
 //! node. By it facts about objects are read, `apply` sends what `desired::objects` says, and `verify` tries what must not work.
 //!
-//! [`discovery`] stands behind api: of a cluster that others built, it makes an inventory in memory.
+//! [`discovery`] stands behind api: it builds an inventory of an existing cluster in memory.
 //!
 //! [`impact`] stands behind plan: of what was read, it lists who would notice what a plan does.
 //!

@@ -228,7 +228,7 @@ fn is_ready(c: &Execution<'_>, node: &Node, access: &ApiAccess) -> Outcome {
     Outcome::Unready { why: last }
 }
 
-/// `Some(problem)` if a member is about to stop whose quorum might be lost by it. Mending one that
+/// `Some(problem)` if a member is about to stop whose quorum might be lost by it. Disruption one that
 /// is stopped can only help.
 pub(super) fn others_healthy(
     c: &Execution<'_>,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::ask::{Question, ask};
+use super::ask::{Confirmation, ask};
 use super::global::{Format, Global};
 use super::output::{self, monitor, note};
 use super::runs::finish;
@@ -89,7 +89,7 @@ struct Terminal {
 
 impl Terminal {
     fn ask(&self, instead: &str) -> Result<(), CommandError> {
-        if self.yes { Ok(()) } else { ask(Question::CarryOut, instead) }
+        if self.yes { Ok(()) } else { ask(Confirmation::Reversible, instead) }
     }
 }
 
@@ -136,7 +136,7 @@ impl Operator for Terminal {
         if self.yes || self.is_saved {
             return Ok(!self.is_saved);
         }
-        match ask(Question::CarryOut, "use --yes") {
+        match ask(Confirmation::Reversible, "use --yes") {
             Ok(()) => Ok(true),
             // What was done stays done, and is recorded.
             Err(stop) if stop.exit == Exit::Usage => Ok(false),

@@ -7,11 +7,11 @@ use crate::workflow::command_error::{CommandError, Exit};
 
 /// What a yes is to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub enum Confirmation {
     /// Something that can be taken back: `y` will do.
-    CarryOut,
+    Reversible,
     /// Something that cannot: the word has to be typed.
-    ForGood,
+    Irreversible,
     /// Whether machines are those that are meant: the word has to be typed.
     HostKeys,
 }
@@ -23,11 +23,11 @@ enum Answer {
     Unclear,
 }
 
-impl Question {
+impl Confirmation {
     fn words(self) -> &'static str {
         match self {
-            Self::CarryOut => "Continue? [y/N] ",
-            Self::ForGood => "This cannot be undone. Type yes to continue: ",
+            Self::Reversible => "Continue? [y/N] ",
+            Self::Irreversible => "This cannot be undone. Type yes to continue: ",
             Self::HostKeys => {
                 "Are these the host keys that the machines show on their consoles? Type yes to continue: "
             }
@@ -36,10 +36,10 @@ impl Question {
 
     fn judge(self, typed: &str) -> Answer {
         match (self, typed.trim().to_ascii_lowercase().as_str()) {
-            (_, "yes") | (Self::CarryOut, "y") => Answer::Yes,
-            (Self::CarryOut, "n" | "no" | "") => Answer::No,
-            (Self::CarryOut, _) => Answer::Unclear,
-            (Self::ForGood | Self::HostKeys, _) => Answer::No,
+            (_, "yes") | (Self::Reversible, "y") => Answer::Yes,
+            (Self::Reversible, "n" | "no" | "") => Answer::No,
+            (Self::Reversible, _) => Answer::Unclear,
+            (Self::Irreversible | Self::HostKeys, _) => Answer::No,
         }
     }
 
@@ -69,7 +69,7 @@ impl Question {
 ///
 /// # Errors
 /// If the answer is no, or there is nobody to ask.
-pub fn ask(question: Question, instead: &str) -> Result<(), CommandError> {
+pub fn ask(question: Confirmation, instead: &str) -> Result<(), CommandError> {
     if !std::io::stdin().is_terminal() {
         let problem = Problem::new("there is no terminal to prompt on").left("nothing was changed");
         return Err(CommandError::one(Exit::Usage, problem.hint(instead)));
@@ -83,8 +83,8 @@ pub fn ask(question: Question, instead: &str) -> Result<(), CommandError> {
         return Ok(());
     }
     let what = match question {
-        Question::CarryOut => "the answer was no",
-        Question::ForGood | Question::HostKeys => "the answer was not the word `yes`",
+        Confirmation::Reversible => "the answer was no",
+        Confirmation::Irreversible | Confirmation::HostKeys => "the answer was not the word `yes`",
     };
     Err(CommandError::one(Exit::Usage, Problem::new(what).left("nothing was changed")))
 }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_letter_will_do_where_there_is_a_way_back() {
-        let answer = |question: Question, typed: &str| question.answer(typed.as_bytes(), || ());
+        let answer = |question: Confirmation, typed: &str| question.answer(typed.as_bytes(), || ());
         for (typed, wanted) in [
             ("y\n", Answer::Yes),
             (" Yes \n", Answer::Yes),
@@ -107,12 +107,12 @@ mod tests {
             ("what\n", Answer::No),
             ("what\never\ny\n", Answer::No),
         ] {
-            assert_eq!(answer(Question::CarryOut, typed), wanted, "{typed:?}");
+            assert_eq!(answer(Confirmation::Reversible, typed), wanted, "{typed:?}");
         }
-        assert_eq!(answer(Question::ForGood, "y\nyes\n"), Answer::No, "not the word");
-        assert_eq!(answer(Question::ForGood, "yes\n"), Answer::Yes);
+        assert_eq!(answer(Confirmation::Irreversible, "y\nyes\n"), Answer::No, "not the word");
+        assert_eq!(answer(Confirmation::Irreversible, "yes\n"), Answer::Yes);
         let mut forgotten = 0;
-        Question::CarryOut.answer("what\ny\n".as_bytes(), || forgotten += 1);
+        Confirmation::Reversible.answer("what\ny\n".as_bytes(), || forgotten += 1);
         assert_eq!(forgotten, 2, "before each question");
     }
 }

@@ -1,4 +1,4 @@
-//! `kubastion assess`: a cluster that others built, as it is. Changes nothing anywhere.
+//! `kubastion assess`: judges an existing cluster. Changes nothing anywhere.
 
 use super::global::{Format, Global};
 use super::machines::{Machines, Set, confirm};
@@ -6,7 +6,7 @@ use super::output::{note, pretty, print};
 use crate::discovery;
 use crate::report::assessment::json::Parts;
 use crate::report::assessment::{Detail, json, text};
-use crate::workflow::assessment::{Assessed, Question, assess};
+use crate::workflow::assessment::{Assessed, AssessRequest, assess};
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
 
@@ -14,7 +14,7 @@ use crate::workflow::observe::Reach;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// The machines, and the way to them.
+    /// The machines, and how to log in to them.
     #[command(flatten)]
     pub machines: Machines,
     /// Profile: the set of controls to check.
@@ -56,13 +56,13 @@ Examples:
 /// # Errors
 /// Machines that do not answer or are others, and host keys that nobody confirms.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
-    let question = Question {
+    let request = AssessRequest {
         search: args.machines.search(|_, _, _| discovery::watch()),
         profile: args.profile.into(),
         reach: args.reach.clone(),
     };
     let say = |line: &str| note(global.format, line);
-    let Assessed { found, judged } = assess(question, &mut confirm, &say)?;
+    let Assessed { found, judged } = assess(request, &mut confirm, &say)?;
     match global.format {
         Format::Json => {
             let parts = Parts::of(&judged.report);
@@ -73,8 +73,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
             print(&text(&found, &judged.report, detail))?
         }
     };
-    if !judged.lost.is_empty() {
-        let problems = judged.lost.into_values().collect();
+    if !judged.unreachable.is_empty() {
+        let problems = judged.unreachable.into_values().collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
     Ok(if judged.report.is_bad() { Exit::Findings } else { Exit::Done })

@@ -275,13 +275,13 @@ fn run_import(global: &Global, args: &Import) -> Result<Exit, CommandError> {
 /// What was made, and what to write into the inventory.
 fn made(global: &Global, bundle: &Bundle, key: &SigningKey) -> Result<Exit, CommandError> {
     #[derive(Serialize)]
-    struct Made {
+    struct Created {
         path: PathBuf,
         signer: SignerKey,
         files: usize,
         bytes: u64,
     }
-    let made = Made {
+    let made = Created {
         path: std::path::absolute(bundle.dir()).unwrap_or_else(|_| bundle.dir().to_owned()),
         signer: key.signer(),
         files: bundle.manifest().files.len(),

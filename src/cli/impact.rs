@@ -1,20 +1,20 @@
-//! `kubastion impact`: who would notice that a cluster that others built is hardened. Changes nothing anywhere.
+//! `kubastion impact`: who would notice the hardening of an existing cluster. Changes nothing anywhere.
 
 use super::global::{Format, Global};
 use super::machines::{Machines, Set, confirm};
 use super::output::{note, pretty, print};
 use crate::discovery;
 use crate::report::impact::{Detail, json, text};
-use crate::workflow::assessment::Question;
+use crate::workflow::assessment::AssessRequest;
 use crate::workflow::command_error::{CommandError, Exit};
-use crate::workflow::impact::look;
+use crate::workflow::impact::read_impact;
 use crate::workflow::observe::Reach;
 
 /// Arguments of `impact`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// The machines, and the way to them.
+    /// The machines, and how to log in to them.
     #[command(flatten)]
     pub machines: Machines,
     /// Profile: the set of controls to assume.
@@ -52,23 +52,23 @@ Examples:
 /// # Errors
 /// Machines that do not answer or are others, and host keys that nobody confirms.
 pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
-    let question = Question {
+    let request = AssessRequest {
         search: args.machines.search(|_, _, _| discovery::watch()),
         profile: args.profile.into(),
         reach: args.reach.clone(),
     };
     let say = |line: &str| note(global.format, line);
-    let noticed = look(question, &mut confirm, &say)?;
+    let report = read_impact(request, &mut confirm, &say)?;
     match global.format {
-        Format::Json => print(&pretty(&json(&noticed.found, &noticed.impact, &noticed.lost)))?,
+        Format::Json => print(&pretty(&json(&report.found, &report.impact, &report.unreachable)))?,
         Format::Text => {
             let detail = if args.verbose { Detail::Everything } else { Detail::Short };
-            print(&text(&noticed.found, &noticed.impact, &noticed.lost, detail))?
+            print(&text(&report.found, &report.impact, &report.unreachable, detail))?
         }
     };
-    if !noticed.lost.is_empty() {
-        let problems = noticed.lost.into_values().collect();
+    if !report.unreachable.is_empty() {
+        let problems = report.unreachable.into_values().collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
-    Ok(if noticed.impact.is_whole() { Exit::Done } else { Exit::NodeFailed })
+    Ok(if report.impact.is_whole() { Exit::Done } else { Exit::NodeFailed })
 }

@@ -1,4 +1,4 @@
-//! `kubastion import`: a cluster that others built as an inventory. Changes nothing but the directory that it writes.
+//! `kubastion import`: writes the inventory of an existing cluster. Changes only its output directory.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ use crate::discovery;
 use crate::discovery::imported::{Decision, Grant, OpenConflict};
 use crate::error::Problem;
 use crate::plain::counted;
-use crate::report::imported::{Report, conflicts, question, summary};
+use crate::report::imported::{Report, conflicts, request, summary};
 use crate::workflow::command_error::{CommandError, Exit};
-use crate::workflow::import::{Imported, Judge, Question, import};
+use crate::workflow::import::{Imported, Judge, ImportRequest, import};
 use crate::workflow::observe::Reach;
 
 /// Days after which somebody has to decide anew about a control that was switched off.
@@ -26,7 +26,7 @@ const GRANTED_DAYS: i64 = 90;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// The machines, and the way to them.
+    /// The machines, and how to log in to them.
     #[command(flatten)]
     pub machines: Machines,
     /// Directory for the inventory and the key store. Must contain neither.
@@ -86,7 +86,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let expires = Clock::System.now().date() + time::Duration::days(GRANTED_DAYS);
     let user = args.machines.machines.first().and_then(|m| m.user.as_ref());
     let user = user.map_or_else(|| "root".to_owned(), ToString::to_string);
-    let question = Question {
+    let request = ImportRequest {
         search: args.machines.search(|_, _, _| discovery::watch_settings()),
         profile: args.profile.into(),
         reach: Reach { nodes: Vec::new(), sudo_password_file: args.sudo_password_file.clone() },
@@ -100,7 +100,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     };
     let say = |line: &str| note(global.format, line);
     let mut judge = Person { choice: args.conflicts };
-    let Imported { found, settled, file } = import(question, &mut confirm, &mut judge, &say)?;
+    let Imported { found, settled, file } = import(request, &mut confirm, &mut judge, &say)?;
     match global.format {
         Format::Json => {
             print(&pretty(&Report::of(&found, &settled, &file)))?;
@@ -144,7 +144,7 @@ impl Judge for Person {
             Some(Choice::Harden) => return Ok(Decision::Harden),
             None => {}
         }
-        eprint!("{}", question(conflict));
+        eprint!("{}", request(conflict));
         for _ in 0..3 {
             eprint!(
                 "Keep the cluster's value and switch the control off, or harden? [keep/harden] "

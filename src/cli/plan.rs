@@ -67,8 +67,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
         Format::Text => {
             let detail = if args.verbose { Detail::Steps } else { Detail::Summary };
             let mut text = render(plan, detail);
-            if !preview.lost.is_empty() {
-                let names: Vec<&str> = preview.lost.iter().map(NodeName::as_str).collect();
+            if !preview.unreachable.is_empty() {
+                let names: Vec<&str> = preview.unreachable.iter().map(NodeName::as_str).collect();
                 text.push_str(&format!("\nnot planned: {}\n", names.join(", ")));
             }
             for (name, diff) in &preview.diffs {

@@ -52,7 +52,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     software::bundle(&mut loaded)?;
     let writes = if args.read_only { Writes::Forbidden } else { Writes::Allowed };
     let say = |line: &str| note(global.format, line);
-    let Judged { report, lost } = judge(&loaded, &args.reach, writes, &say)?;
+    let Judged { report, unreachable } = judge(&loaded, &args.reach, writes, &say)?;
     match global.format {
         Format::Json => print(&pretty(&json(&report)))?,
         Format::Text if args.summary => print(&summary(&report))?,
@@ -61,8 +61,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
             print(&text(&report, detail))?
         }
     };
-    if !lost.is_empty() {
-        let problems = lost.into_values().collect();
+    if !unreachable.is_empty() {
+        let problems = unreachable.into_values().collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
     Ok(if report.is_bad() { Exit::Findings } else { Exit::Done })

@@ -1,23 +1,24 @@
-//! What it takes to make a control hold on a cluster that runs, and who notices. A column of every row of the catalogue; what a
-//! restart of a daemon costs is a column of its row among the daemons.
+//! What disruption it causes to make a control hold on a running cluster: restarts, and whom it affects. A column of every row of
+//! the catalogue; whom the restart of a daemon affects is a column of the daemon's row.
 
 use serde::Serialize;
 
 use super::check::Daemon;
 
-/// What it takes to make a control hold on a cluster that runs.
+/// The disruption that it causes to make a control hold on a running cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Mending {
-    /// Daemons that are started again for it, one node at a time. A test holds it to what a plan restarts.
+pub struct Disruption {
+    /// Daemons that restart for it, one node at a time. A test compares it with what a plan restarts.
     pub restarts: &'static [Daemon],
-    /// Who notices that it holds from then on, apart from what the restarts cost.
-    pub noticed: Noticed,
+    /// Whom the control itself affects, apart from the restarts.
+    #[serde(rename = "noticed")]
+    pub affects: Affected,
 }
 
-/// Who notices something, from nobody to everybody.
+/// Who is affected, from nobody to everyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Noticed {
+pub enum Affected {
     /// Nobody.
     Nobody,
     /// Open exec, attach and port-forward sessions with pods of the node.
@@ -50,7 +51,7 @@ pub enum Noticed {
     AllPods,
 }
 
-impl Noticed {
+impl Affected {
     /// In words, for reports.
     pub fn words(self) -> &'static str {
         match self {
@@ -75,22 +76,22 @@ impl Noticed {
     }
 }
 
-/// Nothing is started again, and nobody notices.
-pub(super) const QUIET: Mending = noticed(Noticed::Nobody);
+/// No restart, and nobody is affected.
+pub(super) const QUIET: Disruption = affects(Affected::Nobody);
 
-/// Nothing is started again.
-pub(super) const fn noticed(noticed: Noticed) -> Mending {
-    Mending { restarts: &[], noticed }
+/// No restart.
+pub(super) const fn affects(affects: Affected) -> Disruption {
+    Disruption { restarts: &[], affects }
 }
 
-/// Daemons are started again, and nobody notices more than that.
-pub(super) const fn restart(restarts: &'static [Daemon]) -> Mending {
-    Mending { restarts, noticed: Noticed::Nobody }
+/// Daemons restart, and nobody is affected beyond that.
+pub(super) const fn restart(restarts: &'static [Daemon]) -> Disruption {
+    Disruption { restarts, affects: Affected::Nobody }
 }
 
-impl Mending {
-    /// The same, noticed by somebody.
-    pub(super) const fn noticed_by(self, noticed: Noticed) -> Self {
-        Self { noticed, ..self }
+impl Disruption {
+    /// The same, with somebody affected by the control itself.
+    pub(super) const fn affecting(self, affects: Affected) -> Self {
+        Self { affects, ..self }
     }
 }

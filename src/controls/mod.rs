@@ -18,7 +18,7 @@ mod in_effect;
 mod kernel;
 mod kube_proxy;
 mod kubelet;
-mod mending;
+mod disruption;
 pub mod metadata;
 mod model;
 mod network;
@@ -39,7 +39,7 @@ pub use check::{
 pub use daemons::{DaemonRow, Loopback};
 pub use id_list::IdList;
 pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy, of_interfaces};
-pub use mending::{Mending, Noticed};
+pub use disruption::{Disruption, Affected};
 pub use metadata::{METADATA_SERVICES, MetadataService};
 pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 pub use passthrough::{conflict, daemon, is_list};

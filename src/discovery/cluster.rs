@@ -41,7 +41,7 @@ pub struct Found {
     pub cni: Vec<String>,
     /// Whose cluster it is.
     pub recognized: Recognized,
-    /// Its nodes, and the members of etcd that somebody named, by name.
+    /// Its nodes, and the etcd members that were named, by name.
     pub nodes: Vec<FoundNode>,
     /// What was assumed, or is left out.
     pub notes: Vec<String>,
@@ -65,11 +65,11 @@ pub enum EtcdPlace {
     Stacked,
     /// As a service of the control planes.
     OnControlPlanes,
-    /// On machines of its own, which somebody named.
+    /// On dedicated machines, which were named.
     Dedicated,
-    /// On machines that nobody named: it is not assessed.
+    /// On machines that were not named: etcd is not assessed.
     Outside(Vec<String>),
-    /// Nobody shows one.
+    /// Not found on any node.
     Unseen,
 }
 
@@ -267,7 +267,7 @@ fn cni(facts: &BTreeMap<NodeName, NodeFacts>) -> Vec<String> {
     all
 }
 
-/// A machine that somebody named and that is no Node: a member of etcd, or of a cluster whose API nobody reads.
+/// A named machine that is not a Node: an etcd member, or a machine of a cluster whose API cannot be read.
 pub fn beside(facts: &NodeFacts, address: Option<IpAddr>) -> Option<FoundNode> {
     let own = facts.addresses.iter().map(|a| a.network.addr()).find(|a| !a.is_loopback());
     let runs = |program: &str| facts.processes.get(program).is_some_and(|p| !p.is_empty());
@@ -294,7 +294,7 @@ pub fn beside(facts: &NodeFacts, address: Option<IpAddr>) -> Option<FoundNode> {
     })
 }
 
-/// Which of the nodes a machine is that somebody named: by its addresses, which only itself can tell, and by its host name.
+/// Which of the nodes a named machine is: by its addresses, which only the machine itself can tell, and by its host name.
 pub fn is_node(facts: &NodeFacts, node: &FoundNode) -> bool {
     let has = |address: &IpAddr| facts.addresses.iter().any(|a| a.network.addr() == *address);
     match facts.addresses.is_empty() {

@@ -1,4 +1,4 @@
-//! The CAs and keys of a cluster that others built, as a store takes them over: as they are, and nothing is made in place of any.
+//! The CAs and keys of an existing cluster, as a key store takes them over: unchanged, and nothing is created in their place.
 
 use std::collections::BTreeSet;
 

@@ -362,7 +362,7 @@ impl Run<'_> {
             .filter(|n| self.shown.nodes.contains_key(&n.name))
             .collect();
         let (inventory, dialer) = (self.execution.inventory, self.execution.dialer);
-        let mut again = observe::look(inventory, &self.loaded.files, &good, dialer);
+        let mut again = observe::read_nodes(inventory, &self.loaded.files, &good, dialer);
         // What is known of nodes that were not looked at again.
         let before = std::mem::take(&mut self.fleet.facts);
         again.facts.outside.extend(before.outside);
@@ -400,7 +400,7 @@ impl Run<'_> {
             let planes: Vec<&Node> = nodes
                 .filter(|n| n.has_role(Role::ControlPlane) && went_well(&self.report.outcomes, n))
                 .collect();
-            let mut again = observe::look(inventory, &self.loaded.files, &planes, dialer);
+            let mut again = observe::read_nodes(inventory, &self.loaded.files, &planes, dialer);
             let before = std::mem::take(&mut self.fleet.facts);
             again.facts.outside.extend(before.outside);
             again.facts.without_etcd_data.extend(before.without_etcd_data);
@@ -452,7 +452,7 @@ impl Run<'_> {
             .filter(|n| went_well(&self.report.outcomes, n))
             .collect();
         let dialer = self.execution.dialer;
-        self.fleet = observe::look(inventory, &self.loaded.files, &members, dialer);
+        self.fleet = observe::read_nodes(inventory, &self.loaded.files, &members, dialer);
         let rest = objects::plan_rest(
             self.loaded,
             self.shown,

@@ -1,4 +1,4 @@
-//! A cluster that others built is judged as it is: from the machines that somebody names to everything that is weak in it.
+//! Judges an existing cluster: from the named machines to all of its gaps.
 //! Nothing is written, neither on nodes nor in the cluster's API.
 //!
 //! The machines that are named, their host keys, what they show; the nodes that the cluster's API names, their host keys, what they
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::finding::{ADMIN, Confirm, Met, Search, by_options, find, kubeconfig};
+use super::finding::{ADMIN, Confirm, FoundCluster, Search, by_options, find, kubeconfig};
 use super::observe::{self, Reach};
 use super::verification::{Footing, Judged, judge_on};
 use crate::api::ApiAccess;
@@ -21,7 +21,7 @@ use crate::verify::{ApiKeys, Keys, Writes};
 use crate::workflow::command_error::CommandError;
 
 /// What somebody asks for.
-pub struct Question {
+pub struct AssessRequest {
     /// The cluster.
     pub search: Search,
     /// Which controls are wanted.
@@ -53,7 +53,7 @@ const ETCD_CLIENTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// A cluster that others built, ready to be read.
+/// An existing cluster, ready to be read.
 pub(super) struct Ground {
     /// The cluster as it is.
     pub found: Found,
@@ -72,13 +72,13 @@ pub(super) struct Ground {
 /// # Errors
 /// See [`find`].
 pub(super) fn ground(
-    question: Question,
+    request: AssessRequest,
     confirm: Confirm<'_>,
     say: &dyn Fn(&str),
 ) -> Result<Ground, CommandError> {
-    let Question { search, profile, reach } = question;
-    let Met { found, way, named, mut sessions, dialer, .. } = find(search, &reach, confirm, say)?;
-    let inventory = discovery::inventory(&found, &way, &named, profile);
+    let AssessRequest { search, profile, reach } = request;
+    let FoundCluster { found, access, named, mut sessions, dialer, .. } = find(search, &reach, confirm, say)?;
+    let inventory = discovery::inventory(&found, &access, &named, profile);
     let held = of_control_planes(&inventory, &mut sessions);
     let footing = footing(&inventory, held);
     let loaded = Loaded {
@@ -94,19 +94,19 @@ pub(super) fn ground(
 /// Judges a cluster. `say` hears what is going on.
 ///
 /// # Errors
-/// A machine that was named and does not answer or is another one, a host key that nobody confirms, and a machine of another
-/// cluster. A node that was found and does not answer is no error: it is [`Judged::lost`].
+/// A named machine that does not answer or presents another host key, a host key that is not confirmed, or a machine of another
+/// cluster. A discovered node that does not answer is no error: it is in [`Judged::unreachable`].
 pub fn assess(
-    question: Question,
+    request: AssessRequest,
     confirm: Confirm<'_>,
     say: &dyn Fn(&str),
 ) -> Result<Assessed, CommandError> {
-    let Ground { found, loaded, footing, dialer, reach } = ground(question, confirm, say)?;
+    let Ground { found, loaded, footing, dialer, reach } = ground(request, confirm, say)?;
     let nodes = loaded.inventory.nodes.len();
     say(&format!("reading and attacking {}", crate::plain::counted(nodes, "node")));
     let chosen = observe::chosen(&loaded.inventory, &reach)?;
     let mut judged = judge_on(&loaded, &chosen, &dialer, Writes::Forbidden, &footing);
-    judged.lost = judged.lost.into_iter().map(|(n, p)| (n, by_options(p))).collect();
+    judged.unreachable = judged.unreachable.into_iter().map(|(n, p)| (n, by_options(p))).collect();
     Ok(Assessed { found, judged })
 }
 
@@ -199,12 +199,12 @@ fn footing(inventory: &Inventory, held: Result<(Held, Kubeconfig), String>) -> F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discovery::Way;
+    use crate::discovery::SshAccess;
 
     #[test]
     fn nobody_is_asked_as_without_an_administrators_kubeconfig() {
         let target = "ssh://192.0.2.11".parse().unwrap();
-        let start = discovery::of_targets(&Way::default(), &[target]);
+        let start = discovery::of_targets(&SshAccess::default(), &[target]);
         let footing = footing(&start, Err("why".into()));
         assert!(footing.access.is_err() && footing.keys.is_none() && footing.api_keys.is_none());
         assert!(footing.plans.is_err() && footing.trusted_cas.is_none());

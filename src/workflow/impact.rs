@@ -1,10 +1,10 @@
-//! A cluster that others built is read, for who would notice that it is hardened. Nothing is written, and nothing is tried.
+//! Reads an existing cluster to find who would notice its hardening. Writes nothing, and attacks nothing.
 //!
-//! It is found as [`super::assessment`] finds it; what its nodes and its API answer goes to the table of [`crate::impact`].
+//! The cluster is found as in [`super::assessment`]; the answers of its nodes and its API go to the table of [`crate::impact`].
 
 use std::collections::BTreeMap;
 
-use super::assessment::{Ground, Question, ground};
+use super::assessment::{Ground, AssessRequest, ground};
 use super::finding::{Confirm, by_options};
 use super::objects;
 use super::observe::{self, Fleet};
@@ -18,32 +18,32 @@ use crate::impact::{Impact, Reading, impact};
 use crate::inventory::NodeName;
 use crate::workflow::command_error::CommandError;
 
-/// What was found of a cluster, and who would notice.
-pub struct Noticed {
+/// A cluster, and who would notice its hardening.
+pub struct ImpactReport {
     /// The cluster as it is.
     pub found: Found,
     /// Everything that would be noticed.
     pub impact: Impact,
     /// Nodes that did not answer, and why.
-    pub lost: BTreeMap<NodeName, Problem>,
+    pub unreachable: BTreeMap<NodeName, Problem>,
 }
 
 /// Reads a cluster. `say` hears what is going on.
 ///
 /// # Errors
-/// A machine that was named and does not answer or is another one, a host key that nobody confirms, and a machine of another
-/// cluster. A node that was found and does not answer is no error: it is [`Noticed::lost`].
-pub fn look(
-    question: Question,
+/// A named machine that does not answer or presents another host key, a host key that is not confirmed, or a machine of another
+/// cluster. A discovered node that does not answer is no error: it is in [`ImpactReport::unreachable`].
+pub fn read_impact(
+    request: AssessRequest,
     confirm: Confirm<'_>,
     say: &dyn Fn(&str),
-) -> Result<Noticed, CommandError> {
-    let Ground { found, loaded, footing, dialer, reach } = ground(question, confirm, say)?;
+) -> Result<ImpactReport, CommandError> {
+    let Ground { found, loaded, footing, dialer, reach } = ground(request, confirm, say)?;
     let inventory = &loaded.inventory;
     say(&format!("reading {}", crate::plain::counted(inventory.nodes.len(), "node")));
     let chosen = observe::chosen(inventory, &reach)?;
     let (files, watch) = (&loaded.files, checks::watch);
-    let mut fleet = observe::look_at(inventory, files, &chosen, &dialer, watch, usize::MAX);
+    let mut fleet = observe::read_nodes_for(inventory, files, &chosen, &dialer, watch, usize::MAX);
     let access = footing.access.as_ref();
     let objects = objects::read(&mut fleet, access.map_err(Clone::clone), &loaded);
     let objects = objects.unwrap_or_else(|| Err("no control plane of the cluster answered".into()));
@@ -58,11 +58,11 @@ pub fn look(
         secrets,
         now: Clock::System.now(),
     });
-    let lost = fleet.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
-    Ok(Noticed { found, impact, lost })
+    let unreachable = fleet.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
+    Ok(ImpactReport { found, impact, unreachable })
 }
 
-/// How many Secrets there are, by the server that told of all else. What is in them stays there.
+/// How many Secrets there are, from the API server that listed the other objects. Their content is not read.
 fn secrets(fleet: &mut Fleet, objects: &ClusterFacts, access: &ApiAccess) -> Result<usize, String> {
     let server = objects.server.as_ref().ok_or("no API server was asked")?;
     let (_, address) =

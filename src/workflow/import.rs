@@ -1,10 +1,10 @@
-//! A cluster that others built is written down as an inventory. Nothing is written on its nodes or in its API.
+//! Writes the inventory of an existing cluster. Writes nothing on its nodes or in its API.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::finding::{Confirm, Met, Search, find};
+use super::finding::{Confirm, FoundCluster, Search, find};
 use super::import_keys::{self, Collected};
 use super::inventory::write_new;
 use super::keys::ask_passphrase;
@@ -27,7 +27,7 @@ pub const FILE: &str = "inventory.yaml";
 const KEYS: &str = "pki";
 
 /// What somebody asks for.
-pub struct Question {
+pub struct ImportRequest {
     /// The cluster.
     pub search: Search,
     /// Which controls are wanted.
@@ -71,12 +71,12 @@ pub struct Imported {
 /// An inventory that is there already, a machine that does not answer, a cluster that may not be changed, conflicts that nobody
 /// decides, and an inventory that cannot be written.
 pub fn import(
-    question: Question,
+    request: ImportRequest,
     confirm: Confirm<'_>,
     judge: &mut dyn Judge,
     say: &dyn Fn(&str),
 ) -> Result<Imported, CommandError> {
-    let Question { mut search, profile, reach, out, grant } = question;
+    let ImportRequest { mut search, profile, reach, out, grant } = request;
     let file = out.join(FILE);
     if file.symlink_metadata().is_ok() {
         let problem = Problem::new("the inventory already exists")
@@ -94,14 +94,14 @@ pub fn import(
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     // The inventory may be elsewhere than the command line was.
-    let way = &mut search.way;
-    for path in [&mut way.key_file, &mut way.known_hosts].into_iter().flatten() {
+    let access = &mut search.access;
+    for path in [&mut access.key_file, &mut access.known_hosts].into_iter().flatten() {
         *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
     }
     let met = find(search, &reach, confirm, say)?;
-    let Met { found, way, named, objects, facts, host_keys, lost, mut sessions, .. } = met;
-    if !lost.is_empty() {
-        let problems = lost.into_values().map(|p| p.left("nothing was written")).collect();
+    let FoundCluster { found, access, named, objects, facts, host_keys, unreachable, mut sessions, .. } = met;
+    if !unreachable.is_empty() {
+        let problems = unreachable.into_values().map(|p| p.left("nothing was written")).collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
     let distribution = found.recognized.distribution;
@@ -122,7 +122,7 @@ pub fn import(
         objects: &objects,
         facts: &facts,
         host_keys: &host_keys,
-        way: &way,
+        access: &access,
         named: &named,
         profile,
         texts: &texts,
@@ -156,7 +156,7 @@ pub fn import(
     Ok(Imported { found, settled, file })
 }
 
-/// Names what the key store has, and what of the cluster's it has not.
+/// Lists what the key store has taken over from the cluster, and what it lacks.
 fn tell(over: &TakenOver, unread: Vec<(NodeName, String)>, settled: &mut Settled) {
     let line = |what: String, value: Option<&String>, now: &str| Line {
         what,
@@ -167,19 +167,19 @@ fn tell(over: &TakenOver, unread: Vec<(NodeName, String)>, settled: &mut Settled
     for one in &over.taken {
         let what = one.entry.to_string();
         match &one.lacks {
-            None => settled.taken.push(line(what, one.sha256.as_ref(), "the key store")),
+            None => settled.taken_over.push(line(what, one.sha256.as_ref(), "the key store")),
             Some(why) if one.sha256.is_some() => {
-                settled.taken.push(line(what.clone(), one.sha256.as_ref(), "the key store"));
-                settled.lost.push(line(format!("key of the {what}"), None, why));
+                settled.taken_over.push(line(what.clone(), one.sha256.as_ref(), "the key store"));
+                settled.not_taken_over.push(line(format!("key of the {what}"), None, why));
             }
-            Some(why) => settled.lost.push(line(what, None, why)),
+            Some(why) => settled.not_taken_over.push(line(what, None, why)),
         }
     }
     let unread = unread.into_iter().map(|(node, why)| Line {
         at: node.to_string(),
         ..line("keys on the node".to_owned(), None, &why)
     });
-    settled.lost.extend(unread);
+    settled.not_taken_over.extend(unread);
 }
 
 fn unwritten(path: &Path, e: &std::io::Error) -> CommandError {
@@ -225,7 +225,7 @@ fn is_policy(text: &str) -> bool {
     is("apiVersion", "audit.k8s.io/v1") && is("kind", "Policy")
 }
 
-/// What a person has to know who reads the file.
+/// Comments for whoever reads the file.
 fn comments(found: &Found, settled: &Settled) -> Comments {
     let mut all = Comments::new();
     let mut head = vec![
@@ -233,14 +233,14 @@ fn comments(found: &Found, settled: &Settled) -> Comments {
         "Every key: kubastion inventory reference. Effective values: kubastion inventory show."
             .to_owned(),
     ];
-    if !settled.lost.is_empty() {
+    if !settled.not_taken_over.is_empty() {
         head.push("\nNot taken over; decide on each:".to_owned());
         let line = |l: &Line| {
             let value = if l.value.is_empty() { String::new() } else { format!(" {}", l.value) };
             let said = format!("- {}{value} ({}): {}", l.what, l.at, l.now);
             crate::plain::plain_line(&said).to_string()
         };
-        head.extend(settled.lost.iter().map(line));
+        head.extend(settled.not_taken_over.iter().map(line));
     }
     all.insert("", head);
     if settled.conflicts.iter().any(|c| c.decision == "keep") {

@@ -1,5 +1,5 @@
-//! The CAs and keys of a cluster that others built, out of its nodes' memory into this one: they are the output of a program over
-//! SSH, and no part of them is printed, logged or written anywhere but into the key store.
+//! Reads the CAs and keys of an existing cluster. They are the output of a program over SSH; no part of them is printed, logged or
+//! written anywhere except into the key store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ const ETCD_CA: &str = "/etc/kubernetes/pki/etcd/ca.crt";
 const FRONT_PROXY_CA: &str = "/etc/kubernetes/pki/front-proxy-ca.crt";
 const SERVICE_ACCOUNT: &str = "/etc/kubernetes/pki/sa.key";
 
-/// What was found, and which nodes were not asked, with the reason.
+/// What was found, and which nodes could not be read, with the reason.
 pub(super) struct Collected {
     pub keys: FoundKeys,
     pub unread: Vec<(NodeName, String)>,
@@ -31,7 +31,7 @@ struct Places {
     encryption: Option<Option<String>>,
 }
 
-/// Asks control planes and members of etcd.
+/// Reads control planes and etcd members.
 pub(super) fn collect(
     found: &Found,
     facts: &BTreeMap<NodeName, NodeFacts>,

@@ -69,7 +69,7 @@ impl<'l> Rollback<'l> {
                     return Err(unknown);
                 };
                 let dialer = observe::dialer(inventory, &nodes, reach)?;
-                let fleet = observe::look(inventory, &loaded.files, &nodes, &dialer);
+                let fleet = observe::read_nodes(inventory, &loaded.files, &nodes, &dialer);
                 let open = fleet.facts.answered.iter().flat_map(|(name, node)| {
                     node.facts.open_transactions.iter().map(move |t| (name, t.id.as_str()))
                 });
@@ -285,7 +285,7 @@ fn serving(loaded: &Loaded, nodes: &[&Node], dialer: &dyn Dialer) -> BTreeSet<No
         .copied()
         .filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd))
         .collect();
-    let fleet = observe::look(&loaded.inventory, &loaded.files, &candidates, dialer);
+    let fleet = observe::read_nodes(&loaded.inventory, &loaded.files, &candidates, dialer);
     let serves = |facts: &NodeFacts| {
         facts.units.get("etcd.service").is_some_and(|u| u.active == "active")
             || facts.processes.contains_key("kube-apiserver")

@@ -28,7 +28,7 @@ pub struct Judged {
     /// Every finding, also that nothing is known of a node that did not answer.
     pub report: Verification,
     /// Why they did not.
-    pub lost: BTreeMap<NodeName, Problem>,
+    pub unreachable: BTreeMap<NodeName, Problem>,
 }
 
 /// Judges every control on the chosen nodes. `say` hears what stays unknown for want of keys.
@@ -49,7 +49,7 @@ pub fn judge(
     Ok(judge_on(loaded, &nodes, &dialer, writes, &footing))
 }
 
-/// What nodes and objects are compared with, and whom daemons are asked as: of the key store, or of a cluster that others built.
+/// What nodes and objects are compared with, and the credentials for daemons: from the key store, or from an existing cluster.
 pub(super) struct Footing<'m> {
     /// How API servers are asked, or why they cannot be.
     pub access: Result<ApiAccess, String>,
@@ -92,7 +92,7 @@ pub(super) fn judge_on(
     footing: &Footing<'_>,
 ) -> Judged {
     let (inventory, files) = (&loaded.inventory, &loaded.files);
-    let mut fleet = observe::look_at(inventory, files, nodes, dialer, checks::watch, usize::MAX);
+    let mut fleet = observe::read_nodes_for(inventory, files, nodes, dialer, checks::watch, usize::MAX);
     let now = Clock::System.now();
     let mut live = live(inventory, files, nodes, &mut fleet);
     let access = footing.access.as_ref().map_err(Clone::clone);
@@ -146,9 +146,9 @@ pub(super) fn judge_on(
     let read = objects.as_ref().and_then(|read| read.as_ref().ok());
     let reference = reference(inventory, footing, files, &seen, read);
     found.extend(findings::of_cluster(inventory, &api, &reference, now));
-    let lost = fleet.facts.failed.iter().map(|(n, p)| (n.clone(), why(p))).collect();
-    let report = Verification::new(inventory, now, found, attempts, lost);
-    Judged { report, lost: fleet.facts.failed }
+    let unreachable = fleet.facts.failed.iter().map(|(n, p)| (n.clone(), why(p))).collect();
+    let report = Verification::new(inventory, now, found, attempts, unreachable);
+    Judged { report, unreachable: fleet.facts.failed }
 }
 
 /// What files of CAs on nodes should hold.

@@ -1,14 +1,14 @@
-//! Everything that `assess` found, for people: what cluster it is, what is weak in it, and what it takes to mend that.
+//! The text report of `assess`: the cluster, its gaps, and what it takes to fix them.
 
 use std::fmt::Write;
 
 use super::words;
-use crate::checks::gaps::{Gap, Seen, Unjudged, by_severity, gaps, unjudged};
+use crate::checks::gaps::{Gap, FailedCheck, Unjudged, by_severity, gaps, unjudged};
 use crate::checks::{Subject, Verification};
 use crate::controls::Severity;
 use crate::discovery::Found;
 use crate::plain::{counted, plain, plain_line};
-use crate::report::controls::{noticed, restarts};
+use crate::report::controls::{affected, restarts};
 use crate::report::table::{self, Column};
 
 /// How much is shown.
@@ -112,13 +112,13 @@ fn subject(subject: &Subject) -> String {
     subject.node().map_or("cluster".to_owned(), ToString::to_string)
 }
 
-/// One control: where it fails and how, what mends it, what that restarts, and who notices.
+/// One control: where and how it fails, its fix, what the fix restarts, and whom it affects.
 fn gap(out: &mut String, gap: &Gap, detail: Detail) {
     let control = gap.control;
     let references = control.references.line();
     let references = if references.is_empty() { references } else { format!("  ({references})") };
     let _ = writeln!(out, "\n  {}  {}{references}", control.id, control.title);
-    let mut said: Vec<(&[Seen], Vec<String>)> = Vec::new();
+    let mut said: Vec<(&[FailedCheck], Vec<String>)> = Vec::new();
     for weak in &gap.weak {
         match said.iter_mut().find(|(seen, _)| *seen == weak.seen) {
             Some((_, on)) => on.push(subject(&weak.subject)),
@@ -149,8 +149,8 @@ fn gap(out: &mut String, gap: &Gap, detail: Detail) {
     if shown < gap.mend.len() {
         rows.push([String::new(), format!("and {} more", gap.mend.len() - shown)]);
     }
-    rows.push(["    restarts".to_owned(), restarts(&control.mending)]);
-    rows.push(["    affects".to_owned(), noticed(&control.mending)]);
+    rows.push(["    restarts".to_owned(), restarts(&control.disruption)]);
+    rows.push(["    affects".to_owned(), affected(&control.disruption)]);
     out.push_str(&table::text([Column::TEXT.at_least(14), Column::TEXT], rows));
 }
 
@@ -210,7 +210,7 @@ fn unknown(
     }
 }
 
-/// How many gaps there are, and what it would take to mend them all.
+/// How many gaps there are, by what their fix restarts.
 fn totals(out: &mut String, all: &[Gap], report: &Verification) {
     let s = &report.summary;
     let _ = writeln!(
@@ -224,7 +224,7 @@ fn totals(out: &mut String, all: &[Gap], report: &Verification) {
     let head = ["  RESTARTS", "GAPS", "CRITICAL", "HIGH", "MEDIUM", "LOW"];
     let mut rows: Vec<(String, Vec<&Gap>)> = Vec::new();
     for gap in all {
-        let restarts = restarts(&gap.control.mending);
+        let restarts = restarts(&gap.control.disruption);
         match rows.iter_mut().find(|(r, _)| *r == restarts) {
             Some((_, of)) => of.push(gap),
             None => rows.push((restarts, vec![gap])),

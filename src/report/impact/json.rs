@@ -78,7 +78,7 @@ struct JsonNotSeen<'r> {
 pub fn json<'r>(
     found: &'r Found,
     impact: &'r Impact,
-    lost: &'r BTreeMap<NodeName, Problem>,
+    unreachable: &'r BTreeMap<NodeName, Problem>,
 ) -> Report<'r> {
     let row = found.recognized.distribution;
     Report {
@@ -95,7 +95,7 @@ pub fn json<'r>(
         },
         noticed: impact.listed.iter().map(listed).collect(),
         not_seen: impact.not_seen.iter().map(not_seen).collect(),
-        unreachable: lost.iter().map(|(node, p)| (node, p.why.join(": "))).collect(),
+        unreachable: unreachable.iter().map(|(node, p)| (node, p.why.join(": "))).collect(),
     }
 }
 

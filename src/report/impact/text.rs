@@ -1,4 +1,4 @@
-//! Everything that `impact` lists, for people: what is noticed, by subject, and what reading cannot show.
+//! The text report of `impact`: who would notice the hardening, by subject, and what cannot be read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -38,7 +38,7 @@ fn heading(section: Section) -> &'static str {
 pub fn text(
     found: &Found,
     impact: &Impact,
-    lost: &BTreeMap<NodeName, Problem>,
+    unreachable: &BTreeMap<NodeName, Problem>,
     detail: Detail,
 ) -> String {
     let mut out = String::new();
@@ -73,9 +73,9 @@ pub fn text(
     if !nothing.is_empty() {
         let _ = writeln!(out, "\nNothing found for: {}", nothing.join(", "));
     }
-    if !lost.is_empty() {
+    if !unreachable.is_empty() {
         out.push_str("\nUNREACHABLE: these nodes are missing above\n");
-        for (node, problem) in lost {
+        for (node, problem) in unreachable {
             let _ = writeln!(out, "  {node}: {}", plain_line(&problem.why.join(": ")));
         }
     }
