@@ -1,18 +1,18 @@
-//! The question before something is carried out.
+//! The prompt before a change is made.
 
 use std::io::{BufRead, IsTerminal};
 
 use crate::error::Problem;
 use crate::workflow::command_error::{CommandError, Exit};
 
-/// What a yes is to begin.
+/// What the operator confirms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmation {
-    /// Something that can be taken back: `y` will do.
+    /// A change that can be undone: `y` is enough.
     Reversible,
-    /// Something that cannot: the word has to be typed.
+    /// A change that cannot be undone: the whole word `yes` is required.
     Irreversible,
-    /// Whether machines are those that are meant: the word has to be typed.
+    /// Host keys: the whole word `yes` is required.
     HostKeys,
 }
 
@@ -43,8 +43,8 @@ impl Confirmation {
         }
     }
 
-    /// Reads until an answer is clear, twice at most. `forget` throws away what was typed before a question stood there:
-    /// a pasted text is not searched for a yes. Where nothing more comes, nobody has said yes.
+    /// Reads until the answer is clear, at most twice. `forget` discards what was typed before the prompt, so pasted text cannot
+    /// contain the answer. The end of input is a no.
     fn answer(self, mut from: impl BufRead, mut forget: impl FnMut()) -> Answer {
         for _ in 0..2 {
             forget();
@@ -65,10 +65,10 @@ impl Confirmation {
     }
 }
 
-/// Asks on the terminal; without one, what `instead` says is the answer.
+/// Prompts on the terminal. Without one, it fails with the hint `instead`.
 ///
 /// # Errors
-/// If the answer is no, or there is nobody to ask.
+/// If the answer is no, or there is no terminal.
 pub fn ask(question: Confirmation, instead: &str) -> Result<(), CommandError> {
     if !std::io::stdin().is_terminal() {
         let problem = Problem::new("there is no terminal to prompt on").left("nothing was changed");
