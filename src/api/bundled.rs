@@ -43,7 +43,10 @@ pub enum BundledError {
 ///
 /// # Errors
 /// See [`ApiError`].
-pub fn compare_all(client: &mut Client<'_>, objects: &[&Value]) -> Result<Vec<Option<Compared>>, ApiError> {
+pub fn compare_all(
+    client: &mut Client<'_>,
+    objects: &[&Value],
+) -> Result<Vec<Option<Compared>>, ApiError> {
     let mut discovery = Discovery::default();
     let mut paths = Vec::new();
     for object in objects {

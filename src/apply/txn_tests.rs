@@ -632,7 +632,10 @@ fn a_reset_passes_over_no_transaction() {
     // As a power cut may leave it.
     txn.set("state", "");
     let said = reset(&txn, "keep-data member", "");
-    assert!(said.contains("@refused") && said.contains("is neither confirmed nor undone yet"), "{said}");
+    assert!(
+        said.contains("@refused") && said.contains("is neither confirmed nor undone yet"),
+        "{said}"
+    );
     assert!(!said.contains("@state clean"), "{said}");
     assert!(txn.path.join("before.tar").exists());
     txn.set("state", "committed\n");

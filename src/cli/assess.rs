@@ -6,7 +6,7 @@ use super::output::{note, pretty, print};
 use crate::discovery;
 use crate::report::assessment::json::Parts;
 use crate::report::assessment::{Detail, json, text};
-use crate::workflow::assessment::{Assessed, AssessRequest, assess};
+use crate::workflow::assessment::{AssessRequest, Assessed, assess};
 use crate::workflow::command_error::{CommandError, Exit};
 use crate::workflow::observe::Reach;
 

@@ -14,9 +14,9 @@ use crate::discovery;
 use crate::discovery::imported::{Decision, Grant, OpenConflict};
 use crate::error::Problem;
 use crate::plain::counted;
-use crate::report::imported::{Report, conflicts, request, summary};
+use crate::report::imported::{Report, conflicts, question, summary};
 use crate::workflow::command_error::{CommandError, Exit};
-use crate::workflow::import::{Imported, Judge, ImportRequest, import};
+use crate::workflow::import::{ImportRequest, Imported, Judge, import};
 use crate::workflow::observe::Reach;
 
 /// Days after which somebody has to decide anew about a control that was switched off.
@@ -144,7 +144,7 @@ impl Judge for Person {
             Some(Choice::Harden) => return Ok(Decision::Harden),
             None => {}
         }
-        eprint!("{}", request(conflict));
+        eprint!("{}", question(conflict));
         for _ in 0..3 {
             eprint!(
                 "Keep the cluster's value and switch the control off, or harden? [keep/harden] "

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::ask::{Confirmation as Ask, ask};
-use crate::discovery::{HostKey, Target, SshAccess};
+use crate::discovery::{HostKey, SshAccess, Target};
 use crate::inventory::{Profile, Sudo};
 use crate::plain::plain_line;
 use crate::report::table::{self, Column};

@@ -1,7 +1,7 @@
 //! Controls of the container runtime.
 
 use super::check::{Check, Daemon, IfMissing, NodeRule, PathRule};
-use super::disruption::{Affected, noticed, restart};
+use super::disruption::{Affected, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 

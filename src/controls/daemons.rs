@@ -2,7 +2,7 @@
 //! judged by this table, in addition to controls on single flags.
 
 use super::check::{Daemon, Rule};
-use super::disruption::{Disruption, Affected};
+use super::disruption::{Affected, Disruption};
 use crate::inventory::Inventory;
 
 /// What haproxy goes by.

@@ -1,8 +1,8 @@
 //! Controls of a node's operating system and of the files Kubernetes keeps on it.
 
 use super::check::{Attack, Check, IfMissing, NodeRule, PathRule, Rule, TreeRule};
+use super::disruption::{Affected, QUIET, affects};
 use super::kernel::KERNEL_SETTINGS;
-use super::disruption::{Affected, QUIET, noticed};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 

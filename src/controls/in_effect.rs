@@ -2,7 +2,7 @@
 //! the next boot, and an empty plan.
 
 use super::check::{ApiRule, Attack, Check, Config, Daemon, NodeRule, Rule};
-use super::disruption::{Disruption, Affected, QUIET, noticed, restart};
+use super::disruption::{Affected, Disruption, QUIET, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;

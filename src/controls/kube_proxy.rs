@@ -1,7 +1,7 @@
 //! Controls of kube-proxy.
 
 use super::check::{Attack, Check, Config, Daemon, IfMissing, PathRule, Rule};
-use super::disruption::{Affected, noticed, restart};
+use super::disruption::{Affected, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;

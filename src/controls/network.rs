@@ -1,7 +1,7 @@
 //! Controls of the host firewall, the CNI and network policies.
 
 use super::check::{ApiRule, Attack, Check, IfMissing, NodeRule, TreeRule};
-use super::disruption::{Affected, noticed};
+use super::disruption::{Affected, affects};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 

@@ -1,7 +1,7 @@
 //! Controls of keys and certificates.
 
 use super::check::{Check, Daemon, IfMissing, NodeRule, TreeRule};
-use super::disruption::{Affected, noticed, restart};
+use super::disruption::{Affected, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 

@@ -1,7 +1,7 @@
 //! Controls of objects in the Kubernetes API.
 
 use super::check::{ApiRule, Attack, Check, Config, Daemon, NodeRule, Rule};
-use super::disruption::{Affected, QUIET, noticed, restart};
+use super::disruption::{Affected, QUIET, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;

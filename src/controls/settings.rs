@@ -163,7 +163,9 @@ impl Row {
                     Set::To(value) | Set::Always(value) => format!("{flag}={value}"),
                     Set::Switch { on, .. } => format!("{flag}={on}"),
                     Set::Listed(entry) => format!("{flag}: add {entry} to the list"),
-                    Set::Inventory(key, _) => format!("{flag}: the value of `{key}` in the inventory"),
+                    Set::Inventory(key, _) => {
+                        format!("{flag}: the value of `{key}` in the inventory")
+                    }
                     Set::Suites => format!("{flag}={}", SUITES.join(",")),
                     Set::AsJudged | Set::Nothing => format!("{flag}: remove it"),
                     Set::Elsewhere(words) => format!("{flag}: {words}"),
@@ -175,7 +177,9 @@ impl Row {
                     Set::To(value) | Set::Always(value) => format!("{key}: {value}"),
                     Set::Listed(entry) => format!("{key}: [{entry}]"),
                     Set::Switch { on, .. } => format!("{key}: {on}"),
-                    Set::Inventory(name, _) => format!("{key}: the value of `{name}` in the inventory"),
+                    Set::Inventory(name, _) => {
+                        format!("{key}: the value of `{name}` in the inventory")
+                    }
                     Set::Suites => format!("{key}: [{}]", SUITES.join(", ")),
                     Set::AsJudged | Set::Nothing => format!("{key}: remove it"),
                     Set::Elsewhere(words) => format!("{key}: {words}"),

@@ -124,7 +124,9 @@ pub fn describe(
             at.join(", ")
         )),
         EtcdPlace::Unseen => {
-            notes.push("no etcd was found on the nodes that answered: etcd controls are not judged".into());
+            notes.push(
+                "no etcd was found on the nodes that answered: etcd controls are not judged".into(),
+            );
         }
         _ => {}
     }

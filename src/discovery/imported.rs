@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::cluster::{EtcdPlace, Found};
 use super::inventory::inventory as in_memory;
 use super::nodes::FoundNode;
-use super::target::{Target, SshAccess};
+use super::target::{SshAccess, Target};
 use crate::facts::NodeFacts;
 use crate::facts::cluster::{ClusterFacts, ObjectKind, list, name, text};
 use crate::inventory::{

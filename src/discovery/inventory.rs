@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::cluster::{EtcdPlace, Found};
-use super::target::{Target, SshAccess};
+use super::target::{SshAccess, Target};
 use crate::inventory::{
     Cluster, Cni, Endpoint, Etcd, EtcdPlacement, FormatVersion, Hardening, Host, Inventory,
     Kubernetes, KubernetesVersion, LoadBalancer, Node, NodeName, NodeSsh, Pki, Profile, Role,

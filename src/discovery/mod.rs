@@ -23,4 +23,4 @@ pub use inventory::{inventory, of_targets};
 pub use kubeconfig::Kubeconfig;
 pub use nodes::FoundNode;
 pub use recognition::{Changes, Distribution, Recognized, watch, watch_settings};
-pub use target::{HostKey, Target, SshAccess};
+pub use target::{HostKey, SshAccess, Target};

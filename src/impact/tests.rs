@@ -469,7 +469,8 @@ fn pods_that_hold_a_default_token_unasked_are_listed() {
         names(&impact, "default-tokens"),
         ["Deployment shop/named", "Deployment shop/unasked"]
     );
-    let goes = |impact: &Impact| said(&items(impact, "default-tokens")[0], "token removed").to_owned();
+    let goes =
+        |impact: &Impact| said(&items(impact, "default-tokens")[0], "token removed").to_owned();
     assert!(goes(&impact).starts_with("by the next apply"));
     // A plan leaves the account alone while somebody relies on it.
     let mut holder = spec(None, None);

@@ -212,8 +212,11 @@ pub(super) fn webhooks(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
                 let sent: Vec<&str> = SENT.iter().filter(meant).map(|s| s.words).collect();
                 let config = webhook.get("clientConfig").unwrap_or(&Value::Null);
                 let [at, network] = backend(seen, config.get("service"), text(config, "/url"))?;
-                let policy =
-                    if fails { "Fail: requests are rejected if the webhook does not answer" } else { "Ignore" };
+                let policy = if fails {
+                    "Fail: requests are rejected if the webhook does not answer"
+                } else {
+                    "Ignore"
+                };
                 let in_ = match spaces.len() == all.len() {
                     true => "all".to_owned(),
                     false => spaces.join(", "),
@@ -226,9 +229,8 @@ pub(super) fn webhooks(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
                     .saying("intercepts", rules(webhook))
                     .saying("namespaces", in_);
                 let item = match narrowed {
-                    true => {
-                        item.saying("objects", "unknown: it has an objectSelector or matchConditions")
-                    }
+                    true => item
+                        .saying("objects", "unknown: it has an objectSelector or matchConditions"),
                     false => item,
                 };
                 let asked = match (sent.is_empty(), narrowed) {
@@ -247,7 +249,10 @@ pub(super) fn webhooks(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
         };
         let [at, network] = backend(seen, config.get("service"), text(config, "/url"))?;
         let item = Item::new("CustomResourceDefinition", "", name(object))
-            .saying("failurePolicy", "Fail: objects are not converted if the webhook does not answer")
+            .saying(
+                "failurePolicy",
+                "Fail: objects are not converted if the webhook does not answer",
+            )
             .saying("backend", at)
             .saying("network", network);
         items.push((true, item));

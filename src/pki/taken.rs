@@ -134,13 +134,15 @@ fn take_ca(ca: Ca, found: &FoundCa, over: &mut TakenOver) {
         }
     }
     if anchors.is_empty() {
-        let lacks =
-            lost.pop().unwrap_or_else(|| "its certificate was not found on any node that answered".into());
+        let lacks = lost
+            .pop()
+            .unwrap_or_else(|| "its certificate was not found on any node that answered".into());
         over.taken.push(Taken { entry, sha256: None, lacks: Some(lacks) });
         return;
     }
     let mut lacks =
-        "its key was not found on any node that answered: certificates must be signed elsewhere".to_owned();
+        "its key was not found on any node that answered: certificates must be signed elsewhere"
+            .to_owned();
     let mut issuing = None;
     'keys: for secret in &found.keys {
         for (at, (_, der)) in anchors.iter().enumerate() {
@@ -186,8 +188,7 @@ fn usable(secret: &Secret<Vec<u8>>, der: &[u8]) -> Result<(), String> {
     if !key.public_eq(&public) {
         return Err("the key next to it belongs to another CA".to_owned());
     }
-    let kind =
-        || "its key type is not supported for signing (RSA, P-256 and P-384 are)".to_owned();
+    let kind = || "its key type is not supported for signing (RSA, P-256 and P-384 are)".to_owned();
     let key = CaKey::new(key).map_err(|_| kind())?;
     inspect_der(der.to_vec())?;
     Issuer::from_ca_cert_der(&der.to_vec().into(), key)

@@ -36,9 +36,7 @@ impl Rung {
             Rung::Rewrite => {
                 "rewrite: rewrite every stored object through the API, until etcd holds none in plain text"
             }
-            Rung::Drop => {
-                "drop: restart each API server so that it no longer reads plain text"
-            }
+            Rung::Drop => "drop: restart each API server so that it no longer reads plain text",
         }
     }
 

@@ -220,7 +220,11 @@ pub fn to_be_counted(
 }
 
 /// Derives the progress from the facts.
-pub fn progress(inventory: &Inventory, fleet: &FleetFacts, material: &Material) -> EncryptionProgress {
+pub fn progress(
+    inventory: &Inventory,
+    fleet: &FleetFacts,
+    material: &Material,
+) -> EncryptionProgress {
     if !is_wanted(inventory) {
         return EncryptionProgress::default();
     }
@@ -287,13 +291,18 @@ pub fn progress(inventory: &Inventory, fleet: &FleetFacts, material: &Material) 
         }
     }
     if !progress.forms.values().all(|forms| can_be_written(inventory, forms)) {
-        return EncryptionProgress { stop: Some(KMS_TWICE.to_owned()), ..EncryptionProgress::default() };
+        return EncryptionProgress {
+            stop: Some(KMS_TWICE.to_owned()),
+            ..EncryptionProgress::default()
+        };
     }
     let stops = || rungs.iter().filter_map(|(r, rung)| Some((*r, rung.err()?)));
     progress.stop = stops().next().map(|(resource, stop)| {
         let same = stops().filter(|(_, other)| *other == stop).map(|(r, _)| format!("`{r}`"));
-        let what =
-            format!("encryption of stored {} cannot continue", same.collect::<Vec<_>>().join(" and "));
+        let what = format!(
+            "encryption of stored {} cannot continue",
+            same.collect::<Vec<_>>().join(" and ")
+        );
         format!("{what}: {}", control_planes.words(resource, &resources[resource], stop))
     });
     progress
@@ -428,7 +437,10 @@ impl ControlPlanes<'_> {
                 those(Plane::Unseen)
             ),
             Stop::Strange => {
-                format!("{ENCRYPTION} on {} matches no step of the encryption", those(Plane::Strange))
+                format!(
+                    "{ENCRYPTION} on {} matches no step of the encryption",
+                    those(Plane::Strange)
+                )
             }
             Stop::NotCounted => {
                 let why = match self.fleet.stored.get(resource) {

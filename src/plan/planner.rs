@@ -255,7 +255,9 @@ impl Planner<'_> {
 
     /// Says on the control planes why stored objects are not encrypted any further.
     fn hold_encryption_back(&mut self) {
-        let Some(why) = self.progress.stop.clone().filter(|_| self.progress.climb.is_none()) else { return };
+        let Some(why) = self.progress.stop.clone().filter(|_| self.progress.climb.is_none()) else {
+            return;
+        };
         for node in self.inventory.with_role(Role::ControlPlane) {
             if let Some(plan) = self.plans.get_mut(&node.name) {
                 plan.held_back.push(HeldBack::Encryption { why: why.clone() });
@@ -273,7 +275,8 @@ impl Planner<'_> {
         let mut stages = stages(inventory, &plans, etcd, changes);
         // Only where a control plane gets a plan: others alone know nothing of it.
         let has_plan = |n: &Node| plans.contains_key(&n.name);
-        let climb = progress.climb.filter(|_| inventory.with_role(Role::ControlPlane).any(has_plan));
+        let climb =
+            progress.climb.filter(|_| inventory.with_role(Role::ControlPlane).any(has_plan));
         if let Some(climb) = climb.as_ref().filter(|c| c.rung == Rung::Rewrite) {
             stages.push(Stage::rewrite(&climb.resources));
         }

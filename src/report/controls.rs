@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::checks::{check_expectation, check_words};
 use crate::controls::settings::remediation;
-use crate::controls::{ALL_MINORS, Check, Control, Disruption, Affected, Scope};
+use crate::controls::{ALL_MINORS, Affected, Check, Control, Disruption, Scope};
 use crate::report::table::{self, Column};
 
 /// A line a control.
@@ -68,7 +68,8 @@ pub fn restarts(disruption: &Disruption) -> String {
 
 /// Who is affected when a control is made to hold.
 pub fn affected(disruption: &Disruption) -> String {
-    let words: Vec<&str> = disruption.everyone_affected().into_iter().map(Affected::words).collect();
+    let words: Vec<&str> =
+        disruption.everyone_affected().into_iter().map(Affected::words).collect();
     if words.is_empty() { Affected::Nobody.words().to_owned() } else { words.join("; ") }
 }
 

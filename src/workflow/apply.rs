@@ -427,7 +427,9 @@ impl Run<'_> {
                     }
                 })
                 .left("API servers read both encrypted objects and plain text")
-                .hint("run `kubastion plan` to see what is left, and `kubastion apply` to continue");
+                .hint(
+                    "run `kubastion plan` to see what is left, and `kubastion apply` to continue",
+                );
                 self.report.problems.push(stays);
                 return Ok(());
             }

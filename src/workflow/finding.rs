@@ -9,7 +9,7 @@ use super::first_contact::{UnknownHost, unknown_hosts};
 use super::observe::{self, Fleet, Reach, Watch};
 use crate::api::Client;
 use crate::apply::execution::Sessions;
-use crate::discovery::{self, Found, FoundNode, HostKey, Kubeconfig, Target, SshAccess};
+use crate::discovery::{self, Found, FoundNode, HostKey, Kubeconfig, SshAccess, Target};
 use crate::error::{Problem, chain};
 use crate::facts::cluster::{ClusterFacts, ObjectKind};
 use crate::facts::{Held, NodeFacts, read_credentials};
@@ -126,7 +126,17 @@ pub fn find(
         sessions.extend(node.zip(session));
     }
     let unreachable = second.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
-    Ok(FoundCluster { found, access, named: by, objects, facts, host_keys, unreachable, sessions, dialer })
+    Ok(FoundCluster {
+        found,
+        access,
+        named: by,
+        objects,
+        facts,
+        host_keys,
+        unreachable,
+        sessions,
+        dialer,
+    })
 }
 
 /// The node name of a machine.
@@ -141,7 +151,11 @@ fn called(
 }
 
 /// Jump hosts one after another, since each is reached through the previous ones; then the named machines.
-fn meet_named(access: &mut SshAccess, targets: &[Target], confirm: Confirm<'_>) -> Result<(), CommandError> {
+fn meet_named(
+    access: &mut SshAccess,
+    targets: &[Target],
+    confirm: Confirm<'_>,
+) -> Result<(), CommandError> {
     for n in 0..access.jump.len() {
         let jump = access.on_the_way().nth(n).map(|target| (None, target));
         refused(meet(access, jump.into_iter().collect(), confirm)?)?;
@@ -228,7 +242,12 @@ fn meet(
     Ok(problems)
 }
 
-fn read_machines(inventory: &Inventory, nodes: &[&Node], dialer: &SshDialer, watch: Watch) -> Fleet {
+fn read_machines(
+    inventory: &Inventory,
+    nodes: &[&Node],
+    dialer: &SshDialer,
+    watch: Watch,
+) -> Fleet {
     observe::read_nodes_for(inventory, &Files::default(), nodes, dialer, watch, usize::MAX)
 }
 

@@ -78,7 +78,9 @@ pub struct UnknownHost {
 
 /// Asks machines for their host keys, without logging in, and returns those that present none that is known. A machine that
 /// presents others than were promised is a problem, and nothing to be asked about; so is one that presents none.
-pub fn unknown_hosts(machines: Vec<(Option<NodeName>, SshTarget)>) -> (Vec<UnknownHost>, Vec<Problem>) {
+pub fn unknown_hosts(
+    machines: Vec<(Option<NodeName>, SshTarget)>,
+) -> (Vec<UnknownHost>, Vec<Problem>) {
     let shown = fleet::each(machines, fleet::WINDOW, |(called, target)| {
         let timeout = Duration::from_secs(u64::from(target.connect_timeout_s));
         let keys = present_host_keys(&target, timeout);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::assessment::{Ground, AssessRequest, ground};
+use super::assessment::{AssessRequest, ReadyCluster, prepare};
 use super::finding::{Confirm, by_options};
 use super::objects;
 use super::observe::{self, Fleet};
@@ -38,13 +38,13 @@ pub fn read_impact(
     confirm: Confirm<'_>,
     say: &dyn Fn(&str),
 ) -> Result<ImpactReport, CommandError> {
-    let Ground { found, loaded, footing, dialer, reach } = ground(request, confirm, say)?;
+    let ReadyCluster { found, loaded, baseline, dialer, reach } = prepare(request, confirm, say)?;
     let inventory = &loaded.inventory;
     say(&format!("reading {}", crate::plain::counted(inventory.nodes.len(), "node")));
     let chosen = observe::chosen(inventory, &reach)?;
     let (files, watch) = (&loaded.files, checks::watch);
     let mut fleet = observe::read_nodes_for(inventory, files, &chosen, &dialer, watch, usize::MAX);
-    let access = footing.access.as_ref();
+    let access = baseline.access.as_ref();
     let objects = objects::read(&mut fleet, access.map_err(Clone::clone), &loaded);
     let objects = objects.unwrap_or_else(|| Err("no control plane of the cluster answered".into()));
     let secrets = match (&objects, access) {

@@ -99,18 +99,27 @@ pub fn import(
         *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
     }
     let met = find(search, &reach, confirm, say)?;
-    let FoundCluster { found, access, named, objects, facts, host_keys, unreachable, mut sessions, .. } = met;
+    let FoundCluster {
+        found,
+        access,
+        named,
+        objects,
+        facts,
+        host_keys,
+        unreachable,
+        mut sessions,
+        ..
+    } = met;
     if !unreachable.is_empty() {
         let problems = unreachable.into_values().map(|p| p.left("nothing was written")).collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
     let distribution = found.recognized.distribution;
     if distribution.changes == Changes::Refused {
-        let problem =
-            Problem::new(format!("{} clusters cannot be imported", distribution.name))
-                .because("another program manages its settings, or its control plane cannot be reached")
-                .left("nothing was written")
-                .hint("run `kubastion assess` to judge what can be judged");
+        let problem = Problem::new(format!("{} clusters cannot be imported", distribution.name))
+            .because("another program manages its settings, or its control plane cannot be reached")
+            .left("nothing was written")
+            .hint("run `kubastion assess` to judge what can be judged");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let texts = audit_policies(&found, &facts, &mut sessions);
@@ -244,8 +253,7 @@ fn comments(found: &Found, settled: &Settled) -> Comments {
     }
     all.insert("", head);
     if settled.conflicts.iter().any(|c| c.decision == "keep") {
-        let what =
-            "These controls are off to keep the cluster's settings: decide on each before it expires.";
+        let what = "These controls are off to keep the cluster's settings: decide on each before it expires.";
         all.insert("hardening", vec![what.to_owned()]);
     }
     all.insert(

@@ -256,7 +256,8 @@ fn refuse_second_cas(
         }
         _ => None,
     };
-    let others = observe::read_nodes(inventory, &loaded.files, &others, own.as_ref().unwrap_or(dialer));
+    let others =
+        observe::read_nodes(inventory, &loaded.files, &others, own.as_ref().unwrap_or(dialer));
     let all = fleet.facts.answered.iter().chain(&others.facts.answered);
     if let Some(problem) = second_cas(inventory, &missing, all) {
         return Err(CommandError::one(Exit::InvalidInput, problem));

@@ -128,9 +128,7 @@ mod tests {
         let stop = up(&spec, &quiet).unwrap_err();
         assert_eq!(stop.exit, Exit::InvalidInput);
         let said = stop.problems[0].to_string();
-        for words in
-            ["needs `--bundle DIR`", "no internet access", "bundle create", "make demo"]
-        {
+        for words in ["needs `--bundle DIR`", "no internet access", "bundle create", "make demo"] {
             assert!(said.contains(words), "{said}");
         }
         assert!(!spec.dir.exists());

@@ -111,7 +111,12 @@ fn window(inventory: &Inventory, nodes: &[&Node]) -> usize {
 pub type Watch = fn(&Inventory, &Files, &Node) -> WatchList;
 
 /// Connects to the nodes and reads what a plan needs; one connection and one exec a node.
-pub fn read_nodes(inventory: &Inventory, files: &Files, nodes: &[&Node], dialer: &dyn Dialer) -> Fleet {
+pub fn read_nodes(
+    inventory: &Inventory,
+    files: &Files,
+    nodes: &[&Node],
+    dialer: &dyn Dialer,
+) -> Fleet {
     read_nodes_for(inventory, files, nodes, dialer, desired::watch, KEPT)
 }
 

@@ -146,7 +146,7 @@ fn changes_in_files(
 /// What earlier runs left open, a line for each transaction: the node will not stay as it is.
 fn left_open(fleet: &Fleet) -> Vec<String> {
     let of = |facts: &NodeFacts| {
-        let open = facts.open_transactions.iter().filter(|t| !t.needs_hands());
+        let open = facts.open_transactions.iter().filter(|t| !t.is_incomplete());
         let line = |t: &OpenTransaction| {
             let (node, id, state) = (&facts.node, &t.id, &t.state);
             format!(

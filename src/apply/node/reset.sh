@@ -28,7 +28,7 @@ fi
 if { [ -e /var/lib/kubelet/config.yaml ] || [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; } &&
     [ ! -e "$base/reset.kubelet" ] && ! grep -qs '^member|none' "$base"/txn/*/before; then
     # shellcheck disable=SC2016 # for people
-    echo '@refused it was part of a cluster before kubastion changed it: run `kubastion rollback` to undo kubastion's changes'
+    echo '@refused it was part of a cluster before kubastion changed it: run `kubastion rollback` to undo what kubastion changed'
     exit 4
 fi
 [ "$data" != look ] || {
@@ -68,7 +68,7 @@ order() {
         staged | prepared | reverted | none) ;;
         # A power cut may leave the state empty.
         *)
-            echo "@refused ${d} is neither confirmed nor undone yet: run `kubastion apply`, or wait for its timer"
+            echo "@refused ${d} is neither confirmed nor undone yet: run \`kubastion apply\`, or wait for its timer"
             ;;
         esac
     done | sort -rn

@@ -23,9 +23,11 @@ pub(in crate::checks) fn regular_files(on: &Basis<'_>) -> Verdict {
         let path = plain_path(&found.path);
         format!("{path} is {} (run `rm {path}`)", found.kind)
     });
-    verdict("only regular files below /etc and in configuration directories", wrong.collect(), || {
-        "no FIFO, socket or device".to_owned()
-    })
+    verdict(
+        "only regular files below /etc and in configuration directories",
+        wrong.collect(),
+        || "no FIFO, socket or device".to_owned(),
+    )
 }
 
 /// Why what is in some directories was not read as a whole, if so: there is something that is no regular file.
@@ -163,8 +165,7 @@ pub(in crate::checks) fn packaged_files(on: &Basis<'_>) -> Verdict {
         .iter()
         .filter(|(l, path)| differs(l) && PROGRAMS.iter().any(|d| path.starts_with(d)))
         .map(|(letters, path)| {
-            let how =
-                if letters == "missing" { "is missing" } else { "differs from its package" };
+            let how = if letters == "missing" { "is missing" } else { "differs from its package" };
             format!("{} {how} (reinstall the package)", plain_path(path))
         });
     let wrong = services.chain(loaded).chain(changed).collect();
@@ -297,9 +298,7 @@ pub(in crate::checks) fn keys_unreadable(on: &Basis<'_>) -> Verdict {
         let path = plain_path(path);
         format!("{path} contains a private key that everyone can read (run `chmod o= {path}`)")
     });
-    verdict("no private key in a world-readable file", wrong.collect(), || {
-        "none".to_owned()
-    })
+    verdict("no private key in a world-readable file", wrong.collect(), || "none".to_owned())
 }
 
 #[cfg(test)]

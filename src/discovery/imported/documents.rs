@@ -31,7 +31,12 @@ pub(super) fn read(
     let by_node = !facts.is_empty() && facts.values().all(|f| f.cgroup_version == 1);
     if by_node && of_all.get(&driver).is_some_and(|d| d == "cgroupfs") {
         of_all.remove(&driver);
-        reading.taken_over("cgroupDriver", "cgroupfs", &at, "automatic, since all nodes use cgroup v1");
+        reading.taken_over(
+            "cgroupDriver",
+            "cgroupfs",
+            &at,
+            "automatic, since all nodes use cgroup v1",
+        );
     }
     state(Component::Kubelet, &of_all, &at, reading);
     if kubelet.is_none() {
@@ -65,8 +70,7 @@ pub(super) fn read(
 
 /// What a node's own file says otherwise than the ConfigMap: the inventory has one KubeletConfiguration for all.
 fn differences(of_all: &Fields, own: &Fields, at: &str, reading: &mut Reading) {
-    const WHY: &str =
-        "differs from the ConfigMap; `kubelet.extra` applies to all nodes";
+    const WHY: &str = "differs from the ConfigMap; `kubelet.extra` applies to all nodes";
     for (way, value) in own {
         if of_all.get(way) != Some(value) {
             reading.not_taken_over(way.join("."), text(value), at, WHY);

@@ -159,7 +159,12 @@ fn pod(component: Component, text: &str, at: &str, reading: &mut Reading) -> Opt
     }
     for variable in list(main, "env") {
         let of = |key: &str| variable.get(key).and_then(word).unwrap_or_default();
-        reading.not_taken_over(format!("environment variable {}", of("name")), of("value"), at, NO_KEY);
+        reading.not_taken_over(
+            format!("environment variable {}", of("name")),
+            of("value"),
+            at,
+            NO_KEY,
+        );
     }
     let image = main.get("image").and_then(word).unwrap_or_default();
     if !image.starts_with(REGISTRY) {
@@ -187,7 +192,12 @@ fn beside(facts: &NodeFacts, node: &NodeName, plane: bool, reading: &mut Reading
     for file in below(MANIFESTS) {
         if !(plane && PODS.iter().any(|(known, _)| *known == file)) {
             let at = format!("{MANIFESTS}/{file} on {node}");
-            reading.not_taken_over("static pod", "", &at, "control `files-static-pods-known` requires its removal");
+            reading.not_taken_over(
+                "static pod",
+                "",
+                &at,
+                "control `files-static-pods-known` requires its removal",
+            );
         }
     }
     for dir in KUBELET_DROP_INS {

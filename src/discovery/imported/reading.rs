@@ -49,7 +49,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub fn not_taken_over(&mut self, what: impl Into<String>, value: impl Into<String>, at: &str, why: &str) {
+    pub fn not_taken_over(
+        &mut self,
+        what: impl Into<String>,
+        value: impl Into<String>,
+        at: &str,
+        why: &str,
+    ) {
         let (what, value) = (what.into(), value.into());
         self.not_taken_over.push(Line { what, value, at: at.to_owned(), now: why.to_owned() });
     }

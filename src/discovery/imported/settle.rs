@@ -123,8 +123,12 @@ pub fn settle<E>(
                 Resolution::PassThrough => {
                     passed_through.push(line(pass(&mut inventory, &stated.setting)));
                 }
-                Resolution::SameAsControl(control) => taken_over.push(line(format!("control {control}"))),
-                Resolution::Fixed(wants) => not_taken_over.push(line(format!("kubastion sets it: {wants}"))),
+                Resolution::SameAsControl(control) => {
+                    taken_over.push(line(format!("control {control}")))
+                }
+                Resolution::Fixed(wants) => {
+                    not_taken_over.push(line(format!("kubastion sets it: {wants}")))
+                }
                 Resolution::Conflict(control, wants) => {
                     let conflict = conflict(&stated, control, wants);
                     let decision = decide(&conflict)?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::words;
 use crate::checks::gaps::{self, Gap, Unjudged};
 use crate::checks::{self, Verification};
-use crate::controls::{Component, Daemon, Affected, Severity};
+use crate::controls::{Affected, Component, Daemon, Severity};
 use crate::discovery::{AnsweredBy, Changes, EtcdPlace, Found, FoundNode};
 use crate::inventory::{Endpoint, IpNetText, NodeName, Role};
 use crate::report::verification;

@@ -108,7 +108,10 @@ Cluster kubernetes, Kubernetes v1.36.2, profile nsa, 1970-01-01T00:00:00Z
 #[test]
 fn a_cluster_of_others_is_refused_with_what_can_still_be_judged() {
     let said = text(&found("v1.36.2+k3s1"), &report(&[]), Detail::Short);
-    assert!(said.contains("distribution  k3s, recognized by the kubelet's version (`+k3s`)\n"), "{said}");
+    assert!(
+        said.contains("distribution  k3s, recognized by the kubelet's version (`+k3s`)\n"),
+        "{said}"
+    );
     assert!(said.contains("changes       refused; assess can still judge hosts"), "{said}");
     assert!(said.contains("all daemons run in one process"), "{said}");
 }

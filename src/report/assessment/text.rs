@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::words;
-use crate::checks::gaps::{Gap, FailedCheck, Unjudged, by_severity, gaps, unjudged};
+use crate::checks::gaps::{FailedCheck, Gap, Unjudged, by_severity, gaps, unjudged};
 use crate::checks::{Subject, Verification};
 use crate::controls::Severity;
 use crate::discovery::Found;
@@ -52,9 +52,7 @@ pub fn text(found: &Found, report: &Verification, detail: Detail) -> String {
     unknown(&mut out, &unjudged(&report.findings), &reachable, detail);
     totals(&mut out, &all, report);
     if detail == Detail::Short {
-        out.push_str(
-            "\nuse --verbose to see every failed check and every unknown control\n",
-        );
+        out.push_str("\nuse --verbose to see every failed check and every unknown control\n");
     }
     plain(&out)
 }
