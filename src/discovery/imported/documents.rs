@@ -77,7 +77,7 @@ fn differences(of_all: &Fields, own: &Fields, at: &str, reading: &mut Reading) {
         }
     }
     for way in of_all.keys().filter(|way| !own.contains_key(*way)) {
-        reading.not_taken_over(way.join("."), "not given", at, WHY);
+        reading.not_taken_over(way.join("."), "not set", at, WHY);
     }
 }
 

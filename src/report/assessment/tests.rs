@@ -54,7 +54,7 @@ fn report(lost: &[(&str, &str)]) -> Verification {
         vec![("kube-controller-manager --profiling", Verdict::fail("`false`", actual))]
     };
     let found = vec![
-        finding("kcm-profiling-off", Some("cp1"), &flag("not given")),
+        finding("kcm-profiling-off", Some("cp1"), &flag("not set")),
         finding(
             "etcd-data-dir",
             Some("cp1"),
@@ -148,7 +148,7 @@ fn machines_read_the_same() {
     assert_eq!(
         profiling["weak"],
         json!([{"node": "cp1", "seen": [{"what": "kube-controller-manager --profiling",
-            "expected": "`false`", "observed": "not given"}]}])
+            "expected": "`false`", "observed": "not set"}]}])
     );
     assert_eq!(json["unknown"][0]["control"], "network-default-deny");
     assert_eq!(json["verification"]["format"], "kubastion-verification/v1");
