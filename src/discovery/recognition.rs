@@ -174,7 +174,7 @@ impl Recognized {
     /// By what it was recognized.
     pub fn by(&self) -> String {
         match self.sign {
-            None => "no known unit, path, version or label".to_owned(),
+            None => "nothing that kubastion knows".to_owned(),
             Some(Sign::Unit(unit)) => format!("unit {unit}"),
             Some(Sign::Path(path)) => path.to_owned(),
             Some(Sign::Version(part)) => format!("the kubelet's version (`{part}`)"),

@@ -152,8 +152,8 @@ mod tests {
             "error: cp1: ",
             "etcd: panic",
             "kept for inspection",
-            "`kubastion lab exec --dir /lab cp1 -- less /var/log/kubeadm.log`",
-            "`kubastion lab down --dir /lab` removes",
+            "run `kubastion lab exec --dir /lab cp1 -- less /var/log/kubeadm.log` for details",
+            "`kubastion lab down --dir /lab` to remove",
         ] {
             assert!(said.contains(words), "{said}");
         }

@@ -88,11 +88,11 @@ fn people_read_what_is_weak_what_mends_it_and_who_notices() {
         said,
         "\
 Cluster kubernetes, Kubernetes v1.36.2, profile nsa, 1970-01-01T00:00:00Z
-  made by   unknown, by nothing that this program knows
-  changes   refused; assess can still judge hosts, API objects and network attempts
-  endpoint  192.0.2.11:6443, cp1's own address: the API is unreachable while that node is down
-  etcd      not seen
-  network   pods 10.244.0.0/16, Services 10.96.0.0/12, no CNI configuration found
+  distribution  unknown, recognized by nothing that kubastion knows
+  changes       refused; assess can still judge hosts, API objects and network attempts
+  endpoint      192.0.2.11:6443, cp1's own address: the API is unreachable while that node is down
+  etcd          not found
+  network       pods 10.244.0.0/16, Services 10.96.0.0/12, no CNI configuration found
 
   NODE  ADDRESS     ROLE           KUBELET  RUNTIME             SYSTEM
   cp1   192.0.2.11  control-plane  v1.36.2  containerd://2.1.9  Debian GNU/Linux 12 (bookworm)
