@@ -24,7 +24,7 @@ check() { # shell files...
 node=src/apply/node
 # In the order of `TXN_SCRIPT` in src/apply/mod.rs.
 check sh $node/images.sh $node/logins.sh $node/rules.sh $node/proof.sh $node/member.sh $node/state.sh $node/files.sh $node/software.sh \
-    $node/units.sh $node/decision.sh $node/way-back.sh $node/txn.sh
+    $node/units.sh $node/decision.sh $node/undo.sh $node/txn.sh
 check sh $node/logins.sh $node/rules.sh src/facts/collect.sh
 check sh $node/member.sh $node/upload.sh
 check sh $node/old-images.sh $node/call.sh
@@ -36,7 +36,7 @@ while IFS= read -r file; do
     case $file in
     # Looked at above.
     "$node"/images.sh | "$node"/logins.sh | "$node"/rules.sh | "$node"/proof.sh | "$node"/member.sh | "$node"/state.sh | "$node"/files.sh) continue ;;
-    "$node"/software.sh | "$node"/units.sh | "$node"/decision.sh | "$node"/way-back.sh | "$node"/txn.sh) continue ;;
+    "$node"/software.sh | "$node"/units.sh | "$node"/decision.sh | "$node"/undo.sh | "$node"/txn.sh) continue ;;
     "$node"/old-images.sh | "$node"/call.sh | "$node"/reset.sh | "$node"/upload.sh | src/facts/collect.sh | src/facts/live/*.sh) continue ;;
     esac
     IFS= read -r first <"$file"

@@ -7,16 +7,15 @@
 //!   checks --Vec<Finding>--> plan --Plan--> apply --RunRecord--> verify --Vec<Attempt>--> report
 //! ```
 //!
-//! [`api`] stands behind facts, and imports no later stage: it is the one client of the cluster's API, over the connection of a
-//! node. By it facts about objects are read, `apply` sends what `desired::objects` says, and `verify` tries what must not work.
+//! [`api`] follows facts and imports no later stage. It is the only client of the cluster's API, over a node's connection: facts
+//! about objects are read through it, `apply` sends the objects of `desired::objects`, and `verify` tries requests that must fail.
 //!
-//! [`discovery`] stands behind api: of a cluster that others built, it makes an inventory in memory.
+//! [`discovery`] follows api: it builds an inventory of an existing cluster in memory.
 //!
-//! [`impact`] stands behind plan: of what was read, it lists who would notice what a plan does.
+//! [`impact`] follows plan: it lists who would notice what a plan does.
 //!
-//! [`checks`] judge what is rendered before it may be in a plan, and what a node shows afterwards. [`verify`] attacks, and goes by
-//! no record of what was applied. [`workflow`] is what verbs do with the stages, a file for each story; [`cli`] parses, calls and
-//! prints.
+//! [`checks`] judges what is rendered before it may be in a plan, and what a node shows afterwards. [`verify`] attacks, and uses no
+//! record of what was applied. [`workflow`] implements the verbs with the stages, a file for each; [`cli`] parses, calls and prints.
 //!
 //! The middle (desired, render, checks, plan, impact) is pure: no clock, network or disk. Only `inventory::load` (the inventory and
 //! the files that it names), `transport`, `api`, `pki::store`, `bundle`, `apply`, `lab`, `verify`, `workflow` and `cli` touch the

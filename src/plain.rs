@@ -1,18 +1,19 @@
 //! Plain text: of what a node, an object of the API or a file said, of numbers and of digests.
 //!
-//! A control character in what was said could clear a terminal, rewrite a line above or type an answer; a change of
-//! the direction of writing could make a path read as another one (Unicode Technical Report 36,
-//! section 2.5).
+//! A control character could clear a terminal, rewrite a line above or type an answer; a change of the writing
+//! direction could make a path look like another one (Unicode Technical Report 36, section 2.5).
 
-/// Whether a character steers a terminal or the direction of writing. Ends of lines and tabs do not.
-pub fn steers(c: char) -> bool {
+/// Whether a character controls a terminal or the writing direction. Line ends and tabs do not.
+pub fn is_terminal_control(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t'))
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// The text with a replacement character for each that [`steers`].
+/// The text with a replacement character for each that [`is_terminal_control`].
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars()
+        .map(|c| if is_terminal_control(c) { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
 }
 
 /// The same on one line.

@@ -203,7 +203,7 @@ fn plain_secrets_are_encrypted_rung_by_rung_wherever_a_run_is_killed() {
     }
     let back = kubastion(&c.dir, &["rollback", "--yes"]).output().unwrap();
     assert_eq!(back.status.code(), Some(3), "{}", text(&back));
-    assert!(text(&back).contains("began to encrypt stored objects"), "{}", text(&back));
+    assert!(text(&back).contains("started to encrypt stored objects"), "{}", text(&back));
     say(began, "nothing is stored in plain text, nothing was lost, and there is no way back");
 
     // One more resource goes the same way, while the others stay encrypted.

@@ -113,7 +113,7 @@ impl Measured {
 
     fn look(&self, dialer: &dyn Dialer) -> observe::Fleet {
         let nodes: [&Node; 1] = [self.node.node()];
-        let fleet = observe::look(&self.node.inventory, &Files::default(), &nodes, dialer);
+        let fleet = observe::read_nodes(&self.node.inventory, &Files::default(), &nodes, dialer);
         assert!(fleet.facts.failed.is_empty(), "{:?}", fleet.facts.failed);
         fleet
     }

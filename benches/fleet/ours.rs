@@ -115,7 +115,7 @@ fn watch(inventory: &Inventory, files: &Files, node: &Node) -> WatchList {
 
 fn plan(inventory: &Inventory, state: State) -> (Plan, DesiredState, Fleet) {
     let nodes: Vec<&Node> = inventory.nodes.iter().collect();
-    let fleet = observe::look_at(
+    let fleet = observe::read_nodes_for(
         inventory,
         &Files::default(),
         &nodes,

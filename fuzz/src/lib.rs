@@ -50,5 +50,5 @@ pub fn scratch() -> std::path::PathBuf {
 
 /// Text that goes to a terminal must not steer it.
 pub fn assert_tame(text: &str) {
-    assert!(!text.chars().any(kubastion::plain::steers), "{text:?}");
+    assert!(!text.chars().any(kubastion::plain::is_terminal_control), "{text:?}");
 }

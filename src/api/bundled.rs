@@ -18,9 +18,9 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two looks for them.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// An object as it is, and as it would be if it were sent now.
+/// An object as the server has it, and as a dry run of sending it would leave it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct Compared {
     /// As the server has it.
     pub is: Value,
     /// What would be there afterwards, with all that the server fills in.
@@ -38,12 +38,15 @@ pub enum BundledError {
     NoKind(String),
 }
 
-/// Looks for objects, in their order; `None` of those that are not there. Nothing is changed: what sending would come to
-/// is the server's own word (a dry run), since it fills in and writes anew what it gets.
+/// Compares objects with the server's, in their order; `None` for those that do not exist. Nothing is changed: a dry run shows the
+/// result of sending, because the server fills in defaults and normalizes what it gets.
 ///
 /// # Errors
 /// See [`ApiError`].
-pub fn look(client: &mut Client<'_>, objects: &[&Value]) -> Result<Vec<Option<Seen>>, ApiError> {
+pub fn compare_all(
+    client: &mut Client<'_>,
+    objects: &[&Value],
+) -> Result<Vec<Option<Compared>>, ApiError> {
     let mut discovery = Discovery::default();
     let mut paths = Vec::new();
     for object in objects {
@@ -64,7 +67,7 @@ pub fn look(client: &mut Client<'_>, objects: &[&Value]) -> Result<Vec<Option<Se
         .collect();
     let would_be = ask_all(client, &sends)?;
     let both = is.into_iter().zip(would_be);
-    Ok(both.map(|(is, would_be)| Some(Seen { is: is?, would_be: would_be? })).collect())
+    Ok(both.map(|(is, would_be)| Some(Compared { is: is?, would_be: would_be? })).collect())
 }
 
 /// The answers to requests, of which some are none.
@@ -126,18 +129,18 @@ pub fn resource(
     }
 }
 
-/// Looks for one object.
+/// Compares one object.
 ///
 /// # Errors
 /// See [`ApiError`].
-pub fn look_at(
+pub fn compare(
     client: &mut Client<'_>,
     path: &str,
     object: &Value,
-) -> Result<Option<Seen>, ApiError> {
+) -> Result<Option<Compared>, ApiError> {
     let Some(is) = client.find(&HttpRequest::get(path))? else { return Ok(None) };
     let would_be = client.json(&patch(path, object, "&dryRun=All"))?;
-    Ok(Some(Seen { is, would_be }))
+    Ok(Some(Compared { is, would_be }))
 }
 
 /// Sends an object.
@@ -184,9 +187,9 @@ mod tests {
         });
         let own = json!({"apiVersion": "example.com/v1", "kind": "Own", "metadata": {"name": "x"}});
         let (here, away) = (map("here"), map("away"));
-        let seen = look(&mut server.client(), &[&away, &own, &here]).unwrap();
+        let seen = compare_all(&mut server.client(), &[&away, &own, &here]).unwrap();
         let would_be = json!({"data": {"a": "b"}, "filled": "in"});
-        assert_eq!(seen, [None, None, Some(Seen { is: json!({"data": {}}), would_be })]);
+        assert_eq!(seen, [None, None, Some(Compared { is: json!({"data": {}}), would_be })]);
     }
 
     #[test]
@@ -196,13 +199,13 @@ mod tests {
             ("GET", _) => (200, json!({})),
             _ => (422, json!({"kind": "Status", "message": "spec.selector is immutable"})),
         });
-        let said = look(&mut server.client(), &[&map("a")]).unwrap_err().to_string();
+        let said = compare_all(&mut server.client(), &[&map("a")]).unwrap_err().to_string();
         assert!(said.contains("answers 422: spec.selector is immutable"), "{said}");
         let mut server = Server::new(|_, path, _| match path {
             "/api/v1" => kinds(),
             _ => (500, json!({})),
         });
-        assert!(look(&mut server.client(), &[&map("a")]).is_err(), "unread is not missing");
+        assert!(compare_all(&mut server.client(), &[&map("a")]).is_err(), "unread is not missing");
     }
 
     #[test]

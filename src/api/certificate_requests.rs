@@ -40,7 +40,7 @@ pub fn approve(
     let Some(mut request) = client.find(&HttpRequest::get(&path))? else { return Ok(()) };
     let known = inventory.nodes.iter().find(|n| n.name == *node);
     let known = known.ok_or_else(|| ApprovalError::Stranger(node.clone()))?;
-    says_what_the_inventory_says(&request, known).map_err(ApprovalError::Judged)?;
+    matches_inventory(&request, known).map_err(ApprovalError::Judged)?;
     approved(&mut request).map_err(ApprovalError::Judged)?;
     // With the resourceVersion that was read: what was judged is what is approved.
     client.json(&HttpRequest::put(format!("{path}/approval"), &request))?;
@@ -63,12 +63,12 @@ fn approved(request: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a request for a serving certificate is from the node's kubelet and would say nothing that
-/// the inventory does not (Kubernetes documentation, "Kubelet TLS bootstrapping").
+/// Whether a request for a serving certificate is from the node's kubelet and contains only what the
+/// inventory has (Kubernetes documentation, "Kubelet TLS bootstrapping").
 ///
 /// # Errors
-/// What it says instead.
-pub fn says_what_the_inventory_says(request: &Value, node: &Node) -> Result<(), String> {
+/// What differs.
+pub fn matches_inventory(request: &Value, node: &Node) -> Result<(), String> {
     use base64::prelude::*;
     let user = format!("system:node:{}", node.name);
     if text(request, "/spec/signerName") != "kubernetes.io/kubelet-serving"
@@ -191,7 +191,7 @@ mod tests {
     fn only_a_request_that_says_what_the_inventory_says_is_approved() {
         let usages = ["digital signature", "server auth"];
         let judge = |names: &[&str], cn: &str, o: &str, usages: &[&str]| {
-            says_what_the_inventory_says(&request(names, cn, o, usages), &node())
+            matches_inventory(&request(names, cn, o, usages), &node())
         };
         let good = ("system:node:w1", "system:nodes");
         assert_eq!(judge(&["w1", "10.0.0.2"], good.0, good.1, &usages), Ok(()));
@@ -205,7 +205,7 @@ mod tests {
         assert!(judge(&["w1"], good.0, good.1, &["client auth", "server auth"]).is_err());
         let mut other = request(&["w1"], good.0, good.1, &usages);
         other["spec"]["username"] = json!("system:node:cp1");
-        assert!(says_what_the_inventory_says(&other, &node()).is_err());
+        assert!(matches_inventory(&other, &node()).is_err());
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
             )
         };
         let (good, evil) = (ask("w1"), ask("kubernetes"));
-        assert_eq!(says_what_the_inventory_says(&good, &node()), Ok(()));
+        assert_eq!(matches_inventory(&good, &node()), Ok(()));
         // Base64 ends at a `-` for OpenSSL; Go drops the block and goes on to the next.
         let (block, other) = (pem_of(&good), pem_of(&evil));
         let cut = block.replace("\n-----END", "-\n-----END");
@@ -230,7 +230,7 @@ mod tests {
             let mut request = good.clone();
             request["spec"]["request"] = json!(BASE64_STANDARD.encode(&pem));
             assert!(X509Req::from_pem(pem.as_bytes()).is_ok());
-            let why = says_what_the_inventory_says(&request, &node()).unwrap_err();
+            let why = matches_inventory(&request, &node()).unwrap_err();
             assert!(why.contains("one PEM block"), "{why}");
         }
     }

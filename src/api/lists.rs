@@ -90,8 +90,8 @@ pub fn count(client: &mut Client<'_>, path: &str) -> Result<usize, ApiError> {
         return Err(malformed("the answer is no list of metadata"));
     }
     let items = list.get("items").and_then(Value::as_array);
-    let is_whole = text(&list, "/metadata/continue").is_empty();
-    items.filter(|_| is_whole).map(Vec::len).ok_or_else(|| malformed("the list is incomplete"))
+    let is_complete = text(&list, "/metadata/continue").is_empty();
+    items.filter(|_| is_complete).map(Vec::len).ok_or_else(|| malformed("the list is incomplete"))
 }
 
 /// The same as [`whole_list`], with the digest of what was answered.

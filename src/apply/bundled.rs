@@ -42,7 +42,7 @@ impl<'a> BundledObjects<'a> {
         let place =
             bundled::resource(client, &mut self.discovery, object, is_defined, &mut *self.said)?;
         let path = place.path(object)?;
-        let seen = bundled::look_at(client, &path, object)?;
+        let seen = bundled::compare(client, &path, object)?;
         let due = seen.as_ref().map(|s| changes_by_sending(&s.is, &s.would_be));
         let unplanned: Vec<&Difference> = match (action, &due) {
             (_, Some(due)) if due.is_empty() => return Ok(()),

@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
                     return Ok(Done::Outcome(Outcome::Refused { why }));
                 }
                 begins(&t.node, t.phase, &t.transaction)?;
-                let outcome = undo::take_back(c, t);
+                let outcome = undo::roll_back(c, t);
                 let healthy = |node| transactions::etcd_health(c, node, &self.sessions);
                 match member.filter(|_| outcome.is_good()).map(healthy) {
                     Some(Err(why)) => Done::Outcome(Outcome::Unready { why }),
@@ -376,7 +376,7 @@ impl<'a> Run<'a> {
                 result
             }
             Task::Forget { node } => leave::forget(self.c, node).inspect_err(|why| {
-                self.report.problems.push(leave::not_forgotten(node, why.clone()));
+                self.report.problems.push(leave::node_not_deleted(node, why.clone()));
             }),
             _ => unreachable!("all other tasks are done elsewhere"),
         }
@@ -398,7 +398,7 @@ impl<'a> Run<'a> {
         let why = own.or(stopped).cloned().unwrap_or_default();
         match task {
             Task::TakeBack(TakeBack { reset_by: Some(by), .. }) => {
-                self.ended(task, &Done::Outcome(Outcome::Skipped { why: undo::knows_nothing(by) }))
+                self.ended(task, &Done::Outcome(Outcome::Skipped { why: undo::reset_since(by) }))
             }
             Task::Transaction { .. }
             | Task::JoinEtcd { .. }
@@ -451,11 +451,11 @@ impl<'a> Run<'a> {
                 shown(format!("rewrite every object of `{resource}`"));
                 c.journal.write(&Line::Task { task: json(task), problem: problem.clone() })?;
                 let failed = problem.map(|why| {
-                    Problem::new(format!("not every object of `{resource}` was written again"))
+                    Problem::new(format!("some objects of `{resource}` were not rewritten"))
                         .at("cluster")
                         .because(why)
-                        .left("API servers read encrypted objects and plain text; none of them was lost")
-                        .hint("fix the cause, then run `kubastion apply` again; it goes on from there")
+                        .left("API servers read both encrypted objects and plain text; no object was lost")
+                        .hint("fix the cause, then run `kubastion apply` again; it continues from there")
                 });
                 self.report.problems.extend(failed);
             }

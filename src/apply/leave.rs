@@ -113,7 +113,7 @@ pub(super) fn forget(c: &Execution<'_>, node: &NodeName) -> Result<(), String> {
 }
 
 /// The problem for a node that was reset but is still registered in its cluster.
-pub(super) fn not_forgotten(node: &NodeName, why: String) -> Problem {
+pub(super) fn node_not_deleted(node: &NodeName, why: String) -> Problem {
     Problem::new("the Node object could not be deleted")
         .at(node.to_string())
         .because(why)

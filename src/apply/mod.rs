@@ -52,7 +52,7 @@ pub const TXN_SCRIPT: &str = concat!(
     include_str!("node/software.sh"),
     include_str!("node/units.sh"),
     include_str!("node/decision.sh"),
-    include_str!("node/way-back.sh"),
+    include_str!("node/undo.sh"),
     include_str!("node/txn.sh")
 );
 /// Receives a file of a bundle.

@@ -227,5 +227,5 @@ fn report(failed: &[(Named, ApiError)], all: usize) -> Result<(), String> {
     let some = failed.iter().take(NAMED).map(|(o, e)| format!("{}: {}", o.words(), chain(e)));
     let some: Vec<String> = some.collect();
     let count = counted(failed.len(), "object");
-    Err(format!("{count} of {all} could not be written again: {}", some.join("; ")))
+    Err(format!("{count} of {all} could not be rewritten: {}", some.join("; ")))
 }

@@ -281,17 +281,17 @@ pub(super) fn confirm(
                 }
                 Ok(a) => {
                     let why = format!("the confirmation failed ({})", refusal(&a));
-                    take_back(c, node, s, sessions, &why)
+                    roll_back(c, node, s, sessions, &why)
                 }
                 Err(e) => {
                     let why = format!("the confirmation could not be sent: {}", chain(&e));
-                    take_back(c, node, s, sessions, &why)
+                    roll_back(c, node, s, sessions, &why)
                 }
             }
         }
         Err(e) => {
             let why = format!("no new connection after the change: {}", chain(&e));
-            take_back(c, node, s, sessions, &why)
+            roll_back(c, node, s, sessions, &why)
         }
     }
 }
@@ -306,7 +306,7 @@ fn committed(a: &Answer) -> Outcome {
 }
 
 /// Rolls a node back now: over the connection that is still open, else by waiting for its timer.
-pub(super) fn take_back(
+pub(super) fn roll_back(
     c: &Execution<'_>,
     node: &Node,
     s: &Switched,

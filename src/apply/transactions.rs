@@ -74,7 +74,7 @@ pub(super) fn carry_out<'a>(
             Ok(None) if gates.contains(&Gate::NodesReady) => joined(c, w.node),
             Ok(None) => Outcome::Committed,
             Ok(Some(s)) => match fault(c, gates, w.node, &before, sessions) {
-                Some(why) => transaction::take_back(c, w.node, &s, sessions, &why),
+                Some(why) => transaction::roll_back(c, w.node, &s, sessions, &why),
                 None => transaction::confirm(c, w.node, &s, sessions),
             },
         };
@@ -161,7 +161,7 @@ fn join_etcd(
                 .and_then(|()| etcd_health(c, node, sessions));
             match ready {
                 Ok(()) => transaction::confirm(c, node, &s, sessions),
-                Err(why) => transaction::take_back(c, node, &s, sessions, &why),
+                Err(why) => transaction::roll_back(c, node, &s, sessions, &why),
             }
         }
     };
@@ -228,7 +228,7 @@ fn is_ready(c: &Execution<'_>, node: &Node, access: &ApiAccess) -> Outcome {
     Outcome::Unready { why: last }
 }
 
-/// `Some(problem)` if a member is about to stop whose quorum might be lost by it. Mending one that
+/// `Some(problem)` if a member is about to stop whose quorum might be lost by it. Disruption one that
 /// is stopped can only help.
 pub(super) fn others_healthy(
     c: &Execution<'_>,

@@ -331,8 +331,7 @@ fn what_lies_under_the_name_of_a_file_of_ours_is_said_and_nothing_is_changed() {
         let path = txn.base.join(name);
         std::fs::create_dir(&path).unwrap();
         let said = txn.run("begin");
-        let wanted =
-            format!("@refused {} should be a regular file and is none (directory)", path.display());
+        let wanted = format!("@refused {} is not a regular file (directory)", path.display());
         assert!(said.contains(&wanted), "{said}");
         assert!(!said.contains("@step"), "{said}");
     }
@@ -632,7 +631,10 @@ fn a_reset_passes_over_no_transaction() {
     // As a power cut may leave it.
     txn.set("state", "");
     let said = reset(&txn, "keep-data member", "");
-    assert!(said.contains("@refused") && said.contains("is not decided yet"), "{said}");
+    assert!(
+        said.contains("@refused") && said.contains("is neither confirmed nor undone yet"),
+        "{said}"
+    );
     assert!(!said.contains("@state clean"), "{said}");
     assert!(txn.path.join("before.tar").exists());
     txn.set("state", "committed\n");
@@ -711,7 +713,7 @@ fn a_reset_is_not_complete_while_a_program_of_ours_runs() {
                  until readlink /proc/$!/exe | grep -q kubelet; do :; done; rm \"$1/usr/local/bin/kubelet\"; sleep() { :; }";
     let said = reset(&txn, "keep-data member", start);
     assert!(said.contains("@state incomplete: process "), "{said}");
-    assert!(said.contains("/usr/local/bin/kubelet, which was taken away: run `kill "), "{said}");
+    assert!(said.contains("/usr/local/bin/kubelet, which was removed: run `kill "), "{said}");
     assert!(txn.base.join("txn").exists(), "another reset finds nothing");
     let command = said.split('`').nth(1).unwrap();
     assert!(Command::new("sh").args(["-c", command]).status().unwrap().success());

@@ -35,8 +35,8 @@ fn word(peers: Peers) -> &'static str {
     }
 }
 
-/// Carries the task out, over a connection of its own: see [`undo`].
-pub(super) fn take_back(c: &Execution<'_>, t: &TakeBack) -> Outcome {
+/// Runs the task over its own connection: see [`undo`].
+pub(super) fn roll_back(c: &Execution<'_>, t: &TakeBack) -> Outcome {
     let Some(node) = c.inventory.nodes.iter().find(|n| n.name == t.node) else {
         return Outcome::Refused { why: "the inventory does not have this node".into() };
     };
@@ -119,9 +119,9 @@ fn is_over(e: &TransportError) -> bool {
     )
 }
 
-/// Of a node that was reset, if the clocks are right. That it was is not what makes a rollback a success: what a node
-/// has lost (its /var/lib/kubastion, say) it does not take back at a reset either.
-pub(super) fn knows_nothing(by: &str) -> String {
+/// For a node that was reset since, judging by the clocks. The rollback is still no success: if the node has lost its
+/// records (such as /var/lib/kubastion), its reset did not restore anything either.
+pub(super) fn reset_since(by: &str) -> String {
     format!(
         "run {by} has since reset the node, which has no record of this run: nothing was changed"
     )
@@ -135,7 +135,7 @@ fn undone(a: Answer, t: &TakeBack) -> Outcome {
         // Nothing was started.
         (Some(TxnState::Absent), _, Ended::WithoutChange) => Outcome::Committed,
         (Some(TxnState::Absent), ..) if t.reset_by.is_some() => {
-            Outcome::Skipped { why: t.reset_by.as_deref().map(knows_nothing).unwrap_or_default() }
+            Outcome::Skipped { why: t.reset_by.as_deref().map(reset_since).unwrap_or_default() }
         }
         // Its record may have been started without anything being sent.
         (Some(TxnState::Absent), _, Ended::Unknown) => Outcome::Refused {

@@ -325,13 +325,13 @@ struct Run<'a> {
 }
 
 /// Paths of the files that a task made, with their origins.
-type Made = Vec<(String, String)>;
+type WrittenFiles = Vec<(String, String)>;
 
 impl Run<'_> {
     /// Runs the tasks, some at a time; the results are in the order of the tasks.
-    fn all(&self, tasks: &[Task<'_>]) -> Vec<Result<Made, Fault>> {
+    fn all(&self, tasks: &[Task<'_>]) -> Vec<Result<WrittenFiles, Fault>> {
         let next = AtomicUsize::new(0);
-        let done: Mutex<BTreeMap<usize, Result<Made, Fault>>> = Mutex::default();
+        let done: Mutex<BTreeMap<usize, Result<WrittenFiles, Fault>>> = Mutex::default();
         std::thread::scope(|scope| {
             for _ in 0..WORKERS {
                 scope.spawn(|| {
@@ -348,7 +348,7 @@ impl Run<'_> {
         done.into_inner().expect("no thread panics while holding it").into_values().collect()
     }
 
-    fn one(&self, task: &Task<'_>) -> Result<Made, Fault> {
+    fn one(&self, task: &Task<'_>) -> Result<WrittenFiles, Fault> {
         let made = match task {
             Task::Release(source) => self.release(source, &task.what())?,
             Task::Image(reference) => self.image(reference)?,
@@ -358,7 +358,7 @@ impl Run<'_> {
         Ok(made)
     }
 
-    fn release(&self, source: &Source, what: &str) -> Result<Made, Fault> {
+    fn release(&self, source: &Source, what: &str) -> Result<WrittenFiles, Fault> {
         let version = &self.versions[source.component];
         let architecture = self.request.contents.architecture;
         let url = fill(source.url, version, architecture);
@@ -393,7 +393,7 @@ impl Run<'_> {
         Ok(paths.into_iter().map(|path| (path.to_string(), url.clone())).collect())
     }
 
-    fn image(&self, reference: &Reference) -> Result<Made, Fault> {
+    fn image(&self, reference: &Reference) -> Result<WrittenFiles, Fault> {
         let path = FilePath::new(ArtifactKind::Image, &reference.file_name())
             .map_err(|e| Fault::entry(reference.name(), "has no file name").why(e.to_string()))?;
         let to = self.work.input().join(path.as_str());

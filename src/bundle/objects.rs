@@ -71,7 +71,7 @@ pub(super) fn objects(text: &str) -> Result<Vec<Value>, String> {
     let documents = yaml::documents(text).map_err(|e| e.to_string())?;
     for (i, document) in documents.iter().enumerate().filter(|(_, d)| !d.is_null()) {
         let at = |why: String| format!("document {} {why}", i + 1);
-        let object = serde_json::to_value(document).map_err(|e| at(format!("is no JSON: {e}")))?;
+        let object = serde_json::to_value(document).map_err(|e| at(format!("is not JSON: {e}")))?;
         let items = match (object.get("kind").and_then(Value::as_str), object.get("items")) {
             // `List`, and typed ones such as `ConfigMapList`.
             (Some(kind), Some(Value::Array(items))) if kind.ends_with("List") => items.clone(),

@@ -57,7 +57,7 @@ impl Attempt {
             read: seen.read,
             machine: seen.machine,
         };
-        let verdict = verdict.borne_by(&Sources::from(source.clone()));
+        let verdict = verdict.unknown_without_sources(&Sources::from(source.clone()));
         Self { tried, verdict, source }
     }
 

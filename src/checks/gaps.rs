@@ -1,4 +1,4 @@
-//! What is weak, what mends it, and what that costs: failures by control, the worst first.
+//! Gaps: failures by control, the worst first, with their fixes.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use crate::controls::{Check, Component, Control, Severity, find};
 /// A control that fails somewhere.
 #[derive(Debug, Clone)]
 pub struct Gap {
-    /// The control, with what it takes to mend it.
+    /// The control.
     pub control: &'static Control,
-    /// Where it fails, and what was seen there.
+    /// Where it fails.
     pub weak: Vec<Weak>,
-    /// What has to be set where, or what has to be so.
+    /// What to set where, or what has to hold.
     pub mend: Vec<String>,
 }
 
@@ -24,18 +24,18 @@ pub struct Gap {
 pub struct Weak {
     /// Where.
     pub subject: Subject,
-    /// What was looked at, what should be and what is.
-    pub seen: Vec<Seen>,
+    /// The checks that fail there.
+    pub seen: Vec<FailedCheck>,
 }
 
 /// One check that fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// What was looked at.
+pub struct FailedCheck {
+    /// What was checked.
     pub what: String,
-    /// What should be.
+    /// The expected value.
     pub expected: String,
-    /// What is.
+    /// The observed value.
     pub observed: String,
 }
 
@@ -113,7 +113,7 @@ fn failing(finding: &Finding) -> impl Iterator<Item = (&Evidence, &str, &str)> {
 }
 
 fn weak(finding: &Finding) -> Weak {
-    let seen = failing(finding).map(|(e, expected, observed)| Seen {
+    let seen = failing(finding).map(|(e, expected, observed)| FailedCheck {
         what: e.what().to_owned(),
         expected: expected.to_owned(),
         observed: observed.to_owned(),
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(ids, wanted);
         let profiling = gaps.iter().find(|g| g.control.id == "kcm-profiling-off").unwrap();
         assert_eq!(profiling.weak.len(), 2);
-        let seen = Seen {
+        let seen = FailedCheck {
             what: "kube-controller-manager --profiling".into(),
             expected: "false".into(),
             observed: "none".into(),

@@ -295,7 +295,7 @@ fn corruption_check(on: &Basis<'_>) -> Verdict {
     };
     match processes.into_iter().all(given) {
         true => Verdict::pass("given"),
-        false => Verdict::fail("InitialCorruptCheck", "not given"),
+        false => Verdict::fail("InitialCorruptCheck", "not set"),
     }
 }
 

@@ -79,9 +79,9 @@ impl Verdict {
         if other.outcome().weight() > self.outcome().weight() { other } else { self }
     }
 
-    /// The verdict, if its sources bear it: what holds by an answer that nobody has is unknown.
+    /// The verdict if all its sources have an answer: a pass without an answer becomes unknown.
     #[must_use]
-    pub(super) fn borne_by(self, sources: &Sources) -> Verdict {
+    pub(super) fn unknown_without_sources(self, sources: &Sources) -> Verdict {
         match (&self, sources.missing()) {
             (Verdict::Pass { .. }, Some(missing)) => Verdict::unknown(format!(
                 "evidence is missing: no answer from {} `{}`",
@@ -171,14 +171,14 @@ pub struct Evidence {
 impl Evidence {
     /// What a check comes to. A pass that one of the sources does not bear is unknown.
     pub fn new(asked: Asked, verdict: Verdict, sources: Sources) -> Self {
-        let verdict = verdict.borne_by(&sources);
+        let verdict = verdict.unknown_without_sources(&sources);
         Self { asked, verdict, staged: None, sources }
     }
 
     /// With what the check says about files that are on the node for a daemon that does not run yet.
     #[must_use]
     pub fn with_staged(mut self, staged: Option<Verdict>) -> Self {
-        self.staged = staged.map(|verdict| verdict.borne_by(&self.sources));
+        self.staged = staged.map(|verdict| verdict.unknown_without_sources(&self.sources));
         self
     }
 

@@ -10,9 +10,9 @@ pub fn expectation(rule: &Rule) -> String {
     match rule {
         Rule::Is(v) => format!("`{v}`"),
         Rule::OneOf(vs) => format!("one of {}", vs.join(", ")),
-        Rule::OneOfOrAbsent(vs) => format!("not given, or one of {}", vs.join(", ")),
-        Rule::IsOrAbsent(v) => format!("not given, or `{v}`"),
-        Rule::Absent => "not given".to_owned(),
+        Rule::OneOfOrAbsent(vs) => format!("not set, or one of {}", vs.join(", ")),
+        Rule::IsOrAbsent(v) => format!("not set, or `{v}`"),
+        Rule::Absent => "not set".to_owned(),
         Rule::Given => "given".to_owned(),
         Rule::Has(v) => format!("a list with {v}"),
         Rule::Lacks(v) => format!("a list without {v}"),
@@ -49,7 +49,7 @@ pub fn judge(rule: &Rule, value: Option<&str>) -> Verdict {
 /// A value for a report: bounded, and without control characters.
 pub fn shown(value: Option<&str>) -> String {
     match value {
-        None => "not given".to_owned(),
+        None => "not set".to_owned(),
         Some("") => "empty".to_owned(),
         Some(v) => {
             let clean: String =

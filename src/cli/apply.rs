@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::ask::{Question, ask};
+use super::ask::{Confirmation, ask};
 use super::global::{Format, Global};
 use super::output::{self, monitor, note};
 use super::runs::finish;
@@ -34,10 +34,10 @@ pub struct Args {
 const HELP: &str =
     "Every change that can cut off access is armed first: the node undoes it by itself unless a new
 connection confirms it, even if this program is killed or the node reboots.
-Only what the plan shows is done. Further changes, from installed packages or in the cluster's
-objects, are shown and confirmed separately; a saved plan stops there (exit code 4).
+Apply makes only the changes that the plan shows. Further changes, from installed packages or in the
+cluster's objects, are shown and confirmed separately; a saved plan stops there (exit code 4).
 Keys and certificates that are due are issued after you confirm.
-Exit code 3: nodes are refused, and nothing was begun. Exit code 6: a node failed, did not answer, or was
+Exit code 3: nodes are refused, and nothing was started. Exit code 6: a node failed, did not answer, or was
 refused while others were changed.
 
 Examples:
@@ -89,7 +89,7 @@ struct Terminal {
 
 impl Terminal {
     fn ask(&self, instead: &str) -> Result<(), CommandError> {
-        if self.yes { Ok(()) } else { ask(Question::CarryOut, instead) }
+        if self.yes { Ok(()) } else { ask(Confirmation::Reversible, instead) }
     }
 }
 
@@ -136,7 +136,7 @@ impl Operator for Terminal {
         if self.yes || self.is_saved {
             return Ok(!self.is_saved);
         }
-        match ask(Question::CarryOut, "use --yes") {
+        match ask(Confirmation::Reversible, "use --yes") {
             Ok(()) => Ok(true),
             // What was done stays done, and is recorded.
             Err(stop) if stop.exit == Exit::Usage => Ok(false),

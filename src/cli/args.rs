@@ -77,11 +77,11 @@ pub enum Verb {
     Doctor(super::doctor::Args),
     /// Show the SSH host keys of the nodes before the first connection.
     Trust(super::trust::Args),
-    /// Judge a cluster that others built, without an inventory. Changes nothing.
+    /// Assess an existing cluster, without an inventory. Changes nothing.
     Assess(super::assess::Args),
-    /// List who would notice that a cluster that others built is hardened. Changes nothing.
+    /// List who would notice the hardening of an existing cluster. Changes nothing.
     Impact(super::impact::Args),
-    /// Write the inventory of a cluster that others built, with its CAs. Changes nothing there.
+    /// Write the inventory and key store of an existing cluster. Changes nothing on the cluster.
     Import(super::import::Args),
     /// Show the changes that `apply` would make. Changes nothing.
     Plan(super::plan::Args),
@@ -124,7 +124,7 @@ const LAB_EXAMPLES: &str = "Examples:
 /// What can be done with a lab.
 #[derive(Debug, Subcommand)]
 pub enum LabVerb {
-    /// Create nodes and an inventory of them (root on Debian 12 or 13).
+    /// Create nodes and their inventory (needs root on Debian 12 or 13).
     Up(LabUp),
     /// Show the nodes.
     Status(LabDir),
@@ -159,7 +159,7 @@ pub struct LabUp {
     /// from the file DIR.signers next to it, one public key per line.
     #[arg(long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
-    /// Make a stock kubeadm cluster on the nodes, from the bundle, with kubeadm's defaults. The address of the first control plane is its API endpoint.
+    /// Create a stock kubeadm cluster on the nodes, from the bundle, with kubeadm's defaults. Its API endpoint is the address of the first control plane.
     #[arg(long)]
     pub stock: bool,
     /// Settings of the stock cluster.
@@ -197,9 +197,9 @@ impl From<StockVariant> for crate::lab::StockVariant {
 /// Where etcd of a stock cluster runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum StockEtcd {
-    /// In static pods beside the API servers, as kubeadm does by itself.
+    /// In static pods next to the API servers, as kubeadm does by default.
     Stacked,
-    /// As a systemd service of the control planes, with certificates of its own.
+    /// As a systemd service on the control planes, with its own certificates.
     External,
 }
 

@@ -1,18 +1,18 @@
-//! The question before something is carried out.
+//! The prompt before a change is made.
 
 use std::io::{BufRead, IsTerminal};
 
 use crate::error::Problem;
 use crate::workflow::command_error::{CommandError, Exit};
 
-/// What a yes is to begin.
+/// What the operator confirms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
-    /// Something that can be taken back: `y` will do.
-    CarryOut,
-    /// Something that cannot: the word has to be typed.
-    ForGood,
-    /// Whether machines are those that are meant: the word has to be typed.
+pub enum Confirmation {
+    /// A change that can be undone: `y` is enough.
+    Reversible,
+    /// A change that cannot be undone: the whole word `yes` is required.
+    Irreversible,
+    /// Host keys: the whole word `yes` is required.
     HostKeys,
 }
 
@@ -23,11 +23,11 @@ enum Answer {
     Unclear,
 }
 
-impl Question {
+impl Confirmation {
     fn words(self) -> &'static str {
         match self {
-            Self::CarryOut => "Continue? [y/N] ",
-            Self::ForGood => "This cannot be undone. Type yes to continue: ",
+            Self::Reversible => "Continue? [y/N] ",
+            Self::Irreversible => "This cannot be undone. Type yes to continue: ",
             Self::HostKeys => {
                 "Are these the host keys that the machines show on their consoles? Type yes to continue: "
             }
@@ -36,15 +36,15 @@ impl Question {
 
     fn judge(self, typed: &str) -> Answer {
         match (self, typed.trim().to_ascii_lowercase().as_str()) {
-            (_, "yes") | (Self::CarryOut, "y") => Answer::Yes,
-            (Self::CarryOut, "n" | "no" | "") => Answer::No,
-            (Self::CarryOut, _) => Answer::Unclear,
-            (Self::ForGood | Self::HostKeys, _) => Answer::No,
+            (_, "yes") | (Self::Reversible, "y") => Answer::Yes,
+            (Self::Reversible, "n" | "no" | "") => Answer::No,
+            (Self::Reversible, _) => Answer::Unclear,
+            (Self::Irreversible | Self::HostKeys, _) => Answer::No,
         }
     }
 
-    /// Reads until an answer is clear, twice at most. `forget` throws away what was typed before a question stood there:
-    /// a pasted text is not searched for a yes. Where nothing more comes, nobody has said yes.
+    /// Reads until the answer is clear, at most twice. `forget` discards what was typed before the prompt, so pasted text cannot
+    /// contain the answer. The end of input is a no.
     fn answer(self, mut from: impl BufRead, mut forget: impl FnMut()) -> Answer {
         for _ in 0..2 {
             forget();
@@ -65,11 +65,11 @@ impl Question {
     }
 }
 
-/// Asks on the terminal; without one, what `instead` says is the answer.
+/// Prompts on the terminal. Without one, it fails with the hint `instead`.
 ///
 /// # Errors
-/// If the answer is no, or there is nobody to ask.
-pub fn ask(question: Question, instead: &str) -> Result<(), CommandError> {
+/// If the answer is no, or there is no terminal.
+pub fn ask(question: Confirmation, instead: &str) -> Result<(), CommandError> {
     if !std::io::stdin().is_terminal() {
         let problem = Problem::new("there is no terminal to prompt on").left("nothing was changed");
         return Err(CommandError::one(Exit::Usage, problem.hint(instead)));
@@ -83,8 +83,8 @@ pub fn ask(question: Question, instead: &str) -> Result<(), CommandError> {
         return Ok(());
     }
     let what = match question {
-        Question::CarryOut => "the answer was no",
-        Question::ForGood | Question::HostKeys => "the answer was not the word `yes`",
+        Confirmation::Reversible => "the answer was no",
+        Confirmation::Irreversible | Confirmation::HostKeys => "the answer was not the word `yes`",
     };
     Err(CommandError::one(Exit::Usage, Problem::new(what).left("nothing was changed")))
 }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_letter_will_do_where_there_is_a_way_back() {
-        let answer = |question: Question, typed: &str| question.answer(typed.as_bytes(), || ());
+        let answer = |question: Confirmation, typed: &str| question.answer(typed.as_bytes(), || ());
         for (typed, wanted) in [
             ("y\n", Answer::Yes),
             (" Yes \n", Answer::Yes),
@@ -107,12 +107,12 @@ mod tests {
             ("what\n", Answer::No),
             ("what\never\ny\n", Answer::No),
         ] {
-            assert_eq!(answer(Question::CarryOut, typed), wanted, "{typed:?}");
+            assert_eq!(answer(Confirmation::Reversible, typed), wanted, "{typed:?}");
         }
-        assert_eq!(answer(Question::ForGood, "y\nyes\n"), Answer::No, "not the word");
-        assert_eq!(answer(Question::ForGood, "yes\n"), Answer::Yes);
+        assert_eq!(answer(Confirmation::Irreversible, "y\nyes\n"), Answer::No, "not the word");
+        assert_eq!(answer(Confirmation::Irreversible, "yes\n"), Answer::Yes);
         let mut forgotten = 0;
-        Question::CarryOut.answer("what\ny\n".as_bytes(), || forgotten += 1);
+        Confirmation::Reversible.answer("what\ny\n".as_bytes(), || forgotten += 1);
         assert_eq!(forgotten, 2, "before each question");
     }
 }

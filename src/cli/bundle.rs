@@ -95,7 +95,7 @@ pub struct Create {
     /// Kubernetes release.
     #[arg(long, default_value_t = KubernetesVersion::DEFAULT, value_name = "1.MINOR.PATCH")]
     kubernetes_version: KubernetesVersion,
-    /// What the bundle is written by.
+    /// Output directory and signing key.
     #[command(flatten)]
     target: Target,
     /// Target architecture. Default: the architecture of this machine.
@@ -132,7 +132,7 @@ pub struct Import {
     /// Source directory. It is not changed.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// What the bundle is written by.
+    /// Output directory and signing key.
     #[command(flatten)]
     target: Target,
     /// Architecture that every file must have. Default: the architecture of bin/kubelet.
@@ -275,13 +275,13 @@ fn run_import(global: &Global, args: &Import) -> Result<Exit, CommandError> {
 /// What was made, and what to write into the inventory.
 fn made(global: &Global, bundle: &Bundle, key: &SigningKey) -> Result<Exit, CommandError> {
     #[derive(Serialize)]
-    struct Made {
+    struct Created {
         path: PathBuf,
         signer: SignerKey,
         files: usize,
         bytes: u64,
     }
-    let made = Made {
+    let made = Created {
         path: std::path::absolute(bundle.dir()).unwrap_or_else(|_| bundle.dir().to_owned()),
         signer: key.signer(),
         files: bundle.manifest().files.len(),

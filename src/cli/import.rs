@@ -1,4 +1,4 @@
-//! `kubastion import`: a cluster that others built as an inventory. Changes nothing but the directory that it writes.
+//! `kubastion import`: writes the inventory of an existing cluster. Changes only its output directory.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::error::Problem;
 use crate::plain::counted;
 use crate::report::imported::{Report, conflicts, question, summary};
 use crate::workflow::command_error::{CommandError, Exit};
-use crate::workflow::import::{Imported, Judge, Question, import};
+use crate::workflow::import::{ImportRequest, Imported, Judge, import};
 use crate::workflow::observe::Reach;
 
 /// Days after which somebody has to decide anew about a control that was switched off.
@@ -26,19 +26,19 @@ const GRANTED_DAYS: i64 = 90;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = HELP)]
 pub struct Args {
-    /// The machines, and the way to them.
+    /// The machines, and how to log in to them.
     #[command(flatten)]
     pub machines: Machines,
-    /// Directory for the inventory. One that has an inventory is refused.
+    /// Directory for the inventory and the key store. Must contain neither.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Set of controls that the inventory starts from.
+    /// Profile of the inventory: its set of controls.
     #[arg(long, value_enum, default_value_t = Set::Nsa, value_name = "PROFILE")]
     pub profile: Set,
-    /// What becomes of settings that a control wants otherwise. Default: ask about each.
+    /// What to do with settings that violate a control. Default: ask about each.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub conflicts: Option<Choice>,
-    /// Who is responsible for controls that are switched off. Default: the login user.
+    /// Owner of the controls that are switched off. Default: your login user.
     #[arg(long, value_name = "WHO")]
     pub owner: Option<String>,
     /// File with the sudo password, mode 0600, for use without a terminal.
@@ -49,25 +49,27 @@ pub struct Args {
 /// What becomes of a setting that a control wants otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
-    /// It stays, and the control is switched off for 90 days.
+    /// Keep the setting, and switch the control off for 90 days.
     Keep,
-    /// The control's value is set by the next apply.
+    /// Let the next apply set the control's value.
     Harden,
 }
 
 const HELP: &str =
-    "Writes the inventory of a cluster that others built with kubeadm: addresses, host keys, roles, endpoint,
-networks, release, labels, taints, and each setting that is not kubeadm's default. What the inventory
-has no key for is passed through (`api_server.extra_args`, `kubelet.extra` and others). A setting that a
-control wants otherwise is a conflict, and asked about. What can be held nowhere is listed with its place.
+    "Writes the inventory of an existing kubeadm cluster: addresses, host keys, roles, endpoint, networks,
+release, labels, taints, and every setting that is not kubeadm's default. Settings without an
+inventory key are passed through (`api_server.extra_args`, `kubelet.extra` and others). A setting that
+violates a control is a conflict: you decide to keep it or to harden it. Settings that fit nowhere are
+listed with their location.
 
-The key store beside the inventory takes over the cluster's CAs, with their keys where they can be read, its
-service-account key and its encryption keys. Nothing is created in place of what it does not find.
+The key store next to the inventory takes over the cluster's CAs, with their keys where readable, its
+service-account key and its encryption keys. kubastion never creates a replacement for one that it
+does not find.
 
-Nothing is written on nodes or in the API. Machines are met as `assess` meets them.
+Writes nothing on nodes or in the API. Finds machines and confirms host keys as `kubastion assess` does.
 
-Exit code 3: the directory has an inventory or a key store, the cluster cannot be imported, or there are conflicts and
-nobody to ask (--conflicts). 6: a machine did not answer. 2: a host key is not confirmed.
+Exit code 3: the directory has an inventory or a key store, the cluster cannot be imported, or there are
+conflicts, no terminal and no --conflicts. 6: a machine did not answer. 2: a host key is not confirmed.
 
 Examples:
   kubastion import ssh://root@192.0.2.11 --out prod
@@ -84,7 +86,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     let expires = Clock::System.now().date() + time::Duration::days(GRANTED_DAYS);
     let user = args.machines.machines.first().and_then(|m| m.user.as_ref());
     let user = user.map_or_else(|| "root".to_owned(), ToString::to_string);
-    let question = Question {
+    let request = ImportRequest {
         search: args.machines.search(|_, _, _| discovery::watch_settings()),
         profile: args.profile.into(),
         reach: Reach { nodes: Vec::new(), sudo_password_file: args.sudo_password_file.clone() },
@@ -98,7 +100,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     };
     let say = |line: &str| note(global.format, line);
     let mut judge = Person { choice: args.conflicts };
-    let Imported { found, settled, file } = import(question, &mut confirm, &mut judge, &say)?;
+    let Imported { found, settled, file } = import(request, &mut confirm, &mut judge, &say)?;
     match global.format {
         Format::Json => {
             print(&pretty(&Report::of(&found, &settled, &file)))?;
@@ -109,11 +111,11 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     }
     note(global.format, &format!("wrote {}", file.display()));
     let keys = file.with_file_name("pki");
-    let exposed = "the cluster's private keys are in it and NOT encrypted; back it up and guard it";
+    let exposed = "it holds the cluster's private keys, NOT encrypted; back it up and protect it";
     note(global.format, &format!("wrote the key store {}: {exposed}", keys.display()));
     note(
         global.format,
-        &format!("next: read it, then `kubastion -i {} inventory check`", file.display()),
+        &format!("next: review it, then run `kubastion -i {} inventory check`", file.display()),
     );
     Ok(Exit::Done)
 }
@@ -129,10 +131,10 @@ impl Judge for Person {
             return Ok(());
         }
         eprint!("{}", conflicts(all.iter().map(|c| (c, "open"))));
-        let problem = Problem::new(format!("{} with controls to decide", counted(all.len(), "conflict")))
+        let problem = Problem::new(format!("{} with controls must be decided", counted(all.len(), "conflict")))
             .because("there is no terminal to prompt on")
             .left("nothing was written")
-            .hint("--conflicts keep switches those controls off for 90 days, --conflicts harden has the next apply set their values");
+            .hint("set --conflicts keep to switch those controls off for 90 days, or --conflicts harden to have the next apply set their values");
         Err(CommandError::one(Exit::InvalidInput, problem))
     }
 

@@ -1,4 +1,4 @@
-//! Machines of a cluster that others built, as a command line names them, and the question whether they are the right ones.
+//! The machines of an existing cluster on the command line, and the prompt that confirms their host keys.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -6,35 +6,35 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::ask::{Question as Ask, ask};
-use crate::discovery::{HostKey, Target, Way};
+use super::ask::{Confirmation as Ask, ask};
+use crate::discovery::{HostKey, SshAccess, Target};
 use crate::inventory::{Profile, Sudo};
 use crate::plain::plain_line;
 use crate::report::table::{self, Column};
 use crate::workflow::command_error::CommandError;
 use crate::workflow::finding::Search;
-use crate::workflow::first_contact::Stranger;
+use crate::workflow::first_contact::UnknownHost;
 use crate::workflow::observe::Watch;
 
-/// Machines, and the way to them.
+/// Machines, and how to log in to them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Machines {
-    /// Machines of the cluster, a control plane first. The others are found through the cluster's API.
+    /// Machines of the cluster, a control plane first. The API names the others.
     #[arg(required = true, value_name = "ssh://[USER@]HOST[:PORT]")]
     pub machines: Vec<Target>,
     /// Private key to log in with. Default: the keys of the running ssh-agent.
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
-    /// Jump host to the machines; several in their order, the first is reached directly.
+    /// Jump host to the machines. Repeatable, in order: the first is reached directly.
     #[arg(long, value_name = "ssh://[USER@]HOST[:PORT]")]
     pub jump: Vec<Target>,
     /// How the login user becomes root. Default: none for root, passwordless for others.
     #[arg(long, value_enum, value_name = "HOW")]
     pub sudo: Option<How>,
-    /// OpenSSH known_hosts file with keys of the machines. It is read, and not written.
+    /// OpenSSH known_hosts file with the machines' keys. It is only read.
     #[arg(long, value_name = "FILE")]
     pub known_hosts: Option<PathBuf>,
-    /// Host key of a machine or jump host, as its console shows it (repeatable).
+    /// Host key of a machine or jump host, as its console shows it. Repeatable.
     #[arg(long = "host-key", value_name = "HOST=SHA256:FINGERPRINT")]
     pub host_keys: Vec<HostKey>,
 }
@@ -42,7 +42,7 @@ pub struct Machines {
 impl Machines {
     /// The cluster that they belong to. `watch` is what its nodes are asked for.
     pub(super) fn search(&self, watch: Watch) -> Search {
-        let mut way = Way {
+        let mut access = SshAccess {
             key_file: self.identity.clone(),
             sudo: self.sudo.map(|how| match how {
                 How::None => Sudo::None,
@@ -51,21 +51,21 @@ impl Machines {
             }),
             jump: self.jump.clone(),
             known_hosts: self.known_hosts.clone(),
-            ..Way::default()
+            ..SshAccess::default()
         };
-        self.host_keys.iter().for_each(|key| way.accept(key.clone()));
-        Search { targets: self.machines.clone(), way, watch }
+        self.host_keys.iter().for_each(|key| access.accept(key.clone()));
+        Search { targets: self.machines.clone(), access, watch }
     }
 }
 
 /// How the login user becomes root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum How {
-    /// It is root.
+    /// The login user is root.
     None,
-    /// By sudo, which asks for no password.
+    /// With sudo, without a password.
     Passwordless,
-    /// By sudo, with a password.
+    /// With sudo and a password.
     Password,
 }
 
@@ -91,14 +91,14 @@ impl From<Set> for Profile {
 }
 
 /// Shows host keys that nobody has promised, and asks whether they are right.
-pub(super) fn confirm(strangers: &[Stranger]) -> Result<(), CommandError> {
-    eprint!("{}", shown(strangers));
-    ask(Ask::HostKeys, &instead(strangers))
+pub(super) fn confirm(unknown_hosts: &[UnknownHost]) -> Result<(), CommandError> {
+    eprint!("{}", shown(unknown_hosts));
+    ask(Ask::HostKeys, &instead(unknown_hosts))
 }
 
 /// The keys of each machine. What a machine calls a key is its own word.
-fn shown(strangers: &[Stranger]) -> String {
-    let rows = strangers.iter().flat_map(|s| {
+fn shown(unknown_hosts: &[UnknownHost]) -> String {
+    let rows = unknown_hosts.iter().flat_map(|s| {
         let called = s.called.as_ref().map(ToString::to_string).unwrap_or_default();
         s.keys.iter().map(move |k| {
             [
@@ -114,15 +114,15 @@ fn shown(strangers: &[Stranger]) -> String {
 }
 
 /// What to add to the command where nobody can be asked: one key of each machine, the first that it presents.
-fn instead(strangers: &[Stranger]) -> String {
+fn instead(unknown_hosts: &[UnknownHost]) -> String {
     let mut out = String::from(
         "compare the fingerprints on the machines' consoles, then add to the command: --known-hosts FILE, or",
     );
     let mut seen = BTreeSet::new();
-    for stranger in strangers.iter().filter(|s| seen.insert(s.host.clone())) {
-        if let Some(key) = stranger.keys.first() {
+    for unknown_host in unknown_hosts.iter().filter(|s| seen.insert(s.host.clone())) {
+        if let Some(key) = unknown_host.keys.first() {
             // Writing to a String cannot fail.
-            let _ = write!(out, " --host-key {}={}", stranger.host, key.fingerprint);
+            let _ = write!(out, " --host-key {}={}", unknown_host.host, key.fingerprint);
         }
     }
     out
@@ -164,19 +164,19 @@ mod tests {
             is_trusted: false,
             refused: None,
         };
-        let strangers = [
-            Stranger {
+        let unknown_hosts = [
+            UnknownHost {
                 host: "192.0.2.1".parse().unwrap(),
                 called: None,
                 keys: vec![key('a'), key('b')],
             },
-            Stranger {
+            UnknownHost {
                 host: "2001:db8::2".parse().unwrap(),
                 called: Some("w1".parse().unwrap()),
                 keys: vec![key('c')],
             },
         ];
-        let said = instead(&strangers);
+        let said = instead(&unknown_hosts);
         let keys: Vec<HostKey> = said
             .split(" --host-key ")
             .skip(1)
@@ -184,7 +184,7 @@ mod tests {
             .collect();
         assert_eq!(keys.len(), 2, "{said}");
         assert_eq!(keys[1].host.as_str(), "2001:db8::2");
-        let shown = shown(&strangers);
+        let shown = shown(&unknown_hosts);
         assert!(shown.contains("w1") && !shown.contains('\u{1b}'), "{shown:?}");
         assert_eq!(shown.lines().count(), 4);
     }

@@ -35,8 +35,8 @@ pub struct Args {
 const HELP: &str =
     "A saved plan is bound to the state it was made from: if the inventory, the keys or a node changes,
 `apply FILE` refuses it. It holds no secrets.
-Exit code 3: nodes are refused. Exit code 6: a node or the API server did not answer. The plan of the other
-nodes is shown all the same.
+Exit code 3: nodes are refused. Exit code 6: a node or the API server did not answer. The plan for the
+other nodes is still shown.
 
 Examples:
   kubastion plan
@@ -67,8 +67,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
         Format::Text => {
             let detail = if args.verbose { Detail::Steps } else { Detail::Summary };
             let mut text = render(plan, detail);
-            if !preview.lost.is_empty() {
-                let names: Vec<&str> = preview.lost.iter().map(NodeName::as_str).collect();
+            if !preview.unreachable.is_empty() {
+                let names: Vec<&str> = preview.unreachable.iter().map(NodeName::as_str).collect();
                 text.push_str(&format!("\nnot planned: {}\n", names.join(", ")));
             }
             for (name, diff) in &preview.diffs {

@@ -1,6 +1,6 @@
 //! `kubastion reset`: nodes back to what they were before the first run.
 
-use super::ask::{Question, ask};
+use super::ask::{Confirmation, ask};
 use super::global::Global;
 use super::output::{monitor, note};
 use super::runs::finish;
@@ -80,7 +80,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
         format!("{} will be reset to the state before the first run{etcd}", names.join(", "));
     note(global.format, &begins);
     if !args.yes {
-        ask(Question::ForGood, "use --yes")?;
+        ask(Confirmation::Irreversible, "use --yes")?;
     }
     let monitor = monitor(global.format);
     let say = |line: &str| note(global.format, line);

@@ -1,6 +1,6 @@
 //! `kubastion rollback`: the way back from what a run did.
 
-use super::ask::{Question, ask};
+use super::ask::{Confirmation, ask};
 use super::global::Global;
 use super::output::{self, note};
 use super::runs::finish;
@@ -61,7 +61,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
         output::problem(global.format, problem);
     }
     if !args.yes {
-        ask(Question::CarryOut, "use --yes")?;
+        ask(Confirmation::Reversible, "use --yes")?;
     }
     let monitor = output::monitor(global.format);
     let run = rollback.carry_out(&monitor, &|line| note(global.format, line));
@@ -80,7 +80,7 @@ fn accept(global: &Global, args: &Args, rollback: &Rollback<'_>) -> Result<Exit,
         output::problem(global.format, problem);
     }
     if !args.yes {
-        ask(Question::ForGood, "use --yes")?;
+        ask(Confirmation::Irreversible, "use --yes")?;
     }
     let monitor = output::monitor(global.format);
     let run = undecided.accept(&monitor, &|line| note(global.format, line));

@@ -31,8 +31,8 @@ pub struct Args {
 const HELP: &str =
     "Reads the nodes, then attacks them over the network, from this machine and from other nodes.
 Some attempts create a namespace, `kubastion-probe-...`, and one creates a network namespace on
-each node; both are deleted again, and --read-only skips them. Nothing else is changed. A control holds
-only if it was seen to hold: what cannot be checked is unknown, and unknown counts as a failure.
+each node; both are deleted again, and --read-only skips these attempts. Nothing else is changed. A
+control passes only on evidence: what cannot be checked is unknown, and unknown counts as a failure.
 
 Exit code 5: a control failed or could not be checked. 6: a node did not answer.
 
@@ -52,7 +52,7 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
     software::bundle(&mut loaded)?;
     let writes = if args.read_only { Writes::Forbidden } else { Writes::Allowed };
     let say = |line: &str| note(global.format, line);
-    let Judged { report, lost } = judge(&loaded, &args.reach, writes, &say)?;
+    let Judged { report, unreachable } = judge(&loaded, &args.reach, writes, &say)?;
     match global.format {
         Format::Json => print(&pretty(&json(&report)))?,
         Format::Text if args.summary => print(&summary(&report))?,
@@ -61,8 +61,8 @@ pub fn run(global: &Global, args: &Args) -> Result<Exit, CommandError> {
             print(&text(&report, detail))?
         }
     };
-    if !lost.is_empty() {
-        let problems = lost.into_values().collect();
+    if !unreachable.is_empty() {
+        let problems = unreachable.into_values().collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
     Ok(if report.is_bad() { Exit::Findings } else { Exit::Done })

@@ -2,7 +2,7 @@
 //! among them.
 
 use super::check::{Attack, Check, Daemon, NodeRule, Rule};
-use super::mending::{Noticed, restart};
+use super::disruption::{Affected, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -24,7 +24,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::NewPods),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::NewPods),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -109,7 +109,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -135,7 +135,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -161,7 +161,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -187,7 +187,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::NewPods),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::NewPods),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -213,7 +213,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,

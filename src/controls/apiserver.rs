@@ -1,7 +1,7 @@
 //! Controls of kube-apiserver.
 
 use super::check::{Attack, Check, Daemon, IfMissing, NodeRule, PathRule, Rule, STRONG_SUITES};
-use super::mending::{Noticed, restart};
+use super::disruption::{Affected, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::AnonymousClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::AnonymousClients),
         checks: &[
             Check::Node(NodeRule::AnonymousRequests),
             Check::Attack(Attack::ApiserverAnonymous),
@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -107,7 +107,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -129,7 +129,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Node(NodeRule::AuthenticatedProbes),
             Check::Attack(Attack::ApiserverHealthCertificate),
@@ -150,7 +150,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -178,7 +178,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         // kubeadm switches them on. Nodes join with certificates of the operator's.
         checks: &[Check::Flag(
             Daemon::Apiserver,
@@ -202,7 +202,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -233,7 +233,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -260,7 +260,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[Check::Node(NodeRule::EncryptionProvider), Check::Attack(Attack::SecretAtRest)],
     },
     Control {
@@ -278,7 +278,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -321,7 +321,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -347,7 +347,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -386,7 +386,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[Check::Node(NodeRule::NoAlpha)],
     },
     Control {
@@ -404,7 +404,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::AnonymousClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::AnonymousClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -432,7 +432,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(Daemon::Apiserver, "token-auth-file", Rule::Absent, Set::AsJudged),
             Check::Flag(Daemon::Apiserver, "basic-auth-file", Rule::Absent, Set::AsJudged),
@@ -453,7 +453,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::Scrapers),
         checks: &[
             Check::Flag(Daemon::Apiserver, "profiling", Rule::Is("false"), Set::AsJudged),
             Check::Attack(Attack::ApiserverProfiling),
@@ -474,7 +474,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[Check::Flag(
             Daemon::Apiserver,
             "request-timeout",
@@ -497,7 +497,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::NewPods),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::NewPods),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -531,7 +531,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver, Daemon::ControllerManager]),
+        disruption: restart(&[Daemon::Apiserver, Daemon::ControllerManager]),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -562,7 +562,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -588,7 +588,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::OldTlsClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::OldTlsClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -614,7 +614,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::OldTlsClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::OldTlsClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -640,7 +640,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -671,7 +671,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,

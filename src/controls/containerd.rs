@@ -1,7 +1,7 @@
 //! Controls of the container runtime.
 
 use super::check::{Check, Daemon, IfMissing, NodeRule, PathRule};
-use super::mending::{Noticed, noticed, restart};
+use super::disruption::{Affected, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: restart(&[Daemon::Containerd]).noticed_by(Noticed::LocalUsers),
+        disruption: restart(&[Daemon::Containerd]).affecting(Affected::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/etc/containerd/config.toml",
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: restart(&[Daemon::Containerd]).noticed_by(Noticed::NewPods),
+        disruption: restart(&[Daemon::Containerd]).affecting(Affected::NewPods),
         checks: &[Check::Node(NodeRule::ForeignFiles)],
     },
     Control {
@@ -72,7 +72,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::NodePods),
+        disruption: affects(Affected::NodePods),
         checks: &[Check::Node(NodeRule::OnlyPods)],
     },
     Control {
@@ -90,7 +90,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: restart(&[Daemon::Containerd]),
+        disruption: restart(&[Daemon::Containerd]),
         checks: &[
             Check::Node(NodeRule::ContainerdRelease),
             Check::Node(NodeRule::ContainerdRuntime),

@@ -1,7 +1,7 @@
 //! Controls of kube-controller-manager.
 
 use super::check::{Attack, Check, Daemon, Rule};
-use super::mending::{Noticed, restart};
+use super::disruption::{Affected, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::ControllerManager]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::ControllerManager]).affecting(Affected::Scrapers),
         checks: &[
             Check::Flag(
                 Daemon::ControllerManager,
@@ -49,7 +49,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::ControllerManager]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::ControllerManager]).affecting(Affected::Scrapers),
         checks: &[
             Check::Flag(Daemon::ControllerManager, "profiling", Rule::Is("false"), Set::AsJudged),
             Check::Attack(Attack::ControllerManagerProfiling),
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::ControllerManager]),
+        disruption: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "root-ca-file",
@@ -93,7 +93,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::ControllerManager]),
+        disruption: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "feature-gates",
@@ -116,7 +116,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::ControllerManager]),
+        disruption: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "use-service-account-credentials",
@@ -139,7 +139,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver, Daemon::ControllerManager]),
+        disruption: restart(&[Daemon::Apiserver, Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "service-account-private-key-file",
@@ -162,7 +162,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::ControllerManager]),
+        disruption: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "terminated-pod-gc-threshold",
@@ -185,7 +185,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::ControllerManager]).noticed_by(Noticed::OldTlsClients),
+        disruption: restart(&[Daemon::ControllerManager]).affecting(Affected::OldTlsClients),
         checks: &[Check::Flag(
             Daemon::ControllerManager,
             "tls-min-version",

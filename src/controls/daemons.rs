@@ -2,7 +2,7 @@
 //! judged by this table, in addition to controls on single flags.
 
 use super::check::{Daemon, Rule};
-use super::mending::{Mending, Noticed};
+use super::disruption::{Affected, Disruption};
 use crate::inventory::Inventory;
 
 /// What haproxy goes by.
@@ -43,8 +43,8 @@ pub struct DaemonRow {
     pub ports: &'static [u16],
     /// Whether more ports may be open on loopback addresses.
     pub loopback: Loopback,
-    /// Who notices when it is started again.
-    pub restart_noticed: Noticed,
+    /// Whom its restart affects.
+    pub restart_affects: Affected,
 }
 
 /// Whether a daemon may listen on loopback addresses beside its ports.
@@ -89,12 +89,12 @@ impl DaemonRow {
     }
 }
 
-impl Mending {
-    /// Everybody who notices, of the restarts too; nobody is nobody.
-    pub fn everybody(&self) -> Vec<Noticed> {
-        let of = |daemon: &Daemon| DaemonRow::of(*daemon).restart_noticed;
-        let mut all: Vec<Noticed> = self.restarts.iter().map(of).chain([self.noticed]).collect();
-        all.retain(|n| *n != Noticed::Nobody);
+impl Disruption {
+    /// Everyone who is affected, also by the restarts; empty for nobody.
+    pub fn everyone_affected(&self) -> Vec<Affected> {
+        let of = |daemon: &Daemon| DaemonRow::of(*daemon).restart_affects;
+        let mut all: Vec<Affected> = self.restarts.iter().map(of).chain([self.affects]).collect();
+        all.retain(|n| *n != Affected::Nobody);
         all.sort();
         all.dedup();
         all
@@ -156,7 +156,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[],
         ports: &[6443],
         loopback: Loopback::Strict,
-        restart_noticed: Noticed::ServerClients,
+        restart_affects: Affected::ServerClients,
     },
     DaemonRow {
         daemon: Daemon::ControllerManager,
@@ -196,7 +196,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[],
         ports: &[10257],
         loopback: Loopback::Strict,
-        restart_noticed: Noticed::Nobody,
+        restart_affects: Affected::Nobody,
     },
     DaemonRow {
         daemon: Daemon::Scheduler,
@@ -217,7 +217,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[],
         ports: &[10259],
         loopback: Loopback::Strict,
-        restart_noticed: Noticed::Nobody,
+        restart_affects: Affected::Nobody,
     },
     DaemonRow {
         daemon: Daemon::Etcd,
@@ -240,7 +240,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[],
         ports: &[2379, 2380, 2381],
         loopback: Loopback::Strict,
-        restart_noticed: Noticed::EtcdClients,
+        restart_affects: Affected::EtcdClients,
     },
     DaemonRow {
         daemon: Daemon::Kubelet,
@@ -274,7 +274,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[],
         ports: &[10248, 10250],
         loopback: Loopback::Any,
-        restart_noticed: Noticed::Sessions,
+        restart_affects: Affected::Sessions,
     },
     DaemonRow {
         daemon: Daemon::KubeProxy,
@@ -292,7 +292,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[],
         ports: &[10249, 10256],
         loopback: Loopback::Any,
-        restart_noticed: Noticed::Nobody,
+        restart_affects: Affected::Nobody,
     },
     DaemonRow {
         daemon: Daemon::Containerd,
@@ -307,7 +307,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[],
         ports: &[],
         loopback: Loopback::Any,
-        restart_noticed: Noticed::Sessions,
+        restart_affects: Affected::Sessions,
     },
     // haproxy(1), "Options"; its packaged units start a main process, which starts itself anew at a reload (`-sf`, `-x`) and
     // has workers.
@@ -332,7 +332,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[HAPROXY_CONFIG, "/etc/haproxy/conf.d"],
         ports: &[ENDPOINT_STATUS_PORT],
         loopback: Loopback::Strict,
-        restart_noticed: Noticed::EndpointClients,
+        restart_affects: Affected::EndpointClients,
     },
     DaemonRow {
         daemon: Daemon::Keepalived,
@@ -348,7 +348,7 @@ pub static DAEMONS: &[DaemonRow] = &[
         reads_on_reload: &[KEEPALIVED_CONFIG],
         ports: &[],
         loopback: Loopback::Strict,
-        restart_noticed: Noticed::EndpointClients,
+        restart_affects: Affected::EndpointClients,
     },
 ];
 
@@ -389,7 +389,7 @@ static ETCD_POD: DaemonRow = DaemonRow {
     reads_on_reload: &[],
     ports: &[2379, 2380, 2381],
     loopback: Loopback::Strict,
-    restart_noticed: Noticed::EtcdClients,
+    restart_affects: Affected::EtcdClients,
 };
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::check::{
     Attack, Check, Daemon, ETCD_PKI, IfMissing, NodeRule, PathRule, Rule, STRONG_SUITES, TreeRule,
 };
-use super::mending::{Noticed, restart};
+use super::disruption::{Affected, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Etcd]).affecting(Affected::ApiClients),
         checks: &[
             Check::Flag(Daemon::Etcd, "client-cert-auth", Rule::Is("true"), Set::AsJudged),
             Check::Attack(Attack::EtcdWithoutCertificate),
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]),
+        disruption: restart(&[Daemon::Etcd]),
         checks: &[
             Check::Path(PathRule {
                 path: "/var/lib/etcd",
@@ -85,7 +85,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::Etcd]).affecting(Affected::Scrapers),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -112,7 +112,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]),
+        disruption: restart(&[Daemon::Etcd]),
         checks: &[Check::Flag(Daemon::Etcd, "auto-tls", Rule::Is("false"), Set::AsJudged)],
     },
     Control {
@@ -130,7 +130,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]),
+        disruption: restart(&[Daemon::Etcd]),
         checks: &[Check::Flag(Daemon::Etcd, "peer-auto-tls", Rule::Is("false"), Set::AsJudged)],
     },
     Control {
@@ -148,7 +148,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]),
+        disruption: restart(&[Daemon::Etcd]),
         checks: &[
             Check::Flag(Daemon::Etcd, "peer-client-cert-auth", Rule::Is("true"), Set::AsJudged),
             Check::Flag(
@@ -175,7 +175,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]),
+        disruption: restart(&[Daemon::Etcd]),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -214,7 +214,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]),
+        disruption: restart(&[Daemon::Etcd]),
         checks: &[
             Check::RunsAs(Daemon::Etcd, "etcd"),
             Check::Tree(TreeRule {
@@ -244,7 +244,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]),
+        disruption: restart(&[Daemon::Etcd]),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -284,7 +284,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd]).noticed_by(Noticed::OldTlsClients),
+        disruption: restart(&[Daemon::Etcd]).affecting(Affected::OldTlsClients),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,
@@ -312,7 +312,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::EtcdMember,
         minors: ALL_MINORS,
         needs: Needs::Etcd,
-        mending: restart(&[Daemon::Etcd, Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Etcd, Daemon::Apiserver]),
         checks: &[
             Check::Flag(
                 Daemon::Etcd,

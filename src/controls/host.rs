@@ -1,8 +1,8 @@
 //! Controls of a node's operating system and of the files Kubernetes keeps on it.
 
 use super::check::{Attack, Check, IfMissing, NodeRule, PathRule, Rule, TreeRule};
+use super::disruption::{Affected, QUIET, affects};
 use super::kernel::KERNEL_SETTINGS;
-use super::mending::{Noticed, QUIET, noticed};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/var/log/kubernetes/audit",
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/etc/kubernetes/admin.conf",
@@ -85,7 +85,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[
             Check::Tree(TreeRule {
                 dir: "/etc/kubernetes/enc",
@@ -122,7 +122,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Path(PathRule {
             path: "/etc/kubernetes/controller-manager.conf",
             mode: 0o600,
@@ -145,7 +145,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Path(PathRule {
             path: "/etc/kubernetes/pki/ca.crt",
             mode: 0o600,
@@ -168,7 +168,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/var/lib/kubelet/config.yaml",
@@ -205,7 +205,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[
             Check::Path(PathRule {
                 path: "/etc/kubernetes/kubelet.conf",
@@ -231,7 +231,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Node(NodeRule::KubeletUnits)],
     },
     Control {
@@ -249,7 +249,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Path(PathRule {
             path: "/etc/kubernetes/scheduler.conf",
             mode: 0o600,
@@ -274,7 +274,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Tree(TreeRule {
             dir: "/etc/kubernetes/manifests",
             suffix: "",
@@ -300,7 +300,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: QUIET,
+        disruption: QUIET,
         checks: &[Check::Node(NodeRule::AuditRules)],
     },
     Control {
@@ -318,7 +318,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: QUIET,
+        disruption: QUIET,
         checks: &[Check::Node(NodeRule::LogForwarding)],
     },
     Control {
@@ -336,7 +336,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::NodePods),
+        disruption: affects(Affected::NodePods),
         checks: &[Check::Node(NodeRule::MandatoryAccessControl)],
     },
     Control {
@@ -354,7 +354,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: QUIET,
+        disruption: QUIET,
         checks: &[Check::Gone("/etc/ld.so.preload"), Check::Node(NodeRule::NothingPreloaded)],
     },
     Control {
@@ -372,7 +372,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Worker,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::Logins),
+        disruption: affects(Affected::Logins),
         checks: &[Check::Node(NodeRule::NoSshd)],
     },
     Control {
@@ -390,7 +390,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::Logins),
+        disruption: affects(Affected::Logins),
         checks: &[
             Check::Sshd("passwordauthentication", Rule::Is("no")),
             Check::Sshd("kbdinteractiveauthentication", Rule::IsOrAbsent("no")),
@@ -430,7 +430,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::NodePods),
+        disruption: affects(Affected::NodePods),
         checks: &KERNEL_CHECKS,
     },
     Control {
@@ -448,7 +448,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: QUIET,
+        disruption: QUIET,
         checks: &[Check::Node(NodeRule::TimeSync)],
     },
     Control {
@@ -466,7 +466,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: QUIET,
+        disruption: QUIET,
         checks: &[Check::Node(NodeRule::SecurityUpdates)],
     },
 ];

@@ -2,7 +2,7 @@
 //! the next boot, and an empty plan.
 
 use super::check::{ApiRule, Attack, Check, Config, Daemon, NodeRule, Rule};
-use super::mending::{Mending, Noticed, QUIET, noticed, restart};
+use super::disruption::{Affected, Disruption, QUIET, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -14,7 +14,7 @@ const fn row(
     title: &'static str,
     severity: Severity,
     nsa: &'static str,
-    (scope, needs, mending): (Scope, Needs, Mending),
+    (scope, needs, disruption): (Scope, Needs, Disruption),
     checks: &'static [Check],
 ) -> Control {
     Control {
@@ -27,7 +27,7 @@ const fn row(
         scope,
         minors: ALL_MINORS,
         needs,
-        mending,
+        disruption,
         checks,
     }
 }
@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Control] = &[
         (
             Scope::ControlPlane,
             Needs::Kubernetes,
-            restart(&[Daemon::Apiserver]).noticed_by(Noticed::ApiClients),
+            restart(&[Daemon::Apiserver]).affecting(Affected::ApiClients),
         ),
         &[Check::Attack(Attack::ApiserverAcceptedCas)],
     ),
@@ -96,7 +96,7 @@ pub(super) const ROWS: &[Control] = &[
         "etcd accepts only clients and members with a certificate of its own CA",
         Severity::Critical,
         ETCD,
-        (Scope::EtcdMember, Needs::Etcd, restart(&[Daemon::Etcd]).noticed_by(Noticed::ApiClients)),
+        (Scope::EtcdMember, Needs::Etcd, restart(&[Daemon::Etcd]).affecting(Affected::ApiClients)),
         &[
             Check::Flag(
                 Daemon::Etcd,
@@ -159,7 +159,7 @@ pub(super) const ROWS: &[Control] = &[
         "The kubelet runs no static pods but the control plane's",
         Severity::Critical,
         NODES,
-        (Scope::Kubelet, Needs::Host, noticed(Noticed::NodePods)),
+        (Scope::Kubelet, Needs::Host, affects(Affected::NodePods)),
         &[Check::Node(NodeRule::StaticPods)],
     ),
     row(
@@ -168,7 +168,7 @@ pub(super) const ROWS: &[Control] = &[
         "Only root has user id 0, and no password is empty",
         Severity::Critical,
         AUTHENTICATION,
-        (Scope::Every, Needs::Host, noticed(Noticed::Logins)),
+        (Scope::Every, Needs::Host, affects(Affected::Logins)),
         &[Check::Node(NodeRule::Accounts)],
     ),
     row(
@@ -186,7 +186,7 @@ pub(super) const ROWS: &[Control] = &[
         "No installed update waits for a reboot",
         Severity::Medium,
         UPGRADES,
-        (Scope::Every, Needs::Host, noticed(Noticed::NodePods)),
+        (Scope::Every, Needs::Host, affects(Affected::NodePods)),
         &[Check::Node(NodeRule::NoRebootDue)],
     ),
     row(
@@ -204,7 +204,7 @@ pub(super) const ROWS: &[Control] = &[
         "Only programs of packages run with more rights than their caller",
         Severity::High,
         NODES,
-        (Scope::Every, Needs::Host, noticed(Noticed::LocalUsers)),
+        (Scope::Every, Needs::Host, affects(Affected::LocalUsers)),
         &[Check::Node(NodeRule::PrivilegedPrograms)],
     ),
     row(
@@ -222,7 +222,7 @@ pub(super) const ROWS: &[Control] = &[
         "Only root can write the files that root runs or reads",
         Severity::Critical,
         NODES,
-        (Scope::Every, Needs::Host, noticed(Noticed::LocalUsers)),
+        (Scope::Every, Needs::Host, affects(Affected::LocalUsers)),
         &[Check::Node(NodeRule::RootOwnedPaths)],
     ),
     row(
@@ -231,7 +231,7 @@ pub(super) const ROWS: &[Control] = &[
         "Others can read no private key, and only certificates below /etc/kubernetes",
         Severity::Critical,
         NODES,
-        (Scope::Every, Needs::Host, noticed(Noticed::LocalUsers)),
+        (Scope::Every, Needs::Host, affects(Affected::LocalUsers)),
         &[Check::Node(NodeRule::SecretsUnreadable), Check::Node(NodeRule::KeysUnreadable)],
     ),
     row(
@@ -240,7 +240,7 @@ pub(super) const ROWS: &[Control] = &[
         "Only one sshd runs, with the settings in its files",
         Severity::Critical,
         NODES,
-        (Scope::Every, Needs::Host, noticed(Noticed::Logins)),
+        (Scope::Every, Needs::Host, affects(Affected::Logins)),
         &[Check::Node(NodeRule::SshdInEffect)],
     ),
     row(
@@ -288,7 +288,7 @@ pub(super) const ROWS: &[Control] = &[
         (
             Scope::Kubelet,
             Needs::Kubernetes,
-            restart(&[Daemon::KubeProxy]).noticed_by(Noticed::NodeClients),
+            restart(&[Daemon::KubeProxy]).affecting(Affected::NodeClients),
         ),
         &[
             Check::Setting(
@@ -316,7 +316,7 @@ pub(super) const ROWS: &[Control] = &[
         (
             Scope::Kubelet,
             Needs::Kubernetes,
-            restart(&[Daemon::Kubelet]).noticed_by(Noticed::ApiClients),
+            restart(&[Daemon::Kubelet]).affecting(Affected::ApiClients),
         ),
         &[Check::Attack(Attack::KubeletAcceptedCas)],
     ),
@@ -338,7 +338,7 @@ pub(super) const ROWS: &[Control] = &[
         (
             Scope::Kubelet,
             Needs::Kubernetes,
-            restart(&[Daemon::Kubelet]).noticed_by(Noticed::NodePods),
+            restart(&[Daemon::Kubelet]).affecting(Affected::NodePods),
         ),
         &[
             Check::Setting(
@@ -353,7 +353,7 @@ pub(super) const ROWS: &[Control] = &[
                 &["kubeReserved", "memory"],
                 Rule::Given,
                 None,
-                Set::Elsewhere("a twentieth of the memory"),
+                Set::Elsewhere("5% of the memory"),
             ),
             Check::Setting(
                 Config::Kubelet,
@@ -367,7 +367,7 @@ pub(super) const ROWS: &[Control] = &[
                 &["systemReserved", "memory"],
                 Rule::Given,
                 None,
-                Set::Elsewhere("a twentieth of the memory"),
+                Set::Elsewhere("5% of the memory"),
             ),
         ],
     ),

@@ -1,7 +1,7 @@
 //! Controls of kube-proxy.
 
 use super::check::{Attack, Check, Config, Daemon, IfMissing, PathRule, Rule};
-use super::mending::{Noticed, noticed, restart};
+use super::disruption::{Affected, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Path(PathRule {
             path: "/etc/kubernetes/proxy.conf",
             mode: 0o600,
@@ -46,7 +46,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::NodeClients),
+        disruption: affects(Affected::NodeClients),
         checks: &[Check::Attack(Attack::ClosedToOperator)],
     },
     Control {
@@ -64,7 +64,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::KubeProxy]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::KubeProxy]).affecting(Affected::Scrapers),
         checks: &[
             Check::Setting(
                 Config::KubeProxy,

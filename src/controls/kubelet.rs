@@ -1,7 +1,7 @@
 //! Controls of the kubelet.
 
 use super::check::{Attack, Check, Config, Daemon, NodeRule, Rule, STRONG_SUITES};
-use super::mending::{Noticed, restart};
+use super::disruption::{Affected, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -24,7 +24,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::AnonymousClients),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::AnonymousClients),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -58,7 +58,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::ApiClients),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -85,7 +85,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::ApiClients),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::ApiClients),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["authentication", "x509", "clientCAFile"],
@@ -109,7 +109,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::Scrapers),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -149,7 +149,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]),
+        disruption: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["eventRecordQPS"],
@@ -173,7 +173,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::Scrapers),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -200,7 +200,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: (35, ALL_MINORS.1),
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::NewPods),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::NewPods),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["imagePullCredentialsVerificationPolicy"],
@@ -224,7 +224,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]),
+        disruption: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["makeIPTablesUtilChains"],
@@ -248,7 +248,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]),
+        disruption: restart(&[Daemon::Kubelet]),
         checks: &[Check::Flag(Daemon::Kubelet, "hostname-override", Rule::Absent, Set::AsJudged)],
     },
     Control {
@@ -266,13 +266,13 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Worker,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::NodePods),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::NodePods),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["staticPodPath"],
             Rule::Absent,
             Some("pod-manifest-path"),
-            Set::Elsewhere("not given; kubeadm always writes one, and its patch removes it"),
+            Set::Elsewhere("not set; kubeadm always writes one, so a patch removes it"),
         )],
     },
     Control {
@@ -290,7 +290,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::NewPods),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::NewPods),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["podPidsLimit"],
@@ -314,7 +314,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]),
+        disruption: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["protectKernelDefaults"],
@@ -338,14 +338,14 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::Scrapers),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
                 &["readOnlyPort"],
                 Rule::Is("0"),
                 Some("read-only-port"),
-                Set::Elsewhere("0; kubeadm leaves a zero out, and its patch adds it"),
+                Set::Elsewhere("0; kubeadm omits zero values, so a patch adds it"),
             ),
             Check::LoopbackOnly(Daemon::Kubelet, 10255),
         ],
@@ -365,7 +365,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]),
+        disruption: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["rotateCertificates"],
@@ -389,7 +389,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]),
+        disruption: restart(&[Daemon::Kubelet]),
         checks: &[
             Check::Setting(
                 Config::Kubelet,
@@ -426,7 +426,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::NewPods),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::NewPods),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["seccompDefault"],
@@ -450,7 +450,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]),
+        disruption: restart(&[Daemon::Kubelet]),
         checks: &[
             // The files that the last check is about.
             Check::Setting(
@@ -485,7 +485,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::Sessions),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::Sessions),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["streamingConnectionIdleTimeout"],
@@ -509,7 +509,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]).noticed_by(Noticed::OldTlsClients),
+        disruption: restart(&[Daemon::Kubelet]).affecting(Affected::OldTlsClients),
         checks: &[
             Check::Setting(
                 Config::Kubelet,

@@ -10,6 +10,7 @@ pub mod check;
 mod containerd;
 mod controller_manager;
 pub mod daemons;
+mod disruption;
 mod etcd;
 mod host;
 mod id_list;
@@ -18,7 +19,6 @@ mod in_effect;
 mod kernel;
 mod kube_proxy;
 mod kubelet;
-mod mending;
 pub mod metadata;
 mod model;
 mod network;
@@ -37,9 +37,9 @@ pub use check::{
     TreeRule,
 };
 pub use daemons::{DaemonRow, Loopback};
+pub use disruption::{Affected, Disruption};
 pub use id_list::IdList;
 pub use kernel::{KERNEL_SETTINGS, KernelSetting, WantedBy, of_interfaces};
-pub use mending::{Mending, Noticed};
 pub use metadata::{METADATA_SERVICES, MetadataService};
 pub use model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 pub use passthrough::{conflict, daemon, is_list};

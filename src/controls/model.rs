@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::check::Check;
-use super::mending::Mending;
+use super::disruption::Disruption;
 use super::scope::Scope;
 use crate::inventory::{Inventory, KubernetesVersion, Profile, Switch};
 
@@ -28,8 +28,9 @@ pub struct Control {
     pub minors: (u16, u16),
     /// What has to be there before it can be judged.
     pub needs: Needs,
-    /// What it takes to make it hold on a cluster that runs, and who notices.
-    pub mending: Mending,
+    /// What restarts, and who is affected, when it is made to hold on a running cluster.
+    #[serde(rename = "mending")]
+    pub disruption: Disruption,
     /// How it is judged. All of them have to pass.
     #[serde(skip)]
     pub checks: &'static [Check],

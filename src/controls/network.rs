@@ -1,7 +1,7 @@
 //! Controls of the host firewall, the CNI and network policies.
 
 use super::check::{ApiRule, Attack, Check, IfMissing, NodeRule, TreeRule};
-use super::mending::{Noticed, noticed};
+use super::disruption::{Affected, affects};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[
             Check::Tree(TreeRule {
                 dir: "/etc/cni/net.d",
@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::NodeClients),
+        disruption: affects(Affected::NodeClients),
         checks: &[
             Check::Node(NodeRule::Firewall),
             Check::Node(NodeRule::ForeignRules),
@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Worker,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::NodeClients),
+        disruption: affects(Affected::NodeClients),
         checks: &[
             Check::Node(NodeRule::Firewall),
             Check::Node(NodeRule::ForeignRules),
@@ -109,7 +109,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::NodePods),
+        disruption: affects(Affected::NodePods),
         checks: &[Check::Node(NodeRule::MetadataBlocked)],
     },
     Control {
@@ -127,7 +127,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: noticed(Noticed::AllPods),
+        disruption: affects(Affected::AllPods),
         checks: &[Check::Node(NodeRule::CniConfig)],
     },
     Control {
@@ -145,7 +145,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::AllPods),
+        disruption: affects(Affected::AllPods),
         checks: &[Check::Api(ApiRule::DefaultDeny)],
     },
     Control {
@@ -163,7 +163,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::AllPods),
+        disruption: affects(Affected::AllPods),
         checks: &[Check::Manual("a packet capture between two nodes is needed")],
     },
     Control {
@@ -181,7 +181,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[Check::Api(ApiRule::ServiceEndpointsKnown)],
     },
 ];

@@ -34,9 +34,9 @@ const FLAGS: &[(Daemon, &str, &str)] = &[
     (
         Daemon::Kubelet,
         "config-dir",
-        "fields in `kubelet.extra`: files beside its own would override them",
+        "set the fields in `kubelet.extra`: files in the directory would override the kubelet's own configuration",
     ),
-    (Daemon::Kubelet, "register-node", "every node is registered"),
+    (Daemon::Kubelet, "register-node", "every node registers itself"),
 ];
 
 /// Fields that no control is about, and what sets them.
@@ -44,18 +44,18 @@ const FIELDS: &[(Config, &[&str], &str)] = &[
     (Config::Kubelet, &["apiVersion"], "kubelet.config.k8s.io/v1beta1"),
     (Config::Kubelet, &["kind"], "KubeletConfiguration"),
     (Config::Kubelet, &["cgroupDriver"], "systemd, or cgroupfs on a node with cgroup v1"),
-    (Config::Kubelet, &["failCgroupV1"], "true, but for nodes of a lab"),
-    (Config::Kubelet, &["clusterDNS"], "by `cluster.service_networks` of the inventory"),
-    (Config::Kubelet, &["clusterDomain"], "by `cluster.domain` of the inventory"),
+    (Config::Kubelet, &["failCgroupV1"], "true, except on lab nodes"),
+    (Config::Kubelet, &["clusterDNS"], "taken from `cluster.service_networks` in the inventory"),
+    (Config::Kubelet, &["clusterDomain"], "taken from `cluster.domain` in the inventory"),
     (Config::Kubelet, &["containerRuntimeEndpoint"], "unix:///run/containerd/containerd.sock"),
     (Config::Kubelet, &["healthzPort"], "10248"),
-    (Config::Kubelet, &["kubeReserved"], "by the memory of each node"),
-    (Config::Kubelet, &["resolvConf"], "the node's own file with name servers"),
-    (Config::Kubelet, &["staticPodPath"], "/etc/kubernetes/manifests on control planes alone"),
-    (Config::Kubelet, &["systemReserved"], "by the memory of each node"),
+    (Config::Kubelet, &["kubeReserved"], "computed from the memory of each node"),
+    (Config::Kubelet, &["resolvConf"], "the node's own resolv.conf"),
+    (Config::Kubelet, &["staticPodPath"], "/etc/kubernetes/manifests, on control planes only"),
+    (Config::Kubelet, &["systemReserved"], "computed from the memory of each node"),
     (Config::KubeProxy, &["apiVersion"], "kubeproxy.config.k8s.io/v1alpha1"),
     (Config::KubeProxy, &["clientConnection", "kubeconfig"], "kubeadm sets it"),
-    (Config::KubeProxy, &["clusterCIDR"], "by `cluster.pod_networks` of the inventory"),
+    (Config::KubeProxy, &["clusterCIDR"], "taken from `cluster.pod_networks` in the inventory"),
     (Config::KubeProxy, &["hostnameOverride"], "the name of each node"),
     (Config::KubeProxy, &["kind"], "KubeProxyConfiguration"),
 ];
@@ -113,7 +113,7 @@ fn of_flag(
     let of_kubeadm = DaemonRow::of(daemon).flags.iter().any(|(known, _)| *known == name);
     if of_kubeadm && !is_list(daemon, name) && !NEGOTIABLE.contains(&(daemon, name)) {
         let who = if daemon == Daemon::Kubelet { "kubeadm or its unit" } else { "kubeadm" };
-        let wants = format!("what {who} sets, by other keys of the inventory");
+        let wants = format!("the value that {who} sets from other keys of the inventory");
         return Some(Conflict { control: None, wants, sets: None });
     }
     let (.., wants) = FLAGS.iter().find(|(of, known, _)| *of == daemon && *known == name)?;
@@ -211,7 +211,7 @@ fn opens_alpha(inventory: &Inventory, value: &str) -> Option<&'static Control> {
 }
 
 fn no_alpha(daemon: Daemon, name: &str) -> String {
-    format!("{} {name}: single features by name", daemon.program())
+    format!("{} {name}: name features one by one", daemon.program())
 }
 
 fn by(control: &'static Control, subject: FlagOrSetting, sets: Option<String>) -> Conflict {

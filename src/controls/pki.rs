@@ -1,7 +1,7 @@
 //! Controls of keys and certificates.
 
 use super::check::{Check, Daemon, IfMissing, NodeRule, TreeRule};
-use super::mending::{Noticed, noticed, restart};
+use super::disruption::{Affected, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 
@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Tree(TreeRule {
             dir: "/etc/kubernetes/pki",
             suffix: ".crt",
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Tree(TreeRule {
             dir: "/etc/kubernetes/pki",
             suffix: ".key",
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::LocalUsers),
+        disruption: affects(Affected::LocalUsers),
         checks: &[Check::Tree(TreeRule {
             dir: "/etc/kubernetes/pki",
             suffix: "",
@@ -101,7 +101,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Every,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: restart(&[Daemon::ControllerManager]),
+        disruption: restart(&[Daemon::ControllerManager]),
         checks: &[Check::Node(NodeRule::CertificateLifetimes)],
     },
     Control {
@@ -119,7 +119,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: restart(&[Daemon::Apiserver]),
+        disruption: restart(&[Daemon::Apiserver]),
         checks: &[Check::Node(NodeRule::SeparateCas)],
     },
     Control {
@@ -137,7 +137,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Host,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[
             Check::Gone("/etc/kubernetes/super-admin.conf"),
             Check::Node(NodeRule::NoMasters),

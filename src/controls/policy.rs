@@ -1,7 +1,7 @@
 //! Controls of objects in the Kubernetes API.
 
 use super::check::{ApiRule, Attack, Check, Config, Daemon, NodeRule, Rule};
-use super::mending::{Noticed, QUIET, noticed, restart};
+use super::disruption::{Affected, QUIET, affects, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::AnonymousClients),
+        disruption: affects(Affected::AnonymousClients),
         checks: &[Check::Api(ApiRule::NoAnonymousBindings)],
     },
     Control {
@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[Check::Api(ApiRule::NoJoinTokens), Check::Api(ApiRule::NoBootstrapBindings)],
     },
     Control {
@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[Check::Api(ApiRule::AggregatedApisKnown)],
     },
     Control {
@@ -77,7 +77,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: QUIET,
+        disruption: QUIET,
         checks: &[
             Check::Api(ApiRule::KubeadmConfiguration),
             Check::Api(ApiRule::ClusterInfo),
@@ -104,7 +104,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: QUIET,
+        disruption: QUIET,
         checks: &[Check::Api(ApiRule::ControllersLead)],
     },
     Control {
@@ -122,7 +122,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::NewPods),
+        disruption: affects(Affected::NewPods),
         checks: &[
             Check::Api(ApiRule::DefaultAccountsMountNothing),
             Check::Api(ApiRule::NewAccountsMountNothing),
@@ -143,7 +143,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::NewPods),
+        disruption: affects(Affected::NewPods),
         checks: &[Check::Api(ApiRule::ImagesPinned)],
     },
     Control {
@@ -161,7 +161,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[Check::Api(ApiRule::NamespacesClean)],
     },
     Control {
@@ -179,7 +179,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: QUIET,
+        disruption: QUIET,
         checks: &[Check::Api(ApiRule::NodesKnown)],
     },
     Control {
@@ -197,7 +197,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[Check::Api(ApiRule::NoRetiredAddOns)],
     },
     Control {
@@ -215,7 +215,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[Check::Api(ApiRule::NoLastingTokens)],
     },
     Control {
@@ -233,7 +233,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Kubelet,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Kubelet]),
+        disruption: restart(&[Daemon::Kubelet]),
         checks: &[Check::Setting(
             Config::Kubelet,
             &["imageMaximumGCAge"],
@@ -264,7 +264,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Apiserver]).noticed_by(Noticed::NewPods),
+        disruption: restart(&[Daemon::Apiserver]).affecting(Affected::NewPods),
         checks: &[
             Check::Flag(
                 Daemon::Apiserver,
@@ -291,7 +291,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::NewPods),
+        disruption: affects(Affected::NewPods),
         checks: &[Check::Api(ApiRule::NamespaceLevels), Check::Api(ApiRule::PodsWithinStandard)],
     },
     Control {
@@ -316,7 +316,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[Check::Api(ApiRule::MinimalRbac)],
     },
     Control {
@@ -334,7 +334,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::NewPods),
+        disruption: affects(Affected::NewPods),
         checks: &[Check::Api(ApiRule::QuotasAndLimits)],
     },
     Control {
@@ -352,7 +352,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::NewPods),
+        disruption: affects(Affected::NewPods),
         checks: &[Check::Api(ApiRule::SecretsNotInEnvironment)],
     },
     Control {
@@ -370,7 +370,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::NodePods),
+        disruption: affects(Affected::NodePods),
         checks: &[Check::Api(ApiRule::SystemPodsHardened)],
     },
     Control {
@@ -388,7 +388,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::Cluster,
         minors: ALL_MINORS,
         needs: Needs::ClusterApi,
-        mending: noticed(Noticed::ApiClients),
+        disruption: affects(Affected::ApiClients),
         checks: &[Check::Api(ApiRule::WebhooksKnown)],
     },
 ];

@@ -1,7 +1,7 @@
 //! Controls of kube-scheduler.
 
 use super::check::{Attack, Check, Daemon, Rule};
-use super::mending::{Noticed, restart};
+use super::disruption::{Affected, restart};
 use super::model::{ALL_MINORS, Component, Control, Needs, Profiles, References, Severity};
 use super::scope::Scope;
 use super::set::Set;
@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Scheduler]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::Scheduler]).affecting(Affected::Scrapers),
         checks: &[
             Check::Flag(Daemon::Scheduler, "bind-address", Rule::Loopback, Set::To("127.0.0.1")),
             Check::LoopbackOnly(Daemon::Scheduler, 10259),
@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Scheduler]).noticed_by(Noticed::Scrapers),
+        disruption: restart(&[Daemon::Scheduler]).affecting(Affected::Scrapers),
         checks: &[
             Check::Flag(Daemon::Scheduler, "profiling", Rule::Is("false"), Set::AsJudged),
             Check::Flag(Daemon::Scheduler, "config", Rule::Absent, Set::AsJudged),
@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Control] = &[
         scope: Scope::ControlPlane,
         minors: ALL_MINORS,
         needs: Needs::Kubernetes,
-        mending: restart(&[Daemon::Scheduler]).noticed_by(Noticed::OldTlsClients),
+        disruption: restart(&[Daemon::Scheduler]).affecting(Affected::OldTlsClients),
         checks: &[Check::Flag(
             Daemon::Scheduler,
             "tls-min-version",

@@ -162,10 +162,12 @@ impl Row {
                 match self.set {
                     Set::To(value) | Set::Always(value) => format!("{flag}={value}"),
                     Set::Switch { on, .. } => format!("{flag}={on}"),
-                    Set::Listed(entry) => format!("{flag}: with {entry} in the list"),
-                    Set::Inventory(key, _) => format!("{flag}: by `{key}` of the inventory"),
+                    Set::Listed(entry) => format!("{flag}: add {entry} to the list"),
+                    Set::Inventory(key, _) => {
+                        format!("{flag}: the value of `{key}` in the inventory")
+                    }
                     Set::Suites => format!("{flag}={}", SUITES.join(",")),
-                    Set::AsJudged | Set::Nothing => format!("{flag}: leave it out"),
+                    Set::AsJudged | Set::Nothing => format!("{flag}: remove it"),
                     Set::Elsewhere(words) => format!("{flag}: {words}"),
                 }
             }
@@ -175,9 +177,11 @@ impl Row {
                     Set::To(value) | Set::Always(value) => format!("{key}: {value}"),
                     Set::Listed(entry) => format!("{key}: [{entry}]"),
                     Set::Switch { on, .. } => format!("{key}: {on}"),
-                    Set::Inventory(name, _) => format!("{key}: by `{name}` of the inventory"),
+                    Set::Inventory(name, _) => {
+                        format!("{key}: the value of `{name}` in the inventory")
+                    }
                     Set::Suites => format!("{key}: [{}]", SUITES.join(", ")),
-                    Set::AsJudged | Set::Nothing => format!("{key}: leave it out"),
+                    Set::AsJudged | Set::Nothing => format!("{key}: remove it"),
                     Set::Elsewhere(words) => format!("{key}: {words}"),
                 }
             }
@@ -222,10 +226,10 @@ fn lacking(control: &Control, subject: FlagOrSetting) -> Option<&'static str> {
 fn without(subject: FlagOrSetting, entry: &str) -> String {
     match subject {
         FlagOrSetting::Flag(daemon, name) => {
-            format!("{} --{name}: without {entry} in the list", daemon.program())
+            format!("{} --{name}: remove {entry} from the list", daemon.program())
         }
         FlagOrSetting::Setting(config, path) => {
-            format!("{} {}: without {entry}", config.kind(), path.join("."))
+            format!("{} {}: remove {entry} from the list", config.kind(), path.join("."))
         }
     }
 }

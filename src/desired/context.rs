@@ -35,8 +35,8 @@ impl<'a> Context<'a> {
         row.wanted(self.inventory)
     }
 
-    /// Whether the operator wants to hear that a control will not hold: it is on, and there is no exception.
-    pub fn speaks_of(&self, control: &str) -> bool {
+    /// Whether a note should warn that the control will not hold: it is on, and there is no exception.
+    pub fn warns_about(&self, control: &str) -> bool {
         let hardening = &self.inventory.hardening;
         self.on(control) && hardening.exceptions_of(control, Some(&self.node.name)).next().is_none()
     }

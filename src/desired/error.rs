@@ -66,18 +66,18 @@ pub enum ResolveError {
     },
     /// The inventory has members of etcd as static pods, and the node has none.
     #[error(
-        "the node has no static pod of etcd, as `etcd.placement: stacked` says: run `kubeadm join --control-plane` on it, or set \
+        "`etcd.placement` is `stacked`, but the node has no etcd static pod: run `kubeadm join --control-plane` on it, or set \
          `control-plane`"
     )]
     NoEtcdPod,
     /// The node was hardened before.
     #[error(
-        "the node is hardened, and `hardening.stage: observe` does not take that back: run `kubastion rollback`, or set `enforce`"
+        "the node is already hardened, and `hardening.stage: observe` does not undo that: run `kubastion rollback`, or set `enforce`"
     )]
     Hardened,
     /// The node is part of no cluster.
     #[error(
-        "the node is not part of a cluster, and only a cluster that runs is observed: remove `hardening.stage`, or the node"
+        "the node is not part of a cluster, and only a running cluster can be observed: remove `hardening.stage`, or the node"
     )]
     NothingToObserve,
     /// A manifest of kubeadm's that cannot be changed.

@@ -354,7 +354,7 @@ const WHO: &[(&str, &str)] = &[
 ];
 
 /// Who is let in where a rule names no source.
-pub const ANYBODY: &str = "anybody";
+pub const ANYBODY: &str = "everyone";
 
 impl Doors {
     /// Those of a node; `None` where no table is loaded, or one that drops nothing.

@@ -149,7 +149,7 @@ fn audit(context: &Context<'_>, collector: &mut Collector<'_>) {
         Ok(AuditRules { watches: AUDITED.iter().chain(members).map(watch).collect() })
     });
     if context.platform.container || !context.platform.audit {
-        if context.facts().is_some() && context.speaks_of(CONTROLS[0]) {
+        if context.facts().is_some() && context.warns_about(CONTROLS[0]) {
             collector.note(
                 "the kernel's audit subsystem is not available on this node: audit rules are written but not loaded",
             );

@@ -162,12 +162,12 @@ impl Additions {
         let mut notes = Vec::new();
         if self.audit.is_some() && Self::has_own(command, AUDIT_POLICY) {
             notes.push(format!(
-                "kube-apiserver has an audit policy of its own (`{AUDIT_POLICY}`), which stays: requests that it leaves out are not observed"
+                "kube-apiserver keeps its own audit policy (`{AUDIT_POLICY}`): requests that it omits are not observed"
             ));
         }
         if self.admission && Self::has_own(command, ADMISSION) {
             notes.push(format!(
-                "kube-apiserver has an admission configuration of its own (`{ADMISSION}`), which stays: it does not warn of pods"
+                "kube-apiserver keeps its own admission configuration (`{ADMISSION}`): it does not warn about pods"
             ));
         }
         notes

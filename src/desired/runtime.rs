@@ -76,7 +76,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     collector
         .push(&["containerd-config-permissions"], ItemKind::Permissions { path, access: socket });
     if let Some(Some(text)) = context.facts().and_then(|f| f.texts.get(CONFIG))
-        && let Some(note) = lost(text)
+        && let Some(note) = lost_settings(text)
     {
         collector.note(note);
     }
@@ -244,7 +244,7 @@ fn config(context: &Context<'_>, facts: &NodeFacts) -> Result<FileText, ResolveE
 
 /// What the node's own configuration has and the new one will not have, by name alone: values may be passwords. `None` if
 /// nothing of it matters, or the file is ours.
-fn lost(text: &str) -> Option<String> {
+fn lost_settings(text: &str) -> Option<String> {
     if text.starts_with("# Made by kubastion") {
         return None;
     }
@@ -341,7 +341,7 @@ fn version(context: &Context<'_>, facts: &NodeFacts) -> Option<Version> {
 
 #[cfg(test)]
 mod tests {
-    use super::{lost, nth_part};
+    use super::{lost_settings, nth_part};
 
     /// By name, and no value: a registry's login is among them.
     #[test]
@@ -364,7 +364,7 @@ password = "poison"
 type = "snapshot"
 address = "/run/s.sock"
 "#;
-        let said = lost(own).unwrap();
+        let said = lost_settings(own).unwrap();
         for named in [
             "`root`",
             "`imports`",
@@ -385,9 +385,9 @@ address = "/run/s.sock"
             "disabled_plugins = [\"cri\"]\n",
             "# Made by kubastion, for containerd 1.x.\nimports = [\"/x\"]\n",
         ] {
-            assert_eq!(lost(plain), None, "{plain}");
+            assert_eq!(lost_settings(plain), None, "{plain}");
         }
-        assert!(lost("a b").unwrap().contains("not valid TOML"));
+        assert!(lost_settings("a b").unwrap().contains("not valid TOML"));
     }
 
     #[test]

@@ -49,7 +49,7 @@ type Source = (&'static str, [u8; 32]);
 
 impl Shared {
     /// With what control planes do with encrypted resources on the way to encryption.
-    pub fn on_the_way(forms: FormsByNode) -> Self {
+    pub fn with_encryption_forms(forms: FormsByNode) -> Self {
         Self { forms, ..Self::default() }
     }
 

@@ -58,7 +58,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
             "it is unknown whether sudo records its input, which includes private keys: run `sudo -l -U {user}` on the node and check that it does not show log_input"
         ));
     }
-    if let Some(facts) = context.facts().filter(|_| context.speaks_of(CONTROLS[0])) {
+    if let Some(facts) = context.facts().filter(|_| context.warns_about(CONTROLS[0])) {
         match started {
             Started::Service => {}
             Started::SocketAndService => collector.note(format!(

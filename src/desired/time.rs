@@ -61,16 +61,16 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     if daemon != TimeDaemon::Timesyncd && exists(context, TIMESYNCD_SERVERS) {
         collector.gone(TIMESYNCD_SERVERS);
     }
-    let spoken_of = context.speaks_of(TIME[0]);
+    let warns = context.warns_about(TIME[0]);
     match daemon {
         TimeDaemon::Chrony => chrony(context, collector),
         TimeDaemon::Timesyncd => {
-            if spoken_of {
+            if warns {
                 collector.note("systemd-timesyncd is kept as the time service: chrony, which would replace it, is not installed");
             }
             timesyncd(context, collector);
         }
-        TimeDaemon::Other(unit) if spoken_of => collector.note(if servers {
+        TimeDaemon::Other(unit) if warns => collector.note(if servers {
             format!(
                 "{unit} is kept as the time service: `host.ntp_servers` is not written to its configuration, so add the servers there"
             )

@@ -41,7 +41,7 @@ pub struct Found {
     pub cni: Vec<String>,
     /// Whose cluster it is.
     pub recognized: Recognized,
-    /// Its nodes, and the members of etcd that somebody named, by name.
+    /// Its nodes, and the etcd members that were named, by name.
     pub nodes: Vec<FoundNode>,
     /// What was assumed, or is left out.
     pub notes: Vec<String>,
@@ -65,11 +65,11 @@ pub enum EtcdPlace {
     Stacked,
     /// As a service of the control planes.
     OnControlPlanes,
-    /// On machines of its own, which somebody named.
+    /// On dedicated machines, which were named.
     Dedicated,
-    /// On machines that nobody named: it is not assessed.
+    /// On machines that were not named: etcd is not assessed.
     Outside(Vec<String>),
-    /// Nobody shows one.
+    /// Not found on any node.
     Unseen,
 }
 
@@ -83,12 +83,12 @@ pub fn describe(
 ) -> Found {
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let told = cluster_configuration(objects).unwrap_or_else(|| {
-        notes.push("there is no kubeadm-config: names, networks and release are what daemons run with, or kubeadm's defaults".into());
+        notes.push("ConfigMap kubeadm-config is missing: names, networks and release come from the running daemons or from kubeadm's defaults".into());
         ClusterConfiguration::default()
     });
     let planes: Vec<&FoundNode> = nodes.iter().filter(|n| n.role == Role::ControlPlane).collect();
     if planes.is_empty() {
-        notes.push("no control plane node is known: its controls are not judged".into());
+        notes.push("no control plane is known: control plane controls are not judged".into());
     }
     let release = told
         .version
@@ -103,7 +103,7 @@ pub fn describe(
         let said = said.clone().or_else(|| flag("kube-controller", name));
         let all = said.as_deref().map(networks_of).unwrap_or_default();
         if all.is_empty() {
-            notes.push(format!("nobody says --{name}: taken for {default}"));
+            notes.push(format!("--{name} is unknown: assuming {default}"));
             return networks_of(default);
         }
         all
@@ -114,17 +114,19 @@ pub fn describe(
     let port = flag("kube-apiserver", "secure-port").unwrap_or_default();
     if !port.is_empty() && port != API_PORT.to_string() {
         notes.push(format!(
-            "API servers listen on port {port}: attempts go to {API_PORT}, and what they were for is unknown"
+            "API servers listen on port {port}: attempts connect to {API_PORT}, so their controls are unknown"
         ));
     }
     let etcd = etcd(&told, &nodes, facts);
     match &etcd {
         EtcdPlace::Outside(at) => notes.push(format!(
-            "etcd runs at {}, which is none of the machines: name them too to have them assessed",
+            "etcd runs at {}, on machines that were not named: name them too to assess etcd",
             at.join(", ")
         )),
         EtcdPlace::Unseen => {
-            notes.push("no node that answered shows an etcd: its controls are not judged".into());
+            notes.push(
+                "no etcd was found on the nodes that answered: etcd controls are not judged".into(),
+            );
         }
         _ => {}
     }
@@ -160,13 +162,13 @@ fn nearest(release: &str, notes: &mut Vec<String>) -> KubernetesVersion {
     let supported = KubernetesVersion::SUPPORTED_MINORS;
     let (Some(Ok(minor)), Some(Ok(patch))) = (parts.next(), parts.next()) else {
         let default = KubernetesVersion::DEFAULT;
-        notes.push(format!("the release {release:?} cannot be read: judged as {default}"));
+        notes.push(format!("release {release:?} cannot be parsed: judging as {default}"));
         return default;
     };
     let near = minor.clamp(*supported.start(), *supported.end());
     if near != minor {
         notes.push(format!(
-            "Kubernetes 1.{minor} is not among the releases that are known (1.{} to 1.{}): judged as 1.{near}",
+            "Kubernetes 1.{minor} is not supported (1.{} to 1.{} are): judging as 1.{near}",
             supported.start(),
             supported.end()
         ));
@@ -267,7 +269,7 @@ fn cni(facts: &BTreeMap<NodeName, NodeFacts>) -> Vec<String> {
     all
 }
 
-/// A machine that somebody named and that is no Node: a member of etcd, or of a cluster whose API nobody reads.
+/// A named machine that is not a Node: an etcd member, or a machine of a cluster whose API cannot be read.
 pub fn beside(facts: &NodeFacts, address: Option<IpAddr>) -> Option<FoundNode> {
     let own = facts.addresses.iter().map(|a| a.network.addr()).find(|a| !a.is_loopback());
     let runs = |program: &str| facts.processes.get(program).is_some_and(|p| !p.is_empty());
@@ -294,7 +296,7 @@ pub fn beside(facts: &NodeFacts, address: Option<IpAddr>) -> Option<FoundNode> {
     })
 }
 
-/// Which of the nodes a machine is that somebody named: by its addresses, which only itself can tell, and by its host name.
+/// Which of the nodes a named machine is: by its addresses, which only the machine itself can tell, and by its host name.
 pub fn is_node(facts: &NodeFacts, node: &FoundNode) -> bool {
     let has = |address: &IpAddr| facts.addresses.iter().any(|a| a.network.addr() == *address);
     match facts.addresses.is_empty() {

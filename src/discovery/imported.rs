@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::cluster::{EtcdPlace, Found};
 use super::inventory::inventory as in_memory;
 use super::nodes::FoundNode;
-use super::target::{Target, Way};
+use super::target::{SshAccess, Target};
 use crate::facts::NodeFacts;
 use crate::facts::cluster::{ClusterFacts, ObjectKind, list, name, text};
 use crate::inventory::{
@@ -39,8 +39,8 @@ pub struct Source<'a> {
     /// The host key of each node that answered.
     pub host_keys: &'a BTreeMap<NodeName, String>,
     /// How machines are reached.
-    pub way: &'a Way,
-    /// The machines that somebody named.
+    pub access: &'a SshAccess,
+    /// The named machines.
     pub named: &'a BTreeMap<NodeName, Target>,
     /// Which controls are wanted.
     pub profile: Profile,
@@ -50,11 +50,11 @@ pub struct Source<'a> {
 
 /// Reads everything.
 pub fn import(source: &Source<'_>) -> Draft {
-    let Source { found, objects, facts, way, .. } = *source;
-    let mut inventory = in_memory(found, way, source.named, source.profile);
+    let Source { found, objects, facts, access, .. } = *source;
+    let mut inventory = in_memory(found, access, source.named, source.profile);
     let mut reading = Reading::default();
     for note in &found.notes {
-        reading.lost("a part of the cluster", "", "the cluster", note);
+        reading.not_taken_over("a part of the cluster", "", "the cluster", note);
     }
     inventory.etcd.placement = match &found.etcd {
         EtcdPlace::Stacked => EtcdPlacement::Stacked,
@@ -62,8 +62,8 @@ pub fn import(source: &Source<'_>) -> Draft {
         EtcdPlace::Dedicated | EtcdPlace::Outside(_) => EtcdPlacement::Dedicated,
     };
     if found.release.trim_start_matches('v') != found.judged_as.to_string() {
-        let why = format!("the inventory says {}, the nearest that is known", found.judged_as);
-        reading.lost("the release", &found.release, "the cluster", &why);
+        let why = format!("the inventory says {}, the nearest supported release", found.judged_as);
+        reading.not_taken_over("the release", &found.release, "the cluster", &why);
     }
     inventory.pki.dir = "pki".into();
     inventory.pki.cas = CaOrigin::Imported;
@@ -78,7 +78,7 @@ pub fn import(source: &Source<'_>) -> Draft {
 
 /// Roles, labels and taints as Node objects have them, and the host keys by which nodes were met.
 fn nodes(inventory: &mut Inventory, source: &Source<'_>, reading: &mut Reading) {
-    let defaults = source.way.defaults();
+    let defaults = source.access.defaults();
     let objects = source.objects.of(ObjectKind::Nodes).unwrap_or_default();
     for node in &mut inventory.nodes {
         let at = format!("Node {}", node.name);
@@ -87,7 +87,7 @@ fn nodes(inventory: &mut Inventory, source: &Source<'_>, reading: &mut Reading) 
         for (key, value) in found.into_iter().flat_map(|f| &f.labels) {
             if !LABELS.contains(&key.as_str()) {
                 node.labels.insert(key.clone(), value.clone());
-                reading.taken(format!("label {key}"), value, &at, "nodes[].labels");
+                reading.taken_over(format!("label {key}"), value, &at, "nodes[].labels");
             }
         }
         let mut is_kept_free = false;
@@ -100,13 +100,13 @@ fn nodes(inventory: &mut Inventory, source: &Source<'_>, reading: &mut Reading) 
             if written == CONTROL_PLANE_TAINT {
                 is_kept_free = true;
             } else if !CONDITIONS.iter().any(|c| key.starts_with(c)) {
-                reading.taken("taint", &written, &at, "nodes[].taints");
+                reading.taken_over("taint", &written, &at, "nodes[].taints");
                 node.taints.push(written);
             }
         }
         if node.has_role(Role::ControlPlane) && object.is_some() && !is_kept_free {
             node.roles.push(Role::Worker);
-            reading.taken("workloads on a control plane", "", &at, "nodes[].roles");
+            reading.taken_over("workloads on a control plane", "", &at, "nodes[].roles");
         }
         if let Some(Ok(key)) =
             source.host_keys.get(&node.name).map(|k| k.parse::<HostKeyFingerprint>())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::cluster::{EtcdPlace, Found};
-use super::target::{Target, Way};
+use super::target::{SshAccess, Target};
 use crate::inventory::{
     Cluster, Cni, Endpoint, Etcd, EtcdPlacement, FormatVersion, Hardening, Host, Inventory,
     Kubernetes, KubernetesVersion, LoadBalancer, Node, NodeName, NodeSsh, Pki, Profile, Role,
@@ -12,23 +12,23 @@ use crate::inventory::{
 };
 use crate::pki::kubeconfig::API_PORT;
 
-/// How a node is reached: as somebody named it, else by its first address.
-fn node_ssh(way: &Way, named: Option<&Target>, address: &Host) -> NodeSsh {
+/// How to reach a node: as named on the command line, otherwise by its first address.
+fn node_ssh(access: &SshAccess, named: Option<&Target>, address: &Host) -> NodeSsh {
     match named {
-        None => NodeSsh { host_keys: way.keys(address), ..NodeSsh::default() },
+        None => NodeSsh { host_keys: access.keys(address), ..NodeSsh::default() },
         Some(target) => NodeSsh {
             host: Some(target.host.clone()),
             user: target.user.clone(),
             port: target.port,
-            sudo: Some(way.sudo(&way.user(target.user.as_ref()))),
-            host_keys: way.keys(&target.host),
+            sudo: Some(access.sudo(&access.user(target.user.as_ref()))),
+            host_keys: access.keys(&target.host),
             ..NodeSsh::default()
         },
     }
 }
 
-/// The machines that somebody named, before anything is known of them: enough to look at them.
-pub fn of_targets(way: &Way, targets: &[Target]) -> Inventory {
+/// An inventory of the named machines before anything is known about them: enough to read them.
+pub fn of_targets(access: &SshAccess, targets: &[Target]) -> Inventory {
     let node = |(n, target): (usize, &Target)| {
         let address = target.host.as_str().parse();
         Node {
@@ -38,11 +38,11 @@ pub fn of_targets(way: &Way, targets: &[Target]) -> Inventory {
             roles: vec![Role::Worker],
             labels: BTreeMap::new(),
             taints: Vec::new(),
-            ssh: node_ssh(way, Some(target), &target.host),
+            ssh: node_ssh(access, Some(target), &target.host),
         }
     };
     let nodes = targets.iter().enumerate().map(node).collect();
-    Inventory { nodes, ..empty(way) }
+    Inventory { nodes, ..empty(access) }
 }
 
 /// The inventory. It says nothing that was not found, but for the profile; what it has no key for is in [`Found`].
@@ -51,7 +51,7 @@ pub fn of_targets(way: &Way, targets: &[Target]) -> Inventory {
 /// what is wanted.
 pub fn inventory(
     found: &Found,
-    way: &Way,
+    access: &SshAccess,
     named: &BTreeMap<NodeName, Target>,
     profile: Profile,
 ) -> Inventory {
@@ -63,7 +63,7 @@ pub fn inventory(
             roles: vec![n.role],
             labels: BTreeMap::new(),
             taints: Vec::new(),
-            ssh: node_ssh(way, named.get(&n.name), &address),
+            ssh: node_ssh(access, named.get(&n.name), &address),
         }
     };
     let placement = match found.etcd {
@@ -73,7 +73,7 @@ pub fn inventory(
             EtcdPlacement::Dedicated
         }
     };
-    let empty = empty(way);
+    let empty = empty(access);
     Inventory {
         cluster: Cluster {
             name: found.name.clone(),
@@ -92,7 +92,7 @@ pub fn inventory(
 }
 
 /// Of a cluster of which nothing is known but the way to it.
-fn empty(way: &Way) -> Inventory {
+fn empty(access: &SshAccess) -> Inventory {
     let host: Host = "kubernetes".parse().expect("it is a host");
     Inventory {
         version: FormatVersion::V1,
@@ -108,7 +108,7 @@ fn empty(way: &Way) -> Inventory {
         },
         kubernetes: Kubernetes { source: SoftwareSource::Preinstalled, ..Kubernetes::default() },
         hardening: Hardening::default(),
-        ssh: way.defaults(),
+        ssh: access.defaults(),
         nodes: Vec::new(),
         firewall: Default::default(),
         etcd: Etcd::default(),
@@ -133,22 +133,22 @@ mod tests {
     use crate::clock::Clock;
     use crate::inventory::{LoadContext, Sudo, load_bytes};
 
-    fn way() -> Way {
-        let mut way = Way {
+    fn access() -> SshAccess {
+        let mut access = SshAccess {
             user: "ops".to_owned().try_into().ok(),
             key_file: Some("/keys/id".into()),
             known_hosts: Some("/keys/known_hosts".into()),
-            ..Way::default()
+            ..SshAccess::default()
         };
         let key = format!("192.0.2.21=SHA256:{}", "A".repeat(43));
-        way.accept(key.parse().unwrap());
-        way
+        access.accept(key.parse().unwrap());
+        access
     }
 
     fn stock() -> Inventory {
         let named: Target = "ssh://root@cp1.example:2222".parse().unwrap();
         let by = [("cp1".parse().unwrap(), named)].into();
-        inventory(&found(STOCK, &stacked()), &way(), &by, Profile::Cis)
+        inventory(&found(STOCK, &stacked()), &access(), &by, Profile::Cis)
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
             (EtcdPlace::Unseen, 0),
         ] {
             found.etcd = place.clone();
-            let inventory = inventory(&found, &way(), &BTreeMap::new(), Profile::Nsa);
+            let inventory = inventory(&found, &access(), &BTreeMap::new(), Profile::Nsa);
             assert_eq!(inventory.etcd_members().count(), members, "{place:?}");
         }
     }

@@ -50,7 +50,7 @@ pub static DISTRIBUTIONS: &[Distribution] = &[
         changes: Changes::Refused,
         // https://www.talos.dev: no SSH and no shell.
         signs: &[Sign::Os("Talos (")],
-        judged: "objects of the API; its nodes have no SSH, and their settings are in Talos' machine configuration",
+        judged: "API objects; Talos nodes have no SSH and keep their settings in the machine configuration",
     },
     Distribution {
         name: "RKE2",
@@ -61,7 +61,7 @@ pub static DISTRIBUTIONS: &[Distribution] = &[
             Sign::Unit("rke2-agent.service"),
             Sign::Path("/etc/rancher/rke2"),
         ],
-        judged: "hosts, objects of the API, and what is tried over the network; flags and files that RKE2 keeps below /var/lib/rancher stay unknown or fail by their path",
+        judged: "hosts, API objects and network attempts; flags and files under /var/lib/rancher are unknown, or fail because of their path",
     },
     Distribution {
         name: "k3s",
@@ -72,7 +72,7 @@ pub static DISTRIBUTIONS: &[Distribution] = &[
             Sign::Unit("k3s-agent.service"),
             Sign::Path("/etc/rancher/k3s"),
         ],
-        judged: "hosts, objects of the API, and what is tried over the network; all daemons are one process, whose flags stay unknown",
+        judged: "hosts, API objects and network attempts; all daemons run in one process, so their flags are unknown",
     },
     Distribution {
         name: "k0s",
@@ -83,7 +83,7 @@ pub static DISTRIBUTIONS: &[Distribution] = &[
             Sign::Unit("k0sworker.service"),
             Sign::Path("/var/lib/k0s"),
         ],
-        judged: "hosts, objects of the API, flags of running daemons, and what is tried over the network; files below /var/lib/k0s stay unknown",
+        judged: "hosts, API objects, flags of running daemons and network attempts; files under /var/lib/k0s are unknown",
     },
     Distribution {
         name: "MicroK8s",
@@ -93,19 +93,19 @@ pub static DISTRIBUTIONS: &[Distribution] = &[
             Sign::Unit("snap.microk8s.daemon-kubelite.service"),
             Sign::Path("/var/snap/microk8s"),
         ],
-        judged: "hosts, and what is tried over the network",
+        judged: "hosts and network attempts",
     },
     Distribution {
         name: "Amazon EKS",
         changes: Changes::Refused,
         signs: &[Sign::Version("-eks-"), Sign::Label("eks.amazonaws.com/"), Sign::Path("/etc/eks")],
-        judged: "the workers that are named: hosts, kubelets, the container runtime; nobody reaches the control plane but Amazon",
+        judged: "the workers that you name: hosts, kubelets and the container runtime; only Amazon can reach the control plane",
     },
     Distribution {
         name: "Azure AKS",
         changes: Changes::Refused,
         signs: &[Sign::Label("kubernetes.azure.com/"), Sign::Path("/etc/kubernetes/azure.json")],
-        judged: "the workers that are named: hosts, kubelets, the container runtime; nobody reaches the control plane but Microsoft",
+        judged: "the workers that you name: hosts, kubelets and the container runtime; only Microsoft can reach the control plane",
     },
     Distribution {
         name: "Google GKE",
@@ -115,13 +115,13 @@ pub static DISTRIBUTIONS: &[Distribution] = &[
             Sign::Label("cloud.google.com/gke-"),
             Sign::Path("/home/kubernetes/kube-env"),
         ],
-        judged: "the workers that are named: hosts, kubelets, the container runtime; nobody reaches the control plane but Google",
+        judged: "the workers that you name: hosts, kubelets and the container runtime; only Google can reach the control plane",
     },
     Distribution {
         name: "OpenShift",
         changes: Changes::Refused,
         signs: &[Sign::Label("node.openshift.io/"), Sign::Os("Red Hat Enterprise Linux CoreOS")],
-        judged: "hosts, objects of the API, and what is tried over the network; settings belong to its operators",
+        judged: "hosts, API objects and network attempts; OpenShift's operators own the settings",
     },
     Distribution {
         name: "kubespray (kubeadm)",
@@ -131,7 +131,7 @@ pub static DISTRIBUTIONS: &[Distribution] = &[
             Sign::Path("/etc/kubernetes/kubelet.env"),
             Sign::Path("/etc/ssl/etcd/ssl"),
         ],
-        judged: "everything; an etcd of its own keeps its files in places of its own",
+        judged: "everything; kubespray's own etcd keeps its files in other paths",
     },
     Distribution {
         name: "Cluster API (kubeadm)",
@@ -140,7 +140,7 @@ pub static DISTRIBUTIONS: &[Distribution] = &[
             Sign::Path("/run/cluster-api/bootstrap-success.complete"),
             Sign::Path("/run/kubeadm/kubeadm.yaml"),
         ],
-        judged: "everything; a machine that is replaced comes back as its template says",
+        judged: "everything; Cluster API recreates a replaced machine from its template, without changes made here",
     },
     Distribution {
         name: "kubeadm",
@@ -158,7 +158,7 @@ static UNKNOWN: Distribution = Distribution {
     name: "unknown",
     changes: Changes::Refused,
     signs: &[],
-    judged: "hosts, objects of the API, and what is tried over the network",
+    judged: "hosts, API objects and network attempts",
 };
 
 /// A distribution, and by what it was recognized.
@@ -174,12 +174,12 @@ impl Recognized {
     /// By what it was recognized.
     pub fn by(&self) -> String {
         match self.sign {
-            None => "nothing that this program knows".to_owned(),
+            None => "nothing that kubastion knows".to_owned(),
             Some(Sign::Unit(unit)) => format!("unit {unit}"),
             Some(Sign::Path(path)) => path.to_owned(),
             Some(Sign::Version(part)) => format!("the kubelet's version (`{part}`)"),
-            Some(Sign::Os(name)) => format!("the operating system's name (`{name}`)"),
-            Some(Sign::Label(name)) => format!("a Node's label `{name}`"),
+            Some(Sign::Os(name)) => format!("the operating system (`{name}`)"),
+            Some(Sign::Label(name)) => format!("node label `{name}`"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The machines that somebody names on a command line, and the way to them.
+//! The machines on the command line, and how to log in to them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ impl FromStr for Target {
                 let (host, port) = v6.split_once(']').ok_or("an IPv6 address ends with `]`")?;
                 let port = match port {
                     "" => None,
-                    port => Some(port.strip_prefix(':').ok_or("a port stands after `:`")?),
+                    port => Some(port.strip_prefix(':').ok_or("expected `:` before the port")?),
                 };
                 (host, port)
             }
@@ -60,7 +60,7 @@ impl FromStr for Target {
     }
 }
 
-/// A host key that somebody has compared: `HOST=SHA256:...`, the host as it is connected to.
+/// A host key that the operator has verified: `HOST=SHA256:...`, with the host as in the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostKey {
     /// Name or address.
@@ -78,9 +78,9 @@ impl FromStr for HostKey {
     }
 }
 
-/// How machines are reached of which there is no inventory.
+/// How to log in to machines without an inventory.
 #[derive(Debug, Clone, Default)]
-pub struct Way {
+pub struct SshAccess {
     /// Login user where none is named.
     pub user: Option<UserName>,
     /// Port of sshd where none is named.
@@ -93,7 +93,7 @@ pub struct Way {
     pub jump: Vec<Target>,
     /// OpenSSH's known_hosts file.
     pub known_hosts: Option<PathBuf>,
-    /// Host keys that somebody has compared, by host in the spelling of [`Way::accept`].
+    /// Host keys that the operator has verified, by host in the spelling of [`SshAccess::accept`].
     pub host_keys: BTreeMap<Host, Vec<HostKeyFingerprint>>,
 }
 
@@ -103,8 +103,8 @@ fn canonical(host: &Host) -> Host {
     address.and_then(|a| a.to_string().parse().ok()).unwrap_or_else(|| host.clone())
 }
 
-impl Way {
-    /// Takes a machine for the one that has this key.
+impl SshAccess {
+    /// Trusts this key for its host.
     pub fn accept(&mut self, key: HostKey) {
         self.host_keys.entry(canonical(&key.host)).or_default().push(key.fingerprint);
     }
@@ -223,20 +223,20 @@ mod tests {
         let print = format!("SHA256:{}", "A".repeat(43));
         let key: HostKey = format!("192.0.2.1={print}").parse().unwrap();
         assert!(print.parse::<HostKey>().is_err() && "a=SHA256:x".parse::<HostKey>().is_err());
-        let mut way = Way {
+        let mut access = SshAccess {
             jump: vec!["ssh://b@bastion".parse().unwrap(), "ssh://192.0.2.1".parse().unwrap()],
-            ..Way::default()
+            ..SshAccess::default()
         };
-        way.accept(key);
-        way.accept(format!("2001:DB8:0::1={print}").parse().unwrap());
-        assert_eq!(way.keys(&"2001:db8::1".parse().unwrap()).len(), 1);
-        let to = |s: &str| way.to(&s.parse().unwrap());
+        access.accept(key);
+        access.accept(format!("2001:DB8:0::1={print}").parse().unwrap());
+        assert_eq!(access.keys(&"2001:db8::1".parse().unwrap()).len(), 1);
+        let to = |s: &str| access.to(&s.parse().unwrap());
         assert_eq!(to("ssh://192.0.2.1").host_keys.len(), 1);
         let other = to("ssh://ops@192.0.2.2");
         assert!(other.host_keys.is_empty() && other.sudo == Sudo::Passwordless && other.agent);
         assert_eq!(to("ssh://192.0.2.1").sudo, Sudo::None);
         // Each jump host is behind those before it, with its own keys.
-        let jumps: Vec<SshTarget> = way.on_the_way().collect();
+        let jumps: Vec<SshTarget> = access.on_the_way().collect();
         assert_eq!(jumps.iter().map(|j| j.jump.len()).collect::<Vec<_>>(), [0, 1]);
         assert_eq!((jumps[0].host_keys.len(), jumps[1].host_keys.len()), (0, 1));
         assert_eq!(other.jump[1].host_keys.len(), 1);

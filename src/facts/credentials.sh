@@ -24,7 +24,7 @@ if [ -n "$above" ]; then
     esac
     if [ -z "$v" ]; then
         # shellcheck disable=SC2016 # a word
-        echo 'sudo records what programs print (`log_output`), so that no key was read: log in as root, or switch it off' >&2
+        echo 'sudo records program output (`log_output`), so no key was read: log in as root, or switch `log_output` off' >&2
         exit 3
     fi
 fi

@@ -493,8 +493,8 @@ pub struct OpenTransaction {
 }
 
 impl OpenTransaction {
-    /// Whether it was taken back in part, so that no run and no time that passes brings it to an end.
-    pub fn needs_hands(&self) -> bool {
+    /// Whether its rollback failed in part: it needs an operator, since neither a run nor a timer finishes it.
+    pub fn is_incomplete(&self) -> bool {
         self.state == "incomplete"
     }
 }

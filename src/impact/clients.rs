@@ -122,7 +122,7 @@ pub(super) fn anonymous_servers(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
     Ok(by_control(
         seen,
         "apiserver-anonymous-auth",
-        Some("--anonymous-auth=false, or --authentication-config with health paths alone"),
+        Some("--anonymous-auth=false, or --authentication-config with only health paths"),
     ))
 }
 

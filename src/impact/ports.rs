@@ -35,8 +35,8 @@ pub(super) fn open_to(seen: &Seen<'_>, door: Door, said: &str, port: u16) -> Str
         with_pods.filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Worker));
     for node in with_pods {
         let who = match seen.doors.get(&node.name) {
-            None => "not known: the node did not answer".to_owned(),
-            Some(Err(why)) => format!("not known: {why}"),
+            None => "unknown: the node did not answer".to_owned(),
+            Some(Err(why)) => format!("unknown: {why}"),
             Some(Ok(None)) => ANYBODY.to_owned(),
             Some(Ok(Some(doors))) => {
                 let open: Vec<&str> =
@@ -47,7 +47,7 @@ pub(super) fn open_to(seen: &Seen<'_>, door: Door, said: &str, port: u16) -> Str
         by.entry(who).or_default().push(node.name.as_str());
     }
     match by.len() {
-        0 => "not known: no node is known".to_owned(),
+        0 => "unknown: no node was found".to_owned(),
         1 => by.into_keys().next().expect("there is one"),
         _ => by
             .into_iter()
@@ -147,9 +147,9 @@ pub(super) fn host_ports(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
         }
         if on_host {
             let how = if ports.is_empty() {
-                "it names no port"
+                "it declares no port"
             } else {
-                "and ports that it does not name"
+                "also ports that it does not declare"
             };
             item = item.saying("host network", how);
         }
@@ -165,7 +165,7 @@ pub(super) fn listeners(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
     let mut items = Vec::new();
     for (node, answered) in seen.nodes {
         if answered.facts.listeners.is_none() {
-            return Err(format!("{node} did not say what listens there"));
+            return Err(format!("{node} did not report its listening sockets"));
         }
         let doors = match seen.doors.get(node) {
             Some(Ok(Some(doors))) => doors,
@@ -189,7 +189,7 @@ pub(super) fn read_only(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
     let mut items = Vec::new();
     for (node, answered) in seen.nodes {
         let Some(listeners) = &answered.facts.listeners else {
-            return Err(format!("{node} did not say what listens there"));
+            return Err(format!("{node} did not report its listening sockets"));
         };
         let own = listeners.iter().find(|l| l.port == READ_ONLY && l.protocol.starts_with("tcp"));
         if let Some(listener) = own {
@@ -209,14 +209,14 @@ fn sorted(mut items: Vec<Item>) -> Vec<Item> {
 pub(super) fn open_to_servers(seen: &Seen<'_>, node: &Node, port: u16) -> Option<String> {
     let called = &node.name;
     match seen.doors.get(called) {
-        None => Some(format!("not known: {called} did not answer")),
-        Some(Err(why)) => Some(format!("not known: {called}: {why}")),
+        None => Some(format!("unknown: {called} did not answer")),
+        Some(Err(why)) => Some(format!("unknown: {called}: {why}")),
         Some(Ok(None)) => None,
         Some(Ok(Some(doors))) => {
             let open = doors.open_to(Door::Host, Some(FirewallProtocol::Tcp), port);
             let is_open = [ANYBODY, "control planes", "nodes"].iter().any(|w| open.contains(w));
             (!is_open).then(|| {
-                format!("closes: it is in the network of {called}, and no rule opens {port}/tcp there to control planes")
+                format!("closes: it is in the network of {called}, where no rule opens {port}/tcp to control planes")
             })
         }
     }

@@ -6,7 +6,7 @@ use crate::inventory::{Node, NodeName, Role};
 
 /// What it takes, where nothing was recorded.
 pub(super) const TAKES: &str =
-    "needs observation: set `hardening.stage: observe` in the inventory, and run `kubastion apply`";
+    "needs observation: set `hardening.stage: observe` in the inventory and run `kubastion apply`";
 
 /// What the chosen nodes have recorded.
 ///
@@ -43,7 +43,7 @@ pub(super) fn flows(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
         if flows.is_full {
             items.push(not_all(
                 node,
-                "more connections than the kernel keeps; what does not fit is not here",
+                "the kernel keeps no more entries: some connections are missing",
             ));
         }
         let doors = match seen.doors.get(node) {
@@ -84,11 +84,11 @@ fn requests(
     for (node, observation) in recorded(seen, planes, |o| o.requests.is_some())? {
         let Some(requests) = &observation.requests else { continue };
         if requests.is_cut {
-            items.push(not_all(node, "more requests than are read; older ones are not here"));
+            items.push(not_all(node, "too many requests to read: older ones are missing"));
         } else if requests.is_by_other_policy {
             items.push(not_all(
                 node,
-                "the API server has an audit policy of its own, which may leave such requests out",
+                "the API server has its own audit policy, which may omit such requests",
             ));
         }
         for (request, count) in requests.requests.iter().filter(|(r, _)| r.about == about) {

@@ -23,7 +23,7 @@ pub(super) fn unencrypted(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
             _ => continue,
         };
         let item = Item { count: Some((count, "object")), ..Item::new(kind, "", "") };
-        items.push(item.saying("written in clear by", servers.join(", ")));
+        items.push(item.saying("plain text from", servers.join(", ")));
     }
     Ok(items)
 }

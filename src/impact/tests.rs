@@ -303,13 +303,13 @@ fn node_ports_say_who_may_connect() {
     let mut open = inventory();
     open.firewall.admin_networks.clear();
     let impact = seen_with(&open, &facts, &nodes());
-    assert_eq!(said(&items(&impact, "node-ports")[1], "node port"), "30080/TCP, open to anybody");
+    assert_eq!(said(&items(&impact, "node-ports")[1], "node port"), "30080/TCP, open to everyone");
     open.firewall.mode = crate::inventory::FirewallMode::Off;
     let impact = seen_with(&open, &facts, &nodes());
-    assert_eq!(said(&items(&impact, "node-ports")[0], "node port"), "20080/UDP, open to anybody");
+    assert_eq!(said(&items(&impact, "node-ports")[0], "node port"), "20080/UDP, open to everyone");
     // Of a node that did not answer, nobody knows.
     let impact = seen_with(&inventory(), &facts, &BTreeMap::new());
-    assert!(said(&items(&impact, "node-ports")[1], "node port").contains("not known"));
+    assert!(said(&items(&impact, "node-ports")[1], "node port").contains("unknown"));
 }
 
 #[test]
@@ -368,7 +368,7 @@ fn ports_of_nodes_that_pods_have_are_listed_but_for_kubernetes_own() {
         [
             "6443/TCP, open to firewall.admin_networks, nodes, pods on cp1; nobody on w1",
             "9100/TCP, open to nobody",
-            "and ports that it does not name",
+            "also ports that it does not declare",
         ]
     );
 }
@@ -473,8 +473,9 @@ fn pods_that_hold_a_default_token_unasked_are_listed() {
         names(&impact, "default-tokens"),
         ["Deployment shop/named", "Deployment shop/unasked"]
     );
-    let goes = |impact: &Impact| said(&items(impact, "default-tokens")[0], "token goes").to_owned();
-    assert!(goes(&impact).starts_with("with the next apply"));
+    let goes =
+        |impact: &Impact| said(&items(impact, "default-tokens")[0], "token removed").to_owned();
+    assert!(goes(&impact).starts_with("by the next apply"));
     // A plan leaves the account alone while somebody relies on it.
     let mut holder = spec(None, None);
     holder["volumes"] =
@@ -573,15 +574,15 @@ fn webhooks_say_what_they_are_asked_and_whether_they_are_reached() {
     let order: Vec<&str> = all.iter().map(|i| i.name.as_str()).collect();
     assert_eq!(order, ["b", "c", "crd", "a", "d"], "those that fail first");
     let of = |name: &str| all.iter().find(|i| i.name == name).unwrap();
-    assert!(said(of("a"), "network").starts_with("open: nodes reach pods"));
+    assert!(said(of("a"), "network").starts_with("open: nodes can reach pods"));
     assert_eq!(said(of("a"), "namespaces"), "default, shop");
-    assert_eq!(said(of("a"), "of hardening"), "nothing that hardening sends");
+    assert_eq!(said(of("a"), "sent by hardening"), "nothing");
     assert!(said(of("b"), "network").starts_with("closes:"), "{:?}", of("b"));
-    assert!(said(of("b"), "of hardening").starts_with("static pods"));
+    assert!(said(of("b"), "sent by hardening").starts_with("static pods"));
     assert_eq!(said(of("b"), "namespaces"), "all");
-    assert_eq!(said(of("c"), "network"), "not known: where h.example is");
-    assert!(said(of("c"), "of hardening").contains("Nodes"));
-    assert!(said(of("d"), "network").contains("no such Service"));
+    assert_eq!(said(of("c"), "network"), "unknown: h.example is not an IP address");
+    assert!(said(of("c"), "sent by hardening").contains("Nodes"));
+    assert!(said(of("d"), "network").contains("does not exist"));
 }
 
 #[test]

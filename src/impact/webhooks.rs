@@ -20,7 +20,7 @@ struct Sent {
 
 const SENT: &[Sent] = &[
     Sent {
-        words: "static pods of kube-system, which restarts of the control plane make anew",
+        words: "static pods in kube-system, which control plane restarts recreate",
         group: "",
         resource: "pods",
         operations: &["CREATE"],
@@ -34,7 +34,7 @@ const SENT: &[Sent] = &[
         namespace: None,
     },
     Sent {
-        words: "Nodes, for labels",
+        words: "Nodes (labels)",
         group: "",
         resource: "nodes",
         operations: &["UPDATE"],
@@ -131,7 +131,7 @@ fn backend(seen: &Seen<'_>, service: Option<&Value>, url: &str) -> Result<[Strin
     let at = format!("Service {}/{}", place.0, place.1);
     let services = seen.all(ObjectKind::Services)?;
     if !services.iter().any(|s| (namespace(s), name(s)) == place) {
-        return Ok([at, "there is no such Service, today either".to_owned()]);
+        return Ok([at, "the Service does not exist, with or without hardening".to_owned()]);
     }
     let slices = seen.all(ObjectKind::EndpointSlices)?.iter().filter(|s| {
         let of = s.pointer("/metadata/labels").and_then(|l| l.get("kubernetes.io/service-name"));
@@ -150,13 +150,13 @@ fn backend(seen: &Seen<'_>, service: Option<&Value>, url: &str) -> Result<[Strin
         }
     }
     if said.is_empty() {
-        said.push("nobody answers for it, today either".to_owned());
+        said.push("the Service has no endpoints, with or without hardening".to_owned());
     }
     Ok([at, said.join("; ")])
 }
 
 fn of_endpoint(seen: &Seen<'_>, address: &str, ports: &[u16]) -> String {
-    let Ok(ip) = address.parse::<IpAddr>() else { return format!("not known: {address}") };
+    let Ok(ip) = address.parse::<IpAddr>() else { return format!("unknown: {address}") };
     if let Some(node) = seen.inventory.nodes.iter().find(|n| n.addresses.contains(&ip)) {
         let closed: Vec<String> =
             ports.iter().filter_map(|port| open_to_servers(seen, node, *port)).collect();
@@ -167,8 +167,8 @@ fn of_endpoint(seen: &Seen<'_>, address: &str, ports: &[u16]) -> String {
     }
     let networks = &seen.inventory.cluster.pod_networks;
     match networks.iter().any(|n| n.0.contains(&ip)) {
-        true => "open: nodes reach pods".to_owned(),
-        false => format!("not known: {address} is neither a node nor in the pod network"),
+        true => "open: nodes can reach pods".to_owned(),
+        false => format!("unknown: {address} is neither a node nor in the pod network"),
     }
 }
 
@@ -183,7 +183,7 @@ fn of_url(seen: &Seen<'_>, url: &str) -> String {
     match host.parse::<IpAddr>() {
         Ok(ip) if ip.is_loopback() => "open: it is on the API server's own node".to_owned(),
         Ok(_) => of_endpoint(seen, host, &[port]),
-        Err(_) => format!("not known: where {host} is"),
+        Err(_) => format!("unknown: {host} is not an IP address"),
     }
 }
 
@@ -212,8 +212,11 @@ pub(super) fn webhooks(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
                 let sent: Vec<&str> = SENT.iter().filter(meant).map(|s| s.words).collect();
                 let config = webhook.get("clientConfig").unwrap_or(&Value::Null);
                 let [at, network] = backend(seen, config.get("service"), text(config, "/url"))?;
-                let policy =
-                    if fails { "Fail: without an answer, requests are refused" } else { "Ignore" };
+                let policy = if fails {
+                    "Fail: requests are rejected if the webhook does not answer"
+                } else {
+                    "Ignore"
+                };
                 let in_ = match spaces.len() == all.len() {
                     true => "all".to_owned(),
                     false => spaces.join(", "),
@@ -223,21 +226,20 @@ pub(super) fn webhooks(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
                 let item = Item::new(called, "", name(object))
                     .saying("webhook", text(webhook, "/name"))
                     .saying("failurePolicy", policy)
-                    .saying("asked about", rules(webhook))
+                    .saying("intercepts", rules(webhook))
                     .saying("namespaces", in_);
                 let item = match narrowed {
-                    true => {
-                        item.saying("objects", "not known: it has an objectSelector or conditions")
-                    }
+                    true => item
+                        .saying("objects", "unknown: it has an objectSelector or matchConditions"),
                     false => item,
                 };
                 let asked = match (sent.is_empty(), narrowed) {
-                    (true, _) => "nothing that hardening sends".to_owned(),
-                    (false, true) => format!("not known: perhaps {}", sent.join(", ")),
+                    (true, _) => "nothing".to_owned(),
+                    (false, true) => format!("unknown, perhaps {}", sent.join(", ")),
                     (false, false) => sent.join(", "),
                 };
-                let item = item.saying("answers at", at).saying("network", network);
-                items.push((fails, item.saying("of hardening", asked)));
+                let item = item.saying("backend", at).saying("network", network);
+                items.push((fails, item.saying("sent by hardening", asked)));
             }
         }
     }
@@ -247,8 +249,11 @@ pub(super) fn webhooks(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
         };
         let [at, network] = backend(seen, config.get("service"), text(config, "/url"))?;
         let item = Item::new("CustomResourceDefinition", "", name(object))
-            .saying("failurePolicy", "Fail: without an answer, its objects are not converted")
-            .saying("answers at", at)
+            .saying(
+                "failurePolicy",
+                "Fail: objects are not converted if the webhook does not answer",
+            )
+            .saying("backend", at)
             .saying("network", network);
         items.push((true, item));
     }
@@ -273,7 +278,7 @@ pub(super) fn aggregated(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
         if service.is_some() {
             let [at, network] = backend(seen, service, "")?;
             let item = Item::new("APIService", "", name(object));
-            items.push(item.saying("answers at", at).saying("network", network));
+            items.push(item.saying("backend", at).saying("network", network));
         }
     }
     Ok(items)

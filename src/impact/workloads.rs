@@ -120,7 +120,7 @@ impl Item {
     }
 }
 
-/// Namespaces whose own label lets pods do more than the profile wants.
+/// Namespaces whose own label is weaker than the profile than the profile wants.
 pub(super) fn labelled(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
     let on = seen.cluster()?;
     let workloads = all(seen)?;
@@ -172,13 +172,13 @@ pub(super) fn token_holders(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
         let is_static = workload.kind == "Pod" && is_of_a_node(workload.object);
         if mounts(space) && !is_static && holds_by_default(workload.template) {
             let when = match is_due(space) {
-                true => "with the next apply, for pods that are made from then on",
+                true => "by the next apply, for new pods",
                 false => {
-                    "not while a pod of the namespace holds one; until then, the control fails"
+                    "not while a pod in the namespace mounts one; the control fails until then"
                 }
             };
             let account = format!("{space}/default");
-            items.push(workload.item().saying("account", account).saying("token goes", when));
+            items.push(workload.item().saying("account", account).saying("token removed", when));
         }
     }
     Ok(items)

@@ -54,19 +54,19 @@ pub struct Inventory {
     /// Container runtime and CNI.
     #[serde(default)]
     pub runtime: Runtime,
-    /// What API servers are given beside what controls and other keys set.
+    /// Additional settings of API servers, beyond those of controls and other keys.
     #[serde(default)]
     pub api_server: ComponentExtras,
-    /// What controller managers are given beside what controls and other keys set.
+    /// Additional settings of controller managers, beyond those of controls and other keys.
     #[serde(default)]
     pub controller_manager: ComponentExtras,
-    /// What schedulers are given beside what controls and other keys set.
+    /// Additional settings of schedulers, beyond those of controls and other keys.
     #[serde(default)]
     pub scheduler: ComponentExtras,
-    /// What kubelets are given beside what controls and other keys set.
+    /// Additional settings of kubelets, beyond those of controls and other keys.
     #[serde(default)]
     pub kubelet: KubeletExtras,
-    /// What kube-proxy is given beside what controls and other keys set.
+    /// Additional settings of kube-proxy, beyond those of controls and other keys.
     #[serde(default)]
     pub kube_proxy: KubeProxyExtras,
     /// Host settings outside Kubernetes.
@@ -561,7 +561,7 @@ pub enum FirewallProtocol {
     Udp,
 }
 
-/// Where etcd runs: as a systemd service of user `etcd`, unless others made the cluster with static pods.
+/// How etcd runs: as a systemd service of user `etcd`, or in the static pods of an imported cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Etcd {

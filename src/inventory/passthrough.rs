@@ -10,14 +10,14 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a part of the control plane is given beside what controls and other keys set.
+/// Additional settings of a control plane component, beyond those of controls and other keys.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ComponentExtras {
     /// Command-line flags, by name without dashes; a list repeats the flag. Entries of `enable-admission-plugins` are added to
     /// those that controls want; any other flag that a control sets is refused as long as that control is on.
     pub extra_args: BTreeMap<String, ArgumentValues>,
-    /// Files and directories of the node that its static pod sees.
+    /// Files and directories of the node that are mounted into its static pod.
     pub extra_volumes: Vec<ExtraVolume>,
 }
 
@@ -35,7 +35,7 @@ pub struct ExtraVolume {
     /// Whether the pod may only read it.
     #[serde(default = "read_only")]
     pub read_only: bool,
-    /// What has to be at the path. If absent, nothing is looked at.
+    /// What must exist at the path. If absent, it is not checked.
     #[serde(default)]
     pub path_type: Option<PathType>,
 }
@@ -82,18 +82,18 @@ pub enum PathType {
     Socket,
 }
 
-/// What kubelets are given beside what controls and other keys set.
+/// Additional settings of kubelets, beyond those of controls and other keys.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubeletExtras {
     /// Fields of KubeletConfiguration, by their own names, as in `maxPods` or `evictionHard`. A field that a control sets is
     /// refused as long as that control is on.
     pub extra: BTreeMap<String, AnyValue>,
-    /// Command-line flags that no field of KubeletConfiguration stands for, by name without dashes.
+    /// Command-line flags without a field in KubeletConfiguration, by name without dashes.
     pub extra_args: BTreeMap<String, ArgumentValues>,
 }
 
-/// What kube-proxy is given beside what controls and other keys set.
+/// Additional settings of kube-proxy, beyond those of controls and other keys.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubeProxyExtras {

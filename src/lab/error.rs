@@ -115,7 +115,7 @@ pub enum Error {
     #[error("{} is still mounted", .0.display())]
     StillMounted(PathBuf),
     /// The bundle lacks images of a stock cluster.
-    #[error("the bundle lacks {} that kubeadm asks for", crate::plain::counted(.0.len(), "image"))]
+    #[error("the bundle lacks {} that kubeadm requires", crate::plain::counted(.0.len(), "image"))]
     LackingImages(Vec<String>),
     /// Some nodes failed.
     #[error("{} of the lab's nodes failed", .0.len())]
@@ -167,7 +167,7 @@ pub enum NodeError {
         console: String,
     },
     /// A step of making a stock cluster failed in the node.
-    #[error("a stock cluster could not be made: step `{step}` ended with {status}")]
+    #[error("the stock cluster could not be created: step `{step}` ended with {status}")]
     Stock {
         /// Its name.
         node: String,
@@ -280,8 +280,8 @@ impl NodeError {
                 let dir = dir.display();
                 Problem::new(self.to_string())
                     .at(node)
-                    .because(format!("what it said last:\n{said}"))
-                    .hint(format!("`kubastion lab exec --dir {dir} {node} -- {look}`"))
+                    .because(format!("its last output:\n{said}"))
+                    .hint(format!("run `kubastion lab exec --dir {dir} {node} -- {look}`"))
             }
             NodeError::NoPodNetwork { node, said, .. } => Problem::new(self.to_string())
                 .at(node)

@@ -113,7 +113,7 @@ impl Prepared {
     }
 }
 
-/// Refuses to make what a cluster that others built has of its own.
+/// Refuses to create what an imported cluster already has.
 ///
 /// # Errors
 /// [`PkiError::Imported`] for the first CA or key that the store lacks.

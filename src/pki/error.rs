@@ -105,7 +105,7 @@ pub enum PkiError {
         file: String,
     },
     /// The cluster has its own, which the store lacks.
-    #[error("the {what} is not in the key store {}, and none is created in its place", dir.display())]
+    #[error("the {what} is not in the key store {}, and kubastion does not create a new one", dir.display())]
     Imported {
         /// What is missing.
         what: String,

@@ -1,4 +1,4 @@
-//! The CAs and keys of a cluster that others built, as a store takes them over: as they are, and nothing is made in place of any.
+//! The CAs and keys of an existing cluster, as a key store takes them over: unchanged, and nothing is created in their place.
 
 use std::collections::BTreeSet;
 
@@ -129,18 +129,20 @@ fn take_ca(ca: Ca, found: &FoundCa, over: &mut TakenOver) {
             }
             match anchor(&der) {
                 Ok(anchor) => anchors.push((anchor, der)),
-                Err(why) => lost.push(format!("a certificate of its file is left out: {why}")),
+                Err(why) => lost.push(format!("a certificate in its file was skipped: {why}")),
             }
         }
     }
     if anchors.is_empty() {
-        let lacks =
-            lost.pop().unwrap_or_else(|| "no node that answered shows its certificate".into());
+        let lacks = lost
+            .pop()
+            .unwrap_or_else(|| "its certificate was not found on any node that answered".into());
         over.taken.push(Taken { entry, sha256: None, lacks: Some(lacks) });
         return;
     }
     let mut lacks =
-        "its key is on no node that answered: certificates are signed elsewhere".to_owned();
+        "its key was not found on any node that answered: certificates must be signed elsewhere"
+            .to_owned();
     let mut issuing = None;
     'keys: for secret in &found.keys {
         for (at, (_, der)) in anchors.iter().enumerate() {
@@ -184,10 +186,9 @@ fn usable(secret: &Secret<Vec<u8>>, der: &[u8]) -> Result<(), String> {
     let public = X509::from_der(der).and_then(|x| x.public_key());
     let public = public.map_err(|_| "its certificate's key cannot be read".to_owned())?;
     if !key.public_eq(&public) {
-        return Err("the key beside it is another CA's".to_owned());
+        return Err("the key next to it belongs to another CA".to_owned());
     }
-    let kind =
-        || "its key is of a kind that cannot sign here (RSA, P-256 and P-384 can)".to_owned();
+    let kind = || "its key type is not supported for signing (RSA, P-256 and P-384 are)".to_owned();
     let key = CaKey::new(key).map_err(|_| kind())?;
     inspect_der(der.to_vec())?;
     Issuer::from_ca_cert_der(&der.to_vec().into(), key)
@@ -199,14 +200,14 @@ fn usable(secret: &Secret<Vec<u8>>, der: &[u8]) -> Result<(), String> {
 fn plain_key(secret: &Secret<Vec<u8>>) -> Result<PKey<Private>, String> {
     let asks = |_: &mut [u8]| Err(openssl::error::ErrorStack::get());
     PKey::private_key_from_pem_callback(secret.expose(), asks)
-        .map_err(|_| "its key is encrypted, or no PEM private key".to_owned())
+        .map_err(|_| "its key is encrypted, or not a PEM private key".to_owned())
 }
 
 fn take_service_account(found: &[Secret<Vec<u8>>], over: &mut TakenOver) -> Result<(), PkiError> {
     let entry = Entry::ServiceAccountKey;
     let mut keys: Vec<(&Secret<Vec<u8>>, PKey<Private>)> = Vec::new();
     let mut lacks =
-        (found.is_empty()).then(|| "no control plane that answered shows it".to_owned());
+        (found.is_empty()).then(|| "not found on any control plane that answered".to_owned());
     for secret in found {
         match plain_key(secret) {
             Ok(key) if keys.iter().any(|(_, k)| k.public_eq(&key)) => {}
@@ -274,7 +275,7 @@ pub fn found_encryption(file: &Secret<Vec<u8>>) -> FoundEncryption {
     for one in all.resources.iter().flat_map(|r| &r.providers) {
         if one.aesgcm.is_some() || one.kms.is_some() {
             let name = if one.kms.is_some() { "kms" } else { "aesgcm" };
-            return FoundEncryption::Other(format!("the provider {name} is not taken over"));
+            return FoundEncryption::Other(format!("provider {name} cannot be imported"));
         }
         let (which, held) = match (&one.secretbox, &one.aescbc) {
             (Some(held), None) => (EncryptionProvider::Secretbox, held),
@@ -285,7 +286,7 @@ pub fn found_encryption(file: &Secret<Vec<u8>>) -> FoundEncryption {
             }
         };
         if *provider.get_or_insert(which) != which {
-            let why = "secretbox and aescbc are both in use, and the inventory names one";
+            let why = "secretbox and aescbc are both in use, but the inventory can name only one";
             return FoundEncryption::Other(why.to_owned());
         }
         for key in &held.keys {

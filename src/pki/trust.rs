@@ -1,6 +1,6 @@
 //! Whose certificates are believed: one CA issues, and further ones are accepted meanwhile.
 //!
-//! The old CA during a rotation is an accepted one, or the CA of a cluster that others built. The store holds
+//! The old CA during a rotation is an accepted one, or the CA of an imported cluster. The store holds
 //! their certificates in a file beside that of the CA, and no keys: what is not there cannot issue.
 
 use std::collections::{BTreeMap, BTreeSet};

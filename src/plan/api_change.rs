@@ -152,17 +152,14 @@ impl fmt::Display for ApiChange {
                 write!(f, "delete RoleBinding {namespace}/{name}, which names anonymous users")
             }
             ApiChange::KeepSubjects { namespace, name, keep } => {
-                let keep = if keep.is_empty() {
-                    "nobody".to_owned()
-                } else {
-                    plain_line(&keep.join(", "))
+                let verb = match keep.is_empty() {
+                    true => "remove all subjects from".to_owned(),
+                    false => format!("keep only {} in", plain_line(&keep.join(", "))),
                 };
                 let name = plain_line(name);
                 match namespace.as_str() {
-                    "" => write!(f, "keep only {keep} in ClusterRoleBinding {name}"),
-                    space => {
-                        write!(f, "keep only {keep} in RoleBinding {}/{name}", plain_line(space))
-                    }
+                    "" => write!(f, "{verb} ClusterRoleBinding {name}"),
+                    space => write!(f, "{verb} RoleBinding {}/{name}", plain_line(space)),
                 }
             }
             ApiChange::Approve { name, node } => {
@@ -177,7 +174,7 @@ impl fmt::Display for ApiChange {
                     let short: Vec<&str> = all.iter().map(|s| s.get(..16).unwrap_or(s)).collect();
                     (!short.is_empty()).then(|| plain_line(&format!("{what} {}", short.join(", "))))
                 };
-                let what = of("adding", adds).into_iter().chain(of("without", drops));
+                let what = of("adding", adds).into_iter().chain(of("removing", drops));
                 let what = what.collect::<Vec<_>>().join(", ");
                 write!(f, "write the CAs of the key store into {place}, {what} (SHA-256)")
             }

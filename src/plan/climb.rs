@@ -28,17 +28,15 @@ impl Rung {
     pub fn words(self) -> &'static str {
         match self {
             Rung::Read => {
-                "read: each API server is started so that it can read encrypted objects; it still writes plain text"
+                "read: restart each API server so that it can read encrypted objects; it still writes plain text"
             }
             Rung::Promote => {
-                "promote: each API server is started so that it encrypts what it writes, and reads both"
+                "promote: restart each API server so that it writes encrypted objects; it still reads both"
             }
             Rung::Rewrite => {
-                "rewrite: every stored object is written again through the API, until etcd holds none in plain text"
+                "rewrite: rewrite every stored object through the API, until etcd holds none in plain text"
             }
-            Rung::Drop => {
-                "drop: each API server is started so that it reads no plain text any more"
-            }
+            Rung::Drop => "drop: restart each API server so that it no longer reads plain text",
         }
     }
 

@@ -59,7 +59,7 @@ pub fn node_plan(
         if facts.unit_marks.get(unit) != Some(&config_digest(watches, &known.contents)) {
             continue;
         }
-        for phase in known.mended_before(item.phase, watches) {
+        for phase in known.fixed_before(item.phase, watches) {
             let step = Step::MarkStale { unit: unit.to_owned() };
             let action = Action { step, controls: IdList::default(), why: vec![Why::RunsChanged] };
             phases.entry(phase).or_default().stale.push(action);

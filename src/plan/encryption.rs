@@ -10,7 +10,7 @@
 //! Control planes of one rung and of the next understand each other, so that a run may end anywhere. What goes before a rung is
 //! proven: that an API server reads a file, by its having been started since the file was changed; that nothing is stored in
 //! plain text, by what values in etcd begin with. Each resource is on a rung of its own: one that is added to
-//! `encryption.resources` goes the same way.
+//! `encryption.resources` goes the same progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -174,9 +174,9 @@ pub fn target(rung: Rung, level: Level, in_effect: bool, others: &[Plane]) -> Le
     }
 }
 
-/// Where a cluster is on the way to encryption, and what its control planes are to have next.
+/// How far the encryption of stored objects is, and what its control planes need next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Way {
+pub struct EncryptionProgress {
     /// The rung to climb, if any.
     pub climb: Option<Climb>,
     /// Why the next rung cannot be climbed, if there is one.
@@ -187,7 +187,7 @@ pub struct Way {
     pub restart: BTreeSet<NodeName>,
 }
 
-impl Way {
+impl EncryptionProgress {
     /// What a control plane may do that would lose data without it.
     pub fn safe(&self, node: &NodeName) -> Safe {
         let drop = self.climb.as_ref().filter(|c| c.rung == Rung::Drop);
@@ -216,26 +216,30 @@ pub fn to_be_counted(
     if !is_wanted(inventory) {
         return Vec::new();
     }
-    let seen = Seen { inventory, fleet, material };
+    let control_planes = ControlPlanes { inventory, fleet, material };
     let resources = inventory.encryption.resources.iter();
-    resources.filter(|r| depends_on_stored(&seen.planes(r))).cloned().collect()
+    resources.filter(|r| depends_on_stored(&control_planes.planes(r))).cloned().collect()
 }
 
-/// What the facts amount to.
-pub fn way(inventory: &Inventory, fleet: &FleetFacts, material: &Material) -> Way {
+/// Derives the progress from the facts.
+pub fn progress(
+    inventory: &Inventory,
+    fleet: &FleetFacts,
+    material: &Material,
+) -> EncryptionProgress {
     if !is_wanted(inventory) {
-        return Way::default();
+        return EncryptionProgress::default();
     }
-    let seen = Seen { inventory, fleet, material };
+    let control_planes = ControlPlanes { inventory, fleet, material };
     let resources: BTreeMap<&String, Vec<Plane>> =
-        inventory.encryption.resources.iter().map(|r| (r, seen.planes(r))).collect();
+        inventory.encryption.resources.iter().map(|r| (r, control_planes.planes(r))).collect();
     let rungs: BTreeMap<&String, Result<Option<Rung>, Stop>> = resources
         .iter()
         .map(|(r, planes)| (*r, next(planes, held(fleet.stored.get(*r)))))
         .collect();
     let rung = rungs.values().filter_map(|r| r.ok().flatten()).min();
     let is_on = |r: &String| rung.is_some() && rungs[r] == Ok(rung);
-    let mut way = Way {
+    let mut progress = EncryptionProgress {
         climb: rung.map(|rung| Climb {
             rung,
             resources: inventory
@@ -246,7 +250,7 @@ pub fn way(inventory: &Inventory, fleet: &FleetFacts, material: &Material) -> Wa
                 .cloned()
                 .collect(),
         }),
-        ..Way::default()
+        ..EncryptionProgress::default()
     };
     let nodes: Vec<&Node> = inventory.with_role(Role::ControlPlane).collect();
     // Resources that one without a cluster gets in the form of those that are there.
@@ -263,7 +267,7 @@ pub fn way(inventory: &Inventory, fleet: &FleetFacts, material: &Material) -> Wa
             };
             let restarts = rung == Some(Rung::Read) && is_on(resource);
             if restarts && !in_effect && goal == level {
-                way.restart.insert(node.name.clone());
+                progress.restart.insert(node.name.clone());
             }
             // One in plain text that nothing is done about is refused, as it always was.
             let Some(form) = goal.form() else { continue };
@@ -274,7 +278,7 @@ pub fn way(inventory: &Inventory, fleet: &FleetFacts, material: &Material) -> Wa
             }
         }
         if !forms.is_empty() {
-            way.forms.insert(node.name.clone(), forms);
+            progress.forms.insert(node.name.clone(), forms);
         }
     }
     let lowest: Forms = lowest
@@ -285,24 +289,29 @@ pub fn way(inventory: &Inventory, fleet: &FleetFacts, material: &Material) -> Wa
     for (at, node) in nodes.iter().enumerate() {
         let is_outside = resources.values().any(|planes| planes[at] == Plane::Outside);
         if is_outside && !lowest.is_empty() {
-            way.forms.insert(node.name.clone(), lowest.clone());
+            progress.forms.insert(node.name.clone(), lowest.clone());
         }
     }
-    if !way.forms.values().all(|forms| can_be_written(inventory, forms)) {
-        return Way { stop: Some(KMS_TWICE.to_owned()), ..Way::default() };
+    if !progress.forms.values().all(|forms| can_be_written(inventory, forms)) {
+        return EncryptionProgress {
+            stop: Some(KMS_TWICE.to_owned()),
+            ..EncryptionProgress::default()
+        };
     }
     let stops = || rungs.iter().filter_map(|(r, rung)| Some((*r, rung.err()?)));
-    way.stop = stops().next().map(|(resource, stop)| {
+    progress.stop = stops().next().map(|(resource, stop)| {
         let same = stops().filter(|(_, other)| *other == stop).map(|(r, _)| format!("`{r}`"));
-        let what =
-            format!("the encryption of stored {} waits", same.collect::<Vec<_>>().join(" and "));
-        format!("{what}: {}", seen.words(resource, &resources[resource], stop))
+        let what = format!(
+            "encryption of stored {} cannot continue",
+            same.collect::<Vec<_>>().join(" and ")
+        );
+        format!("{what}: {}", control_planes.words(resource, &resources[resource], stop))
     });
-    way
+    progress
 }
 
 /// An API server takes a plugin under one name once (k8s.io/apiserver, validation of EncryptionConfiguration).
-const KMS_TWICE: &str = "with a KMS plugin, resources cannot be encrypted one after the other";
+const KMS_TWICE: &str = "with a KMS plugin, resources cannot be encrypted one at a time";
 
 fn can_be_written(inventory: &Inventory, forms: &Forms) -> bool {
     let form = |r: &String| forms.get(r).copied().unwrap_or_default();
@@ -319,14 +328,14 @@ fn held(stored: Option<&Result<Stored, String>>) -> Held {
     }
 }
 
-/// What all control planes show.
-struct Seen<'a> {
+/// The facts about all control planes.
+struct ControlPlanes<'a> {
     inventory: &'a Inventory,
     fleet: &'a FleetFacts,
     material: &'a Material,
 }
 
-impl Seen<'_> {
+impl ControlPlanes<'_> {
     /// What is known of each control plane, in the order of the inventory.
     fn planes(&self, resource: &str) -> Vec<Plane> {
         let planes = self.inventory.with_role(Role::ControlPlane);
@@ -430,12 +439,15 @@ impl Seen<'_> {
                 those(Plane::Unseen)
             ),
             Stop::Strange => {
-                format!("no step of it explains what {} has in {ENCRYPTION}", those(Plane::Strange))
+                format!(
+                    "{ENCRYPTION} on {} matches no step of the encryption",
+                    those(Plane::Strange)
+                )
             }
             Stop::NotCounted => {
                 let why = match self.fleet.stored.get(resource) {
                     Some(Err(why)) => why.as_str(),
-                    _ => "etcd was not asked",
+                    _ => "etcd was not queried",
                 };
                 format!("stored objects cannot be counted: {why}")
             }

@@ -21,9 +21,9 @@ pub(super) fn note(inventory: &Inventory, node: &Node, plan: &NodePlan) -> Optio
     };
     match restarts {
         0 => None,
-        1 => Some(format!("{why}: the API does not answer while its API server restarts, once")),
+        1 => Some(format!("{why}: the API is unreachable while its API server restarts, once")),
         n => {
-            Some(format!("{why}: the API does not answer while its API server restarts, {n} times"))
+            Some(format!("{why}: the API is unreachable while its API server restarts, {n} times"))
         }
     }
 }

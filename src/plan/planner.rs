@@ -16,7 +16,7 @@ use crate::inventory::{Files, Inventory, Loaded, Node, NodeName, Role};
 use crate::pki::Material;
 use crate::plan::climb::Rung;
 use crate::plan::diff::CLUSTER_MARK;
-use crate::plan::encryption::{self, Way};
+use crate::plan::encryption::{self, EncryptionProgress};
 use crate::plan::order::{EtcdState, stages};
 use crate::plan::{
     EtcdChange, NodePlan, Plan, Stage, Step, immutable, node_plan, outage, preflight, stored_data,
@@ -36,7 +36,7 @@ pub struct Planned {
 /// Plans the nodes, as they answered. etcd should have been asked before, where it runs.
 pub fn plan(loaded: &Loaded, fleet: &FleetFacts, material: &Material) -> Planned {
     let inventory = &loaded.inventory;
-    let way = encryption::way(inventory, fleet, material);
+    let progress = encryption::progress(inventory, fleet, material);
     let mut planner = Planner {
         inventory,
         files: &loaded.files,
@@ -44,8 +44,8 @@ pub fn plan(loaded: &Loaded, fleet: &FleetFacts, material: &Material) -> Planned
         fleet,
         plans: BTreeMap::new(),
         desired: DesiredState { nodes: BTreeMap::new() },
-        shared: Shared::on_the_way(way.forms.clone()),
-        way,
+        shared: Shared::with_encryption_forms(progress.forms.clone()),
+        progress,
         failed: refusals(loaded, fleet),
     };
     let first = first_node(inventory, planner.fleet, &planner.failed);
@@ -73,7 +73,7 @@ struct Planner<'a> {
     /// What is computed once for all nodes.
     shared: Shared,
     /// Where the cluster is on the way to encrypted objects.
-    way: Way,
+    progress: EncryptionProgress,
     /// Nodes that get no plan, and why.
     failed: BTreeMap<NodeName, Problem>,
 }
@@ -126,7 +126,7 @@ impl Planner<'_> {
             shared: &self.shared,
             first,
             encryption: self.fleet.encryption(),
-            way: &self.way,
+            progress: &self.progress,
         };
         let made = fleet::each(nodes, cores, |(node, facts, host_key)| {
             let made = input.plan_node(node, facts, host_key);
@@ -258,7 +258,9 @@ impl Planner<'_> {
 
     /// Says on the control planes why stored objects are not encrypted any further.
     fn hold_encryption_back(&mut self) {
-        let Some(why) = self.way.stop.clone().filter(|_| self.way.climb.is_none()) else { return };
+        let Some(why) = self.progress.stop.clone().filter(|_| self.progress.climb.is_none()) else {
+            return;
+        };
         for node in self.inventory.with_role(Role::ControlPlane) {
             if let Some(plan) = self.plans.get_mut(&node.name) {
                 plan.held_back.push(HeldBack::Encryption { why: why.clone() });
@@ -277,7 +279,7 @@ impl Planner<'_> {
     fn finish(mut self, loaded: &Loaded, etcd: EtcdState, changes: &[EtcdChange]) -> Planned {
         self.hold_encryption_back();
         self.say_outages();
-        let Self { inventory, plans, mut desired, failed, way, .. } = self;
+        let Self { inventory, plans, mut desired, failed, progress, .. } = self;
         for (name, plan) in plans.iter().filter(|(_, p)| !p.transactions.is_empty()) {
             let empty = || NodeDesired { items: Vec::new(), notes: plan.notes.clone() };
             desired.nodes.entry(name.clone()).or_insert_with(empty);
@@ -285,7 +287,8 @@ impl Planner<'_> {
         let mut stages = stages(inventory, &plans, etcd, changes);
         // Only where a control plane gets a plan: others alone know nothing of it.
         let has_plan = |n: &Node| plans.contains_key(&n.name);
-        let climb = way.climb.filter(|_| inventory.with_role(Role::ControlPlane).any(has_plan));
+        let climb =
+            progress.climb.filter(|_| inventory.with_role(Role::ControlPlane).any(has_plan));
         if let Some(climb) = climb.as_ref().filter(|c| c.rung == Rung::Rewrite) {
             stages.push(Stage::rewrite(&climb.resources));
         }
@@ -328,7 +331,7 @@ struct NodeInput<'a> {
     first: Option<&'a NodeName>,
     /// What a control plane that was checked encrypts with.
     encryption: Option<&'a str>,
-    way: &'a Way,
+    progress: &'a EncryptionProgress,
 }
 
 impl NodeInput<'_> {
@@ -342,7 +345,7 @@ impl NodeInput<'_> {
         facts: &NodeFacts,
         host_key: &str,
     ) -> Result<(NodePlan, NodeDesired), Problem> {
-        let Self { inventory, files, material, shared, first, encryption, way } = self;
+        let Self { inventory, files, material, shared, first, encryption, progress } = self;
         let fails = |what: &str, problems: Vec<Problem>| match problems.is_empty() {
             true => Ok(()),
             false => Err(join(&node.name, what, problems)),
@@ -369,10 +372,10 @@ impl NodeInput<'_> {
         }
         fails(
             "stored data would be lost",
-            stored_data::endangered(node, facts, &wanted, *encryption, &way.safe(&node.name)),
+            stored_data::endangered(node, facts, &wanted, *encryption, &progress.safe(&node.name)),
         )?;
         // What it was started with last is not what its file says now.
-        let stale = way.restart.contains(&node.name).then(|| {
+        let stale = progress.restart.contains(&node.name).then(|| {
             let mut facts = facts.clone();
             facts.unit_marks.insert(CLUSTER_MARK.to_owned(), String::new());
             facts

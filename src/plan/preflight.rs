@@ -181,7 +181,7 @@ pub fn check(
             "run `ss -lntp` on the node to see which process listens, and stop it",
         );
     }
-    for t in facts.open_transactions.iter().filter(|t| t.needs_hands()) {
+    for t in facts.open_transactions.iter().filter(|t| t.is_incomplete()) {
         let run = run_of(&t.id);
         report(
             format!("transaction {} of an earlier run could not be undone", t.id),

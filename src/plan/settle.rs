@@ -19,7 +19,7 @@ pub fn plan<'f>(
         let open: Vec<Task> = facts
             .open_transactions
             .iter()
-            .filter(|t| !t.needs_hands())
+            .filter(|t| !t.is_incomplete())
             .map(|t| Task::Settle {
                 node: name.clone(),
                 transaction: t.id.clone(),

@@ -13,12 +13,12 @@ pub(super) fn refused(inventory: &Inventory, to: &MembershipChanges) -> Option<P
             true => "etcd has members that are not in the inventory".to_owned(),
             false => format!("etcd does not list {}", names.join(", ")),
         };
-        Problem::new("members of stacked etcd are not added or removed")
+        Problem::new("kubastion does not add or remove members of stacked etcd")
             .because(because)
             .left("no plan was made")
             .hint(
-                "`kubeadm join --control-plane` adds a member and `etcdctl member remove` removes one; with \
-                 `etcd.placement: control-plane` members become services, and plan and apply do both",
+                "add members with `kubeadm join --control-plane` and remove them with `etcdctl member remove`; or set \
+                 `etcd.placement: control-plane`, which turns members into services that apply adds and removes",
             )
     })
 }

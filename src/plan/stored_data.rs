@@ -87,10 +87,10 @@ fn foreign_etcd(inventory: &Inventory, node: &Node, facts: &NodeFacts) -> Option
         && EtcdPod::of(facts).is_some_and(|pod| !pod.keeps_data_in_place())
     {
         return Some(
-            Problem::new("etcd's static pod has its data in another place, or cannot be read")
-                .because(format!("{ETCD_POD} does not say that its data lie in /var/lib/etcd"))
+            Problem::new("etcd's static pod keeps its data elsewhere, or cannot be read")
+                .because(format!("{ETCD_POD} does not keep its data in /var/lib/etcd"))
                 .left("nothing was changed")
-                .hint("`--data-dir` and the pod's volume have to name /var/lib/etcd"),
+                .hint("`--data-dir` and the pod's volume must both be /var/lib/etcd"),
         );
     }
     let foreign = has_etcd_data(facts) && !has_our_etcd_data(facts);
@@ -248,7 +248,7 @@ fn encryption(
                 .hint("restore the key store of this cluster (`pki.dir`), or the node's file if it was changed"),
         ];
     }
-    lost(&old, &new, safe).into_iter().map(refused).collect()
+    data_loss(&old, &new, safe).into_iter().map(refused).collect()
 }
 
 /// Whether the API server that is set up reads an encryption configuration.
@@ -277,12 +277,12 @@ fn other_secrets(facts: &NodeFacts, wanted: &str, old: &[Entry], new: &[Entry]) 
 }
 
 /// What could not be decrypted any more, or would be written with a key that not every API server has.
-fn lost(old: &[Entry], new: &[Entry], safe: &Safe) -> Vec<String> {
-    let mut lost = Vec::new();
+fn data_loss(old: &[Entry], new: &[Entry], safe: &Safe) -> Vec<String> {
+    let mut data_loss = Vec::new();
     for entry in old {
         for resource in &entry.resources {
             let Some(next) = new.iter().find(|n| n.resources.contains(resource)) else {
-                lost.push(format!("`{resource}` could no longer be decrypted"));
+                data_loss.push(format!("`{resource}` could no longer be decrypted"));
                 continue;
             };
             // Nothing is stored in plain text any more.
@@ -290,14 +290,14 @@ fn lost(old: &[Entry], new: &[Entry], safe: &Safe) -> Vec<String> {
                 |(kind, _): &(String, String)| kind == IDENTITY && safe.drops.contains(resource);
             let gone = entry.keys.iter().filter(|k| !next.keys.contains(k));
             for key in gone.filter(|k| !is_dropped(k)) {
-                lost.push(format!(
+                data_loss.push(format!(
                     "`{resource}` encrypted with {} could no longer be read",
                     words(key)
                 ));
             }
             let writes = next.keys.first();
             if let Some(key) = writes.filter(|k| !entry.keys.contains(k)) {
-                lost.push(format!(
+                data_loss.push(format!(
                     "`{resource}` would be written with {}, which the other API servers cannot read yet",
                     words(key)
                 ));
@@ -308,15 +308,15 @@ fn lost(old: &[Entry], new: &[Entry], safe: &Safe) -> Vec<String> {
     for entry in new {
         for resource in entry.resources.iter().filter(|r| !known.contains(r)) {
             if !entry.keys.iter().any(|(kind, _)| kind == IDENTITY) {
-                lost.push(format!(
+                data_loss.push(format!(
                     "`{resource}` is stored in plain text, and could no longer be read"
                 ));
             }
         }
     }
-    lost.sort();
-    lost.dedup();
-    lost
+    data_loss.sort();
+    data_loss.dedup();
+    data_loss
 }
 
 fn words((kind, name): &(String, String)) -> String {
@@ -340,7 +340,7 @@ mod tests {
     fn what_could_not_be_read_any_more_is_named() {
         let old = config("secrets, configmaps", BOX1);
         let lost_by = |resources: &str, providers: &str| {
-            lost(&old, &config(resources, providers), &Safe::default()).join("; ")
+            data_loss(&old, &config(resources, providers), &Safe::default()).join("; ")
         };
         assert_eq!(lost_by("secrets, configmaps", BOX1), "");
         let aes = "{aescbc: {keys: [{name: k1, secret: x}]}}";
@@ -364,7 +364,7 @@ mod tests {
             let keys = format!(
                 "{{secretbox: {{keys: [{{name: {first}, secret: x}}, {{name: {second}, secret: y}}]}}}}"
             );
-            lost(&old, &config("secrets", &keys), &Safe::default()).join("; ")
+            data_loss(&old, &config("secrets", &keys), &Safe::default()).join("; ")
         };
         assert_eq!(both("k1", "k2"), "");
         assert!(both("k2", "k1").contains("written with secretbox key `k2`"));

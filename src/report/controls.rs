@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::checks::{check_expectation, check_words};
 use crate::controls::settings::remediation;
-use crate::controls::{ALL_MINORS, Check, Control, Mending, Noticed, Scope};
+use crate::controls::{ALL_MINORS, Affected, Check, Control, Disruption, Scope};
 use crate::report::table::{self, Column};
 
 /// A line a control.
@@ -37,8 +37,8 @@ pub fn show(c: &Control) -> String {
     if c.minors != ALL_MINORS {
         line("releases", &format!("1.{} to 1.{}", c.minors.0, c.minors.1));
     }
-    line("restarts", &restarts(&c.mending));
-    line("noticed by", &noticed(&c.mending));
+    line("restarts", &restarts(&c.disruption));
+    line("affects", &affected(&c.disruption));
     out.push_str(&table::text([Column::TEXT, Column::TEXT], rows));
     out.push_str("\n  Passes if all of these hold:\n");
     for check in c.checks {
@@ -60,16 +60,17 @@ pub fn show(c: &Control) -> String {
     out
 }
 
-/// Daemons that are started again to make a control hold.
-pub fn restarts(mending: &Mending) -> String {
-    let names: Vec<&str> = mending.restarts.iter().map(|d| d.program()).collect();
+/// Daemons that restart to make a control hold.
+pub fn restarts(disruption: &Disruption) -> String {
+    let names: Vec<&str> = disruption.restarts.iter().map(|d| d.program()).collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
-/// Who notices that a control is made to hold.
-pub fn noticed(mending: &Mending) -> String {
-    let words: Vec<&str> = mending.everybody().into_iter().map(Noticed::words).collect();
-    if words.is_empty() { Noticed::Nobody.words().to_owned() } else { words.join("; ") }
+/// Who is affected when a control is made to hold.
+pub fn affected(disruption: &Disruption) -> String {
+    let words: Vec<&str> =
+        disruption.everyone_affected().into_iter().map(Affected::words).collect();
+    if words.is_empty() { Affected::Nobody.words().to_owned() } else { words.join("; ") }
 }
 
 fn scope(scope: Scope) -> &'static str {
@@ -115,17 +116,17 @@ mod tests {
             ("apiserver-profiling-off", "kube-apiserver --profiling=false"),
             (
                 "apiserver-audit-log-rotation",
-                "kube-apiserver --audit-log-maxage: by `audit.max_age_days` of the inventory",
+                "kube-apiserver --audit-log-maxage: the value of `audit.max_age_days` in the inventory",
             ),
             (
                 "apiserver-admission-noderestriction",
-                "kube-apiserver --enable-admission-plugins: with NodeRestriction in the list",
+                "kube-apiserver --enable-admission-plugins: add NodeRestriction to the list",
             ),
             (
                 "apiserver-admission-no-alwaysadmit",
-                "kube-apiserver --enable-admission-plugins: without AlwaysAdmit in the list",
+                "kube-apiserver --enable-admission-plugins: remove AlwaysAdmit from the list",
             ),
-            ("apiserver-no-static-credentials", "kube-apiserver --token-auth-file: leave it out"),
+            ("apiserver-no-static-credentials", "kube-apiserver --token-auth-file: remove it"),
             (
                 "kubelet-anonymous-auth",
                 "KubeletConfiguration authentication.anonymous.enabled: false",

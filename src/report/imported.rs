@@ -34,10 +34,10 @@ impl<'a> Report<'a> {
             cluster: found.name.as_str(),
             inventory: file.display().to_string(),
             files: settled.files.keys().map(String::as_str).collect(),
-            taken_over: &settled.taken,
-            passed_through: &settled.passed,
+            taken_over: &settled.taken_over,
+            passed_through: &settled.passed_through,
             conflicts: &settled.conflicts,
-            not_taken_over: &settled.lost,
+            not_taken_over: &settled.not_taken_over,
         }
     }
 }
@@ -77,13 +77,13 @@ pub fn summary(found: &Found, settled: &Settled) -> String {
         counted(found.nodes.len(), "node"),
         counted(planes, "control plane")
     );
-    rows(&mut out, "TAKEN OVER", "NOW", &settled.taken);
-    rows(&mut out, "PASSED THROUGH", "NOW", &settled.passed);
+    rows(&mut out, "TAKEN OVER", "NOW", &settled.taken_over);
+    rows(&mut out, "PASSED THROUGH", "NOW", &settled.passed_through);
     if !settled.conflicts.is_empty() {
         out.push('\n');
         out.push_str(&conflicts(settled.conflicts.iter().map(|a| (&a.conflict, a.decision))));
     }
-    rows(&mut out, "NOT TAKEN OVER", "WHY", &settled.lost);
+    rows(&mut out, "NOT TAKEN OVER", "WHY", &settled.not_taken_over);
     out
 }
 

@@ -67,9 +67,9 @@ pub(super) fn all() -> impl Iterator<Item = Attack> {
     READING.iter().chain(WRITING).copied()
 }
 
-type Made = Vec<(Attack, String, Judged)>;
+type Results = Vec<(Attack, String, Judged)>;
 
-fn unknown(attacks: impl IntoIterator<Item = Attack>, why: &str) -> Made {
+fn unknown(attacks: impl IntoIterator<Item = Attack>, why: &str) -> Results {
     let words = |p| crate::checks::attempt_words(p).to_owned();
     attacks.into_iter().map(|p| (p, words(p), Judged::unknown(why))).collect()
 }
@@ -80,7 +80,7 @@ pub(super) fn attack(
     target: &Node,
     seen: &Observed,
     through: &mut dyn Transport,
-) -> Made {
+) -> Results {
     let Some(keys) = field.api else {
         return unknown(all(), "there are no certificates for the attempt");
     };
@@ -135,7 +135,7 @@ impl Attacker<'_> {
     }
 
     /// The certificate of the API server's health probes opens health and nothing else.
-    fn health_certificate(&mut self) -> Made {
+    fn health_certificate(&mut self) -> Results {
         let attack = Attack::ApiserverHealthCertificate;
         let keys = self.keys;
         let Some(identity) = keys.probes.get(&self.target.name) else {
@@ -160,21 +160,21 @@ impl Attacker<'_> {
         self.make(Who::Known(identity), &tries)
     }
 
-    fn make(&mut self, who: Who<'_>, tries: &[Try]) -> Made {
+    fn make(&mut self, who: Who<'_>, tries: &[Try]) -> Results {
         let calls: Vec<&Call> = tries.iter().map(|t| &t.call).collect();
         let answers = self.api().batch(who, &calls);
         verdicts(tries, &answers)
     }
 
     /// Profiling is off, and the flags in effect are those that are wanted.
-    fn daemons(&mut self) -> Made {
+    fn daemons(&mut self) -> Results {
         const DAEMONS: &[(Daemon, Attack, Option<u16>)] = &[
             (Daemon::Apiserver, Attack::ApiserverProfiling, None),
             (Daemon::ControllerManager, Attack::ControllerManagerProfiling, Some(10257)),
             (Daemon::Scheduler, Attack::SchedulerProfiling, Some(10259)),
         ];
         let keys = self.keys;
-        let mut made = Made::new();
+        let mut made = Results::new();
         for &(daemon, attack, port) in DAEMONS {
             let calls = [Call::get("/flagz"), Call::get("/debug/pprof/")];
             let calls: Vec<&Call> = calls.iter().collect();
@@ -208,7 +208,7 @@ impl Attacker<'_> {
     }
 
     /// A request that nobody else makes is in the audit log, once.
-    fn audit(&mut self) -> Made {
+    fn audit(&mut self) -> Results {
         let (keys, marker) = (self.keys, random_name());
         let path = format!("/api/v1/namespaces/default/configmaps/{marker}");
         let asked = self.api().one(Who::Known(&keys.admin), Call::get(path));
@@ -227,14 +227,14 @@ impl Attacker<'_> {
     }
 
     /// The API server reads logs from every kubelet, whose certificate it verifies.
-    fn logs(&mut self) -> Made {
+    fn logs(&mut self) -> Results {
         let keys = self.keys;
         let who = Who::Known(&keys.admin);
         let pods = match self.api().json(who, Call::get("/api/v1/namespaces/kube-system/pods")) {
             Ok(pods) => pods,
             Err(why) => return unknown([Attack::PodLogs], &why),
         };
-        let mut made = Made::new();
+        let mut made = Results::new();
         let mut calls = Vec::new();
         for node in &self.field.inventory.nodes {
             if !self.field.seen.get(&node.name).is_some_and(|s| s.runs(Daemon::Kubelet)) {
@@ -274,7 +274,7 @@ impl Attacker<'_> {
     }
 
     /// kube-proxy, asked for its version in its own pods: an image without a shell has no other program.
-    fn exec(&mut self) -> Made {
+    fn exec(&mut self) -> Results {
         let keys = self.keys;
         let who = Who::Known(&keys.admin);
         let path = "/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-proxy";
@@ -321,7 +321,7 @@ impl Attacker<'_> {
     }
 
     /// Everything that needs a namespace. It is deleted whatever happens in between.
-    fn writing(&mut self) -> Made {
+    fn writing(&mut self) -> Results {
         let keys = self.keys;
         let who = Who::Known(&keys.admin);
         let swept = self.sweep();
@@ -369,7 +369,7 @@ impl Attacker<'_> {
         Ok(())
     }
 
-    fn inside(&mut self, space: &str) -> Made {
+    fn inside(&mut self, space: &str) -> Results {
         let keys = self.keys;
         let who = Who::Known(&keys.admin);
         let within = |path: &str| format!("/api/v1/namespaces/{space}/{path}");
@@ -461,7 +461,7 @@ impl Attacker<'_> {
         space: &str,
         unused: &Secret<String>,
         positive: Option<Verdict>,
-    ) -> Made {
+    ) -> Results {
         let keys = self.keys;
         let account = format!("/api/v1/namespaces/{space}/serviceaccounts/{ACCOUNT}");
         let gone = self.api().one(Who::Known(&keys.admin), Call::delete(account));
@@ -503,7 +503,7 @@ impl Attacker<'_> {
         space: &str,
         plain: &Secret<String>,
         read_back: Result<(), String>,
-    ) -> Made {
+    ) -> Results {
         let inventory = self.field.inventory;
         let what = "read a newly written Secret directly from etcd";
         let own = inventory.is_etcd_member(self.target);
@@ -552,7 +552,7 @@ fn of_members<'p>(pods: &'p [Value], nodes: &[Value]) -> Vec<&'p Value> {
 
 /// Pods in which no program can be run now, though they are there for every node: not tried is not
 /// known. Each API server says so, since the one whose share they are cannot be told.
-fn unable_to_run(pods: &[&Value]) -> Made {
+fn unable_to_run(pods: &[&Value]) -> Results {
     let down = pods.iter().copied().filter(|p| text(p, "/status/phase") != "Running");
     let row = |pod: &Value| {
         let what = format!("run a program in a pod on {}", text(pod, "/spec/nodeName"));
@@ -626,7 +626,7 @@ fn forge(token: &str) -> String {
 }
 
 /// Attempts on what is in effect, all by one answer.
-fn in_effect(judged: Vec<(String, Verdict)>, heard: Option<Digest>) -> Made {
+fn in_effect(judged: Vec<(String, Verdict)>, heard: Option<Digest>) -> Results {
     let made = judged.into_iter();
     made.map(|(what, v)| (Attack::EffectiveSetting, what, Judged::by(heard, v))).collect()
 }
@@ -637,7 +637,7 @@ pub(super) fn kubelet_settings(
     kubelet: &Node,
     server: &Node,
     through: &mut dyn Transport,
-) -> Made {
+) -> Results {
     let config = field.api.ok_or_else(|| "there are no certificates".to_owned());
     let config = config.and_then(|keys| {
         let host = server.internal_ip().to_string();
@@ -661,7 +661,7 @@ pub(super) fn kube_proxy_settings(
     field: &Field<'_>,
     node: &Node,
     through: &mut dyn Transport,
-) -> Made {
+) -> Results {
     const HOST: &str = "127.0.0.1";
     let config = through
         .dial(HOST, field.ports.kube_proxy, CONNECT_TIMEOUT)
@@ -688,7 +688,7 @@ pub(super) fn kubelet_without_rights(
     from: &Node,
     kubelet: &Node,
     through: &mut dyn Transport,
-) -> Made {
+) -> Results {
     let attack = Attack::KubeletWithoutRights;
     let identity: Option<&Identity> = field.api.and_then(|k| k.probes.get(&from.name));
     let (Some(keys), Some(identity)) = (field.api, identity) else {

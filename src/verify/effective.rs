@@ -140,9 +140,9 @@ fn passed<'i>(
                 match actual {
                     Some(actual) if is_same(wanted, actual) => Verdict::pass(words(actual)),
                     // Go leaves zero values out.
-                    None if is_zero(wanted) => Verdict::pass("not given"),
+                    None if is_zero(wanted) => Verdict::pass("not set"),
                     Some(actual) => Verdict::fail(words(wanted), words(actual)),
-                    None => Verdict::fail(words(wanted), "not given"),
+                    None => Verdict::fail(words(wanted), "not set"),
                 }
             }
         };

@@ -42,7 +42,7 @@ pub fn attack_member(
     made.into_iter().map(|(attack, what, verdict)| (attack, what.to_owned(), verdict)).collect()
 }
 
-type Made = Vec<(Attack, &'static str, Judged)>;
+type Results = Vec<(Attack, &'static str, Judged)>;
 
 /// What is tried on the client port beside the question for its health.
 const CLIENT_PORT: &[(Attack, &str)] = &[
@@ -59,7 +59,7 @@ fn client_port(
     member: &Member<'_>,
     keys: Option<&Keys>,
     ports: Ports,
-) -> Made {
+) -> Results {
     let (host, port) = (member.host, ports.etcd_client);
     let side = |identity| Side { host, port, ca: None, identity };
     let (health, positive) = match keys {
@@ -104,7 +104,7 @@ fn peer_port(
     member: &Member<'_>,
     keys: Option<&Keys>,
     ports: Ports,
-) -> Made {
+) -> Results {
     let (host, port) = (member.host, ports.etcd_peer);
     let side = |identity| Side { host, port, ca: None, identity };
     let without = "GET /version without a certificate on the peer port";

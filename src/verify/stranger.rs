@@ -14,9 +14,9 @@ use crate::transport::{Request, Transport};
 /// The program that tries it.
 pub const STRANGER_SCRIPT: &str = include_str!("stranger.sh");
 
-type Made = Vec<(Attack, String, Judged)>;
+type Results = Vec<(Attack, String, Judged)>;
 
-fn unknown(why: impl Into<String>) -> Made {
+fn unknown(why: impl Into<String>) -> Results {
     let attack = Attack::ForwardedToStranger;
     vec![(attack, attempt_words(attack).to_owned(), Judged::unknown(why))]
 }
@@ -27,7 +27,7 @@ pub(super) fn attempts(
     target: &Node,
     seen: &Observed,
     through: &mut dyn Transport,
-) -> Made {
+) -> Results {
     if !seen.runs(Daemon::Kubelet) {
         // What is said of it then is in `peers::nobody_kept_out`.
         return Vec::new();

@@ -365,7 +365,7 @@ impl Run<'_> {
             .filter(|n| self.shown.nodes.contains_key(&n.name))
             .collect();
         let (inventory, dialer) = (self.execution.inventory, self.execution.dialer);
-        let mut again = observe::look(inventory, &self.loaded.files, &good, dialer);
+        let mut again = observe::read_nodes(inventory, &self.loaded.files, &good, dialer);
         // What is known of nodes that were not looked at again.
         let before = std::mem::take(&mut self.fleet.facts);
         again.facts.outside.extend(before.outside);
@@ -403,7 +403,7 @@ impl Run<'_> {
             let planes: Vec<&Node> = nodes
                 .filter(|n| n.has_role(Role::ControlPlane) && went_well(&self.report.outcomes, n))
                 .collect();
-            let mut again = observe::look(inventory, &self.loaded.files, &planes, dialer);
+            let mut again = observe::read_nodes(inventory, &self.loaded.files, &planes, dialer);
             let before = std::mem::take(&mut self.fleet.facts);
             again.facts.outside.extend(before.outside);
             again.facts.without_etcd_data.extend(before.without_etcd_data);
@@ -420,17 +420,19 @@ impl Run<'_> {
             let steps = plan.nodes.values().flat_map(|n| &n.transactions).flat_map(|t| &t.steps);
             if next == climbed || !steps.into_iter().all(|a| next.has(&a.step)) {
                 let stays = Problem::new(format!(
-                    "the encryption of stored objects stays where it is: {next}"
+                    "encryption of stored objects did not continue: {next}"
                 ))
                 .at("cluster")
                 .because(match next == climbed {
-                    true => "the same is still to be done",
+                    true => "this step ran, but is still due",
                     false => {
                         "a control plane needs other changes first, which were not in the plan"
                     }
                 })
-                .left("API servers read encrypted objects and plain text")
-                .hint("run `kubastion plan` to see what is left, and `kubastion apply` to go on");
+                .left("API servers read both encrypted objects and plain text")
+                .hint(
+                    "run `kubastion plan` to see what is left, and `kubastion apply` to continue",
+                );
                 self.report.problems.push(stays);
                 return Ok(());
             }
@@ -455,7 +457,7 @@ impl Run<'_> {
             .filter(|n| went_well(&self.report.outcomes, n))
             .collect();
         let dialer = self.execution.dialer;
-        self.fleet = observe::look(inventory, &self.loaded.files, &members, dialer);
+        self.fleet = observe::read_nodes(inventory, &self.loaded.files, &members, dialer);
         let rest = objects::plan_rest(
             self.loaded,
             self.shown,
@@ -474,7 +476,7 @@ impl Run<'_> {
                 self.unread = None;
                 self.report.problems.extend(problem);
                 for change in &unplanned {
-                    let text = format!("not done, since it is not in the plan: {change}");
+                    let text = format!("skipped, because it is not in the plan: {change}");
                     self.operator.note(&text);
                     self.left = Some(Left::Objects);
                 }

@@ -1,4 +1,4 @@
-//! A cluster that others built is judged as it is: from the machines that somebody names to everything that is weak in it.
+//! Judges an existing cluster: from the named machines to all of its gaps.
 //! Nothing is written, neither on nodes nor in the cluster's API.
 //!
 //! The machines that are named, their host keys, what they show; the nodes that the cluster's API names, their host keys, what they
@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::finding::{ADMIN, Confirm, Met, Search, by_options, find, kubeconfig};
+use super::finding::{ADMIN, Confirm, FoundCluster, Search, by_options, find, kubeconfig};
 use super::observe::{self, Reach};
-use super::verification::{Footing, Judged, judge_on};
+use super::verification::{Baseline, Judged, judge_on};
 use crate::api::ApiAccess;
 use crate::apply::execution::Sessions;
 use crate::discovery::{self, Found, Kubeconfig};
@@ -21,7 +21,7 @@ use crate::verify::{ApiKeys, Keys, Writes};
 use crate::workflow::command_error::CommandError;
 
 /// What somebody asks for.
-pub struct Question {
+pub struct AssessRequest {
     /// The cluster.
     pub search: Search,
     /// Which controls are wanted.
@@ -53,14 +53,14 @@ const ETCD_CLIENTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// A cluster that others built, ready to be read.
-pub(super) struct Ground {
+/// An existing cluster, ready to be read.
+pub(super) struct ReadyCluster {
     /// The cluster as it is.
     pub found: Found,
     /// The same as an inventory.
     pub loaded: Loaded,
     /// What it is compared with, and whom it is asked as.
-    pub footing: Footing<'static>,
+    pub baseline: Baseline<'static>,
     /// Makes connections.
     pub dialer: SshDialer,
     /// Which nodes of those that were found.
@@ -71,16 +71,17 @@ pub(super) struct Ground {
 ///
 /// # Errors
 /// See [`find`].
-pub(super) fn ground(
-    question: Question,
+pub(super) fn prepare(
+    request: AssessRequest,
     confirm: Confirm<'_>,
     say: &dyn Fn(&str),
-) -> Result<Ground, CommandError> {
-    let Question { search, profile, reach } = question;
-    let Met { found, way, named, mut sessions, dialer, .. } = find(search, &reach, confirm, say)?;
-    let inventory = discovery::inventory(&found, &way, &named, profile);
+) -> Result<ReadyCluster, CommandError> {
+    let AssessRequest { search, profile, reach } = request;
+    let FoundCluster { found, access, named, mut sessions, dialer, .. } =
+        find(search, &reach, confirm, say)?;
+    let inventory = discovery::inventory(&found, &access, &named, profile);
     let held = of_control_planes(&inventory, &mut sessions);
-    let footing = footing(&inventory, held);
+    let baseline = baseline(&inventory, held);
     let loaded = Loaded {
         inventory,
         files: Files::default(),
@@ -88,25 +89,25 @@ pub(super) fn ground(
         sha256: String::new(),
         base_dir: PathBuf::new(),
     };
-    Ok(Ground { found, loaded, footing, dialer, reach })
+    Ok(ReadyCluster { found, loaded, baseline, dialer, reach })
 }
 
 /// Judges a cluster. `say` hears what is going on.
 ///
 /// # Errors
-/// A machine that was named and does not answer or is another one, a host key that nobody confirms, and a machine of another
-/// cluster. A node that was found and does not answer is no error: it is [`Judged::lost`].
+/// A named machine that does not answer or presents another host key, a host key that is not confirmed, or a machine of another
+/// cluster. A discovered node that does not answer is no error: it is in [`Judged::unreachable`].
 pub fn assess(
-    question: Question,
+    request: AssessRequest,
     confirm: Confirm<'_>,
     say: &dyn Fn(&str),
 ) -> Result<Assessed, CommandError> {
-    let Ground { found, loaded, footing, dialer, reach } = ground(question, confirm, say)?;
+    let ReadyCluster { found, loaded, baseline, dialer, reach } = prepare(request, confirm, say)?;
     let nodes = loaded.inventory.nodes.len();
-    say(&format!("{} are read and attacked", crate::plain::counted(nodes, "node")));
+    say(&format!("reading and attacking {}", crate::plain::counted(nodes, "node")));
     let chosen = observe::chosen(&loaded.inventory, &reach)?;
-    let mut judged = judge_on(&loaded, &chosen, &dialer, Writes::Forbidden, &footing);
-    judged.lost = judged.lost.into_iter().map(|(n, p)| (n, by_options(p))).collect();
+    let mut judged = judge_on(&loaded, &chosen, &dialer, Writes::Forbidden, &baseline);
+    judged.unreachable = judged.unreachable.into_iter().map(|(n, p)| (n, by_options(p))).collect();
     Ok(Assessed { found, judged })
 }
 
@@ -121,9 +122,7 @@ fn of_control_planes(
     let etcd = ETCD_CLIENTS.iter().flat_map(|(cert, key)| [*cert, *key]);
     let paths: Vec<&str> =
         ADMIN.iter().copied().chain([CLUSTER_CA, FRONT_PROXY_CA, ETCD_CA]).chain(etcd).collect();
-    let mut why =
-        "no control plane that answered has an administrator's kubeconfig that can be used"
-            .to_owned();
+    let mut why = "no control plane that answered has a usable administrator kubeconfig".to_owned();
     for node in inventory.with_role(Role::ControlPlane) {
         let Some(session) = sessions.get_mut(&node.name) else { continue };
         match read_credentials(session.as_mut(), &paths) {
@@ -140,12 +139,12 @@ fn of_control_planes(
 
 /// What the cluster is compared with and asked as: its own CAs, its administrator, its own client of etcd. There is no key store,
 /// so that nothing is known of what should be served, and no plan can be made.
-fn footing(inventory: &Inventory, held: Result<(Held, Kubeconfig), String>) -> Footing<'static> {
-    let plans = Err("there is no key store, and no plan without one");
+fn baseline(inventory: &Inventory, held: Result<(Held, Kubeconfig), String>) -> Baseline<'static> {
+    let plans = Err("there is no key store, which a plan needs");
     let (held, config) = match held {
         Ok(held) => held,
         Err(why) => {
-            return Footing {
+            return Baseline {
                 access: Err(why),
                 trusted_cas: None,
                 keys: None,
@@ -174,7 +173,7 @@ fn footing(inventory: &Inventory, held: Result<(Held, Kubeconfig), String>) -> F
         served: BTreeMap::new(),
     });
     let servers = inventory.with_role(Role::ControlPlane);
-    Footing {
+    Baseline {
         access: Ok(ApiAccess {
             servers: servers.map(|n| (n.name.clone(), n.internal_ip())).collect(),
             ca_pem: ca_pem.clone(),
@@ -199,15 +198,15 @@ fn footing(inventory: &Inventory, held: Result<(Held, Kubeconfig), String>) -> F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discovery::Way;
+    use crate::discovery::SshAccess;
 
     #[test]
     fn nobody_is_asked_as_without_an_administrators_kubeconfig() {
         let target = "ssh://192.0.2.11".parse().unwrap();
-        let start = discovery::of_targets(&Way::default(), &[target]);
-        let footing = footing(&start, Err("why".into()));
-        assert!(footing.access.is_err() && footing.keys.is_none() && footing.api_keys.is_none());
-        assert!(footing.plans.is_err() && footing.trusted_cas.is_none());
+        let start = discovery::of_targets(&SshAccess::default(), &[target]);
+        let baseline = baseline(&start, Err("why".into()));
+        assert!(baseline.access.is_err() && baseline.keys.is_none() && baseline.api_keys.is_none());
+        assert!(baseline.plans.is_err() && baseline.trusted_cas.is_none());
         // A kubeconfig that cannot be used is none.
         let held = Held::of([("/etc/kubernetes/admin.conf", "users: []".to_owned())]);
         assert!(kubeconfig(&held, ADMIN).is_none());

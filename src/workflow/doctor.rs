@@ -68,7 +68,7 @@ impl Examination {
         nodes.retain(|n| inventory.ssh.for_node(n).has_host_key());
         let dialer = observe::dialer(inventory, &nodes, reach)?;
         say(&format!("checking {}", counted(nodes.len(), "node")));
-        let mut fleet = observe::look(inventory, files, &nodes, &dialer);
+        let mut fleet = observe::read_nodes(inventory, files, &nodes, &dialer);
         fleet.ask_etcd(inventory, keys.as_ref().and_then(|k| k.etcd.as_ref()));
         of_nodes(&loaded, &nodes, &fleet, keys.as_ref().map(|k| &k.cas), &mut findings);
         of_etcd(inventory, &fleet, &mut findings);
@@ -408,7 +408,7 @@ mod tests {
         let none = said(&facts, &Trusts::new());
         assert!(none.contains("but the key store"), "{none}");
         assert!(none.contains("/etc/kubernetes/pki/ca.crt (cluster CA), /etc/etcd"), "{none}");
-        // The CA of a cluster that others built, one that was accepted until now, and a stranger's.
+        // The CA of an imported cluster, one that was accepted until now, and an unknown one.
         assert_eq!(said(&hold(cluster, &old.pem), &own), "");
         let stranger = made("stranger").pem;
         assert_eq!(said(&hold(cluster, &format!("{}{stranger}", old.pem)), &own), "");

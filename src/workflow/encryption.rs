@@ -59,7 +59,7 @@ fn count(
             Ok(stored) if stored.objects == 0 => {
                 return match has_any(inventory, fleet, access, resource)? {
                     false => Ok(stored),
-                    true => Err(format!("the API has some, and etcd has none below {prefix}")),
+                    true => Err(format!("the API lists some, but etcd has none under {prefix}")),
                 };
             }
             Ok(stored) => return Ok(stored),

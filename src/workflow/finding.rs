@@ -1,16 +1,15 @@
-//! A cluster that others built is found: from the machines that somebody names to all of its nodes. Nothing is written anywhere.
+//! Finds an existing cluster: from the machines on the command line to all of its nodes. Writes nothing anywhere.
 //!
-//! The machines that are named, their host keys, what they show; the nodes that the cluster's API names, their host keys, and what
-//! they show.
+//! First the named machines: their host keys and facts. Then the nodes that the API lists: their host keys and facts.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::first_contact::{Stranger, strangers};
+use super::first_contact::{UnknownHost, unknown_hosts};
 use super::observe::{self, Fleet, Reach, Watch};
 use crate::api::Client;
 use crate::apply::execution::Sessions;
-use crate::discovery::{self, Found, FoundNode, HostKey, Kubeconfig, Target, Way};
+use crate::discovery::{self, Found, FoundNode, HostKey, Kubeconfig, SshAccess, Target};
 use crate::error::{Problem, chain};
 use crate::facts::cluster::{ClusterFacts, ObjectKind};
 use crate::facts::{Held, NodeFacts, read_credentials};
@@ -19,40 +18,40 @@ use crate::transport::ssh::SshDialer;
 use crate::transport::tls::ClientIdentity;
 use crate::workflow::command_error::{CommandError, Exit};
 
-/// Which cluster is looked for, and how.
+/// Which cluster to find, and how.
 pub struct Search {
-    /// Machines of the cluster, a control plane first; one at least.
+    /// Machines of the cluster, a control plane first; at least one.
     pub targets: Vec<Target>,
-    /// How they and the others are reached.
-    pub way: Way,
-    /// What nodes are asked for.
+    /// How to log in to them and to the other nodes.
+    pub access: SshAccess,
+    /// What to read from nodes.
     pub watch: Watch,
 }
 
-/// A cluster whose machines were met.
-pub struct Met {
+/// A cluster that was found, with open connections to its machines.
+pub struct FoundCluster {
     /// The cluster as it is.
     pub found: Found,
-    /// How machines are reached, with the host keys that somebody confirmed.
-    pub way: Way,
-    /// The machines that somebody named, by the names that they turned out to have.
+    /// How to log in to machines, with the host keys that were confirmed.
+    pub access: SshAccess,
+    /// The machines from the command line, by their node names.
     pub named: BTreeMap<NodeName, Target>,
     /// What the API holds.
     pub objects: ClusterFacts,
-    /// What nodes that answered show.
+    /// Facts of the nodes that answered.
     pub facts: BTreeMap<NodeName, NodeFacts>,
-    /// The host keys by which they were met.
+    /// Their host keys.
     pub host_keys: BTreeMap<NodeName, String>,
     /// Nodes that did not answer, and why.
-    pub lost: BTreeMap<NodeName, Problem>,
+    pub unreachable: BTreeMap<NodeName, Problem>,
     /// The connections.
     pub sessions: Sessions,
     /// Makes others.
     pub dialer: SshDialer,
 }
 
-/// Asks somebody whether machines are those that are meant.
-pub type Confirm<'c> = &'c mut dyn FnMut(&[Stranger]) -> Result<(), CommandError>;
+/// Asks the operator to confirm host keys.
+pub type Confirm<'c> = &'c mut dyn FnMut(&[UnknownHost]) -> Result<(), CommandError>;
 
 /// Kubeconfigs of administrators: kubeadm's, and those of distributions that are recognized.
 pub(super) const ADMIN: &[&str] = &[
@@ -64,32 +63,32 @@ pub(super) const ADMIN: &[&str] = &[
 /// That of a kubelet, and the file that it names: before 1.34 (`AuthorizeNodeWithSelectors`) it may list Nodes.
 const KUBELET: &[&str] =
     &["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/pki/kubelet-client-current.pem"];
-/// Finds a cluster and all of its nodes. `say` hears what is going on.
+/// Finds a cluster and all of its nodes. `say` gets progress messages.
 ///
 /// # Errors
-/// A machine that was named and does not answer or is another one, a host key that nobody confirms, and a machine of another
-/// cluster. A node that was found and does not answer is no error: it is in [`Met::lost`].
+/// A named machine that does not answer or presents another host key, a host key that is not confirmed, or a machine of another
+/// cluster. A discovered node that does not answer is no error: it is in [`FoundCluster::unreachable`].
 pub fn find(
     search: Search,
     reach: &Reach,
     confirm: Confirm<'_>,
     say: &dyn Fn(&str),
-) -> Result<Met, CommandError> {
-    let Search { targets, mut way, watch } = search;
-    // Nodes that nobody named are logged in to like the first that somebody did.
-    way.user = way.user.or_else(|| targets[0].user.clone());
-    way.port = way.port.or(targets[0].port);
-    meet_named(&mut way, &targets, confirm)?;
+) -> Result<FoundCluster, CommandError> {
+    let Search { targets, mut access, watch } = search;
+    // Nodes that were not named get the login of the first named machine.
+    access.user = access.user.or_else(|| targets[0].user.clone());
+    access.port = access.port.or(targets[0].port);
+    meet_named(&mut access, &targets, confirm)?;
 
-    let start = discovery::of_targets(&way, &targets);
+    let start = discovery::of_targets(&access, &targets);
     let all: Vec<&Node> = start.nodes.iter().collect();
     let dialer = observe::dialer(&start, &all, reach)?;
-    let mut first = look(&start, &all, &dialer, watch);
+    let mut first = read_machines(&start, &all, &dialer, watch);
     if !first.facts.failed.is_empty() {
         let problems = first.facts.failed.into_values().map(by_options).collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
-    say("the cluster's API is asked for its nodes");
+    say("asking the API for the cluster's nodes");
     let (objects, asked_at) = ask_api(&start, &mut first);
     let named = pair_up(&objects, &start, &targets, &first)?;
     let Named { nodes, by, mut notes, mut facts } = named;
@@ -101,13 +100,13 @@ pub fn find(
         .filter(|n| reach.nodes.is_empty() || reach.nodes.contains(&n.name))
         .cloned()
         .collect();
-    for problem in meet_found(&mut way, &others, confirm)? {
+    for problem in meet_found(&mut access, &others, confirm)? {
         say(&by_options(problem).to_string());
     }
-    let inventory = discovery::inventory(&found, &way, &by, Profile::default());
+    let inventory = discovery::inventory(&found, &access, &by, Profile::default());
     let rest: Vec<&Node> =
         inventory.nodes.iter().filter(|n| others.iter().any(|o| o.name == n.name)).collect();
-    let mut second = look(&inventory, &rest, &dialer, watch);
+    let mut second = read_machines(&inventory, &rest, &dialer, watch);
     let answered = std::mem::take(&mut second.facts.answered);
     let keys = first.facts.answered.iter();
     let mut host_keys: BTreeMap<NodeName, String> = keys
@@ -126,11 +125,21 @@ pub fn find(
         let session = first.sessions.remove(&provisional.name);
         sessions.extend(node.zip(session));
     }
-    let lost = second.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
-    Ok(Met { found, way, named: by, objects, facts, host_keys, lost, sessions, dialer })
+    let unreachable = second.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
+    Ok(FoundCluster {
+        found,
+        access,
+        named: by,
+        objects,
+        facts,
+        host_keys,
+        unreachable,
+        sessions,
+        dialer,
+    })
 }
 
-/// The name that a machine turned out to have.
+/// The node name of a machine.
 fn called(
     provisional: &NodeName,
     start: &Inventory,
@@ -141,14 +150,18 @@ fn called(
     by.iter().find(|(_, named)| **named == targets[at]).map(|(name, _)| name.clone())
 }
 
-/// Jump hosts one after another, since each is behind those before it; then the machines that somebody named.
-fn meet_named(way: &mut Way, targets: &[Target], confirm: Confirm<'_>) -> Result<(), CommandError> {
-    for n in 0..way.jump.len() {
-        let jump = way.on_the_way().nth(n).map(|target| (None, target));
-        refused(meet(way, jump.into_iter().collect(), confirm)?)?;
+/// Jump hosts one after another, since each is reached through the previous ones; then the named machines.
+fn meet_named(
+    access: &mut SshAccess,
+    targets: &[Target],
+    confirm: Confirm<'_>,
+) -> Result<(), CommandError> {
+    for n in 0..access.jump.len() {
+        let jump = access.on_the_way().nth(n).map(|target| (None, target));
+        refused(meet(access, jump.into_iter().collect(), confirm)?)?;
     }
-    let all = targets.iter().map(|t| (None, way.to(t))).collect();
-    refused(meet(way, all, confirm)?)
+    let all = targets.iter().map(|t| (None, access.to(t))).collect();
+    refused(meet(access, all, confirm)?)
 }
 
 fn refused(problems: Vec<Problem>) -> Result<(), CommandError> {
@@ -161,7 +174,7 @@ fn refused(problems: Vec<Problem>) -> Result<(), CommandError> {
     }
 }
 
-/// What is a key of an inventory elsewhere is an option here.
+/// Other verbs have an inventory: their hints name its keys, which are options here.
 const OPTIONS: &[(&str, &str)] = &[
     ("check `ssh.user` and `ssh.key_file`", "check the user in ssh://USER@HOST and --identity"),
     (", with `ssh.agent: true`", ", without --identity"),
@@ -176,16 +189,16 @@ const OPTIONS: &[(&str, &str)] = &[
     ),
     (
         " with `kubastion trust`, then add the fingerprint to the inventory",
-        ", then name it with --host-key",
+        ", then pass it with --host-key",
     ),
     (", the inventory names ", ", --host-key names "),
     (
         ", but the inventory has neither `host_keys` nor `known_hosts` for it",
-        ", which nobody confirmed",
+        ", which was not confirmed",
     ),
 ];
 
-/// A problem in words of the command line.
+/// A problem that names options instead of inventory keys.
 pub(super) fn by_options(mut problem: Problem) -> Problem {
     for text in problem.why.iter_mut().chain(&mut problem.hint) {
         for (key, option) in OPTIONS {
@@ -195,9 +208,9 @@ pub(super) fn by_options(mut problem: Problem) -> Problem {
     problem
 }
 
-/// The nodes that the cluster's API names. What is wrong with one of them is no reason to leave out the others.
+/// Confirms the host keys of the nodes that the API lists. A problem with one of them does not exclude the others.
 fn meet_found(
-    way: &mut Way,
+    access: &mut SshAccess,
     nodes: &[FoundNode],
     confirm: Confirm<'_>,
 ) -> Result<Vec<Problem>, CommandError> {
@@ -206,38 +219,43 @@ fn meet_found(
         host: n.addresses[0].to_string().parse().expect("an IP address is a host"),
         port: None,
     };
-    let all = nodes.iter().map(|n| (Some(n.name.clone()), way.to(&target(n)))).collect();
-    meet(way, all, confirm)
+    let all = nodes.iter().map(|n| (Some(n.name.clone()), access.to(&target(n)))).collect();
+    meet(access, all, confirm)
 }
 
 fn meet(
-    way: &mut Way,
+    access: &mut SshAccess,
     machines: Vec<(Option<NodeName>, crate::inventory::SshTarget)>,
     confirm: Confirm<'_>,
 ) -> Result<Vec<Problem>, CommandError> {
-    let (strangers, problems) = strangers(machines);
-    if !strangers.is_empty() {
-        confirm(&strangers)?;
+    let (unknown_hosts, problems) = unknown_hosts(machines);
+    if !unknown_hosts.is_empty() {
+        confirm(&unknown_hosts)?;
     }
-    for stranger in strangers {
-        for key in stranger.keys {
+    for unknown_host in unknown_hosts {
+        for key in unknown_host.keys {
             let fingerprint =
                 key.fingerprint.parse().expect("a fingerprint is made as it is written");
-            way.accept(HostKey { host: stranger.host.clone(), fingerprint });
+            access.accept(HostKey { host: unknown_host.host.clone(), fingerprint });
         }
     }
     Ok(problems)
 }
 
-fn look(inventory: &Inventory, nodes: &[&Node], dialer: &SshDialer, watch: Watch) -> Fleet {
-    observe::look_at(inventory, &Files::default(), nodes, dialer, watch, usize::MAX)
+fn read_machines(
+    inventory: &Inventory,
+    nodes: &[&Node],
+    dialer: &SshDialer,
+    watch: Watch,
+) -> Fleet {
+    observe::read_nodes_for(inventory, &Files::default(), nodes, dialer, watch, usize::MAX)
 }
 
-/// What the API says of the cluster, by the first machine that has somebody's kubeconfig, and where it was asked. An API that
-/// cannot be read says so in the facts.
+/// Reads the cluster's API through the first machine that has a usable kubeconfig. Also returns the endpoint that answered. If
+/// the API cannot be read, the facts say why.
 fn ask_api(start: &Inventory, fleet: &mut Fleet) -> (ClusterFacts, Endpoint) {
     const KINDS: &[ObjectKind] = &[ObjectKind::Nodes, ObjectKind::ConfigMaps, ObjectKind::Pods];
-    let mut why = "no machine that was named has a kubeconfig that can be used".to_owned();
+    let mut why = "none of the named machines has a usable kubeconfig".to_owned();
     for paths in [ADMIN, KUBELET] {
         for node in &start.nodes {
             let Some(session) = fleet.sessions.get_mut(&node.name) else { continue };
@@ -272,17 +290,17 @@ fn ask_api(start: &Inventory, fleet: &mut Fleet) -> (ClusterFacts, Endpoint) {
     }
     let mut facts = ClusterFacts::default();
     facts.unread.extend(KINDS.iter().map(|k| (*k, why.clone())));
-    let host = start.nodes[0].ssh.host.clone().expect("a machine that was named has its host");
+    let host = start.nodes[0].ssh.host.clone().expect("a named machine has its host");
     (facts, Endpoint { host, port: crate::pki::kubeconfig::API_PORT })
 }
 
-/// The first kubeconfig of some files that can be used.
+/// The first usable kubeconfig among some files.
 pub(super) fn kubeconfig(held: &Held, paths: &[&str]) -> Option<Kubeconfig> {
     let file = |path: &str| held.file(path).cloned();
     paths.iter().find_map(|p| Kubeconfig::parse(held.file(p)?, &file).ok())
 }
 
-/// The nodes of a cluster, and which of them somebody named.
+/// The nodes of a cluster, and which of them were named.
 struct Named {
     nodes: Vec<FoundNode>,
     by: BTreeMap<NodeName, Target>,
@@ -290,7 +308,7 @@ struct Named {
     facts: BTreeMap<NodeName, NodeFacts>,
 }
 
-/// Which of the nodes are the machines that somebody named.
+/// Matches the named machines with the nodes.
 fn pair_up(
     objects: &ClusterFacts,
     start: &Inventory,
@@ -302,7 +320,7 @@ fn pair_up(
         Err(why) => (
             Vec::new(),
             vec![format!(
-                "the cluster's API cannot be read ({why}): only the machines that were named are assessed"
+                "the cluster's API cannot be read ({why}): assessing only the named machines"
             )],
         ),
     };
@@ -319,9 +337,9 @@ fn pair_up(
                 match discovery::cluster::beside(seen, address) {
                     Some(other) if is_known && other.role != Role::Etcd => {
                         problems.push(
-                            Problem::new("the machine is no node of the cluster")
+                            Problem::new("the machine is not a node of the cluster")
                                 .at(target.host.to_string())
-                                .because("the cluster's API has no Node with one of its addresses")
+                                .because("no Node in the API has one of its addresses")
                                 .left("nothing was changed")
                                 .hint("name machines of one cluster at a time"),
                         );
@@ -334,7 +352,7 @@ fn pair_up(
                     }
                     None => {
                         notes.push(format!(
-                            "{} runs neither a kubelet nor etcd: it is left out",
+                            "{} runs neither a kubelet nor etcd: skipped",
                             target.host
                         ));
                         continue;
@@ -350,7 +368,7 @@ fn pair_up(
     }
     if nodes.is_empty() {
         let hint = "name a control plane of the cluster: `kubastion assess ssh://USER@HOST`";
-        let problem = Problem::new("no machine that was named belongs to a cluster")
+        let problem = Problem::new("none of the named machines belongs to a cluster")
             .because(notes.join("; "))
             .left("nothing was changed")
             .hint(hint);
@@ -386,7 +404,7 @@ mod tests {
     /// Machines that were named, each with the address that it has and what runs there.
     fn named(machines: &[(&str, &str, &str)]) -> (Inventory, Vec<Target>, Fleet) {
         let targets: Vec<Target> = machines.iter().map(|(url, ..)| url.parse().unwrap()).collect();
-        let start = discovery::of_targets(&Way::default(), &targets);
+        let start = discovery::of_targets(&SshAccess::default(), &targets);
         let mut fleet = Fleet::default();
         for (node, (_, address, program)) in start.nodes.iter().zip(machines) {
             let mut facts = NodeFacts::bare("m");

@@ -67,7 +67,7 @@ fn another_machine(node: &Node, named: &[HostKeyFingerprint]) -> Problem {
 
 /// A machine that nobody has said anything of.
 #[derive(Debug, Clone)]
-pub struct Stranger {
+pub struct UnknownHost {
     /// Name or address that it was reached by.
     pub host: Host,
     /// What the cluster calls it, where it was found there.
@@ -78,20 +78,22 @@ pub struct Stranger {
 
 /// Asks machines for their host keys, without logging in, and returns those that present none that is known. A machine that
 /// presents others than were promised is a problem, and nothing to be asked about; so is one that presents none.
-pub fn strangers(machines: Vec<(Option<NodeName>, SshTarget)>) -> (Vec<Stranger>, Vec<Problem>) {
+pub fn unknown_hosts(
+    machines: Vec<(Option<NodeName>, SshTarget)>,
+) -> (Vec<UnknownHost>, Vec<Problem>) {
     let shown = fleet::each(machines, fleet::WINDOW, |(called, target)| {
         let timeout = Duration::from_secs(u64::from(target.connect_timeout_s));
         let keys = present_host_keys(&target, timeout);
         (called, target.host, keys)
     });
-    let (mut strangers, mut problems) = (Vec::new(), Vec::new());
+    let (mut unknown_hosts, mut problems) = (Vec::new(), Vec::new());
     for (called, host, keys) in shown {
         match keys {
             Ok(keys) if keys.iter().any(|k| k.is_trusted) => {}
             Ok(keys) => match keys.iter().find_map(|k| k.refused.clone()) {
-                None => strangers.push(Stranger { host, called, keys }),
+                None => unknown_hosts.push(UnknownHost { host, called, keys }),
                 Some(why) => problems.push(
-                    Problem::new("the machine presents another host key than was promised")
+                    Problem::new("the machine presents a different host key than expected")
                         .at(host.to_string())
                         .because(why)
                         .left("nothing was sent to it")
@@ -105,5 +107,5 @@ pub fn strangers(machines: Vec<(Option<NodeName>, SshTarget)>) -> (Vec<Stranger>
             }
         }
     }
-    (strangers, problems)
+    (unknown_hosts, problems)
 }

@@ -1,11 +1,11 @@
-//! A cluster that others built is read, for who would notice that it is hardened. Nothing is written, and nothing is tried.
+//! Reads an existing cluster to find who would notice its hardening. Writes nothing, and attacks nothing.
 //!
-//! It is found as [`super::assessment`] finds it, or by its inventory; what its nodes and its API answer goes to the table of
-//! [`crate::impact`]. What stands in the way of hardening it keeps `plan` and `apply` from it.
+//! The cluster is found as in [`super::assessment`], or by its inventory; the answers of its nodes and its API go to the table of
+//! [`crate::impact`]. `plan` and `apply` refuse to harden a cluster while the gate of [`crate::impact`] is closed.
 
 use std::collections::BTreeMap;
 
-use super::assessment::{Ground, Question, ground};
+use super::assessment::{AssessRequest, ReadyCluster, prepare};
 use super::finding::{Confirm, by_options};
 use super::keys;
 use super::objects;
@@ -22,8 +22,8 @@ use crate::pki::Material;
 use crate::transport::Dialer;
 use crate::workflow::command_error::CommandError;
 
-/// A cluster, and who would notice that it is hardened.
-pub struct Noticed {
+/// A cluster, and who would notice its hardening.
+pub struct ImpactReport {
     /// The cluster.
     pub subject: Subject,
     /// Everything that would be noticed.
@@ -31,41 +31,46 @@ pub struct Noticed {
     /// What stands in the way of `hardening.stage: enforce`; nothing of a cluster without an inventory.
     pub obstacles: Option<Obstacles>,
     /// Nodes that did not answer, and why.
-    pub lost: BTreeMap<NodeName, Problem>,
+    pub unreachable: BTreeMap<NodeName, Problem>,
 }
 
 /// Reads a cluster that has no inventory yet. `say` hears what is going on.
 ///
 /// # Errors
-/// A machine that was named and does not answer or is another one, a host key that nobody confirms, and a machine of another
-/// cluster. A node that was found and does not answer is no error: it is [`Noticed::lost`].
-pub fn look(
-    question: Question,
+/// A named machine that does not answer or presents another host key, a host key that is not confirmed, or a machine of another
+/// cluster. A discovered node that does not answer is no error: it is in [`ImpactReport::unreachable`].
+pub fn read_impact(
+    request: AssessRequest,
     confirm: Confirm<'_>,
     say: &dyn Fn(&str),
-) -> Result<Noticed, CommandError> {
-    let Ground { found, loaded, footing, dialer, reach } = ground(question, confirm, say)?;
+) -> Result<ImpactReport, CommandError> {
+    let ReadyCluster { found, loaded, baseline, dialer, reach } = prepare(request, confirm, say)?;
     let chosen = observe::chosen(&loaded.inventory, &reach)?;
-    let (fleet, impact) = read(&loaded, &chosen, &dialer, footing.access, say);
-    let lost = fleet.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
-    Ok(Noticed { subject: Subject::from(&found), impact, obstacles: None, lost })
+    let (fleet, impact) = read(&loaded, &chosen, &dialer, baseline.access, say);
+    let unreachable = fleet.facts.failed.into_iter().map(|(n, p)| (n, by_options(p))).collect();
+    Ok(ImpactReport { subject: Subject::from(&found), impact, obstacles: None, unreachable })
 }
 
 /// Reads the cluster of an inventory, by its key store. `say` hears what is going on.
 ///
 /// # Errors
-/// A key store that cannot be used. A node that does not answer is no error: it is [`Noticed::lost`].
+/// A key store that cannot be used. A node that does not answer is no error: it is [`ImpactReport::unreachable`].
 pub fn of_inventory(
     loaded: &Loaded,
     reach: &Reach,
     say: &dyn Fn(&str),
-) -> Result<Noticed, CommandError> {
+) -> Result<ImpactReport, CommandError> {
     let material = keys::material(loaded, keys::open(loaded)?)?;
     let chosen = observe::chosen(&loaded.inventory, reach)?;
     let dialer = observe::dialer(&loaded.inventory, &chosen, reach)?;
     let (fleet, impact, obstacles) = by_inventory(loaded, &chosen, &dialer, &material, say);
     let subject = Subject::from(&loaded.inventory);
-    Ok(Noticed { subject, impact, obstacles: Some(obstacles), lost: fleet.facts.failed })
+    Ok(ImpactReport {
+        subject,
+        impact,
+        obstacles: Some(obstacles),
+        unreachable: fleet.facts.failed,
+    })
 }
 
 /// What would be noticed of the cluster of an inventory, and what stands in the way.
@@ -105,9 +110,10 @@ pub(super) fn not_yet(
     if obstacles.is_empty() {
         return Ok(());
     }
-    let mut problem = Problem::new("the cluster is not hardened yet, since somebody would notice")
-        .at("hardening.stage")
-        .left("nothing was changed");
+    let mut problem =
+        Problem::new("the cluster is not ready to be hardened: clients would be affected")
+            .at("hardening.stage")
+            .left("nothing was changed");
     let (unobserved, unacknowledged) = (&obstacles.unobserved, &obstacles.unacknowledged);
     for why in unobserved {
         problem = problem.because(why.clone());
@@ -119,7 +125,7 @@ pub(super) fn not_yet(
         problem = problem.because(format!("and {} more", unacknowledged.len() - SHOWN));
     }
     Err(problem.hint(
-        "run `kubastion impact` to see each of them; mend it, or add it to `hardening.acknowledged` with a reason, an owner and \
+        "run `kubastion impact` to see them; fix each, or add it to `hardening.acknowledged` with a reason, an owner and \
          an expiry date",
     ))
 }
@@ -135,8 +141,9 @@ fn read(
     say: &dyn Fn(&str),
 ) -> (Fleet, Impact) {
     let (inventory, files) = (&loaded.inventory, &loaded.files);
-    say(&format!("{} are read", crate::plain::counted(chosen.len(), "node")));
-    let mut fleet = observe::look_at(inventory, files, chosen, dialer, checks::watch, usize::MAX);
+    say(&format!("reading {}", crate::plain::counted(chosen.len(), "node")));
+    let mut fleet =
+        observe::read_nodes_for(inventory, files, chosen, dialer, checks::watch, usize::MAX);
     let access = access.as_ref();
     let objects = objects::read(&mut fleet, access.map_err(Clone::clone), loaded);
     let objects = objects.unwrap_or_else(|| Err("no control plane of the cluster answered".into()));
@@ -154,7 +161,7 @@ fn read(
     (fleet, impact)
 }
 
-/// How many Secrets there are, by the server that told of all else. What is in them stays there.
+/// How many Secrets there are, from the API server that listed the other objects. Their content is not read.
 fn secrets(fleet: &mut Fleet, objects: &ClusterFacts, access: &ApiAccess) -> Result<usize, String> {
     let server = objects.server.as_ref().ok_or("no API server was asked")?;
     let (_, address) =

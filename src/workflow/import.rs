@@ -1,10 +1,10 @@
-//! A cluster that others built is written down as an inventory. Nothing is written on its nodes or in its API.
+//! Writes the inventory of an existing cluster. Writes nothing on its nodes or in its API.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::finding::{Confirm, Met, Search, find};
+use super::finding::{Confirm, FoundCluster, Search, find};
 use super::import_keys::{self, Collected};
 use super::inventory::write_new;
 use super::keys::ask_passphrase;
@@ -27,7 +27,7 @@ pub const FILE: &str = "inventory.yaml";
 const KEYS: &str = "pki";
 
 /// What somebody asks for.
-pub struct Question {
+pub struct ImportRequest {
     /// The cluster.
     pub search: Search,
     /// Which controls are wanted.
@@ -71,17 +71,17 @@ pub struct Imported {
 /// An inventory that is there already, a machine that does not answer, a cluster that may not be changed, conflicts that nobody
 /// decides, and an inventory that cannot be written.
 pub fn import(
-    question: Question,
+    request: ImportRequest,
     confirm: Confirm<'_>,
     judge: &mut dyn Judge,
     say: &dyn Fn(&str),
 ) -> Result<Imported, CommandError> {
-    let Question { mut search, profile, reach, out, grant } = question;
+    let ImportRequest { mut search, profile, reach, out, grant } = request;
     let file = out.join(FILE);
     if file.symlink_metadata().is_ok() {
         let problem = Problem::new("the inventory already exists")
             .at(file.display().to_string())
-            .left("it is unchanged, and no machine was asked")
+            .left("it is unchanged, and no machine was contacted")
             .hint("set --out to another directory");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
@@ -89,28 +89,37 @@ pub fn import(
     if keys.symlink_metadata().is_ok() {
         let problem = Problem::new("the key store already exists")
             .at(keys.display().to_string())
-            .left("it is unchanged, and no machine was asked")
+            .left("it is unchanged, and no machine was contacted")
             .hint("set --out to another directory");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     // The inventory may be elsewhere than the command line was.
-    let way = &mut search.way;
-    for path in [&mut way.key_file, &mut way.known_hosts].into_iter().flatten() {
+    let access = &mut search.access;
+    for path in [&mut access.key_file, &mut access.known_hosts].into_iter().flatten() {
         *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
     }
     let met = find(search, &reach, confirm, say)?;
-    let Met { found, way, named, objects, facts, host_keys, lost, mut sessions, .. } = met;
-    if !lost.is_empty() {
-        let problems = lost.into_values().map(|p| p.left("nothing was written")).collect();
+    let FoundCluster {
+        found,
+        access,
+        named,
+        objects,
+        facts,
+        host_keys,
+        unreachable,
+        mut sessions,
+        ..
+    } = met;
+    if !unreachable.is_empty() {
+        let problems = unreachable.into_values().map(|p| p.left("nothing was written")).collect();
         return Err(CommandError { exit: Exit::NodeFailed, problems });
     }
     let distribution = found.recognized.distribution;
     if distribution.changes == Changes::Refused {
-        let problem =
-            Problem::new(format!("a cluster of {} cannot be imported", distribution.name))
-                .because("another program owns its settings, or nobody reaches its control plane")
-                .left("nothing was written")
-                .hint("`kubastion assess` judges what of it can be judged");
+        let problem = Problem::new(format!("{} clusters cannot be imported", distribution.name))
+            .because("another program manages its settings, or its control plane cannot be reached")
+            .left("nothing was written")
+            .hint("run `kubastion assess` to judge what can be judged");
         return Err(CommandError::one(Exit::InvalidInput, problem));
     }
     let texts = audit_policies(&found, &facts, &mut sessions);
@@ -122,7 +131,7 @@ pub fn import(
         objects: &objects,
         facts: &facts,
         host_keys: &host_keys,
-        way: &way,
+        access: &access,
         named: &named,
         profile,
         texts: &texts,
@@ -156,30 +165,30 @@ pub fn import(
     Ok(Imported { found, settled, file })
 }
 
-/// Names what the key store has, and what of the cluster's it has not.
+/// Lists what the key store has taken over from the cluster, and what it lacks.
 fn tell(over: &TakenOver, unread: Vec<(NodeName, String)>, settled: &mut Settled) {
     let line = |what: String, value: Option<&String>, now: &str| Line {
         what,
         value: value.cloned().unwrap_or_default(),
-        at: "the control planes and members of etcd".to_owned(),
+        at: "control planes and etcd members".to_owned(),
         now: now.to_owned(),
     };
     for one in &over.taken {
         let what = one.entry.to_string();
         match &one.lacks {
-            None => settled.taken.push(line(what, one.sha256.as_ref(), "the key store")),
+            None => settled.taken_over.push(line(what, one.sha256.as_ref(), "the key store")),
             Some(why) if one.sha256.is_some() => {
-                settled.taken.push(line(what.clone(), one.sha256.as_ref(), "the key store"));
-                settled.lost.push(line(format!("key of the {what}"), None, why));
+                settled.taken_over.push(line(what.clone(), one.sha256.as_ref(), "the key store"));
+                settled.not_taken_over.push(line(format!("key of the {what}"), None, why));
             }
-            Some(why) => settled.lost.push(line(what, None, why)),
+            Some(why) => settled.not_taken_over.push(line(what, None, why)),
         }
     }
     let unread = unread.into_iter().map(|(node, why)| Line {
         at: node.to_string(),
-        ..line("keys of a node".to_owned(), None, &why)
+        ..line("keys on the node".to_owned(), None, &why)
     });
-    settled.lost.extend(unread);
+    settled.not_taken_over.extend(unread);
 }
 
 fn unwritten(path: &Path, e: &std::io::Error) -> CommandError {
@@ -225,7 +234,7 @@ fn is_policy(text: &str) -> bool {
     is("apiVersion", "audit.k8s.io/v1") && is("kind", "Policy")
 }
 
-/// What a person has to know who reads the file.
+/// Comments for whoever reads the file.
 fn comments(found: &Found, settled: &Settled) -> Comments {
     let mut all = Comments::new();
     let mut head = vec![
@@ -233,44 +242,43 @@ fn comments(found: &Found, settled: &Settled) -> Comments {
         "Every key: kubastion inventory reference. Effective values: kubastion inventory show."
             .to_owned(),
     ];
-    if !settled.lost.is_empty() {
-        head.push("\nNot taken over, for you to decide about:".to_owned());
+    if !settled.not_taken_over.is_empty() {
+        head.push("\nNot taken over; decide on each:".to_owned());
         let line = |l: &Line| {
             let value = if l.value.is_empty() { String::new() } else { format!(" {}", l.value) };
             let said = format!("- {}{value} ({}): {}", l.what, l.at, l.now);
             crate::plain::plain_line(&said).to_string()
         };
-        head.extend(settled.lost.iter().map(line));
+        head.extend(settled.not_taken_over.iter().map(line));
     }
     all.insert("", head);
     let mut hardening = vec![
-        "The cluster is observed first: apply this, and `kubastion impact` lists who would notice that it is hardened. Mend or"
+        "The cluster is observed first: apply this, and `kubastion impact` lists who would notice the hardening. Fix or"
             .to_owned(),
-        "acknowledge that, and set `stage: enforce`.".to_owned(),
+        "acknowledge each item, then set `stage: enforce`.".to_owned(),
     ];
     if settled.conflicts.iter().any(|c| c.decision == "keep") {
         hardening.push(
-            "Controls that are off keep what the cluster has: decide on each before its last day."
-                .to_owned(),
+            "These controls are off to keep the cluster's settings: decide on each before it expires.".to_owned(),
         );
     }
     all.insert("hardening", hardening);
     all.insert(
         "firewall",
         vec![
-            "Who may reach sshd and the API server: `admin_networks`. Until it is set, everyone."
+            "`admin_networks`: who may reach sshd and the API server. Until it is set, everyone."
                 .into(),
-            "Node ports and host ports that clients use: `extra_rules`.".into(),
+            "`extra_rules`: the node ports and host ports that clients use.".into(),
         ],
     );
-    all.insert("runtime", vec!["Another tool installed the network of pods.".to_owned()]);
+    all.insert("runtime", vec!["Another tool installed the pod network.".to_owned()]);
     if settled.inventory.etcd.placement == crate::inventory::EtcdPlacement::Stacked {
         all.insert(
             "etcd",
             vec![
-                "etcd runs as static pods, and stays so; it runs as root then. With `control-plane` the members become services of a"
+                "etcd keeps running as static pods, as root. Set `control-plane` to turn the members into systemd services of their own"
                     .into(),
-                "user of their own, one after the other and with their data; that takes an etcd of the bundle or of packages."
+                "user, one at a time and with their data. This needs etcd from a bundle or from packages."
                     .into(),
             ],
         );

@@ -1,5 +1,5 @@
-//! The CAs and keys of a cluster that others built, out of its nodes' memory into this one: they are the output of a program over
-//! SSH, and no part of them is printed, logged or written anywhere but into the key store.
+//! Reads the CAs and keys of an existing cluster. They are the output of a program over SSH; no part of them is printed, logged or
+//! written anywhere except into the key store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ const ETCD_CA: &str = "/etc/kubernetes/pki/etcd/ca.crt";
 const FRONT_PROXY_CA: &str = "/etc/kubernetes/pki/front-proxy-ca.crt";
 const SERVICE_ACCOUNT: &str = "/etc/kubernetes/pki/sa.key";
 
-/// What was found, and which nodes were not asked, with the reason.
+/// What was found, and which nodes could not be read, with the reason.
 pub(super) struct Collected {
     pub keys: FoundKeys,
     pub unread: Vec<(NodeName, String)>,
@@ -31,7 +31,7 @@ struct Places {
     encryption: Option<Option<String>>,
 }
 
-/// Asks control planes and members of etcd.
+/// Reads control planes and etcd members.
 pub(super) fn collect(
     found: &Found,
     facts: &BTreeMap<NodeName, NodeFacts>,
@@ -74,11 +74,11 @@ pub(super) fn collect(
             .extend(places.service_account.as_deref().and_then(|p| held.file(p)).cloned());
         if node.role == Role::ControlPlane {
             match places.encryption {
-                None => unseen = Some(format!("the API server of {} was not seen", node.name)),
+                None => unseen = Some(format!("no API server was found on {}", node.name)),
                 Some(None) => configurations.push(None),
                 Some(Some(path)) => match held.file(&path) {
                     Some(file) => configurations.push(Some(file.clone())),
-                    None => unseen = Some(format!("{path} of {} cannot be read", node.name)),
+                    None => unseen = Some(format!("{path} on {} cannot be read", node.name)),
                 },
             }
         }
@@ -94,7 +94,7 @@ pub(super) fn collect(
 /// What all API servers encrypt with.
 fn encryption(all: &[Option<Secret<Vec<u8>>>]) -> FoundEncryption {
     let Some(first) = all.first() else {
-        return FoundEncryption::Other("no API server was seen".to_owned());
+        return FoundEncryption::Other("no API server was found".to_owned());
     };
     let same = |other: &Option<Secret<Vec<u8>>>| match (first, other) {
         (None, None) => true,

@@ -114,7 +114,7 @@ pub fn material(loaded: &Loaded, store: Store) -> Result<Material, CommandError>
 /// The keys of a run. Due ones are generated with the plan, and written to the store after the operator confirms.
 pub enum Keys {
     /// The store's own.
-    Kept(Material),
+    Stored(Material),
     /// With some that are not in the store yet.
     Due(Box<Prepared>, Store),
 }
@@ -125,7 +125,7 @@ impl Keys {
     /// # Errors
     /// Anything that is missing or due.
     pub fn of_a_saved_plan(loaded: &Loaded, store: Store) -> Result<Self, CommandError> {
-        material(loaded, store).map(Self::Kept)
+        material(loaded, store).map(Self::Stored)
     }
 
     /// With what is due.
@@ -140,7 +140,7 @@ impl Keys {
     /// The keys and certificates.
     pub fn material(&self) -> &Material {
         match self {
-            Self::Kept(material) => material,
+            Self::Stored(material) => material,
             Self::Due(prepared, _) => prepared.material(),
         }
     }
@@ -210,7 +210,7 @@ pub(super) fn read_and_look<T>(
         false => Err(store),
     };
     let dialer = observe::dialer(&loaded.inventory, nodes, reach)?;
-    let fleet = observe::look(&loaded.inventory, &loaded.files, nodes, &dialer);
+    let fleet = observe::read_nodes(&loaded.inventory, &loaded.files, nodes, &dialer);
     let keys = match early {
         Ok(keys) => keys,
         Err(store) => {
@@ -256,7 +256,8 @@ fn refuse_second_cas(
         }
         _ => None,
     };
-    let others = observe::look(inventory, &loaded.files, &others, own.as_ref().unwrap_or(dialer));
+    let others =
+        observe::read_nodes(inventory, &loaded.files, &others, own.as_ref().unwrap_or(dialer));
     let all = fleet.facts.answered.iter().chain(&others.facts.answered);
     if let Some(problem) = second_cas(inventory, &missing, all) {
         return Err(CommandError::one(Exit::InvalidInput, problem));

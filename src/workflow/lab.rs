@@ -47,9 +47,9 @@ fn make_stock(
 /// Why a stock cluster needs a bundle.
 fn no_bundle() -> Problem {
     Problem::new("`--stock` needs `--bundle DIR`")
-        .because("nodes of a lab have no way to the internet, so the software of the cluster comes from a bundle")
+        .because("lab nodes have no internet access, so the cluster's software comes from a bundle")
         .left("nothing was created")
-        .hint("run `kubastion bundle create --help` for how to make one; `make demo` makes one in /var/cache/kubastion/bundle, and its list of trusted keys")
+        .hint("run `kubastion bundle create --help` to see how to make one; `make demo` makes one in /var/cache/kubastion/bundle, with its list of trusted keys")
 }
 
 /// The bundle of a stock cluster, with everything that one is made from.
@@ -108,8 +108,8 @@ fn kept(spec: &Spec, mut stop: CommandError) -> CommandError {
         problem.state = Some("what was created so far is kept for inspection".to_owned());
         let down = format!("`kubastion lab down --dir {}`", spec.dir.display());
         problem.hint = Some(match problem.hint.take() {
-            Some(look) => format!("{look} shows more; {down} removes the lab"),
-            None => down,
+            Some(look) => format!("{look} for details, or {down} to remove the lab"),
+            None => format!("run {down} to remove the lab"),
         });
     }
     stop
@@ -128,9 +128,7 @@ mod tests {
         let stop = up(&spec, &quiet).unwrap_err();
         assert_eq!(stop.exit, Exit::InvalidInput);
         let said = stop.problems[0].to_string();
-        for words in
-            ["needs `--bundle DIR`", "no way to the internet", "bundle create", "make demo"]
-        {
+        for words in ["needs `--bundle DIR`", "no internet access", "bundle create", "make demo"] {
             assert!(said.contains(words), "{said}");
         }
         assert!(!spec.dir.exists());
@@ -154,8 +152,8 @@ mod tests {
             "error: cp1: ",
             "etcd: panic",
             "kept for inspection",
-            "`kubastion lab exec --dir /lab cp1 -- less /var/log/kubeadm.log`",
-            "`kubastion lab down --dir /lab` removes",
+            "run `kubastion lab exec --dir /lab cp1 -- less /var/log/kubeadm.log` for details",
+            "`kubastion lab down --dir /lab` to remove",
         ] {
             assert!(said.contains(words), "{said}");
         }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::observe::Fleet;
-use crate::api::bundled::{self, Seen};
+use crate::api::bundled::{self, Compared};
 use crate::api::readiness::{self, Expected};
 use crate::api::{ApiAccess, Client};
 use crate::error::{Problem, chain};
@@ -51,7 +51,7 @@ fn read_for_a_plan(
         let mut client = Client::new(through.as_mut(), *address, access);
         let mut facts = client.facts(&kinds);
         if facts.unread.is_empty() {
-            look_at_bundled(&mut client, &files.bundled, &mut facts);
+            compare_bundled(&mut client, &files.bundled, &mut facts);
         }
         match facts.unread.values().next() {
             None => return Some(Ok(facts)),
@@ -69,12 +69,12 @@ fn read_for_a_plan(
 }
 
 /// Looks which objects of the bundle's manifests are there, and in what they would change.
-fn look_at_bundled(client: &mut Client<'_>, bundled: &[BundledObject], facts: &mut ClusterFacts) {
+fn compare_bundled(client: &mut Client<'_>, bundled: &[BundledObject], facts: &mut ClusterFacts) {
     let objects: Vec<_> = bundled.iter().map(|a| &a.object).collect();
-    match bundled::look(client, &objects) {
+    match bundled::compare_all(client, &objects) {
         Err(e) => facts.unread_bundled = Some(e.to_string()),
         Ok(seen) => {
-            let fact = |(a, seen): (&BundledObject, Option<Seen>)| BundledFact {
+            let fact = |(a, seen): (&BundledObject, Option<Compared>)| BundledFact {
                 file: a.file.clone(),
                 object: a.object.clone(),
                 seen: seen.map(|s| (s.is, s.would_be)),
@@ -133,7 +133,7 @@ pub fn read(
                 why = format!("{name}: {said}");
                 continue;
             }
-            _ => look_at_bundled(&mut client, &loaded.files.bundled, &mut facts),
+            _ => compare_bundled(&mut client, &loaded.files.bundled, &mut facts),
         }
         return Some(Ok(ClusterFacts { server: Some(name.clone()), ..facts }));
     }

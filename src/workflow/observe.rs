@@ -111,8 +111,13 @@ fn window(inventory: &Inventory, nodes: &[&Node]) -> usize {
 pub type Watch = fn(&Inventory, &Files, &Node) -> WatchList;
 
 /// Connects to the nodes and reads what a plan needs; one connection and one exec a node.
-pub fn look(inventory: &Inventory, files: &Files, nodes: &[&Node], dialer: &dyn Dialer) -> Fleet {
-    look_at(inventory, files, nodes, dialer, desired::watch, KEPT)
+pub fn read_nodes(
+    inventory: &Inventory,
+    files: &Files,
+    nodes: &[&Node],
+    dialer: &dyn Dialer,
+) -> Fleet {
+    read_nodes_for(inventory, files, nodes, dialer, desired::watch, KEPT)
 }
 
 fn connect(
@@ -131,7 +136,7 @@ fn connect(
 
 /// Connects to the nodes and reads what `watch` names; one connection and one exec a node. About `kept`
 /// connections stay open, see [`KEPT`].
-pub fn look_at(
+pub fn read_nodes_for(
     inventory: &Inventory,
     files: &Files,
     nodes: &[&Node],
@@ -222,7 +227,7 @@ impl Fleet {
         nodes: &[&Node],
         dialer: &dyn Dialer,
     ) {
-        let again = look(inventory, files, nodes, dialer);
+        let again = read_nodes(inventory, files, nodes, dialer);
         for (name, problem) in again.facts.failed {
             self.sessions.remove(&name);
             self.facts.forget(name, problem);
@@ -267,7 +272,7 @@ mod tests {
         let inventory = testing::two_and_two();
         let nodes: Vec<&Node> = inventory.nodes.iter().collect();
         let open = |kept| {
-            let fleet = look_at(
+            let fleet = read_nodes_for(
                 &inventory,
                 &Files::default(),
                 &nodes,
@@ -284,7 +289,7 @@ mod tests {
         assert_eq!(open(1).len(), 3);
         assert_eq!(open(0), ["cp1", "cp2"]);
         // Who needs one that was closed has it.
-        let mut fleet = look_at(
+        let mut fleet = read_nodes_for(
             &inventory,
             &Files::default(),
             &nodes,

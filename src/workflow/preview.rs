@@ -36,7 +36,7 @@ pub struct Preview {
     /// What changes inside files, of the nodes with work; of secrets only that they change.
     pub diffs: BTreeMap<NodeName, String>,
     /// Nodes that it has no plan for.
-    pub lost: Vec<NodeName>,
+    pub unreachable: Vec<NodeName>,
     /// Why not, and what else could not be looked at.
     pub failed: Vec<Problem>,
     /// What that amounts to.
@@ -109,15 +109,15 @@ pub fn preview(
     };
     left_out.unanswered += unread.len();
     failed.extend(unread);
-    let lost = fleet.facts.failed.into_keys().collect();
+    let unreachable = fleet.facts.failed.into_keys().collect();
     let (exit, has_open) = (left_out.exit(), !open.is_empty());
-    Ok(Preview { plan, diffs, lost, failed, exit, has_open })
+    Ok(Preview { plan, diffs, unreachable, failed, exit, has_open })
 }
 
 /// What is refused whatever the keys are, if anything is. Nodes that cannot be asked are left to the next plan, with keys.
 fn refused_anyway(loaded: &Loaded, nodes: &[&Node], reach: &Reach) -> Option<CommandError> {
     let dialer = observe::dialer(&loaded.inventory, nodes, reach).ok()?;
-    let fleet = observe::look(&loaded.inventory, &loaded.files, nodes, &dialer);
+    let fleet = observe::read_nodes(&loaded.inventory, &loaded.files, nodes, &dialer);
     let problems: Vec<Problem> = planner::refusals(loaded, &fleet.facts).into_values().collect();
     let left_out = LeftOut { unanswered: 0, refused: problems.len() };
     (!problems.is_empty()).then(|| CommandError { exit: left_out.exit(), problems })
@@ -152,7 +152,7 @@ fn changes_in_files(
 /// What earlier runs left open, a line for each transaction: the node will not stay as it is.
 fn left_open(fleet: &Fleet) -> Vec<String> {
     let of = |facts: &NodeFacts| {
-        let open = facts.open_transactions.iter().filter(|t| !t.needs_hands());
+        let open = facts.open_transactions.iter().filter(|t| !t.is_incomplete());
         let line = |t: &OpenTransaction| {
             let (node, id, state) = (&facts.node, &t.id, &t.state);
             format!(

@@ -69,7 +69,7 @@ impl<'l> Rollback<'l> {
                     return Err(unknown);
                 };
                 let dialer = observe::dialer(inventory, &nodes, reach)?;
-                let fleet = observe::look(inventory, &loaded.files, &nodes, &dialer);
+                let fleet = observe::read_nodes(inventory, &loaded.files, &nodes, &dialer);
                 let open = fleet.facts.answered.iter().flat_map(|(name, node)| {
                     node.facts.open_transactions.iter().map(move |t| (name, t.id.as_str()))
                 });
@@ -212,9 +212,9 @@ fn only_without_encryption(run: &RunRecord, todo: &rollback::Work<'_>) -> Result
         return Ok(());
     }
     let names: Vec<&str> = names.into_iter().collect();
-    let problem = Problem::new(format!("run {} began to encrypt stored objects", run.run))
+    let problem = Problem::new(format!("run {} started to encrypt stored objects", run.run))
         .at(names.join(", "))
-        .because("the API servers as they were before could not read what is encrypted now")
+        .because("the API servers before that run cannot read the objects that are encrypted now")
         .left("nothing was changed, and no run was recorded")
         .hint("use --nodes to roll the run back on the other nodes");
     Err(CommandError::one(Exit::InvalidInput, problem))
@@ -285,7 +285,7 @@ fn serving(loaded: &Loaded, nodes: &[&Node], dialer: &dyn Dialer) -> BTreeSet<No
         .copied()
         .filter(|n| n.has_role(Role::ControlPlane) || n.has_role(Role::Etcd))
         .collect();
-    let fleet = observe::look(&loaded.inventory, &loaded.files, &candidates, dialer);
+    let fleet = observe::read_nodes(&loaded.inventory, &loaded.files, &candidates, dialer);
     let serves = |facts: &NodeFacts| {
         facts.units.get("etcd.service").is_some_and(|u| u.active == "active")
             || facts.processes.contains_key("kube-apiserver")

@@ -28,7 +28,7 @@ pub struct Judged {
     /// Every finding, also that nothing is known of a node that did not answer.
     pub report: Verification,
     /// Why they did not.
-    pub lost: BTreeMap<NodeName, Problem>,
+    pub unreachable: BTreeMap<NodeName, Problem>,
 }
 
 /// Judges every control on the chosen nodes. `say` hears what stays unknown for want of keys.
@@ -45,12 +45,12 @@ pub fn judge(
     let nodes = observe::chosen(inventory, reach)?;
     let dialer = observe::dialer(inventory, &nodes, reach)?;
     let material = material(loaded, say);
-    let footing = Footing::of_store(inventory, material.as_ref());
-    Ok(judge_on(loaded, &nodes, &dialer, writes, &footing))
+    let baseline = Baseline::of_store(inventory, material.as_ref());
+    Ok(judge_on(loaded, &nodes, &dialer, writes, &baseline))
 }
 
-/// What nodes and objects are compared with, and whom daemons are asked as: of the key store, or of a cluster that others built.
-pub(super) struct Footing<'m> {
+/// What nodes and objects are compared with, and the credentials for daemons: from the key store, or from an existing cluster.
+pub(super) struct Baseline<'m> {
     /// How API servers are asked, or why they cannot be.
     pub access: Result<ApiAccess, String>,
     /// What files of CAs on nodes should hold, if somebody knows.
@@ -67,7 +67,7 @@ pub(super) struct Footing<'m> {
     pub plans: Result<&'m Material, &'static str>,
 }
 
-impl<'m> Footing<'m> {
+impl<'m> Baseline<'m> {
     fn of_store(inventory: &Inventory, material: Option<&'m Material>) -> Self {
         let access = material.and_then(|m| objects::access(inventory, m));
         let ca = |ca| material.map(|m| m.trust(ca).bundle().to_owned());
@@ -89,15 +89,16 @@ pub(super) fn judge_on(
     nodes: &[&Node],
     dialer: &dyn Dialer,
     writes: Writes,
-    footing: &Footing<'_>,
+    baseline: &Baseline<'_>,
 ) -> Judged {
     let (inventory, files) = (&loaded.inventory, &loaded.files);
-    let mut fleet = observe::look_at(inventory, files, nodes, dialer, checks::watch, usize::MAX);
+    let mut fleet =
+        observe::read_nodes_for(inventory, files, nodes, dialer, checks::watch, usize::MAX);
     let now = Clock::System.now();
     let mut live = live(inventory, files, nodes, &mut fleet);
-    let access = footing.access.as_ref().map_err(Clone::clone);
+    let access = baseline.access.as_ref().map_err(Clone::clone);
     let objects = objects::read(&mut fleet, access, loaded);
-    let pending = pending(loaded, &mut fleet, footing.plans);
+    let pending = pending(loaded, &mut fleet, baseline.plans);
     let mut seen = observed(inventory, files, nodes, &fleet.facts);
     let lists = match &objects {
         Some(Ok(facts)) => {
@@ -113,7 +114,7 @@ pub(super) fn judge_on(
             None => {}
         }
         seen.pending = pending.get(name).cloned();
-        seen.trusted_cas = footing.trusted_cas.clone();
+        seen.trusted_cas = baseline.trusted_cas.clone();
     }
     if let Some(Ok(objects)) = &objects {
         seen.iter_mut().for_each(|(name, s)| s.add_objects(name, objects, &lists));
@@ -121,8 +122,8 @@ pub(super) fn judge_on(
     let field = Field {
         inventory,
         seen: &seen,
-        keys: footing.keys.as_ref(),
-        api: footing.api_keys.as_ref(),
+        keys: baseline.keys.as_ref(),
+        api: baseline.api_keys.as_ref(),
         writes,
         now,
         ports: Ports::default(),
@@ -149,11 +150,11 @@ pub(super) fn judge_on(
     }
     let api = cluster_api(nodes, &seen, &objects, &lists);
     let read = objects.as_ref().and_then(|read| read.as_ref().ok());
-    let reference = reference(inventory, footing, files, &seen, read);
+    let reference = reference(inventory, baseline, files, &seen, read);
     found.extend(findings::of_cluster(inventory, &api, &reference, now));
-    let lost = fleet.facts.failed.iter().map(|(n, p)| (n.clone(), why(p))).collect();
-    let report = Verification::new(inventory, now, found, attempts, lost);
-    Judged { report, lost: fleet.facts.failed }
+    let unreachable = fleet.facts.failed.iter().map(|(n, p)| (n.clone(), why(p))).collect();
+    let report = Verification::new(inventory, now, found, attempts, unreachable);
+    Judged { report, unreachable: fleet.facts.failed }
 }
 
 /// What files of CAs on nodes should hold.
@@ -273,14 +274,14 @@ fn cluster_api<'o>(
 /// What objects and files are compared with: CAs, what kubeadm was told, and what the bundle brings.
 fn reference(
     inventory: &Inventory,
-    footing: &Footing<'_>,
+    baseline: &Baseline<'_>,
     files: &Files,
     seen: &BTreeMap<NodeName, Observed>,
     objects: Option<&ClusterFacts>,
 ) -> Reference {
     let pending = |facts| {
         let mut changes = plan::cluster::changes(inventory, facts, Wanted::of(inventory));
-        changes.extend(footing.plans.map(|m| plan::cluster::cas(facts, m)).into_iter().flatten());
+        changes.extend(baseline.plans.map(|m| plan::cluster::cas(facts, m)).into_iter().flatten());
         changes
     };
     let words = |changes: Vec<ApiChange>| changes.iter().map(ToString::to_string).collect();
@@ -288,8 +289,8 @@ fn reference(
     Reference {
         // Of what could not be read, nobody knows what is due.
         pending: objects.filter(|o| o.unread_bundled.is_none()).map(pending).map(words),
-        ca_pem: footing.ca_pem.clone(),
-        front_proxy_ca_pem: footing.front_proxy_ca_pem.clone(),
+        ca_pem: baseline.ca_pem.clone(),
+        front_proxy_ca_pem: baseline.front_proxy_ca_pem.clone(),
         kubeadm: kubeadm.clone().map(|(text, _)| text.to_owned()).collect(),
         kubeadm_sources: kubeadm.map(|(_, source)| source).collect(),
         software: files.software.clone(),

@@ -34,7 +34,7 @@ fn a_stock_cluster_that_fails_says_why_and_leaves_its_nodes() {
     assert_eq!(said.status.code(), Some(1), "{}", text(&said));
     let dir = c.dir.display();
     for words in [
-        "error: cp1: a stock cluster could not be made: step `init`",
+        "error: cp1: the stock cluster could not be created: step `init`",
         "Port 6443 is in use",
         "kept for inspection",
         &format!("`kubastion lab exec --dir {dir} cp1 -- less /var/log/kubeadm.log`"),

@@ -144,7 +144,7 @@ pub fn it_is_hardened_where_it_runs(s: &Stock, kept: &str, began: Instant) {
     // How often nobody answers at the one endpoint is said before, and no more often does a client notice.
     let planned = kubastion(&c.dir, &["-i", kept, "plan", "--exit-code"]).output().unwrap();
     assert_eq!(planned.status.code(), Some(4), "{}", text(&planned));
-    let once = "the API does not answer while its API server restarts, once";
+    let once = "the API is unreachable while its API server restarts, once";
     assert!(text(&planned).contains(once), "{}", text(&planned));
     let outages = outages_while(s, || drop(c.ends(0, &["-i", kept, "apply", "--yes"])));
     assert_eq!(outages, 1);

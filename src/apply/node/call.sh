@@ -14,7 +14,7 @@ T=$base/txn/$id
 # release. What could not be undone stays in restore.out.
 if [ "$verb" = accept ]; then
     [ ! -e "$base/lock" ] || [ -f "$base/lock" ] || {
-        echo "@refused $base/lock should be a regular file and is none ($(stat -c %F "$base/lock")): move it away, and run this again"
+        echo "@refused $base/lock is not a regular file ($(stat -c %F "$base/lock")): move it away, then run this again"
         exit 4
     }
     exec 9>>"$base/lock" && flock -n 9 || {
@@ -66,16 +66,16 @@ undo:* | revert:* | state:*)
     ;;
 esac
 
-# What a rollback would take from others: a node's place in its cluster, for which there is `kubastion
-# reset`, and a member that the others count on. Here and not in txn.sh, which may be of an older release.
-# A rollback that has started is always finished.
+# A rollback must not remove a node from its cluster (`kubastion reset` does that), nor an etcd member that the
+# others need. Checked here and not in txn.sh, which may be of an older release. A rollback that has started is
+# always finished.
 if [ "$verb" = undo ] && [ "$(cat "$T/state")" = committed ]; then
     if [ -e "$base/units/kubernetes" ] && grep -q '^member|none' "$T/before"; then
         # shellcheck disable=SC2016 # for people
         echo '@refused it joined the node to the cluster: run `kubastion reset` to remove the node'
         exit 4
     fi
-    # One that was a static pod is that again.
+    # A member that was a static pod becomes one again.
     if [ "$reason" != together ] && ! grep -q '^etcd-from-pod|' "$T/steps" &&
         grep -q '^unit|etcd\.service|[^|]*|\(inactive\|failed\|unknown\)$' "$T/before" &&
         systemctl -q is-active etcd.service; then

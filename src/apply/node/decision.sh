@@ -3,8 +3,8 @@
 #
 # Reads and writes `armed` of the node, the timer, `say.*` and `decision`.
 
-# From here on the node goes back by itself unless somebody confirms: also when this shell, the
-# network or the controller dies (timer), and when the node reboots (boot guard).
+# From here on the node rolls back by itself unless the change is confirmed: also when this shell, the network or
+# the controller dies (timer), and when the node reboots (boot guard).
 arm() {
     printf '%s\n' "$id" >"$base/armed" || return 1
     sync "$base/armed" 2>/dev/null
@@ -29,7 +29,7 @@ arm() {
 }
 
 disarm() {
-    # Another transaction's mark is not ours to take away.
+    # Keep another transaction's mark.
     if [ -e "$base/armed" ]; then
         case $(cat "$base/armed" 2>/dev/null) in "$id" | '') rm -f "$base/armed" ;; esac
     fi
@@ -39,20 +39,20 @@ disarm() {
     return 0
 }
 
-# link(2) fails where there is something: one decision can be made, and whoever finds it also finds
-# what it says, as that was on the disk before. It needs no room on a full disk.
+# link(2) fails if the name exists, so only one decision can be made. Its content was on the disk before, so whoever finds
+# the decision can read it. It needs no space on a full disk.
 decide() { ln "$T/say.$1" "$T/decision" 2>/dev/null; }
 
 decided() { cat "$T/decision" 2>/dev/null; }
 
-# Nobody decides while somebody goes back, and only one goes back at a time.
+# No decision is made during a rollback, and only one rollback runs at a time.
 deciding() { # seconds
     exec 8>>"$T/decision.lock"
     flock -w "$1" 8
 }
 
-# The time to be confirmed ran out in the middle, or the connection broke and another one asked for the way
-# back. What was undone is not done again.
+# The deadline passed during the switch, or the connection broke and another one requested the rollback. What was
+# undone is not done again.
 overtaken() {
     deciding 300
     get_state

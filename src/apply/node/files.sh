@@ -1,7 +1,7 @@
 # Files, directories and programs of a transaction, put into their places. Part of txn.sh.
 #
 # Reads `files`, `owners.N` and the programs that were sent; writes the paths that the steps name and the records of programs.
-# images.sh has the way back.
+# images.sh undoes it.
 
 # A rename keeps the label of the staging directory, which confined services may not read.
 relabel() { # path...
@@ -56,7 +56,7 @@ link_new() { # group=directory...
         return 0
     }
     linked=$linked$groups
-    # Now: taking away the second name of a file counts as a change of the file, and who reads it may have started by the
+    # Now, because removing the second name of a file counts as a change of the file, and its reader may have started by the
     # end of the transaction.
     # shellcheck disable=SC2086 # a list
     rm -rf $staged
@@ -93,8 +93,8 @@ place_files() { # group directory row
     relabel $placed
 }
 
-# Directories that belong to a service's user are that user's to play with: nothing here follows a
-# link or writes into a file that it may have put there.
+# A service user can change anything in its directories, so nothing here follows a link or writes into a file that it may
+# have created there.
 set_access() { # path owner group mode
     [ ! -L "$1" ] && chown -h "$2:$3" "$1" && [ ! -L "$1" ] && chmod "$4" "$1"
 }

@@ -87,7 +87,7 @@ take_images() {
             image_path "$b"
             program_record "$b"
             image_path "$record"
-            # For a reset: what is in there is not ours to delete.
+            # A reset must not delete what others put there.
             case $b in */containerd)
                 [ -z "$(ls -A /var/lib/containerd/io.containerd.content.v1.content/blobs/sha256 2>/dev/null)" ] ||
                     echo 'data|/var/lib/containerd' >>"$T/before"
@@ -187,14 +187,14 @@ take_images() {
     reverse=
     while IFS= read -r line; do reverse=$line$nl$reverse; done <"$T/before"
     printf %s "$reverse" >"$T/before.reverse" || return 1
-    # Made while there is room: a full disk must stand in the way of no decision and of no way back,
-    # which needs the images once more, each file's copy beside it, and some small files.
+    # Reserve space now: a full disk must not prevent a decision or a rollback, which needs the images once more, each file's
+    # copy next to it, and some small files.
     echo confirm >"$T/say.confirm" && echo revert >"$T/say.revert" && : >"$T/decision.lock" || return 1
     images=0
     [ ! -e "$T/before.tar" ] || images=$(stat -c %s "$T/before.tar") || return 1
     fallocate -l $((2 * images + 262144)) "$T/ballast" || return 1
-    # The way back, and what will be renamed into place, must outlive a power cut. One flush of the
-    # file system: a flush of each file is a journal commit of its own, which took ten times as long.
+    # The images, and the files that will be renamed into place, must survive a power cut. One flush of the file system is
+    # enough; a flush per file is a journal commit each, which took ten times as long.
     sync -f "$T/." 2>/dev/null || sync
 }
 
@@ -209,7 +209,7 @@ restore_path() { # kind path rest
     absent)
         if [ -d "$2" ] && [ ! -L "$2" ]; then
             rmdir "$2" 2>/dev/null || {
-                # Data that a service made meanwhile (etcd's) is never deleted.
+                # Data that a service created in the meantime (etcd's) is never deleted.
                 echo "kept $2: it is not empty"
                 return 0
             }
@@ -259,8 +259,8 @@ META
 run_as_before() { # unit state
     case $1 in
     ssh.service | sshd.service)
-        # An sshd that runs is never stopped: with a mistake in its files that was there before us, it
-        # would not come up again, and nobody could log in any more to mend it.
+        # Never stop a running sshd: if its files had a mistake before this run, it would not come up again, and nobody
+        # could log in to fix it.
         if systemctl -q is-active "$1"; then
             if sshd -t; then reload_unit "$1"; else echo "$1 keeps running with its old settings"; fi
             return
@@ -268,7 +268,7 @@ run_as_before() { # unit state
         ;;
     esac
     case $2 in
-    # It was on its way, or failed again and again: that it does is no failure of the way back.
+    # It was starting, or failing repeatedly, before the run: that it still does is not a failure of the rollback.
     activating) systemctl --no-block restart "$1" || echo "$1 does not start; it did not start before this run either" ;;
     *) systemctl restart "$1" ;;
     esac
@@ -314,8 +314,8 @@ restore_firewall() { # state
 
 manifests_now() { (cd /etc/kubernetes/manifests 2>/dev/null && sha256sum -- *.yaml 2>/dev/null); }
 
-# The kubelet is started anew in a moment. One that ends while it exchanges a static pod starts the new one minutes later, and without
-# etcd or an API server nothing goes on till then. A kubelet that does not run exchanges nothing.
+# The kubelet is about to be restarted. A kubelet that ends while it replaces a static pod starts the new pod minutes later, and
+# nothing works without etcd or an API server until then. A stopped kubelet replaces nothing.
 pods_are_exchanged() { # manifests as they were
     have_systemd && systemctl -q is-active kubelet.service || return 0
     # shellcheck source=/dev/null # checked together with this file
@@ -386,8 +386,8 @@ restore() { # reason
     done <"$T/before.reverse"
     [ "$1" = boot ] || [ "$was" = "$(manifests_now)" ] || pods_are_exchanged "$was"
     ! have_systemd || systemctl daemon-reload || failed=1
-    # The kernel goes by the rules that were loaded, and a boot loads what is there then. A container has its
-    # host's kernel.
+    # The kernel still uses the rules that were loaded; a boot loads the restored files. A container shares its host's
+    # kernel.
     if [ "$1" != boot ] && grep -q '|/etc/audit/rules\.d/' "$T/before" && command -v augenrules >/dev/null &&
         have_systemd && ! systemd-detect-virt -qc; then
         # Rules that were locked (`-e 2`) stay until the next boot.

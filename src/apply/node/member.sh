@@ -1,5 +1,4 @@
-# How a node becomes part of a Kubernetes cluster, and how it is taken out of it again. Read by txn.sh
-# (and by reset.sh), which define `T`, `base`, `say` and `mark_unit`.
+# Joins a node to a Kubernetes cluster, and removes it again. Read by txn.sh and by reset.sh, which define `T`, `base`, `say` and `mark_unit`.
 
 staged=/etc/kubernetes/kubastion
 manifests=/etc/kubernetes/manifests
@@ -8,10 +7,10 @@ volumes=/usr/libexec/kubernetes
 made_by_members="$volumes $volumes/kubelet-plugins $volumes/kubelet-plugins/volume
     $volumes/kubelet-plugins/volume/exec /usr/lib/modules"
 
-# What was installed from a bundle comes before what a package brought.
+# Programs from a bundle take precedence over those from packages.
 member_path() { PATH=/usr/local/bin:/opt/cni/bin:$PATH; }
 
-# Whoever is taken for none and fails to join is cleared away: any sign of a member counts.
+# A node that is not a member is cleaned up when its join fails, so any sign of membership counts.
 is_member() {
     [ -e "$base/units/kubernetes" ] || [ -e /var/lib/kubelet/config.yaml ] ||
         [ -e "$manifests/kube-apiserver.yaml" ]
@@ -19,7 +18,7 @@ is_member() {
 
 control_plane() { [ -e "$staged/kubeadm-init.yaml" ]; }
 
-# kubeadm writes 0644 and 0755 unless it is told otherwise.
+# kubeadm writes 0644 and 0755 unless the umask prevents it.
 become_member() { # way mark
     member_path
     umask 077
@@ -38,27 +37,26 @@ become_member() { # way mark
             ;;
         esac || return 1
     fi
-    # Of use once, to give the administrators' group its rights; it is not bound by any role.
+    # kubeadm needs it once, to bind the administrators' group. It bypasses RBAC.
     rm -f /etc/kubernetes/super-admin.conf
     mark_unit kubernetes "$2"
-    # By these the next plan sees that somebody changed what kubeadm made.
+    # With these digests the next plan detects changes to kubeadm's files.
     for f in "$manifests/etcd.yaml" "$manifests/kube-apiserver.yaml" "$manifests/kube-controller-manager.yaml" \
         "$manifests/kube-scheduler.yaml" /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
         [ ! -e "$f" ] || sha256sum "$f" || return 1
     done >>"$base/units/kubernetes"
 }
 
-# The API as its administrator, with what kubectl learns of it kept where the transaction ends. kubectl is here where a node's own
-# transaction needs the API between two steps of kubeadm, or has to fail with it: objects that should exist, those of add-ons
-# too, are sent by the operator's side (src/api).
+# Calls the API as administrator; kubectl's cache is removed with the transaction. Only a node's own transaction uses kubectl, if it
+# needs the API between two steps of kubeadm or must fail with it. The operator's side sends all other objects (src/api).
 kube() {
     kubectl --cache-dir "$T/kubectl" --kubeconfig /etc/kubernetes/admin.conf --request-timeout 30s "$@"
 }
 
-# What kubeadm says of each good step is of no use where it fails; the whole stays in a file.
+# Prints only kubeadm's error; the full output stays in a file.
 run_kubeadm() {
     kubeadm "$@" >"$T/kubeadm.out" 2>&1 && return 0
-    # From its error on and what its preflight found, without the colours and tabs of that report.
+    # The error and the preflight findings, without colours and tabs.
     plain=$(sed 's/\x1b\[[0-9;]*m//g' "$T/kubeadm.out" | tr '\t' ' ' | grep -v -e '^$' -e '^To see the stack')
     last=$(printf '%s\n' "$plain" | sed -n -e '/^ *\[ERROR /p' -e '/^error/,$p')
     printf '%s\n' "${last:-$plain}" | grep -v '^\[[a-z-]*\]' | cut -c-600 | tail -n 12
@@ -66,14 +64,14 @@ run_kubeadm() {
     return 1
 }
 
-# Static pods and the kubelet from what is staged now. A component that does not come up again is an
-# error, and the old manifests come back.
+# Configures static pods and the kubelet from the staged files. A component that does not come up is an error, and
+# the rollback restores the old manifests.
 configure_member() {
     if control_plane; then
         ! grep -q '^  local:' "$staged/kubeadm-init.yaml" || configure_etcd || return 1
         was=$(sha256sum "$manifests/kube-apiserver.yaml" 2>/dev/null)
         run_kubeadm init phase control-plane all --config "$staged/kubeadm-init.yaml" || return 1
-        # An equal manifest is no reason for the kubelet to start anything again.
+        # The kubelet does not restart a pod whose manifest is unchanged.
         [ "$was" != "$(sha256sum "$manifests/kube-apiserver.yaml")" ] ||
             end_stale kube-apiserver /etc/kubernetes/config/*.yaml /etc/kubernetes/enc/*.yaml /etc/kubernetes/pki/sa.pub /etc/kubernetes/pki/sa.key \
                 /etc/kubernetes/pki/ca.crt /etc/kubernetes/pki/etcd/ca.crt
@@ -93,8 +91,8 @@ configure_member() {
     fi
 }
 
-# The API calls a node Ready for 40 s after its kubelet has ended, and systemd calls a kubelet active that will end in a
-# moment: one that listens has read its configuration.
+# The API reports a node as Ready for 40 s after its kubelet has ended, and systemd reports a kubelet as active that is about to
+# exit. A kubelet that listens has read its configuration.
 kubelet_serves() { # seconds
     end=$(($(cut -d. -f1 /proc/uptime) + $1))
     until main=$(systemctl show -p MainPID --value kubelet.service) && [ "${main:-0}" -gt 0 ] && [ -n "$(listening "$main")" ]; do
@@ -107,7 +105,7 @@ kubelet_serves() { # seconds
     done
 }
 
-# The member of etcd that is a static pod. One that is not there is not made: it would be a cluster of its own.
+# Configures etcd's static pod. A missing one is not created: it would start a new cluster.
 configure_etcd() {
     was=$(sha256sum "$manifests/etcd.yaml") || return 1
     run_kubeadm init phase etcd local --config "$staged/kubeadm-init.yaml" || return 1
@@ -120,7 +118,7 @@ configure_etcd() {
     end=$(($(cut -d. -f1 /proc/uptime) + 180))
     until began_after etcd "$since" && component_answers http://127.0.0.1:2381/health; do
         [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
-            echo "etcd's static pod was not healthy 180 s after its manifest had changed"
+            echo "etcd's static pod was not healthy 180 s after its manifest changed"
             component_logs
             return 1
         }
@@ -155,21 +153,20 @@ static_pod_answers() { # component manifest
 
 began_after() { # component, seconds of the clock
     for p in /proc/[0-9]*; do
-        # Times of whole seconds may be one off.
+        # Both times are in whole seconds, so they may be one off.
         ! { is_component "$p" "$1" && began_at "$p" && [ "$began" -ge $(($2 - 1)) ]; } || return 0
     done
     return 1
 }
 
-# A component that runs with what was in files that it reads when it starts, and that were changed since. The kubelet starts
-# it again.
+# Ends a component whose files changed after it read them at its start. The kubelet restarts it.
 end_stale() { # component files
     component=$1
     shift
     for p in /proc/[0-9]*; do
         is_component "$p" "$component" && began_at "$p" || continue
         for f in "$@"; do
-            # Both times are of whole seconds.
+            # Both times are in whole seconds.
             [ -e "$f" ] && [ "$(stat -c %Z "$f")" -ge $((began - 1)) ] || continue
             kill "${p#/proc/}"
             break
@@ -178,13 +175,13 @@ end_stale() { # component files
     return 0
 }
 
-# Anybody may call a process so: other users do not count, nor pods with a network of their own. The kernel cuts names off.
+# Any process can have this name, so only processes of root in the node's network namespace count. The kernel truncates names.
 is_component() { # directory in /proc, name
     [ -O "$1" ] && IFS= read -r name <"$1/comm" && [ "$name" = "$(printf %.15s "$2")" ] &&
         [ "$(readlink "$1/ns/net")" = "$(readlink /proc/self/ns/net)" ]
 } 2>/dev/null
 
-# Sets `began`, in seconds of the clock as it goes now. A process that has ended has no beginning.
+# Sets `began`, in seconds of the present clock. Fails if the process has ended.
 began_at() { # directory in /proc
     theirs=$(start_ticks "$(cat "$1/stat")") && now=$(start_ticks "$(cat /proc/self/stat)") &&
         began=$(($(date +%s) - (now - theirs) / $(getconf CLK_TCK)))
@@ -197,32 +194,32 @@ start_ticks() { # /proc/PID/stat
     [ -n "${20-}" ] && echo "${20}"
 }
 
-# What the cluster keeps of kubeadm's configuration: the next join or upgrade goes by it, and kube-proxy
-# runs by it. A cluster without kube-proxy gets none.
+# Updates the configuration in the cluster, which the next join or upgrade and kube-proxy use. A cluster without
+# kube-proxy does not get one.
 tell_cluster() {
     run_kubeadm init phase upload-config all --config "$staged/kubeadm-init.yaml" || return 1
-    # What kubectl says besides, of an aggregated API that is down for one, is no kube-proxy.
+    # kubectl may print warnings, such as about an aggregated API that is down: they are not kube-proxy.
     there=$(kube -n kube-system get daemonset kube-proxy --ignore-not-found -o name 2>"$T/kube.err") || {
-        printf '%s\n' "the API server did not answer for kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
+        printf '%s\n' "cannot read DaemonSet kube-proxy: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
         return 1
     }
     if [ -n "$there" ]; then
         was=$(proxy_configuration)
         run_kubeadm init phase addon kube-proxy --config "$staged/kubeadm-init.yaml" || return 1
-        # Its pods read the configuration once.
+        # Its pods read the configuration only at their start.
         [ "$was" = "$(proxy_configuration)" ] ||
             kube -n kube-system rollout restart daemonset kube-proxy >/dev/null || return 1
     fi
     patch_dns
 }
 
-# kubeadm gives CoreDNS our patch only where it makes it. Of one that is there already, only what the patch is about changes.
+# kubeadm applies our CoreDNS patch only when it creates CoreDNS. For an existing one, only the patched fields change.
 patch_dns() {
     patch=$staged/patches/corednsdeployment1+strategic.yaml
     [ -e "$patch" ] || return 0
     profile='{.spec.template.spec.securityContext.seccompProfile.type}'
     has=$(kube -n kube-system get deployment coredns --ignore-not-found -o "jsonpath={.kind} $profile" 2>"$T/kube.err") || {
-        printf '%s\n' "the API server did not answer for CoreDNS: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
+        printf '%s\n' "cannot read Deployment coredns: $(tail -n 3 "$T/kube.err" | tr '\n' ' ')"
         return 1
     }
     [ "$has" = 'Deployment ' ] || return 0
@@ -231,8 +228,8 @@ patch_dns() {
 
 proxy_configuration() { kube -n kube-system get configmap kube-proxy -o 'jsonpath={.data}'; }
 
-# The components of this node, each by its own port: the endpoint may be answered by another node.
-# Health is told to everybody on the loopback address (`--authorization-always-allow-paths`).
+# Checks the components of this node, each at its own port: another node may answer at the endpoint. Health paths need no
+# authorization on the loopback address (`--authorization-always-allow-paths`).
 components_answer() { # seconds
     end=$(($(cut -d. -f1 /proc/uptime) + $1))
     # The kubelet takes a moment to see that a manifest has changed.
@@ -254,8 +251,8 @@ component_answers() { # URL
     server=${1%/*}
     client=/etc/kubernetes/pki/apiserver-kubelet-client
     case $server in
-    # A certificate of any kind: without one, kubectl asks for a name and a password. A server that is
-    # not who it says learns nothing from it.
+    # Any certificate will do: without one, kubectl prompts for a user name and a password. A server that is not the real one
+    # learns nothing from it.
     https://127.*) set -- "$1" --kubeconfig /dev/null --insecure-skip-tls-verify \
         --client-certificate "$client.crt" --client-key "$client.key" ;;
     http://127.*) set -- "$1" --kubeconfig /dev/null ;;
@@ -266,7 +263,7 @@ component_answers() { # URL
     kubectl "$@" --server "$server" --request-timeout 5s get --raw "$path" >/dev/null 2>&1
 }
 
-# The last words of everything that may be the cause.
+# The last log lines of every component that may be the cause.
 component_logs() {
     for d in /var/log/pods/kube-system_*/*/; do
         [ -d "$d" ] || continue
@@ -292,11 +289,11 @@ leave_no_empty_tables() {
             -e '^[[:space:]]chain \(PREROUTING\|INPUT\|FORWARD\|OUTPUT\|POSTROUTING\) {$' \
             -e '^[[:space:]]*type [a-z]* hook .*; policy accept;$' && continue
         # shellcheck disable=SC2086 # two words
-        nft delete table $t || echo "the empty table $t stays"
+        nft delete table $t || echo "the empty table $t could not be deleted"
     done
 }
 
-# Takes the node out of the cluster as far as the node itself goes. Goes on past failures.
+# Removes the cluster from the node. Continues after failures.
 leave_cluster() {
     member_path
     left=0
@@ -324,9 +321,9 @@ leave_cluster() {
     sed -n 's/^[^ ]* \(\/var\/lib\/kubelet\/[^ ]*\) .*/\1/p' /proc/mounts | sort -r | while IFS= read -r m; do
         umount -l "$m" 2>/dev/null
     done
-    # Deleting would go through to whatever is mounted.
+    # Deleting would reach the mounted file system.
     ! grep -q '^[^ ]* /var/lib/kubelet/' /proc/mounts || {
-        echo 'something below /var/lib/kubelet is mounted and cannot be unmounted'
+        echo 'a file system below /var/lib/kubelet cannot be unmounted'
         return 1
     }
     for n in /run/netns/cni-*; do [ ! -e "$n" ] || ip netns delete "${n##*/}" 2>/dev/null; done
@@ -349,7 +346,7 @@ leave_cluster() {
     # Deleting would go through here, too.
     for p; do
         ! grep -q "^[^ ]* ${p}[/ ]" /proc/mounts || {
-            printf '%s\n' "something is mounted on or below $p, and nothing there was deleted: unmount it"
+            printf '%s\n' "a file system is mounted on or below $p: nothing there was deleted; unmount it"
             return 1
         }
     done
@@ -361,7 +358,7 @@ leave_cluster() {
     rm -f "$@" 2>/dev/null
     for p; do
         [ ! -e "$p" ] && [ ! -L "$p" ] || {
-            printf '%s\n' "$p could not be deleted: look at \`lsattr\` and \`findmnt\`"
+            printf '%s\n' "$p could not be deleted: check \`lsattr\` and \`findmnt\`"
             left=1
         }
     done

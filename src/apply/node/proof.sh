@@ -54,7 +54,7 @@ logins_after() ( # names that the plan gives up, with commas
     in_before=$(cat "$T/logins") || return 1
     each_login
     [ -z "$lost" ] || {
-        printf '%s\n' "${lost#"$nl"}" "the plan does not name this"
+        printf '%s\n' "${lost#"$nl"}" "the plan does not list this"
         return 1
     }
 )

@@ -19,7 +19,7 @@ if [ "$as" != member ]; then
     case $state in '' | inactive) ;; *) serves='an etcd member' ;; esac
     ! systemctl -q is-enabled etcd.service 2>/dev/null || serves='an etcd member'
     [ -z "$serves" ] || {
-        echo "@refused it runs $serves, but the inventory has it as a worker: correct its role, its etcd member has to be removed first"
+        echo "@refused it runs $serves, but the inventory has it as a worker: correct its role, so that its etcd member is removed first"
         exit 4
     }
 fi
@@ -28,7 +28,7 @@ fi
 if { [ -e /var/lib/kubelet/config.yaml ] || [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; } &&
     [ ! -e "$base/reset.kubelet" ] && ! grep -qs '^member|none' "$base"/txn/*/before; then
     # shellcheck disable=SC2016 # for people
-    echo '@refused it was part of a cluster before kubastion changed it: run `kubastion rollback` to take back what was changed'
+    echo '@refused it was part of a cluster before kubastion changed it: run `kubastion rollback` to undo what kubastion changed'
     exit 4
 fi
 [ "$data" != look ] || {
@@ -68,7 +68,7 @@ order() {
         staged | prepared | reverted | none) ;;
         # A power cut may leave the state empty.
         *)
-            echo "@refused ${d} is not decided yet: run apply or wait for its timer"
+            echo "@refused ${d} is neither confirmed nor undone yet: run \`kubastion apply\`, or wait for its timer"
             ;;
         esac
     done | sort -rn
@@ -167,7 +167,7 @@ still_runs() {
         e=${e%/exe}
         # Containers of others have such paths, too, in networks of their own.
         [ "$(readlink "$e/ns/net" 2>/dev/null)" = "$own" ] || continue
-        echo "process ${e#/proc/} still runs ${p% (deleted)}, which was taken away: run \`kill ${e#/proc/}\` on the node, then reset again"
+        echo "process ${e#/proc/} still runs ${p% (deleted)}, which was removed: run \`kill ${e#/proc/}\` on the node, then run the reset again"
         return 0
     done
     return 1

@@ -1,7 +1,7 @@
 # Packages, images of containers, and users of services. Part of txn.sh.
 #
 # Reads the archives that were sent; writes the package manager's and containerd's state, the records of images, `made-users`.
-# images.sh has the way back: users that were made are removed, packages and images stay.
+# images.sh undoes it: created users are removed, packages and images stay.
 
 # In the namespace of the kubelet; pinned, so that the kubelet does not collect what cannot be pulled.
 take_in_images() { # digest references
@@ -12,7 +12,7 @@ take_in_images() { # digest references
         return 1
     }
     ctr -n k8s.io images import --local "$archive" 2>&1 || ctr -n k8s.io images import "$archive" 2>&1 || {
-        # Its name is not proof after a power cut; with it here, it would never be sent again.
+        # After a power cut the file name does not prove its content, and a file that stays would never be sent again.
         [ "$(sha256sum <"$archive")" = "$1  -" ] || {
             printf '%s\n' "the archive of $2 was damaged on this node; the next run sends it again"
             rm -f "$archive"
@@ -53,7 +53,7 @@ wait_for_lock() { # program argument...
 }
 
 apt_install() {
-    # What was killed or lost its power in the middle; costs little where there is nothing to do.
+    # Finish what a kill or a power cut interrupted; cheap if there is nothing to do.
     wait_for_lock env DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a || return 1
     DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
         -o Dpkg::Options::=--force-confold -qq install -y --no-install-recommends "$@" </dev/null 3>&-

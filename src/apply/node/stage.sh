@@ -1,6 +1,6 @@
 # Receives a transaction: `ID prepare` or `ID switch` on the first line of standard input, then a tar
 # stream. With `switch` it is also carried out, which saves a round trip.
-# Everything is checked before it gets its final name; what does not arrive whole leaves no trace.
+# Everything is checked before it gets its final name; an incomplete upload leaves no trace.
 set -u
 umask 077
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
@@ -32,7 +32,7 @@ else
     [ -d "$base/txn" ] && [ -d "$base/units" ] ||
         { mkdir -p "$base/txn" "$base/units" && chmod 0700 "$base" "$base/txn"; } ||
         fail "cannot write below $base"
-    # What a kill or a power cut left of an upload; it may hold keys.
+    # Remains of an upload after a kill or a power cut; they may contain keys.
     for cut in "$base"/txn/*.new; do
         [ ! -e "$cut" ] || find "$base/txn" -maxdepth 1 -name '*.new' -mmin +60 -exec rm -rf {} +
         break

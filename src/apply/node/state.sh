@@ -2,7 +2,7 @@
 #
 # Reads and writes `state`, `journal` and the lock of this directory; nothing else of the node.
 
-# No program's output goes where this goes: what looks like an answer is one.
+# No program's output goes here, so whatever looks like an answer is one.
 say() { printf '@%s\n' "$*"; }
 
 # Prints the last lines of a program's output, each marked.
@@ -25,12 +25,12 @@ journal() { printf '%s\n' "$*" >>"$T/journal"; }
 
 have_systemd() { [ -d /run/systemd/system ]; }
 
-# What lies here under the names of our files has to be files: a shell that opens a directory or a pipe ends without a word, or waits.
+# Our names must be regular files: a shell that opens a directory fails silently, and one that opens a pipe waits.
 refuse_strangers() {
     for f in lock touched sequence armed firewall.loaded etcd-data; do
         [ -e "$base/$f" ] || [ -L "$base/$f" ] || continue
         [ ! -f "$base/$f" ] || [ -L "$base/$f" ] || continue
-        say "refused $base/$f should be a regular file and is none ($(stat -c %F "$base/$f")): see what it is, move it away (mv $base/$f /root/), and run this again"
+        say "refused $base/$f is not a regular file ($(stat -c %F "$base/$f")): check what it is, move it away (mv $base/$f /root/), then run this again"
         exit 4
     done
 }

@@ -10,7 +10,7 @@
 #   absent      paths where nothing may be before
 #   final       sha256sum lines of the files after the switch
 #   files/N/    new files for one directory, below it by their final paths, with their owners and modes
-#   forget      paths whose images are given up everywhere when this is final: what held a secret
+#   forget      paths of secrets whose images are deleted everywhere once this is final
 # and what it writes:
 #   before, ...   images of all that the steps touch, see images.sh
 #   made-users  users that were not there
@@ -20,7 +20,7 @@
 #   journal     begin and end of every step
 #   state       staged, prepared, switching, switched, committed, reverting, reverted, incomplete
 #   decision    made once, by whoever decides first: confirm or revert
-#   ballast     room for the way back on a disk that gets full meanwhile
+#   ballast     reserved space for the rollback in case the disk fills up
 #
 # POSIX sh with coreutils, grep, sed, tar and util-linux (flock, fallocate); awk, ip and unshare for what a confirmation
 # proves (proof.sh); systemd where the node has it. Output for the caller
@@ -32,7 +32,7 @@ LC_ALL=C
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 export LC_ALL PATH
 
-# Hundreds of nodes may share their machines: what the shell can do needs no fork.
+# Hundreds of nodes may share a machine, so avoid forks where the shell can do the work.
 case $0 in
 /*) T=${0%/*} ;;
 */*) T=$(cd "${0%/*}" && pwd) || exit 1 ;;
@@ -65,8 +65,8 @@ still_as_planned() {
     }
 }
 
-# No program says of itself why it cannot replace a file that is immutable (chattr(1)), or one in such a directory, and by then
-# others have been replaced.
+# Programs do not report that a file or its directory is immutable (chattr(1)), and by the time they fail, other files have been
+# replaced.
 refuse_immutable() {
     command -v lsattr >/dev/null || return 0
     targets=
@@ -81,7 +81,7 @@ refuse_immutable() {
     # shellcheck disable=SC2086 # a list: paths have no blanks
     [ -z "$targets" ] || found=$(lsattr -d $targets 2>/dev/null | while read -r v f; do case $v in *[ia]*) printf '%s ' "$f" ;; esac; done)
     [ -n "${found-}" ] || return 0
-    say "refused immutable or append-only: $found- \`lsattr -d PATH\` shows it, \`chattr -ia PATH\` takes it away; nothing was changed"
+    say "refused immutable or append-only: ${found% } (\`lsattr -d PATH\` shows it, \`chattr -ia PATH\` clears it); nothing was changed"
     exit 4
 }
 
@@ -220,18 +220,17 @@ carry_out() { # step
 }
 
 switch() {
-    # Images that were taken before another change would bring back what that one replaced.
+    # Images from before another change would restore what that change replaced.
     last_prepared
     [ -r "$T/sequence" ] && IFS= read -r ours <"$T/sequence" || ours=
     [ "$count" = "$ours" ] || {
         say "refused another run has prepared a change since"
         exit 4
     }
-    # The caller may go away; what was begun is brought to an end.
+    # The caller may disconnect; the switch is still completed.
     trap '' HUP PIPE
     echo $$ >"$T/pid"
-    # Whoever wanted the way back before now has had it. As long as the node is called prepared, nobody would undo
-    # anything.
+    # A rollback that was requested before this point is done. While the state is `prepared`, nothing would be undone.
     deciding 300 && get_state && [ ! -e "$T/decision" ] || overtaken
     case $state in staged | prepared) ;; *) overtaken ;; esac
     set_state switching || {
@@ -272,22 +271,21 @@ switch() {
 
 # --- confirm ----------------------------------------------------------------------------------
 
-# A transaction that was the first to touch something keeps its images for as long as there is a way
-# back to what the node was.
+# A transaction that was the first to touch a path keeps its images for as long as the node can be reset.
 keep_first() {
     touched=$base/touched
     [ -e "$touched" ] || : >"$touched"
     new=$(cut -d'|' -f2 "$T/before") || return 0
     [ ! -s "$touched" ] || new=$(printf '%s\n' "$new" | grep -vxF -f "$touched" || [ $? -eq 1 ]) || {
-        say "note $touched could not be read: a reset will not bring back what this run replaced"
+        say "note $touched could not be read: a reset will not restore what this run replaced"
         return 0
     }
     [ -n "$new" ] || return 0
     printf '%s\n' "$new" >"$T/first" && printf '%s\n' "$new" >>"$touched" ||
-        say "note $touched could not be written: a reset will not bring back what this run replaced"
+        say "note $touched could not be written: a reset will not restore what this run replaced"
 }
 
-# What went back is as it was: whoever touches it next is the first again.
+# Paths that were rolled back are original again: the next transaction that touches them is the first one again.
 forget_first() {
     [ -e "$T/first" ] || return 0
     grep -vxF -f "$T/first" "$base/touched" >"$base/touched.new"
@@ -298,7 +296,7 @@ commit() {
     said=$(remove_proof_table) || say "note $said"
     keep_first
     give_up_images
-    # Before the last word: nobody comes back for what a power cut leaves, and it may hold keys.
+    # Before the final state is written: nothing cleans up after a power cut later, and these files may contain keys.
     rm -rf "$T/files" "$T/ballast"
     set_state committed
     disarm

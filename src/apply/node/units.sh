@@ -17,9 +17,9 @@ listening() { # pid
         done
 }
 
-# sshd takes up its files by executing itself anew some time after it was told to. Until then the old one
-# answers, and a new connection would prove nothing; then nobody does, for a moment. The new one has other
-# sockets, or, where systemd holds those, other addresses (AT_RANDOM and the like, proc(5) of auxv).
+# sshd reloads its files by executing itself again some time after the signal. Until then the old one answers, and a
+# new connection would prove nothing; then nobody answers for a moment. The new one has other sockets, or, if systemd
+# holds those, other addresses (AT_RANDOM and the like, proc(5) of auxv).
 reload_unit() { # unit
     case $1 in
     ssh.service | sshd.service) ;;
@@ -44,7 +44,7 @@ reload_unit() { # unit
         [ -z "$sockets" ] || [ "$(cksum 2>/dev/null <"/proc/$main/auxv") $sockets" = "$before" ] || return 0
         tries=$((tries + 1))
         [ "$tries" -lt 200 ] || {
-            echo "$1 was told to reload its files, but 20 s later it still runs with the old ones"
+            echo "$1 still runs with its old files 20 s after it was told to reload"
             return 1
         }
         sleep 0.1
@@ -72,8 +72,8 @@ run_unit() { # unit enabled active change digest wait
     [ "$5" = - ] || mark_unit "$1" "$5"
 }
 
-# Variables that etcd reads while it has no data, for one start: with them in place for longer, a member that lost its
-# data would come back under its old id, and might vote twice.
+# Variables that etcd reads only while it has no data, for one start. If they stayed, a member that lost its data would
+# come back under its old id, and might vote twice.
 join_etcd() { # members
     drop_in=/run/systemd/system/etcd.service.d/kubastion-join.conf
     variables=/run/kubastion-etcd-join.conf
@@ -110,7 +110,7 @@ join_etcd() { # members
     }
 }
 
-# A member that is a static pod goes on as a service, under its name and id: these are in its data.
+# Turns a static pod member into a service. Its name and id are in its data, so they stay.
 etcd_from_pod() { # manifest
     data=/var/lib/etcd
     rm -f "$1" || return 1
@@ -122,7 +122,7 @@ etcd_from_pod() { # manifest
     until flock -n -x "$data/member/snap/db" true; do
         tries=$((tries + 1))
         [ "$tries" -lt 90 ] || {
-            echo "etcd's static pod still has its data open 90 s after its manifest was removed: \`systemctl status kubelet\`"
+            echo "etcd's static pod still has its data open 90 s after its manifest was removed: check \`systemctl status kubelet\`"
             return 1
         }
         sleep 1

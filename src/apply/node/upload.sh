@@ -1,5 +1,5 @@
-# Writes kubeadm's ConfigMaps and kube-proxy's anew, on a control plane whose files are as they should be. Behind member.sh, which
-# is the other part of this program. Reads nothing; says why it could not, and ends with 1.
+# Writes the ConfigMaps of kubeadm and kube-proxy again, on a control plane whose files are correct. Follows member.sh, the other
+# part of this program. Reads nothing; on failure it prints the reason and exits with 1.
 set -u
 umask 077
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
@@ -12,7 +12,7 @@ control_plane || {
     echo 'there is no kubeadm-init.yaml on this node'
     exit 1
 }
-# An API server whose manifest a way back has changed is started again by the kubelet some time later.
+# After a rollback that changed its manifest, the kubelet restarts the API server some time later.
 n=0
 until tell_cluster >"$T/said" 2>&1; do
     n=$((n + 1))

@@ -4,7 +4,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
-use crate::api::certificate_requests::says_what_the_inventory_says;
+use crate::api::certificate_requests::matches_inventory;
 use crate::checks::ANONYMOUS;
 use crate::checks::cluster::default_roles;
 use crate::checks::cluster::powers::*;
@@ -372,7 +372,7 @@ fn not_of_its_node(on: &Cluster<'_>, request: &Value) -> Option<String> {
         ));
     };
     let node = on.inventory.nodes.iter().find(|n| n.name.as_str() == node)?;
-    let says = || says_what_the_inventory_says(request, node).err();
+    let says = || matches_inventory(request, node).err();
     if signer == "kubelet-serving" { says() } else { None }
 }
 

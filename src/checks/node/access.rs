@@ -272,7 +272,7 @@ fn not_loaded(name: &str, unit: &LiveUnit, on: &Basis<'_>) -> Option<String> {
         "masked" => is_used || is_ours,
         _ => true,
     };
-    is_wrong.then(|| format!("{name} is {} to systemd", plain_path(&unit.load)))
+    is_wrong.then(|| format!("systemd reports {name} as {}", plain_path(&unit.load)))
 }
 
 fn drop_ins(name: &str, unit: &LiveUnit, source: SoftwareSource) -> Option<String> {

@@ -166,7 +166,7 @@ fn flags(row: &DaemonRow, process: &LiveProcess, on: &Basis<'_>) -> Vec<String> 
         return etcd_flags(process, on);
     }
     let staged = on.seen.staged.argv(row.daemon);
-    // Where kubeadm's file says nothing: of a kubelet, and of a cluster that others built and nobody has changed yet.
+    // Where kubeadm's file says nothing: for a kubelet, and for an existing cluster that has not been changed yet.
     let passed = Component::ALL.iter().find(|c| controls::daemon(**c) == row.daemon);
     let passed = passed.map(|c| on.inventory.extra_args(*c)).filter(|_| staged.is_none());
     let passed: BTreeMap<&str, &[String]> = passed

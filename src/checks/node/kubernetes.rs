@@ -47,7 +47,7 @@ fn apiserver_file(
         Ok(processes) => {
             let verdicts =
                 processes.iter().map(|argv| match flag_values(argv, flag, false).last() {
-                    None => Verdict::fail(format!("--{flag}={path}"), "not given"),
+                    None => Verdict::fail(format!("--{flag}={path}"), "not set"),
                     Some(given) if given == path => content(),
                     Some(other) => Verdict::unknown(format!("{} was not read", shown(Some(other)))),
                 });
@@ -388,7 +388,7 @@ pub(in crate::checks) fn anonymous_requests(on: &Basis<'_>) -> Judged {
             return Verdict::fail(expected, "--anonymous-auth is not false");
         }
         match flag_values(argv, "authentication-config", false).last() {
-            None => Verdict::fail(expected, "neither is given"),
+            None => Verdict::fail(expected, "neither is set"),
             Some(path) if path == AUTHENTICATION => by_file(),
             Some(other) => Verdict::unknown(format!("{} was not read", shown(Some(other)))),
         }

@@ -17,21 +17,23 @@ pub(in crate::checks) fn regular_files(on: &Basis<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     let Some(irregular) = &live.irregular else {
-        return Verdict::unknown("nothing was searched for FIFOs, sockets and devices");
+        return Verdict::unknown("no directory was searched for FIFOs, sockets and devices");
     };
     let wrong = irregular.iter().map(|found| {
         let path = plain_path(&found.path);
         format!("{path} is {} (run `rm {path}`)", found.kind)
     });
-    verdict("only regular files below /etc and in directories of settings", wrong.collect(), || {
-        "no FIFO, socket or device".to_owned()
-    })
+    verdict(
+        "only regular files below /etc and in configuration directories",
+        wrong.collect(),
+        || "no FIFO, socket or device".to_owned(),
+    )
 }
 
 /// Why what is in some directories was not read as a whole, if so: there is something that is no regular file.
 pub(in crate::checks) fn not_read(live: &LiveFacts, dirs: &[&str]) -> Option<Verdict> {
     let Some(irregular) = &live.irregular else {
-        return Some(Verdict::unknown("nothing was searched for FIFOs, sockets and devices"));
+        return Some(Verdict::unknown("no directory was searched for FIFOs, sockets and devices"));
     };
     let found = irregular.iter().find(|i| dirs.iter().any(|d| i.path.starts_with(d)))?;
     Some(Verdict::unknown(format!(
@@ -56,7 +58,7 @@ pub(in crate::checks) fn nothing_preloaded(on: &Basis<'_>) -> Verdict {
         return Verdict::unknown("systemd did not print its environment");
     };
     let Some(unowned) = &live.unowned else {
-        return Verdict::unknown("no package manager told which files are its own");
+        return Verdict::unknown("no package manager listed its files");
     };
     if live.units.is_empty() {
         return Verdict::unknown("systemd did not report its units");
@@ -66,7 +68,7 @@ pub(in crate::checks) fn nothing_preloaded(on: &Basis<'_>) -> Verdict {
         .filter(|name| steers(name))
         .map(|name| {
             let name = plain_path(name);
-            format!("systemd gives {name} to all that it starts (run `systemctl unset-environment {name}`)")
+            format!("systemd passes {name} to everything it starts (run `systemctl unset-environment {name}`)")
         })
         .collect();
     for (path, names) in &live.manager_files {
@@ -81,14 +83,14 @@ pub(in crate::checks) fn nothing_preloaded(on: &Basis<'_>) -> Verdict {
         judged += 1;
         if process.mapped.is_empty() {
             return Verdict::unknown(format!(
-                "the kernel did not tell what process {} ({}) runs",
+                "the kernel did not report the program of process {} ({})",
                 process.pid,
                 plain_path(&process.comm)
             ));
         }
         wrong.extend(foreign_code(process, unowned));
     }
-    verdict("daemons that run code of packages and of the bundle alone", wrong, || {
+    verdict("daemons that run only code from packages and the bundle", wrong, || {
         format!("{judged} processes")
     })
 }
@@ -110,13 +112,13 @@ fn foreign_code<'a>(
         let path = mapped.trim_end_matches(" (deleted)");
         if unowned.contains(path) {
             return Some(format!(
-                "{who} runs code of {}, which no package has",
+                "{who} runs code from {}, which belongs to no package",
                 plain_path(mapped)
             ));
         }
         (path != mapped).then(|| {
             format!(
-                "{who} runs code of {}, which was replaced since: restart the daemon",
+                "{who} runs code from {}, which was replaced after the start: restart the daemon",
                 plain_path(path)
             )
         })
@@ -130,21 +132,21 @@ pub(in crate::checks) fn packaged_files(on: &Basis<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     let Some(unowned) = &live.unowned else {
-        return Verdict::unknown("no package manager told which files are its own");
+        return Verdict::unknown("no package manager listed its files");
     };
     let Some(modules) = &live.openssl_modules else {
         return Verdict::unknown("OpenSSL's configuration was not read");
     };
     let Some(changed) = &live.changed_files else {
-        return Verdict::unknown("no package manager compared its files");
+        return Verdict::unknown("no package manager verified its files");
     };
     let is_service = |path: &str| path.rsplit('/').next().is_some_and(|n| n.starts_with("libnss_"));
     let services = unowned.iter().filter(|p| is_service(p)).map(|p| {
-        format!("{} answers for names (/etc/nsswitch.conf), and no package has it", plain_path(p))
+        format!("{} resolves names (/etc/nsswitch.conf), and belongs to no package", plain_path(p))
     });
     let loaded = modules.iter().filter(|(_, m)| unowned.contains(m) || !m.starts_with('/'));
     let loaded = loaded.map(|(file, module)| {
-        format!("{} loads {}, which no package has", plain_path(file), plain_path(module))
+        format!("{} loads {}, which belongs to no package", plain_path(file), plain_path(module))
     });
     const PROGRAMS: &[&str] = &[
         "/bin/",
@@ -163,12 +165,11 @@ pub(in crate::checks) fn packaged_files(on: &Basis<'_>) -> Verdict {
         .iter()
         .filter(|(l, path)| differs(l) && PROGRAMS.iter().any(|d| path.starts_with(d)))
         .map(|(letters, path)| {
-            let how =
-                if letters == "missing" { "is missing" } else { "is not what its package brought" };
+            let how = if letters == "missing" { "is missing" } else { "differs from its package" };
             format!("{} {how} (reinstall the package)", plain_path(path))
         });
     let wrong = services.chain(loaded).chain(changed).collect();
-    verdict("files as packages brought them", wrong, || "as packages brought them".to_owned())
+    verdict("files as in their packages", wrong, || "as in their packages".to_owned())
 }
 
 /// Programs that run with other rights than their caller's are those that packages bring, with the rights that they bring.
@@ -210,7 +211,7 @@ pub(in crate::checks) fn privileged_programs(on: &Basis<'_>) -> Verdict {
             Some(_) => {}
         }
     }
-    verdict("none but those that packages bring", wrong, || {
+    verdict("only those that packages install", wrong, || {
         format!("{} set-id programs and {} with file capabilities", set_id.len(), capable.len())
     })
 }
@@ -295,11 +296,9 @@ pub(in crate::checks) fn keys_unreadable(on: &Basis<'_>) -> Verdict {
     };
     let wrong = keys.iter().map(|path| {
         let path = plain_path(path);
-        format!("{path} has a private key, and everybody can read it (run `chmod o= {path}`)")
+        format!("{path} contains a private key that everyone can read (run `chmod o= {path}`)")
     });
-    verdict("no private key in a file that everybody can read", wrong.collect(), || {
-        "none".to_owned()
-    })
+    verdict("no private key in a world-readable file", wrong.collect(), || "none".to_owned())
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn a_row_names_every_daemon_that_is_started_again_for_it() {
     }
     let mut wrong = Vec::new();
     for control in CATALOGUE {
-        let named: BTreeSet<Daemon> = control.mending.restarts.iter().copied().collect();
+        let named: BTreeSet<Daemon> = control.disruption.restarts.iter().copied().collect();
         let due = reasons.get(control.id).cloned().unwrap_or_default();
         let lacking: Vec<&Daemon> = due.difference(&named).collect();
         if !lacking.is_empty() {
@@ -92,13 +92,13 @@ fn a_row_names_every_daemon_that_is_started_again_for_it() {
 #[test]
 fn whoever_notices_a_restart_is_among_those_who_notice() {
     for control in CATALOGUE {
-        let all = control.mending.everybody();
-        for daemon in control.mending.restarts {
-            let by = DaemonRow::of(*daemon).restart_noticed;
-            let is_quiet = by == crate::controls::Noticed::Nobody;
+        let all = control.disruption.everyone_affected();
+        for daemon in control.disruption.restarts {
+            let by = DaemonRow::of(*daemon).restart_affects;
+            let is_quiet = by == crate::controls::Affected::Nobody;
             assert!(is_quiet || all.contains(&by), "{}", control.id);
         }
-        assert!(!all.contains(&crate::controls::Noticed::Nobody), "{}", control.id);
+        assert!(!all.contains(&crate::controls::Affected::Nobody), "{}", control.id);
         assert!(all.iter().all(|n| !n.words().is_empty()), "{}", control.id);
     }
 }

@@ -31,11 +31,16 @@ pub(super) fn read(
     let by_node = !facts.is_empty() && facts.values().all(|f| f.cgroup_version == 1);
     if by_node && of_all.get(&driver).is_some_and(|d| d == "cgroupfs") {
         of_all.remove(&driver);
-        reading.taken("cgroupDriver", "cgroupfs", &at, "as all nodes have cgroup v1");
+        reading.taken_over(
+            "cgroupDriver",
+            "cgroupfs",
+            &at,
+            "automatic, since all nodes use cgroup v1",
+        );
     }
     state(Component::Kubelet, &of_all, &at, reading);
     if kubelet.is_none() {
-        reading.lost("KubeletConfiguration", "", &at, "there is none that can be read");
+        reading.not_taken_over("KubeletConfiguration", "", &at, "not found or not readable");
     }
     for (node, facts) in facts {
         let Some(Some(text)) = facts.texts.get(KUBELET_FILE) else { continue };
@@ -46,7 +51,7 @@ pub(super) fn read(
                 own.retain(|way, value| *way != driver || !by_node || value != "cgroupfs");
                 differences(&of_all, &own, &at, reading);
             }
-            Err(_) => reading.lost("KubeletConfiguration", "", &at, "it cannot be read"),
+            Err(_) => reading.not_taken_over("KubeletConfiguration", "", &at, "cannot be read"),
         }
     }
     match document(objects, KUBE_PROXY, "config.conf") {
@@ -54,26 +59,25 @@ pub(super) fn read(
             let at = format!("ConfigMap {KUBE_PROXY}");
             state(Component::KubeProxy, &fields(Component::KubeProxy, &proxy), &at, reading);
         }
-        None => reading.lost(
+        None => reading.not_taken_over(
             "KubeProxyConfiguration",
             "",
             &format!("ConfigMap {KUBE_PROXY}"),
-            "there is none that can be read: another program may do its work",
+            "not found or not readable: another program may replace kube-proxy",
         ),
     }
 }
 
 /// What a node's own file says otherwise than the ConfigMap: the inventory has one KubeletConfiguration for all.
 fn differences(of_all: &Fields, own: &Fields, at: &str, reading: &mut Reading) {
-    const WHY: &str =
-        "another value than in the ConfigMap; `kubelet.extra` is the same for all nodes";
+    const WHY: &str = "differs from the ConfigMap; `kubelet.extra` applies to all nodes";
     for (way, value) in own {
         if of_all.get(way) != Some(value) {
-            reading.lost(way.join("."), text(value), at, WHY);
+            reading.not_taken_over(way.join("."), text(value), at, WHY);
         }
     }
     for way in of_all.keys().filter(|way| !own.contains_key(*way)) {
-        reading.lost(way.join("."), "not given", at, WHY);
+        reading.not_taken_over(way.join("."), "not set", at, WHY);
     }
 }
 
@@ -88,7 +92,7 @@ pub(super) fn text(value: &serde_json::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Fields that somebody set: neither kubeadm's values, nor what Go writes where nothing was said.
+/// Fields that are neither kubeadm's values nor the zero values that Go writes.
 fn fields(component: Component, document: &yaml::Value) -> Fields {
     let mut all = Fields::new();
     let json = serde_json::to_value(document).unwrap_or_default();
@@ -110,7 +114,7 @@ fn fields(component: Component, document: &yaml::Value) -> Fields {
     all
 }
 
-/// What Go writes for a duration, a text or a structure of which nothing was said.
+/// The zero values that Go writes for durations, texts and structures.
 fn is_blank(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::Null => true,

@@ -66,7 +66,7 @@ pub(super) fn shown(value: &Value) -> String {
 pub(super) fn read(objects: &ClusterFacts, inventory: &mut Inventory, reading: &mut Reading) {
     let at = format!("ConfigMap {KUBEADM_CONFIG}");
     let Some(document) = document(objects, KUBEADM_CONFIG, "ClusterConfiguration") else {
-        reading.lost("ClusterConfiguration", "", &at, "there is none that can be read");
+        reading.not_taken_over("ClusterConfiguration", "", &at, "not found or not readable");
         return;
     };
     for (part, component) in PARTS {
@@ -137,7 +137,7 @@ fn takes(
         }
         _ => return false,
     };
-    reading.taken(key, said, at, key_of);
+    reading.taken_over(key, said, at, key_of);
     true
 }
 
@@ -161,13 +161,13 @@ fn rest(key: &str, value: &Value, at: &str, reading: &mut Reading) {
             }
             let why = match key {
                 "imageRepository" => {
-                    "images keep Kubernetes' own names: name the registry in `runtime.registry_mirrors`"
+                    "images keep their upstream names: set the registry in `runtime.registry_mirrors`"
                 }
-                "certificatesDir" => "certificates are in /etc/kubernetes/pki",
-                key if key.starts_with("etcd.") => "the inventory has no key for settings of etcd",
+                "certificatesDir" => "kubastion keeps certificates in /etc/kubernetes/pki",
+                key if key.starts_with("etcd.") => "the inventory has no key for etcd settings",
                 _ => "the inventory has no key for it",
             };
-            reading.lost(key, said, at, why);
+            reading.not_taken_over(key, said, at, why);
         }
     }
 }
@@ -200,8 +200,8 @@ fn volume(component: Component, entry: &Value, at: &str, reading: &mut Reading) 
         "FileOrCreate" => Some(PathType::FileOrCreate),
         "Socket" => Some(PathType::Socket),
         other => {
-            let why = "the inventory has no volumes of that type";
-            return reading.lost(format!("volume {}", text("name")), other, at, why);
+            let why = "the inventory does not support volumes of this type";
+            return reading.not_taken_over(format!("volume {}", text("name")), other, at, why);
         }
     };
     let (host_path, mount_path) = (text("hostPath"), text("mountPath"));
@@ -223,24 +223,24 @@ fn names(value: &Value, at: &str, inventory: &mut Inventory, reading: &mut Readi
         match san.parse::<Host>() {
             Ok(host) => {
                 inventory.cluster.extra_sans.push(host);
-                reading.taken(
+                reading.taken_over(
                     "name in the API server's certificate",
                     san,
                     at,
                     "cluster.extra_sans",
                 );
             }
-            Err(_) => reading.lost(
+            Err(_) => reading.not_taken_over(
                 "name in the API server's certificate",
                 san,
                 at,
-                "`cluster.extra_sans` takes names and addresses alone",
+                "`cluster.extra_sans` accepts only names and addresses",
             ),
         }
     }
 }
 
-/// Flags that are keys of the inventory: those of the audit log. Flags that kubeadm gives by itself are none that somebody set.
+/// Flags that are keys of the inventory: those of the audit log. Flags that kubeadm sets by default are left out.
 pub(super) fn keys(
     texts: &BTreeMap<String, String>,
     inventory: &mut Inventory,
@@ -286,6 +286,6 @@ pub(super) fn keys(
                 continue;
             }
         };
-        reading.taken(format!("--{name}"), value, &one.at, key);
+        reading.taken_over(format!("--{name}"), value, &one.at, key);
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn read(
                         add(&mut flags, *component, &argv, node, &issuer);
                     }
                 }
-                _ => reading.lost(
+                _ => reading.not_taken_over(
                     program(*component),
                     "",
                     &format!("{path} on {node}"),
@@ -66,7 +66,7 @@ pub(super) fn read(
     }
 }
 
-/// Flags of a command line that somebody set.
+/// Flags of a command line that are not defaults.
 fn add(flags: &mut Flags, component: Component, argv: &[String], node: &NodeName, issuer: &str) {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut words = argv.iter().skip(1).peekable();
@@ -131,10 +131,10 @@ fn state(
             reading.stated.push(Stated { setting, at });
         } else {
             let why = match &told {
-                Some(told) => format!("kubeadm was told {}", told.join(",")),
-                None => "not all nodes have it; `extra_args` are the same for all".to_owned(),
+                Some(told) => format!("kubeadm-config has {}", told.join(",")),
+                None => "not on all nodes; `extra_args` applies to all".to_owned(),
             };
-            reading.lost(format!("--{name}"), values.join(","), &at, &why);
+            reading.not_taken_over(format!("--{name}"), values.join(","), &at, &why);
         }
     }
 }
@@ -143,7 +143,7 @@ fn state(
 fn pod(component: Component, text: &str, at: &str, reading: &mut Reading) -> Option<Vec<String>> {
     const NO_KEY: &str = "the inventory has no key for it";
     let Ok(pod) = yaml::parse(text) else {
-        reading.lost(program(component), "", at, "the manifest cannot be read");
+        reading.not_taken_over(program(component), "", at, "the manifest cannot be read");
         return None;
     };
     let list = |of: &Value, key: &str| -> Vec<Value> {
@@ -155,15 +155,20 @@ fn pod(component: Component, text: &str, at: &str, reading: &mut Reading) -> Opt
     let main = containers.iter().find(is_main)?;
     for other in containers.iter().filter(|c| !is_main(c)).chain(&list(spec, "initContainers")) {
         let name = other.get("name").and_then(word).unwrap_or_default();
-        reading.lost("container", name, at, NO_KEY);
+        reading.not_taken_over("container", name, at, NO_KEY);
     }
     for variable in list(main, "env") {
         let of = |key: &str| variable.get(key).and_then(word).unwrap_or_default();
-        reading.lost(format!("environment variable {}", of("name")), of("value"), at, NO_KEY);
+        reading.not_taken_over(
+            format!("environment variable {}", of("name")),
+            of("value"),
+            at,
+            NO_KEY,
+        );
     }
     let image = main.get("image").and_then(word).unwrap_or_default();
     if !image.starts_with(REGISTRY) {
-        reading.lost("image", image, at, "images keep Kubernetes' own names");
+        reading.not_taken_over("image", image, at, "images keep their upstream names");
     }
     for volume in list(spec, "volumes") {
         let name = volume.get("name").and_then(word).unwrap_or_default();
@@ -172,8 +177,8 @@ fn pod(component: Component, text: &str, at: &str, reading: &mut Reading) -> Opt
             continue;
         }
         let path = volume.get("hostPath").and_then(|p| p.get("path")).and_then(word);
-        let why = "kubeadm was not told of it: add it to `extra_volumes`";
-        reading.lost(format!("volume {name}"), path.unwrap_or_default(), at, why);
+        let why = "not in kubeadm-config: add it to `extra_volumes`";
+        reading.not_taken_over(format!("volume {name}"), path.unwrap_or_default(), at, why);
     }
     Some(list(main, "command").iter().chain(&list(main, "args")).filter_map(word).collect())
 }
@@ -187,7 +192,12 @@ fn beside(facts: &NodeFacts, node: &NodeName, plane: bool, reading: &mut Reading
     for file in below(MANIFESTS) {
         if !(plane && PODS.iter().any(|(known, _)| *known == file)) {
             let at = format!("{MANIFESTS}/{file} on {node}");
-            reading.lost("static pod", "", &at, "`files-static-pods-known` wants it gone");
+            reading.not_taken_over(
+                "static pod",
+                "",
+                &at,
+                "control `files-static-pods-known` requires its removal",
+            );
         }
     }
     for dir in KUBELET_DROP_INS {
@@ -195,11 +205,11 @@ fn beside(facts: &NodeFacts, node: &NodeName, plane: bool, reading: &mut Reading
             below(dir).into_iter().filter(|f| f.ends_with(".conf") && f != "10-kubeadm.conf")
         {
             let at = format!("{dir}/{file} on {node}");
-            reading.lost(
+            reading.not_taken_over(
                 "drop-in of the kubelet's unit",
                 "",
                 &at,
-                "its flags are read where it runs; what else it says is not",
+                "only the flags of the running kubelet are read, nothing else in the drop-in",
             );
         }
     }

@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::inventory::{Component, ExtraVolume, Inventory};
 
-/// A thing that somebody set, and where it stands.
+/// A setting, and where it was found.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Line {
     /// What, as in `--event-ttl` or `maxPods`.
     pub what: String,
     /// Its value.
     pub value: String,
-    /// Where it stands.
+    /// Where it was found.
     pub at: String,
     /// The key of the inventory that has it now, or why there is none.
     pub now: String,
@@ -39,22 +39,28 @@ pub(super) struct Stated {
 #[derive(Default)]
 pub(super) struct Reading {
     /// Keys of the inventory.
-    pub taken: Vec<Line>,
+    pub taken_over: Vec<Line>,
     /// What is to be passed through, if nothing is in the way.
     pub stated: Vec<Stated>,
     /// Volumes of static pods.
     pub volumes: Vec<(Component, ExtraVolume, String)>,
     /// What cannot be held.
-    pub lost: Vec<Line>,
+    pub not_taken_over: Vec<Line>,
 }
 
 impl Reading {
-    pub fn lost(&mut self, what: impl Into<String>, value: impl Into<String>, at: &str, why: &str) {
+    pub fn not_taken_over(
+        &mut self,
+        what: impl Into<String>,
+        value: impl Into<String>,
+        at: &str,
+        why: &str,
+    ) {
         let (what, value) = (what.into(), value.into());
-        self.lost.push(Line { what, value, at: at.to_owned(), now: why.to_owned() });
+        self.not_taken_over.push(Line { what, value, at: at.to_owned(), now: why.to_owned() });
     }
 
-    pub fn taken(
+    pub fn taken_over(
         &mut self,
         what: impl Into<String>,
         value: impl Into<String>,
@@ -62,7 +68,7 @@ impl Reading {
         key: &str,
     ) {
         let (what, value) = (what.into(), value.into());
-        self.taken.push(Line { what, value, at: at.to_owned(), now: key.to_owned() });
+        self.taken_over.push(Line { what, value, at: at.to_owned(), now: key.to_owned() });
     }
 }
 

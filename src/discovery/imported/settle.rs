@@ -21,7 +21,7 @@ pub struct OpenConflict {
     pub component: &'static str,
     /// The cluster's value.
     pub value: String,
-    /// Where it stands.
+    /// Where it was found.
     pub at: String,
     /// The control.
     pub control: &'static str,
@@ -57,13 +57,13 @@ pub struct Settled {
     /// Files beside it, by name.
     pub files: BTreeMap<String, String>,
     /// What is a key of the inventory, or what a control sets to the same value.
-    pub taken: Vec<Line>,
+    pub taken_over: Vec<Line>,
     /// What is passed through.
-    pub passed: Vec<Line>,
+    pub passed_through: Vec<Line>,
     /// Conflicts and what was decided.
     pub conflicts: Vec<Answer>,
     /// What could not be taken over.
-    pub lost: Vec<Line>,
+    pub not_taken_over: Vec<Line>,
 }
 
 /// Who is responsible for controls that are switched off, and until when.
@@ -75,22 +75,23 @@ pub struct Grant {
     pub expires: String,
 }
 
-/// What is in the way of a setting.
-enum Way {
-    Free,
-    /// A control sets the same.
-    Same(&'static str),
-    /// Something that no switch turns off.
-    Closed(String),
-    /// A control that can be switched off.
-    Open(&'static str, String),
+/// What becomes of a setting.
+enum Resolution {
+    /// Nothing else sets it.
+    PassThrough,
+    /// A control sets the same value.
+    SameAsControl(&'static str),
+    /// Something sets it that cannot be switched off; with its value.
+    Fixed(String),
+    /// A control sets it that can be switched off; with its value.
+    Conflict(&'static str, String),
 }
 
 impl Draft {
     /// The first conflict of each setting.
     pub fn conflicts(&self) -> Vec<OpenConflict> {
-        let open = |s: &Stated| match way(&self.inventory, &s.setting) {
-            Way::Open(control, wants) => Some(conflict(s, control, wants)),
+        let open = |s: &Stated| match resolve(&self.inventory, &s.setting) {
+            Resolution::Conflict(control, wants) => Some(conflict(s, control, wants)),
             _ => None,
         };
         self.reading.stated.iter().filter_map(open).collect()
@@ -107,8 +108,8 @@ pub fn settle<E>(
     decide: &mut dyn FnMut(&OpenConflict) -> Result<Decision, E>,
 ) -> Result<Settled, E> {
     let Draft { mut inventory, files, reading } = draft;
-    let (mut taken, mut lost) = (reading.taken, reading.lost);
-    let (mut passed, mut conflicts) = (Vec::new(), Vec::new());
+    let (mut taken_over, mut not_taken_over) = (reading.taken_over, reading.not_taken_over);
+    let (mut passed_through, mut conflicts) = (Vec::new(), Vec::new());
     for stated in reading.stated {
         let (what, value) = (what(&stated.setting), value(&stated.setting));
         let line = |now: String| Line {
@@ -118,13 +119,17 @@ pub fn settle<E>(
             now,
         };
         loop {
-            match way(&inventory, &stated.setting) {
-                Way::Free => {
-                    passed.push(line(pass(&mut inventory, &stated.setting)));
+            match resolve(&inventory, &stated.setting) {
+                Resolution::PassThrough => {
+                    passed_through.push(line(pass(&mut inventory, &stated.setting)));
                 }
-                Way::Same(control) => taken.push(line(format!("control {control}"))),
-                Way::Closed(wants) => lost.push(line(format!("it will be {wants}"))),
-                Way::Open(control, wants) => {
+                Resolution::SameAsControl(control) => {
+                    taken_over.push(line(format!("control {control}")))
+                }
+                Resolution::Fixed(wants) => {
+                    not_taken_over.push(line(format!("kubastion sets it: {wants}")))
+                }
+                Resolution::Conflict(control, wants) => {
                     let conflict = conflict(&stated, control, wants);
                     let decision = decide(&conflict)?;
                     let word = match decision {
@@ -132,7 +137,7 @@ pub fn settle<E>(
                         Decision::Harden => "harden",
                     };
                     if decision == Decision::Keep {
-                        let reason = format!("{} {what} as it was imported", conflict.component);
+                        let reason = format!("{} {what} is kept as imported", conflict.component);
                         let off = SwitchedOff {
                             reason,
                             owner: grant.owner.clone(),
@@ -154,12 +159,12 @@ pub fn settle<E>(
         let (what, value) = (format!("volume {}", volume.name), volume.host_path.clone());
         if volume.name.starts_with("kubastion-") || KUBEADM_VOLUMES.contains(&volume.name.as_str())
         {
-            let now = "it has the name of a volume of kubeadm or kubastion".to_owned();
-            lost.push(Line { what, value, at, now });
+            let now = "kubeadm or kubastion already uses this volume name".to_owned();
+            not_taken_over.push(Line { what, value, at, now });
             continue;
         }
         let now = format!("{}.extra_volumes", component.section());
-        passed.push(Line { what, value, at, now });
+        passed_through.push(Line { what, value, at, now });
         match component {
             Component::ApiServer => inventory.api_server.extra_volumes.push(volume),
             Component::ControllerManager => inventory.controller_manager.extra_volumes.push(volume),
@@ -168,11 +173,11 @@ pub fn settle<E>(
         }
     }
     if inventory.has_stacked_etcd() {
-        taken.push(except_static_pods(&mut inventory, grant));
+        taken_over.push(except_static_pods(&mut inventory, grant));
     }
     // Nobody notices anything until the operator knows who would.
     inventory.hardening.stage = Some(Stage::Observe);
-    Ok(Settled { inventory, files, taken, passed, conflicts, lost })
+    Ok(Settled { inventory, files, taken_over, passed_through, conflicts, not_taken_over })
 }
 
 /// Controls and their checks that no static pod of kubeadm's can meet.
@@ -187,7 +192,7 @@ fn except_static_pods(inventory: &mut Inventory, grant: &Grant) -> Line {
         control: (*control).to_owned(),
         check: Some((*check).to_owned()),
         nodes: Vec::new(),
-        reason: "etcd is a static pod of kubeadm's, which runs as root".to_owned(),
+        reason: "kubeadm runs etcd as a static pod, as root".to_owned(),
         owner: grant.owner.clone(),
         expires: grant.expires.clone(),
     });
@@ -197,7 +202,7 @@ fn except_static_pods(inventory: &mut Inventory, grant: &Grant) -> Line {
         value: String::new(),
         at: "static pods of etcd".to_owned(),
         now: format!(
-            "exceptions of etcd-data-dir and etcd-run-as-user until {}; with `etcd.placement: control-plane` they can go",
+            "exceptions for etcd-data-dir and etcd-run-as-user until {}; remove them once `etcd.placement` is `control-plane`",
             grant.expires
         ),
     }
@@ -220,7 +225,7 @@ fn conflict(stated: &Stated, control: &'static str, wants: String) -> OpenConfli
 fn what(setting: &Setting) -> String {
     match setting {
         Setting::Flag(_, name, _) => format!("--{name}"),
-        Setting::Field(_, way, _) => way.join("."),
+        Setting::Field(_, path, _) => path.join("."),
     }
 }
 
@@ -236,18 +241,18 @@ fn in_the_way(inventory: &Inventory, setting: &Setting) -> Option<Conflict> {
         Setting::Flag(component, name, values) => {
             controls::conflict(inventory, &Passed::Flag(*component, name, values))
         }
-        Setting::Field(component, way, value) => {
-            let way: Vec<&str> = way.iter().map(String::as_str).collect();
-            controls::conflict(inventory, &Passed::Field(*component, &way, value))
+        Setting::Field(component, path, value) => {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            controls::conflict(inventory, &Passed::Field(*component, &path, value))
         }
     }
 }
 
-fn way(inventory: &Inventory, setting: &Setting) -> Way {
-    let Some(conflict) = in_the_way(inventory, setting) else { return Way::Free };
-    let Some(control) = conflict.control else { return Way::Closed(conflict.wants) };
+fn resolve(inventory: &Inventory, setting: &Setting) -> Resolution {
+    let Some(conflict) = in_the_way(inventory, setting) else { return Resolution::PassThrough };
+    let Some(control) = conflict.control else { return Resolution::Fixed(conflict.wants) };
     if conflict.sets.is_some_and(|sets| sets == value(setting)) {
-        return Way::Same(control);
+        return Resolution::SameAsControl(control);
     }
     // Some controls set one value or another, also where they are off; if that is the cluster's, it is kept.
     let mut without = inventory.clone();
@@ -257,9 +262,9 @@ fn way(inventory: &Inventory, setting: &Setting) -> Way {
             if again.control == Some(control)
                 && again.sets.as_ref().is_none_or(|sets| *sets != value(setting)) =>
         {
-            Way::Closed(conflict.wants)
+            Resolution::Fixed(conflict.wants)
         }
-        _ => Way::Open(control, conflict.wants),
+        _ => Resolution::Conflict(control, conflict.wants),
     }
 }
 
@@ -276,12 +281,12 @@ fn pass(inventory: &mut Inventory, setting: &Setting) -> String {
             all.insert(name.clone(), ArgumentValues(values.clone()));
             format!("{}.extra_args", component.section())
         }
-        Setting::Field(component, way, value) => {
+        Setting::Field(component, path, value) => {
             let all = match component {
                 Component::KubeProxy => &mut inventory.kube_proxy.extra,
                 _ => &mut inventory.kubelet.extra,
             };
-            if let [first, rest @ ..] = way.as_slice() {
+            if let [first, rest @ ..] = path.as_slice() {
                 let field = all.entry(first.clone()).or_insert(AnyValue(Value::Null));
                 put(&mut field.0, rest, value);
             }
@@ -290,8 +295,8 @@ fn pass(inventory: &mut Inventory, setting: &Setting) -> String {
     }
 }
 
-fn put(into: &mut Value, way: &[String], value: &Value) {
-    let [first, rest @ ..] = way else {
+fn put(into: &mut Value, path: &[String], value: &Value) {
+    let [first, rest @ ..] = path else {
         *into = value.clone();
         return;
     };

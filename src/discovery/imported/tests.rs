@@ -125,7 +125,7 @@ fn imported(configuration: &str, decision: Decision) -> Settled {
         objects: &objects,
         facts: &facts,
         host_keys: &[(cp, key.clone()), (w, key)].into(),
-        way: &Way { known_hosts: Some("/k".into()), ..Way::default() },
+        access: &SshAccess { known_hosts: Some("/k".into()), ..SshAccess::default() },
         named: &BTreeMap::new(),
         profile: Profile::Nsa,
         texts: &texts,
@@ -187,7 +187,7 @@ fn each_setting_of_an_odd_cluster_is_kept_or_named() {
     );
     assert_eq!(cp1.ssh.host_keys.len(), 1);
     // The same as a control sets, and what is in conflict.
-    assert!(has(&settled.taken, "--tls-min-version", "VersionTLS12"));
+    assert!(has(&settled.taken_over, "--tls-min-version", "VersionTLS12"));
     let conflicts: Vec<&str> = settled.conflicts.iter().map(|a| a.conflict.control).collect();
     assert_eq!(conflicts.len(), 3, "{conflicts:?}");
     for control in
@@ -207,7 +207,7 @@ fn each_setting_of_an_odd_cluster_is_kept_or_named() {
         ("--v", "2"),
         ("--provider-id", "x"),
     ] {
-        assert!(has(&settled.lost, what, value), "{what}: {:#?}", settled.lost);
+        assert!(has(&settled.not_taken_over, what, value), "{what}: {:#?}", settled.not_taken_over);
     }
 }
 

@@ -597,8 +597,8 @@ proptest::proptest! {
         let told = f.texts[&path("text")].as_deref().unwrap();
         proptest::prop_assert!(told.starts_with("first\n"));
         let mut words = tree.entries.keys().map(String::as_str).chain([told, leads]);
-        let steers = words.any(|w| w.chars().any(crate::plain::steers));
-        proptest::prop_assert!(!steers);
+        let is_terminal_control = words.any(|w| w.chars().any(crate::plain::is_terminal_control));
+        proptest::prop_assert!(!is_terminal_control);
     }
 }
 

@@ -21,7 +21,7 @@
 # /etc/cni/net.d/10-bridge.conflist, and what kubeadm itself writes. kubeadm's output is in /var/log/kubeadm.log; its
 # configuration has secrets and is in /run, for root alone, while kubeadm runs.
 #
-# A step that fails says on standard error what the component said last, in a dozen lines.
+# A step that fails prints the last dozen lines of the component on standard error.
 set -eu
 export KUBECONFIG=/etc/kubernetes/admin.conf KUBECACHEDIR=/run/lab-kubectl
 log=/var/log/kubeadm.log
@@ -101,12 +101,12 @@ last() { # who, what it said
     [ -z "$2" ] || printf '%s\n' "$2" | sed "s/^/$1: /"
 }
 
-# What is wrong stands before a page of help, or between lines that say how far it came.
+# The error is before a page of help, or between progress lines.
 errors() { # file
     grep -i -e error -e fatal -e panic -e 'not defined' "$1" | tail -n 4 | grep . || tail -n 4 "$1"
 }
 
-# Of the container that was started again most often: the others wait for it.
+# The log of the container that was restarted most often: the others wait for it.
 of_pods() {
     # shellcheck disable=SC2012 # their names are the kubelet's, and of those that are alike the newest is wanted
     newest=$(ls -tr /var/log/pods/*/*/[0-9]*.log 2>/dev/null | awk -F / '{ print $NF, $0 }' | sort -s -n | tail -n 1)
@@ -220,7 +220,7 @@ network() { # CIDR=VIA...
         done
         printf '\n[Install]\nWantedBy=multi-user.target\n'
     } >"$unit"
-    # A service has to have something to do.
+    # systemd requires at least one command.
     [ $# -gt 0 ] || {
         rm "$unit"
         return 0
@@ -251,7 +251,7 @@ etcd-ca) make_ca /etc/etcd/pki etcd-ca ;;
 etcd-certificates) etcd_certificates "$1" "$2" ;;
 etcd) etcd_service "$1" "$2" "$3" ;;
 etcd-wait) etcd_answers "$1" ;;
-# The log is no place for the token and the key.
+# Keep the token and the key out of the log.
 init) kubeadm_with init --upload-certs --skip-token-print --skip-certificate-key-print ;;
 pin) openssl x509 -in /etc/kubernetes/pki/ca.crt -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -d ' ' -f 1 ;;
 join) kubeadm_with join ;;

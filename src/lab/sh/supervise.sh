@@ -45,9 +45,9 @@ boot() {
     exec "$@"
 }
 
-# A node that shuts down stops all its processes before it kills them (systemd-shutdown(8)). nsenter stops with the program
-# that it runs there (nsenter(1), --fork), goes on by nobody's word, and then keeps the node's last process unburied: neither
-# it nor the node would ever end.
+# A node that shuts down stops all its processes (SIGSTOP) before it kills them (systemd-shutdown(8)). nsenter stops together with
+# the program that it runs there (nsenter(1), --fork), and nothing continues it, so it never reaps the node's last process: neither
+# nsenter nor the node would ever end.
 let_commands_end() { # process id of systemd-nspawn
     while sleep 1 && [ -d "/proc/$1" ]; do
         children=

@@ -215,7 +215,7 @@ impl Making<'_> {
                 programs.iter().map(PathBuf::as_path).filter(|p| p.exists()).collect();
             let archive = self.software.dir.join("images/lab-etcd.tar");
             etcd_image::write(&archive, reference, &programs)?;
-            (self.progress)(&step(format!("{reference} made from the bundle's etcd")));
+            (self.progress)(&step(format!("{reference} built from the bundle's etcd")));
         }
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Making<'_> {
     fn init(&self, entrance: &Entrance, stock: Stock) -> Result<(), Error> {
         let first = self.first()?;
         let begun = Instant::now();
-        self.say(first.node, "kubeadm init begins");
+        self.say(first.node, "running kubeadm init");
         let kubernetes = &self.software.kubernetes;
         let nodes: Vec<NodeState> = self.lab.nodes().iter().map(|n| n.node.clone()).collect();
         let configuration = init_configuration(&nodes, kubernetes, entrance, stock);
@@ -294,7 +294,7 @@ impl Making<'_> {
                 std::iter::once("network").chain(routes.iter().map(String::as_str)).collect();
             let bridge = bridge(*own).to_string();
             self.step(node, &words, |c| run_with_input(c, bridge.as_bytes()))?;
-            self.say(node.node, format!("pods in {own}"));
+            self.say(node.node, format!("pod network {own}"));
             Ok(())
         })
     }
@@ -310,7 +310,7 @@ impl Making<'_> {
             seconds(begun)
         )));
         (self.progress)(&step(format!(
-            "the API endpoint is {}:6443, the address of {}: nobody answers while that node is down",
+            "the API endpoint is {}:6443, the address of {}: the API is unreachable while that node is down",
             first.node.address, first.node.name
         )));
         Ok(())

@@ -67,9 +67,9 @@ impl<'d> Known<'d> {
         })
     }
 
-    /// The phases that put right what an item of a later one watches. The file would tell of the change no
-    /// more if that later phase did not come, or failed.
-    pub(super) fn mended_before(&self, phase: Phase, watches: &[String]) -> BTreeSet<Phase> {
+    /// The earlier phases that fix files which items of a later phase watch. If the later phase did not run, or failed, the file
+    /// would no longer show the change.
+    pub(super) fn fixed_before(&self, phase: Phase, watches: &[String]) -> BTreeSet<Phase> {
         let phases = self.changed(watches).filter_map(|path| self.phases.get(path).copied());
         phases.filter(|p| *p < phase).collect()
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::words;
 use crate::checks::gaps::{self, Gap, Unjudged};
 use crate::checks::{self, Verification};
-use crate::controls::{Component, Daemon, Noticed, Severity};
+use crate::controls::{Affected, Component, Daemon, Severity};
 use crate::discovery::{AnsweredBy, Changes, EtcdPlace, Found, FoundNode};
 use crate::inventory::{Endpoint, IpNetText, NodeName, Role};
 use crate::report::verification;
@@ -71,7 +71,7 @@ struct JsonGap<'r> {
     severity: Severity,
     mend: &'r [String],
     restarts: &'static [Daemon],
-    noticed_by: Vec<Noticed>,
+    noticed_by: Vec<Affected>,
     weak: Vec<JsonWeak<'r>>,
 }
 
@@ -182,8 +182,8 @@ fn gap(gap: &Gap) -> JsonGap<'_> {
         component: gap.control.component,
         severity: gap.control.severity,
         mend: &gap.mend,
-        restarts: gap.control.mending.restarts,
-        noticed_by: gap.control.mending.everybody(),
+        restarts: gap.control.disruption.restarts,
+        noticed_by: gap.control.disruption.everyone_affected(),
         weak: gap.weak.iter().map(weak).collect(),
     }
 }
@@ -192,7 +192,7 @@ fn weak(w: &gaps::Weak) -> JsonWeak<'_> {
     JsonWeak { on: on(&w.subject), seen: w.seen.iter().map(seen).collect() }
 }
 
-fn seen(s: &gaps::Seen) -> JsonSeen<'_> {
+fn seen(s: &gaps::FailedCheck) -> JsonSeen<'_> {
     JsonSeen { what: &s.what, expected: &s.expected, observed: &s.observed }
 }
 

@@ -54,7 +54,7 @@ fn report(lost: &[(&str, &str)]) -> Verification {
         vec![("kube-controller-manager --profiling", Verdict::fail("`false`", actual))]
     };
     let found = vec![
-        finding("kcm-profiling-off", Some("cp1"), &flag("not given")),
+        finding("kcm-profiling-off", Some("cp1"), &flag("not set")),
         finding(
             "etcd-data-dir",
             Some("cp1"),
@@ -88,11 +88,11 @@ fn people_read_what_is_weak_what_mends_it_and_who_notices() {
         said,
         "\
 Cluster kubernetes, Kubernetes v1.36.2, profile nsa, 1970-01-01T00:00:00Z
-  made by   unknown, by nothing that this program knows
-  changes   refused; assess can still judge hosts, objects of the API, and what is tried over the network
-  endpoint  192.0.2.11:6443, cp1's own address: nobody answers while that node is down
-  etcd      not seen
-  network   pods 10.244.0.0/16, Services 10.96.0.0/12, no CNI configuration seen
+  distribution  unknown, recognized by nothing that kubastion knows
+  changes       refused; assess can still judge hosts, API objects and network attempts
+  endpoint      192.0.2.11:6443, cp1's own address: the API is unreachable while that node is down
+  etcd          not found
+  network       pods 10.244.0.0/16, Services 10.96.0.0/12, no CNI configuration found
 
   NODE  ADDRESS     ROLE           KUBELET  RUNTIME             SYSTEM
   cp1   192.0.2.11  control-plane  v1.36.2  containerd://2.1.9  Debian GNU/Linux 12 (bookworm)
@@ -108,9 +108,12 @@ Cluster kubernetes, Kubernetes v1.36.2, profile nsa, 1970-01-01T00:00:00Z
 #[test]
 fn a_cluster_of_others_is_refused_with_what_can_still_be_judged() {
     let said = text(&found("v1.36.2+k3s1"), &report(&[]), Detail::Short);
-    assert!(said.contains("made by   k3s, by the kubelet's version (`+k3s`)\n"), "{said}");
-    assert!(said.contains("changes   refused; assess can still judge hosts"), "{said}");
-    assert!(said.contains("all daemons are one process"), "{said}");
+    assert!(
+        said.contains("distribution  k3s, recognized by the kubelet's version (`+k3s`)\n"),
+        "{said}"
+    );
+    assert!(said.contains("changes       refused; assess can still judge hosts"), "{said}");
+    assert!(said.contains("all daemons run in one process"), "{said}");
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn machines_read_the_same() {
     assert_eq!(
         profiling["weak"],
         json!([{"node": "cp1", "seen": [{"what": "kube-controller-manager --profiling",
-            "expected": "`false`", "observed": "not given"}]}])
+            "expected": "`false`", "observed": "not set"}]}])
     );
     assert_eq!(json["unknown"][0]["control"], "network-default-deny");
     assert_eq!(json["verification"]["format"], "kubastion-verification/v1");

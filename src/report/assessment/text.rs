@@ -1,14 +1,14 @@
-//! Everything that `assess` found, for people: what cluster it is, what is weak in it, and what it takes to mend that.
+//! The text report of `assess`: the cluster, its gaps, and what it takes to fix them.
 
 use std::fmt::Write;
 
 use super::words;
-use crate::checks::gaps::{Gap, Seen, Unjudged, by_severity, gaps, unjudged};
+use crate::checks::gaps::{FailedCheck, Gap, Unjudged, by_severity, gaps, unjudged};
 use crate::checks::{Subject, Verification};
 use crate::controls::Severity;
 use crate::discovery::Found;
 use crate::plain::{counted, plain, plain_line};
-use crate::report::controls::{noticed, restarts};
+use crate::report::controls::{affected, restarts};
 use crate::report::table::{self, Column};
 
 /// How much is shown.
@@ -52,9 +52,7 @@ pub fn text(found: &Found, report: &Verification, detail: Detail) -> String {
     unknown(&mut out, &unjudged(&report.findings), &reachable, detail);
     totals(&mut out, &all, report);
     if detail == Detail::Short {
-        out.push_str(
-            "\nuse --verbose to see every check that fails and every control that is unknown\n",
-        );
+        out.push_str("\nuse --verbose to see every failed check and every unknown control\n");
     }
     plain(&out)
 }
@@ -71,11 +69,11 @@ fn cluster(out: &mut String, found: &Found, report: &Verification) {
     let row = |name: &str, value: String| [format!("  {name}"), value];
     let made = found.recognized.distribution.name;
     let cni = match found.cni.is_empty() {
-        true => "no CNI configuration seen".to_owned(),
+        true => "no CNI configuration found".to_owned(),
         false => format!("CNI {}", found.cni.join(", ")),
     };
     let rows = [
-        row("made by", format!("{made}, by {}", found.recognized.by())),
+        row("distribution", format!("{made}, recognized by {}", found.recognized.by())),
         row("changes", words::changes(found)),
         row("endpoint", format!("{}, {}", found.endpoint, words::answered_by(found))),
         row("etcd", words::etcd(found)),
@@ -112,13 +110,13 @@ fn subject(subject: &Subject) -> String {
     subject.node().map_or("cluster".to_owned(), ToString::to_string)
 }
 
-/// One control: where it fails and how, what mends it, what that restarts, and who notices.
+/// One control: where and how it fails, its fix, what the fix restarts, and whom it affects.
 fn gap(out: &mut String, gap: &Gap, detail: Detail) {
     let control = gap.control;
     let references = control.references.line();
     let references = if references.is_empty() { references } else { format!("  ({references})") };
     let _ = writeln!(out, "\n  {}  {}{references}", control.id, control.title);
-    let mut said: Vec<(&[Seen], Vec<String>)> = Vec::new();
+    let mut said: Vec<(&[FailedCheck], Vec<String>)> = Vec::new();
     for weak in &gap.weak {
         match said.iter_mut().find(|(seen, _)| *seen == weak.seen) {
             Some((_, on)) => on.push(subject(&weak.subject)),
@@ -144,13 +142,13 @@ fn gap(out: &mut String, gap: &Gap, detail: Detail) {
     let shown = if detail == Detail::Short { FEW.min(gap.mend.len()) } else { gap.mend.len() };
     let mut rows: Vec<[String; 2]> = Vec::new();
     for (n, line) in gap.mend[..shown].iter().enumerate() {
-        rows.push([if n == 0 { "    mend" } else { "" }.to_owned(), line.clone()]);
+        rows.push([if n == 0 { "    fix" } else { "" }.to_owned(), line.clone()]);
     }
     if shown < gap.mend.len() {
         rows.push([String::new(), format!("and {} more", gap.mend.len() - shown)]);
     }
-    rows.push(["    restarts".to_owned(), restarts(&control.mending)]);
-    rows.push(["    noticed by".to_owned(), noticed(&control.mending)]);
+    rows.push(["    restarts".to_owned(), restarts(&control.disruption)]);
+    rows.push(["    affects".to_owned(), affected(&control.disruption)]);
     out.push_str(&table::text([Column::TEXT.at_least(14), Column::TEXT], rows));
 }
 
@@ -191,7 +189,7 @@ fn unknown(
         rows.iter().map(|row| row.one.control.id).collect();
     let _ = writeln!(
         out,
-        "\nUNKNOWN: {} could not be judged, which is no pass",
+        "\nUNKNOWN: {} could not be judged (unknown is not a pass)",
         counted(controls.len(), "control")
     );
     for (why, of) in reasons {
@@ -210,7 +208,7 @@ fn unknown(
     }
 }
 
-/// How many gaps there are, and what it would take to mend them all.
+/// How many gaps there are, by what their fix restarts.
 fn totals(out: &mut String, all: &[Gap], report: &Verification) {
     let s = &report.summary;
     let _ = writeln!(
@@ -221,10 +219,10 @@ fn totals(out: &mut String, all: &[Gap], report: &Verification) {
     if all.is_empty() {
         return;
     }
-    let head = ["  TO MEND, RESTART", "GAPS", "CRITICAL", "HIGH", "MEDIUM", "LOW"];
+    let head = ["  RESTARTS", "GAPS", "CRITICAL", "HIGH", "MEDIUM", "LOW"];
     let mut rows: Vec<(String, Vec<&Gap>)> = Vec::new();
     for gap in all {
-        let restarts = restarts(&gap.control.mending);
+        let restarts = restarts(&gap.control.disruption);
         match rows.iter_mut().find(|(r, _)| *r == restarts) {
             Some((_, of)) => of.push(gap),
             None => rows.push((restarts, vec![gap])),

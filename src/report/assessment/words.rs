@@ -6,21 +6,21 @@ use crate::discovery::{AnsweredBy, Changes, EtcdPlace, Found};
 pub(super) fn answered_by(found: &Found) -> String {
     match &found.answered_by {
         AnsweredBy::Node(node) => {
-            format!("{node}'s own address: nobody answers while that node is down")
+            format!("{node}'s own address: the API is unreachable while that node is down")
         }
-        AnsweredBy::Floating(node) => format!("an address that moves, now on {node}"),
-        AnsweredBy::Outside => "none of the nodes: a load balancer, or a name".to_owned(),
+        AnsweredBy::Floating(node) => format!("a floating address, now on {node}"),
+        AnsweredBy::Outside => "not a node's address: a load balancer or a DNS name".to_owned(),
     }
 }
 
 /// Where etcd runs.
 pub(super) fn etcd(found: &Found) -> String {
     match &found.etcd {
-        EtcdPlace::Stacked => "static pods of the control planes".to_owned(),
-        EtcdPlace::OnControlPlanes => "a service of the control planes".to_owned(),
-        EtcdPlace::Dedicated => "machines of its own".to_owned(),
-        EtcdPlace::Outside(at) => format!("not assessed, at {}", at.join(", ")),
-        EtcdPlace::Unseen => "not seen".to_owned(),
+        EtcdPlace::Stacked => "static pods on the control planes".to_owned(),
+        EtcdPlace::OnControlPlanes => "a service on the control planes".to_owned(),
+        EtcdPlace::Dedicated => "dedicated machines".to_owned(),
+        EtcdPlace::Outside(at) => format!("external, at {}: not assessed", at.join(", ")),
+        EtcdPlace::Unseen => "not found".to_owned(),
     }
 }
 

@@ -93,7 +93,7 @@ pub fn json<'r>(
     found: &'r Subject,
     impact: &'r Impact,
     obstacles: Option<&'r Obstacles>,
-    lost: &'r BTreeMap<NodeName, Problem>,
+    unreachable: &'r BTreeMap<NodeName, Problem>,
 ) -> Report<'r> {
     Report {
         format: FORMAT,
@@ -113,7 +113,7 @@ pub fn json<'r>(
             unobserved: &o.unobserved,
             unacknowledged: &o.unacknowledged,
         }),
-        unreachable: lost.iter().map(|(node, p)| (node, p.why.join(": "))).collect(),
+        unreachable: unreachable.iter().map(|(node, p)| (node, p.why.join(": "))).collect(),
     }
 }
 

@@ -49,9 +49,9 @@ fn of(facts: &ClusterFacts) -> Impact {
 fn people_see_a_few_by_namespace_and_all_on_demand() {
     let facts = objects(12);
     let (found, impact) = (Subject::from(&found(&facts)), of(&facts));
-    let lost: BTreeMap<NodeName, Problem> =
+    let unreachable: BTreeMap<NodeName, Problem> =
         [("w1".parse().unwrap(), Problem::new("x").because("no route"))].into();
-    let short = text(&found, &impact, None, &lost, Detail::Short);
+    let short = text(&found, &impact, None, &unreachable, Detail::Short);
     assert!(short.contains("\nWORKLOADS\n\n  pod-security  "), "{short}");
     assert!(
         short.contains("\n    shop\n      Deployment web-00\u{fffd}[2J (scaled to zero, 0 pods)\n"),
@@ -64,9 +64,9 @@ fn people_see_a_few_by_namespace_and_all_on_demand() {
     assert!(short.contains("\n    and 4 more (--verbose)\n"), "{short}");
     assert!(short.contains("\n        and 3 more (--verbose)\n"), "{short}");
     assert!(!short.contains('\u{1b}') && !short.contains("web-11"), "{short:?}");
-    assert!(short.contains("\nNothing was found of: pod-security-labels, "), "{short}");
+    assert!(short.contains("\nNothing found for: pod-security-labels, "), "{short}");
     assert!(short.contains("  w1: no route\n") && short.contains("needs observation"), "{short}");
-    let whole = text(&found, &impact, None, &lost, Detail::Everything);
+    let whole = text(&found, &impact, None, &unreachable, Detail::Everything);
     assert!(whole.contains("web-11") && !whole.contains("--verbose"), "{whole}");
     assert!(whole.contains("container c d may run as root"), "{whole}");
 }
@@ -75,8 +75,8 @@ fn people_see_a_few_by_namespace_and_all_on_demand() {
 fn machines_read_all_of_it() {
     let facts = objects(12);
     let (found, impact) = (Subject::from(&found(&facts)), of(&facts));
-    let lost = [("w1".parse().unwrap(), Problem::new("x").because("no route"))].into();
-    let json = serde_json::to_value(json(&found, &impact, None, &lost)).unwrap();
+    let unreachable = [("w1".parse().unwrap(), Problem::new("x").because("no route"))].into();
+    let json = serde_json::to_value(json(&found, &impact, None, &unreachable)).unwrap();
     assert_eq!(json["format"], "kubastion-impact/v1");
     assert_eq!(json["time"], "2026-06-01T12:00:00Z");
     assert_eq!((&json["profile"], &json["cluster"]["nodes"]), (&json!("nsa"), &json!(["cp1"])));

@@ -1,4 +1,4 @@
-//! Everything that `impact` lists, for people: what is noticed, by subject, and what reading cannot show.
+//! The text report of `impact`: who would notice the hardening, by subject, and what cannot be read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -39,7 +39,7 @@ pub fn text(
     found: &Subject,
     impact: &Impact,
     obstacles: Option<&Obstacles>,
-    lost: &BTreeMap<NodeName, Problem>,
+    unreachable: &BTreeMap<NodeName, Problem>,
     detail: Detail,
 ) -> String {
     let mut out = String::new();
@@ -49,7 +49,7 @@ pub fn text(
     let _ = writeln!(out, "Cluster {name}, Kubernetes {release}, profile {profile}, {time}");
     let _ = writeln!(
         out,
-        "Who would notice that it is hardened. Nothing was judged, and nothing was written."
+        "Who would notice the hardening. Nothing was judged, and nothing was written."
     );
     for note in &found.notes {
         let _ = writeln!(out, "  note: {}", plain_line(note));
@@ -72,11 +72,11 @@ pub fn text(
         .map(|l| l.row.id)
         .collect();
     if !nothing.is_empty() {
-        let _ = writeln!(out, "\nNothing was found of: {}", nothing.join(", "));
+        let _ = writeln!(out, "\nNothing found for: {}", nothing.join(", "));
     }
-    if !lost.is_empty() {
-        out.push_str("\nUNREACHABLE: what these nodes show is missing above\n");
-        for (node, problem) in lost {
+    if !unreachable.is_empty() {
+        out.push_str("\nUNREACHABLE: these nodes are missing above\n");
+        for (node, problem) in unreachable {
             let _ = writeln!(out, "  {node}: {}", plain_line(&problem.why.join(": ")));
         }
     }
@@ -88,15 +88,15 @@ pub fn text(
         before_enforce(&mut out, obstacles);
     }
     if detail == Detail::Short {
-        out.push_str("\nuse --verbose to see everything that would be noticed\n");
+        out.push_str("\nuse --verbose to see everything that was found\n");
     }
     plain(&out)
 }
 
-/// What stands in the way of the next stage; the names are those that `hardening.acknowledged` takes.
+/// What blocks the next stage; the names are those that `hardening.acknowledged` takes.
 fn before_enforce(out: &mut String, obstacles: &Obstacles) {
     if obstacles.is_empty() {
-        out.push_str("\nNothing stands in the way of `hardening.stage: enforce`.\n");
+        out.push_str("\nNothing blocks `hardening.stage: enforce`.\n");
         return;
     }
     out.push_str("\nBEFORE `hardening.stage: enforce`\n");
@@ -104,7 +104,7 @@ fn before_enforce(out: &mut String, obstacles: &Obstacles) {
         let _ = writeln!(out, "  wait: {}", plain_line(why));
     }
     for name in &obstacles.unacknowledged {
-        let _ = writeln!(out, "  mend or acknowledge: {}", plain_line(name));
+        let _ = writeln!(out, "  fix or acknowledge: {}", plain_line(name));
     }
 }
 
@@ -113,7 +113,7 @@ fn row(out: &mut String, listed: &Listed, items: &[Item], detail: Detail) {
     let _ = writeln!(out, "\n  {}  {}", row.id, row.title);
     let rows = [
         ["    hardening".to_owned(), row.hardening.to_owned()],
-        ["    noticed by".to_owned(), row.noticed_by.to_owned()],
+        ["    affects".to_owned(), row.noticed_by.to_owned()],
     ];
     out.push_str(&table::text([Column::TEXT.at_least(14), Column::TEXT], rows));
     let (shown, left) = cut(items, ITEMS, detail);

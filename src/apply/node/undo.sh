@@ -1,4 +1,4 @@
-# The way back of a transaction: by its timer, by the guard of a boot, by the controller, and by rollback. Part of txn.sh.
+# The rollback of a transaction: by its timer, the boot guard, the controller, or `kubastion rollback`. Part of txn.sh.
 #
 # Reads `state`, `decision` and the other transactions; images.sh restores what the steps changed.
 
@@ -36,7 +36,7 @@ finish_revert() { # reason
         say "state reverted"
         return 0
     fi
-    # The way back goes by the images alone.
+    # The rollback needs only the images.
     rm -rf "$T/files" "$T/ballast"
     tell "$T/restore.out"
     set_state incomplete
@@ -49,7 +49,7 @@ revert() { # reason
     get_state
     case $state in
     staged | prepared)
-        # It may be about to begin. Before there is a lock there is nothing to begin with.
+        # It may be about to start. Without a lock file it has not started.
         [ ! -e "$T/decision.lock" ] || deciding 300 || exit 7
         get_state
         ;;
@@ -72,8 +72,8 @@ revert() { # reason
         ;;
     esac
     trap '' HUP PIPE
-    # What another controller or a lost connection left running ends by itself; killed in the middle,
-    # a package manager would leave the node's packages half installed.
+    # A transaction that another controller or a lost connection left running ends by itself; killing a package manager
+    # would leave packages half installed.
     case $1 in
     left-open)
         exec 9>>"$base/lock" || exit 1
@@ -94,11 +94,11 @@ revert() { # reason
         exit 0
         ;;
     reverting | incomplete)
-        # It was cut off (by a reboot, say), or not all could be undone.
+        # It was interrupted (for example by a reboot), or not everything could be undone.
         ;;
     *)
-        # Only a confirmation stands in the way, also where nothing can be written any more. One that
-        # was cut off is brought to its end.
+        # Only a confirmation prevents the rollback, even if nothing can be written any more. An interrupted confirmation is
+        # completed.
         decide revert || [ "$(decided)" != confirm ] || commit
         ;;
     esac
@@ -107,8 +107,8 @@ revert() { # reason
     exit $?
 }
 
-# A later change was made on top of this one: undoing this one alone would mix the two. Which is the
-# later one says the node's own count: ids come from the clocks of controllers.
+# A later change builds on this one: undoing only this one would mix the two. The node's own count shows which is later,
+# because ids come from the clocks of controllers.
 newer_change() {
     ours=$(cat "$T/sequence" 2>/dev/null)
     for d in "$base"/txn/*/; do
@@ -126,7 +126,7 @@ newer_change() {
     return 1
 }
 
-# Rollback of a committed transaction, on the operator's wish.
+# Rolls back a committed transaction at the operator's request.
 undo() {
     lock
     nobody_waits
@@ -139,7 +139,7 @@ undo() {
             exit 4
         fi
         deciding 300 || exit 7
-        # If the node goes down in the middle, the boot guard takes it up again.
+        # If the node goes down during the rollback, the boot guard continues it.
         printf '%s\n' "$id" >"$base/armed"
         finish_revert rollback
         exit $?
