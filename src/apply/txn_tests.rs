@@ -579,6 +579,27 @@ fn whoever_touches_what_went_back_is_the_first_again() {
     assert!(!first.path.join("first").exists());
 }
 
+/// Packages stay, whoever installed them: they are no reason to keep what was there before.
+#[test]
+fn a_later_change_that_leaves_nothing_to_undo_is_in_nobodys_way() {
+    for (images, said) in [("", "@state reverted"), ("dir|/a\n", "@refused 2-b-packages builds on it")] {
+        let first = Txn::staged("1-a-host", "");
+        assert!(first.run("begin").contains("@state committed"));
+        let second = first.other("2-b-packages");
+        assert!(second.run("begin").contains("@state committed"));
+        second.set("before", images);
+        let undone = first.run("undo");
+        assert!(undone.contains(said), "{undone}");
+    }
+    // Without the record nobody knows.
+    let first = Txn::staged("1-a-host", "");
+    assert!(first.run("begin").contains("@state committed"));
+    let second = first.other("2-b-packages");
+    assert!(second.run("begin").contains("@state committed"));
+    std::fs::remove_file(second.path.join("before")).unwrap();
+    assert!(first.run("undo").contains("@refused 2-b-packages builds on it"));
+}
+
 #[test]
 fn nothing_is_rolled_back_below_a_change_that_waits_for_its_confirmation() {
     let first = Txn::staged("1-a-host", "");

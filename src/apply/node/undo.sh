@@ -118,6 +118,8 @@ newer_change() {
         [ "${other%-*}" != "${id%-*}" ] || continue
         theirs=$(cat "$d/sequence" 2>/dev/null)
         [ "${theirs:-0}" -gt "${ours:-0}" ] || continue
+        # What it did stays anyway, as with packages: nothing of it goes back, before or after.
+        [ -s "$d/before" ] || [ ! -e "$d/before" ] || continue
         case $(cat "$d/state" 2>/dev/null) in
         staged | prepared | reverted) ;;
         *) echo "$other" && return 0 ;;
