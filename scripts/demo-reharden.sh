@@ -26,7 +26,7 @@ bundle=${KUBASTION_BUNDLE:-/var/cache/kubastion/bundle}
 bundle=${bundle%/}
 sh "$(dirname "$0")/demo-bundle.sh" "$kubastion" "$bundle"
 
-say "1. A cluster as kubeadm makes it, with settings that operators often have (kubastion lab up --stock)"
+say "1. A stock kubeadm cluster, with settings that operators often change (kubastion lab up --stock)"
 "$kubastion" lab up --stock --stock-variant odd --control-planes 1 --workers 1 --dir "$dir" --bundle "$bundle"
 cd "$dir"
 # One line for each node: its name, and its address.
@@ -34,7 +34,7 @@ address=$("$kubastion" lab status --dir . | awk '$1 == "cp1" { print $2 }')
 set -- "ssh://root@$address" --identity ssh/id_ed25519 --known-hosts ssh/known_hosts
 
 # Gaps end it with 5, which is what this is about.
-say "2. What is weak, and what mends it (kubastion assess)"
+say "2. Its gaps, and how to fix them (kubastion assess)"
 code=0
 "$kubastion" assess "$@" >assessment.txt || code=$?
 [ "$code" -eq 5 ] || exit "$code"
@@ -44,13 +44,13 @@ say "3. Who would notice (kubastion impact)"
 "$kubastion" impact "$@" >impact.txt
 cat impact.txt
 
-say "4. Its inventory, with every setting that is no default, and its CAs (kubastion import)"
+say "4. Its inventory, with every setting that is not kubeadm's default, and its CAs (kubastion import)"
 "$kubastion" import "$@" --conflicts keep --owner demo --out imported
 
 say "5. The inventory loads (kubastion inventory check)"
 "$kubastion" -i imported/inventory.yaml inventory check
 
-say "6. It is observed: nothing that anybody notices is changed, and who would notice is recorded (hardening.stage: observe)"
+say "6. Observe: record who would notice, change nothing that anyone notices (hardening.stage: observe)"
 # Nodes of a lab are containers, and only this machine may reach them.
 printf 'firewall:\n  admin_networks: [%s.0/24]\nhost:\n  lab: true\n' "${address%.*}" >>imported/inventory.yaml
 "$kubastion" -i imported/inventory.yaml pki ensure >/dev/null
@@ -61,7 +61,7 @@ code=0
 sed -n '/^BEFORE/,/^$/p' observed.txt
 
 # Nobody uses this cluster: there is nobody to wait for.
-say "7. It is hardened while it runs (kubastion apply, without the stage)"
+say "7. Harden it while it runs (kubastion apply, without the stage)"
 sed -i '/^  stage: observe$/d' imported/inventory.yaml
 "$kubastion" -i imported/inventory.yaml apply --yes
 
@@ -72,4 +72,4 @@ code=0
 [ "$code" -eq 0 ] || [ "$code" -eq 5 ] || exit "$code"
 sed -n '/^ *holds /,/^  all /p' verification.txt
 
-say "9. Reports are assessment.txt, impact.txt, observed.txt and verification.txt in $dir, the inventory is $dir/imported/inventory.yaml"
+say "9. The reports are assessment.txt, impact.txt, observed.txt and verification.txt in $dir; the inventory is $dir/imported/inventory.yaml"

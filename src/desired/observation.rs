@@ -113,7 +113,7 @@ fn running(facts: &NodeFacts) -> Result<Value, ResolveError> {
     };
     if !is_whole {
         return Err(unreadable(
-            "lines of it look like secrets, and are not read, or it does not end with a line break",
+            "lines in it look like secrets and are not read, or it does not end with a line break",
         ));
     }
     yaml::parse(text)

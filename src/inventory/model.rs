@@ -231,14 +231,14 @@ pub struct Hardening {
     pub controls: BTreeMap<String, ControlSwitch>,
     /// Controls that some nodes may fail for now, with a reason and an expiry date.
     pub exceptions: Vec<Exception>,
-    /// How far a cluster that others built is hardened: `observe` records who would notice and changes nothing that anyone can
-    /// notice, `enforce` hardens it once nobody would, or all of it is acknowledged. Without a stage, as for a new cluster,
-    /// it is hardened at once.
+    /// How far an existing cluster is hardened: `observe` records who would notice, and changes nothing that anyone can notice;
+    /// `enforce` hardens it once nobody would notice, or every item is acknowledged. Without a stage, as for a new cluster, it
+    /// is hardened at once.
     pub stage: Option<Stage>,
     /// How long a cluster is observed before `stage: enforce` hardens it, in minutes.
     #[schemars(range(min = 1, max = 525600))]
     pub observe_minutes: u32,
-    /// What somebody would notice of `stage: enforce`, and that is accepted. `kubastion impact` lists the names.
+    /// Accepted effects of `stage: enforce`. `kubastion impact` lists their names.
     pub acknowledged: Vec<Acknowledged>,
     /// Exemptions from Pod Security.
     pub pod_security: PodSecurity,
@@ -295,23 +295,23 @@ pub enum Profile {
     Stig,
 }
 
-/// How far a cluster that others built is hardened.
+/// How far an existing cluster is hardened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// The firewall logs and counts what it would drop, and API servers record requests and warn of pods that they would
-    /// refuse. Nothing else is changed.
+    /// The firewall logs and counts what it would drop, and API servers record requests and warn about pods that they would
+    /// reject. Nothing else is changed.
     Observe,
-    /// Every control is applied, after the cluster was observed for `observe_minutes` and nothing is listed by
-    /// `kubastion impact` that is not acknowledged.
+    /// Every control is applied, once the cluster was observed for `observe_minutes` and every item that `kubastion impact`
+    /// lists is fixed or acknowledged.
     Enforce,
 }
 
-/// Something that somebody would notice, and that is accepted.
+/// An effect of hardening that somebody would notice, accepted until a given day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Acknowledged {
-    /// Its name in `kubastion impact`, as `pod-security/shop/CronJob/nightly`.
+    /// Its name in `kubastion impact`, as in `pod-security/shop/CronJob/nightly`.
     pub item: String,
     /// Why it is accepted.
     pub reason: String,

@@ -136,14 +136,14 @@ static_pod_answers() { # component manifest
     kube-controller-manager) url=https://127.0.0.1:10257/healthz ;;
     kube-scheduler) url=https://127.0.0.1:10259/healthz ;;
     *)
-        echo "$1 is no component of a control plane"
+        echo "$1 is not a control plane component"
         return 1
         ;;
     esac
     end=$(($(cut -d. -f1 /proc/uptime) + 240))
     until began_after "$1" "$since" && component_answers "$url"; do
         [ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ] || {
-            printf '%s\n' "$1 was not started with its new manifest, or did not answer $url, within 240 s"
+            printf '%s\n' "$1 did not start with its new manifest, or did not answer $url, within 240 s"
             component_logs
             return 1
         }

@@ -155,7 +155,7 @@ pub(super) fn acknowledged(inventory: &Inventory, review: &mut Review<'_>) {
     if hardening.stage.is_none() && !hardening.acknowledged.is_empty() {
         review
             .error(&list, "has no effect without a stage")
-            .allowed("`stage: observe` or `stage: enforce` beside it, or no list");
+            .allowed("`stage: observe` or `stage: enforce`, or no list");
     }
     for (i, acknowledged) in hardening.acknowledged.iter().enumerate() {
         let path = list.then(i);
@@ -165,7 +165,7 @@ pub(super) fn acknowledged(inventory: &Inventory, review: &mut Review<'_>) {
             review
                 .error(&path.then("item"), "is not a name that `kubastion impact` lists")
                 .found(format!("{:?}", acknowledged.item))
-                .allowed("a name that begins with a row of `kubastion impact`, as `flows/...`")
+                .allowed("a name that begins with a row of `kubastion impact`, as in `flows/...`")
                 .nearest(row, rows.iter().copied());
         }
         let Acknowledged { reason, owner, expires, .. } = acknowledged;
