@@ -22,7 +22,7 @@ use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::etcd::Flag;
 use crate::render::input::kubernetes::{
-    ComponentConfig, ComponentKind, EtcdTopology, KubeadmAlgorithm, KubeadmCluster, KubeadmInit,
+    ComponentConfig, ComponentKind, EtcdTopology, KubeadmAlgorithm, KubeadmCluster, KubeadmInit, KubeadmUpgrade,
     Registration, Shape, Taint, Volume, VolumeKind,
 };
 
@@ -226,6 +226,15 @@ pub(super) fn init(context: &Context<'_>) -> KubeadmInit {
     }
 }
 
+/// How the node is upgraded by whoever does it with kubeadm.
+pub(super) fn upgrade(context: &Context<'_>) -> KubeadmUpgrade {
+    let ignored = context.inventory.host.lab.then_some(SYSTEM_VERIFICATION);
+    KubeadmUpgrade { patches: Text::of(PATCHES), ignored_preflight: Text::all(ignored) }
+}
+
+/// kubeadm's check of kernel and control groups: nodes of a lab have their host's.
+const SYSTEM_VERIFICATION: &str = "SystemVerification";
+
 /// What the node registers with. kubeadm is told what it will find and should not mind.
 pub(super) fn registration(context: &Context<'_>, action: KubeadmAction) -> Registration {
     let node = context.node;
@@ -246,7 +255,7 @@ pub(super) fn registration(context: &Context<'_>, action: KubeadmAction) -> Regi
     }
     let mut ignored = Vec::new();
     if context.inventory.host.lab {
-        ignored.push("SystemVerification");
+        ignored.push(SYSTEM_VERIFICATION);
     }
     if context.is_control_plane() && software::bundled(context, "etcd") {
         // It asks every member, and one that is away must not keep others from joining. What it wants

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::kubeadm::{self};
 use super::model::{Access, Content, FileCheck, ItemKind, KubeadmAction};
 use super::order;
-use super::places::{KUBELET_UNIT, PATCHES, STAGED};
+use super::places::{KUBELET_UNIT, PATCHES, STAGED, UPGRADE};
 use super::software::{self, PROGRAMS};
 use crate::controls::Config;
 use crate::facts::NodeFacts;
@@ -69,6 +69,7 @@ pub(super) fn items(context: &Context<'_>, collector: &mut Collector<'_>) {
     });
     let joins = ["apiserver-bootstrap-token-lifecycle", "kubelet-no-hostname-override"];
     collector.template(&joins, &format!("{STAGED}/kubeadm-join.yaml"), |_| Ok(join(context)));
+    collector.template(&[], UPGRADE, |_| Ok(kubeadm::upgrade(context)));
     let drop_in = "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf";
     collector.template(&["files-kubelet-service"], drop_in, |source| {
         let variables = format!("{}/kubelet", context.os().service_variables);

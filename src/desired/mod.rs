@@ -50,6 +50,7 @@ pub(crate) use firewall::{other_firewalls, tunnel_closed};
 pub use kubelet::dns;
 pub use model::*;
 pub(crate) use pki_files::{CA_FILES, HeldCas, held_cas};
+pub(crate) use places::UPGRADE;
 pub use resolve::resolve;
 pub(crate) use runtime::CONFLIST;
 pub use shared::Shared;

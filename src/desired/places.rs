@@ -6,6 +6,9 @@ pub(super) const STAGED: &str = "/etc/kubernetes/kubastion";
 /// Directory of kubeadm patches.
 pub(super) const PATCHES: &str = "/etc/kubernetes/kubastion/patches";
 
+/// kubeadm's file for whoever upgrades with it.
+pub const UPGRADE: &str = "/etc/kubernetes/kubastion/kubeadm-upgrade.yaml";
+
 /// Where the API server's auxiliary files lie.
 pub(super) const CONFIG_DIR: &str = "/etc/kubernetes/config";
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::yaml::Value;
 use sha2::{Digest, Sha256};
 
-use crate::desired::{Content, ETCD_POD, EtcdPod, ItemKind, NodeDesired, Version};
+use crate::desired::{Content, ETCD_POD, EtcdPod, ItemKind, NodeDesired, UPGRADE, Version};
 use crate::error::Problem;
 use crate::facts::{FileFacts, NodeFacts};
 use crate::inventory::{Inventory, Node, Role};
@@ -124,10 +124,10 @@ fn release(inventory: &Inventory, facts: &NodeFacts) -> Option<Problem> {
     let same = runs == Version(1, wanted.minor, wanted.patch);
     (!same).then(|| {
         Problem::new(format!("the node runs Kubernetes {runs}, but the inventory says {wanted}"))
-            .because(
-                "apply does not upgrade a running cluster: use `kubeadm upgrade`, one control plane at a time, \
-                 with drained nodes and an etcd snapshot",
-            )
+            .because(format!(
+                "apply does not upgrade a running cluster: use `kubeadm upgrade` with `--config {UPGRADE}`, one control \
+                 plane at a time, with drained nodes and an etcd snapshot",
+            ))
             .left("nothing was changed")
             .hint(format!("set `cluster.kubernetes: {runs}`, and use the bundle of that release"))
     })

@@ -72,6 +72,7 @@ pub const TEMPLATES: &[Template] = rows![
     "kubeadm/member.yaml",              Yaml,  "KubeadmMember",    0o600;
     "kubeadm/read-at-start.yaml",       Yaml,  "ReadAtStart",      0o600;
     "kubeadm/security-context.yaml",    Yaml,  "SecurityContext",  0o600;
+    "kubeadm/upgrade.yaml",             Yaml,  "KubeadmUpgrade",   0o600;
     "kubelet/10-kubeadm.conf",          Unit,  "KubeletDropIn",    0o600;
     "kubelet/kubelet.service",          Unit,  "-",                0o600;
     "kubelet/patch.yaml",               Yaml,  "KubeletPatch",     0o600;

@@ -156,9 +156,9 @@ pub fn it_is_hardened_where_it_runs(s: &Stock, kept: &str, began: Instant) {
     assert_eq!(weak, stays.union(&unencrypted).cloned().collect());
     let argv = c.inside("cp1", "tr '\\0' '\\n' </proc/$(pidof etcd)/cmdline");
     assert!(text(&argv).contains("--cipher-suites="), "{}", text(&argv));
-    // kubeadm goes on with it.
-    let expiry = c.inside("cp1", "PATH=/usr/local/bin:$PATH kubeadm certs check-expiration");
-    assert!(expiry.status.success() && text(&expiry).contains("etcd-server"), "{}", text(&expiry));
+    kubeadm_goes_on_with_it(s);
+    c.ends(0, &["-i", kept, "plan", "--exit-code"]);
+    same("upgraded with kubeadm");
     let refused =
         kubastion(&c.dir, &["-i", kept, "reset", "--yes", "--keep-etcd-data"]).output().unwrap();
     assert_ne!(refused.status.code(), Some(0));
@@ -194,6 +194,31 @@ pub fn it_is_hardened_where_it_runs(s: &Stock, kept: &str, began: Instant) {
     say(began, "files of the nodes are what they were");
 }
 
+/// kubeadm reads it, and upgrades it to the release that runs, as the manual says.
+fn kubeadm_goes_on_with_it(s: &Stock) {
+    let c = &s.c;
+    let kubeadm = |node: &str, args: &str| {
+        let out = c.inside(node, &format!("export PATH=/usr/local/bin:$PATH; kubeadm {args}"));
+        assert!(out.status.success(), "{node}: {args}: {}", text(&out));
+        text(&out)
+    };
+    let expiry = kubeadm("cp1", "certs check-expiration");
+    assert!(expiry.contains("etcd-server"), "{expiry}");
+    let release = "$(kubeadm version -o short)";
+    kubeadm("cp1", &format!("upgrade plan {release}"));
+    let with = "--config /etc/kubernetes/kubastion/kubeadm-upgrade.yaml && systemctl restart kubelet";
+    // What a static pod has besides kubeadm's configuration is in the patches: none of them starts anew.
+    for upgrade in [&format!("upgrade apply {release} --yes"), "upgrade node"] {
+        let said = kubeadm("cp1", &format!("{upgrade} {with}"));
+        for pod in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+            let same = format!("Current and new manifests of {pod} are equal");
+            assert!(said.contains(&same), "{said}");
+        }
+    }
+    kubeadm("w1", &format!("upgrade node {with}"));
+    c.until("all nodes to be Ready as they were upgraded", 60, || c.all_ready("cp1", 2));
+}
+
 /// How often a client that connects ten times a second finds nobody at the endpoint, for however long each time.
 fn outages_while(s: &Stock, work: impl FnOnce()) -> usize {
     let address = Lab::open(&s.c.dir).unwrap().address("cp1").unwrap();
@@ -222,6 +247,8 @@ fn outages_while(s: &Stock, work: impl FnOnce()) -> usize {
 
 /// What is not as it was: keys that are removed for good with their images, what runs and writes, and records of what was done.
 const GIVEN_UP: &[&str] = &[
+    // Where `kubeadm upgrade` keeps what it replaced.
+    "/etc/kubernetes/tmp",
     "/var/lib/kubastion",
     "/etc/kubernetes/pki/etcd/ca.key",
     "/etc/kubernetes/pki/front-proxy-ca.key",

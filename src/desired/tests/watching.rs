@@ -166,6 +166,7 @@ const READ_ANEW: &[(&str, &str)] = &[
     ),
     ("/etc/kubernetes/kubastion/discovery.conf", "kubeadm, when it joins"),
     ("/etc/kubernetes/kubastion/kubeadm-join.yaml", "kubeadm, when it joins"),
+    ("/etc/kubernetes/kubastion/kubeadm-upgrade.yaml", "kubeadm, when somebody upgrades with it"),
     (
         "/etc/kubernetes/kubastion/patches/corednsdeployment1+strategic.yaml",
         "kubeadm, when it deploys CoreDNS; of the one that runs `policy-system-workload-hardening` tells",

@@ -86,6 +86,7 @@ fn every_input_names_its_row_and_every_row_its_input() {
         pair::<kubernetes::KubeadmInit>(),
         pair::<kubernetes::KubeadmJoin>(),
         pair::<kubernetes::KubeadmMember>(),
+        pair::<kubernetes::KubeadmUpgrade>(),
         pair::<kubernetes::ReadAtStart>(),
         pair::<kubernetes::KubeletDropIn>(),
         pair::<kubernetes::KubeletPatch>(),

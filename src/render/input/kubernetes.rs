@@ -49,6 +49,16 @@ pub struct KubeadmMember {
 }
 input!(KubeadmMember, "kubeadm/member.yaml");
 
+/// kubeadm's UpgradeConfiguration.
+#[derive(Debug, Clone, Serialize)]
+pub struct KubeadmUpgrade {
+    /// Directory of kubeadm patches.
+    pub patches: Text,
+    /// Preflight checks of kubeadm whose findings are known and meant.
+    pub ignored_preflight: Vec<Text>,
+}
+input!(KubeadmUpgrade, "kubeadm/upgrade.yaml");
+
 /// kubeadm patch of the API server's static pod.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReadAtStart {
