@@ -510,11 +510,11 @@ for x in $extras; do
             print "audit_since=$first"
             # shellcheck disable=SC2086 # a list: `IFS` is a line break
             set -- $v
-            patterns=-e$nl'"username":"system:anonymous"'$nl-e${nl}authentication.k8s.io/legacy-token$nl-e${nl}authentication.k8s.io/stale-token$nl-e${nl}pod-security.kubernetes.io/audit-violations
-            # shellcheck disable=SC2086 # a list: `IFS` is a line break
-            print "audit_count=$(timeout 20 cat "$@" | grep -cF $patterns)"
-            # shellcheck disable=SC2086 # a list: `IFS` is a line break
-            timeout 20 cat "$@" | grep -F $patterns | tail -c 4000000 | sed 's/^/audit_event=/'
+            # One a line, which is any of them to grep.
+            patterns='"username":"system:anonymous"'$nl'authentication.k8s.io/legacy-token'$nl'authentication.k8s.io/stale-token'
+            patterns=$patterns$nl'pod-security.kubernetes.io/audit-violations'
+            print "audit_count=$(timeout 20 cat "$@" | grep -cF "$patterns")"
+            timeout 20 cat "$@" | grep -F "$patterns" | tail -c 4000000 | sed 's/^/audit_event=/'
         }
         IFS=' '
         ;;

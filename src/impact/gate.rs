@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::hardened::{is_hardened, is_of_others};
 use super::model::Impact;
-use crate::facts::{CLUSTER_MARK, NodeFacts};
+use crate::facts::NodeFacts;
 use crate::inventory::{Inventory, NodeName, Role, Stage};
 use crate::plan::Answered;
 
@@ -25,19 +26,6 @@ impl Obstacles {
     pub fn is_empty(&self) -> bool {
         self.unobserved.is_empty() && self.unacknowledged.is_empty()
     }
-}
-
-/// Whether hardening a node has begun: its members were configured, or its firewall turns away.
-pub fn is_hardened(facts: &NodeFacts) -> bool {
-    let records = facts.observation.as_ref().is_some_and(|o| o.flows.is_some());
-    facts.unit_marks.contains_key(CLUSTER_MARK)
-        || (facts.nft.own_listing_sha256.is_some() && !records)
-}
-
-/// Whether a node is part of a cluster that works without kubastion.
-fn is_of_others(facts: &NodeFacts) -> bool {
-    use crate::facts::FileFacts;
-    matches!(facts.files.get("/var/lib/kubelet/config.yaml"), Some(FileFacts::File { .. }))
 }
 
 /// Whether anything is to be hardened of which somebody may notice: the stage is `enforce`, and a node of a cluster that runs is

@@ -8,6 +8,7 @@ mod clients;
 pub mod gate;
 #[cfg(test)]
 mod gate_tests;
+mod hardened;
 mod model;
 mod ports;
 mod recorded;

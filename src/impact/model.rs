@@ -232,7 +232,7 @@ impl<'s> Seen<'s> {
 
     /// Whether hardening a node has begun.
     pub(super) fn is_hardened(&self, node: &NodeName) -> bool {
-        self.nodes.get(node).is_some_and(|n| super::gate::is_hardened(&n.facts))
+        self.nodes.get(node).is_some_and(|n| super::hardened::is_hardened(&n.facts))
     }
 
     /// What the API holds.

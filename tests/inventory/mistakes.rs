@@ -69,6 +69,19 @@ macro_rules! allow {
 /// What is replaced in BASE, by what, and the problem that must follow: its field and message.
 /// One replacement, one problem: everything else in the list would be a false alarm.
 const SINGLE: &[(&str, &str, &str, &str)] = &[
+    // stages
+    (
+        "hardening:\n",
+        "hardening:\n  acknowledged: [{ item: flows/a, reason: a, owner: o, expires: 2999-01-01 }]\n",
+        "hardening.acknowledged",
+        "has no effect without a stage",
+    ),
+    (
+        "hardening:\n",
+        "hardening:\n  stage: enforce\n  acknowledged: [{ item: nobody/a, reason: a, owner: o, expires: 2999-01-01 }]\n",
+        "hardening.acknowledged[0].item",
+        "is not a name that `kubastion impact` lists",
+    ),
     // passed through
     (
         "nodes:\n",
