@@ -582,7 +582,9 @@ fn whoever_touches_what_went_back_is_the_first_again() {
 /// Packages stay, whoever installed them: they are no reason to keep what was there before.
 #[test]
 fn a_later_change_that_leaves_nothing_to_undo_is_in_nobodys_way() {
-    for (images, said) in [("", "@state reverted"), ("dir|/a\n", "@refused 2-b-packages builds on it")] {
+    for (images, said) in
+        [("", "@state reverted"), ("dir|/a\n", "@refused 2-b-packages builds on it")]
+    {
         let first = Txn::staged("1-a-host", "");
         assert!(first.run("begin").contains("@state committed"));
         let second = first.other("2-b-packages");

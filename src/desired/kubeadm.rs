@@ -22,8 +22,8 @@ use crate::pki::kubeconfig::API_PORT;
 use crate::render::Text;
 use crate::render::input::etcd::Flag;
 use crate::render::input::kubernetes::{
-    ComponentConfig, ComponentKind, EtcdTopology, KubeadmAlgorithm, KubeadmCluster, KubeadmInit, KubeadmUpgrade,
-    Registration, Shape, Taint, Volume, VolumeKind,
+    ComponentConfig, ComponentKind, EtcdTopology, KubeadmAlgorithm, KubeadmCluster, KubeadmInit,
+    KubeadmUpgrade, Registration, Shape, Taint, Volume, VolumeKind,
 };
 
 /// What an API server does with anonymous requests.

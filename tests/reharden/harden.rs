@@ -206,7 +206,8 @@ fn kubeadm_goes_on_with_it(s: &Stock) {
     assert!(expiry.contains("etcd-server"), "{expiry}");
     let release = "$(kubeadm version -o short)";
     kubeadm("cp1", &format!("upgrade plan {release}"));
-    let with = "--config /etc/kubernetes/kubastion/kubeadm-upgrade.yaml && systemctl restart kubelet";
+    let with =
+        "--config /etc/kubernetes/kubastion/kubeadm-upgrade.yaml && systemctl restart kubelet";
     // What a static pod has besides kubeadm's configuration is in the patches: none of them starts anew.
     for upgrade in [&format!("upgrade apply {release} --yes"), "upgrade node"] {
         let said = kubeadm("cp1", &format!("{upgrade} {with}"));
