@@ -47,7 +47,8 @@ pub fn obstacles(
         let Some(answered) = nodes.get(&node.name) else { continue };
         let facts = &answered.facts;
         if is_of_others(facts) && !is_hardened(facts) {
-            found.unobserved.extend(too_short(inventory, facts, node.has_role(Role::ControlPlane)));
+            let is_plane = node.has_role(Role::ControlPlane);
+            found.unobserved.extend(too_short(inventory, facts, impact, is_plane));
         }
     }
     for listed in impact.listed.iter().filter(|l| l.row.needs_acknowledgement) {
@@ -69,13 +70,20 @@ pub fn is_acknowledged(inventory: &Inventory, name: &str) -> bool {
     inventory.hardening.acknowledged.iter().any(|a| a.item == name)
 }
 
-/// Since when a node is observed is its own clock's to say.
-fn too_short(inventory: &Inventory, facts: &NodeFacts, is_plane: bool) -> Vec<String> {
+/// Since when a node is observed is its own clock's to say. Where a row is known without its records, there are none to wait for.
+fn too_short(
+    inventory: &Inventory,
+    facts: &NodeFacts,
+    impact: &Impact,
+    is_plane: bool,
+) -> Vec<String> {
     let node = &facts.node;
     let wanted = i64::from(inventory.hardening.observe_minutes);
     let observation = facts.observation.as_ref();
     let mut short = Vec::new();
-    let mut judge = |since: Option<i64>, what: &str| match since {
+    let is_known = |row: &str| impact.listed.iter().any(|l| l.row.id == row && l.found.is_ok());
+    let mut judge = |since: Option<i64>, row: &str, what: &str| match since {
+        None if is_known(row) => {}
         None => short.push(format!("{node}: {what} not observed")),
         Some(since) => {
             let minutes = (facts.clock_epoch_s - since).max(0) / 60;
@@ -85,15 +93,13 @@ fn too_short(inventory: &Inventory, facts: &NodeFacts, is_plane: bool) -> Vec<St
         }
     };
     let flows = observation.and_then(|o| o.flows.as_ref());
-    if inventory.firewall.mode == crate::inventory::FirewallMode::Enforce {
-        judge(flows.map(|f| f.since_epoch_s), "connections were");
-    }
+    judge(flows.map(|f| f.since_epoch_s), "flows", "connections were");
     if is_plane {
         let since = observation.and_then(|o| o.requests.as_ref()).and_then(|r| {
             let since = OffsetDateTime::parse(&r.since, &Rfc3339).ok()?;
             Some(since.unix_timestamp())
         });
-        judge(since, "requests were");
+        judge(since, "anonymous-requests", "requests were");
     }
     short
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::gate::{Obstacles, is_due, obstacles};
 use super::tests::{bare, inventory, nodes, seen_with};
 use crate::facts::observation::{About, AuditedRequest, Flow, Flows, Observation, Requests};
-use crate::facts::{CLUSTER_MARK, FileFacts, cluster::ClusterFacts};
+use crate::facts::{CLUSTER_MARK, FileFacts, NftRecord, cluster::ClusterFacts};
 use crate::inventory::{Acknowledged, Inventory, NodeName, Stage};
 use crate::plan::Answered;
 
@@ -39,7 +39,9 @@ fn observed(
             sha256: String::new(),
         };
         facts.files.insert("/var/lib/kubelet/config.yaml".into(), file);
-        facts.nft.own_listing_sha256 = Some("a".into());
+        let (file_sha256, listing_sha256) = ("f".to_owned(), "a".to_owned());
+        facts.nft.own_listing_sha256 = Some(listing_sha256.clone());
+        facts.nft.recorded = Some(NftRecord { file_sha256, listing_sha256 });
         let since = NOW - minutes * 60;
         let at = time::OffsetDateTime::from_unix_timestamp(since).unwrap();
         let is_plane = name.as_str() == "cp1";
@@ -117,6 +119,13 @@ fn hardening_that_has_begun_goes_on_and_new_nodes_wait_for_nobody() {
     let mut nodes = observed(1, vec![], vec![]);
     nodes.values_mut().for_each(|n| n.facts.observation = Some(Observation::default()));
     assert!(!is_due(&i, &nodes));
+    // But not where somebody has changed the table, or loaded another one.
+    nodes.values_mut().for_each(|n| n.facts.nft.own_listing_sha256 = Some("b".into()));
+    assert!(is_due(&i, &nodes));
+    let said = judge(&i, &bare(), &nodes).unobserved;
+    assert!(said.contains(&"w1: connections were not observed".to_owned()), "{said:?}");
+    nodes.values_mut().for_each(|n| n.facts.nft.recorded = None);
+    assert!(is_due(&i, &nodes));
     let mut nodes = observed(1, vec![], vec![]);
     nodes.values_mut().for_each(|n| n.facts.files.clear());
     assert!(!is_due(&i, &nodes));
@@ -232,4 +241,30 @@ fn records_that_are_not_whole_are_in_the_way_by_a_name_of_their_own() {
     {
         assert!(names.iter().any(|n| n == name), "{name}: {names:?}");
     }
+}
+
+/// Without a firewall that drops, or an audit log, there is nothing to wait for: it must not be waited for in vain.
+#[test]
+fn what_will_never_be_recorded_is_not_waited_for() {
+    let mut i = enforcing();
+    let mut nodes = observed(60, vec![], vec![]);
+    for answered in nodes.values_mut() {
+        answered.facts.observation = Some(Observation::default());
+        (answered.facts.nft.own_listing_sha256, answered.facts.nft.recorded) = (None, None);
+    }
+    let names = |o: &Obstacles| -> Vec<String> {
+        let all = o.unacknowledged.iter();
+        all.filter(|n| n.ends_with("/incomplete")).cloned().collect()
+    };
+    assert_eq!(judge(&i, &bare(), &nodes).unobserved.len(), 3);
+    i.firewall.mode = crate::inventory::FirewallMode::Off;
+    assert_eq!(judge(&i, &bare(), &nodes).unobserved, ["cp1: requests were not observed"]);
+    i.hardening
+        .controls
+        .insert("apiserver-audit-policy".into(), crate::inventory::Switch::Off.into());
+    let seen = judge(&i, &bare(), &nodes);
+    assert!(seen.unobserved.is_empty(), "{seen:?}");
+    // That nobody knows who asks is for somebody to accept.
+    let rows = ["refused-pods", "anonymous-requests", "stale-tokens"];
+    assert_eq!(names(&seen), rows.map(|row| format!("{row}/cp1/incomplete")));
 }

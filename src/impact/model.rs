@@ -230,6 +230,11 @@ impl<'s> Seen<'s> {
         }
     }
 
+    /// Whether API servers are told to keep an audit log.
+    pub(super) fn keeps_audit_log(&self) -> bool {
+        crate::controls::find("apiserver-audit-policy").is_some_and(|c| c.wanted(self.inventory))
+    }
+
     /// Whether hardening a node has begun.
     pub(super) fn is_hardened(&self, node: &NodeName) -> bool {
         self.nodes.get(node).is_some_and(|n| super::hardened::is_hardened(&n.facts))

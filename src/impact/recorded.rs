@@ -38,7 +38,9 @@ fn not_all(node: &NodeName, why: &str) -> Item {
 /// Connections that the firewall has let through and would not, by the rules that the inventory makes now.
 pub(super) fn flows(seen: &Seen<'_>) -> Result<Vec<Item>, String> {
     let mut items = Vec::new();
-    for (node, observation) in recorded(seen, |_| true, |o| o.flows.is_some())? {
+    // Where no table is loaded that drops, there is nothing to record.
+    let drops = |n: &Node| !matches!(seen.doors.get(&n.name), Some(Ok(None)));
+    for (node, observation) in recorded(seen, drops, |o| o.flows.is_some())? {
         let Some(flows) = &observation.flows else { continue };
         if flows.is_full {
             items.push(not_all(
@@ -81,7 +83,21 @@ fn requests(
 ) -> Result<Vec<Item>, String> {
     let planes = |n: &Node| n.has_role(Role::ControlPlane);
     let mut items: Vec<Item> = Vec::new();
-    for (node, observation) in recorded(seen, planes, |o| o.requests.is_some())? {
+    // Nobody will ever record any: it has a name instead.
+    if !seen.keeps_audit_log() {
+        let silent =
+            seen.inventory.nodes.iter().filter(|n| planes(n) && !seen.is_hardened(&n.name));
+        let silent = silent.filter(|n| {
+            let observation = seen.nodes.get(&n.name).and_then(|a| a.facts.observation.as_ref());
+            observation.is_none_or(|o| o.requests.is_none())
+        });
+        items.extend(silent.map(|n| {
+            not_all(&n.name, "apiserver-audit-policy is off, and the API server keeps no audit log")
+        }));
+    }
+    let is_silent = |n: &Node| items.iter().any(|i| i.name == format!("{}/incomplete", n.name));
+    let all = recorded(seen, |n| planes(n) && !is_silent(n), |o| o.requests.is_some())?;
+    for (node, observation) in all {
         let Some(requests) = &observation.requests else { continue };
         if requests.is_cut {
             items.push(not_all(node, "too many requests to read: older ones are missing"));
