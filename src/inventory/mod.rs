@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod draft;
 mod files;
 mod granted;
+mod hardening;
 mod load;
 pub mod model;
 pub mod names;
@@ -17,6 +18,7 @@ mod passthrough;
 mod probe;
 mod reference;
 mod software;
+mod ssh;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validate;
@@ -30,6 +32,7 @@ pub use granted::{
     AllowedKind, AllowedObject, ControlSwitch, PodLevel, PodSecurity, PodSecurityExemption, Switch,
     SwitchedOff,
 };
+pub use hardening::*;
 pub use load::{LoadError, Loaded, load, load_bytes};
 pub use model::*;
 pub use names::*;
@@ -43,5 +46,6 @@ pub(crate) use probe::elf;
 pub use probe::{BUILT_IN_PROBE, Probe, ProbeError};
 pub use reference::reference;
 pub use software::{BundledObject, Software, SoftwareFile, SoftwareKind};
+pub use ssh::*;
 pub(crate) use validate::is_reserved_label;
 pub use written::{Comments, text};

@@ -10,12 +10,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::granted::{AllowedObject, ControlSwitch, PodSecurity, Switch};
+use super::granted::Switch;
+use super::hardening::{Hardening, Stage};
 use super::names::{
-    ClusterName, DnsDomain, Endpoint, Host, HostKeyFingerprint, IpNetText, KubernetesVersion,
-    NodeName, SignerKey, UserName,
+    ClusterName, DnsDomain, Endpoint, Host, IpNetText, KubernetesVersion, NodeName, SignerKey,
 };
 use super::passthrough::{ComponentExtras, KubeProxyExtras, KubeletExtras};
+use super::ssh::{NodeSsh, SshDefaults, SshTarget};
 
 /// A whole inventory file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -220,204 +221,6 @@ pub struct PackageSource {
     pub signing_key: Option<PathBuf>,
 }
 
-/// Which controls are wanted, and which exceptions are granted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Hardening {
-    /// Set of controls and values to start from.
-    pub profile: Profile,
-    /// Switches single controls on or off, by control id. A critical control is switched off only with a reason, an
-    /// owner and an expiry date.
-    pub controls: BTreeMap<String, ControlSwitch>,
-    /// Controls that some nodes may fail for now, with a reason and an expiry date.
-    pub exceptions: Vec<Exception>,
-    /// How far an existing cluster is hardened: `observe` records who would notice, and changes nothing that anyone can notice;
-    /// `enforce` hardens it once nobody would notice, or every item is acknowledged. Without a stage, as for a new cluster, it
-    /// is hardened at once.
-    pub stage: Option<Stage>,
-    /// How long a cluster is observed before `stage: enforce` hardens it, in minutes.
-    #[schemars(range(min = 1, max = 525600))]
-    pub observe_minutes: u32,
-    /// Accepted effects of `stage: enforce`. `kubastion impact` lists their names.
-    pub acknowledged: Vec<Acknowledged>,
-    /// Exemptions from Pod Security.
-    pub pod_security: PodSecurity,
-    /// Allowed webhooks, mutating policies, aggregated APIs, role bindings, volumes on nodes and flow-control rules. All
-    /// others are findings.
-    pub allowed_objects: Vec<AllowedObject>,
-    /// Longest lifetime of a service account token, in hours (`--service-account-max-token-expiration`).
-    #[schemars(range(min = 1, max = 8760))]
-    pub service_account_token_hours: u32,
-}
-
-impl Default for Hardening {
-    fn default() -> Self {
-        Self {
-            profile: Profile::default(),
-            controls: BTreeMap::new(),
-            exceptions: Vec::new(),
-            stage: None,
-            observe_minutes: 24 * 60,
-            acknowledged: Vec::new(),
-            pod_security: PodSecurity::default(),
-            allowed_objects: Vec::new(),
-            service_account_token_hours: 24,
-        }
-    }
-}
-
-impl Hardening {
-    /// The exceptions of a control on a node; without a node, those that name none. Whether they are over is
-    /// not looked at: an inventory with one that is cannot be used.
-    pub fn exceptions_of<'h>(
-        &'h self,
-        control: &'h str,
-        node: Option<&'h NodeName>,
-    ) -> impl Iterator<Item = &'h Exception> {
-        let is_for = move |e: &&Exception| {
-            e.control == control
-                && (e.nodes.is_empty() || node.is_some_and(|n| e.nodes.contains(n)))
-        };
-        self.exceptions.iter().filter(is_for)
-    }
-}
-
-/// A set of controls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// NSA/CISA Kubernetes Hardening Guidance 1.2, which also passes CIS 1.12.
-    #[default]
-    Nsa,
-    /// CIS Kubernetes Benchmark 1.12.
-    Cis,
-    /// DISA STIG for Kubernetes.
-    Stig,
-}
-
-/// How far an existing cluster is hardened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// The firewall logs and counts what it would drop, and API servers record requests and warn about pods that they would
-    /// reject. Nothing else is changed.
-    Observe,
-    /// Every control is applied, once the cluster was observed for `observe_minutes` and every item that `kubastion impact`
-    /// lists is fixed or acknowledged.
-    Enforce,
-}
-
-/// An effect of hardening that somebody would notice, accepted until a given day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Acknowledged {
-    /// Its name in `kubastion impact`, as in `pod-security/shop/CronJob/nightly`.
-    pub item: String,
-    /// Why it is accepted.
-    pub reason: String,
-    /// Who is responsible for it.
-    pub owner: String,
-    /// Last day of the acknowledgement, `YYYY-MM-DD` in UTC.
-    pub expires: String,
-}
-
-/// A control that some nodes may fail until a given day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Exception {
-    /// Control id.
-    pub control: String,
-    /// The check that may fail, as named in `kubastion controls show` and in reports. Required if the control has several
-    /// checks: an exception for one must not hide another.
-    #[serde(default)]
-    pub check: Option<String>,
-    /// Nodes the exception applies to; empty means all.
-    #[serde(default)]
-    pub nodes: Vec<NodeName>,
-    /// Why.
-    pub reason: String,
-    /// Who is responsible for it.
-    pub owner: String,
-    /// Last day of the exception, `YYYY-MM-DD` in UTC.
-    pub expires: String,
-}
-
-/// How nodes are reached, unless a node says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SshDefaults {
-    /// Login user.
-    pub user: UserName,
-    /// TCP port of sshd.
-    #[schemars(range(min = 1))]
-    pub port: u16,
-    /// Private key file of the operator. Relative paths start at the inventory's directory.
-    #[schemars(extend("format" = "path"))]
-    pub key_file: Option<PathBuf>,
-    /// Use the keys of the running ssh-agent.
-    pub agent: bool,
-    /// How the login user becomes root.
-    pub sudo: Sudo,
-    /// Jump hosts, in order; the first is reached directly.
-    pub jump: Vec<JumpHost>,
-    /// OpenSSH known_hosts file with the nodes' keys. Relative paths start at the inventory's directory.
-    #[schemars(extend("format" = "path"))]
-    pub known_hosts: Option<PathBuf>,
-    /// Deadline for connecting and logging in, in seconds.
-    #[schemars(range(min = 1))]
-    pub connect_timeout_s: u32,
-}
-
-impl Default for SshDefaults {
-    fn default() -> Self {
-        Self {
-            user: UserName::try_from("root".to_owned()).expect("`root` is a user name"),
-            port: 22,
-            key_file: None,
-            agent: false,
-            sudo: Sudo::None,
-            jump: Vec::new(),
-            known_hosts: None,
-            connect_timeout_s: 10,
-        }
-    }
-}
-
-/// How the login user becomes root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Sudo {
-    /// The login user is root.
-    #[default]
-    None,
-    /// `sudo -n`.
-    Passwordless,
-    /// `sudo -S`; the password is prompted for once per run and sent on standard input.
-    Password,
-}
-
-/// A jump host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct JumpHost {
-    /// Name or address.
-    pub host: Host,
-    /// TCP port of sshd.
-    #[serde(default = "default_ssh_port")]
-    #[schemars(range(min = 1))]
-    pub port: u16,
-    /// Login user. Default: the node's user.
-    #[serde(default)]
-    pub user: Option<UserName>,
-    /// Private key file. Default: the node's key.
-    #[serde(default)]
-    #[schemars(extend("format" = "path"))]
-    pub key_file: Option<PathBuf>,
-    /// Accepted host-key fingerprints. If empty, the known_hosts file is used.
-    #[serde(default)]
-    pub host_keys: Vec<HostKeyFingerprint>,
-}
-
 /// A node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -476,33 +279,6 @@ impl std::fmt::Display for Role {
             Role::Worker => "worker",
         })
     }
-}
-
-/// Per-node overrides of [`SshDefaults`].
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct NodeSsh {
-    /// Address to connect to. Default: the first of the node's `addresses`.
-    pub host: Option<Host>,
-    /// Login user.
-    pub user: Option<UserName>,
-    /// TCP port of sshd.
-    #[schemars(range(min = 1))]
-    pub port: Option<u16>,
-    /// Private key file.
-    #[schemars(extend("format" = "path"))]
-    pub key_file: Option<PathBuf>,
-    /// Use the running ssh-agent.
-    pub agent: Option<bool>,
-    /// How the login user becomes root.
-    pub sudo: Option<Sudo>,
-    /// Jump hosts; an empty list means none.
-    pub jump: Option<Vec<JumpHost>>,
-    /// Accepted host-key fingerprints. If empty, the known_hosts file is used.
-    pub host_keys: Vec<HostKeyFingerprint>,
-    /// OpenSSH known_hosts file.
-    #[schemars(extend("format" = "path"))]
-    pub known_hosts: Option<PathBuf>,
 }
 
 /// Host firewall: one nftables table of kubastion per node.
@@ -831,10 +607,6 @@ impl Default for HostSettings {
     }
 }
 
-fn default_ssh_port() -> u16 {
-    22
-}
-
 fn default_domain() -> DnsDomain {
     "cluster.local".parse().expect("`cluster.local` is a domain")
 }
@@ -895,52 +667,6 @@ impl Inventory {
 impl SshDefaults {
     /// What holds for one node: its overrides over these defaults.
     pub fn for_node(&self, node: &Node) -> SshTarget {
-        let o = &node.ssh;
-        SshTarget {
-            host: o.host.clone().unwrap_or_else(|| {
-                node.internal_ip().to_string().parse().expect("an IP address is a host")
-            }),
-            user: o.user.clone().unwrap_or_else(|| self.user.clone()),
-            port: o.port.unwrap_or(self.port),
-            key_file: o.key_file.clone().or_else(|| self.key_file.clone()),
-            agent: o.agent.unwrap_or(self.agent),
-            sudo: o.sudo.unwrap_or(self.sudo),
-            jump: o.jump.clone().unwrap_or_else(|| self.jump.clone()),
-            host_keys: o.host_keys.clone(),
-            known_hosts: o.known_hosts.clone().or_else(|| self.known_hosts.clone()),
-            connect_timeout_s: self.connect_timeout_s,
-        }
-    }
-}
-
-/// How one node is reached: defaults and overrides merged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SshTarget {
-    /// Name or address to connect to.
-    pub host: Host,
-    /// Login user.
-    pub user: UserName,
-    /// TCP port.
-    pub port: u16,
-    /// Private key file.
-    pub key_file: Option<PathBuf>,
-    /// Use the running ssh-agent.
-    pub agent: bool,
-    /// How the login user becomes root.
-    pub sudo: Sudo,
-    /// Jump hosts.
-    pub jump: Vec<JumpHost>,
-    /// Accepted host-key fingerprints.
-    pub host_keys: Vec<HostKeyFingerprint>,
-    /// OpenSSH known_hosts file.
-    pub known_hosts: Option<PathBuf>,
-    /// Deadline for connecting and logging in, in seconds.
-    pub connect_timeout_s: u32,
-}
-
-impl SshTarget {
-    /// Whether there is anything to know the machine by.
-    pub fn has_host_key(&self) -> bool {
-        !self.host_keys.is_empty() || self.known_hosts.is_some()
+        self.with(&node.ssh, node.internal_ip())
     }
 }

@@ -1,7 +1,8 @@
 //! Rules about the way to the machines.
 
 use super::super::diagnostic::Path;
-use super::super::model::{Inventory, JumpHost, Sudo};
+use super::super::model::Inventory;
+use super::super::ssh::{JumpHost, Sudo};
 use super::review::{Review, duplicates, section};
 
 /// How a host key can be known before the first connection.
